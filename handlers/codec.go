@@ -1,0 +1,94 @@
+package handlers
+
+import "bytes"
+
+// Kind says how a message was, or is to be, told apart by protocols that have more than one kind.
+type Kind uint8
+
+const (
+	// Auto is the kind of messages from protocols that have only bytes. Sent to a WebSocket it is a text frame if
+	// it is valid UTF-8, else a binary one.
+	Auto Kind = iota
+	// Text is UTF-8 text. Text that is not valid UTF-8 is sent as Binary: no byte is lost.
+	Text
+	// Binary is bytes.
+	Binary
+)
+
+// String returns "auto", "text" or "binary".
+func (k Kind) String() string {
+	switch k {
+	case Text:
+		return "text"
+	case Binary:
+		return "binary"
+	}
+	return "auto"
+}
+
+// A Message is what a client sent: a line, a frame, a part of a body.
+type Message struct {
+	// Data belongs to the loop and is valid until OnMessage returns; [Message.Clone] keeps it.
+	Data []byte
+	Kind Kind
+}
+
+// Clone returns a message with a copy of the data, which may be kept.
+func (m Message) Clone() Message {
+	m.Data = bytes.Clone(m.Data)
+	return m
+}
+
+// String returns the data as a string.
+func (m Message) String() string { return string(m.Data) }
+
+// A Codec turns bytes into messages and messages into bytes, for one connection. It does no I/O and reads no clock.
+//
+// Decode is called by one goroutine at a time. The Append methods are called by one goroutine at a time too, but it may
+// be another one, at the same time as Decode; what the two halves share is the codec's to guard.
+type Codec interface {
+	// Decode takes what it can of in, reports each whole message to m, and appends what the protocol itself answers
+	// (pong, close) to m.Reply. It returns how many bytes it has done with; the rest comes again, as Decode left it
+	// (a codec may unmask in place), with more behind it. Decode keeps no reference to in. When m.EOF is set no
+	// more will come: Decode is called once more, with what is left, perhaps nothing, and reports a last message if
+	// the protocol has one.
+	//
+	// The error io.EOF means that the peer has ended in good order: the replies are flushed and the connection is
+	// closed. Any other error ends the client: the replies are flushed, then what AppendClose says of it.
+	Decode(in []byte, m *Messages) (n int, err error)
+	// AppendWrite appends p as it is, or as one frame of that kind on a protocol that has only messages.
+	AppendWrite(dst, p []byte, k Kind) []byte
+	// AppendMessage appends msg, framed as one message.
+	AppendMessage(dst, msg []byte, k Kind) []byte
+	// AppendClose appends the farewell that tells reason; nil is a normal end. Nothing is appended after it.
+	AppendClose(dst []byte, reason error) []byte
+}
+
+// Events is what the loop does with what a codec finds.
+type Events interface {
+	// Connect announces the client after a handshake.
+	Connect(info *Info)
+	// Message raises OnMessage and returns after it.
+	Message(m Message)
+}
+
+// Messages collects what one Decode finds. Its methods are called from Decode only.
+type Messages struct {
+	// Reply is what the protocol itself answers. It is sent in its place: after the program's replies to the messages
+	// delivered before, ahead of its replies to those delivered after.
+	Reply []byte
+	// EOF says that the peer has sent its last byte (FIN).
+	EOF bool
+	// Next, when Decode sets it, is the codec of the bytes from n on: an upgrade. What was appended to Reply goes out
+	// as it is.
+	Next Codec
+	// Events gets the messages.
+	Events Events
+}
+
+// Connect announces the client of an [Attachment] with Handshake set, now that its handshake is complete. What is in
+// Reply is sent before anything that the program writes.
+func (m *Messages) Connect(info *Info) { m.Events.Connect(info) }
+
+// Deliver reports a whole message. The program has seen it when Deliver returns.
+func (m *Messages) Deliver(msg Message) { m.Events.Message(msg) }
