@@ -1,0 +1,146 @@
+package tcp
+
+import (
+	"bytes"
+	"errors"
+	"strconv"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Lines is a codec whose messages end with a delimiter. The delimiter is not part of the message; a carriage return
+// before a line feed is. What is left when the peer closes its half is the last message, unless it is empty. Between two
+// delimiters there is always a message, if need be an empty one, however the network has cut the stream.
+//
+// The zero value is ready and serves one connection. It costs 48 bytes.
+type Lines struct {
+	// Delimiter ends a message; "\n" if empty.
+	Delimiter string
+	// Limit is how many bytes a message may have; [DefaultLimit] if zero, no limit if negative. A longer one ends the
+	// client with [handlers.ErrTooLong].
+	Limit int
+	// Tail keeps the last Limit bytes of a longer message instead. What is before them takes no memory.
+	Tail bool
+	// AllowHTTP lets a client go on that speaks HTTP. Without it a first line like "POST /x HTTP/1.1", or one among
+	// the first lines like "Host: x", ends it with [handlers.ErrProtocol], before a message of that line is
+	// delivered: no page in a browser can make its user's browser send messages in a request.
+	AllowHTTP bool
+
+	cut     bool  // Tail has dropped the beginning of this message
+	method  bool  // what was dropped began like an HTTP request line
+	guarded uint8 // lines that the guard has seen
+	scanned int   // bytes of the message at hand in which no delimiter begins
+}
+
+var _ handlers.Codec = (*Lines)(nil)
+
+// Decode is [handlers.Codec.Decode]. However the peer drips its bytes, each is looked at once.
+func (l *Lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
+	delim := l.delimiter()
+	for {
+		i := index(in[n+l.scanned:], delim)
+		if i < 0 {
+			break
+		}
+		i += l.scanned
+		if err := l.deliver(in[n:n+i], m); err != nil {
+			return n, err
+		}
+		n += i + len(delim)
+		l.scanned, l.cut, l.method = 0, false, false
+	}
+	rest := in[n:]
+	if m.EOF {
+		if len(rest) == 0 {
+			return n, nil
+		}
+		err := l.deliver(rest, m)
+		l.scanned = 0
+		return len(in), err
+	}
+	l.scanned = max(0, len(rest)-len(delim)+1)
+	dropped, err := l.bound(rest)
+	return n + dropped, err
+}
+
+// deliver checks and delivers a whole message.
+func (l *Lines) deliver(msg []byte, m *handlers.Messages) error {
+	if l.guards() && l.speaksHTTP(msg) {
+		return errHTTP
+	}
+	if limit := limitOf(l.Limit); limit > 0 && len(msg) > limit {
+		if !l.Tail {
+			return handlers.ErrTooLong
+		}
+		msg = msg[len(msg)-limit:]
+	}
+	m.Deliver(handlers.Message{Data: msg})
+	return nil
+}
+
+// bound sees to it that a message without end does not fill the memory: it says how many bytes of rest are of no use.
+func (l *Lines) bound(rest []byte) (drop int, err error) {
+	limit := limitOf(l.Limit)
+	switch {
+	case limit < 0 || l.scanned <= limit:
+		return 0, nil
+	case !l.Tail:
+		return 0, handlers.ErrTooLong
+	case l.guards():
+		limit = max(limit, guardWindow)
+		if l.scanned <= limit {
+			return 0, nil
+		}
+		if !l.cut && beginsHost(rest) {
+			return 0, errHTTP
+		}
+		l.method = l.method || !l.cut && beginsRequest(rest)
+	}
+	l.cut = true
+	drop = l.scanned - limit
+	l.scanned = limit
+	return drop, nil
+}
+
+func (l *Lines) delimiter() string {
+	if l.Delimiter == "" {
+		return "\n"
+	}
+	return l.Delimiter
+}
+
+// AppendWrite appends p as it is.
+func (l *Lines) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
+
+// AppendMessage appends msg and the delimiter. A delimiter within msg is not treated in any way: the peer sees two
+// messages.
+func (l *Lines) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
+	return append(append(dst, msg...), l.delimiter()...)
+}
+
+// AppendClose tells a person at the other end what they did: a line for a message that was too long, for a panic and for
+// a refusal, an HTTP response for an HTTP request. A normal end, a timeout and a shutdown need no words: FIN says it.
+func (l *Lines) AppendClose(dst []byte, reason error) []byte {
+	switch {
+	case errors.Is(reason, handlers.ErrProtocol):
+		return append(dst, httpRefusal...)
+	case errors.Is(reason, handlers.ErrTooLong):
+		dst = append(dst, "error: message longer than "...)
+		dst = strconv.AppendInt(dst, int64(limitOf(l.Limit)), 10)
+		dst = append(dst, " bytes"...)
+	case errors.Is(reason, handlers.ErrPanic):
+		dst = append(dst, "error: internal server error"...)
+	case errors.Is(reason, handlers.ErrPolicy):
+		dst = append(dst, "error: refused"...)
+	default:
+		return dst
+	}
+	return append(dst, l.delimiter()...)
+}
+
+func index(b []byte, delim string) int {
+	if len(delim) == 1 {
+		return bytes.IndexByte(b, delim[0])
+	}
+	return bytes.Index(b, []byte(delim))
+}

@@ -1,0 +1,27 @@
+package tcp
+
+import "github.com/portluck/portluck/handlers"
+
+// Raw is a codec without messages: what came in one read is one. Where the stream is cut is the network's choice, so it
+// is for programs that only pass the bytes on, or that have a parser of their own. The zero value is ready, and one Raw
+// may serve any number of connections.
+type Raw struct{}
+
+var _ handlers.Codec = Raw{}
+
+// Decode is [handlers.Codec.Decode].
+func (Raw) Decode(in []byte, m *handlers.Messages) (n int, err error) {
+	if len(in) > 0 {
+		m.Deliver(handlers.Message{Data: in})
+	}
+	return len(in), nil
+}
+
+// AppendWrite appends p as it is.
+func (Raw) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
+
+// AppendMessage appends msg as it is.
+func (Raw) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte { return append(dst, msg...) }
+
+// AppendClose appends nothing: the end of the stream says it.
+func (Raw) AppendClose(dst []byte, _ error) []byte { return dst }

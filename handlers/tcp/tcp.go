@@ -1,0 +1,61 @@
+// Package tcp serves raw streams: a client that only opens a socket and sends bytes, in the clear or inside TLS.
+//
+// TCP has no messages, so a codec of this package makes them:
+//
+//   - [Lines] splits the stream at a delimiter, a line feed if not told otherwise; it is what [Handler] uses;
+//   - [Prefixed] reads the length of each message in front of it;
+//   - [Raw] takes the bytes as they come.
+//
+// A client may close its half of the connection first (FIN): what it sent last is still a message, and it still gets the
+// replies.
+package tcp
+
+import (
+	"fmt"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// DefaultLimit is how long a message may be where the Limit is zero: 1 MiB.
+const DefaultLimit = 1 << 20
+
+// A Handler gives each connection to the loop with a codec of its own. The zero value serves lines of up to
+// [DefaultLimit] bytes. The fields must not be changed once it serves.
+type Handler struct {
+	// NewCodec makes the codec of a connection; nil stands for [Lines] with the fields below. It is called in the
+	// accepting goroutine, so it must not wait. If it returns nil the connection is refused.
+	NewCodec func(info *handlers.Info) handlers.Codec
+	// Delimiter, Limit, Tail and AllowHTTP are the fields of [Lines]. They have no meaning with NewCodec.
+	Delimiter string
+	Limit     int
+	Tail      bool
+	AllowHTTP bool
+}
+
+var _ handlers.Handler = (*Handler)(nil)
+
+// Serve attaches c to the loop. It may be called by any number of goroutines at once.
+func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
+	codec := h.codec(c.Info())
+	if codec == nil {
+		c.Close()
+		p.Fail(c.Info(), fmt.Errorf("no codec for this client: %w", handlers.ErrPolicy))
+		return
+	}
+	p.Attach(c, handlers.Attachment{Codec: codec})
+}
+
+func (h *Handler) codec(info *handlers.Info) handlers.Codec {
+	if h.NewCodec != nil {
+		return h.NewCodec(info)
+	}
+	return &Lines{Delimiter: h.Delimiter, Limit: h.Limit, Tail: h.Tail, AllowHTTP: h.AllowHTTP}
+}
+
+// limitOf is the limit that a field of that value stands for; a negative one is none.
+func limitOf(field int) int {
+	if field == 0 {
+		return DefaultLimit
+	}
+	return field
+}
