@@ -36,16 +36,28 @@ var _ handlers.Handler = (*Handler)(nil)
 
 // Serve attaches c to the loop. It may be called by any number of goroutines at once.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
-	codec := h.codec(c.Info())
+	codec := h.Codec(c.Info())
 	if codec == nil {
 		c.Close()
 		p.Fail(c.Info(), fmt.Errorf("no codec for this client: %w", handlers.ErrPolicy))
 		return
 	}
-	p.Attach(c, handlers.Attachment{Codec: codec})
+	p.Attach(c, handlers.Attachment{Codec: codec, Info: named(c.Info())})
 }
 
-func (h *Handler) codec(info *handlers.Info) handlers.Codec {
+// named is the info of a client whose protocol has no name yet, and nil if it has one.
+func named(info *handlers.Info) *handlers.Info {
+	switch info.Protocol {
+	case "", handlers.ProtocolTLS:
+		raw := *info
+		raw.Protocol = handlers.ProtocolTCP
+		return &raw
+	}
+	return nil
+}
+
+// Codec makes the codec of one connection; nil means that it is refused.
+func (h *Handler) Codec(info *handlers.Info) handlers.Codec {
 	if h.NewCodec != nil {
 		return h.NewCodec(info)
 	}

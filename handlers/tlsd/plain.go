@@ -1,0 +1,110 @@
+package tlsd
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+const (
+	headTime  = 5 * time.Second
+	headBytes = 8 << 10
+)
+
+// ErrPlain is what [RequireTLS] reports.
+var ErrPlain = fmt.Errorf("plain HTTP on a port that speaks TLS only: %w", handlers.ErrPolicy)
+
+// RequireTLS is a Handler for plain HTTP on a port that speaks TLS only: it answers 400 and where to go instead.
+var RequireTLS handlers.Handler = requireTLS{}
+
+type requireTLS struct{}
+
+// Serve answers in a goroutine of its own.
+func (requireTLS) Serve(c handlers.Conn, p handlers.Port) {
+	p.Go(func() { // ends when the client has the answer, or after headTime and lingerTime
+		defer c.Close()
+		nc, err := c.NetConn()
+		if err != nil {
+			p.Fail(c.Info(), err)
+			return
+		}
+		answerPlain(nc)
+		p.Fail(c.Info(), ErrPlain)
+	})
+}
+
+// answerPlain reads the head of one request and answers it.
+func answerPlain(nc net.Conn) {
+	if nc.SetDeadline(time.Now().Add(headTime)) != nil {
+		return
+	}
+	head := readHead(nc)
+	if _, err := nc.Write(appendPlainAnswer(nil, head)); err == nil {
+		linger(nc)
+	}
+}
+
+// readHead reads until the empty line, or for as long as there is room, time and a peer.
+func readHead(nc net.Conn) []byte {
+	buf := make([]byte, headBytes)
+	n := 0
+	for n < len(buf) {
+		m, err := nc.Read(buf[n:])
+		from := max(0, n-3)
+		n += m
+		if err != nil || bytes.Contains(buf[from:n], []byte("\n\r\n")) || bytes.Contains(buf[from:n], []byte("\n\n")) {
+			break
+		}
+	}
+	return buf[:n]
+}
+
+// appendPlainAnswer appends the response to the request that begins with head.
+func appendPlainAnswer(dst, head []byte) []byte {
+	body := []byte("This port speaks TLS only.\n")
+	if host := hostOf(head); host != "" {
+		body = fmt.Appendf(nil, "This port speaks TLS only. Try https://%s/\n", host)
+	}
+	dst = fmt.Appendf(dst, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"+
+		"X-Content-Type-Options: nosniff\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", len(body))
+	if bytes.HasPrefix(head, []byte("HEAD ")) {
+		return dst
+	}
+	return append(dst, body...)
+}
+
+// hostOf finds the Host of a request (RFC 9110, section 7.2). It is empty if there is none that is fit to be repeated.
+func hostOf(head []byte) string {
+	_, head, _ = bytes.Cut(head, []byte("\n"))
+	for {
+		line, rest, whole := bytes.Cut(head, []byte("\n"))
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if len(line) == 0 || !whole {
+			return ""
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte("Host")) {
+			return cleanHost(bytes.TrimSpace(value))
+		}
+		head = rest
+	}
+}
+
+// cleanHost is host if it is a name or an address with or without a port, else empty.
+func cleanHost(host []byte) string {
+	if len(host) > 260 {
+		return ""
+	}
+	for _, c := range host {
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case bytes.IndexByte([]byte("-._:[]"), c) >= 0:
+		default:
+			return ""
+		}
+	}
+	return string(host)
+}

@@ -1,0 +1,128 @@
+// Package tlsd terminates TLS and passes on what is inside.
+//
+// A [Handler] makes the handshake and then lets ALPN choose (RFC 7301): the handler of the protocol that was agreed gets
+// the untouched *tls.Conn. Only a client that offered no protocol at all is decided again by its first bytes. One that
+// offered protocols of which none is served is refused, so that what was meant for one service never reaches another
+// that has the same certificate (https://alpaca-attack.com).
+//
+// [Certificates] is a certificate in files that may be replaced while the server runs. [RequireTLS] answers those who
+// speak plain HTTP to a port that wants TLS.
+package tlsd
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+const defaultHandshakeTimeout = 10 * time.Second
+
+// A Handler terminates TLS. Its fields must not be changed once it serves.
+type Handler struct {
+	// Config has the certificates. Without it every connection is refused. It is cloned at the first connection:
+	// TLS 1.2 is the least version whatever MinVersion says, and NextProtos is what ALPN has a handler for, in the
+	// order of Config.NextProtos, then the rest, "h2" and "http/1.1" last.
+	Config *tls.Config
+	// ALPN has the handlers by the protocol that was agreed. They get a [handlers.Conn] whose NetConn is a *tls.Conn
+	// of which nothing has been read.
+	ALPN map[string]handlers.Handler
+	// HandshakeTimeout bounds the handshake as a whole; 10 seconds if zero, no bound if negative.
+	HandshakeTimeout time.Duration
+	// StrictSNI refuses a client that asks for a name that no certificate has, by the alert unrecognized_name. One
+	// that asks for no name is served.
+	StrictSNI bool
+
+	once sync.Once
+	base *config // made of Config
+}
+
+var _ handlers.Handler = (*Handler)(nil)
+
+// Serve makes the handshake in a goroutine of its own, and passes the connection on. A handshake that fails is reported
+// with [handlers.Port.Fail]. Serve may be called by any number of goroutines at once.
+func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
+	h.once.Do(h.init)
+	if h.base == nil {
+		fail(c, p, fmt.Errorf("no TLS configuration: %w", handlers.ErrPolicy))
+		return
+	}
+	p.Go(func() { h.serve(c, p) }) // ends by HandshakeTimeout, or when the inner handler returns
+}
+
+func (h *Handler) serve(c handlers.Conn, p handlers.Port) {
+	defer func() {
+		if v := recover(); v != nil {
+			fail(c, p, fmt.Errorf("%w: %v", handlers.ErrPanic, v))
+		}
+	}()
+	nc, err := c.NetConn()
+	if err != nil {
+		fail(c, p, err)
+		return
+	}
+	tc, err := h.handshake(nc)
+	if err != nil {
+		refuse(nc, err)
+		fail(c, p, fmt.Errorf("TLS handshake: %w", err))
+		return
+	}
+	h.pass(c, tc, p)
+}
+
+// fail closes a connection that did not become a client.
+func fail(c handlers.Conn, p handlers.Port, err error) {
+	c.Close()
+	info := *c.Info()
+	info.Protocol = handlers.ProtocolTLS
+	p.Fail(&info, err)
+}
+
+// handshake makes the handshake. The connection has no deadline after it.
+func (h *Handler) handshake(nc net.Conn) (*tls.Conn, error) {
+	if t := h.handshakeTimeout(); t > 0 {
+		if err := nc.SetDeadline(time.Now().Add(t)); err != nil {
+			return nil, err
+		}
+	}
+	var v verdict
+	tc := tls.Server(nc, h.base.tls)
+	if err := tc.HandshakeContext(context.WithValue(context.Background(), verdictKey{}, &v)); err != nil {
+		if v.refused != nil {
+			err = fmt.Errorf("%w (%w)", v.refused, err)
+		}
+		return nil, err
+	}
+	return tc, nc.SetDeadline(time.Time{})
+}
+
+func (h *Handler) handshakeTimeout() time.Duration {
+	if h.HandshakeTimeout == 0 {
+		return defaultHandshakeTimeout
+	}
+	return h.HandshakeTimeout
+}
+
+// pass hands the inner layer to the protocol that was agreed, or to the port.
+func (h *Handler) pass(c handlers.Conn, tc *tls.Conn, p handlers.Port) {
+	state := tc.ConnectionState()
+	info := *c.Info()
+	info.TLS = &state
+	info.Protocol = state.NegotiatedProtocol
+	inner := handlers.Wrap(c, tc, &info)
+	if state.NegotiatedProtocol == "" {
+		info.Protocol = handlers.ProtocolTLS
+		p.Route(inner)
+		return
+	}
+	if next := h.ALPN[state.NegotiatedProtocol]; next != nil {
+		next.Serve(inner, p)
+		return
+	}
+	inner.Close() // no config of ours agrees to it
+	p.Fail(&info, fmt.Errorf("no handler for ALPN %q: %w", state.NegotiatedProtocol, handlers.ErrPolicy))
+}
