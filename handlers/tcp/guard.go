@@ -3,17 +3,20 @@ package tcp
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"github.com/portluck/portluck/handlers"
 )
 
+// The guard ends a client that turns out to be a browser, which any page can make send any body to any port. It looks at
+// the first lines only, and in each message at its first and last bytes only: what [Lines.Tail] drops is in between.
 const (
-	guardLines  = 16 // first lines that are looked at
-	guardWindow = 64 // bytes of a guarded message that are kept whatever the limit
+	guardLines  = 16   // first lines that are looked at
+	guardWindow = 1024 // first bytes of a message that are looked at
+	guardEnd    = 64   // last bytes of a request line that are looked at
 	maxMethod   = 32
+	maxVersion  = 16
 )
-
-var errHTTP = fmt.Errorf("http in a raw stream: %w", handlers.ErrProtocol)
 
 const httpRefusal = "HTTP/1.1 400 Bad Request\r\n" +
 	"Content-Type: text/plain; charset=utf-8\r\n" +
@@ -22,42 +25,47 @@ const httpRefusal = "HTTP/1.1 400 Bad Request\r\n" +
 	"\r\n" +
 	"This is a raw stream, it is not HTTP.\n"
 
-// guards says whether the next line may still show that a browser was lured here.
+var errHTTP = fmt.Errorf("http in a raw stream: %w", handlers.ErrProtocol)
+
+// guards says whether the next message is looked at.
 func (l *Lines) guards() bool { return !l.AllowHTTP && l.guarded < guardLines }
 
-// speaksHTTP looks at the lines of a message, which is one, or more if the delimiter is not a line feed. An empty line
-// is no line: HTTP servers skip those before a request (RFC 9112, section 2.2).
+// speaksHTTP says whether the first bytes of a message are HTTP. Those of a message are one line, or several if the
+// delimiter is not a line feed. If they are the beginning of a request line whose end is not there, it sets l.method.
 func (l *Lines) speaksHTTP(msg []byte) bool {
-	cut := l.cut
-	for len(msg) > 0 && l.guards() {
-		line, rest, _ := bytes.Cut(msg, lf)
-		msg = rest
-		line = bytes.TrimRight(line, "\r")
-		if len(line) == 0 && !cut {
-			continue
+	head := msg[:min(len(msg), guardWindow)]
+	for len(head) > 0 && l.guards() {
+		line, rest, ended := bytes.Cut(head, lf)
+		head = rest
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 {
+			continue // HTTP servers skip those before a request (RFC 9112, section 2.2)
 		}
 		l.guarded++
-		begins := beginsRequest(line)
-		if cut {
-			begins = l.method
-		}
-		if l.guarded == 1 && begins && endsRequest(line) || !cut && beginsHost(line) {
+		switch {
+		case hasPrefixFold(line, hostColon):
 			return true
+		case l.guarded > 1:
+		case ended:
+			return beginsRequest(line) && endsRequest(line)
+		case len(msg) >= guardWindow && !strings.HasSuffix(l.delimiter(), "\n"):
+			return beginsRequest(line) && hasTarget(line) // its end may be anywhere
+		default:
+			l.method = beginsRequest(line)
 		}
-		cut = false
 	}
 	return false
 }
 
 var (
-	lf      = []byte("\n")
-	host    = []byte("host:")
-	version = []byte(" http/")
+	lf        = []byte("\n")
+	hostColon = []byte("host:")
+	httpSlash = []byte("http/")
+	scheme    = []byte("://")
 )
 
 // beginsRequest says whether line begins with a method and a space (RFC 9110, section 9.1).
 func beginsRequest(line []byte) bool {
-	line = bytes.TrimLeft(line, " \t")
 	for i, c := range line {
 		if c == ' ' || c == '\t' {
 			return i > 0
@@ -69,15 +77,18 @@ func beginsRequest(line []byte) bool {
 	return false
 }
 
-// endsRequest says whether line ends with an HTTP version (RFC 9112, section 2.3).
-func endsRequest(line []byte) bool {
-	line = bytes.TrimRight(line, " \t")
-	i := bytes.LastIndexAny(line, " \t")
-	return i >= 0 && hasPrefixFold(line[i+1:], version[1:])
+// hasTarget says whether a request target follows the method (RFC 9112, section 3.2).
+func hasTarget(line []byte) bool {
+	_, target, _ := bytes.Cut(line, []byte(" "))
+	target = bytes.TrimLeft(target, " \t")
+	return bytes.HasPrefix(target, []byte("/")) || bytes.Contains(target[:min(len(target), maxMethod)], scheme)
 }
 
-func beginsHost(line []byte) bool {
-	return hasPrefixFold(bytes.TrimLeft(line, " \t"), host)
+// endsRequest says whether line ends with an HTTP version (RFC 9112, section 2.3).
+func endsRequest(line []byte) bool {
+	line = bytes.TrimRight(line[max(0, len(line)-guardEnd):], " \t\r\n")
+	i := bytes.LastIndexAny(line, " \t")
+	return i >= 0 && len(line)-i <= maxVersion && hasPrefixFold(line[i+1:], httpSlash)
 }
 
 func hasPrefixFold(b, prefix []byte) bool {
@@ -90,7 +101,5 @@ func isToken(c byte) bool {
 	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
 		return true
 	}
-	return bytes.IndexByte(tokenMarks, c) >= 0
+	return strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
-
-var tokenMarks = []byte("!#$%&'*+-.^_`|~")

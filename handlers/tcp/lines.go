@@ -21,9 +21,9 @@ type Lines struct {
 	Limit int
 	// Tail keeps the last Limit bytes of a longer message instead. What is before them takes no memory.
 	Tail bool
-	// AllowHTTP lets a client go on that speaks HTTP. Without it a first line like "POST /x HTTP/1.1", or one among
-	// the first lines like "Host: x", ends it with [handlers.ErrProtocol], before a message of that line is
-	// delivered: no page in a browser can make its user's browser send messages in a request.
+	// AllowHTTP lets a client go on that speaks HTTP. Without it a first line like "POST /x HTTP/1.1", or one like
+	// "Host: x" among the first 16, ends it with [handlers.ErrProtocol], before that line is delivered: no web page
+	// can make its user's browser send messages in the body of a request.
 	AllowHTTP bool
 
 	cut     bool  // Tail has dropped the beginning of this message
@@ -47,16 +47,13 @@ func (l *Lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 			return n, err
 		}
 		n += i + len(delim)
-		l.scanned, l.cut, l.method = 0, false, false
 	}
 	rest := in[n:]
 	if m.EOF {
 		if len(rest) == 0 {
 			return n, nil
 		}
-		err := l.deliver(rest, m)
-		l.scanned = 0
-		return len(in), err
+		return len(in), l.deliver(rest, m)
 	}
 	l.scanned = max(0, len(rest)-len(delim)+1)
 	dropped, err := l.bound(rest)
@@ -65,40 +62,43 @@ func (l *Lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 
 // deliver checks and delivers a whole message.
 func (l *Lines) deliver(msg []byte, m *handlers.Messages) error {
-	if l.guards() && l.speaksHTTP(msg) {
+	limit := limitOf(l.Limit)
+	tooLong := limit > 0 && len(msg) > limit
+	if tooLong && !l.Tail {
+		return handlers.ErrTooLong
+	}
+	if !l.cut && l.guards() && l.speaksHTTP(msg) || l.method && endsRequest(msg) {
 		return errHTTP
 	}
-	if limit := limitOf(l.Limit); limit > 0 && len(msg) > limit {
-		if !l.Tail {
-			return handlers.ErrTooLong
-		}
+	if tooLong {
 		msg = msg[len(msg)-limit:]
 	}
+	l.scanned, l.cut, l.method = 0, false, false
 	m.Deliver(handlers.Message{Data: msg})
 	return nil
 }
 
 // bound sees to it that a message without end does not fill the memory: it says how many bytes of rest are of no use.
 func (l *Lines) bound(rest []byte) (drop int, err error) {
-	limit := limitOf(l.Limit)
-	switch {
-	case limit < 0 || l.scanned <= limit:
+	keep := limitOf(l.Limit)
+	if keep < 0 || l.scanned <= keep {
 		return 0, nil
-	case !l.Tail:
+	}
+	if !l.Tail {
 		return 0, handlers.ErrTooLong
-	case l.guards():
-		limit = max(limit, guardWindow)
-		if l.scanned <= limit {
+	}
+	if l.method || !l.cut && l.guards() {
+		keep = max(keep, guardWindow)
+		if l.scanned <= keep {
 			return 0, nil
 		}
-		if !l.cut && beginsHost(rest) {
-			return 0, errHTTP
-		}
-		l.method = l.method || !l.cut && beginsRequest(rest)
+	}
+	if !l.cut && l.guards() && l.speaksHTTP(rest) {
+		return 0, errHTTP
 	}
 	l.cut = true
-	drop = l.scanned - limit
-	l.scanned = limit
+	drop = l.scanned - keep
+	l.scanned = keep
 	return drop, nil
 }
 

@@ -1,0 +1,100 @@
+package tcp
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+const headers = "User-Agent: x\r\nHost: localhost:8100\r\nContent-Length: 4\r\n\r\n"
+
+// guardTests holds part 2, row 2 of the traps: a request that reaches the raw handler is no message.
+var guardTests = []struct {
+	name  string
+	codec Lines
+	in    string
+	want  []string // messages before it is ended
+	ok    bool     // it is not ended
+}{
+	{name: "POST", in: "POST /x HTTP/1.1\r\n" + headers + "evil\n"},
+	{name: "lower case", in: "post /x http/1.1\nevil\n"},
+	{name: "HTTP/1.0 without headers", in: "GET / HTTP/1.0\n\nevil\n"},
+	{name: "absolute form", in: "GET http://example.com/ HTTP/1.1\r\nevil\n"},
+	{name: "extension method", in: "M-SEARCH * HTTP/1.1\r\nevil\n"},
+	{name: "preface of HTTP/2", in: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"},
+	{name: "spaces in the target", in: "GET /a b c HTTP/1.1\r\nevil\n"},
+	{name: "tabs and spaces around", in: " \tGET\t/ HTTP/1.1 \r\nevil\n"},
+	{name: "empty lines first", in: "\r\n\nPOST / HTTP/1.1\r\nevil\n", want: []string{"\r", ""}},
+	{name: "not ended", in: "GET / HTTP/1.1"},
+	{name: "Host in the second line", in: "what?\nHost: x\nevil\n", want: []string{"what?"}},
+	{name: "host in the first", in: "hOST:x\nevil\n"},
+	{name: "host in the 16th", in: strings.Repeat("a\n", 15) + "Host: x\n", want: slices.Repeat([]string{"a"}, 15)},
+	{name: "host in the 17th", in: strings.Repeat("a\n", 16) + "Host: x\n", want: append(slices.Repeat([]string{"a"}, 16), "Host: x"), ok: true},
+	{name: "request in the second line", in: "a\nGET / HTTP/1.1\n", want: []string{"a", "GET / HTTP/1.1"}, ok: true},
+	{name: "text", in: "get the HTTP/1.1 spec\n", want: []string{"get the HTTP/1.1 spec"}, ok: true},
+	{name: "no version", in: "GET /\n", want: []string{"GET /"}, ok: true},
+	{name: "no target", in: "HTTP/1.1\n", want: []string{"HTTP/1.1"}, ok: true},
+	{name: "no token", in: `{"a": "b HTTP/1"` + "\n", want: []string{`{"a": "b HTTP/1"`}, ok: true},
+	{name: "hosts", in: "hosts: 3\n", want: []string{"hosts: 3"}, ok: true},
+	{name: "allowed", codec: Lines{AllowHTTP: true}, in: "GET / HTTP/1.1\nHost: x\n", want: []string{"GET / HTTP/1.1", "Host: x"}, ok: true},
+	{name: "CRLF as delimiter", codec: Lines{Delimiter: "\r\n"}, in: "POST / HTTP/1.1\r\n" + headers + "evil\r\n"},
+	{name: "NUL as delimiter", codec: Lines{Delimiter: "\x00"}, in: "POST / HTTP/1.1\r\n" + headers + "evil\x00evil\x00"},
+	{name: "NUL in the target", codec: Lines{Delimiter: "\x00"}, in: "POST /\x00x HTTP/1.1\r\n" + headers + "evil\x00", want: []string{"POST /"}},
+	{name: "NUL and a long target", codec: Lines{Delimiter: "\x00", Limit: 5, Tail: true}, in: "POST /" + strings.Repeat("x", 5000) + " HTTP/1.1\r\nx: y\r\n\r\nevil\x00evil\x00"},
+	{name: "last bytes only", codec: Lines{Limit: 5, Tail: true}, in: "POST / HTTP/1.1\r\n" + headers + "evil\n"},
+	{name: "last bytes of a long target", codec: Lines{Limit: 5, Tail: true}, in: "POST /" + strings.Repeat("x", 5000) + " HTTP/1.1\r\nevil\n"},
+	{name: "last bytes of a long first line", codec: Lines{Limit: 5, Tail: true}, in: "PUT /" + strings.Repeat("x", 5000) + "12345\nb\n", want: []string{"12345", "b"}, ok: true},
+	{name: "last bytes of a long host", codec: Lines{Limit: 5, Tail: true}, in: "a\nHost: " + strings.Repeat("x", 5000) + "\nevil\n", want: []string{"a"}},
+	{name: "a long version", in: "GET / HTTP/" + strings.Repeat("1", 3000) + "\n", want: []string{"GET / HTTP/" + strings.Repeat("1", 3000)}, ok: true},
+}
+
+func TestTraps2Row2HTTPIsNoMessage(t *testing.T) {
+	for _, test := range guardTests {
+		t.Run(test.name, func(t *testing.T) {
+			var wantErr error
+			if !test.ok {
+				wantErr = handlers.ErrProtocol
+			}
+			check := func(chunks [][]byte) bool {
+				codec := test.codec
+				got, err := feed(&codec, chunks...)
+				if !slices.Equal(got.msgs, test.want) || !errors.Is(err, wantErr) {
+					t.Errorf("Decode(%.80q) = %q, %v, want %q, %v", chunks, got.msgs, err, test.want, wantErr)
+				}
+				return !t.Failed()
+			}
+			if len(test.in) < 200 {
+				splits(test.in, check)
+				return
+			}
+			for _, size := range []int{1, 7, 1000, 1 << 20} {
+				check(chunked(test.in, size))
+			}
+		})
+	}
+}
+
+// What the browser gets is a response that it understands, and that ends the connection.
+func TestRefusalIsHTTP(t *testing.T) {
+	answer := (&Lines{}).AppendClose(nil, handlers.ErrProtocol)
+	r := bufio.NewReader(bytes.NewReader(answer))
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusBadRequest || !resp.Close {
+		t.Errorf("ReadResponse = %d, close %t, %v, want 400, close true, nil", resp.StatusCode, resp.Close, err)
+	}
+	if r.Buffered() > 0 || !bytes.HasSuffix(body, []byte("not HTTP.\n")) {
+		t.Errorf("body = %q and %d bytes, want a sentence and 0", body, r.Buffered())
+	}
+}

@@ -1,0 +1,110 @@
+package tcp
+
+import (
+	"errors"
+	"net"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// port records what a handler does with its connection.
+type port struct {
+	handlers.Port // nil: any other call is a fault
+	attached      []handlers.Attachment
+	failed        error
+}
+
+func (p *port) Attach(_ handlers.Conn, a handlers.Attachment) { p.attached = append(p.attached, a) }
+func (p *port) Fail(_ *handlers.Info, err error)              { p.failed = err }
+
+// conn is a connection that must not be touched.
+type conn struct {
+	info   handlers.Info
+	closed bool
+}
+
+func (c *conn) Info() *handlers.Info       { return &c.info }
+func (c *conn) NetConn() (net.Conn, error) { return nil, errors.New("not asked for") }
+func (c *conn) Close() error               { c.closed = true; return nil }
+
+func TestHandlerAttaches(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		handler Handler
+		want    handlers.Codec
+	}{
+		{"zero value", Handler{}, &Lines{}},
+		{
+			"fields", Handler{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true},
+			&Lines{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true},
+		},
+		{"own codec", Handler{NewCodec: func(*handlers.Info) handlers.Codec { return Raw{} }}, Raw{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, c := &port{}, &conn{}
+			test.handler.Serve(c, p)
+			if len(p.attached) != 1 || !reflect.DeepEqual(p.attached[0].Codec, test.want) {
+				t.Fatalf("attached %+v, want once with %+v", p.attached, test.want)
+			}
+			if c.closed || p.failed != nil {
+				t.Errorf("closed = %t, failed with %v, want neither", c.closed, p.failed)
+			}
+		})
+	}
+}
+
+func TestHandlerGivesEachConnectionItsCodec(t *testing.T) {
+	h, p := &Handler{}, &port{}
+	h.Serve(&conn{}, p)
+	h.Serve(&conn{}, p)
+	if p.attached[0].Codec == p.attached[1].Codec {
+		t.Error("two connections share a codec")
+	}
+}
+
+func TestHandlerRefuses(t *testing.T) {
+	h := &Handler{NewCodec: func(*handlers.Info) handlers.Codec { return nil }}
+	p, c := &port{}, &conn{}
+	h.Serve(c, p)
+	if !c.closed || !errors.Is(p.failed, handlers.ErrPolicy) || len(p.attached) > 0 {
+		t.Errorf("closed = %t, failed with %v, %d attached, want true, %v, 0", c.closed, p.failed, len(p.attached), handlers.ErrPolicy)
+	}
+}
+
+func TestHandlerNamesTheProtocol(t *testing.T) {
+	for _, test := range []struct{ name, protocol, want string }{
+		{"unnamed", "", "tcp"},
+		{"inside TLS", "tls", "tcp"},
+		{"named already", "tcp", ""},
+		{"a route's own name", "chat", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, c := &port{}, &conn{info: handlers.Info{Protocol: test.protocol}}
+			(&Handler{}).Serve(c, p)
+			got := ""
+			if info := p.attached[0].Info; info != nil {
+				got = info.Protocol
+			}
+			if got != test.want {
+				t.Errorf("Attachment.Info has protocol %q, want %q", got, test.want)
+			}
+			if c.info.Protocol != test.protocol {
+				t.Error("the connection's own info was changed")
+			}
+		})
+	}
+}
+
+func TestRaw(t *testing.T) {
+	got, err := feed(Raw{}, []byte("a\n"), []byte("b"), nil)
+	if want := []string{"a\n", "b"}; err != nil || !slices.Equal(got.msgs, want) {
+		t.Errorf("Decode = %q, %v, want %q, nil", got.msgs, err, want)
+	}
+	out := Raw{}.AppendMessage(Raw{}.AppendWrite(nil, []byte("a"), handlers.Auto), []byte("b"), handlers.Auto)
+	if got, want := string(Raw{}.AppendClose(out, handlers.ErrPanic)), "ab"; got != want {
+		t.Errorf("Append = %q, want %q", got, want)
+	}
+}
