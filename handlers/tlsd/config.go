@@ -13,17 +13,10 @@ import (
 // Refusals of a ClientHello, beside those that crypto/tls has.
 var (
 	// ErrALPN means that the client offers protocols of which none is served: alert no_application_protocol.
-	ErrALPN = fmt.Errorf("no protocol of those that the client offers: %w", handlers.ErrPolicy)
+	ErrALPN = fmt.Errorf("no handler for the protocols that the client offers: %w", handlers.ErrPolicy)
 	// ErrName means that the client asks for a name that no certificate has: alert unrecognized_name.
 	ErrName = fmt.Errorf("no certificate for the name that the client asks for: %w", handlers.ErrPolicy)
 )
-
-// config is a tls.Config and those that make crypto/tls send the alert of a refusal.
-type config struct {
-	tls    *tls.Config
-	noALPN *tls.Config
-	noName *tls.Config
-}
 
 // verdict is what choose says of a ClientHello, for the goroutine that makes the handshake.
 type verdict struct{ refused error }
@@ -35,41 +28,32 @@ func (h *Handler) init() {
 		return
 	}
 	h.base = h.adapt(h.Config)
-	h.base.tls.GetConfigForClient = h.choose
+	h.base.GetConfigForClient = h.choose
 }
 
 // adapt makes a config that agrees to what there is a handler for.
-func (h *Handler) adapt(c *tls.Config) *config {
-	served := c.Clone()
-	served.MinVersion = max(c.MinVersion, tls.VersionTLS12)
-	served.NextProtos = h.protocols(c.NextProtos)
-
-	// crypto/tls lets a client of http/1.1 pass that meets a server of h2, as if it had offered nothing. It does not if
-	// h2 is not there.
-	noALPN := served.Clone()
-	noALPN.NextProtos = []string{"\x00refused"}
-
-	// crypto/tls says unrecognized_name when it has no certificate at all.
-	noName := served.Clone()
-	noName.Certificates, noName.GetCertificate = nil, nil
-	noName.SessionTicketsDisabled = true // a resumed session needs no certificate
-	return &config{tls: served, noALPN: noALPN, noName: noName}
+func (h *Handler) adapt(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
+	c.NextProtos = h.protocols(c.NextProtos)
+	return c
 }
 
 // protocols is the ids of ALPN in the order of preference.
 func (h *Handler) protocols(first []string) []string {
-	var ids []string
+	var ids, web []string
 	for _, id := range first {
 		if h.ALPN[id] != nil && !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
 	}
-	var web []string
 	for _, id := range slices.Sorted(maps.Keys(h.ALPN)) {
 		switch {
 		case h.ALPN[id] == nil, slices.Contains(ids, id):
-		case id == "h2", id == "http/1.1": // sorted the right way
+		case id == handlers.ProtocolHTTP1:
 			web = append(web, id)
+		case id == handlers.ProtocolHTTP2:
+			web = slices.Insert(web, 0, id)
 		default:
 			ids = append(ids, id)
 		}
@@ -89,18 +73,34 @@ func (h *Handler) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			c = h.adapt(own)
 		}
 	}
-	v, _ := hello.Context().Value(verdictKey{}).(*verdict)
+	v := hello.Context().Value(verdictKey{}).(*verdict)
 	switch {
-	case len(hello.SupportedProtos) > 0 && !overlap(c.tls.NextProtos, hello.SupportedProtos):
+	case len(hello.SupportedProtos) > 0 && !overlap(c.NextProtos, hello.SupportedProtos):
 		v.refused = ErrALPN
-		return c.noALPN, nil
-	case h.StrictSNI && hello.ServerName != "" && !knows(c.tls, hello):
+		return refusingALPN(c), nil
+	case h.StrictSNI && hello.ServerName != "" && !knows(c, hello):
 		v.refused = ErrName
-		return c.noName, nil
+		return refusingName(c), nil
 	case c == h.base:
 		return nil, nil
 	}
-	return c.tls, nil
+	return c, nil
+}
+
+// refusingALPN makes crypto/tls say no_application_protocol. By itself it does not when we have no protocol at all, nor
+// when a client of http/1.1 meets a server of h2: it goes on as if nothing had been offered.
+func refusingALPN(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.NextProtos = []string{"\x00refused"}
+	return c
+}
+
+// refusingName makes crypto/tls say unrecognized_name: it does when it has no certificate.
+func refusingName(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.Certificates, c.GetCertificate = nil, nil
+	c.SessionTicketsDisabled = true // to resume a session needs none
+	return c
 }
 
 func overlap(ours, theirs []string) bool {
@@ -110,12 +110,8 @@ func overlap(ours, theirs []string) bool {
 // knows says whether c has a certificate for the name that the client asks for.
 func knows(c *tls.Config, hello *tls.ClientHelloInfo) bool {
 	if c.GetCertificate != nil {
-		cert, err := c.GetCertificate(hello)
-		if err != nil {
-			return false
-		}
-		if cert != nil {
-			return covers(cert, hello.ServerName)
+		if cert, err := c.GetCertificate(hello); cert != nil || err != nil {
+			return err == nil && covers(cert, hello.ServerName)
 		}
 	}
 	return slices.ContainsFunc(c.Certificates, func(cert tls.Certificate) bool {

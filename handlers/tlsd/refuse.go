@@ -1,6 +1,7 @@
 package tlsd
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -13,12 +14,27 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// refuse makes sure that the alert of a failed handshake is not lost. crypto/tls has sent it.
+// refuse has the last word after a failed handshake, and makes sure that it is not lost. Mostly that is the alert that
+// crypto/tls has sent; those who do not speak TLS get none.
 func refuse(nc net.Conn, err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) {
-		return // there was none
+		return // nobody listens
+	}
+	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && e.Conn != nil && likeHTTP(e.RecordHeader[:]) {
+		if _, err := nc.Write(appendPlainAnswer(nil, e.RecordHeader[:])); err != nil {
+			return
+		}
 	}
 	linger(nc)
+}
+
+// likeHTTP says whether b is the beginning of a request of a usual method.
+func likeHTTP(b []byte) bool {
+	switch string(b) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "PATCH", "DELET", "OPTIO", "PRI *":
+		return true
+	}
+	return false
 }
 
 // linger ends our half of the connection and swallows, for a moment, what the peer still sends: closing with unread

@@ -29,7 +29,7 @@ type Handler struct {
 	// order of Config.NextProtos, then the rest, "h2" and "http/1.1" last.
 	Config *tls.Config
 	// ALPN has the handlers by the protocol that was agreed. They get a [handlers.Conn] whose NetConn is a *tls.Conn
-	// of which nothing has been read.
+	// of which nothing has been read. [handlers.Refuse] is enough for "acme-tls/1".
 	ALPN map[string]handlers.Handler
 	// HandshakeTimeout bounds the handshake as a whole; 10 seconds if zero, no bound if negative.
 	HandshakeTimeout time.Duration
@@ -38,7 +38,7 @@ type Handler struct {
 	StrictSNI bool
 
 	once sync.Once
-	base *config // made of Config
+	base *tls.Config // made of Config
 }
 
 var _ handlers.Handler = (*Handler)(nil)
@@ -90,7 +90,7 @@ func (h *Handler) handshake(nc net.Conn) (*tls.Conn, error) {
 		}
 	}
 	var v verdict
-	tc := tls.Server(nc, h.base.tls)
+	tc := tls.Server(nc, h.base)
 	if err := tc.HandshakeContext(context.WithValue(context.Background(), verdictKey{}, &v)); err != nil {
 		if v.refused != nil {
 			err = fmt.Errorf("%w (%w)", v.refused, err)
