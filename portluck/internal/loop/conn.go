@@ -1,0 +1,240 @@
+package loop
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// A Conn is a driven connection.
+type Conn struct {
+	loop *Loop
+	src  handlers.Conn
+	ev   Events
+
+	// These belong to the driving goroutine.
+	info      *handlers.Info
+	handshake bool               // the client is not connected yet
+	unread    []byte             // read before the connection was attached
+	parking   Parking            // where it waits for its first bytes, or nil
+	failed    error              // of an event: ends the connection
+	eof       bool               // the peer has sent FIN
+	messages  *handlers.Messages // of the Decode that is running
+	idle      idle
+
+	dead atomic.Bool // destroyed: no more events but the last
+
+	mu       sync.Mutex
+	cond     sync.Cond      // out has room again, or nothing can be written any more
+	rw       Transport      // nil until it is opened
+	codec    handlers.Codec // Decode is the driving goroutine's, which alone sets it
+	out      []byte         // not yet written
+	spare    []byte         // the buffer that out takes turns with
+	cork     *time.Timer    // uncorks a turn whose callback takes its time
+	parked   bool           // parking has it
+	corked   bool           // cork is running
+	turn     bool           // the driving goroutine will write out when it has decoded
+	flushing bool           // a goroutine is writing
+	ended    bool           // the farewell is in out or was written: nothing is added
+	shut     bool           // our FIN was sent
+	broken   bool           // nothing can be written any more
+	haltBy   time.Time      // the loop is shutting down: by then it ends
+	closeBy  time.Time      // our side has ended: by then it closes
+	cause    error          // why it was destroyed
+}
+
+// Start drives the connection until it ends, in a goroutine of its own. With connected, the client was announced
+// before.
+func (c *Conn) Start(ev Events, connected bool) {
+	c.ev = ev
+	if c.loop.add(c) {
+		go c.run(connected) // ends with the connection; Loop.Shutdown waits for it
+		return
+	}
+	c.abort(handlers.ErrShutdown)
+	c.src.Close()
+	go ev.Disconnect(handlers.ErrShutdown) // a callback must not run in the accepting goroutine
+}
+
+func (c *Conn) run(connected bool) {
+	err := c.open(connected)
+	if err == nil && c.parking != nil && !connected && c.park() {
+		return
+	}
+	defer c.loop.remove(c)
+	if err == nil {
+		err = c.readLoop()
+	}
+	c.goodbye(err)
+	err = c.reason(err)
+	c.src.Close()
+	c.abort(nil)
+	c.ev.Disconnect(err)
+}
+
+// open announces a client that needs no handshake.
+func (c *Conn) open(connected bool) error {
+	c.idle.start()
+	switch {
+	case connected:
+		c.endTurn(nil) // sends what was written while it was parked
+		return nil
+	case c.handshake:
+		return nil
+	}
+	c.beginTurn()
+	err := c.ev.Connect(c.info)
+	c.endTurn(nil)
+	return err
+}
+
+// transportLocked makes the connection readable and writable at the first call.
+func (c *Conn) transportLocked() error {
+	switch {
+	case c.rw != nil:
+		return nil
+	case c.broken:
+		return net.ErrClosed
+	}
+	rw, err := transport(c.src)
+	if err != nil {
+		c.breakLocked(err)
+		return err
+	}
+	c.rw = rw
+	return nil
+}
+
+// readLoop reads and decodes until the peer, the codec or an event ends it. A nil error is an end in good order.
+func (c *Conn) readLoop() error {
+	var in input
+	defer in.release()
+	c.mu.Lock()
+	err := c.transportLocked()
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if len(c.unread) > 0 {
+		in.put(c.unread)
+		c.unread = nil
+		if done, err := c.decode(&in, false); done {
+			return err
+		}
+	}
+	for {
+		c.idle.arm(c)
+		n, err := c.rw.Read(in.space())
+		if n > 0 {
+			in.filled(n)
+			c.idle.lastRead = time.Now()
+			if done, err := c.decode(&in, false); done {
+				return err
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			c.eof = true
+			_, err := c.decode(&in, true)
+			return err
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if done, err := c.idle.expired(c); done {
+				return err
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// decode hands what was read to the codec, until that wants more. It is done when the connection is to be ended.
+func (c *Conn) decode(in *input, eof bool) (done bool, err error) {
+	m := handlers.Messages{EOF: eof, Events: (*events)(c), Reply: in.reply[:0]}
+	c.messages = &m
+	for {
+		c.beginTurn()
+		n, err := c.codec.Decode(in.bytes(), &m)
+		c.upgrade(&m)
+		next := m.Next != nil
+		m.Next = nil
+		c.endTurn(&m)
+		in.reply = m.Reply
+		in.took(n)
+		switch {
+		case c.failed != nil:
+			return true, c.failed
+		case errors.Is(err, io.EOF):
+			return true, nil
+		case err != nil:
+			return true, err
+		case !next:
+			return eof, nil
+		}
+	}
+}
+
+// upgrade makes the codec that Decode named the connection's.
+func (c *Conn) upgrade(m *handlers.Messages) {
+	if m.Next == nil {
+		return
+	}
+	c.mu.Lock()
+	c.codec = m.Next
+	c.mu.Unlock()
+}
+
+// reason is what the client's disconnect is told: why the server destroyed it, else why reading ended.
+func (c *Conn) reason(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cause != nil || c.dead.Load() {
+		return c.cause
+	}
+	return err
+}
+
+// events is what a codec reports to.
+type events Conn
+
+// Connect announces the client, whose codec is the one that the handshake chose.
+func (e *events) Connect(info *handlers.Info) {
+	c := (*Conn)(e)
+	c.upgrade(c.messages)
+	c.queueReply(c.messages)
+	c.handshake, c.info = false, info
+	c.idle.start()
+	c.failed = c.ev.Connect(info)
+}
+
+// Message raises the event, unless the connection was destroyed by an earlier one.
+func (e *events) Message(m handlers.Message) {
+	c := (*Conn)(e)
+	if c.failed != nil || c.dead.Load() {
+		return
+	}
+	if len(c.messages.Reply) > 0 {
+		c.queueReply(c.messages)
+	}
+	c.failed = c.ev.Message(m)
+}
+
+// queueReply puts the protocol's own answers in their place: ahead of what the program writes next.
+func (c *Conn) queueReply(m *handlers.Messages) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.replyLocked(m)
+}
+
+func (c *Conn) replyLocked(m *handlers.Messages) {
+	if !c.broken && !c.shut {
+		c.out = append(c.out, m.Reply...)
+	}
+	m.Reply = m.Reply[:0]
+}

@@ -1,0 +1,510 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/testdata/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// fakeConn is a handlers.Conn over a net.Conn.
+type fakeConn struct {
+	nc   net.Conn
+	info handlers.Info
+}
+
+func (c *fakeConn) Info() *handlers.Info       { return &c.info }
+func (c *fakeConn) NetConn() (net.Conn, error) { return c.nc, nil }
+func (c *fakeConn) Close() error               { return c.nc.Close() }
+
+// recorder is a client that remembers its events.
+type recorder struct {
+	onConnect func()
+	onMessage func(m handlers.Message) error
+
+	mu   sync.Mutex
+	seen []string
+	gone chan struct{}
+}
+
+func newRecorder() *recorder { return &recorder{gone: make(chan struct{})} }
+
+func (r *recorder) note(s string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = append(r.seen, s)
+}
+
+func (r *recorder) events() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.seen)
+}
+
+func (r *recorder) Connect(*handlers.Info) error {
+	r.note("connect")
+	if r.onConnect != nil {
+		r.onConnect()
+	}
+	return nil
+}
+
+func (r *recorder) Message(m handlers.Message) error {
+	r.note(m.String())
+	if r.onMessage != nil {
+		return r.onMessage(m)
+	}
+	return nil
+}
+
+func (r *recorder) Disconnect(err error) {
+	r.note(fmt.Sprintf("disconnect %v", err))
+	close(r.gone)
+}
+
+// pipe gives a driven connection of lines and the peer's end.
+func pipe(l *Loop) (*Conn, *recorder, net.Conn) {
+	server, client := net.Pipe()
+	return l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{Limit: 1 << 20}}), newRecorder(), client
+}
+
+func wantEvents(t *testing.T, r *recorder, want ...string) {
+	t.Helper()
+	<-r.gone
+	if got := r.events(); !slices.Equal(got, want) {
+		t.Errorf("events = %q, want %q", got, want)
+	}
+}
+
+func mustWrite(t *testing.T, w io.Writer, s string) {
+	t.Helper()
+	if _, err := io.WriteString(w, s); err != nil {
+		t.Fatalf("write %q: %v", s, err)
+	}
+}
+
+func mustRead(t *testing.T, r io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != want {
+		t.Fatalf("read %q, %v, want %q", got, err, want)
+	}
+}
+
+func TestEchoInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Loop
+		c, r, client := pipe(&l)
+		r.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+		c.Start(r, false)
+		mustWrite(t, client, "a\nb\nta")
+		mustRead(t, client, "a\nb\n")
+		mustWrite(t, client, "il\n")
+		mustRead(t, client, "tail\n")
+		client.Close()
+		wantEvents(t, r, "connect", "a", "b", "tail", "disconnect <nil>")
+		if got := l.Len(); got != 0 {
+			t.Errorf("Len() = %d, want 0", got)
+		}
+	})
+}
+
+func TestIdleTimeout(t *testing.T) {
+	tests := []struct {
+		name string
+		busy func(c *Conn, client net.Conn)
+		want time.Duration // after which the connection is gone
+	}{
+		{"silence", func(*Conn, net.Conn) {}, time.Minute},
+		{"reading restarts it", func(_ *Conn, client net.Conn) {
+			time.Sleep(50 * time.Second)
+			io.WriteString(client, "x\n")
+		}, 110 * time.Second},
+		{"writing restarts it", func(c *Conn, client net.Conn) {
+			time.Sleep(50 * time.Second)
+			c.Send([]byte("y"), handlers.Auto)
+		}, 110 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := Loop{Timeout: time.Minute}
+				c, r, client := pipe(&l)
+				start := time.Now()
+				c.Start(r, false)
+				go io.Copy(io.Discard, client)
+				tt.busy(c, client)
+				<-r.gone
+				if got := time.Since(start); got != tt.want {
+					t.Errorf("gone after %v, want %v", got, tt.want)
+				}
+				if got, want := r.events()[len(r.events())-1], "disconnect idle timeout"; got != want {
+					t.Errorf("last event %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+func TestSlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := Loop{MaxQueue: 10, Timeout: time.Minute}
+		c, r, client := pipe(&l)
+		c.Start(r, false)
+		synctest.Wait()
+		for i := range 3 { // the first is on its way to the peer, the second fills the queue
+			err := c.TrySend([]byte("0123456789"), handlers.Auto)
+			synctest.Wait()
+			if want := i == 2; errors.Is(err, handlers.ErrSlow) != want {
+				t.Errorf("TrySend %d = %v, want slow: %t", i, err, want)
+			}
+		}
+		sent := make(chan error, 1)
+		go func() { sent <- c.Send([]byte("waits"), handlers.Auto) }()
+		synctest.Wait()
+		select {
+		case err := <-sent:
+			t.Fatalf("Send = %v while the queue is full, want it to wait", err)
+		default:
+		}
+		mustRead(t, client, "0123456789\n0123456789\nwaits\n")
+		if err := <-sent; err != nil {
+			t.Errorf("Send = %v after the peer has read", err)
+		}
+		for c.TrySend(make([]byte, 20), handlers.Auto) == nil {
+			synctest.Wait()
+		}
+		<-r.gone // nobody reads: the write deadline ends it
+		if got, want := r.events()[1], "disconnect "+handlers.ErrSlow.Error(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if err := c.Send(nil, handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
+			t.Errorf("Send after the end = %v, want ErrClosed", err)
+		}
+		client.Close()
+	})
+}
+
+func TestDestroyWakesWriters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := Loop{MaxQueue: 1}
+		c, r, client := pipe(&l)
+		c.Start(r, false)
+		sent := make(chan error)
+		for range 3 {
+			go func() { sent <- c.Send([]byte("x"), handlers.Auto) }()
+			synctest.Wait()
+		}
+		c.Destroy()
+		var closed int
+		for range 3 {
+			if err := <-sent; errors.Is(err, handlers.ErrClosed) {
+				closed++
+			}
+		}
+		if closed == 0 {
+			t.Error("no Send was waiting")
+		}
+		wantEvents(t, r, "connect", "disconnect <nil>")
+		client.Close()
+	})
+}
+
+// What a callback writes is sent when it returns, or soon if it takes its time.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Loop
+		c, r, client := pipe(&l)
+		r.onMessage = func(handlers.Message) error {
+			c.Send([]byte("one"), handlers.Auto)
+			time.Sleep(time.Minute)
+			c.Send([]byte("two"), handlers.Auto)
+			return nil
+		}
+		c.Start(r, false)
+		start := time.Now()
+		mustWrite(t, client, "go\n")
+		mustRead(t, client, "one\n")
+		if got := time.Since(start); got > 10*time.Millisecond {
+			t.Errorf("the first line took %v", got)
+		}
+		mustRead(t, client, "two\n")
+		client.Close()
+		<-r.gone
+	})
+}
+
+func TestFailedEventEndsTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Loop
+		c, r, client := pipe(&l)
+		r.onMessage = func(handlers.Message) error { return handlers.ErrPanic }
+		c.Start(r, false)
+		mustWrite(t, client, "a\nb\n")
+		if _, err := io.ReadAll(client); err != nil {
+			t.Error(err)
+		}
+		wantEvents(t, r, "connect", "a", "disconnect "+handlers.ErrPanic.Error())
+	})
+}
+
+func TestShutdown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Loop
+		idle, idleEvents, idleClient := pipe(&l)
+		idle.Start(idleEvents, false)
+		busy, busyEvents, busyClient := pipe(&l)
+		busyEvents.onMessage = func(m handlers.Message) error { return busy.Send(m.Data, m.Kind) }
+		busy.Start(busyEvents, false)
+		go func() {
+			io.Copy(io.Discard, idleClient)
+			idleClient.Close()
+		}()
+		go func() { // what it sends while the loop shuts down is still served
+			for i := range 10 {
+				time.Sleep(quiet / 2)
+				mustWrite(t, busyClient, fmt.Sprintln(i))
+				mustRead(t, busyClient, fmt.Sprintln(i))
+			}
+			io.Copy(io.Discard, busyClient)
+		}()
+		if err := l.Shutdown(t.Context(), time.Millisecond); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		end := "disconnect " + handlers.ErrShutdown.Error()
+		wantEvents(t, idleEvents, "connect", end)
+		wantEvents(t, busyEvents, "connect", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", end)
+		late, lateEvents, lateClient := pipe(&l)
+		late.Start(lateEvents, false)
+		wantEvents(t, lateEvents, end)
+		busyClient.Close()
+		lateClient.Close()
+	})
+}
+
+func TestShutdownDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Loop
+		c, r, client := pipe(&l)
+		r.onMessage = func(handlers.Message) error {
+			c.Send(make([]byte, 1<<20), handlers.Auto)
+			return c.Send([]byte("never read"), handlers.Auto)
+		}
+		c.Start(r, false)
+		mustWrite(t, client, "go\n")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := l.Shutdown(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown() = %v, want DeadlineExceeded", err)
+		}
+		<-r.gone
+		client.Close()
+	})
+}
+
+// tcpPair is a connection over loopback, whose halves can be closed.
+func tcpPair(t *testing.T) (server, client *net.TCPConn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cc.Close(); sc.Close() })
+	return sc.(*net.TCPConn), cc.(*net.TCPConn)
+}
+
+func TestHalfClose(t *testing.T) {
+	var l Loop
+	server, client := tcpPair(t)
+	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
+	r := newRecorder()
+	r.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+	c.Start(r, false)
+	mustWrite(t, client, "tail")
+	client.CloseWrite()
+	if got, err := io.ReadAll(client); string(got) != "tail\n" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+	wantEvents(t, r, "connect", "tail", "disconnect <nil>")
+}
+
+// After End the peer has FIN behind all that was written, and what it still sends is delivered.
+func TestEnd(t *testing.T) {
+	var l Loop
+	server, client := tcpPair(t)
+	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
+	r := newRecorder()
+	r.onMessage = func(m handlers.Message) error {
+		if m.String() == "end" {
+			c.Send([]byte("bye"), handlers.Auto)
+			return c.End()
+		}
+		if err := c.Send(nil, handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
+			t.Errorf("Send after End = %v, want ErrClosed", err)
+		}
+		return nil
+	}
+	c.Start(r, false)
+	mustWrite(t, client, "end\n")
+	if got, err := io.ReadAll(client); string(got) != "bye\n" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+	mustWrite(t, client, "later\n")
+	client.CloseWrite()
+	wantEvents(t, r, "connect", "end", "later", "disconnect <nil>")
+}
+
+// The last reply is not lost although the peer goes on sending: TRAPS part 4, row 16.
+func TestTraps4Row16Linger(t *testing.T) {
+	var l Loop
+	for range 50 {
+		server, client := tcpPair(t)
+		c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
+		r := newRecorder()
+		r.onMessage = func(handlers.Message) error {
+			c.Send([]byte("last"), handlers.Auto)
+			return handlers.ErrPolicy
+		}
+		c.Start(r, false)
+		mustWrite(t, client, "a\n"+strings.Repeat("unread\n", 2000))
+		if got, err := io.ReadAll(client); !strings.HasPrefix(string(got), "last\n") || err != nil {
+			t.Fatalf("read %q, %v", got, err)
+		}
+		client.Close()
+		<-r.gone
+	}
+}
+
+// shout is the codec after the upgrade.
+type shout struct{ tcp.Lines }
+
+func (s *shout) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
+	return append(append(dst, strings.ToUpper(string(msg))...), '!')
+}
+
+// shake is a handshake: "hello\n" is answered and announces the client.
+type shake struct{ tcp.Lines }
+
+func (s *shake) Decode(in []byte, m *handlers.Messages) (int, error) {
+	if len(in) < 6 {
+		return 0, nil
+	}
+	if string(in[:6]) != "hello\n" {
+		m.Reply = append(m.Reply, "no\n"...)
+		return 0, handlers.ErrProtocol
+	}
+	m.Reply = append(m.Reply, "yes\n"...)
+	m.Next = &shout{}
+	m.Connect(&handlers.Info{Protocol: "shout"})
+	return 6, nil
+}
+
+func TestUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := Loop{HandshakeTimeout: time.Second}
+		start := func() (*Conn, *recorder, net.Conn) {
+			server, client := net.Pipe()
+			c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &shake{}, Handshake: true})
+			r := newRecorder()
+			r.onConnect = func() { c.Send([]byte("welcome"), handlers.Auto) }
+			c.Start(r, false)
+			return c, r, client
+		}
+		_, r, client := start()
+		mustWrite(t, client, "hello\nmore\n")
+		mustRead(t, client, "yes\nWELCOME!")
+		time.Sleep(time.Minute) // the handshake's deadline is over
+		client.Close()
+		wantEvents(t, r, "connect", "more", "disconnect <nil>")
+
+		_, r, client = start()
+		go mustWrite(t, client, "garbage\n")
+		mustRead(t, client, "no\n")
+		client.Close()
+		wantEvents(t, r, "disconnect "+handlers.ErrProtocol.Error())
+
+		_, r, client = start()
+		mustWrite(t, client, "hel")
+		wantEvents(t, r, "disconnect "+handlers.ErrTimeout.Error())
+		client.Close()
+	})
+}
+
+func TestUnreadComesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l Loop
+		server, client := net.Pipe()
+		long := strings.Repeat("x", 3*firstRead)
+		c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}, Unread: []byte("a\n" + long)})
+		r := newRecorder()
+		c.Start(r, false)
+		mustWrite(t, client, "y\nz\n")
+		client.Close()
+		wantEvents(t, r, "connect", "a", long+"y", "z", "disconnect <nil>")
+	})
+}
+
+// Concurrent writers, a peer that reads, and an end in the middle of it: no message is torn.
+func TestConcurrentWriters(t *testing.T) {
+	l := Loop{MaxQueue: 1000}
+	server, client := tcpPair(t)
+	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
+	r := newRecorder()
+	c.Start(r, false)
+	const writers, each = 8, 500
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				if err := c.Send(fmt.Appendf(nil, "%d %d", w, i), handlers.Auto); err != nil {
+					t.Errorf("Send() = %v", err)
+				}
+			}
+		})
+	}
+	go func() {
+		wg.Wait()
+		c.End()
+	}()
+	got, err := io.ReadAll(client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := [writers]int{}
+	for line := range strings.Lines(string(got)) {
+		var w, i int
+		if _, err := fmt.Sscanf(line, "%d %d\n", &w, &i); err != nil || next[w] != i {
+			t.Fatalf("line %q: %v, want number %d", line, err, next[w])
+		}
+		next[w]++
+	}
+	for w, n := range next {
+		if n != each {
+			t.Errorf("writer %d: %d lines, want %d", w, n, each)
+		}
+	}
+	client.Close()
+	<-r.gone
+}

@@ -1,0 +1,290 @@
+package loop
+
+import (
+	"errors"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// patience is how long a callback may run before what it wrote is sent without waiting for it to return.
+const patience = time.Millisecond
+
+var _ handlers.Stream = (*Conn)(nil)
+
+// Write is [handlers.Stream.Write].
+func (c *Conn) Write(p []byte, k handlers.Kind) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.roomLocked(true); err != nil {
+		return 0, err
+	}
+	c.out = c.codec.AppendWrite(c.out, p, k)
+	c.kickLocked()
+	return len(p), nil
+}
+
+// Send is [handlers.Stream.Send].
+func (c *Conn) Send(p []byte, k handlers.Kind) error { return c.send(p, k, true) }
+
+// TrySend is [handlers.Stream.TrySend].
+func (c *Conn) TrySend(p []byte, k handlers.Kind) error { return c.send(p, k, false) }
+
+func (c *Conn) send(p []byte, k handlers.Kind, wait bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.roomLocked(wait); err != nil {
+		return err
+	}
+	c.out = c.codec.AppendMessage(c.out, p, k)
+	c.kickLocked()
+	return nil
+}
+
+// DoneAfterWrite does nothing: a connection is not done with an answer.
+func (c *Conn) DoneAfterWrite() {}
+
+// Done does nothing.
+func (c *Conn) Done() error { return nil }
+
+// Header is nil.
+func (c *Conn) Header() http.Header { return nil }
+
+// WriteHeader does nothing.
+func (c *Conn) WriteHeader(int) {}
+
+// End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer a farewell of the
+// protocol is closed after closeWait.
+func (c *Conn) End() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended || c.broken {
+		return handlers.ErrClosed
+	}
+	before := len(c.out)
+	c.endLocked(nil)
+	if len(c.out) > before {
+		c.closeBy = time.Now().Add(closeWait)
+		c.wakeLocked(c.closeBy)
+	}
+	c.kickLocked()
+	return nil
+}
+
+// Destroy is [handlers.Stream.Destroy].
+func (c *Conn) Destroy() { c.abort(nil) }
+
+// abort closes the connection at once; the driving goroutine ends. The first cause that is not nil is kept.
+func (c *Conn) abort(cause error) {
+	c.dead.Store(true)
+	c.mu.Lock()
+	rw := c.rw
+	c.breakLocked(cause)
+	c.unparkLocked()
+	c.mu.Unlock()
+	if rw != nil {
+		rw.Close()
+	}
+}
+
+// halt asks the connection to end: what the peer has sent already is still served.
+func (c *Conn) halt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	c.haltBy = now.Add(lingerTime)
+	c.wakeLocked(now.Add(quiet))
+	c.unparkLocked()
+}
+
+// wakeLocked makes the driving goroutine look up from its Read by t.
+func (c *Conn) wakeLocked(t time.Time) {
+	if c.rw != nil && !c.broken {
+		_ = c.rw.SetReadDeadline(t)
+	}
+}
+
+func (c *Conn) breakLocked(cause error) {
+	if c.cause == nil {
+		c.cause = cause
+	}
+	c.broken = true
+	c.out, c.spare = nil, nil
+	c.cond.Broadcast()
+}
+
+func (c *Conn) endLocked(reason error) {
+	c.ended = true
+	c.out = c.codec.AppendClose(c.out, reason)
+	c.cond.Broadcast()
+}
+
+// roomLocked waits for room in the queue, or says that there is none.
+func (c *Conn) roomLocked(wait bool) error {
+	for {
+		switch {
+		case c.ended || c.broken:
+			return handlers.ErrClosed
+		case len(c.out) < c.loop.maxQueue():
+			return nil
+		case !wait:
+			return handlers.ErrSlow
+		}
+		c.startFlushLocked()
+		c.cond.Wait()
+	}
+}
+
+// kickLocked sees to it that out gets written: by the turn's end if that comes soon.
+func (c *Conn) kickLocked() {
+	switch {
+	case c.flushing:
+	case c.parked:
+		c.unparkLocked()
+	case !c.turn || len(c.out) >= flushAt:
+		c.startFlushLocked()
+	case c.corked:
+	case c.cork == nil:
+		c.corked = true
+		c.cork = time.AfterFunc(patience, c.uncork)
+	default:
+		c.corked = true
+		c.cork.Reset(patience)
+	}
+}
+
+// uncork sends what a callback that takes its time has written.
+func (c *Conn) uncork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.corked = false
+	if c.turn && len(c.out) > 0 {
+		c.startFlushLocked()
+	}
+}
+
+func (c *Conn) startFlushLocked() {
+	if c.flushing {
+		return
+	}
+	c.flushing = true
+	go func() { // ends when out is empty or cannot be written; goodbye waits for it
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.flushLocked()
+	}()
+}
+
+// flushLocked writes until out is empty, and FIN after a farewell. c.mu is released while it writes.
+func (c *Conn) flushLocked() {
+	c.flushing = true
+	for len(c.out) > 0 && !c.broken && c.transportLocked() == nil {
+		buf := c.out
+		c.out, c.spare = c.spare[:0], nil
+		c.mu.Unlock()
+		err := c.write(buf)
+		c.mu.Lock()
+		if err != nil {
+			c.writeFailedLocked(err)
+		}
+		if !c.broken && cap(buf) <= flushAt {
+			c.spare = buf
+		}
+		c.cond.Broadcast()
+	}
+	if c.ended && !c.shut && !c.broken && c.transportLocked() == nil {
+		c.shut = true
+		c.mu.Unlock()
+		_ = c.rw.CloseWrite() // may wait for the peer on TLS
+		c.mu.Lock()
+	}
+	c.flushing = false
+	c.cond.Broadcast()
+}
+
+func (c *Conn) write(buf []byte) error {
+	if t := c.loop.Timeout; t > 0 {
+		c.idle.armWrite(c.rw, t)
+	}
+	_, err := c.rw.Write(buf)
+	c.idle.wrote()
+	return err
+}
+
+// writeFailedLocked stops writing. What the peer has sent is still read, unless it is too slow a reader.
+func (c *Conn) writeFailedLocked(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.breakLocked(handlers.ErrSlow)
+		c.dead.Store(true)
+		c.rw.Close()
+		return
+	}
+	c.breakLocked(nil)
+}
+
+func (c *Conn) beginTurn() {
+	c.mu.Lock()
+	c.turn = true
+	c.mu.Unlock()
+}
+
+// endTurn writes what the turn produced.
+func (c *Conn) endTurn(m *handlers.Messages) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turn = false
+	if m != nil {
+		c.replyLocked(m)
+	}
+	if c.corked {
+		c.corked = false
+		c.cork.Stop()
+	}
+	if !c.flushing && (len(c.out) > 0 || c.ended && !c.shut) {
+		c.flushLocked()
+	}
+}
+
+// goodbye tells the peer why it ends, sends FIN after all that was written, and waits a moment for the peer to read it.
+func (c *Conn) goodbye(reason error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.transportLocked() != nil {
+		return
+	}
+	if !c.ended && !c.broken {
+		c.endLocked(reason)
+	}
+	for c.flushing {
+		c.cond.Wait()
+	}
+	if c.broken {
+		return
+	}
+	_ = c.rw.SetWriteDeadline(time.Now().Add(closeWait))
+	c.idle.writeArmed = time.Now()
+	c.flushLocked()
+	if c.broken || c.eof || reason == handlers.ErrTimeout {
+		return
+	}
+	c.mu.Unlock()
+	c.linger()
+	c.mu.Lock()
+}
+
+// linger swallows what the peer still sends: closing with unread bytes would reset the connection, and the peer would
+// lose our last words (RFC 9112, section 9.6).
+func (c *Conn) linger() {
+	_ = c.rw.SetReadDeadline(time.Now().Add(lingerTime))
+	buf := readBuffers.Get().(*[firstRead]byte)
+	defer readBuffers.Put(buf)
+	for total := 0; total < lingerMax; {
+		n, err := c.rw.Read(buf[:])
+		if err != nil {
+			return
+		}
+		total += n
+	}
+}
