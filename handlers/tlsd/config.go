@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -87,11 +88,14 @@ func (h *Handler) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	return c, nil
 }
 
+// unofferable is longer than the id of a protocol can be (RFC 7301, section 3.1).
+var unofferable = strings.Repeat("x", 256)
+
 // refusingALPN makes crypto/tls say no_application_protocol. By itself it does not when we have no protocol at all, nor
 // when a client of http/1.1 meets a server of h2: it goes on as if nothing had been offered.
 func refusingALPN(c *tls.Config) *tls.Config {
 	c = c.Clone()
-	c.NextProtos = []string{"\x00refused"}
+	c.NextProtos = []string{unofferable}
 	return c
 }
 

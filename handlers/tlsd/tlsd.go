@@ -119,10 +119,5 @@ func (h *Handler) pass(c handlers.Conn, tc *tls.Conn, p handlers.Port) {
 		p.Route(inner)
 		return
 	}
-	if next := h.ALPN[state.NegotiatedProtocol]; next != nil {
-		next.Serve(inner, p)
-		return
-	}
-	inner.Close() // no config of ours agrees to it
-	p.Fail(&info, fmt.Errorf("no handler for ALPN %q: %w", state.NegotiatedProtocol, handlers.ErrPolicy))
+	h.ALPN[state.NegotiatedProtocol].Serve(inner, p)
 }
