@@ -17,6 +17,7 @@ const (
 	alertUnexpectedMessage     = 10
 	alertDecodeError           = 50
 	alertProtocolVersion       = 70
+	alertInternalError         = 80
 	alertUnrecognizedName      = 112
 	alertNoApplicationProtocol = 120
 )
