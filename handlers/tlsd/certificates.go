@@ -20,8 +20,9 @@ type Certificates struct {
 	OnError func(err error)
 
 	cert, key string
+	start     time.Time // whatever the wall clock does, time goes on from here
 	current   atomic.Pointer[tls.Certificate]
-	next      atomic.Int64 // when a handshake looks at the files again, in Unix nanoseconds
+	next      atomic.Int64 // when a handshake looks at the files again, in nanoseconds from start
 
 	mu     sync.Mutex // guards following
 	seen   stamp
@@ -40,7 +41,7 @@ type fileStamp struct {
 //
 //	&tls.Config{GetCertificate: certs.GetCertificate}
 func LoadFiles(cert, key string) (*Certificates, error) {
-	c := &Certificates{cert: cert, key: key}
+	c := &Certificates{cert: cert, key: key, start: time.Now()}
 	if err := c.Reload(); err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func LoadFiles(cert, key string) (*Certificates, error) {
 // GetCertificate is for [tls.Config]. At most once a second it looks whether the files have changed, and reads them if so.
 // While they are no good, it goes on with the pair that it has.
 func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	now, next := time.Now().UnixNano(), c.next.Load()
+	now, next := int64(time.Since(c.start)), c.next.Load()
 	if now >= next && c.next.CompareAndSwap(next, now+int64(recheck)) {
 		c.refresh()
 	}
@@ -61,7 +62,7 @@ func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 func (c *Certificates) Reload() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.next.Store(time.Now().Add(recheck).UnixNano())
+	c.next.Store(int64(time.Since(c.start) + recheck))
 	seen, err := c.stampLocked()
 	if err != nil {
 		return err

@@ -38,10 +38,13 @@ func (requireTLS) Serve(c handlers.Conn, p handlers.Port) {
 
 // answerPlain reads the head of one request and answers it.
 func answerPlain(nc net.Conn) {
-	if nc.SetDeadline(time.Now().Add(headTime)) != nil {
+	if nc.SetReadDeadline(time.Now().Add(headTime)) != nil {
 		return
 	}
 	head := readHead(nc)
+	if nc.SetWriteDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
 	if _, err := nc.Write(appendPlainAnswer(nil, head)); err == nil {
 		linger(nc)
 	}
