@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -188,6 +189,22 @@ type deaf struct{}
 
 func (deaf) Connect(*handlers.Info)   {}
 func (deaf) Message(handlers.Message) {}
+
+func BenchmarkLines(b *testing.B) {
+	for _, size := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprintf("%d bytes", size), func(b *testing.B) {
+			in := bytes.Repeat(append(bytes.Repeat([]byte("x"), size-1), '\n'), 32<<10/size)
+			codec, m := &Lines{}, &handlers.Messages{Events: deaf{}}
+			b.SetBytes(int64(len(in)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if n, err := codec.Decode(in, m); n != len(in) || err != nil {
+					b.Fatal(n, err)
+				}
+			}
+		})
+	}
+}
 
 func FuzzLines(f *testing.F) {
 	for _, test := range linesTests {

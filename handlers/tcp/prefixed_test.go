@@ -58,7 +58,7 @@ func TestPrefixed(t *testing.T) {
 func TestTraps2Row8AnnouncedLengthTakesNoMemory(t *testing.T) {
 	codec := &Prefixed{Limit: -1}
 	m := &handlers.Messages{Events: deaf{}}
-	in := []byte("\x00\x00\x00\x01a\x7f\xff\xff\xffb")
+	in := []byte("\x00\x00\x00\x01a\x0f\xff\xff\xffb")
 	if n := testing.AllocsPerRun(100, func() {
 		if n, err := codec.Decode(in, m); n != 5 || err != nil {
 			t.Fatalf("Decode = %d, %v, want 5, nil", n, err)

@@ -43,63 +43,69 @@ func checkAlert(tb testing.TB, in []byte, want byte) {
 	}
 }
 
+const routed = "routed"
+
+type alpnTest struct {
+	name   string
+	served []string // protocols that have a handler
+	first  []string // Config.NextProtos
+	offer  []string
+	want   string // the protocol agreed, routed, or empty: no_application_protocol
+}
+
+var alpnTests = []alpnTest{
+	{name: "h2", served: []string{"h2", "http/1.1"}, offer: []string{"h2"}, want: "h2"},
+	{name: "http/1.1", served: []string{"h2", "http/1.1"}, offer: []string{"http/1.1"}, want: "http/1.1"},
+	{name: "a browser", served: []string{"h2", "http/1.1"}, offer: []string{"http/1.1", "h2"}, want: "h2"},
+	{name: "none offered", served: []string{"h2", "http/1.1"}, want: routed},
+	{name: "none offered, none served", want: routed},
+	{name: "no overlap", served: []string{"h2", "http/1.1"}, offer: []string{"ftp"}},
+	{name: "some overlap", served: []string{"h2", "http/1.1"}, offer: []string{"ftp", "http/1.1"}, want: "http/1.1"},
+	{name: "http/1.1 meets h2 only", served: []string{"h2"}, offer: []string{"http/1.1"}},
+	{name: "a browser meets none", offer: []string{"h2", "http/1.1"}},
+	{name: "own id", served: []string{"h2", "ssh"}, offer: []string{"ssh"}, want: "ssh"},
+	{name: "own id before h2", served: []string{"h2", "grpc-exp"}, offer: []string{"h2", "grpc-exp"}, want: "grpc-exp"},
+	{name: "the config's order", served: []string{"h2", "http/1.1"}, first: []string{"http/1.1"}, offer: []string{"h2", "http/1.1"}, want: "http/1.1"},
+	{name: "the config's without a handler", served: []string{"h2"}, first: []string{"spdy/3"}, offer: []string{"spdy/3"}},
+}
+
 func TestTraps2Row3StrictALPN(t *testing.T) {
-	const routed = "routed"
-	for _, test := range []struct {
-		name   string
-		served []string // protocols that have a handler
-		first  []string // Config.NextProtos
-		offer  []string
-		want   string // the protocol agreed, routed, or empty: no_application_protocol
-	}{
-		{name: "h2", served: []string{"h2", "http/1.1"}, offer: []string{"h2"}, want: "h2"},
-		{name: "http/1.1", served: []string{"h2", "http/1.1"}, offer: []string{"http/1.1"}, want: "http/1.1"},
-		{name: "a browser", served: []string{"h2", "http/1.1"}, offer: []string{"http/1.1", "h2"}, want: "h2"},
-		{name: "none offered", served: []string{"h2", "http/1.1"}, want: routed},
-		{name: "none offered, none served", want: routed},
-		{name: "no overlap", served: []string{"h2", "http/1.1"}, offer: []string{"ftp"}},
-		{name: "some overlap", served: []string{"h2", "http/1.1"}, offer: []string{"ftp", "http/1.1"}, want: "http/1.1"},
-		{name: "http/1.1 meets h2 only", served: []string{"h2"}, offer: []string{"http/1.1"}},
-		{name: "a browser meets none", offer: []string{"h2", "http/1.1"}},
-		{name: "own id", served: []string{"h2", "ssh"}, offer: []string{"ssh"}, want: "ssh"},
-		{name: "own id before h2", served: []string{"h2", "grpc-exp"}, offer: []string{"h2", "grpc-exp"}, want: "grpc-exp"},
-		{name: "the config's order", served: []string{"h2", "http/1.1"}, first: []string{"http/1.1"}, offer: []string{"h2", "http/1.1"}, want: "http/1.1"},
-		{name: "the config's without a handler", served: []string{"h2"}, first: []string{"spdy/3"}, offer: []string{"spdy/3"}},
-	} {
+	for _, test := range alpnTests {
 		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-			t.Run(test.name+" "+tls.VersionName(version), func(t *testing.T) {
-				config := newConfig(t)
-				config.NextProtos = test.first
-				inner := newEcho()
-				h := &Handler{Config: config, ALPN: map[string]handlers.Handler{"nil": nil}}
-				for _, id := range test.served {
-					h.ALPN[id] = inner
-				}
-				client, c, p := serve(t, h)
-				tapped := &tap{Conn: client}
-				tc := tls.Client(tapped, &tls.Config{InsecureSkipVerify: true, NextProtos: test.offer, MaxVersion: version})
-				err := tc.Handshake()
-				switch test.want {
-				case "":
-					if err == nil {
-						t.Error("the handshake is complete, want an alert")
-					}
-					checkAlert(t, tapped.in.Bytes(), alertNoApplicationProtocol)
-					client.Close()
-					if err := p.err(t); !errors.Is(err, ErrALPN) || !errors.Is(err, handlers.ErrPolicy) || c.open() {
-						t.Errorf("Fail(%v), open %t, want %v, false", err, c.open(), ErrALPN)
-					}
-				case routed:
-					checkInner(t, <-p.routed, c, handlers.ProtocolTLS)
-				default:
-					checkInner(t, <-inner.served, c, test.want)
-					checkEcho(t, tc)
-				}
-				if len(p.routed)+len(inner.served) > 0 {
-					t.Error("the connection was served twice, or in spite of a refusal")
-				}
-			})
+			t.Run(test.name+" "+tls.VersionName(version), func(t *testing.T) { test.run(t, version) })
 		}
+	}
+}
+
+func (test *alpnTest) run(t *testing.T, version uint16) {
+	config := newConfig(t)
+	config.NextProtos = test.first
+	inner := newEcho()
+	h := &Handler{Config: config, ALPN: map[string]handlers.Handler{"nil": nil}}
+	for _, id := range test.served {
+		h.ALPN[id] = inner
+	}
+	client, c, p := serve(t, h)
+	tapped := &tap{Conn: client}
+	tc := tls.Client(tapped, &tls.Config{InsecureSkipVerify: true, NextProtos: test.offer, MaxVersion: version})
+	if err := tc.Handshake(); (err == nil) != (test.want != "") {
+		t.Errorf("Handshake() = %v, want an error %t", err, test.want == "")
+	}
+	switch test.want {
+	case "":
+		checkAlert(t, tapped.in.Bytes(), alertNoApplicationProtocol)
+		client.Close()
+		if err := p.err(t); !errors.Is(err, ErrALPN) || !errors.Is(err, handlers.ErrPolicy) || c.open() {
+			t.Errorf("Fail(%v), open %t, want %v, false", err, c.open(), ErrALPN)
+		}
+	case routed:
+		checkInner(t, <-p.routed, c, handlers.ProtocolTLS)
+	default:
+		checkInner(t, <-inner.served, c, test.want)
+		checkEcho(t, tc)
+	}
+	if len(p.routed)+len(inner.served) > 0 {
+		t.Error("the connection was served twice, or in spite of a refusal")
 	}
 }
 

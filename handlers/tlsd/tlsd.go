@@ -28,8 +28,9 @@ type Handler struct {
 	// TLS 1.2 is the least version whatever MinVersion says, and NextProtos is what ALPN has a handler for, in the
 	// order of Config.NextProtos, then the rest, "h2" and "http/1.1" last.
 	Config *tls.Config
-	// ALPN has the handlers by the protocol that was agreed. They get a [handlers.Conn] whose NetConn is a *tls.Conn
-	// of which nothing has been read. [handlers.Refuse] is enough for "acme-tls/1".
+	// ALPN has the handlers by the protocol that was agreed. A client that offers only others is refused, by the alert
+	// no_application_protocol; one that offers none goes to [handlers.Port.Route]. The handlers get a [handlers.Conn]
+	// whose NetConn is a *tls.Conn of which nothing has been read. [handlers.Refuse] is enough for "acme-tls/1".
 	ALPN map[string]handlers.Handler
 	// HandshakeTimeout bounds the handshake as a whole; 10 seconds if zero, no bound if negative.
 	HandshakeTimeout time.Duration
