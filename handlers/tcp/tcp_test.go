@@ -38,7 +38,8 @@ func TestHandlerAttaches(t *testing.T) {
 	}{
 		{"zero value", Handler{}, &Lines{}},
 		{
-			"fields", Handler{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true},
+			"fields",
+			Handler{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true},
 			&Lines{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true},
 		},
 		{"own codec", Handler{NewCodec: func(*handlers.Info) handlers.Codec { return Raw{} }}, Raw{}},
