@@ -49,18 +49,20 @@ type Conn struct {
 	cause    error          // why it was destroyed
 }
 
-// Start drives the connection until it ends, in a goroutine of its own. With connected, the client was announced
-// before.
-func (c *Conn) Start(ev Events, connected bool) {
+// Start admits the connection to the loop. The caller must call run, once, in a goroutine that it can spare: it returns
+// when the connection has ended. It is nil when the loop is closing and the connection was closed.
+func (c *Conn) Start(ev Events) (run func()) {
 	c.ev = ev
 	if c.loop.add(c) {
-		go c.run(connected) // ends with the connection; Loop.Shutdown waits for it
-		return
+		return c.drive
 	}
 	c.abort(handlers.ErrShutdown)
 	c.src.Close()
 	go ev.Disconnect(handlers.ErrShutdown) // a callback must not run in the accepting goroutine
+	return nil
 }
+
+func (c *Conn) drive() { c.run(false) }
 
 func (c *Conn) run(connected bool) {
 	err := c.open(connected)

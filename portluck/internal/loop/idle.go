@@ -13,14 +13,16 @@ const quiet = 20 * time.Millisecond
 // idle keeps the deadlines of a connection. They are set anew only when an eighth of the timeout has passed, which
 // spares a timer a message, and when one expires it is found out whether there was something since.
 type idle struct {
-	readArmed  time.Time // the driving goroutine's
-	writeArmed time.Time // the writing goroutine's
-	lastRead   time.Time // the driving goroutine's
-	lastWrite  atomic.Int64
+	armed     atomic.Int64 // when the deadlines were set
+	lastRead  time.Time    // the driving goroutine's
+	lastWrite atomic.Int64
 }
 
-// start counts from now, and makes the next arm set the deadline in any case.
-func (i *idle) start() { i.readArmed, i.lastRead = time.Time{}, time.Now() }
+// start counts from now, and makes the next arm set the deadlines in any case.
+func (i *idle) start() {
+	i.armed.Store(0)
+	i.lastRead = time.Now()
+}
 
 // arm sets the read deadline before a Read.
 func (i *idle) arm(c *Conn) {
@@ -33,19 +35,25 @@ func (i *idle) arm(c *Conn) {
 	defer c.mu.Unlock()
 	switch {
 	case !c.haltBy.IsZero():
-		i.set(c, earlier(now.Add(quiet), c.haltBy))
+		_ = c.rw.SetReadDeadline(earlier(now.Add(quiet), c.haltBy))
 	case !c.closeBy.IsZero():
-		i.set(c, c.closeBy)
-	case i.readArmed.IsZero() && t <= 0:
-		i.readArmed = now
-		i.set(c, time.Time{}) // the handshake's is over
-	case i.readArmed.IsZero(), t > 0 && !c.handshake && now.Sub(i.readArmed) > t/8:
-		i.readArmed = now
-		i.set(c, now.Add(t))
+		_ = c.rw.SetReadDeadline(c.closeBy)
+	case i.armed.Load() == 0, t > 0 && !c.handshake && i.age(now) > t/8:
+		i.set(c, now, t)
 	}
 }
 
-func (i *idle) set(c *Conn, t time.Time) { _ = c.rw.SetReadDeadline(t) }
+// set sets both deadlines: one timer.
+func (i *idle) set(c *Conn, now time.Time, t time.Duration) {
+	i.armed.Store(now.UnixNano())
+	if t <= 0 {
+		_ = c.rw.SetDeadline(time.Time{})
+		return
+	}
+	_ = c.rw.SetDeadline(now.Add(t))
+}
+
+func (i *idle) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, i.armed.Load())) }
 
 // expired says whether a read deadline that has passed ends the connection, and with which error.
 func (i *idle) expired(c *Conn) (done bool, err error) {
@@ -68,18 +76,18 @@ func (i *idle) expired(c *Conn) (done bool, err error) {
 	if left <= 0 {
 		return true, handlers.ErrTimeout
 	}
-	i.readArmed = now
-	i.set(c, now.Add(left))
+	i.set(c, now, left)
 	return false, nil
 }
 
 func (i *idle) wrote() { i.lastWrite.Store(time.Now().UnixNano()) }
 
-// armWrite sets the write deadline before a Write.
-func (i *idle) armWrite(rw Transport, t time.Duration) {
-	if now := time.Now(); now.Sub(i.writeArmed) > t/8 {
-		i.writeArmed = now
-		_ = rw.SetWriteDeadline(now.Add(t))
+// beforeWrite leaves a Write at least half of the timeout.
+func (i *idle) beforeWrite(c *Conn) {
+	t := c.loop.Timeout
+	if now := time.Now(); t > 0 && i.age(now) > t/2 {
+		i.armed.Store(now.UnixNano())
+		_ = c.rw.SetWriteDeadline(now.Add(t))
 	}
 }
 

@@ -59,6 +59,7 @@ type Transport interface {
 	Write(p []byte) (int, error)
 	Close() error
 	CloseWrite() error
+	SetDeadline(t time.Time) error
 	SetReadDeadline(t time.Time) error
 	SetWriteDeadline(t time.Time) error
 }

@@ -81,6 +81,12 @@ func pipe(l *Loop) (*Conn, *recorder, net.Conn) {
 	return l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{Limit: 1 << 20}}), newRecorder(), client
 }
 
+func start(c *Conn, r *recorder) {
+	if run := c.Start(r); run != nil {
+		go run() // ends with the connection
+	}
+}
+
 func wantEvents(t *testing.T, r *recorder, want ...string) {
 	t.Helper()
 	<-r.gone
@@ -109,7 +115,7 @@ func TestEchoInOrder(t *testing.T) {
 		var l Loop
 		c, r, client := pipe(&l)
 		r.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
-		c.Start(r, false)
+		start(c, r)
 		mustWrite(t, client, "a\nb\nta")
 		mustRead(t, client, "a\nb\n")
 		mustWrite(t, client, "il\n")
@@ -143,12 +149,12 @@ func TestIdleTimeout(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := Loop{Timeout: time.Minute}
 				c, r, client := pipe(&l)
-				start := time.Now()
-				c.Start(r, false)
+				began := time.Now()
+				start(c, r)
 				go io.Copy(io.Discard, client)
 				tt.busy(c, client)
 				<-r.gone
-				if got := time.Since(start); got != tt.want {
+				if got := time.Since(began); got != tt.want {
 					t.Errorf("gone after %v, want %v", got, tt.want)
 				}
 				if got, want := r.events()[len(r.events())-1], "disconnect idle timeout"; got != want {
@@ -163,7 +169,7 @@ func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Loop{MaxQueue: 10, Timeout: time.Minute}
 		c, r, client := pipe(&l)
-		c.Start(r, false)
+		start(c, r)
 		synctest.Wait()
 		for i := range 3 { // the first is on its way to the peer, the second fills the queue
 			err := c.TrySend([]byte("0123456789"), handlers.Auto)
@@ -202,7 +208,7 @@ func TestDestroyWakesWriters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Loop{MaxQueue: 1}
 		c, r, client := pipe(&l)
-		c.Start(r, false)
+		start(c, r)
 		sent := make(chan error)
 		for range 3 {
 			go func() { sent <- c.Send([]byte("x"), handlers.Auto) }()
@@ -234,11 +240,11 @@ func TestPatience(t *testing.T) {
 			c.Send([]byte("two"), handlers.Auto)
 			return nil
 		}
-		c.Start(r, false)
-		start := time.Now()
+		start(c, r)
+		began := time.Now()
 		mustWrite(t, client, "go\n")
 		mustRead(t, client, "one\n")
-		if got := time.Since(start); got > 10*time.Millisecond {
+		if got := time.Since(began); got > 10*time.Millisecond {
 			t.Errorf("the first line took %v", got)
 		}
 		mustRead(t, client, "two\n")
@@ -252,7 +258,7 @@ func TestFailedEventEndsTheClient(t *testing.T) {
 		var l Loop
 		c, r, client := pipe(&l)
 		r.onMessage = func(handlers.Message) error { return handlers.ErrPanic }
-		c.Start(r, false)
+		start(c, r)
 		mustWrite(t, client, "a\nb\n")
 		if _, err := io.ReadAll(client); err != nil {
 			t.Error(err)
@@ -265,10 +271,10 @@ func TestShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Loop
 		idle, idleEvents, idleClient := pipe(&l)
-		idle.Start(idleEvents, false)
+		start(idle, idleEvents)
 		busy, busyEvents, busyClient := pipe(&l)
 		busyEvents.onMessage = func(m handlers.Message) error { return busy.Send(m.Data, m.Kind) }
-		busy.Start(busyEvents, false)
+		start(busy, busyEvents)
 		go func() {
 			io.Copy(io.Discard, idleClient)
 			idleClient.Close()
@@ -288,7 +294,7 @@ func TestShutdown(t *testing.T) {
 		wantEvents(t, idleEvents, "connect", end)
 		wantEvents(t, busyEvents, "connect", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", end)
 		late, lateEvents, lateClient := pipe(&l)
-		late.Start(lateEvents, false)
+		start(late, lateEvents)
 		wantEvents(t, lateEvents, end)
 		busyClient.Close()
 		lateClient.Close()
@@ -303,7 +309,7 @@ func TestShutdownDeadline(t *testing.T) {
 			c.Send(make([]byte, 1<<20), handlers.Auto)
 			return c.Send([]byte("never read"), handlers.Auto)
 		}
-		c.Start(r, false)
+		start(c, r)
 		mustWrite(t, client, "go\n")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -341,7 +347,7 @@ func TestHalfClose(t *testing.T) {
 	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
 	r := newRecorder()
 	r.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
-	c.Start(r, false)
+	start(c, r)
 	mustWrite(t, client, "tail")
 	client.CloseWrite()
 	if got, err := io.ReadAll(client); string(got) != "tail\n" || err != nil {
@@ -366,7 +372,7 @@ func TestEnd(t *testing.T) {
 		}
 		return nil
 	}
-	c.Start(r, false)
+	start(c, r)
 	mustWrite(t, client, "end\n")
 	if got, err := io.ReadAll(client); string(got) != "bye\n" || err != nil {
 		t.Errorf("read %q, %v", got, err)
@@ -387,7 +393,7 @@ func TestTraps4Row16Linger(t *testing.T) {
 			c.Send([]byte("last"), handlers.Auto)
 			return handlers.ErrPolicy
 		}
-		c.Start(r, false)
+		start(c, r)
 		mustWrite(t, client, "a\n"+strings.Repeat("unread\n", 2000))
 		if got, err := io.ReadAll(client); !strings.HasPrefix(string(got), "last\n") || err != nil {
 			t.Fatalf("read %q, %v", got, err)
@@ -424,28 +430,28 @@ func (s *shake) Decode(in []byte, m *handlers.Messages) (int, error) {
 func TestUpgrade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Loop{HandshakeTimeout: time.Second}
-		start := func() (*Conn, *recorder, net.Conn) {
+		begin := func() (*Conn, *recorder, net.Conn) {
 			server, client := net.Pipe()
 			c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &shake{}, Handshake: true})
 			r := newRecorder()
 			r.onConnect = func() { c.Send([]byte("welcome"), handlers.Auto) }
-			c.Start(r, false)
+			start(c, r)
 			return c, r, client
 		}
-		_, r, client := start()
+		_, r, client := begin()
 		mustWrite(t, client, "hello\nmore\n")
 		mustRead(t, client, "yes\nWELCOME!")
 		time.Sleep(time.Minute) // the handshake's deadline is over
 		client.Close()
 		wantEvents(t, r, "connect", "more", "disconnect <nil>")
 
-		_, r, client = start()
+		_, r, client = begin()
 		go mustWrite(t, client, "garbage\n")
 		mustRead(t, client, "no\n")
 		client.Close()
 		wantEvents(t, r, "disconnect "+handlers.ErrProtocol.Error())
 
-		_, r, client = start()
+		_, r, client = begin()
 		mustWrite(t, client, "hel")
 		wantEvents(t, r, "disconnect "+handlers.ErrTimeout.Error())
 		client.Close()
@@ -459,7 +465,7 @@ func TestUnreadComesFirst(t *testing.T) {
 		long := strings.Repeat("x", 3*firstRead)
 		c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}, Unread: []byte("a\n" + long)})
 		r := newRecorder()
-		c.Start(r, false)
+		start(c, r)
 		mustWrite(t, client, "y\nz\n")
 		client.Close()
 		wantEvents(t, r, "connect", "a", long+"y", "z", "disconnect <nil>")
@@ -472,7 +478,7 @@ func TestConcurrentWriters(t *testing.T) {
 	server, client := tcpPair(t)
 	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
 	r := newRecorder()
-	c.Start(r, false)
+	start(c, r)
 	const writers, each = 8, 500
 	var wg sync.WaitGroup
 	for w := range writers {

@@ -15,7 +15,9 @@ type Parking interface {
 // connection that is written to, ended, destroyed or halted is taken back and driven with the codec that it has.
 func (c *Conn) StartParked(ev Events, p Parking) {
 	c.parking = p
-	c.Start(ev, false)
+	if run := c.Start(ev); run != nil {
+		go run() // ends with the connection, or when it is parked; Loop.Shutdown waits for it
+	}
 }
 
 // Adopt drives a parked connection with codec: it has turned out to be of the kind that it was announced as.

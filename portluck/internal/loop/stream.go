@@ -205,9 +205,7 @@ func (c *Conn) flushLocked() {
 }
 
 func (c *Conn) write(buf []byte) error {
-	if t := c.loop.Timeout; t > 0 {
-		c.idle.armWrite(c.rw, t)
-	}
+	c.idle.beforeWrite(c)
 	_, err := c.rw.Write(buf)
 	c.idle.wrote()
 	return err
@@ -263,8 +261,11 @@ func (c *Conn) goodbye(reason error) {
 	if c.broken {
 		return
 	}
+	if c.shut = c.shut || c.eof && len(c.out) == 0; c.shut { // closing is as good a FIN
+		return
+	}
 	_ = c.rw.SetWriteDeadline(time.Now().Add(closeWait))
-	c.idle.writeArmed = time.Now()
+	c.idle.armed.Store(time.Now().UnixNano())
 	c.flushLocked()
 	if c.broken || c.eof || reason == handlers.ErrTimeout {
 		return

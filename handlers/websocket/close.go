@@ -1,0 +1,90 @@
+package websocket
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+	"github.com/portluck/portluck/handlers"
+)
+
+// A CloseError is what OnDisconnect gets when a client has closed with another code than 1000 (normal), 1001 (going
+// away) or none.
+type CloseError struct {
+	Code   int // see https://www.iana.org/assignments/websocket
+	Reason string
+}
+
+// Error gives the code and the reason.
+func (e *CloseError) Error() string {
+	return fmt.Sprintf("websocket: closed with code %d %q", e.Code, e.Reason)
+}
+
+// close answers the peer's Close with the same code, unless ours was first (RFC 6455, section 5.5.1).
+func (f *frames) close(body []byte, m *handlers.Messages) error {
+	if len(body) == 1 {
+		return protocolError("a close frame has no code of one byte")
+	}
+	code, reason := 0, []byte(nil)
+	if len(body) > 1 {
+		code, reason = int(binary.BigEndian.Uint16(body)), body[2:]
+		if !validCode(code) {
+			return protocolError("the close code is not valid")
+		}
+		if !utf8.Valid(reason) {
+			return protocolError("the close reason is not UTF-8")
+		}
+	}
+	f.closed = true
+	f.dropPart()
+	if !f.sent.Swap(true) {
+		m.Reply = append(appendHeader(m.Reply, ws.OpClose, min(len(body), 2)), body[:min(len(body), 2)]...)
+	}
+	switch code {
+	case 0, int(ws.StatusNormalClosure), int(ws.StatusGoingAway):
+		return io.EOF
+	}
+	return &CloseError{Code: code, Reason: string(reason)}
+}
+
+// validCode says whether a peer may send this close code (RFC 6455, section 7.4, and IANA's registry).
+func validCode(code int) bool {
+	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
+}
+
+// codes are the close codes of errors, the first that fits.
+var codes = []struct {
+	err  error
+	code ws.StatusCode
+}{
+	{handlers.ErrTooLong, ws.StatusMessageTooBig},
+	{handlers.ErrInvalidText, ws.StatusInvalidFramePayloadData},
+	{handlers.ErrProtocol, ws.StatusProtocolError},
+	{handlers.ErrPolicy, ws.StatusPolicyViolation},
+	{handlers.ErrPanic, ws.StatusInternalServerError},
+	{handlers.ErrTimeout, ws.StatusGoingAway},
+	{handlers.ErrShutdown, ws.StatusGoingAway},
+	{handlers.ErrSlow, 1013}, // try again later
+}
+
+// AppendClose appends a close frame with the code of reason, once.
+func (f *frames) AppendClose(dst []byte, reason error) []byte {
+	if f.sent.Swap(true) {
+		return dst
+	}
+	code, text := ws.StatusNormalClosure, ""
+	if reason != nil {
+		code, text = ws.StatusInternalServerError, "internal error"
+		for _, c := range codes {
+			if errors.Is(reason, c.err) {
+				code, text = c.code, c.err.Error()
+				break
+			}
+		}
+	}
+	dst = appendHeader(dst, ws.OpClose, 2+len(text))
+	return append(binary.BigEndian.AppendUint16(dst, uint16(code)), text...)
+}

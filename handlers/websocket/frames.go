@@ -1,0 +1,285 @@
+package websocket
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+	"github.com/portluck/portluck/handlers"
+)
+
+// frames is the codec of an open connection (RFC 6455, section 5).
+//
+// A frame whose payload is not whole stays in the loop's buffer, where as much of it as has come is unmasked and, if it
+// is text, checked: only once, however slowly it comes.
+type frames struct {
+	limit        int
+	maxFragments int
+
+	// These are Decode's.
+	part *fragments // of the message that has begun; nil between messages
+	seen int        // bytes of the payload at hand that were unmasked and checked
+	skip uint64     // bytes of a payload that nobody wants any more
+	text utf8State
+
+	closed bool        // the peer's Close has come
+	sent   atomic.Bool // ours was appended; shared by both halves
+}
+
+// fragments is a message that is not whole.
+type fragments struct {
+	text  bool
+	count int
+	data  []byte
+}
+
+var fragmentPool = sync.Pool{New: func() any { return new(fragments) }}
+
+// keepFragments is the largest buffer that goes back to the pool.
+const keepFragments = 64 << 10
+
+// maxReply is how many bytes of pongs wait for one Decode to end. Of more pings only the newest are answered (RFC 6455,
+// section 5.5.3).
+const maxReply = 64 << 10
+
+// header is that of a frame.
+type header struct {
+	fin    bool
+	op     ws.OpCode
+	mask   [4]byte
+	size   int // of the header
+	length uint64
+}
+
+// Decode decodes every frame in in.
+func (f *frames) Decode(in []byte, m *handlers.Messages) (n int, err error) {
+	for {
+		if f.closed {
+			return len(in), io.EOF
+		}
+		if f.skip > 0 {
+			k := min(uint64(len(in)-n), f.skip)
+			f.skip -= k
+			n += int(k)
+		}
+		h, err := f.parseHeader(in[n:])
+		if err != nil {
+			return n, err
+		}
+		if h.size == 0 {
+			break
+		}
+		k, err := f.frame(&h, in[n:], m)
+		n += k
+		if err != nil {
+			return n, err
+		}
+		if k == 0 {
+			break
+		}
+	}
+	if m.EOF {
+		return n, f.end()
+	}
+	return n, nil
+}
+
+// end is for a peer that has closed the connection without a Close: abnormal (RFC 6455, section 7.1.5), unless we had
+// sent ours.
+func (f *frames) end() error {
+	if f.sent.Swap(true) {
+		return io.EOF
+	}
+	return io.ErrUnexpectedEOF
+}
+
+// parseHeader reads a header; its size is 0 while it is not whole. What is wrong is told as soon as it can be seen.
+func (f *frames) parseHeader(b []byte) (h header, err error) {
+	if len(b) < 2 {
+		return h, nil
+	}
+	h.fin, h.op, h.length = b[0]&0x80 != 0, ws.OpCode(b[0]&15), uint64(b[1]&0x7f)
+	switch {
+	case b[0]&0x70 != 0:
+		return h, protocolError("a reserved bit is set")
+	case b[1]&0x80 == 0:
+		return h, protocolError("a client's frames must be masked")
+	case h.op.IsReserved():
+		return h, protocolError("the opcode is reserved")
+	case h.op.IsControl() && (!h.fin || h.length > 125):
+		return h, protocolError("a control frame must be whole, and of 125 bytes at the most")
+	case h.op == ws.OpContinuation && f.part == nil:
+		return h, protocolError("there is nothing to continue")
+	case h.op.IsData() && h.op != ws.OpContinuation && f.part != nil:
+		return h, protocolError("the message before is not finished")
+	}
+	size := 2
+	switch h.length {
+	case 126:
+		if size = 4; len(b) >= size {
+			h.length = uint64(binary.BigEndian.Uint16(b[2:]))
+		}
+	case 127:
+		if size = 10; len(b) >= size {
+			h.length = binary.BigEndian.Uint64(b[2:])
+		}
+	}
+	if len(b) < size {
+		return h, nil
+	}
+	if err := f.checkLength(&h); err != nil {
+		return h, err
+	}
+	if len(b) >= size+4 {
+		copy(h.mask[:], b[size:])
+		h.size = size + 4
+	}
+	return h, nil
+}
+
+// checkLength refuses a message before it has come.
+func (f *frames) checkLength(h *header) error {
+	if h.length>>63 != 0 {
+		return protocolError("the length has its highest bit set")
+	}
+	have := 0
+	if f.part != nil {
+		have = len(f.part.data)
+	}
+	switch {
+	case h.op.IsControl():
+		return nil
+	case f.limit >= 0 && h.length > uint64(max(0, f.limit-have)):
+		return handlers.ErrTooLong
+	case f.part != nil && f.part.count >= f.maxFragments:
+		return fmt.Errorf("%w: too many fragments", handlers.ErrTooLong)
+	}
+	return nil
+}
+
+// frame decodes one frame; it returns 0 while that is not whole.
+func (f *frames) frame(h *header, b []byte, m *handlers.Messages) (n int, err error) {
+	body := b[h.size:]
+	whole := uint64(len(body)) >= h.length
+	if whole {
+		body = body[:h.length]
+	}
+	switch {
+	case h.op.IsControl() && !whole:
+		return 0, nil
+	case h.op.IsControl():
+		ws.Cipher(body, h.mask, 0)
+		return h.size + len(body), f.control(h.op, body, m)
+	case f.sent.Load(): // after our Close nothing but the peer's is of interest
+		f.skip = h.length - uint64(len(body))
+		f.dropPart()
+		return h.size + len(body), nil
+	}
+	ws.Cipher(body[f.seen:], h.mask, f.seen)
+	if f.isText(h.op) && !f.text.feed(body[f.seen:]) {
+		return 0, handlers.ErrInvalidText
+	}
+	f.seen = len(body)
+	if !whole {
+		return 0, nil
+	}
+	f.seen = 0
+	return h.size + len(body), f.data(h, body, m)
+}
+
+func (f *frames) isText(op ws.OpCode) bool {
+	return op == ws.OpText || op == ws.OpContinuation && f.part.text
+}
+
+// data takes a data frame that is whole.
+func (f *frames) data(h *header, body []byte, m *handlers.Messages) error {
+	if h.fin && f.isText(h.op) && !f.text.end() {
+		return handlers.ErrInvalidText
+	}
+	if h.fin && f.part == nil {
+		m.Deliver(handlers.Message{Data: body, Kind: kindOf(h.op == ws.OpText)})
+		return nil
+	}
+	if f.part == nil {
+		f.part = fragmentPool.Get().(*fragments)
+		f.part.text, f.part.count = h.op == ws.OpText, 0
+	}
+	f.part.count++
+	f.part.data = append(f.part.data, body...)
+	if h.fin {
+		m.Deliver(handlers.Message{Data: f.part.data, Kind: kindOf(f.part.text)})
+		f.dropPart()
+	}
+	return nil
+}
+
+// dropPart gives the buffer of fragments back.
+func (f *frames) dropPart() {
+	if f.part == nil {
+		return
+	}
+	if cap(f.part.data) <= keepFragments {
+		f.part.data = f.part.data[:0]
+		fragmentPool.Put(f.part)
+	}
+	f.part = nil
+}
+
+func kindOf(text bool) handlers.Kind {
+	if text {
+		return handlers.Text
+	}
+	return handlers.Binary
+}
+
+// control answers a control frame (RFC 6455, section 5.5).
+func (f *frames) control(op ws.OpCode, body []byte, m *handlers.Messages) error {
+	switch op {
+	case ws.OpPing:
+		if f.sent.Load() {
+			return nil
+		}
+		if len(m.Reply) > maxReply {
+			m.Reply = m.Reply[:0] // it has only pongs
+		}
+		m.Reply = append(appendHeader(m.Reply, ws.OpPong, len(body)), body...)
+	case ws.OpClose:
+		return f.close(body, m)
+	}
+	return nil
+}
+
+// AppendWrite appends p as one message.
+func (f *frames) AppendWrite(dst, p []byte, k handlers.Kind) []byte {
+	return f.AppendMessage(dst, p, k)
+}
+
+// AppendMessage appends one frame: text if msg is valid UTF-8 and not meant to be binary.
+func (f *frames) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
+	if f.sent.Load() {
+		return dst
+	}
+	op := ws.OpBinary
+	if k != handlers.Binary && utf8.Valid(msg) {
+		op = ws.OpText
+	}
+	return append(appendHeader(dst, op, len(msg)), msg...)
+}
+
+// appendHeader appends the header of a whole frame that is not masked.
+func appendHeader(dst []byte, op ws.OpCode, length int) []byte {
+	dst = append(dst, 0x80|byte(op))
+	switch {
+	case length < 126:
+		return append(dst, byte(length))
+	case length < 1<<16:
+		return binary.BigEndian.AppendUint16(append(dst, 126), uint16(length))
+	}
+	return binary.BigEndian.AppendUint64(append(dst, 127), uint64(length))
+}
+
+func protocolError(why string) error { return fmt.Errorf("%w: %s", handlers.ErrProtocol, why) }

@@ -1,0 +1,105 @@
+// Package websocket serves WebSocket clients (RFC 6455).
+//
+// It does no I/O: the handshake and the frames are two codecs for the loop. A handshake that arrives as a request on an
+// HTTP connection that has served others before comes in by [Handler.Upgrade].
+//
+// One WebSocket message is one message of the hub, an empty one too. Extensions are declined.
+package websocket
+
+import (
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Defaults of a [Handler].
+const (
+	DefaultLimit        = 1 << 20
+	DefaultMaxFragments = 64 << 10
+)
+
+// A Handler serves WebSocket. Its zero value is ready. The fields are not changed once it serves.
+type Handler struct {
+	// CheckOrigin says whether the page that a handshake comes from may connect. If nil, a handshake without an Origin
+	// may, and one from the same origin.
+	CheckOrigin func(r *http.Request) bool
+	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one ends the client: close 1009.
+	Limit int
+	// MaxFragments is of how many frames a message may consist; 65,536 if zero.
+	MaxFragments int
+	// Protocols are the subprotocols, the best first. A client that offers none of them is served without one. If it
+	// is empty, the first that the client offers is taken: a browser insists on one.
+	Protocols []string
+}
+
+var _ handlers.Handler = (*Handler)(nil)
+
+// Serve attaches the connection to the loop, which reads the handshake.
+func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
+	p.Attach(c, handlers.Attachment{Codec: &handshake{handler: h, info: c.Info()}, Handshake: true})
+}
+
+// Upgrade is the handshake of a client whose HTTP connection c has served other requests before. It takes the connection
+// out of net/http and attaches it; a handshake that is wrong it answers through w.
+func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Conn, p handlers.Port) {
+	accepted, refusal := h.check(r)
+	if refusal != nil {
+		refusal.write(w)
+		p.Fail(h.infoOf(c.Info(), r), refusal)
+		return
+	}
+	nc, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, "WebSocket needs HTTP/1.1", http.StatusNotImplemented)
+		return
+	}
+	var unread []byte
+	if n := rw.Reader.Buffered(); n > 0 {
+		unread, _ = rw.Reader.Peek(n)
+	}
+	if err := greet(nc, accepted); err != nil {
+		c.Close()
+		p.Fail(h.infoOf(c.Info(), r), err)
+		return
+	}
+	p.Attach(c, handlers.Attachment{Codec: h.frames(), Info: h.infoOf(c.Info(), r), Unread: unread})
+}
+
+// greet sends the answer to a handshake, which is short enough for any socket buffer.
+func greet(nc net.Conn, answer []byte) error {
+	if err := nc.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		return err
+	}
+	if _, err := nc.Write(answer); err != nil {
+		return err
+	}
+	return nc.SetDeadline(time.Time{})
+}
+
+// frames is the codec of an open connection.
+func (h *Handler) frames() *frames {
+	f := &frames{limit: h.Limit, maxFragments: h.MaxFragments}
+	if f.limit == 0 {
+		f.limit = DefaultLimit
+	}
+	if f.maxFragments == 0 {
+		f.maxFragments = DefaultMaxFragments
+	}
+	return f
+}
+
+// infoOf describes the client whose handshake was r.
+func (h *Handler) infoOf(conn *handlers.Info, r *http.Request) *handlers.Info {
+	info := *conn
+	info.Protocol, info.Request = handlers.ProtocolWebSocket, r
+	return &info
+}
+
+func (h *Handler) allowed(r *http.Request) bool {
+	if h.CheckOrigin != nil {
+		return h.CheckOrigin(r)
+	}
+	return handlers.SameOrigin(r)
+}

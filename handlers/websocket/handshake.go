@@ -1,0 +1,241 @@
+package websocket
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha1" //nolint:gosec // RFC 6455 asks for it; it protects nothing
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Bounds of a handshake.
+const (
+	maxHead    = 16 << 10
+	maxHeaders = 100
+)
+
+// handshake is the codec of a connection that is not open yet (RFC 6455, section 4.2).
+type handshake struct {
+	handler  *Handler
+	info     *handlers.Info
+	scanned  int  // bytes of the head that have no end in them
+	answered bool // the answer is in Reply
+}
+
+// Decode reads the head of the request. What comes behind it are frames already.
+func (s *handshake) Decode(in []byte, m *handlers.Messages) (int, error) {
+	n := endOfHead(in, s.scanned)
+	switch {
+	case n > maxHead, n < 0 && len(in) > maxHead:
+		return s.refuse(m, &refusal{status: http.StatusRequestHeaderFieldsTooLarge, why: "the request head is too long"})
+	case n < 0 && m.EOF:
+		return s.refuse(m, &refusal{status: http.StatusBadRequest, why: "the request is not complete"})
+	case n < 0:
+		s.scanned = len(in)
+		return 0, nil
+	}
+	r, err := parseHead(in[:n])
+	if err != nil {
+		return s.refuse(m, err)
+	}
+	if r.TLS = s.info.TLS; s.info.Remote.IsValid() {
+		r.RemoteAddr = s.info.Remote.String()
+	}
+	answer, err := s.handler.check(r)
+	if err != nil {
+		return s.refuse(m, err)
+	}
+	s.answered = true
+	m.Reply = append(m.Reply, answer...)
+	m.Next = s.handler.frames()
+	m.Connect(s.handler.infoOf(s.info, r))
+	return n, nil
+}
+
+func (s *handshake) refuse(m *handlers.Messages, r *refusal) (int, error) {
+	s.answered = true
+	m.Reply = r.append(m.Reply)
+	return 0, r
+}
+
+// AppendWrite appends nothing: there is no client yet.
+func (s *handshake) AppendWrite(dst, _ []byte, _ handlers.Kind) []byte { return dst }
+
+// AppendMessage appends nothing.
+func (s *handshake) AppendMessage(dst, _ []byte, _ handlers.Kind) []byte { return dst }
+
+// AppendClose appends the answer to a handshake that the server does not wait for.
+func (s *handshake) AppendClose(dst []byte, reason error) []byte {
+	if s.answered {
+		return dst
+	}
+	switch {
+	case errors.Is(reason, handlers.ErrShutdown):
+		return (&refusal{status: http.StatusServiceUnavailable, why: "the server is shutting down", field: "Retry-After: 1"}).append(dst)
+	case errors.Is(reason, handlers.ErrTimeout):
+		return (&refusal{status: http.StatusRequestTimeout, why: "the request did not come in time"}).append(dst)
+	}
+	return dst
+}
+
+// endOfHead returns where the head ends, or -1. The first scanned bytes were looked at before.
+func endOfHead(b []byte, scanned int) int {
+	for i := max(0, scanned-3); i < len(b); {
+		n := bytes.IndexByte(b[i:], '\n')
+		if n < 0 {
+			return -1
+		}
+		i += n + 1
+		switch rest := b[i:]; {
+		case bytes.HasPrefix(rest, []byte("\n")):
+			return i + 1
+		case bytes.HasPrefix(rest, []byte("\r\n")):
+			return i + 2
+		}
+	}
+	return -1
+}
+
+var headReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxHead) }}
+
+// parseHead parses a request head that is whole.
+func parseHead(head []byte) (*http.Request, *refusal) {
+	if err := checkLines(head); err != nil {
+		return nil, err
+	}
+	br := headReaders.Get().(*bufio.Reader)
+	defer headReaders.Put(br)
+	br.Reset(bytes.NewReader(head))
+	r, err := http.ReadRequest(br)
+	br.Reset(nil)
+	if err != nil {
+		return nil, &refusal{status: http.StatusBadRequest, why: "the request is malformed"}
+	}
+	r.Body = http.NoBody
+	return r.WithContext(context.Background()), nil
+}
+
+// checkLines holds what http.ReadRequest does not tell: the number of fields, and those of which there must be one.
+func checkLines(head []byte) *refusal {
+	count, hosts := 0, 0
+	for line := range bytes.Lines(head) {
+		count++
+		if name, _, ok := bytes.Cut(line, []byte(":")); ok && bytes.EqualFold(name, []byte("Host")) {
+			hosts++
+		}
+	}
+	switch {
+	case count > maxHeaders+2:
+		return &refusal{status: http.StatusRequestHeaderFieldsTooLarge, why: "the request has too many header fields"}
+	case hosts != 1:
+		return &refusal{status: http.StatusBadRequest, why: "there must be one Host"}
+	}
+	return nil
+}
+
+// check is the answer to the handshake r, or why it is refused (RFC 6455, sections 4.2.1 and 4.2.2).
+func (h *Handler) check(r *http.Request) (answer []byte, refused *refusal) {
+	keys, versions := r.Header["Sec-Websocket-Key"], r.Header["Sec-Websocket-Version"]
+	switch {
+	case r.Method != http.MethodGet:
+		return nil, &refusal{status: http.StatusMethodNotAllowed, why: "a WebSocket handshake is a GET request", field: "Allow: GET"}
+	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
+		return nil, bad("a WebSocket handshake needs HTTP/1.1")
+	case !handlers.HasToken(r.Header["Upgrade"], "websocket") || !handlers.HasToken(r.Header["Connection"], "upgrade"):
+		return nil, &refusal{status: http.StatusUpgradeRequired, why: "there is only WebSocket here", field: "Upgrade: websocket"}
+	case len(versions) != 1 || versions[0] != "13":
+		return nil, &refusal{status: http.StatusUpgradeRequired, why: "the version must be 13", field: "Sec-WebSocket-Version: 13"}
+	case len(keys) != 1 || !isKey(keys[0]):
+		return nil, bad("there must be one Sec-WebSocket-Key, of 16 bytes in base64")
+	case r.ContentLength > 0 || len(r.TransferEncoding) > 0:
+		return nil, bad("a WebSocket handshake has no body")
+	case !h.allowed(r):
+		return nil, &refusal{status: http.StatusForbidden, why: "this origin may not connect", err: handlers.ErrPolicy}
+	}
+	return h.accept(r, keys[0]), nil
+}
+
+func isKey(s string) bool {
+	key, err := base64.StdEncoding.DecodeString(s)
+	return err == nil && len(key) == 16
+}
+
+// accept is the answer to a handshake that is right.
+func (h *Handler) accept(r *http.Request, key string) []byte {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see above
+	b := make([]byte, 0, 192)
+	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
+	b = base64.StdEncoding.AppendEncode(b, sum[:])
+	if p := h.subprotocol(r.Header["Sec-Websocket-Protocol"]); p != "" {
+		b = append(b, "\r\nSec-WebSocket-Protocol: "...)
+		b = append(b, p...)
+	}
+	return append(b, "\r\n\r\n"...)
+}
+
+// subprotocol chooses one of those offered, or none.
+func (h *Handler) subprotocol(lines []string) string {
+	var offered []string
+	for _, line := range lines {
+		for one := range strings.SplitSeq(line, ",") {
+			if one = strings.TrimSpace(one); one != "" {
+				offered = append(offered, one)
+			}
+		}
+	}
+	if len(h.Protocols) == 0 && len(offered) > 0 {
+		return offered[0]
+	}
+	for _, p := range h.Protocols {
+		if slices.Contains(offered, p) {
+			return p
+		}
+	}
+	return ""
+}
+
+// refusal is an answer to a handshake that is wrong, and the error of it.
+type refusal struct {
+	status int
+	why    string
+	field  string // one more header field
+	err    error  // ErrProtocol if nil
+}
+
+func bad(why string) *refusal { return &refusal{status: http.StatusBadRequest, why: why} }
+
+// Error says what is wrong.
+func (r *refusal) Error() string { return "websocket handshake: " + r.why }
+
+// Unwrap is ErrProtocol or ErrPolicy.
+func (r *refusal) Unwrap() error {
+	if r.err != nil {
+		return r.err
+	}
+	return handlers.ErrProtocol
+}
+
+// append appends the answer as bytes.
+func (r *refusal) append(dst []byte) []byte {
+	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\nConnection: close\r\n", r.status, http.StatusText(r.status))
+	if r.field != "" {
+		dst = fmt.Appendf(dst, "%s\r\n", r.field)
+	}
+	return fmt.Appendf(dst, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s\n", len(r.why)+1, r.why)
+}
+
+// write answers through net/http.
+func (r *refusal) write(w http.ResponseWriter) {
+	if name, value, ok := strings.Cut(r.field, ": "); ok {
+		w.Header().Set(name, value)
+	}
+	http.Error(w, r.why, r.status)
+}

@@ -1,0 +1,57 @@
+package matchers
+
+import (
+	"bytes"
+	"io"
+
+	"github.com/soheilhy/cmux"
+)
+
+// Cmux makes a matcher of a bare cmux from m. It blocks until m has decided, as those do: set a read timeout.
+func Cmux(m Matcher) cmux.Matcher {
+	return func(r io.Reader) bool {
+		b := make([]byte, 0, 512)
+		eof := false
+		for {
+			switch v := m.Match(Hello{Bytes: b, EOF: eof}); {
+			case v == Yes:
+				return true
+			case v == No || eof || len(b) >= Window:
+				return false
+			}
+			if len(b) == cap(b) {
+				b = append(b, 0)[:len(b)]
+			}
+			n, err := r.Read(b[len(b):min(cap(b), Window)])
+			b, eof = b[:len(b)+n], err != nil
+		}
+	}
+}
+
+// FromCmux makes a Matcher from one that was written for cmux. It is run again whenever more bytes have come, over what
+// there is, and is undecided when it has read to the end of that without a match.
+func FromCmux(f cmux.Matcher) Matcher {
+	return MatcherFunc(func(h Hello) Verdict {
+		r := peeked{Reader: bytes.NewReader(h.Bytes)}
+		switch {
+		case f(&r):
+			return Yes
+		case r.end && len(h.Bytes) < Window:
+			return more(h, len(h.Bytes)+1)
+		}
+		return No
+	})
+}
+
+// peeked reads what has come so far and remembers that more was wanted.
+type peeked struct {
+	*bytes.Reader
+	end bool
+}
+
+// Read is io.Reader.
+func (p *peeked) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	p.end = p.end || err != nil || n < len(b)
+	return n, err
+}

@@ -1,0 +1,76 @@
+package matchers
+
+import "bytes"
+
+// WebSocket matches the opening handshake of a WebSocket client (RFC 6455, section 4.1): a GET request of HTTP/1.1 with
+// websocket in its Upgrade header, in any case, in a list or in one of several lines. The handshake may be wrong
+// otherwise. What does not show it in the first [TextWindow] bytes is not matched.
+func WebSocket() Matcher {
+	return MatcherFunc(func(h Hello) Verdict {
+		const get = "GET "
+		n := min(len(h.Bytes), len(get))
+		switch {
+		case string(h.Bytes[:n]) != get[:n]:
+			return No
+		case n < len(get):
+			return more(h, len(h.Bytes)+1)
+		}
+		return matchHeader(h, func(name, value []byte) bool {
+			return bytes.EqualFold(name, []byte("Upgrade")) && hasToken(value, "websocket")
+		})
+	})
+}
+
+// HTTP1Header matches requests of HTTP/1.1 that have a header field of this name with this value, both in any case. Host
+// is a field like any other. What does not show it in the first [TextWindow] bytes is not matched.
+func HTTP1Header(name, value string) Matcher {
+	n, v := []byte(name), []byte(value)
+	return MatcherFunc(func(h Hello) Verdict {
+		return matchHeader(h, func(name, value []byte) bool {
+			return bytes.EqualFold(name, n) && bytes.EqualFold(value, v)
+		})
+	})
+}
+
+// matchHeader is Yes when a header line of a request fits, and No when the head has ended without one.
+func matchHeader(h Hello, fits func(name, value []byte) bool) Verdict {
+	b := h.Bytes[:min(len(h.Bytes), TextWindow)]
+	line, rest, whole := bytes.Cut(b, []byte("\n"))
+	if whole && !isHTTP11(line) {
+		return No
+	}
+	for whole {
+		line, rest, whole = bytes.Cut(rest, []byte("\n"))
+		if !whole {
+			break
+		}
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if len(line) == 0 {
+			return No
+		}
+		if name, value, ok := bytes.Cut(line, []byte(":")); ok && fits(name, bytes.Trim(value, " \t")) {
+			return Yes
+		}
+	}
+	if len(b) == TextWindow {
+		return No
+	}
+	return more(h, len(b)+1)
+}
+
+// isHTTP11 says whether line is a request line of HTTP/1.1.
+func isHTTP11(line []byte) bool {
+	return bytes.HasSuffix(bytes.TrimSuffix(line, []byte("\r")), []byte(" HTTP/1.1"))
+}
+
+// hasToken says whether a list of tokens (RFC 9110, section 5.6.1) has this one, in any case.
+func hasToken(list []byte, token string) bool {
+	for len(list) > 0 {
+		var one []byte
+		one, list, _ = bytes.Cut(list, []byte(","))
+		if bytes.EqualFold(bytes.Trim(one, " \t"), []byte(token)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,46 @@
+package matchers
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Prefix matches connections whose first bytes are one of words. With no words, or only empty ones, it matches nothing.
+func Prefix(words ...string) Matcher {
+	words = slices.DeleteFunc(slices.Clone(words), func(s string) bool { return s == "" })
+	return MatcherFunc(func(h Hello) Verdict {
+		need := 0
+		for _, w := range words {
+			n := min(len(w), len(h.Bytes))
+			switch {
+			case string(h.Bytes[:n]) != w[:n]:
+			case n == len(w):
+				return Yes
+			default:
+				need = soonest(need, Need(n+1))
+			}
+		}
+		if need == 0 {
+			return No
+		}
+		return more(h, need)
+	})
+}
+
+// SSH matches the identification string of an SSH client (RFC 4253, section 4.2).
+func SSH() Matcher { return Prefix("SSH-") }
+
+// From matches connections from these addresses, before they have sent a byte. IPv4 prefixes also match IPv4 addresses
+// that came over IPv6.
+func From(prefixes ...netip.Prefix) Matcher {
+	prefixes = slices.Clone(prefixes)
+	return MatcherFunc(func(h Hello) Verdict {
+		addr := h.Remote.Addr().Unmap().WithZone("")
+		for _, p := range prefixes {
+			if p.Contains(addr) {
+				return Yes
+			}
+		}
+		return No
+	})
+}

@@ -1,0 +1,274 @@
+package matchers
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
+)
+
+// TLS matches a ClientHello (RFC 8446, section 4.1.2; RFC 5246, section 7.4.1.2) by its first 11 bytes, whose types,
+// versions and lengths must fit together.
+func TLS() Matcher {
+	return MatcherFunc(func(h Hello) Verdict { return beginsHello(h, h.Bytes) })
+}
+
+// SNI matches a ClientHello that names one of these servers (RFC 6066, section 3), in any case. In *.example.com the
+// star stands for one label.
+func SNI(names ...string) Matcher {
+	names = slices.Clone(names)
+	return helloMatcher(func(c *clientHello) bool {
+		for _, name := range names {
+			if matchName(c.serverName, name) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// ALPN matches a ClientHello that offers one of these protocols (RFC 7301, section 3.1).
+func ALPN(ids ...string) Matcher {
+	ids = slices.Clone(ids)
+	return helloMatcher(func(c *clientHello) bool {
+		for list := c.alpn; len(list) > 0; {
+			n := int(list[0])
+			if n+1 > len(list) {
+				return false
+			}
+			for _, id := range ids {
+				if string(list[1:1+n]) == id {
+					return true
+				}
+			}
+			list = list[1+n:]
+		}
+		return false
+	})
+}
+
+// TLSVersion matches a ClientHello that supports one of these versions, such as [crypto/tls.VersionTLS13]: those of its
+// supported_versions extension (RFC 8446, section 4.2.1), or up to its legacy version if it has none.
+func TLSVersion(versions ...uint16) Matcher {
+	versions = slices.Clone(versions)
+	return helloMatcher(func(c *clientHello) bool {
+		for _, v := range versions {
+			if c.supports(v) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// helloMatcher waits for a whole ClientHello.
+func helloMatcher(fits func(c *clientHello) bool) Matcher {
+	return MatcherFunc(func(h Hello) Verdict {
+		if v := beginsHello(h, h.Bytes); v != Yes {
+			return v
+		}
+		var c clientHello
+		need, ok := c.parse(h.Bytes)
+		switch {
+		case need > 0 && len(h.Bytes) < Window:
+			return more(h, min(need, Window))
+		case ok && fits(&c):
+			return Yes
+		}
+		return No
+	})
+}
+
+// The parts of a TLS record and of a handshake message.
+const (
+	recordHeader    = 5
+	handshakeHeader = 4
+	recordHandshake = 0x16
+	typeClientHello = 1
+	maxRecord       = 16 << 10
+)
+
+// beginsHello judges the first bytes of a ClientHello.
+func beginsHello(h Hello, b []byte) Verdict {
+	for i, c := range b[:min(len(b), recordHeader+handshakeHeader+2)] {
+		if !fitsHello(b, i, c) {
+			return No
+		}
+	}
+	if len(b) < recordHeader+handshakeHeader+2 {
+		return more(h, len(b)+1)
+	}
+	return Yes
+}
+
+// fitsHello says whether byte c can stand at i of a ClientHello that begins with b[:i].
+func fitsHello(b []byte, i int, c byte) bool {
+	switch i {
+	case 0:
+		return c == recordHandshake
+	case 1, 9:
+		return c == 3
+	case 2, 10:
+		return c <= 4
+	case 4:
+		n := int(b[3])<<8 | int(c)
+		return n > 0 && n <= maxRecord
+	case 5:
+		return c == typeClientHello
+	case 6:
+		return c == 0
+	case 8: // the smallest ClientHello has 41 bytes; a record has the whole of it, or only a part
+		record, hello := int(b[3])<<8|int(b[4]), int(b[7])<<8|int(c)
+		return hello >= 41 && record <= handshakeHeader+hello
+	}
+	return true
+}
+
+// clientHello is what matchers look for. Its slices point into the bytes it was parsed from.
+type clientHello struct {
+	version     uint16 // the legacy one
+	serverName  []byte
+	alpn        []byte // list of protocols
+	versions    []byte // list of supported versions
+	hasVersions bool
+}
+
+// parse reads a ClientHello from the records in b, whose beginning has been judged. It needs more bytes, or is done.
+func (c *clientHello) parse(b []byte) (need int, ok bool) {
+	record := int(binary.BigEndian.Uint16(b[3:]))
+	size := handshakeHeader + int(b[6])<<16 + int(b[7])<<8 + int(b[8])
+	if size > record {
+		return c.parseSplit(b, size)
+	}
+	if total := recordHeader + size; len(b) < total {
+		return total, false
+	}
+	return 0, c.parseBody(b[recordHeader+handshakeHeader : recordHeader+size])
+}
+
+// parseSplit is parse for a ClientHello of size bytes that does not fit its first record.
+func (c *clientHello) parseSplit(b []byte, size int) (need int, ok bool) {
+	var whole [Window]byte
+	if size > len(whole) {
+		return 0, false
+	}
+	for n, at := 0, 0; n < size; {
+		if len(b) < at+recordHeader {
+			return at + recordHeader, false
+		}
+		record := int(binary.BigEndian.Uint16(b[at+3:]))
+		if b[at] != recordHandshake || record == 0 || record > maxRecord {
+			return 0, false
+		}
+		end := at + recordHeader + record
+		if len(b) < end {
+			return end, false
+		}
+		n += copy(whole[n:], b[at+recordHeader:end])
+		at = end
+	}
+	ok = c.parseBody(whole[handshakeHeader:size])
+	c.serverName, c.alpn, c.versions = bytes.Clone(c.serverName), bytes.Clone(c.alpn), bytes.Clone(c.versions)
+	return 0, ok
+}
+
+// parseBody reads the body of a ClientHello.
+func (c *clientHello) parseBody(b []byte) bool {
+	r := reader{b: b}
+	c.version = r.uint16()
+	r.bytes(32) // random
+	r.vector(1) // session id
+	r.vector(2) // cipher suites
+	r.vector(1) // compression methods
+	if r.bad {
+		return false
+	}
+	if len(r.b) == 0 {
+		return true
+	}
+	extensions := reader{b: r.vector(2)}
+	for len(extensions.b) > 0 && !extensions.bad {
+		id := extensions.uint16()
+		c.extension(id, reader{b: extensions.vector(2)})
+	}
+	return !r.bad && !extensions.bad
+}
+
+func (c *clientHello) extension(id uint16, r reader) {
+	switch id {
+	case 0: // server_name
+		names := reader{b: r.vector(2)}
+		for len(names.b) > 0 && !names.bad {
+			kind, name := names.uint8(), names.vector(2)
+			if kind == 0 && !names.bad {
+				c.serverName = name
+			}
+		}
+	case 16: // application_layer_protocol_negotiation
+		c.alpn = r.vector(2)
+	case 43: // supported_versions
+		c.versions, c.hasVersions = r.vector(1), true
+	}
+}
+
+func (c *clientHello) supports(v uint16) bool {
+	if !c.hasVersions {
+		return v <= c.version && v <= 0x0303
+	}
+	for list := c.versions; len(list) >= 2; list = list[2:] {
+		if binary.BigEndian.Uint16(list) == v {
+			return true
+		}
+	}
+	return false
+}
+
+// matchName says whether a server name, in any case, is the pattern.
+func matchName(name []byte, pattern string) bool {
+	if rest, ok := strings.CutPrefix(pattern, "*."); ok {
+		dot := bytes.IndexByte(name, '.')
+		if dot <= 0 {
+			return false
+		}
+		name, pattern = name[dot+1:], rest
+	}
+	return len(name) == len(pattern) && hasPrefixFold(name, pattern) && len(name) > 0
+}
+
+// reader reads numbers and vectors (RFC 8446, section 3). It is bad once there was too little.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) bytes(n int) []byte {
+	if n > len(r.b) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	b := r.b[:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *reader) uint8() uint8 {
+	if b := r.bytes(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (r *reader) uint16() uint16 {
+	if b := r.bytes(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
+}
+
+// vector reads a vector whose length is a number of size bytes.
+func (r *reader) vector(size int) []byte {
+	if size == 1 {
+		return r.bytes(int(r.uint8()))
+	}
+	return r.bytes(int(r.uint16()))
+}

@@ -1,0 +1,191 @@
+package portluck
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
+	"golang.org/x/sys/unix"
+)
+
+// descriptors accepts bare descriptors from a listening socket. Keep-alive and no-delay are set on that once: Linux hands
+// them on to every connection.
+type descriptors struct {
+	port     *port
+	file     *os.File // a duplicate of the listener's socket: a listener's own RawConn cannot wait
+	raw      syscall.RawConn
+	local    netip.AddrPort // of all connections; zero if it is different for each
+	tcp      bool
+	buf      []byte
+	deferred bool // silent connections have waited in the kernel already
+	inRoot   bool // root's goroutine accepts
+	spare    int  // a descriptor in reserve, to accept and close with when there are none left; -1 if there is none
+}
+
+// newSource is the quickest way to accept from l.
+func newSource(p *port, l net.Listener) source {
+	if d := newDescriptors(p, l); d != nil {
+		return d
+	}
+	return &listenerSource{port: p, l: l}
+}
+
+// newDescriptors returns nil if l is not a listening socket that can be accepted from directly.
+func newDescriptors(p *port, l net.Listener) *descriptors {
+	d := &descriptors{port: p}
+	var dup func() (*os.File, error)
+	switch l := l.(type) {
+	case *net.TCPListener:
+		dup, d.tcp = l.File, true
+		if addr := l.Addr().(*net.TCPAddr).AddrPort(); !addr.Addr().IsUnspecified() {
+			d.local = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+		}
+	case *net.UnixListener:
+		dup = l.File
+	default:
+		return nil
+	}
+	file, err := dup()
+	if err != nil {
+		return nil
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil
+	}
+	d.file, d.raw, d.buf, d.spare = file, raw, make([]byte, matchers.Window), openSpare()
+	if d.tcp {
+		_ = raw.Control(prepareListener)
+		d.deferred = p.sniff.deferred && raw.Control(deferAccept) == nil
+	}
+	return d
+}
+
+// deferAccept has the kernel keep a connection to itself until it has data, for deferTime at the most: it can then be
+// classified the moment it is accepted.
+func deferAccept(fd uintptr) {
+	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(deferTime/time.Second))
+}
+
+// prepareListener sets what connections inherit. A system that refuses one of them serves without it.
+func prepareListener(fd uintptr) {
+	for _, o := range [][3]int{
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
+	} {
+		_ = unix.SetsockoptInt(int(fd), o[0], o[1], o[2])
+	}
+}
+
+func openSpare() int {
+	fd, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1
+	}
+	return fd
+}
+
+// accept waits for connections, takes in all that there are and starts to classify them.
+func (d *descriptors) accept(inRoot bool) error {
+	d.inRoot = inRoot
+	var accepted error
+	err := d.raw.Read(func(fd uintptr) bool {
+		accepted = d.acceptAll(int(fd), acceptBatch)
+		return !errors.Is(accepted, unix.EAGAIN)
+	})
+	if err != nil {
+		return err
+	}
+	return accepted
+}
+
+// acceptBatch is how many connections are accepted before the listener is asked again whether it is closed.
+const acceptBatch = 64
+
+// acceptAll accepts up to most connections. It returns EAGAIN if there are none.
+func (d *descriptors) acceptAll(fd, most int) error {
+	for i := range most {
+		nfd, sa, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		switch err {
+		case nil:
+			d.take(nfd, sa)
+		case unix.EINTR, unix.ECONNABORTED:
+		case unix.EAGAIN:
+			if i > 0 {
+				return nil
+			}
+			return err
+		case unix.EMFILE, unix.ENFILE:
+			d.shedOne(fd)
+			return os.NewSyscallError("accept4", err)
+		default:
+			return os.NewSyscallError("accept4", err)
+		}
+	}
+	return nil
+}
+
+// stop ends accept. The socket goes on listening.
+func (d *descriptors) stop() { _ = d.file.SetReadDeadline(time.Unix(1, 0)) }
+
+// start lets accept wait again.
+func (d *descriptors) start() { _ = d.file.SetReadDeadline(time.Time{}) }
+
+// rest takes in what the kernel has accepted before the listener is closed.
+func (d *descriptors) rest() {
+	d.inRoot = false
+	_ = d.raw.Control(func(fd uintptr) { _ = d.acceptAll(int(fd), 1<<20) })
+}
+
+// close gives the duplicate and the reserve back.
+func (d *descriptors) close() {
+	d.file.Close()
+	if d.spare >= 0 {
+		unix.Close(d.spare)
+	}
+}
+
+// shedOne tells one client that it cannot be served, by closing it: no descriptor is left for it.
+func (d *descriptors) shedOne(fd int) {
+	if d.spare < 0 {
+		d.spare = openSpare()
+		return
+	}
+	unix.Close(d.spare)
+	if nfd, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK); err == nil {
+		unix.Close(nfd)
+	}
+	d.spare = openSpare()
+}
+
+// take starts to classify an accepted descriptor.
+func (d *descriptors) take(fd int, sa unix.Sockaddr) {
+	p := d.port
+	c := &conn{port: p, inRoot: d.inRoot, sock: descriptor(fd), info: handlers.Info{Local: d.local, Remote: addrPortOf(sa)}}
+	if d.tcp && !d.local.IsValid() {
+		if sa, err := unix.Getsockname(fd); err == nil {
+			c.info.Local = addrPortOf(sa)
+		}
+	}
+	if !p.admit(c) {
+		return
+	}
+	r, first, err := p.peekAt(c, d.buf, false)
+	if r != nil || err != nil {
+		p.settle(c, r, first, err)
+		return
+	}
+	c.seen, c.inRoot = len(first), false
+	if !p.sniff.add(c, &p.sniff.fresh) {
+		c.Close()
+	}
+}

@@ -1,0 +1,130 @@
+package portluck
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// A Client is one client of the hub, connected or gone. Its methods may be called by any goroutine at any time.
+type Client struct {
+	hub    *Hub
+	log    *log
+	info   *Info
+	stream handlers.Stream
+	id     uint64
+
+	connected bool                  // OnConnect has run; the goroutine that raises the events owns it
+	gone      bool                  // OnDisconnect has run; likewise
+	cause     atomic.Pointer[error] // why the server ended it, if it did
+
+	prev, next *Client // in hub.head, under hub.mu
+}
+
+func newClient(h *Hub, l *log, info *Info, s handlers.Stream) *Client {
+	return &Client{hub: h, log: l, info: info, stream: s, id: h.lastID.Add(1)}
+}
+
+// ID numbers the clients of a hub from 1, in the order in which they came.
+func (c *Client) ID() uint64 { return c.id }
+
+// Info is all that is known of the client. It must not be changed.
+func (c *Client) Info() *Info { return c.info }
+
+// Protocol is "tcp", "http/1.1", "h2", "websocket" or the name that a handler of the program gave.
+func (c *Client) Protocol() string { return c.info.Protocol }
+
+// Scheme is http, https, ws, wss, tcp, tls or the name that a handler of the program gave.
+func (c *Client) Scheme() string { return c.info.Scheme() }
+
+// Local is the server's end of the connection; zero on a Unix socket.
+func (c *Client) Local() netip.AddrPort { return c.info.Local }
+
+// Remote is the client's end of the connection; zero on a Unix socket.
+func (c *Client) Remote() netip.AddrPort { return c.info.Remote }
+
+// TLS is the state of the client's TLS layer; nil on a plain connection.
+func (c *Client) TLS() *tls.ConnectionState { return c.info.TLS }
+
+// Request is the HTTP request, or the WebSocket handshake, of the client; nil for raw clients.
+func (c *Client) Request() *http.Request { return c.info.Request }
+
+// Writer is where the client's replies go: the one that its callbacks get.
+func (c *Client) Writer() *Writer { return (*Writer)(c) }
+
+// kill ends the client from the server's side: OnDisconnect gets err.
+func (c *Client) kill(err error) {
+	c.cause.CompareAndSwap(nil, &err)
+	c.stream.Destroy()
+}
+
+// connect raises OnConnect. It returns ErrPanic when the callback panicked.
+func (c *Client) connect() error {
+	c.connected = true
+	c.hub.add(c)
+	c.log.connect(c)
+	if c.hub.OnConnect == nil {
+		return nil
+	}
+	return c.guard(func() { c.hub.OnConnect(c.Writer(), c) })
+}
+
+// Message raises OnMessage; see [handlers.Client].
+func (c *Client) Message(m Message) error {
+	switch {
+	case c.gone || c.cause.Load() != nil:
+		return handlers.ErrClosed
+	case c.hub.OnMessage == nil:
+		return nil
+	}
+	return c.guard(func() { c.hub.OnMessage(m, c.Writer(), c) })
+}
+
+// Disconnect raises OnDisconnect, or OnError for a client that never connected; see [handlers.Client].
+func (c *Client) Disconnect(err error) {
+	if c.gone {
+		return
+	}
+	c.gone = true
+	if cause := c.cause.Load(); cause != nil {
+		err = *cause
+	}
+	if !c.connected {
+		c.hub.fail(c.log, c.info, err)
+		return
+	}
+	c.hub.remove(c)
+	c.log.disconnect(c, err)
+	if c.hub.OnDisconnect != nil {
+		_ = c.guard(func() { c.hub.OnDisconnect(c, err) })
+	}
+}
+
+// guard runs a callback of the program, whose panic costs this client only.
+func (c *Client) guard(f func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.log.panicked(c.info, v)
+			err = handlers.ErrPanic
+		}
+	}()
+	f()
+	return nil
+}
+
+// fail raises OnError for a connection or request that is no client.
+func (h *Hub) fail(l *log, info *Info, err error) {
+	l.failed(info, err)
+	if h.OnError == nil || err == nil {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			l.panicked(info, v)
+		}
+	}()
+	h.OnError(info, err)
+}

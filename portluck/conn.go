@@ -1,0 +1,150 @@
+package portluck
+
+import (
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/portluck/internal/loop"
+)
+
+// conn is an accepted connection on its way to its handler: what cmux carries, and the [handlers.Conn] of the handler.
+// It is a bare descriptor until somebody asks for more, or a net.Conn where there is no descriptor to be had.
+type conn struct {
+	net.Conn // nil: cmux wants one and must not touch it
+
+	port   *port
+	info   handlers.Info
+	route  *route        // the verdict
+	run    func()        // what is left to do after Serve, in the goroutine that called it
+	inRoot bool          // it is root's goroutine that has accepted it
+	outer  handlers.Conn // the layer around, or nil
+
+	member
+	sniffing
+	pending *loop.Conn // its client, if it was announced before it was classified
+
+	mu     sync.Mutex
+	sock   socket // what it is now
+	closed bool
+}
+
+// socket is one of the forms that a connection can have.
+type socket interface {
+	// netConn makes the net.Conn, which takes the socket over.
+	netConn() (net.Conn, error)
+	// transport is what the loop reads and writes, and what the socket is from then on.
+	transport() (loop.Transport, socket, error)
+	// kill ends the connection without closing a descriptor that somebody else may be using.
+	kill()
+	Close() error
+}
+
+// Info is [handlers.Conn.Info].
+func (c *conn) Info() *handlers.Info { return &c.info }
+
+// NetConn is [handlers.Conn.NetConn].
+func (c *conn) NetConn() (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, net.ErrClosed
+	}
+	nc, err := c.sock.netConn()
+	if err != nil {
+		return nil, fmt.Errorf("make a net.Conn: %w", err)
+	}
+	c.sock = &made{Conn: nc}
+	return nc, nil
+}
+
+// Transport is [loop.Source.Transport].
+func (c *conn) Transport() (loop.Transport, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, net.ErrClosed
+	}
+	t, sock, err := c.sock.transport()
+	c.sock = sock
+	return t, err
+}
+
+// Close is [handlers.Conn.Close].
+func (c *conn) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	sock := c.sock
+	c.mu.Unlock()
+	err := sock.Close()
+	if c.outer != nil {
+		c.outer.Close()
+	} else {
+		c.port.limits.release(c)
+	}
+	return err
+}
+
+// kill ends the connection under whoever has it.
+func (c *conn) kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.sock.kill()
+	}
+}
+
+// RemoteAddr is for cmux's errors.
+func (c *conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.info.Remote) }
+
+func (c *conn) hello(b []byte, eof bool) matchers.Hello {
+	return matchers.Hello{Bytes: b, EOF: eof, Local: c.info.Local, Remote: c.info.Remote, TLS: c.info.TLS}
+}
+
+// made is a socket that is a net.Conn by now.
+type made struct{ net.Conn }
+
+func (m *made) netConn() (net.Conn, error) { return m.Conn, nil }
+
+func (m *made) transport() (loop.Transport, socket, error) {
+	return loop.NetTransport(m.Conn), m, nil
+}
+
+func (m *made) kill() { m.Conn.Close() }
+
+// replayed is a net.Conn whose first bytes were read to classify it.
+type replayed struct{ *replayConn }
+
+func newReplayed(p *port, nc net.Conn, info handlers.Info) *conn {
+	return &conn{port: p, info: info, sock: replayed{&replayConn{Conn: nc}}}
+}
+
+func (r replayed) netConn() (net.Conn, error) {
+	if len(r.prefix) == 0 && r.err == nil {
+		return r.Conn, nil
+	}
+	return r.replayConn, nil
+}
+
+func (r replayed) transport() (loop.Transport, socket, error) {
+	nc, err := r.netConn()
+	return loop.NetTransport(nc), r, err
+}
+
+func (r replayed) kill() { r.Conn.Close() }
+
+// sniffing is the part of a connection that is being classified.
+type sniffing struct {
+	seen     int    // bytes that were there at the last look
+	need     int    // bytes that a matcher asked for
+	proxied  bool   // its PROXY header was taken off
+	waiting  bool   // it was silent for SniffTimeout, and now has Timeout
+	farewell string // what it is told when it is dropped
+	place    place  // where it waits in the system's sniffer
+}

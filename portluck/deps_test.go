@@ -1,0 +1,88 @@
+package portluck
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/portluck/portluck/"
+
+// TestImports holds the picture of DESIGN.md, section 2: arrows only point down, and the heavy dependencies stay out of
+// the library.
+func TestImports(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	may := map[string][]string{ // package -> what it may import of the module, by prefix
+		"matchers":               nil,
+		"matchers/matchertest":   {"matchers"},
+		"handlers":               nil,
+		"portluck/internal/loop": {"handlers"},
+		"portluck":               {"handlers", "matchers", "portluck/internal/loop"},
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		name := strings.TrimPrefix(fields[0], module)
+		allowed, listed := may[name]
+		if strings.HasPrefix(name, "handlers/") {
+			allowed, listed = []string{"handlers"}, true
+		}
+		for _, imported := range fields[1:] {
+			checkThirdParty(t, name, imported)
+			path, ours := strings.CutPrefix(imported, module)
+			if ours && listed && !slices.Contains(allowed, path) && (name != "portluck" || !strings.HasPrefix(path, "handlers/")) {
+				t.Errorf("%s imports %s", name, path)
+			}
+			if name == "handlers" && strings.Contains(imported, ".") {
+				t.Errorf("handlers imports %s: it needs the standard library only", imported)
+			}
+		}
+	}
+}
+
+// checkThirdParty holds who may import what from outside.
+func checkThirdParty(t *testing.T, name, imported string) {
+	t.Helper()
+	may := map[string]string{ // module -> package that may import it, by prefix
+		"github.com/soheilhy/cmux":   "portluck matchers",
+		"github.com/gobwas/ws":       "handlers/websocket cmd",
+		"github.com/rs/zerolog":      "portluck cmd",
+		"github.com/spf13/":          "cmd",
+		"github.com/chromedp/":       "",
+		"github.com/rogpeppe/":       "",
+		"golang.org/x/sys":           "portluck cmd handlers/tlsd",
+		"golang.org/x/net":           "",
+		"github.com/mattn/":          "cmd",
+		"github.com/gobwas/httphead": "handlers/websocket",
+	}
+	if !strings.Contains(strings.Split(imported, "/")[0], ".") || strings.HasPrefix(imported, module) {
+		return
+	}
+	for prefix, packages := range may {
+		if !strings.HasPrefix(imported, prefix) {
+			continue
+		}
+		for _, p := range strings.Fields(packages) {
+			if name == p || p == "cmd" && strings.HasPrefix(name, "cmd/") {
+				return
+			}
+		}
+	}
+	t.Errorf("%s imports %s", name, imported)
+}
+
+// The library is light: neither the command's nor the tests' dependencies come with it.
+func TestImportsAreLight(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", module+"portluck").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for _, heavy := range []string{"spf13", "chromedp", "rogpeppe", "x/crypto/ssh", "module/cmd"} {
+		if strings.Contains(string(out), heavy) {
+			t.Errorf("portluck depends on %s", heavy)
+		}
+	}
+}

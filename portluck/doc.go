@@ -1,0 +1,36 @@
+// Package portluck serves every protocol on one port, with one event model.
+//
+// A program gives a [Server] an address and a [Hub] of three functions: connect, message, disconnect. Any client that can
+// open a socket can then talk to it: a browser, curl, nc, openssl s_client, a WebSocket library, a microcontroller.
+//
+//	hub := &portluck.Hub{
+//		OnMessage: func(m portluck.Message, w *portluck.Writer, c *portluck.Client) { w.Send(m) },
+//	}
+//	log.Fatal((&portluck.Server{Addr: "localhost:8100", Hub: hub}).ListenAndServe())
+//
+// # What a client is
+//
+// A raw TCP or TLS connection is one client, whose lines are its messages. A WebSocket is one client, whose messages are
+// its messages. Over HTTP/1.1 and HTTP/2 every POST or PUT request is one client, and the lines of its body are its
+// messages; what the program writes is the body of the answer.
+//
+// # How the protocol is found
+//
+// The port looks at the first bytes that a client sends without consuming them and asks the matchers of its routes in
+// order: the program's own ([Server.Handle]), then TLS, HTTP/2 with prior knowledge, WebSocket and HTTP/1.1; what no
+// matcher knows is raw. Inside TLS the client's ALPN decides; for a client that offers none the decrypted bytes are
+// looked at in the same way. A client that says nothing becomes a raw client after [Server.SniffTimeout], and is still
+// classified by what it says later.
+//
+// # Your own protocol
+//
+// A matcher is a pure function of the first bytes, see package matchers. What it matches goes to a handler
+// ([Server.Handle], package handlers), to a func ([Server.HandleFunc]) or to a server that wants a net.Listener
+// ([Server.Listen]), such as one of gRPC or SSH.
+//
+// # Order and concurrency
+//
+// The events of one client come one at a time and in order, with exactly one OnDisconnect for each OnConnect. Different
+// clients' events come at once. A callback may block. All methods of [Writer], [Client] and [Hub] may be called by any
+// goroutine at any time.
+package portluck

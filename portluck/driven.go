@@ -1,0 +1,78 @@
+package portluck
+
+import (
+	"fmt"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/portluck/internal/loop"
+)
+
+// driven is the client of a connection in the loop.
+type driven struct {
+	*Client
+	conn *loop.Conn
+}
+
+func (p *port) newDriven(c handlers.Conn, a handlers.Attachment) *driven {
+	info := a.Info
+	if info == nil {
+		info = c.Info()
+	}
+	lc := p.loop.New(c, a)
+	return &driven{Client: newClient(p.hub, p.log, info, lc), conn: lc}
+}
+
+// Connect is [loop.Events.Connect].
+func (d *driven) Connect(info *Info) error {
+	d.info = info
+	return d.connect()
+}
+
+// announce makes a raw client of a connection that has been silent for SniffTimeout. It goes on being sniffed, and costs
+// nothing, until it shows its protocol or the program writes to it.
+func (p *port) announce(c *conn, where loop.Parking) {
+	p.stats.silent.Add(1)
+	c.info.Protocol = handlers.ProtocolTCP
+	d := p.newDriven(c, handlers.Attachment{Codec: &unknown{port: p, conn: c}})
+	c.pending = d.conn
+	d.conn.StartParked(d, where)
+}
+
+// retire ends the raw client of a connection that has turned out to be something else. It is false, and the connection
+// closed, when that client was sent something: the peer would take it for an answer in its own protocol.
+func (p *port) retire(c *conn) bool {
+	old := c.pending
+	c.pending = nil
+	if old.Retire() {
+		return true
+	}
+	c.Close()
+	return false
+}
+
+// unknown is the codec of a silent client that the program has spoken to first. It must turn out to be raw.
+type unknown struct {
+	tcp.Lines
+	port *port
+	conn *conn
+}
+
+// Decode classifies the first bytes.
+func (u *unknown) Decode(in []byte, m *handlers.Messages) (int, error) {
+	if len(in) == 0 {
+		return 0, nil
+	}
+	r, _, err := u.port.judge(u.conn, in, m.EOF)
+	switch {
+	case err != nil:
+		return 0, err
+	case r == nil && len(in) < matchers.Window:
+		return 0, nil
+	case r != u.port.named.unmatched:
+		return 0, fmt.Errorf("%w: a client that was spoken to first has answered in another protocol", handlers.ErrProtocol)
+	}
+	m.Next = u.port.lines().Codec(u.conn.Info())
+	return 0, nil
+}

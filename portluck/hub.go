@@ -1,0 +1,114 @@
+package portluck
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Message is what a client sent. Its Data is valid until OnMessage returns; Clone keeps it.
+type Message = handlers.Message
+
+// Info says who a connection or a client is.
+type Info = handlers.Info
+
+// Kind tells text from binary messages.
+type Kind = handlers.Kind
+
+// The kinds of a message.
+const (
+	Auto   = handlers.Auto   // bytes: a WebSocket client gets text if it is valid UTF-8, else binary
+	Text   = handlers.Text   // UTF-8 text
+	Binary = handlers.Binary // bytes
+)
+
+// TextMessage returns a text message for [Writer.Send] and [Hub.Broadcast].
+func TextMessage(s string) Message { return Message{Data: []byte(s), Kind: Text} }
+
+// A Hub has the events of every client of every protocol. Its zero value is ready: a client is accepted and what it
+// says is dropped. The funcs are set before the first client comes and not changed after.
+//
+// The events of one client come one at a time and in order: OnConnect, its messages, OnDisconnect exactly once. Those of
+// different clients come at once, from different goroutines. A callback may block: only its own client waits. A panic in
+// one ends that client only.
+//
+// A connection of raw TCP or WebSocket is one client; over HTTP each POST or PUT request is one.
+type Hub struct {
+	// OnConnect runs when a client is connected, before its first message. A raw client that has said nothing for
+	// [Server.SniffTimeout] is connected too.
+	OnConnect func(w *Writer, c *Client)
+	// OnMessage runs for each message: a line of a raw stream or of a request body, a WebSocket message. An HTTP
+	// response ends when the last OnMessage of its request has returned, unless [Writer.DoneAfterWrite] or
+	// [Server.ExplicitDone] say otherwise.
+	OnMessage func(m Message, w *Writer, c *Client)
+	// OnDisconnect runs once for each client that was connected. err is nil when it left in good order.
+	OnDisconnect func(c *Client, err error)
+	// OnError runs for a connection or a request that failed before it was a client: it sent garbage, was refused
+	// or stalled.
+	OnError func(info *Info, err error)
+
+	lastID atomic.Uint64
+
+	mu   sync.Mutex
+	head *Client // list of connected clients, newest first
+	n    int
+}
+
+// Clients returns the clients that are connected now, newest first.
+func (h *Hub) Clients() []*Client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]*Client, 0, h.n)
+	for c := h.head; c != nil; c = c.next {
+		all = append(all, c)
+	}
+	return all
+}
+
+// Len returns how many clients are connected now.
+func (h *Hub) Len() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.n
+}
+
+// Broadcast sends m to every connected client, framed as each one's protocol frames messages. It never waits: a client
+// whose queue is full is disconnected with [handlers.ErrSlow]. It returns how many clients took the message.
+func (h *Hub) Broadcast(m Message) int {
+	sent := 0
+	for _, c := range h.Clients() {
+		switch err := c.stream.TrySend(m.Data, m.Kind); err {
+		case nil:
+			sent++
+		case handlers.ErrSlow:
+			c.kill(err)
+		}
+	}
+	return sent
+}
+
+func (h *Hub) add(c *Client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.head != nil {
+		h.head.prev = c
+	}
+	c.next, h.head = h.head, c
+	h.n++
+}
+
+func (h *Hub) remove(c *Client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		h.head = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	}
+	c.prev, c.next = nil, nil
+	h.n--
+}

@@ -1,0 +1,171 @@
+package portluck
+
+import (
+	"net"
+	"sync"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
+)
+
+// listenerQueue is how many connections may wait for a foreign server to accept them.
+const listenerQueue = 1024
+
+// Listen routes the connections that m matches to a net.Listener, for a server that wants one: ssh, gRPC, net/rpc. Its
+// connections embed the *net.TCPConn, *net.UnixConn or *tls.Conn, and must be closed. Those that the server does not
+// accept within SniffTimeout are closed. Closing the listener closes it alone, not the port; Accept then returns
+// [net.ErrClosed], as it does after the port was closed. Listen must not be called after Serve.
+func (s *Server) Listen(name string, m matchers.Matcher) net.Listener {
+	l := &listener{name: name, patience: s.sniffTimeout, ready: make(chan struct{}, listenerQueue), done: make(chan struct{})}
+	s.Handle(name, m, l)
+	s.listens = append(s.listens, l)
+	return l
+}
+
+// listener is a route as a net.Listener.
+type listener struct {
+	name     string
+	patience func() time.Duration
+	ready    chan struct{} // has as many as queue; more when some were given up
+	done     chan struct{}
+
+	mu     sync.Mutex
+	closed bool
+	queue  []waiting
+	timer  *time.Timer // gives up the oldest of queue
+}
+
+type waiting struct {
+	conn  handlers.Conn
+	until time.Time
+}
+
+// Serve queues c.
+func (l *listener) Serve(c handlers.Conn, p handlers.Port) {
+	l.mu.Lock()
+	ok := !l.closed && len(l.queue) < listenerQueue
+	if ok {
+		l.queue = append(l.queue, waiting{c, time.Now().Add(l.patience())})
+		if len(l.queue) == 1 && l.patience() > 0 {
+			l.timer = time.AfterFunc(l.patience(), l.giveUp)
+		}
+	}
+	l.mu.Unlock()
+	if !ok {
+		c.Close()
+		p.Fail(c.Info(), ErrLimit)
+		return
+	}
+	select {
+	case l.ready <- struct{}{}:
+	default: // there are enough, of connections that were given up
+	}
+}
+
+// giveUp closes what has waited for too long.
+func (l *listener) giveUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.queue) > 0 && !l.queue[0].until.After(time.Now()) {
+		l.queue[0].conn.Close()
+		l.queue = l.queue[1:]
+	}
+	if len(l.queue) > 0 {
+		l.timer.Reset(time.Until(l.queue[0].until))
+	}
+}
+
+// Accept returns the next connection.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		if c := l.next(); c != nil {
+			if nc, err := c.NetConn(); err == nil {
+				return counted(c, nc), nil
+			}
+			c.Close()
+			continue
+		}
+		select {
+		case <-l.ready:
+		case <-l.done:
+			if c := l.next(); c != nil {
+				c.Close()
+				continue
+			}
+			return nil, &net.OpError{Op: "accept", Net: "portluck", Addr: l.Addr(), Err: net.ErrClosed}
+		}
+	}
+}
+
+func (l *listener) next() handlers.Conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.queue) == 0 {
+		return nil
+	}
+	c := l.queue[0].conn
+	l.queue[0].conn = nil
+	l.queue = l.queue[1:]
+	return c
+}
+
+// Close closes the listener and what is queued. The port stays.
+func (l *listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return net.ErrClosed
+	}
+	l.closed = true
+	close(l.done)
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	for _, w := range l.queue {
+		w.conn.Close()
+	}
+	l.queue = nil
+	return nil
+}
+
+// Addr names the route.
+func (l *listener) Addr() net.Addr { return routeAddr(l.name) }
+
+// routeAddr is the address of a listener that has no socket.
+type routeAddr string
+
+func (routeAddr) Network() string  { return "portluck" }
+func (a routeAddr) String() string { return string(a) }
+
+// counted gives the place of a connection back when it is closed, and keeps all that a server may look for in it.
+func counted(c handlers.Conn, nc net.Conn) net.Conn {
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		return &countedTCP{nc, c}
+	case *net.UnixConn:
+		return &countedUnix{nc, c}
+	}
+	return &countedConn{nc, c}
+}
+
+type countedTCP struct {
+	*net.TCPConn
+	conn handlers.Conn
+}
+
+func (c *countedTCP) Close() error { return c.conn.Close() }
+
+type countedUnix struct {
+	*net.UnixConn
+	conn handlers.Conn
+}
+
+func (c *countedUnix) Close() error { return c.conn.Close() }
+
+type countedConn struct {
+	net.Conn
+	conn handlers.Conn
+}
+
+func (c *countedConn) Close() error { return c.conn.Close() }

@@ -1,0 +1,69 @@
+package portluck
+
+import (
+	"encoding/hex"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// log writes what happens to the program's logger, and never what clients say. A nil log writes nothing.
+type log struct {
+	zerolog.Logger
+	lastFailure atomic.Int64 // unix seconds of the window that failures counts in
+	failures    atomic.Int32
+}
+
+// failuresPerSecond bounds what hostile clients can make us write.
+const failuresPerSecond = 20
+
+func newLog(l *zerolog.Logger) *log {
+	if l == nil {
+		return &log{Logger: zerolog.Nop()}
+	}
+	return &log{Logger: *l}
+}
+
+func (l *log) connect(c *Client) {
+	l.Debug().Uint64("id", c.id).Str("proto", c.info.Scheme()).Stringer("remote", c.info.Remote).Msg("connect")
+}
+
+func (l *log) disconnect(c *Client, err error) {
+	l.Debug().Uint64("id", c.id).Str("proto", c.info.Scheme()).Err(err).Msg("disconnect")
+}
+
+// failed logs a connection that did not become a client, failuresPerSecond at the most.
+func (l *log) failed(info *Info, err error) {
+	if l.allow() {
+		l.Info().Str("proto", info.Scheme()).Stringer("remote", info.Remote).Err(err).Msg("client failed")
+	}
+}
+
+// unmatched logs the first bytes, in hex, of a connection that no route took.
+func (l *log) unmatched(info *Info, first []byte) {
+	if l.allow() {
+		l.Info().Stringer("remote", info.Remote).Str("first", hex.EncodeToString(first[:min(32, len(first))])).
+			Msg("no route")
+	}
+}
+
+func (l *log) panicked(info *Info, v any) {
+	l.Error().Str("proto", info.Scheme()).Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic in a callback")
+}
+
+func (l *log) accept(err error, wait time.Duration) {
+	l.Warn().Err(err).Dur("wait", wait).Msg("accept failed")
+}
+
+func (l *log) allow() bool {
+	if l.GetLevel() > zerolog.InfoLevel {
+		return false
+	}
+	now := time.Now().Unix()
+	if l.lastFailure.Swap(now) != now {
+		l.failures.Store(0)
+	}
+	return l.failures.Add(1) <= failuresPerSecond
+}

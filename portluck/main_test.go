@@ -1,0 +1,207 @@
+package portluck
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/testdata/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// serve serves s on a port of loopback until the test ends.
+func serve(t testing.TB, s *Server) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, s, l)
+	return l.Addr().String()
+}
+
+func serveOn(t testing.TB, s *Server, l net.Listener) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if err := <-done; !errors.Is(err, ErrServerClosed) {
+			t.Errorf("Serve() = %v, want ErrServerClosed", err)
+		}
+	})
+}
+
+// events remembers what the hub tells.
+type events struct {
+	mu   sync.Mutex
+	cond sync.Cond
+	seen []string
+}
+
+// record makes a hub of what reply does with each message, and remembers its events: "connect tcp", "message a",
+// "disconnect tcp", "error ...".
+func record(reply func(m Message, w *Writer)) (*Hub, *events) {
+	e := &events{}
+	e.cond.L = &e.mu
+	return &Hub{
+		OnConnect: func(_ *Writer, c *Client) { e.note("connect " + c.Scheme()) },
+		OnMessage: func(m Message, w *Writer, _ *Client) {
+			e.note("message " + m.String())
+			if reply != nil {
+				reply(m, w)
+			}
+		},
+		OnDisconnect: func(c *Client, err error) {
+			if err != nil {
+				e.note(fmt.Sprintf("disconnect %s: %v", c.Scheme(), err))
+				return
+			}
+			e.note("disconnect " + c.Scheme())
+		},
+		OnError: func(_ *Info, err error) { e.note("error " + err.Error()) },
+	}, e
+}
+
+// echo sends each message back.
+func echo(m Message, w *Writer) { _ = w.Send(m) }
+
+func (e *events) note(s string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen = append(e.seen, s)
+	e.cond.Broadcast()
+}
+
+func (e *events) all() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.seen)
+}
+
+// waitFor waits until there are n events, 10 seconds at the most, and returns all.
+func (e *events) waitFor(n int) []string {
+	timer := time.AfterFunc(10*time.Second, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.cond.Broadcast()
+	})
+	defer timer.Stop()
+	late := time.Now().Add(10 * time.Second)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.seen) < n && time.Now().Before(late) {
+		e.cond.Wait()
+	}
+	return slices.Clone(e.seen)
+}
+
+// want holds that the events are these, and no more come while the server is idle.
+func (e *events) want(t testing.TB, want ...string) {
+	t.Helper()
+	got := e.waitFor(len(want))
+	if !slices.Equal(got, want) {
+		t.Errorf("events\n got %q\nwant %q", got, want)
+	}
+}
+
+// wantError holds that the only event is an error that contains text.
+func (e *events) wantError(t testing.TB, text string) {
+	t.Helper()
+	got := e.waitFor(1)
+	if len(got) != 1 || !strings.HasPrefix(got[0], "error ") || !strings.Contains(got[0], text) {
+		t.Errorf("events = %q, want one error with %q", got, text)
+	}
+}
+
+// dial connects to addr until the test ends.
+func dial(t testing.TB, addr string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	return c.(*net.TCPConn)
+}
+
+func send(t testing.TB, w io.Writer, s string) {
+	t.Helper()
+	if _, err := io.WriteString(w, s); err != nil {
+		t.Fatalf("write %q: %v", s, err)
+	}
+}
+
+// expect reads exactly want.
+func expect(t testing.TB, r io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	n, err := io.ReadFull(r, got)
+	if err != nil || string(got) != want {
+		t.Fatalf("read %q, %v, want %q", got[:n], err, want)
+	}
+}
+
+// expectEnd reads to the end, which must come without an error.
+func expectEnd(t testing.TB, r io.Reader) string {
+	t.Helper()
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatalf("read %q, %v, want the end", got, err)
+	}
+	return string(got)
+}
+
+// talk writes s, closes its half of the connection, and returns all that comes back.
+func talk(t testing.TB, addr, s string) string {
+	t.Helper()
+	c := dial(t, addr)
+	send(t, c, s)
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	return expectEnd(t, c)
+}
+
+// eventually waits until ok, 10 seconds at the most.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for late := time.Now().Add(10 * time.Second); !ok(); {
+		if time.Now().After(late) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+		pauseFor(time.Millisecond)
+	}
+}
+
+// pauseFor waits where a real socket leaves nothing else to wait for.
+func pauseFor(d time.Duration) { <-time.After(d) }
+
+var testCert = sync.OnceValue(func() tls.Certificate { return newTestCert() })
+
+// withTLS is the configuration of a server that speaks TLS too.
+func withTLS() *tls.Config { return &tls.Config{Certificates: []tls.Certificate{testCert()}} }
+
+// dialTLS shakes hands with addr, offering the protocols.
+func dialTLS(t testing.TB, addr string, protos ...string) *tls.Conn {
+	t.Helper()
+	c := tls.Client(dial(t, addr), &tls.Config{InsecureSkipVerify: true, NextProtos: protos, ServerName: "localhost"})
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

@@ -1,0 +1,213 @@
+package portluck
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/httpd"
+	"github.com/portluck/portluck/portluck/internal/loop"
+	"github.com/soheilhy/cmux"
+)
+
+// port is a Server that runs: its configuration is frozen. It is the [handlers.Port] of the handlers.
+type port struct {
+	srv     *Server
+	hub     *Hub
+	log     *log
+	loop    loop.Loop
+	routes  []*route // in the order in which they are asked; the last ones are only reached by name
+	named   named
+	http    *httpd.Handler
+	root    *root
+	limits  limits
+	stats   counters
+	sniff   sniffer
+	readers readers
+
+	draining atomic.Bool // what the kernel has accepted is served before the listeners are closed
+
+	work    sync.WaitGroup // goroutines of handlers, of connections being read, and of callbacks
+	funcs   sync.WaitGroup // of HandleFunc
+	subs    sync.WaitGroup // cmux
+	workers sync.WaitGroup // acceptRoute
+
+	mu        sync.Mutex
+	closing   bool
+	closed    chan struct{} // with closing
+	listeners map[net.Listener]*acceptor
+	accepting sync.WaitGroup // goroutines in Serve
+}
+
+// newPort starts cmux and the routes' accept loops. They end with root.
+func newPort(s *Server) (*port, error) {
+	p := &port{srv: s, hub: s.Hub, log: newLog(s.Logger), root: newRoot(),
+		listeners: map[net.Listener]*acceptor{}, closed: make(chan struct{})}
+	if p.hub == nil {
+		p.hub = &Hub{}
+	}
+	p.loop.Timeout = s.timeout()
+	p.loop.HandshakeTimeout = s.sniffTimeout()
+	p.limits = limits{max: s.MaxConns, perIP: s.MaxConnsPerIP}
+	p.build()
+	if err := p.sniff.start(p); err != nil {
+		return nil, err
+	}
+	mux := cmux.New(p.root)
+	for _, r := range p.routes {
+		r.sub = mux.MatchWithWriters(r.matchesCmux)
+		p.staff(r)
+	}
+	p.subs.Go(func() { _ = mux.Serve() }) // ends when root is closed and empty
+	return p, nil
+}
+
+// idleWorkers is how many goroutines wait for the connections of a route, at the most.
+const idleWorkers = 4
+
+// staff sees to it that a goroutine waits for the connections of r.
+func (p *port) staff(r *route) {
+	if r.idle.CompareAndSwap(0, 1) {
+		p.workers.Go(func() { p.acceptRoute(r) }) // ends when cmux closes the route, or when others wait
+	}
+}
+
+// acceptRoute hands what cmux gives the route to its handler. What the handler attaches to the loop is driven in this
+// goroutine, which saves starting one; another takes its place.
+func (p *port) acceptRoute(r *route) {
+	for {
+		mc, err := r.sub.Accept()
+		if err != nil {
+			return
+		}
+		c := mc.(*cmux.MuxConn).Conn.(*conn)
+		r.idle.Add(-1)
+		p.serve(r, c)
+		p.root.taken()
+		if run := c.run; run != nil {
+			c.run = nil
+			p.staff(r)
+			run()
+		}
+		if r.idle.Add(1) > idleWorkers {
+			r.idle.Add(-1)
+			return
+		}
+	}
+}
+
+// serve calls the handler. Its panic costs this connection only.
+func (p *port) serve(r *route, c *conn) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.panicked(c.Info(), v)
+			p.drop(c, fmt.Errorf("%w: %v", handlers.ErrPanic, v))
+		}
+	}()
+	if c.pending != nil && r != p.named.unmatched && !p.retire(c) {
+		return
+	}
+	r.handler.Serve(c, p)
+}
+
+// dispatch sends a decided connection through cmux to its route.
+func (p *port) dispatch(c *conn, r *route, first []byte) {
+	c.route = r
+	r.count.Add(1)
+	if f := p.srv.OnVerdict; f != nil {
+		f(Verdict{Route: r.name, Info: c.Info(), First: first[:min(64, len(first))]})
+	}
+	if !p.root.push(c) {
+		c.Close()
+	}
+}
+
+// drop closes a connection that did not become a client.
+func (p *port) drop(c *conn, err error) {
+	c.Close()
+	if c.pending != nil {
+		c.pending.Expire(err)
+		return
+	}
+	p.failed(c.Info(), err)
+}
+
+// failed raises OnError in a goroutine of its own: the caller has other connections to look after.
+func (p *port) failed(info *Info, err error) {
+	p.stats.failed.Add(1)
+	if p.hub.OnError == nil {
+		p.log.failed(info, err)
+		return
+	}
+	p.Go(func() { p.hub.fail(p.log, info, err) })
+}
+
+// Attach gives c to the loop; see [handlers.Port].
+func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
+	if pc, ok := c.(*conn); ok && pc.pending != nil {
+		pc.pending.Adopt(a.Codec)
+		return
+	}
+	d := p.newDriven(c, a)
+	if pc, ok := c.(*conn); ok && pc.route.inline {
+		pc.run = d.conn.Start(d)
+		return
+	}
+	if run := d.conn.Start(d); run != nil {
+		go run() // ends with the connection; Shutdown waits for it
+	}
+}
+
+// Connect announces a client that its handler drives; see [handlers.Port].
+func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
+	c := newClient(p.hub, p.log, info, s)
+	if err := c.connect(); err != nil {
+		c.Disconnect(err)
+		return nil, err
+	}
+	return c, nil
+}
+
+// Fail reports what never became a client; see [handlers.Port].
+func (p *port) Fail(info *Info, err error) { p.failed(info, err) }
+
+// Go runs f in a goroutine that Shutdown waits for. A panic in it is logged and ends f only.
+func (p *port) Go(f func()) { p.run(&p.work, f) }
+
+func (p *port) run(wg *sync.WaitGroup, f func()) {
+	wg.Go(func() {
+		defer func() {
+			if v := recover(); v != nil {
+				p.log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic in a handler")
+			}
+		}()
+		f()
+	})
+}
+
+// Route decides an inner layer; see [handlers.Port]. It has no descriptor to peek at, so its bytes are read and given
+// back by the connection that the handler gets.
+func (p *port) Route(c handlers.Conn) {
+	nc, err := c.NetConn()
+	if err != nil {
+		c.Close()
+		p.Fail(c.Info(), err)
+		return
+	}
+	inner := newReplayed(p, nc, *c.Info())
+	inner.outer = c
+	p.Go(func() { p.sniffReader(inner) })
+}
+
+// isClosed says whether err only means that we closed something ourselves.
+func isClosed(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, cmux.ErrServerClosed) || errors.Is(err, cmux.ErrListenerClosed)
+}
+
+// bytesOf keeps a copy of what a matcher saw, for a goroutine of its own.
+func bytesOf(b []byte) []byte { return slices.Clone(b[:min(64, len(b))]) }

@@ -1,0 +1,119 @@
+package portluck
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// The PROXY protocol, versions 1 and 2: https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt.
+const (
+	proxyV1    = "PROXY "
+	proxyV1Max = 107 // with CRLF
+	proxyV2    = "\r\n\r\n\x00\r\nQUIT\n"
+	proxyV2Max = 4 << 10 // with type-length-values
+)
+
+var errProxy = errors.New("malformed")
+
+// proxyHeader is what a proxy says of the client. The addresses are zero when it speaks for itself (LOCAL, UNKNOWN).
+type proxyHeader struct{ remote, local netip.AddrPort }
+
+// parseProxy reads the header at the beginning of b. n is its length, and 0 while more bytes are needed.
+func parseProxy(b []byte) (h proxyHeader, n int, err error) {
+	switch {
+	case startsLike(b, proxyV2):
+		return parseProxyV2(b)
+	case startsLike(b, proxyV1):
+		return parseProxyV1(b)
+	}
+	return h, 0, errProxy
+}
+
+// startsLike says whether b starts with s, or may still.
+func startsLike(b []byte, s string) bool {
+	n := min(len(b), len(s))
+	return string(b[:n]) == s[:n]
+}
+
+func parseProxyV1(b []byte) (h proxyHeader, n int, err error) {
+	end := bytes.IndexByte(b[:min(len(b), proxyV1Max)], '\n')
+	switch {
+	case end < 0 && len(b) >= proxyV1Max:
+		return h, 0, errProxy
+	case end < 0:
+		return h, 0, nil
+	case end == 0 || b[end-1] != '\r':
+		return h, 0, errProxy
+	}
+	word := strings.Split(string(b[:end-1]), " ")
+	if word[1] == "UNKNOWN" {
+		return h, end + 1, nil
+	}
+	if len(word) != 6 || word[1] != "TCP4" && word[1] != "TCP6" {
+		return h, 0, errProxy
+	}
+	var ok1, ok2 bool
+	h.remote, ok1 = proxyAddr(word[2], word[4], word[1] == "TCP4")
+	h.local, ok2 = proxyAddr(word[3], word[5], word[1] == "TCP4")
+	if !ok1 || !ok2 {
+		return proxyHeader{}, 0, errProxy
+	}
+	return h, end + 1, nil
+}
+
+func proxyAddr(addr, port string, v4 bool) (netip.AddrPort, bool) {
+	a, err := netip.ParseAddr(addr)
+	if err != nil || a.Is4() != v4 || a.Zone() != "" {
+		return netip.AddrPort{}, false
+	}
+	p, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || len(port) > 1 && port[0] == '0' {
+		return netip.AddrPort{}, false
+	}
+	return netip.AddrPortFrom(a, uint16(p)), true
+}
+
+func parseProxyV2(b []byte) (h proxyHeader, n int, err error) {
+	if len(b) < 16 {
+		return h, 0, nil
+	}
+	n = 16 + int(binary.BigEndian.Uint16(b[14:]))
+	command, family := b[12], b[13]
+	switch {
+	case command>>4 != 2 || command&15 > 1 || n > proxyV2Max:
+		return h, 0, errProxy
+	case len(b) < n:
+		return h, 0, nil
+	case command&15 == 0: // LOCAL
+		return h, n, nil
+	}
+	body := b[16:n]
+	switch {
+	case family == 0x11 && len(body) >= 12:
+		return proxyHeader{addrPort(body[:4], body[8:]), addrPort(body[4:8], body[10:])}, n, nil
+	case family == 0x21 && len(body) >= 36:
+		return proxyHeader{addrPort(body[:16], body[32:]), addrPort(body[16:32], body[34:])}, n, nil
+	case family == 0x11 || family == 0x21:
+		return h, 0, errProxy
+	}
+	return h, n, nil // UNSPEC, UDP or UNIX: the receiver must accept it and use the real address
+}
+
+func addrPort(addr, port []byte) netip.AddrPort {
+	a, _ := netip.AddrFromSlice(addr)
+	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(port))
+}
+
+// fromProxy says whether a connection from addr must begin with a PROXY header.
+func (p *port) fromProxy(addr netip.Addr) bool {
+	for _, prefix := range p.srv.ProxyFrom {
+		if prefix.Contains(addr.Unmap()) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,46 @@
+package portluck
+
+import (
+	"testing"
+	"time"
+)
+
+func TestRawEcho(t *testing.T) {
+	hub, e := record(echo)
+	addr := serve(t, &Server{Hub: hub})
+	c := dial(t, addr)
+	send(t, c, "{a}\n")
+	expect(t, c, "{a}\n")
+	send(t, c, "b\r\nta")
+	expect(t, c, "b\r\n")
+	send(t, c, "il")
+	c.CloseWrite()
+	if got := expectEnd(t, c); got != "tail\n" {
+		t.Errorf("read %q", got)
+	}
+	e.want(t, "connect tcp", "message {a}", "message b\r", "message tail", "disconnect tcp")
+	if got := hub.Len(); got != 0 {
+		t.Errorf("Len() = %d, want 0", got)
+	}
+}
+
+func TestRawDecidedByFIN(t *testing.T) {
+	hub, e := record(echo)
+	addr := serve(t, &Server{Hub: hub})
+	if got := talk(t, addr, "P"); got != "P\n" {
+		t.Errorf("read %q", got)
+	}
+	e.want(t, "connect tcp", "message P", "disconnect tcp")
+}
+
+func TestSilentClientIsAnnounced(t *testing.T) {
+	hub, e := record(echo)
+	hub.OnConnect = func(w *Writer, c *Client) { e.note("connect " + c.Scheme()) }
+	addr := serve(t, &Server{Hub: hub, SniffTimeout: 20 * time.Millisecond})
+	c := dial(t, addr)
+	e.want(t, "connect tcp")
+	send(t, c, "x y\n")
+	expect(t, c, "x y\n")
+	c.Close()
+	e.want(t, "connect tcp", "message x y", "disconnect tcp")
+}

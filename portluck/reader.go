@@ -1,0 +1,222 @@
+package portluck
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
+)
+
+// reader classifies a connection that has no descriptor to peek at, in a goroutine, by reading its first bytes. Who gets
+// the connection reads them again.
+type reader struct {
+	port *port
+	conn *conn
+	in   *replayConn
+
+	mu    sync.Mutex
+	want  bool          // Take wants the connection
+	given bool          // Take gets it
+	gone  chan struct{} // closed when the goroutine that reads has ended
+}
+
+// readers are the connections that are being read, so that a shutdown finds them.
+type readers struct {
+	mu      sync.Mutex
+	set     map[*reader]struct{}
+	closing bool
+}
+
+// sniffReader starts to classify c.
+func (p *port) sniffReader(c *conn) {
+	r := &reader{port: p, conn: c, in: c.sock.(replayed).replayConn}
+	r.start(p.srv.sniffTimeout())
+}
+
+// start reads in a goroutine of its own, for timeout at the most.
+func (r *reader) start(timeout time.Duration) {
+	gone := make(chan struct{})
+	r.mu.Lock()
+	r.gone = gone
+	r.mu.Unlock()
+	r.port.Go(func() { // ends with the verdict, at the deadline, or when the connection is closed
+		defer close(gone)
+		if !r.port.readers.add(r, timeout) {
+			r.port.drop(r.conn, handlers.ErrShutdown)
+			return
+		}
+		defer r.port.readers.remove(r)
+		r.run()
+	})
+}
+
+func (r *reader) run() {
+	for {
+		if len(r.in.prefix) == cap(r.in.prefix) {
+			r.in.prefix = append(make([]byte, 0, max(1<<10, 2*cap(r.in.prefix))), r.in.prefix...)
+		}
+		n, err := r.in.Conn.Read(r.in.prefix[len(r.in.prefix):cap(r.in.prefix)])
+		if n > 0 && len(r.in.prefix) == 0 {
+			r.deadline(r.port.srv.sniffTimeout())
+		}
+		r.in.prefix = r.in.prefix[:len(r.in.prefix)+n]
+		r.conn.seen = len(r.in.prefix)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if r.expired() {
+				return
+			}
+			continue
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			r.port.drop(r.conn, err)
+			return
+		}
+		if r.look(err != nil) {
+			return
+		}
+	}
+}
+
+// look is done when the connection is somebody else's.
+func (r *reader) look(eof bool) (done bool) {
+	if eof {
+		r.in.err = io.EOF
+	}
+	for {
+		b := r.in.prefix[:min(len(r.in.prefix), matchers.Window)]
+		route, skip, err := r.port.look(r.conn, b, eof)
+		switch {
+		case errors.Is(err, io.EOF):
+			r.conn.Close()
+			return true
+		case err != nil:
+			r.port.drop(r.conn, err)
+			return true
+		case route != nil:
+			r.dispatch(route)
+			return true
+		case skip == 0:
+			return false
+		}
+		r.in.prefix = r.in.prefix[skip:]
+		r.conn.seen = len(r.in.prefix)
+	}
+}
+
+func (r *reader) dispatch(to *route) {
+	r.deadline(0)
+	r.port.dispatch(r.conn, to, bytesOf(r.in.prefix))
+}
+
+// expired is done when the connection is somebody else's.
+func (r *reader) expired() (done bool) {
+	if r.give() {
+		return true
+	}
+	if r.port.readers.isClosing() {
+		r.port.drop(r.conn, handlers.ErrShutdown)
+		return true
+	}
+	to, err := r.port.expire(r.conn, r.in.prefix)
+	switch {
+	case err != nil:
+		if r.conn.farewell != "" {
+			r.deadline(time.Second)
+			_, _ = io.WriteString(r.in.Conn, r.conn.farewell)
+		}
+		r.port.drop(r.conn, err)
+		return true
+	case to != nil:
+		r.dispatch(to)
+		return true
+	case r.port.srv.OnUnmatched != nil:
+		r.conn.waiting = true
+		r.deadline(r.port.srv.timeout())
+		return false
+	}
+	r.deadline(0)
+	r.port.announce(r.conn, r)
+	return true
+}
+
+func (r *reader) deadline(d time.Duration) {
+	if d <= 0 {
+		_ = r.in.Conn.SetDeadline(time.Time{})
+		return
+	}
+	_ = r.in.Conn.SetDeadline(time.Now().Add(d))
+}
+
+// Park is [loop.Parking.Park].
+func (r *reader) Park() {
+	r.conn.waiting = true
+	r.start(r.port.srv.timeout())
+}
+
+// Take is [loop.Parking.Take].
+func (r *reader) Take() bool {
+	r.mu.Lock()
+	r.want = true
+	gone := r.gone
+	r.mu.Unlock()
+	_ = r.in.Conn.SetReadDeadline(time.Unix(1, 0))
+	<-gone
+	if r.given {
+		r.deadline(0)
+	}
+	return r.given
+}
+
+// give gives the connection to Take, if that wants it.
+func (r *reader) give() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.given = r.want
+	return r.given
+}
+
+func (s *readers) add(r *reader, timeout time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	if s.set == nil {
+		s.set = map[*reader]struct{}{}
+	}
+	s.set[r] = struct{}{}
+	r.deadline(timeout)
+	return true
+}
+
+func (s *readers) remove(r *reader) {
+	s.mu.Lock()
+	delete(s.set, r)
+	s.mu.Unlock()
+}
+
+func (s *readers) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+// stop gives what is being read d to show its protocol. Nothing is added after.
+func (s *readers) stop(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for r := range s.set {
+		_ = r.in.Conn.SetReadDeadline(time.Now().Add(d))
+	}
+}
+
+func (s *readers) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.set)
+}

@@ -1,0 +1,63 @@
+package portluck
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+)
+
+// replayConn gives back the bytes that were read to classify a connection, then is the connection. It keeps what
+// servers look for in one: ReadFrom (sendfile), CloseWrite, SyscallConn and ConnectionState. It has no WriteTo: that would
+// pass the first bytes by.
+type replayConn struct {
+	net.Conn
+	prefix []byte
+	err    error // after prefix
+}
+
+// Read reads the first bytes, then from the connection.
+func (r *replayConn) Read(p []byte) (int, error) {
+	if len(r.prefix) > 0 {
+		n := copy(p, r.prefix)
+		if r.prefix = r.prefix[n:]; len(r.prefix) == 0 {
+			r.prefix = nil
+		}
+		return n, nil
+	}
+	if r.err != nil {
+		return 0, r.err
+	}
+	return r.Conn.Read(p)
+}
+
+// NetConn is the connection below. Its first bytes are gone.
+func (r *replayConn) NetConn() net.Conn { return r.Conn }
+
+// ReadFrom copies from src with whatever the connection has for it.
+func (r *replayConn) ReadFrom(src io.Reader) (int64, error) { return io.Copy(r.Conn, src) }
+
+// CloseWrite sends FIN where the connection can.
+func (r *replayConn) CloseWrite() error {
+	if c, ok := r.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return nil
+}
+
+// SyscallConn is the connection's own.
+func (r *replayConn) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := r.Conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// ConnectionState is that of the TLS layer, if there is one.
+func (r *replayConn) ConnectionState() tls.ConnectionState {
+	if c, ok := r.Conn.(*tls.Conn); ok {
+		return c.ConnectionState()
+	}
+	return tls.ConnectionState{}
+}

@@ -1,0 +1,158 @@
+package portluck
+
+import (
+	"io"
+	"maps"
+	"net"
+	"sync/atomic"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/httpd"
+	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/tlsd"
+	"github.com/portluck/portluck/handlers/websocket"
+	"github.com/portluck/portluck/matchers"
+)
+
+// The names of the built-in routes, as [Verdict] and [Stats] give them.
+const (
+	RouteProxy     = "proxy" // a PROXY header from an address that is not in ProxyFrom: refused
+	RouteTLS       = "tls"
+	RouteH2C       = "h2c"
+	RouteWebSocket = "websocket"
+	RouteHTTP      = "http"
+	RouteRaw       = "raw"     // no matcher said Yes: OnUnmatched
+	RouteSilent    = "silent"  // not one byte by SniffTimeout: OnSilence
+	RouteStalled   = "stalled" // undecided by SniffTimeout: OnStall
+)
+
+// route is a matcher and the handler of what it matches.
+type route struct {
+	name    string
+	matcher matchers.Matcher // nil: the route is reached by name only
+	handler handlers.Handler
+	outer   bool // not asked inside TLS
+	inline  bool // Serve attaches, before it returns
+	count   atomic.Uint64
+
+	sub  net.Listener // cmux's
+	idle atomic.Int32 // goroutines in sub.Accept
+}
+
+// named are the routes that are not reached by a matcher.
+type named struct{ unmatched, silent, stalled *route }
+
+// matchesCmux is the route's matcher for cmux: the verdict is known.
+func (r *route) matchesCmux(w io.Writer, _ io.Reader) bool { return w.(*conn).route == r }
+
+// Handle routes the connections that m matches to h. The routes are asked in the order of the calls, before the built-in
+// ones, also inside TLS for clients that offer no ALPN. name is for [Verdict] and [Stats]. Handle must not be called
+// after Serve.
+func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
+	s.routes = append(s.routes, &route{name: name, matcher: m, handler: h})
+}
+
+// HandleFunc routes the connections that m matches to f, which runs in a goroutine of its own and owns the connection: a
+// *net.TCPConn, *net.UnixConn, or *tls.Conn, of which no byte has been read. It is closed when f returns.
+func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn)) {
+	s.Handle(name, m, handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
+		p.(*port).run(&p.(*port).funcs, func() {
+			defer c.Close()
+			nc, err := c.NetConn()
+			if err != nil {
+				p.Fail(c.Info(), err)
+				return
+			}
+			f(nc)
+		})
+	}))
+}
+
+// HandleALPN routes the TLS clients that choose this protocol id to h, with the *tls.Conn as it is. "h2" and "http/1.1"
+// are the server's own unless they are set here. HandleALPN must not be called after Serve.
+func (s *Server) HandleALPN(id string, h handlers.Handler) {
+	if s.alpn == nil {
+		s.alpn = map[string]handlers.Handler{}
+	}
+	s.alpn[id] = h
+}
+
+// build makes the routes from the server's fields.
+func (p *port) build() {
+	s := p.srv
+	check := s.checkOrigin()
+	ws := &websocket.Handler{CheckOrigin: check, Limit: s.MessageLimit}
+	p.http = &httpd.Handler{
+		Pages: s.Pages, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.MessageLimit, Tail: s.MessageTail,
+		ExplicitDone: s.ExplicitDone, IdleTimeout: s.Timeout,
+	}
+	p.routes = append(p.routes, s.routes...)
+	p.routes = append(p.routes,
+		&route{name: RouteProxy, matcher: matchers.PROXY(), handler: handlers.HandlerFunc(refuseProxy), outer: true},
+		// Whatever begins like TLS goes to TLS, which answers a malformed ClientHello with an alert: never to raw.
+		&route{name: RouteTLS, matcher: matchers.Prefix("\x16\x03"), handler: p.tls(), outer: true},
+		&route{name: RouteH2C, matcher: matchers.HTTP2(), handler: p.http},
+		&route{name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true},
+		&route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http})
+	p.named = named{
+		unmatched: &route{name: RouteRaw, handler: p.raw(), inline: s.OnUnmatched == nil},
+		silent:    &route{name: RouteSilent, handler: s.OnSilence},
+		stalled:   &route{name: RouteStalled, handler: s.OnStall},
+	}
+	p.routes = append(p.routes, p.named.unmatched, p.named.silent, p.named.stalled)
+}
+
+func (p *port) raw() handlers.Handler {
+	switch h := p.srv.OnUnmatched; h {
+	case nil:
+		return p.lines()
+	case handlers.Refuse:
+		return handlers.HandlerFunc(refuseUnknown)
+	default:
+		return h
+	}
+}
+
+// lines is the handler of raw clients.
+func (p *port) lines() *tcp.Handler {
+	return &tcp.Handler{Limit: p.srv.MessageLimit, Tail: p.srv.MessageTail}
+}
+
+func (p *port) tls() handlers.Handler {
+	if p.srv.TLSConfig == nil {
+		return handlers.HandlerFunc(refuseTLS)
+	}
+	alpn := map[string]handlers.Handler{"h2": p.http, "http/1.1": p.http}
+	maps.Copy(alpn, p.srv.alpn)
+	return &tlsd.Handler{Config: p.srv.TLSConfig, ALPN: alpn, HandshakeTimeout: p.srv.SniffTimeout}
+}
+
+func refuseUnknown(c handlers.Conn, p handlers.Port) { refuse(c, p, ErrUnmatched) }
+func refuseTLS(c handlers.Conn, p handlers.Port)     { refuse(c, p, ErrNoTLS) }
+func refuseProxy(c handlers.Conn, p handlers.Port)   { refuse(c, p, ErrProxy) }
+
+// refuse closes a connection without a reset, and reports it.
+func refuse(c handlers.Conn, p handlers.Port, err error) {
+	if pc, ok := c.(*conn); ok {
+		pc.sayFarewell()
+	}
+	c.Close()
+	p.Fail(c.Info(), err)
+}
+
+// classify asks the routes in order. The result is nil, and the number of bytes in all that are needed, while an earlier
+// route than the one that would win is undecided. Inside TLS some routes are left out.
+func (p *port) classify(h matchers.Hello) (r *route, need int) {
+	for _, r := range p.routes {
+		if r.matcher == nil || r.outer && h.TLS != nil {
+			continue
+		}
+		switch v := r.matcher.Match(h); {
+		case v == matchers.Yes:
+			return r, 0
+		case v != matchers.No:
+			return nil, max(v.Needed(), len(h.Bytes)+1)
+		}
+	}
+	return p.named.unmatched, 0
+}

@@ -1,0 +1,235 @@
+package portluck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Listen listens on addr: host:port, or unix:PATH. The host localhost gives two listeners, of 127.0.0.1 and, on a machine
+// that has it, of ::1, on the same port, also for port 0. A Unix socket that nobody listens on any more is replaced.
+func Listen(addr string) ([]net.Listener, error) {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		l, err := listenUnix(path)
+		return []net.Listener{l}, err
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	lc := net.ListenConfig{KeepAlive: -1} // set once by Serve, on the listening socket
+	listen := func(host, port string) (net.Listener, error) {
+		return lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, port))
+	}
+	if host != "localhost" {
+		l, err := listen(host, port)
+		return []net.Listener{l}, err
+	}
+	for try := 0; ; try++ {
+		l4, err := listen("127.0.0.1", port)
+		if err != nil {
+			return nil, err
+		}
+		_, bound, _ := net.SplitHostPort(l4.Addr().String())
+		l6, err := listen("::1", bound)
+		switch {
+		case err == nil:
+			return []net.Listener{l4, l6}, nil
+		case !isAddrInUse(err):
+			return []net.Listener{l4}, nil // no IPv6 here
+		}
+		l4.Close()
+		if port != "0" || try == 16 {
+			return nil, err
+		}
+	}
+}
+
+func listenUnix(path string) (net.Listener, error) {
+	l, err := net.Listen("unix", path)
+	if err == nil || !isAddrInUse(err) {
+		return l, err
+	}
+	if fi, statErr := os.Lstat(path); statErr != nil || fi.Mode()&os.ModeSocket == 0 {
+		return nil, err
+	}
+	if c, dialErr := net.Dial("unix", path); dialErr == nil {
+		c.Close()
+		return nil, err
+	}
+	if rmErr := os.Remove(path); rmErr != nil {
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
+
+// ListenAndServe listens on Addr and serves until Shutdown or Close, then returns [ErrServerClosed].
+func (s *Server) ListenAndServe() error {
+	addr := s.Addr
+	if addr == "" {
+		addr = DefaultAddr
+	}
+	all, err := Listen(addr)
+	if err != nil {
+		return fmt.Errorf("portluck: %w", err)
+	}
+	errs := make(chan error, len(all))
+	var wg sync.WaitGroup
+	for _, l := range all {
+		wg.Go(func() { errs <- s.Serve(l) }) // ends with the server
+	}
+	err = <-errs
+	if !errors.Is(err, ErrServerClosed) {
+		s.Close()
+	}
+	wg.Wait()
+	return err
+}
+
+// Serve serves the connections of l, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or until
+// l fails. It may be called for several listeners, of any kind, at once. At the first call the configuration is frozen.
+func (s *Server) Serve(l net.Listener) error {
+	p, err := s.start()
+	if err != nil {
+		l.Close()
+		return err
+	}
+	a, err := p.newAcceptor(l)
+	if err != nil {
+		l.Close()
+		return err
+	}
+	defer p.accepting.Done()
+	return a.run()
+}
+
+// start freezes the configuration at the first call.
+func (s *Server) start() (*port, error) {
+	s.once.Do(func() { s.port, s.err = newPort(s) })
+	return s.port, s.err
+}
+
+// How long accepting pauses after an error that passes, doubled at each.
+const (
+	minBackOff = 5 * time.Millisecond
+	maxBackOff = time.Second
+)
+
+// acceptor is the accept loop of one listener.
+type acceptor struct {
+	port *port
+	l    net.Listener
+	src  source
+
+	failed chan error // of root, when it accepts from this listener
+}
+
+// source is how connections are accepted.
+type source interface {
+	// accept waits for at least one and classifies what it accepts; inRoot says that root's goroutine does.
+	accept(inRoot bool) error
+	stop()  // ends accept, which returns os.ErrDeadlineExceeded or net.ErrClosed
+	start() // ends stop
+	rest()  // accepts what is there already
+	close()
+}
+
+func (p *port) newAcceptor(l net.Listener) (*acceptor, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closing:
+		return nil, ErrServerClosed
+	case p.listeners[l] != nil:
+		return nil, errors.New("portluck: Serve was called twice for one listener")
+	}
+	a := &acceptor{port: p, l: l, src: newSource(p, l), failed: make(chan error)}
+	p.listeners[l] = a
+	p.accepting.Add(1)
+	return a, nil
+}
+
+// run accepts until the listener is closed, and slower while accepting fails.
+func (a *acceptor) run() error {
+	defer a.src.close()
+	defer a.l.Close()
+	var wait time.Duration
+	for {
+		err := a.accept()
+		switch {
+		case err == nil:
+			wait = 0
+			continue
+		case a.port.isClosing():
+			if a.port.draining.Load() {
+				a.src.rest()
+			}
+			return ErrServerClosed
+		case isClosed(err):
+			return fmt.Errorf("portluck: %w", err)
+		case !isTemporary(err):
+			return fmt.Errorf("portluck: accept: %w", err)
+		}
+		wait = min(max(2*wait, minBackOff), maxBackOff)
+		a.port.stats.acceptErrors.Add(1)
+		a.port.log.accept(err, wait)
+		a.port.sleep(wait)
+	}
+}
+
+// accept accepts at least one connection, or any number until it fails.
+func (a *acceptor) accept() error {
+	if err, ok := a.port.root.acceptFrom(a); ok {
+		return err
+	}
+	return a.src.accept(false)
+}
+
+// isTemporary is for the errors that pass: no descriptors, no memory, a client that has gone.
+func isTemporary(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && ne.Temporary() || isExhausted(err) //nolint:staticcheck // accept errors are what Temporary is for
+}
+
+// admit counts c, or closes it if there are too many.
+func (p *port) admit(c *conn) bool {
+	p.stats.accepted.Add(1)
+	if p.limits.admit(c) {
+		return true
+	}
+	p.stats.refused.Add(1)
+	c.closed = true
+	c.sock.Close()
+	p.failed(c.Info(), ErrLimit)
+	return false
+}
+
+// listenerSource accepts from any listener. Its connections are read, not peeked at.
+type listenerSource struct {
+	port *port
+	l    net.Listener
+}
+
+func (s *listenerSource) accept(bool) error {
+	nc, err := s.l.Accept()
+	if err != nil {
+		return err
+	}
+	c := newReplayed(s.port, nc, handlers.Info{Local: addrOf(nc.LocalAddr()), Remote: addrOf(nc.RemoteAddr())})
+	if s.port.admit(c) {
+		s.port.sniffReader(c)
+	}
+	return nil
+}
+
+func (s *listenerSource) stop()  { s.l.Close() }
+func (s *listenerSource) start() {}
+func (s *listenerSource) rest()  {}
+func (s *listenerSource) close() {}

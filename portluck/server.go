@@ -1,0 +1,130 @@
+package portluck
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/rs/zerolog"
+)
+
+// DefaultAddr is where a [Server] without an Addr listens: port 8100 of 127.0.0.1 and ::1.
+const DefaultAddr = "localhost:8100"
+
+// ErrServerClosed is returned by Serve and ListenAndServe after Shutdown or Close.
+var ErrServerClosed = errors.New("portluck: server closed")
+
+// A Server is one port that speaks every protocol. Its zero value is ready: ListenAndServe serves HTTP/1.1, h2c,
+// WebSocket and raw TCP on [DefaultAddr]; with TLSConfig also HTTPS, h2, WSS and raw TLS, all on the same port.
+//
+// The fields are set before Serve and not changed after. A duration that is zero means its default, a negative one that
+// there is no such bound.
+type Server struct {
+	// Addr is the TCP address that ListenAndServe listens on: host:port, or unix:PATH. [DefaultAddr] if empty. The
+	// host localhost means 127.0.0.1 and ::1.
+	Addr string
+	// Hub gets the events; a new one that drops them if nil.
+	Hub *Hub
+	// TLSConfig has the certificates; nil refuses TLS. It is cloned.
+	TLSConfig *tls.Config
+	// Pages answers the HTTP requests whose method is not POST, PUT or OPTIONS; 405 if nil.
+	Pages http.Handler
+
+	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2 seconds if zero.
+	SniffTimeout time.Duration
+	// Timeout is how long a client may be idle, neither sending nor being sent a byte; 2 minutes if zero.
+	Timeout time.Duration
+	// OnSilence serves a connection that has not sent one byte by SniffTimeout: a handler of a protocol whose server
+	// speaks first. If nil, the connection becomes a raw client of the hub, but whatever it says later is still
+	// classified, and when raw is refused it just waits. [handlers.Refuse] closes it.
+	OnSilence handlers.Handler
+	// OnStall serves a connection whose bytes by SniffTimeout may still become more than one protocol. If nil it is
+	// closed, HTTP with a 408.
+	OnStall handlers.Handler
+	// OnUnmatched serves a connection that no route knows; as raw lines if nil (upstream's rawFallback: true).
+	// [handlers.Refuse] closes it (rawFallback: false), after an OnError.
+	OnUnmatched handlers.Handler
+
+	// MaxConns bounds the connections of all clients; 0 means no bound. A surplus one is closed.
+	MaxConns int
+	// MaxConnsPerIP bounds the connections of one address (of one /64 in IPv6); 0 means no bound.
+	MaxConnsPerIP int
+	// MaxSniffing bounds the connections whose protocol is not known yet; the oldest is closed first. 16,384 if zero.
+	MaxSniffing int
+	// MessageLimit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one costs the client
+	// its connection: 413, close 1009, an error line. With MessageTail a raw or HTTP client's longer message loses
+	// its beginning instead, as upstream has it.
+	MessageLimit int
+	MessageTail  bool
+	// ExplicitDone keeps every HTTP response open until [Writer.Done].
+	ExplicitDone bool
+	// ProxyFrom are the addresses of proxies: their connections must begin with a PROXY protocol header (v1 or v2),
+	// which tells the client's address. From others such a header is refused.
+	ProxyFrom []netip.Prefix
+
+	// AllowOrigin are the web origins whose pages may talk to the server: host or host:port without a scheme, in any
+	// case; a * stands for letters, digits, - and _; *.example.com is example.com and everything below it; host:* is
+	// any port or none; * is every origin. With neither AllowOrigin nor AllowOriginRegexp only pages of the same
+	// origin may.
+	AllowOrigin []string
+	// AllowOriginRegexp allows the origins, without their scheme, that it matches as a whole.
+	AllowOriginRegexp *regexp.Regexp
+	// RequireOrigin refuses clients of HTTP and WebSocket that send no Origin: programs, not browsers. It is upstream's
+	// allowUndefinedOrigin: false.
+	RequireOrigin bool
+
+	// Logger gets what happens, never what clients say; nothing is logged if nil.
+	Logger *zerolog.Logger
+	// OnVerdict, if not nil, is told how each connection was classified. It is called by many goroutines at once and
+	// must return soon.
+	OnVerdict func(Verdict)
+
+	routes  []*route                    // of Handle, in order
+	listens []*listener                 // of Listen
+	alpn    map[string]handlers.Handler // of HandleALPN
+
+	once sync.Once
+	port *port
+	err  error // of start
+}
+
+// A Verdict says how a connection was classified.
+type Verdict struct {
+	Route string // "http", "h2c", "websocket", "tls", "raw", "silent", "stalled", "refused", or a route of the program's
+	Info  *Info
+	First []byte // what had come by then, 64 bytes at the most; valid during the call
+}
+
+// bound is the duration that a field means: def if zero, and 0, for none, if negative.
+func bound(d, def time.Duration) time.Duration {
+	switch {
+	case d == 0:
+		return def
+	case d < 0:
+		return 0
+	}
+	return d
+}
+
+func (s *Server) sniffTimeout() time.Duration { return bound(s.SniffTimeout, 2*time.Second) }
+func (s *Server) timeout() time.Duration      { return bound(s.Timeout, 2*time.Minute) }
+
+func (s *Server) maxSniffing() int {
+	if s.MaxSniffing == 0 {
+		return 16 << 10
+	}
+	return s.MaxSniffing
+}
+
+// settleTimeout is how long a shutdown waits for handshakes.
+func (s *Server) settleTimeout() time.Duration { return max(s.sniffTimeout(), time.Second) }
+
+// farewellWindow is over how long the goodbyes of n clients are spread, so that they do not all come back at once.
+func farewellWindow(n int) time.Duration {
+	return min(time.Duration(n)*100*time.Microsecond, time.Second)
+}

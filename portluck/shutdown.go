@@ -1,0 +1,172 @@
+package portluck
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Shutdown ends the server in good order: it stops accepting, decides or closes the connections whose protocol is not
+// known yet, serves all that is queued, finishes the HTTP requests, sends close 1001 to WebSocket clients and FIN to raw
+// ones, and returns nil when every client's OnDisconnect has returned. When ctx ends first it closes what is left at
+// once and returns the error of ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	p, err := s.start()
+	if err != nil {
+		return err
+	}
+	p.stopAccepting(true)
+	p.decideRest(ctx)
+	p.root.Close()
+	await(ctx, &p.subs)
+	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
+	defer cancel()
+	await(settle, &p.work) // handshakes
+	var wg sync.WaitGroup
+	var httpErr error
+	wg.Go(func() { httpErr = p.http.Shutdown(ctx) })
+	loopErr := p.loop.Shutdown(ctx, farewellWindow(p.loop.Len()))
+	wg.Wait()
+	err = errors.Join(httpErr, loopErr, await(ctx, &p.workers), await(ctx, &p.work), await(ctx, &p.funcs))
+	if err != nil || ctx.Err() != nil {
+		p.hardClose()
+		return context.Cause(ctx)
+	}
+	p.sniff.stop()
+	return nil
+}
+
+// Close closes the listeners and every connection at once. It does not wait for callbacks that are running.
+func (s *Server) Close() error {
+	p, err := s.start()
+	if err != nil {
+		return err
+	}
+	p.stopAccepting(false)
+	p.hardClose()
+	return nil
+}
+
+func (p *port) hardClose() {
+	p.readers.stop(0)
+	for _, c := range p.sniff.drain() {
+		p.dropped(c)
+	}
+	p.root.Close()
+	for _, c := range p.limits.all() {
+		c.kill()
+	}
+	_ = p.http.Close()
+	p.loop.Close()
+	p.sniff.stop()
+}
+
+// stopAccepting closes the listeners, with rest after taking in what the kernel has accepted.
+func (p *port) stopAccepting(rest bool) {
+	p.draining.Store(rest)
+	p.mu.Lock()
+	if !p.closing {
+		p.closing = true
+		close(p.closed)
+	}
+	all := make([]*acceptor, 0, len(p.listeners))
+	for _, a := range p.listeners {
+		all = append(all, a)
+	}
+	p.mu.Unlock()
+	for _, a := range all {
+		a.src.stop()
+	}
+	p.accepting.Wait()
+}
+
+// decideRest gives the undecided connections a moment to show their protocol, and closes those that do not.
+func (p *port) decideRest(ctx context.Context) {
+	p.readers.stop(settleQuiet)
+	if p.sniff.len() > 0 {
+		t := time.NewTimer(settleQuiet)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	for _, c := range p.sniff.drain() {
+		p.dropped(c)
+	}
+}
+
+// settleQuiet is how long the undecided have left at a shutdown.
+const settleQuiet = 50 * time.Millisecond
+
+// dropped closes an undecided connection at a shutdown. A client that was announced gets its OnDisconnect.
+func (p *port) dropped(c *conn) {
+	err := error(nil)
+	if c.seen > 0 || c.pending != nil {
+		err = handlers.ErrShutdown
+	}
+	c.Close()
+	switch {
+	case c.pending != nil:
+		c.pending.Expire(err)
+	case err != nil:
+		p.failed(c.Info(), err)
+	}
+}
+
+func (p *port) isClosing() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closing
+}
+
+// sleep waits for d, or until the server is closing.
+func (p *port) sleep(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-p.closed:
+	}
+}
+
+// await waits for wg until ctx ends.
+func await(ctx context.Context, wg *sync.WaitGroup) error {
+	done := make(chan struct{})
+	go func() { // ends when wg is at 0
+		wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func isAddrInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
+
+// isExhausted is for a lack that passes.
+func isExhausted(err error) bool {
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func addrOf(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}

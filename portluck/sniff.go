@@ -1,0 +1,110 @@
+package portluck
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
+)
+
+// Errors that OnError gets for a connection that did not become a client, besides those of package handlers.
+var (
+	// ErrUnmatched means that no route knows the first bytes, and raw is refused.
+	ErrUnmatched = errors.New("portluck: unknown protocol")
+	// ErrStalled means that the first bytes may still become more than one protocol at SniffTimeout.
+	ErrStalled = errors.New("portluck: the client stopped before its protocol was clear")
+	// ErrShed means that more than MaxSniffing connections were being classified, and that this was the oldest.
+	ErrShed = errors.New("portluck: too many undecided connections")
+	// ErrLimit means that there are MaxConns connections, or MaxConnsPerIP of this address.
+	ErrLimit = errors.New("portluck: too many connections")
+	// ErrNoTLS means that a client wants TLS and the server has no TLSConfig.
+	ErrNoTLS = errors.New("portluck: TLS is not configured")
+	// ErrProxy means that a PROXY header was malformed, missing where it is required, or sent where it is not allowed.
+	ErrProxy = errors.New("portluck: PROXY header")
+	// ErrMatcher means that a matcher of the program panicked.
+	ErrMatcher = errors.New("portluck: matcher panicked")
+)
+
+// judge classifies the first bytes b of c. Without an error and a route it wants need bytes in all.
+func (p *port) judge(c *conn, b []byte, eof bool) (r *route, need int, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.log.panicked(c.Info(), v)
+			r, err = nil, fmt.Errorf("%w: %v", ErrMatcher, v)
+		}
+	}()
+	r, need = p.classify(c.hello(b, eof))
+	return r, need, nil
+}
+
+// look says what the first bytes b of a connection make of it. With eof there will be no more. skip is how many bytes
+// are to be taken off first: a PROXY header. With neither a route, bytes to skip, nor an error it needs more.
+func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error) {
+	if !c.proxied && p.fromProxy(c.info.Remote.Addr()) {
+		return p.lookProxy(c, b, eof)
+	}
+	switch {
+	case len(b) == 0 && eof:
+		return p.leave(c)
+	case len(b) == 0:
+		return nil, 0, nil
+	case len(b) < c.need && !eof:
+		return nil, 0, nil
+	}
+	r, c.need, err = p.judge(c, b, eof)
+	if err == nil && r == nil && (eof || len(b) >= matchers.Window) {
+		err = ErrStalled
+	}
+	return r, 0, err
+}
+
+// leave is for a client that has gone without a word: no event for one that was not announced.
+func (p *port) leave(c *conn) (*route, int, error) {
+	if c.pending != nil {
+		return p.named.unmatched, 0, nil
+	}
+	return nil, 0, io.EOF
+}
+
+func (p *port) lookProxy(c *conn, b []byte, eof bool) (*route, int, error) {
+	h, n, err := parseProxy(b)
+	switch {
+	case err != nil:
+		return nil, 0, fmt.Errorf("%w: %w", ErrProxy, err)
+	case n == 0 && eof:
+		return nil, 0, fmt.Errorf("%w: %w", ErrProxy, io.ErrUnexpectedEOF)
+	case n == 0:
+		return nil, 0, nil
+	}
+	c.proxied = true
+	if h.remote.IsValid() {
+		c.info.Remote, c.info.Local = h.remote, h.local
+	}
+	return nil, n, nil
+}
+
+// expire is for a connection whose time is up. It says where it goes; nil, and no error, means that it stays and may be
+// announced.
+func (p *port) expire(c *conn, b []byte) (*route, error) {
+	switch {
+	case c.waiting && c.seen == 0:
+		return nil, handlers.ErrTimeout
+	case c.seen == 0 && p.srv.OnSilence != nil:
+		return p.named.silent, nil
+	case c.seen == 0:
+		return nil, nil
+	}
+	p.stats.stalled.Add(1)
+	if p.srv.OnStall != nil {
+		return p.named.stalled, nil
+	}
+	if matchers.HTTP1().Match(c.hello(b, false)) == matchers.Yes {
+		c.farewell = requestTimeout
+	}
+	return nil, ErrStalled
+}
+
+// requestTimeout answers a client that began an HTTP request and stopped (RFC 9110, section 15.5.9).
+const requestTimeout = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"

@@ -1,0 +1,435 @@
+package portluck
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
+	"golang.org/x/sys/unix"
+)
+
+// sniffer holds the connections whose protocol is not known yet: bare descriptors in one epoll set, in the order of
+// their deadlines. There is one goroutine for all of them, and no buffer or timer for each. Their bytes stay in the
+// kernel: they are looked at with MSG_PEEK.
+type sniffer struct {
+	port     *port
+	deferred bool     // the kernel keeps silent connections for deferTime
+	file     *os.File // the epoll set, itself watched by the runtime
+	epfd     int
+	done     chan struct{}
+	buf      []byte // the goroutine's
+
+	mu      sync.Mutex
+	cond    sync.Cond // the connection that was being looked at no longer is
+	slots   []*conn   // by place.slot; what epoll tells is slot and generation, for descriptors are reused
+	free    []int32
+	fresh   fifo // have sent nothing and have SniffTimeout, less what they waited in the kernel
+	young   fifo // have sent something and have SniffTimeout
+	old     fifo // were silent for that long and have Timeout
+	armed   bool // the goroutine wakes up in time for the first of them
+	closing bool
+}
+
+// place is where a connection is in a sniffer. It is in none if fifo is nil.
+type place struct {
+	fifo       *fifo
+	prev, next *conn
+	deadline   time.Time
+	slot       int32
+	generation uint32 // of slot, counted up whenever it is left
+	busy       bool   // the goroutine is looking at it
+	hup        bool   // FIN has come
+}
+
+// fifo is a list of connections that have equally long: the oldest is the next to expire.
+type fifo struct {
+	head, tail *conn
+	n          int
+}
+
+const sniffEvents = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
+
+func (s *sniffer) start(p *port) error {
+	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("epoll_create1", err)
+	}
+	if err := unix.SetNonblock(epfd, true); err != nil {
+		unix.Close(epfd)
+		return os.NewSyscallError("fcntl", err)
+	}
+	s.deferred = p.srv.OnSilence == nil && p.srv.sniffTimeout() >= 2*deferTime
+	s.port, s.epfd, s.file = p, epfd, os.NewFile(uintptr(epfd), "epoll")
+	s.cond.L = &s.mu
+	s.buf, s.done = make([]byte, matchers.Window), make(chan struct{})
+	go s.run() // ends when stop closes the file
+	return nil
+}
+
+// stop ends the goroutine. Everything has been taken out before.
+func (s *sniffer) stop() {
+	s.file.Close()
+	<-s.done
+}
+
+// add puts c into the set, for as long as the fifo has. It is false when the sniffer is closing: c is the caller's.
+func (s *sniffer) add(c *conn, f *fifo) bool {
+	fd, err := c.fd()
+	if err != nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	pl := &c.place
+	if n := len(s.free); n > 0 {
+		pl.slot = s.free[n-1]
+		s.free = s.free[:n-1]
+	} else {
+		pl.slot = int32(len(s.slots))
+		s.slots = append(s.slots, nil)
+	}
+	s.slots[pl.slot] = c
+	pl.hup = false
+	f.push(c, time.Now().Add(s.patience(f)))
+	ev := unix.EpollEvent{Events: sniffEvents, Fd: pl.slot, Pad: int32(pl.generation)}
+	if err := unix.EpollCtl(s.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		s.forgetLocked(c)
+		return false
+	}
+	s.armLocked()
+	if s.fresh.n+s.young.n > s.port.srv.maxSniffing() {
+		go s.shed(s.oldestLocked()) // ends at once; the accepting goroutine must not wait
+	}
+	return true
+}
+
+// deferTime is how long the kernel keeps a silent connection (TCP_DEFER_ACCEPT), part of its SniffTimeout.
+const deferTime = time.Second
+
+// fifos are all of them.
+func (s *sniffer) fifos() [3]*fifo { return [...]*fifo{&s.fresh, &s.young, &s.old} }
+
+// patience is how long the connections of f have. Without a bound it is long enough.
+func (s *sniffer) patience(f *fifo) time.Duration {
+	t := s.port.srv.sniffTimeout()
+	switch {
+	case f == &s.old:
+		t = s.port.srv.timeout()
+	case f == &s.fresh && s.deferred:
+		t -= deferTime
+	}
+	if t <= 0 {
+		return 100 * 365 * 24 * time.Hour
+	}
+	return t
+}
+
+// take takes c out of the set. It is false when somebody else has.
+func (s *sniffer) take(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c.place.busy {
+		s.cond.Wait()
+	}
+	return s.takeLocked(c)
+}
+
+func (s *sniffer) takeLocked(c *conn) bool {
+	if c.place.fifo == nil {
+		return false
+	}
+	if fd, err := c.fd(); err == nil {
+		_ = unix.EpollCtl(s.epfd, unix.EPOLL_CTL_DEL, fd, nil)
+	}
+	s.forgetLocked(c)
+	return true
+}
+
+func (s *sniffer) forgetLocked(c *conn) {
+	c.place.fifo.remove(c)
+	s.slots[c.place.slot] = nil
+	c.place.generation++
+	s.free = append(s.free, c.place.slot)
+}
+
+// oldestLocked is the connection that has been undecided for longest. There is one.
+func (s *sniffer) oldestLocked() *conn {
+	a, b := s.fresh.head, s.young.head
+	if a == nil || b != nil && b.place.deadline.Before(a.place.deadline) {
+		return b
+	}
+	return a
+}
+
+func (s *sniffer) shed(c *conn) {
+	if s.take(c) {
+		s.port.stats.shed.Add(1)
+		s.port.drop(c, ErrShed)
+	}
+}
+
+// armLocked has the goroutine wake up when the first deadline comes.
+func (s *sniffer) armLocked() {
+	if s.armed {
+		return
+	}
+	next := time.Time{}
+	for _, f := range s.fifos() {
+		if f.head != nil && (next.IsZero() || f.head.place.deadline.Before(next)) {
+			next = f.head.place.deadline
+		}
+	}
+	if !next.IsZero() {
+		s.armed = true
+		_ = s.file.SetReadDeadline(next)
+	}
+}
+
+// run waits for bytes and for deadlines.
+func (s *sniffer) run() {
+	defer close(s.done)
+	raw, err := s.file.SyscallConn()
+	if err != nil {
+		return
+	}
+	events := make([]unix.EpollEvent, 256)
+	for {
+		n := 0
+		err := raw.Read(func(uintptr) bool { // tries before it waits: an edge that came earlier is not told again
+			for {
+				n, err = unix.EpollWait(s.epfd, events, 0)
+				if err != unix.EINTR {
+					return n != 0
+				}
+			}
+		})
+		switch {
+		case err == nil:
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			s.expire(time.Now())
+		default:
+			return
+		}
+		for _, ev := range events[:max(n, 0)] {
+			s.ready(ev)
+		}
+	}
+}
+
+// ready looks at a connection that epoll has something to tell of, and takes it out once it is decided.
+func (s *sniffer) ready(ev unix.EpollEvent) {
+	s.mu.Lock()
+	c := s.slots[ev.Fd]
+	if c == nil || c.place.generation != uint32(ev.Pad) {
+		s.mu.Unlock()
+		return
+	}
+	c.place.busy = true
+	s.mu.Unlock()
+	if ev.Events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		c.place.hup = true
+	}
+	r, first, err := s.port.peekAt(c, s.buf, c.place.hup)
+	s.mu.Lock()
+	c.place.busy = false
+	s.cond.Broadcast()
+	decided := r != nil || err != nil
+	if decided {
+		s.takeLocked(c)
+	} else {
+		s.seenLocked(c, len(first))
+	}
+	s.mu.Unlock()
+	if decided {
+		s.port.settle(c, r, first, err)
+	}
+}
+
+// seenLocked gives a client that has sent its first bytes SniffTimeout from now.
+func (s *sniffer) seenLocked(c *conn, n int) {
+	if f := c.place.fifo; n > 0 && c.seen == 0 {
+		f.remove(c)
+		s.young.push(c, time.Now().Add(s.patience(&s.young)))
+		s.armed = false
+		s.armLocked()
+	}
+	c.seen = n
+}
+
+// expire is for the connections whose deadline has passed.
+func (s *sniffer) expire(now time.Time) {
+	s.mu.Lock()
+	s.armed = false
+	var late []*conn
+	for _, f := range s.fifos() {
+		for c := f.head; c != nil && !c.place.deadline.After(now); c = c.place.next {
+			late = append(late, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range late {
+		if s.take(c) {
+			s.port.late(c, s.buf)
+		}
+	}
+	s.mu.Lock()
+	s.armed = false
+	s.armLocked()
+	s.mu.Unlock()
+}
+
+// drain stops taking connections in and takes out all that there are.
+func (s *sniffer) drain() []*conn {
+	s.mu.Lock()
+	s.closing = true
+	var all []*conn
+	for _, f := range s.fifos() {
+		for c := f.head; c != nil; c = c.place.next {
+			all = append(all, c)
+		}
+	}
+	s.mu.Unlock()
+	mine := all[:0]
+	for _, c := range all {
+		if s.take(c) {
+			mine = append(mine, c)
+		}
+	}
+	return mine
+}
+
+// len is how many connections are undecided.
+func (s *sniffer) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fresh.n + s.young.n + s.old.n
+}
+
+func (f *fifo) push(c *conn, deadline time.Time) {
+	pl := &c.place
+	pl.fifo, pl.deadline, pl.prev, pl.next = f, deadline, f.tail, nil
+	if f.tail != nil {
+		f.tail.place.next = c
+	} else {
+		f.head = c
+	}
+	f.tail = c
+	f.n++
+}
+
+func (f *fifo) remove(c *conn) {
+	pl := &c.place
+	if pl.prev != nil {
+		pl.prev.place.next = pl.next
+	} else {
+		f.head = pl.next
+	}
+	if pl.next != nil {
+		pl.next.place.prev = pl.prev
+	} else {
+		f.tail = pl.prev
+	}
+	pl.fifo, pl.prev, pl.next = nil, nil, nil
+	f.n--
+}
+
+// peekAt classifies what has come on c.
+func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, err error) {
+	fd, err := c.fd()
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		n, err := recvPeek(fd, buf)
+		if err != nil {
+			return nil, nil, os.NewSyscallError("recv", err)
+		}
+		eof := n == 0 || hup && n > 0
+		if n < 0 {
+			n, eof = 0, false
+		}
+		r, skip, err := p.look(c, buf[:n], eof)
+		if skip == 0 || err != nil {
+			return r, buf[:n], err
+		}
+		if _, err := unix.Read(fd, buf[:skip]); err != nil {
+			return nil, nil, os.NewSyscallError("read", err)
+		}
+	}
+}
+
+// recvPeek returns how many bytes are there: 0 at the end, -1 if there are none yet.
+func recvPeek(fd int, buf []byte) (int, error) {
+	for {
+		n, _, err := unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		switch err {
+		case nil:
+			return n, nil
+		case syscall.EAGAIN:
+			return -1, nil
+		case syscall.EINTR:
+		default:
+			return 0, err
+		}
+	}
+}
+
+// settle sends a connection that is nobody's on its way.
+func (p *port) settle(c *conn, r *route, first []byte, err error) {
+	switch {
+	case errors.Is(err, io.EOF):
+		c.Close()
+	case err != nil:
+		c.sayFarewell()
+		p.drop(c, err)
+	default:
+		p.dispatch(c, r, first)
+	}
+}
+
+// late is for a connection whose time is up and which was taken out of the sniffer.
+func (p *port) late(c *conn, buf []byte) {
+	r, first, err := p.peekAt(c, buf, c.place.hup)
+	if r != nil || err != nil {
+		p.settle(c, r, first, err)
+		return
+	}
+	c.seen = len(first)
+	r, err = p.expire(c, first)
+	switch {
+	case r != nil || err != nil:
+		p.settle(c, r, first, err)
+	case p.srv.OnUnmatched != nil:
+		c.waiting = true
+		p.park(c)
+	default:
+		p.announce(c, parking{c})
+	}
+}
+
+// park puts a silent connection back for Timeout.
+func (p *port) park(c *conn) {
+	if !p.sniff.add(c, &p.sniff.old) {
+		go p.drop(c, handlers.ErrShutdown) // ends when the callbacks have returned
+	}
+}
+
+// parking is the sniffer as [loop.Parking] of one connection.
+type parking struct{ *conn }
+
+// Park is [loop.Parking.Park].
+func (k parking) Park() {
+	k.waiting = true
+	k.port.park(k.conn)
+}
+
+// Take is [loop.Parking.Take].
+func (k parking) Take() bool { return k.port.sniff.take(k.conn) }

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package portluck
+
+import "net"
+
+// sniffer is not needed where connections cannot be peeked at: they are read, see [reader].
+type sniffer struct{}
+
+type place struct{}
+
+func (*sniffer) start(*port) error { return nil }
+func (*sniffer) stop()             {}
+func (*sniffer) drain() []*conn    { return nil }
+func (*sniffer) len() int          { return 0 }
+
+// newSource is how connections are accepted from l.
+func newSource(p *port, l net.Listener) source { return &listenerSource{port: p, l: l} }
+
+func (*conn) sayFarewell() {}

@@ -1,0 +1,41 @@
+package portluck
+
+import "sync/atomic"
+
+// Stats are counters of a [Server], since it started to serve unless said otherwise.
+type Stats struct {
+	Accepted     uint64            // connections accepted
+	Open         int               // connections open now
+	Sniffing     int               // connections whose protocol is not known now
+	Clients      int               // clients of the hub now
+	Refused      uint64            // closed for MaxConns or MaxConnsPerIP
+	Shed         uint64            // closed for MaxSniffing
+	Silent       uint64            // announced as raw clients after SniffTimeout without a byte
+	Stalled      uint64            // stopped before their protocol was clear
+	Failed       uint64            // connections and requests that did not become clients: OnError
+	AcceptErrors uint64            // failures to accept
+	Routes       map[string]uint64 // connections by route
+}
+
+type counters struct {
+	accepted, refused, shed, silent, stalled, failed, acceptErrors atomic.Uint64
+}
+
+// Stats returns the counters. Any goroutine may call it at any time; before the first Serve all are zero.
+func (s *Server) Stats() Stats {
+	p, err := s.start()
+	if err != nil {
+		return Stats{}
+	}
+	c := &p.stats
+	st := Stats{
+		Accepted: c.accepted.Load(), Refused: c.refused.Load(), Shed: c.shed.Load(), Silent: c.silent.Load(),
+		Stalled: c.stalled.Load(), Failed: c.failed.Load(), AcceptErrors: c.acceptErrors.Load(),
+		Open: p.limits.open(), Sniffing: p.sniff.len() + p.readers.len(), Clients: p.hub.Len(),
+		Routes: map[string]uint64{},
+	}
+	for _, r := range p.routes {
+		st.Routes[r.name] += r.count.Load()
+	}
+	return st
+}

@@ -1,0 +1,535 @@
+package portluck
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// The tests of upstream's suite, by their number in SEEDS.md part B1. Where we differ on purpose the test says so.
+
+const upstreamLine = `{"test":true}`
+
+// sniffSoon is SniffTimeout where a test waits for it; where upstream waits 0.5 to 3 s for it, so much shorter do we.
+const sniffSoon = 300 * time.Millisecond
+
+func TestUpstreamP1RawLineAndFIN(t *testing.T) {
+	hub, e := record(nil)
+	var remote string
+	hub.OnConnect = func(_ *Writer, c *Client) {
+		remote = c.Remote().Addr().String()
+		e.note("connect " + c.Scheme())
+	}
+	addr := serve(t, &Server{Hub: hub})
+	talk(t, addr, upstreamLine+"\n")
+	e.want(t, "connect tcp", "message "+upstreamLine, "disconnect tcp")
+	if remote != "127.0.0.1" {
+		t.Errorf("remote address %q", remote)
+	}
+	if n := hub.Len(); n != 0 {
+		t.Errorf("%d clients are left", n)
+	}
+}
+
+func TestUpstreamP2RawAfterSilence(t *testing.T) {
+	hub, e := record(nil)
+	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon})
+	c := dial(t, addr)
+	e.want(t, "connect tcp") // after SniffTimeout
+	send(t, c, upstreamLine+"\n")
+	c.CloseWrite()
+	expectEnd(t, c)
+	e.want(t, "connect tcp", "message "+upstreamLine, "disconnect tcp")
+}
+
+func TestUpstreamP3RawWithoutLineEnd(t *testing.T) {
+	hub, e := record(nil)
+	talk(t, serve(t, &Server{Hub: hub}), upstreamLine)
+	e.want(t, "connect tcp", "message "+upstreamLine, "disconnect tcp")
+	if n := hub.Len(); n != 0 {
+		t.Errorf("%d clients are left", n)
+	}
+}
+
+func TestUpstreamP4ChunkedPost(t *testing.T) {
+	hub, e := record(nil)
+	var request *http.Request
+	hub.OnConnect = func(_ *Writer, c *Client) {
+		request = c.Request()
+		e.note("connect " + c.Scheme())
+	}
+	addr := serve(t, &Server{Hub: hub})
+	body := struct{ io.Reader }{strings.NewReader(upstreamLine)} // its length is not known: chunked
+	if status, got := post(t, http.DefaultTransport, "http://"+addr, body); status != 200 || got != "" {
+		t.Errorf("answer %d %q", status, got)
+	}
+	e.want(t, "connect http", "message "+upstreamLine, "disconnect http")
+	if request == nil || request.Method != http.MethodPost {
+		t.Errorf("Request() = %v", request)
+	}
+}
+
+// A request line in pieces: P5 to P8.
+func TestUpstreamP5toP8HTTPInPieces(t *testing.T) {
+	rest := "HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n" + upstreamLine + "\n"
+	tests := []struct {
+		name   string
+		pieces []string
+	}{
+		{"P5", []string{"POS", "T", " /HTiTP " + rest}},
+		{"P6", []string{"P", "UT", " / " + rest}},
+		{"P7", []string{"", "POST", " / " + rest}},
+		{"P8", []string{"POST /HTiTP HT", strings.TrimPrefix(rest, "HT")}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			hub, e := record(nil)
+			addr := serve(t, &Server{Hub: hub})
+			c := dial(t, addr)
+			for _, piece := range tt.pieces {
+				send(t, c, piece)
+				pauseFor(100 * time.Millisecond)
+			}
+			c.CloseWrite()
+			if got := expectEnd(t, c); !strings.HasPrefix(got, "HTTP/1.1 200 OK\r\n") {
+				t.Errorf("answer %q", got)
+			}
+			e.want(t, "connect http", "message "+upstreamLine, "disconnect http")
+		})
+	}
+}
+
+func TestUpstreamP9WriteOnConnect(t *testing.T) {
+	hub := &Hub{OnConnect: func(w *Writer, _ *Client) { w.WriteString("hello") }}
+	if got := talk(t, serve(t, &Server{Hub: hub}), "{}\n"); got != "hello" {
+		t.Errorf("read %q", got)
+	}
+}
+
+func TestUpstreamP10DoneDoesNotEndRaw(t *testing.T) {
+	hub := &Hub{OnMessage: func(_ Message, w *Writer, _ *Client) {
+		w.WriteString("text")
+		w.Done()
+	}}
+	c := dial(t, serve(t, &Server{Hub: hub}))
+	for range 2 {
+		send(t, c, "{}\n")
+		expect(t, c, "text")
+	}
+}
+
+func TestUpstreamP11SilentClientIsGreeted(t *testing.T) {
+	hub := &Hub{OnConnect: func(w *Writer, _ *Client) { w.WriteString("hello") }}
+	c := dial(t, serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon}))
+	expect(t, c, "hello")
+}
+
+func TestUpstreamP12PostWithoutBody(t *testing.T) {
+	hub := &Hub{OnConnect: func(w *Writer, _ *Client) {
+		w.WriteString("text")
+		w.Done()
+	}}
+	addr := serve(t, &Server{Hub: hub})
+	if status, got := post(t, http.DefaultTransport, "http://"+addr, nil); status != 200 || got != "text" {
+		t.Errorf("answer %d %q", status, got)
+	}
+}
+
+// The ways of answering a POST: P13 to P16.
+func TestUpstreamP13toP16Answers(t *testing.T) {
+	later := func(f func()) { time.AfterFunc(100*time.Millisecond, f) }
+	tests := []struct {
+		name     string
+		explicit bool
+		answer   func(w *Writer)
+	}{
+		{"P13 write", false, func(w *Writer) { w.WriteString("text") }},
+		{"P14 explicit done later", true, func(w *Writer) {
+			later(func() {
+				w.WriteString("text")
+				w.Done()
+			})
+		}},
+		{"P15 done after a later write", false, func(w *Writer) {
+			w.DoneAfterWrite()
+			later(func() { w.WriteString("text") })
+		}},
+		{"P16 done after write, done at once", false, func(w *Writer) {
+			w.DoneAfterWrite()
+			w.WriteString("text")
+			w.Done()
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			hub := &Hub{OnMessage: func(_ Message, w *Writer, _ *Client) { tt.answer(w) }}
+			addr := serve(t, &Server{Hub: hub, ExplicitDone: tt.explicit})
+			status, got := post(t, http.DefaultTransport, "http://"+addr, strings.NewReader(upstreamLine))
+			if status != 200 || got != "text" {
+				t.Errorf("answer %d %q", status, got)
+			}
+		})
+	}
+}
+
+func TestUpstreamP17Get(t *testing.T) {
+	hub, e := record(nil)
+	addr := serve(t, &Server{Hub: hub})
+	resp, err := http.Get("http://" + addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusMethodNotAllowed || string(body) != "Allowed methods are POST or PUT." {
+		t.Errorf("answer %d %q", resp.StatusCode, body)
+	}
+	e.want(t)
+}
+
+// Ours for upstream's invalidMethodHandler is Pages.
+func TestUpstreamP18Pages(t *testing.T) {
+	pages := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/ours" {
+			io.WriteString(w, "ours")
+			return
+		}
+		http.Error(w, "no", http.StatusMethodNotAllowed)
+	})
+	addr := serve(t, &Server{Pages: pages})
+	for path, want := range map[string]int{"/ours": 200, "/theirs": 405} {
+		resp, err := http.Get("http://" + addr + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("GET %s: %d, want %d", path, resp.StatusCode, want)
+		}
+	}
+}
+
+// Ours differs: upstream closes what looks like SSLv2. Here it is a raw client like any other bytes, because UTF-8 text
+// can look like that; only where raw is refused is it closed, without an OnConnect.
+func TestUpstreamP19SSLv2(t *testing.T) {
+	hello := "\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10\x01\x00\x80\x02\x00\x80"
+	hub, e := record(nil)
+	addr := serve(t, &Server{Hub: hub, OnUnmatched: handlers.Refuse})
+	talk(t, addr, hello)
+	e.wantError(t, "unknown protocol")
+}
+
+func TestUpstreamP20CorruptClientHello(t *testing.T) {
+	hub, e := record(nil)
+	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), OnUnmatched: handlers.Refuse})
+	talk(t, addr, "\x16\x03\x00\x00\x85\xff\x00\x00")
+	e.wantError(t, "")
+}
+
+func TestUpstreamP21P22MessageLimit(t *testing.T) {
+	for name, pieces := range map[string][]string{"P21": {"0123456789abc\n"}, "P22": {"0123456", "789abc\n"}} {
+		t.Run(name, func(t *testing.T) {
+			hub, e := record(nil)
+			addr := serve(t, &Server{Hub: hub, MessageLimit: 5, MessageTail: true})
+			c := dial(t, addr)
+			for _, p := range pieces {
+				send(t, c, p)
+				pauseFor(50 * time.Millisecond)
+			}
+			c.CloseWrite()
+			expectEnd(t, c)
+			e.want(t, "connect tcp", "message 89abc", "disconnect tcp")
+		})
+	}
+}
+
+// Ours differs: TLS 1.0 and 1.1 are refused (RFC 8996); 1.2 and 1.3 are served.
+func TestUpstreamP23toP25HTTPS(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			hub, e := record(nil)
+			addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS()})
+			transport := &http.Transport{TLSClientConfig: &tls.Config{
+				InsecureSkipVerify: true, MinVersion: version, MaxVersion: version,
+			}}
+			defer transport.CloseIdleConnections()
+			if version < tls.VersionTLS12 {
+				if _, err := (&http.Client{Transport: transport}).Post("https://"+addr, "", nil); err == nil {
+					t.Error("an outdated version is served")
+				}
+				e.wantError(t, "")
+				return
+			}
+			if status, _ := post(t, transport, "https://"+addr, strings.NewReader(upstreamLine)); status != 200 {
+				t.Errorf("answer %d", status)
+			}
+			e.want(t, "connect https", "message "+upstreamLine, "disconnect https")
+		})
+	}
+}
+
+func TestUpstreamP26SSLv3(t *testing.T) {
+	hub, e := record(nil)
+	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS()})
+	hello := "\x16\x03\x00\x00\x2d\x01\x00\x00\x29\x03\x00" + strings.Repeat("r", 32) + "\x00\x00\x02\x00\x2f\x01\x00"
+	got := talk(t, addr, hello)
+	if !strings.HasPrefix(got, "\x15\x03") {
+		t.Errorf("read %q, want an alert", got)
+	}
+	e.wantError(t, "")
+}
+
+func TestUpstreamP27SilentClientTimesOut(t *testing.T) {
+	hub, e := record(nil)
+	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon, Timeout: sniffSoon})
+	expectEnd(t, dial(t, addr))
+	e.want(t, "connect tcp", "disconnect tcp: "+handlers.ErrTimeout.Error())
+	if n := hub.Len(); n != 0 {
+		t.Errorf("%d clients are left", n)
+	}
+}
+
+// Ours answers 408 where upstream just closes.
+func TestUpstreamP28HalfARequest(t *testing.T) {
+	hub, e := record(nil)
+	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon, Timeout: sniffSoon})
+	c := dial(t, addr)
+	send(t, c, "GET / HTTP/1.1\r\n")
+	if got := expectEnd(t, c); !strings.HasPrefix(got, "HTTP/1.1 408 ") {
+		t.Errorf("read %q", got)
+	}
+	e.wantError(t, ErrStalled.Error())
+}
+
+func TestUpstreamP29NoRawFallback(t *testing.T) {
+	hub, e := record(nil)
+	addr := serve(t, &Server{Hub: hub, OnUnmatched: handlers.Refuse, SniffTimeout: sniffSoon})
+	c := dial(t, addr)
+	send(t, c, "G")
+	expectEnd(t, c)
+	e.wantError(t, ErrStalled.Error())
+}
+
+func TestUpstreamP30P31WebSocket(t *testing.T) {
+	for _, scheme := range []string{"ws", "wss"} {
+		t.Run(scheme, func(t *testing.T) {
+			hub, e := record(func(_ Message, w *Writer) { w.WriteString("response") })
+			addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS()})
+			c := dialWS(t, scheme+"://"+addr)
+			c.send(t, Text, upstreamLine)
+			c.expect(t, Text, "response")
+			c.close(t)
+			e.want(t, "connect "+scheme, "message "+upstreamLine, "disconnect "+scheme)
+			if n := hub.Len(); n != 0 {
+				t.Errorf("%d clients are left", n)
+			}
+		})
+	}
+}
+
+func TestUpstreamP32Close(t *testing.T) {
+	s := &Server{}
+	serve(t, s)
+	if err := s.Shutdown(context.Background()); err != nil {
+		t.Errorf("Shutdown() = %v", err)
+	}
+}
+
+// Of several lines in a POST each is a message, and the answers are put together without separators.
+func TestUpstreamExtraLines(t *testing.T) {
+	hub, e := record(func(m Message, w *Writer) { w.Write(m.Data) })
+	addr := serve(t, &Server{Hub: hub})
+	status, got := post(t, http.DefaultTransport, "http://"+addr+"/any/path?x=y", strings.NewReader("a\nb\nc"))
+	if status != 200 || got != "abc" {
+		t.Errorf("answer %d %q", status, got)
+	}
+	e.want(t, "connect http", "message a", "message b", "message c", "disconnect http")
+}
+
+// A client that is silent for longer than SniffTimeout may still turn out to speak anything.
+func TestUpstreamExtraAfterSilence(t *testing.T) {
+	hub, e := record(echo)
+	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon})
+	plain, secure := dial(t, addr), dial(t, addr)
+	e.want(t, "connect tcp", "connect tcp")
+	send(t, plain, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+	if got := expectEnd(t, plain); !strings.HasSuffix(got, "\r\n\r\nhi\n") {
+		t.Errorf("read %q", got)
+	}
+	c := tls.Client(secure, &tls.Config{InsecureSkipVerify: true})
+	send(t, c, "over TLS\n")
+	expect(t, c, "over TLS\n")
+	c.Close()
+	got := e.waitFor(10)
+	slices.Sort(got)
+	want := []string{
+		"connect http", "connect tcp", "connect tcp", "connect tls", "disconnect http", "disconnect tcp",
+		"disconnect tcp", "disconnect tls", "message hi", "message over TLS",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("events\n got %q\nwant %q", got, want)
+	}
+}
+
+// What was said to a silent client must not become the answer to its request: TRAPS part 2, row 19.
+func TestTraps2Row19BannerThenHTTP(t *testing.T) {
+	hub, e := record(echo)
+	hub.OnConnect = func(w *Writer, _ *Client) { w.WriteString("banner\n") }
+	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon})
+	c := dial(t, addr)
+	expect(t, c, "banner\n")
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi")
+	if got := expectEnd(t, c); strings.Contains(got, "200") {
+		t.Errorf("read %q", got)
+	}
+	for _, ev := range e.waitFor(1) {
+		if strings.HasPrefix(ev, "message") {
+			t.Errorf("event %q", ev)
+		}
+	}
+}
+
+// post sends body and returns the answer.
+func post(t testing.TB, transport http.RoundTripper, url string, body io.Reader) (status int, answer string) {
+	t.Helper()
+	client := &http.Client{Transport: transport, Timeout: 15 * time.Second}
+	resp, err := client.Post(url, "text/plain", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.CloseIdleConnections()
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// request sends raw bytes of HTTP/1.1 and returns one answer with its body.
+func request(t testing.TB, c io.ReadWriter, r *bufio.Reader, raw string) (*http.Response, string) {
+	t.Helper()
+	send(t, c, raw)
+	method, _, _ := strings.Cut(raw, " ")
+	resp, err := http.ReadResponse(r, &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("after %.40q: %v", raw, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(b)
+}
+
+// The tests of origins, by their number in SEEDS.md part B1.
+func TestUpstreamOrigins(t *testing.T) {
+	tests := []struct {
+		name, allow, method, origin string
+		require                     bool
+		status                      int
+	}{
+		{"O1", "*.example.com", "POST", "http://test.example.com", false, 200},
+		{"O2", "*.example.com", "POST", "http://example.com", false, 200},
+		{"O3", "*.example.com", "POST", "http://fail.com", false, 400},
+		{"O4", "example.com", "POST", "http://www.example.com", false, 400},
+		{"O5", "example.com", "POST", "http://example.com", false, 200},
+		{"O7", "*.example.com", "OPTIONS", "http://test.example.com", false, 200},
+		{"O8", "example.com", "POST", "http://example.com.co.nz", false, 400},
+		{"O9", "*.example.com", "POST", "http://example.com.co.nz", false, 400},
+		{"O10", "example.com:*", "POST", "http://example.com", false, 200},
+		{"O11", "example.com:*", "POST", "http://example.com:4000", false, 200},
+		{"O12", "example.com:*", "POST", "http://example.com.co.nz:4000", false, 400},
+		{"O13", "example.com", "GET", "http://bad.com", false, 405},
+		{"O14", "example.com", "POST", "", false, 200},
+		{"O15", "example.com", "POST", "", true, 400},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			hub, e := record(nil)
+			addr := serve(t, &Server{Hub: hub, AllowOrigin: []string{tt.allow}, RequireOrigin: tt.require})
+			c := dial(t, addr)
+			head := tt.method + " / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+			if tt.origin != "" {
+				head += "Origin: " + tt.origin + "\r\n"
+			}
+			resp, _ := request(t, c, bufio.NewReader(c), head+"\r\n")
+			if resp.StatusCode != tt.status {
+				t.Errorf("status %d, want %d", resp.StatusCode, tt.status)
+			}
+			allowed := resp.Header.Get("Access-Control-Allow-Origin")
+			if want := tt.status == 200; (allowed != "") != (want && tt.origin != "") || want && allowed != tt.origin {
+				t.Errorf("Access-Control-Allow-Origin: %q", allowed)
+			}
+			if connected := len(e.all()) > 0 && strings.HasPrefix(e.all()[0], "connect"); connected &&
+				(tt.status != 200 || tt.method != "POST") {
+				t.Errorf("events %q", e.all())
+			}
+		})
+	}
+}
+
+func TestOriginPatterns(t *testing.T) {
+	tests := []struct {
+		pattern string
+		yes, no []string
+	}{
+		{
+			"example.com",
+			[]string{"http://example.com", "https://EXAMPLE.com", "example.com"},
+			[]string{"http://www.example.com", "http://example.com:8080", "http://examplexcom", "null", "http://example.com.evil.com"},
+		},
+		{
+			"*.example.com",
+			[]string{"http://example.com", "http://www.example.com", "https://www.staging.example.com"},
+			[]string{"http://evilexample.com", "http://evil-example.com", "http://xexamplexcom", "http://example.com.evil.com", "http://example.com:80", "http://example.com/"},
+		},
+		{
+			"example.com:*",
+			[]string{"http://example.com", "http://example.com:1"},
+			[]string{"http://example.com:x", "http://www.example.com:1", "http://evilexample.com"},
+		},
+		{
+			"foo*.com",
+			[]string{"http://foobar.com", "http://foo-1.com"},
+			[]string{"http://foo.com", "http://xfoobar.com", "http://foo.bar.com"},
+		},
+		{"*", []string{"http://any.where:1", "null"}, []string{"file://", ""}},
+		{"https://example.com", nil, []string{"https://example.com"}},
+		{"localhost:8080", []string{"http://localhost:8080"}, []string{"http://localhost", "http://localhost:80801"}},
+	}
+	for _, tt := range tests {
+		s := Server{AllowOrigin: []string{tt.pattern}}
+		check := s.checkOrigin()
+		for want, origins := range map[bool][]string{true: tt.yes, false: tt.no} {
+			for _, origin := range origins {
+				r := &http.Request{Header: http.Header{"Origin": {origin}}}
+				if got := check(r); got != want {
+					t.Errorf("%q allows %q: %t, want %t", tt.pattern, origin, got, want)
+				}
+			}
+		}
+	}
+}
+
+func ExampleServer_AllowOrigin() {
+	s := Server{AllowOrigin: []string{"*.example.com", "localhost:*"}}
+	check := s.checkOrigin()
+	for _, origin := range []string{"https://www.example.com", "http://localhost:3000", "https://evilexample.com"} {
+		fmt.Println(origin, check(&http.Request{Header: http.Header{"Origin": {origin}}}))
+	}
+	// Output:
+	// https://www.example.com true
+	// http://localhost:3000 true
+	// https://evilexample.com false
+}
