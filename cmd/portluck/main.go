@@ -1,0 +1,107 @@
+// Command portluck is the demo server of package portluck, and a client for trying it.
+//
+//	portluck                      serve a chat room on localhost:8100, over every protocol
+//	portluck send URL [MSG...]    send messages and print the answers
+//	portluck chat URL             talk in the room
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func main() { os.Exit(run()) }
+
+// usageError is a mistake in the command line: exit code 2.
+type usageError struct{ error }
+
+// run is main, with the exit code: 0, 1 if it failed, 2 if the command line was wrong.
+func run() int {
+	root := newRoot()
+	cmd, err := root.ExecuteC()
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "portluck: %v\n", err)
+	var usage usageError
+	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
+		fmt.Fprintf(os.Stderr, "Try: %s --help\n", cmd.CommandPath())
+		return 2
+	}
+	return 1
+}
+
+func newRoot() *cobra.Command {
+	serve := newServe()
+	root := &cobra.Command{
+		Use:   "portluck",
+		Short: "One port, every protocol: a chat room for browsers, curl, nc and openssl",
+		Long: `portluck serves HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS on one port.
+
+Without a command it is "portluck serve": a chat room of which every client is a member, whatever it speaks. Each flag of
+serve can also be set in the environment: --max-conns is PORTLUCK_MAX_CONNS. Where a flag may be repeated, its
+variable has the values separated by commas.`,
+		Example:           serve.Example,
+		Version:           version(),
+		Args:              cobra.NoArgs,
+		RunE:              serve.RunE,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
+	}
+	root.SetVersionTemplate("portluck {{.Version}}\n")
+	root.Flags().AddFlagSet(serve.Flags())
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(serve, newSend(), newChat(), newMan(root))
+	return root
+}
+
+// fromEnvironment sets the flags that were not given from PORTLUCK_ variables.
+func fromEnvironment(flags *pflag.FlagSet) error {
+	var wrong error
+	flags.VisitAll(func(f *pflag.Flag) {
+		name := "PORTLUCK_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok || f.Changed || f.Name == "help" || f.Name == "version" || wrong != nil {
+			return
+		}
+		if err := flags.Set(f.Name, value); err != nil {
+			wrong = usageError{fmt.Errorf("%s=%q: %w", name, value, err)}
+		}
+	})
+	return wrong
+}
+
+// args makes a mistake in the arguments a usageError.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, list []string) error {
+		if err := check(cmd, list); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}
+
+// version is that of the module, or of the commit that it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" || v == "(devel)" {
+		v = "devel"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && v == "devel" {
+			v += " " + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return v + " " + info.GoVersion
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+// options are the flags of serve.
+type options struct {
+	listen        []string
+	lan           bool
+	echo          bool
+	tls           string
+	cert, key     string
+	configDir     string
+	allowOrigin   []string
+	requireOrigin bool
+	messageLimit  int
+	idleTimeout   time.Duration
+	sniffTimeout  time.Duration
+	maxConns      int
+	maxConnsPerIP int
+	noRaw         bool
+	explicitDone  bool
+	proxyFrom     []string
+	debug         string
+	logFormat     string
+	logLevel      string
+}
+
+func (o *options) flags(f *pflag.FlagSet) {
+	f.StringSliceVar(&o.listen, "listen", nil,
+		"address to listen on: HOST:PORT, :PORT for every interface, :0 for any free port, or unix:PATH; may be repeated "+
+			"(default localhost:8100, or the next port that is free)")
+	f.BoolVar(&o.lan, "lan", false, "listen on every interface, port 8100, instead of this machine only")
+	f.BoolVar(&o.echo, "echo", false, "send each message back to its sender instead of to the room")
+	f.StringVar(&o.tls, "tls", "", "TLS: dev (a certificate that portluck makes itself), off, or files (--cert and --key) "+
+		"(default dev, or files if --cert is given)")
+	f.StringVar(&o.cert, "cert", "", "certificate chain in PEM; it is read again when it changes")
+	f.StringVar(&o.key, "key", "", "key of the certificate in PEM")
+	f.StringVar(&o.configDir, "config-dir", "", "where the development CA is kept (default portluck in the user's config directory)")
+	f.StringSliceVar(&o.allowOrigin, "allow-origin", nil,
+		"origin whose pages may talk to the server, without a scheme: example.com, *.example.com, example.com:*, *; may be "+
+			"repeated (default the server's own origin)")
+	f.BoolVar(&o.requireOrigin, "require-origin", false, "refuse HTTP and WebSocket clients that send no Origin")
+	f.IntVar(&o.messageLimit, "message-limit", 1<<20, "longest message in bytes; 0 for no limit")
+	f.DurationVar(&o.idleTimeout, "idle-timeout", 2*time.Minute, "how long a client may be idle; 0 for no limit")
+	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to show its protocol")
+	f.IntVar(&o.maxConns, "max-conns", 0, "most connections in all; 0 for no limit")
+	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections of one address; 0 for no limit")
+	f.BoolVar(&o.noRaw, "no-raw", false, "close connections that speak neither HTTP, WebSocket nor TLS")
+	f.BoolVar(&o.explicitDone, "explicit-done", false, "keep every HTTP answer open until the client closes")
+	f.StringSliceVar(&o.proxyFrom, "proxy-from", nil,
+		"address or prefix of a proxy whose connections begin with a PROXY protocol header; may be repeated")
+	f.StringVar(&o.debug, "debug", "", "address for pprof and expvar, such as localhost:6060")
+	f.StringVar(&o.logFormat, "log-format", "auto", "console, json, or auto: console on a terminal")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+}
+
+// check finds what the flags' types do not: mistakes that are known before anything is opened.
+func (o *options) check() error {
+	if o.tls == "" {
+		o.tls = "dev"
+		if o.cert != "" {
+			o.tls = "files"
+		}
+	}
+	switch {
+	case o.tls != "dev" && o.tls != "off" && o.tls != "files":
+		return fmt.Errorf("--tls %q: it is dev, off or files", o.tls)
+	case o.tls == "files" && (o.cert == "" || o.key == ""):
+		return errors.New("--tls files needs --cert and --key")
+	case o.tls != "files" && (o.cert != "" || o.key != ""):
+		return fmt.Errorf("--cert and --key go with --tls files, not %s", o.tls)
+	case o.lan && len(o.listen) > 0:
+		return errors.New("--lan and --listen exclude each other")
+	case o.messageLimit < 0 || o.maxConns < 0 || o.maxConnsPerIP < 0 || o.idleTimeout < 0:
+		return errors.New("a limit cannot be negative; 0 means that there is none")
+	case o.sniffTimeout <= 0:
+		return errors.New("--sniff-timeout must be more than 0")
+	}
+	_, err := o.proxies()
+	return err
+}
+
+// proxies are the prefixes of --proxy-from.
+func (o *options) proxies() ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, s := range o.proxyFrom {
+		if addr, err := netip.ParseAddr(s); err == nil {
+			all = append(all, netip.PrefixFrom(addr, addr.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("--proxy-from %q: it is an address or a prefix, such as 10.0.0.0/8", s)
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// none is how a bound that a flag turns off with 0 is told to the library.
+func none[T int | time.Duration](v T) T {
+	if v == 0 {
+		return -1
+	}
+	return v
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"expvar"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/chat"
+	"github.com/portluck/portluck/cmd/portluck/internal/devca"
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tlsd"
+	"github.com/portluck/portluck/portluck"
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+)
+
+// drainTime is how long clients have to finish after the first SIGTERM.
+const drainTime = 10 * time.Second
+
+func newServe() *cobra.Command {
+	var o options
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve a chat room over every protocol on one port (the default command)",
+		Long: `serve listens on localhost:8100 and speaks HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS there. A line
+that one client sends goes to all, tagged with where it came from; with --echo each client gets back what it sends.
+
+SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second one ends at once.`,
+		Example: `  portluck                                    a chat room on localhost:8100
+  portluck --lan                              for the whole network
+  portluck --echo --listen 127.0.0.1:0        an echo server on a free port, which it prints
+  portluck --listen unix:/tmp/portluck.sock   on a Unix socket`,
+		Args: args(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(); err != nil {
+				return usageError{err}
+			}
+			logger, err := newLogger(o.logFormat, o.logLevel)
+			if err != nil {
+				return usageError{err}
+			}
+			return serve(cmd.Context(), &o, logger)
+		},
+	}
+	o.flags(cmd.Flags())
+	return cmd
+}
+
+// serve serves until a signal, or until it fails.
+func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
+	room := chat.New(o.echo)
+	srv := &portluck.Server{
+		Hub: room.Hub, Pages: page.Handler(func() any { return room.Seen() }), OnVerdict: room.Verdict,
+		SniffTimeout: o.sniffTimeout, Timeout: none(o.idleTimeout), MessageLimit: none(o.messageLimit),
+		MaxConns: o.maxConns, MaxConnsPerIP: o.maxConnsPerIP,
+		AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, Logger: &logger,
+	}
+	srv.ProxyFrom, _ = o.proxies()
+	if o.noRaw {
+		srv.OnUnmatched = handlers.Refuse
+	}
+	ca, err := o.setTLS(srv, &logger)
+	if err != nil {
+		return err
+	}
+	listeners, err := o.open(os.Stderr)
+	if err != nil {
+		return err
+	}
+	stop, err := serveDebug(o.debug, srv)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	announce(os.Stdout, listeners, ca, isTerminal(os.Stdout))
+	return runServer(ctx, srv, listeners, &logger)
+}
+
+// setTLS gives srv its certificates. It returns the path of the CA that clients must trust, if it is our own.
+func (o *options) setTLS(srv *portluck.Server, logger *zerolog.Logger) (ca string, err error) {
+	switch o.tls {
+	case "files":
+		files, err := tlsd.LoadFiles(o.cert, o.key)
+		if err != nil {
+			return "", err
+		}
+		files.OnError = func(err error) { logger.Error().Err(err).Msg("certificate not reloaded") }
+		srv.TLSConfig = &tls.Config{GetCertificate: files.GetCertificate}
+	case "dev":
+		dir, err := configDir(o.configDir)
+		if err != nil {
+			return "", err
+		}
+		own, err := devca.Open(dir)
+		if err != nil {
+			return "", err
+		}
+		srv.TLSConfig = &tls.Config{GetCertificate: own.GetCertificate}
+		return own.File(), nil
+	}
+	return "", nil
+}
+
+// configDir is where the development CA is kept.
+func configDir(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	if dir, err := os.UserConfigDir(); err == nil {
+		return filepath.Join(dir, "portluck"), nil
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("portluck-%d", os.Getuid())), nil
+}
+
+// The port of the demo, and how many others are tried when it is taken.
+const (
+	defaultPort = 8100
+	otherPorts  = 100
+)
+
+// open opens the listeners that the flags ask for.
+func (o *options) open(notices io.Writer) ([]net.Listener, error) {
+	switch {
+	case o.lan:
+		return portluck.Listen(fmt.Sprintf(":%d", defaultPort))
+	case len(o.listen) > 0:
+		var all []net.Listener
+		for _, addr := range o.listen {
+			some, err := portluck.Listen(addr)
+			if err != nil {
+				closeAll(all)
+				return nil, fmt.Errorf("%w (--listen %s)", err, addr)
+			}
+			all = append(all, some...)
+		}
+		return all, nil
+	}
+	for port := defaultPort; ; port++ {
+		all, err := portluck.Listen(fmt.Sprintf("localhost:%d", port))
+		switch {
+		case err == nil && port > defaultPort:
+			fmt.Fprintf(notices, "portluck: port %d is taken, using %d\n", defaultPort, port)
+			return all, nil
+		case err == nil, !errors.Is(err, syscall.EADDRINUSE), port == defaultPort+otherPorts:
+			return all, err
+		}
+	}
+}
+
+func closeAll(all []net.Listener) {
+	for _, l := range all {
+		l.Close()
+	}
+}
+
+// runServer serves on all listeners until one fails or a signal comes.
+func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listener, logger *zerolog.Logger) error {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- srv.Serve(l) }() // ends with the server; it is waited for below
+	}
+	var err error
+	ended := 0
+	select {
+	case err = <-failed:
+		ended = 1
+	case <-ctx.Done():
+	case sig := <-signals:
+		logger.Info().Stringer("signal", sig).Dur("drain", drainTime).Msg("shutting down")
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	go func() { // ends with the next signal or with cancel
+		select {
+		case <-signals:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if shutErr := srv.Shutdown(ctx); shutErr != nil && err == nil {
+		err = fmt.Errorf("some clients were cut off: %w", shutErr)
+	}
+	for ; ended < len(listeners); ended++ {
+		if e := <-failed; err == nil && !errors.Is(e, portluck.ErrServerClosed) {
+			err = e
+		}
+	}
+	return err
+}
+
+// serveDebug serves pprof and expvar on addr until stop is called.
+func serveDebug(addr string, srv *portluck.Server) (stop func(), err error) {
+	if addr == "" {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%w (--debug %s)", err, addr)
+	}
+	if expvar.Get("portluck") == nil {
+		expvar.Publish("portluck", expvar.Func(func() any { return srv.Stats() }))
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/debug/vars", expvar.Handler())
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	fmt.Printf("debug on http://%s/debug/pprof/ and /debug/vars\n", l.Addr())
+	go func() { _ = s.Serve(l) }() // ends with stop
+	return func() { s.Close() }, nil
+}
