@@ -1,0 +1,80 @@
+package main
+
+import td "github.com/portluck/portluck/testdata"
+
+// client is how a transcript is made. In command HOST and PORT stand for the address, PROFILE for an empty directory.
+type client struct {
+	name, class string
+	command     string
+	version     string // a command whose first line names the client
+	greeting    string // what the server says first, to a client that waits for it
+}
+
+const (
+	curl     = "curl --version"
+	openssl  = "openssl version"
+	node     = "echo node $(node --version)"
+	python   = "/usr/bin/python3 --version"
+	goTool   = "go version"
+	netcat   = "dpkg-query -W -f '${Package} ${Version}' netcat-openbsd"
+	bash     = "bash --version"
+	chromium = "chromium --version 2>/dev/null"
+	chrome   = "chromium --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking " +
+		"--disable-component-update --disable-sync --disable-features=LocalNetworkAccessChecks --user-data-dir=PROFILE "
+)
+
+// clients are all transcripts.
+var clients = []client{
+	{"curl-get", td.HTTP1, "curl -s http://HOST:PORT/", curl, ""},
+	{"curl-head", td.HTTP1, "curl -sI http://HOST:PORT/", curl, ""},
+	{"curl-post", td.HTTP1, "curl -s -d hello http://HOST:PORT/", curl, ""},
+	{"curl-put-chunked", td.HTTP1, "echo hello | curl -s -T - http://HOST:PORT/", curl, ""},
+	{"curl-patch", td.HTTP1, "curl -s -X PATCH -d '{}' http://HOST:PORT/a", curl, ""},
+	{"curl-options-star", td.HTTP1, "curl -s -X OPTIONS --request-target '*' http://HOST:PORT/", curl, ""},
+	{"curl-lower-case", td.HTTP1, "curl -s -X get http://HOST:PORT/", curl, ""},
+	{"curl-extension-method", td.HTTP1, "curl -s -X BREW http://HOST:PORT/pot", curl, ""},
+	{"curl-http10", td.HTTP1, "curl -s --http1.0 http://HOST:PORT/", curl, ""},
+	{"curl-proxy", td.HTTP1, "curl -s -x http://HOST:PORT http://example.com/", curl, ""},
+	{"curl-connect", td.HTTP1, "curl -s -p -x http://HOST:PORT http://example.com:81/", curl, ""},
+	{"curl-h2c-upgrade", td.HTTP1, "curl -s --http2 http://HOST:PORT/", curl, ""},
+	{"curl-h2c", td.HTTP2, "curl -s --http2-prior-knowledge http://HOST:PORT/", curl, ""},
+	{"curl-https", td.TLS, "curl -sk https://HOST:PORT/", curl, ""},
+	{"curl-https-h1", td.TLS, "curl -sk --http1.1 https://HOST:PORT/", curl, ""},
+	{"curl-https-tls12", td.TLS, "curl -sk --tls-max 1.2 https://HOST:PORT/", curl, ""},
+	{"curl-haproxy", td.Proxy, "curl -s --haproxy-protocol http://HOST:PORT/", curl, ""},
+	{"chromium-http", td.HTTP1, chrome + "http://HOST:PORT/", chromium, ""},
+	{"chromium-https", td.TLS, chrome + "--ignore-certificate-errors https://HOST:PORT/", chromium, ""},
+	{"chromium-ws", td.WebSocket, chrome + "'data:text/html,<script>new WebSocket(\"ws://HOST:PORT/\")</script>'", chromium, ""},
+	{"chromium-wss", td.TLS, chrome + "'data:text/html,<script>new WebSocket(\"wss://HOST:PORT/\")</script>'", chromium, ""},
+	{"openssl-tls13", td.TLS, "sleep 3 | openssl s_client -tls1_3 -connect HOST:PORT", openssl, ""},
+	{"openssl-tls12", td.TLS, "sleep 3 | openssl s_client -tls1_2 -connect HOST:PORT", openssl, ""},
+	{"openssl-alpn", td.TLS, "sleep 3 | openssl s_client -alpn h2,http/1.1 -servername localhost -connect HOST:PORT", openssl, ""},
+	{"node-http", td.HTTP1, "node -e 'require(\"http\").get(\"http://HOST:PORT/\")'", node, ""},
+	{"node-fetch", td.HTTP1, "node -e 'fetch(\"http://HOST:PORT/\",{method:\"POST\",body:\"x\"})'", node, ""},
+	{"node-https", td.TLS, "node -e 'require(\"https\").get(\"https://HOST:PORT/\",{rejectUnauthorized:false})'", node, ""},
+	{"node-http2", td.HTTP2, "node -e 'require(\"http2\").connect(\"http://HOST:PORT\").request({\":path\":\"/\"})'", node, ""},
+	{"python-urllib", td.HTTP1, "/usr/bin/python3 -c 'import urllib.request;urllib.request.urlopen(\"http://HOST:PORT/\",b\"x\")'", python, ""},
+	{"python-ssl", td.TLS, "/usr/bin/python3 -c 'import urllib.request,ssl;urllib.request.urlopen(\"https://HOST:PORT/\",context=ssl._create_unverified_context())'", python, ""},
+	{"python-websockets", td.WebSocket, "/usr/bin/python3 -m websockets ws://HOST:PORT/", "/usr/bin/python3 -m websockets --version", ""},
+	{"go-http", td.HTTP1, "go run ./testdata/record/goclient http://HOST:PORT/", goTool, ""},
+	{"go-https", td.TLS, "go run ./testdata/record/goclient https://HOST:PORT/", goTool, ""},
+	{"go-gobwas", td.WebSocket, "go run ./testdata/record/goclient ws://HOST:PORT/", goTool, ""},
+	{"h2load-h2c", td.HTTP2, "h2load -n1 -c1 http://HOST:PORT/", "h2load --version", ""},
+	{"h2load-h1", td.HTTP1, "h2load --h1 -n1 -c1 http://HOST:PORT/", "h2load --version", ""},
+	{"wrk", td.HTTP1, "wrk -c1 -t1 -d1 http://HOST:PORT/", "wrk -v", ""},
+	{"ssh", td.SSH, "ssh -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -p PORT HOST", "ssh -V", "SSH-2.0-portluck\r\n"},
+	{"nc-line", td.Raw, "echo 'hello, world' | nc HOST PORT", netcat, ""},
+	{"nc-json", td.Raw, "echo '{\"test\":true}' | nc HOST PORT", netcat, ""},
+	{"nc-like-http", td.Raw, "echo 'GETTING STARTED' | nc HOST PORT", netcat, ""},
+	{"redis-cli", td.Raw, "redis-cli -h HOST -p PORT ping", "redis-cli --version", ""},
+	{"psql", td.Raw, "psql 'host=HOST port=PORT user=x sslmode=require'", "psql --version", ""},
+	{"smtp", td.Raw, "/usr/bin/python3 -c 'import smtplib;smtplib.SMTP(\"HOST\",PORT).ehlo(\"x\")'", python, "220 portluck\r\n"},
+	{"mqtt", td.Raw, "mosquitto_pub -h HOST -p PORT -t a -m b", "mosquitto_pub --version", ""},
+	{"ldap", td.Raw, "ldapsearch -x -H ldap://HOST:PORT", "ldapsearch -VV", ""},
+	{"rtsp", td.Raw, "printf 'OPTIONS rtsp://HOST:PORT/ RTSP/1.0\\r\\nCSeq: 1\\r\\n\\r\\n' | nc HOST PORT", netcat, ""},
+	{"dns-over-tcp", td.Raw, "printf '\\x00\\x1d\\x12\\x34\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x07example\\x03com\\x00\\x00\\x01\\x00\\x01' | nc HOST PORT", netcat, ""},
+	{"sslv2-hello", td.Raw, "printf '\\x80\\x2e\\x01\\x00\\x02\\x00\\x15\\x00\\x00\\x00\\x10\\x01\\x00\\x80' | nc HOST PORT", netcat, ""},
+	{"proxy-v2", td.Proxy, "printf '\\r\\n\\r\\n\\x00\\r\\nQUIT\\n\\x21\\x11\\x00\\x0c\\x7f\\x00\\x00\\x01\\x7f\\x00\\x00\\x01\\x30\\x39\\x00\\x50' | nc HOST PORT", netcat, ""},
+	{"bash-dev-tcp", td.Raw, "exec 3<>/dev/tcp/HOST/PORT; echo 'temp=21.5' >&3; sleep 1", bash, ""},
+	{"garbage", td.Raw, "printf '\\xff\\xfe\\x00\\x01\\x02' | nc HOST PORT", netcat, ""},
+}
