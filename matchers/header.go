@@ -60,7 +60,7 @@ func matchHeader(h Hello, fits func(name, value []byte) bool) Verdict {
 
 // isHTTP11 says whether line is a request line of HTTP/1.1.
 func isHTTP11(line []byte) bool {
-	return bytes.HasSuffix(bytes.TrimSuffix(line, []byte("\r")), []byte(" HTTP/1.1"))
+	return bytes.HasSuffix(bytes.TrimSuffix(line, []byte("\r")), []byte(" HTTP/1.1")) && requestLine(line) == Yes
 }
 
 // hasToken says whether a list of tokens (RFC 9110, section 5.6.1) has this one, in any case.

@@ -148,28 +148,30 @@ func (c *clientHello) parse(b []byte) (need int, ok bool) {
 
 // parseSplit is parse for a ClientHello of size bytes that does not fit its first record.
 func (c *clientHello) parseSplit(b []byte, size int) (need int, ok bool) {
-	var whole [Window]byte
-	if size > len(whole) {
+	if size > Window {
 		return 0, false
 	}
-	for n, at := 0, 0; n < size; {
-		if len(b) < at+recordHeader {
-			return at + recordHeader, false
+	end := 0
+	for n := 0; n < size; {
+		if len(b) < end+recordHeader {
+			return end + recordHeader, false
 		}
-		record := int(binary.BigEndian.Uint16(b[at+3:]))
-		if b[at] != recordHandshake || record == 0 || record > maxRecord {
+		record := int(binary.BigEndian.Uint16(b[end+3:]))
+		if b[end] != recordHandshake || record == 0 || record > maxRecord {
 			return 0, false
 		}
-		end := at + recordHeader + record
-		if len(b) < end {
+		n += record
+		if end += recordHeader + record; len(b) < end {
 			return end, false
 		}
-		n += copy(whole[n:], b[at+recordHeader:end])
-		at = end
 	}
-	ok = c.parseBody(whole[handshakeHeader:size])
-	c.serverName, c.alpn, c.versions = bytes.Clone(c.serverName), bytes.Clone(c.alpn), bytes.Clone(c.versions)
-	return 0, ok
+	whole := make([]byte, 0, end)
+	for b = b[:end]; len(b) > 0; {
+		record := recordHeader + int(binary.BigEndian.Uint16(b[3:]))
+		whole = append(whole, b[recordHeader:record]...)
+		b = b[record:]
+	}
+	return 0, c.parseBody(whole[handshakeHeader:size])
 }
 
 // parseBody reads the body of a ClientHello.

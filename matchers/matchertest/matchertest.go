@@ -19,13 +19,14 @@ import (
 func Check(t testing.TB, m matchers.Matcher, samples ...[]byte) {
 	t.Helper()
 	for _, s := range append(samples, nil, make([]byte, matchers.Window), bytes.Repeat([]byte("a "), matchers.Window/2+1)) {
-		if err := check(m, s); err != nil {
+		if err := Verify(m, s); err != nil {
 			t.Errorf("%.40q: %v", s, err)
 		}
 	}
 }
 
-func check(m matchers.Matcher, sample []byte) (err error) {
+// Verify is Check for one sample: it returns the first thing that m does wrong with it. It is for fuzzing.
+func Verify(m matchers.Matcher, sample []byte) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v", v)
