@@ -46,8 +46,10 @@ type port struct {
 
 // newPort starts cmux and the routes' accept loops. They end with root.
 func newPort(s *Server) (*port, error) {
-	p := &port{srv: s, hub: s.Hub, log: newLog(s.Logger), root: newRoot(),
-		listeners: map[net.Listener]*acceptor{}, closed: make(chan struct{})}
+	p := &port{
+		srv: s, hub: s.Hub, log: newLog(s.Logger), root: newRoot(),
+		listeners: map[net.Listener]*acceptor{}, closed: make(chan struct{}),
+	}
 	if p.hub == nil {
 		p.hub = &Hub{}
 	}
@@ -121,6 +123,9 @@ func (p *port) dispatch(c *conn, r *route, first []byte) {
 	r.count.Add(1)
 	if f := p.srv.OnVerdict; f != nil {
 		f(Verdict{Route: r.name, Info: c.Info(), First: first[:min(64, len(first))]})
+	}
+	if r == p.named.unmatched && p.srv.OnUnmatched == handlers.Refuse {
+		p.log.unmatched(c.Info(), first)
 	}
 	if !p.root.push(c) {
 		c.Close()

@@ -195,7 +195,8 @@ func (a *acceptor) accept() error {
 // isTemporary is for the errors that pass: no descriptors, no memory, a client that has gone.
 func isTemporary(err error) bool {
 	var ne net.Error
-	return errors.As(err, &ne) && ne.Temporary() || isExhausted(err) //nolint:staticcheck // accept errors are what Temporary is for
+	//lint:ignore SA1019 errors of Accept are what Temporary is for, and net/http asks it too
+	return errors.As(err, &ne) && ne.Temporary() || isExhausted(err)
 }
 
 // admit counts c, or closes it if there are too many.

@@ -389,8 +389,6 @@ func (a *answer) failedLocked(err error) {
 	a.doneLocked()
 }
 
-func (a *answer) setWriteDeadline(t time.Time) error { return a.rc.SetWriteDeadline(t) }
-
 // beginRead gives the client IdleTimeout to send more; unless the answer is over, and nothing is wanted any more.
 func (a *answer) beginRead() {
 	a.mu.Lock()

@@ -153,6 +153,8 @@ func (h *Handler) check(r *http.Request) (answer []byte, refused *refusal) {
 		return nil, &refusal{status: http.StatusUpgradeRequired, why: "there is only WebSocket here", field: "Upgrade: websocket"}
 	case len(versions) != 1 || versions[0] != "13":
 		return nil, &refusal{status: http.StatusUpgradeRequired, why: "the version must be 13", field: "Sec-WebSocket-Version: 13"}
+	case r.Host == "":
+		return nil, bad("there must be a Host")
 	case len(keys) != 1 || !isKey(keys[0]):
 		return nil, bad("there must be one Sec-WebSocket-Key, of 16 bytes in base64")
 	case r.ContentLength > 0 || len(r.TransferEncoding) > 0:
