@@ -238,6 +238,9 @@ func (a *answer) finish(err error, whole bool) error {
 
 // failLocked tells the client what was wrong, or, when the answer has begun already, breaks it off.
 func (a *answer) failLocked(err error) error {
+	if a.gone != nil {
+		return a.gone // the first reason
+	}
 	if a.started || errors.Is(err, errGone) {
 		a.gone = err
 		return err

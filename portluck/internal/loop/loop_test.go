@@ -283,7 +283,7 @@ func TestShutdown(t *testing.T) {
 			for i := range 10 {
 				time.Sleep(quiet / 2)
 				fmt.Fprintln(busyClient, i)
-				fmt.Fscanln(busyClient)
+				io.ReadFull(busyClient, make([]byte, len(fmt.Sprintln(i))))
 			}
 			io.Copy(io.Discard, busyClient)
 		}()
