@@ -15,7 +15,7 @@ const listenerQueue = 1024
 // Listen routes the connections that m matches to a net.Listener, for a server that wants one: ssh, gRPC, net/rpc. Its
 // connections embed the *net.TCPConn, *net.UnixConn or *tls.Conn, and must be closed. Those that the server does not
 // accept within SniffTimeout are closed. Closing the listener closes it alone, not the port; Accept then returns
-// [net.ErrClosed], as it does after the port was closed. Listen must not be called after Serve.
+// [net.ErrClosed], as it does after the port was closed. It panics after Serve.
 func (s *Server) Listen(name string, m matchers.Matcher) net.Listener {
 	l := &listener{name: name, patience: s.sniffTimeout, ready: make(chan struct{}, listenerQueue), done: make(chan struct{})}
 	s.Handle(name, m, l)
@@ -53,8 +53,7 @@ func (l *listener) Serve(c handlers.Conn, p handlers.Port) {
 	}
 	l.mu.Unlock()
 	if !ok {
-		c.Close()
-		p.Fail(c.Info(), ErrLimit)
+		refuse(c, p, ErrLimit)
 		return
 	}
 	select {

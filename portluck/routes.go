@@ -46,9 +46,11 @@ type named struct{ unmatched, silent, stalled *route }
 func (r *route) matchesCmux(w io.Writer, _ io.Reader) bool { return w.(*conn).route == r }
 
 // Handle routes the connections that m matches to h. The routes are asked in the order of the calls, before the built-in
-// ones, also inside TLS for clients that offer no ALPN. name is for [Verdict] and [Stats]. Handle must not be called
-// after Serve.
+// ones, also inside TLS for clients that offer no ALPN. name is for [Verdict] and [Stats]. It panics after Serve.
 func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
+	if s.serving.Load() {
+		panic("portluck: Handle after Serve: the routes are frozen; make them first")
+	}
 	s.routes = append(s.routes, &route{name: name, matcher: m, handler: h})
 }
 
@@ -69,8 +71,11 @@ func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn))
 }
 
 // HandleALPN routes the TLS clients that choose this protocol id to h, with the *tls.Conn as it is. "h2" and "http/1.1"
-// are the server's own unless they are set here. HandleALPN must not be called after Serve.
+// are the server's own unless they are set here. It panics after Serve.
 func (s *Server) HandleALPN(id string, h handlers.Handler) {
+	if s.serving.Load() {
+		panic("portluck: HandleALPN after Serve: the protocols are frozen; make them first")
+	}
 	if s.alpn == nil {
 		s.alpn = map[string]handlers.Handler{}
 	}

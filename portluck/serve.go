@@ -112,7 +112,10 @@ func (s *Server) Serve(l net.Listener) error {
 
 // start freezes the configuration at the first call.
 func (s *Server) start() (*port, error) {
-	s.once.Do(func() { s.port, s.err = newPort(s) })
+	s.once.Do(func() {
+		s.serving.Store(true)
+		s.port, s.err = newPort(s)
+	})
 	return s.port, s.err
 }
 

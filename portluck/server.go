@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -88,9 +89,10 @@ type Server struct {
 	listens []*listener                 // of Listen
 	alpn    map[string]handlers.Handler // of HandleALPN
 
-	once sync.Once
-	port *port
-	err  error // of start
+	serving atomic.Bool // the configuration is frozen
+	once    sync.Once
+	port    *port
+	err     error // of start
 }
 
 // A Verdict says how a connection was classified.

@@ -25,6 +25,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	p.decideRest(ctx)
 	p.root.Close()
 	await(ctx, &p.subs)
+	p.closeListens()
 	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
 	defer cancel()
 	await(settle, &p.work) // handshakes
@@ -53,7 +54,15 @@ func (s *Server) Close() error {
 	return nil
 }
 
+// closeListens ends the listeners of Listen.
+func (p *port) closeListens() {
+	for _, l := range p.srv.listens {
+		_ = l.Close()
+	}
+}
+
 func (p *port) hardClose() {
+	p.closeListens()
 	p.readers.stop(0)
 	for _, c := range p.sniff.drain() {
 		p.dropped(c)

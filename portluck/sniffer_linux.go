@@ -28,10 +28,10 @@ type sniffer struct {
 	cond    sync.Cond // the connection that was being looked at no longer is
 	slots   []*conn   // by place.slot; what epoll tells is slot and generation, for descriptors are reused
 	free    []int32
-	fresh   fifo // have sent nothing and have SniffTimeout, less what they waited in the kernel
-	young   fifo // have sent something and have SniffTimeout
-	old     fifo // were silent for that long and have Timeout
-	armed   bool // the goroutine wakes up in time for the first of them
+	fresh   fifo      // have sent nothing and have SniffTimeout, less what they waited in the kernel
+	young   fifo      // have sent something and have SniffTimeout
+	old     fifo      // were silent for that long and have Timeout
+	wake    time.Time // when the goroutine looks for deadlines; zero if there are none
 	closing bool
 }
 
@@ -178,18 +178,11 @@ func (s *sniffer) shed(c *conn) {
 
 // armLocked has the goroutine wake up when the first deadline comes.
 func (s *sniffer) armLocked() {
-	if s.armed {
-		return
-	}
-	next := time.Time{}
 	for _, f := range s.fifos() {
-		if f.head != nil && (next.IsZero() || f.head.place.deadline.Before(next)) {
-			next = f.head.place.deadline
+		if f.head != nil && (s.wake.IsZero() || f.head.place.deadline.Before(s.wake)) {
+			s.wake = f.head.place.deadline
+			_ = s.file.SetReadDeadline(s.wake)
 		}
-	}
-	if !next.IsZero() {
-		s.armed = true
-		_ = s.file.SetReadDeadline(next)
 	}
 }
 
@@ -258,7 +251,6 @@ func (s *sniffer) seenLocked(c *conn, n int) {
 	if f := c.place.fifo; n > 0 && c.seen == 0 {
 		f.remove(c)
 		s.young.push(c, time.Now().Add(s.patience(&s.young)))
-		s.armed = false
 		s.armLocked()
 	}
 	c.seen = n
@@ -267,7 +259,7 @@ func (s *sniffer) seenLocked(c *conn, n int) {
 // expire is for the connections whose deadline has passed.
 func (s *sniffer) expire(now time.Time) {
 	s.mu.Lock()
-	s.armed = false
+	s.wake = time.Time{}
 	var late []*conn
 	for _, f := range s.fifos() {
 		for c := f.head; c != nil && !c.place.deadline.After(now); c = c.place.next {
@@ -281,8 +273,9 @@ func (s *sniffer) expire(now time.Time) {
 		}
 	}
 	s.mu.Lock()
-	s.armed = false
-	s.armLocked()
+	if s.armLocked(); s.wake.IsZero() {
+		_ = s.file.SetReadDeadline(time.Time{})
+	}
 	s.mu.Unlock()
 }
 

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -143,6 +142,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	if l.spoiled.Load() {
 		panic(http.ErrAbortHandler)
 	}
+	if h.in.draining.Load() && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
 	if remote := l.conn.Info().Remote; remote.IsValid() {
 		r.RemoteAddr = remote.String()
 	}
@@ -191,114 +193,8 @@ type link struct {
 	// spoiled says that a request was answered before its body had ended: what comes next is not a request, however
 	// much it may look like one.
 	spoiled atomic.Bool
+
+	fresh bool // no request has come yet; under queue.mu
 }
 
 type linkKey struct{}
-
-// queue is the listener of the http.Server, and knows the connections that it has given to it.
-type queue struct {
-	ready  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-
-	mu    sync.Mutex
-	links map[net.Conn]*link
-}
-
-func newQueue() *queue {
-	return &queue{ready: make(chan net.Conn, 1024), closed: make(chan struct{}), links: map[net.Conn]*link{}}
-}
-
-// push queues a connection for net/http, which takes it at once. It is false when the server is closed.
-func (q *queue) push(nc net.Conn, l *link) bool {
-	q.mu.Lock()
-	q.links[nc] = l
-	q.mu.Unlock()
-	select {
-	case <-q.closed:
-	default:
-		select {
-		case q.ready <- nc:
-			return true
-		case <-q.closed:
-		}
-	}
-	q.forget(nc)
-	return false
-}
-
-// Accept is net.Listener's.
-func (q *queue) Accept() (net.Conn, error) {
-	select {
-	case nc := <-q.ready:
-		return nc, nil
-	default:
-	}
-	select {
-	case nc := <-q.ready:
-		return nc, nil
-	case <-q.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close is net.Listener's.
-func (q *queue) Close() error {
-	q.once.Do(func() { close(q.closed) })
-	return nil
-}
-
-// Addr is net.Listener's.
-func (q *queue) Addr() net.Addr { return &net.TCPAddr{} }
-
-// drain waits until net/http has taken what is queued.
-func (q *queue) drain(ctx context.Context) {
-	for len(q.ready) > 0 && ctx.Err() == nil {
-		time.Sleep(time.Millisecond)
-	}
-}
-
-func (q *queue) context(ctx context.Context, nc net.Conn) context.Context {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return context.WithValue(ctx, linkKey{}, q.links[nc])
-}
-
-// state closes what net/http has closed. A connection that was hijacked is somebody else's.
-func (q *queue) state(nc net.Conn, s http.ConnState) {
-	switch s {
-	case http.StateClosed:
-		if l := q.forget(nc); l != nil {
-			l.conn.Close()
-		}
-	case http.StateHijacked:
-		q.forget(nc)
-	case http.StateIdle:
-		q.mu.Lock()
-		l := q.links[nc]
-		q.mu.Unlock()
-		if l != nil && l.spoiled.Load() {
-			hangUp(nc)
-		}
-	}
-}
-
-// lingerTime is how long a client has to read the answer to a request whose body we do not want.
-const lingerTime = 500 * time.Millisecond
-
-// hangUp closes a connection that the client may still be sending on: first our half, for a reset would cost the client
-// the answer (RFC 9112, section 9.6).
-func hangUp(nc net.Conn) {
-	if c, ok := nc.(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite()
-	}
-	time.AfterFunc(lingerTime, func() { nc.Close() })
-}
-
-func (q *queue) forget(nc net.Conn) *link {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	l := q.links[nc]
-	delete(q.links, nc)
-	return l
-}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package portluck
+
+const raceEnabled = false
