@@ -185,7 +185,11 @@ func (d *descriptors) take(fd int, sa unix.Sockaddr) {
 		return
 	}
 	c.seen, c.inRoot = len(first), false
-	if !p.sniff.add(c, &p.sniff.fresh) {
+	wait := &p.sniff.fresh
+	if c.seen > 0 {
+		wait = &p.sniff.young
+	}
+	if !p.sniff.add(c, wait) {
 		c.Close()
 	}
 }

@@ -90,7 +90,7 @@ func (r *root) sleepLocked(a *acceptor) {
 	err := a.src.accept(true)
 	if errors.Is(err, os.ErrDeadlineExceeded) && !a.port.isClosing() {
 		err = nil
-		a.src.start()
+		a.src.(restarter).start()
 		if a.port.isClosing() {
 			a.src.stop()
 		}

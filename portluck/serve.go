@@ -125,6 +125,11 @@ const (
 	maxBackOff = time.Second
 )
 
+// restarter is a source that can be stopped for a moment.
+type restarter interface {
+	start() // ends stop
+}
+
 // acceptor is the accept loop of one listener.
 type acceptor struct {
 	port *port
@@ -138,9 +143,8 @@ type acceptor struct {
 type source interface {
 	// accept waits for at least one and classifies what it accepts; inRoot says that root's goroutine does.
 	accept(inRoot bool) error
-	stop()  // ends accept, which returns os.ErrDeadlineExceeded or net.ErrClosed
-	start() // ends stop
-	rest()  // accepts what is there already
+	stop() // ends accept, which returns os.ErrDeadlineExceeded or net.ErrClosed
+	rest() // accepts what is there already
 	close()
 }
 
@@ -189,8 +193,10 @@ func (a *acceptor) run() error {
 
 // accept accepts at least one connection, or any number until it fails.
 func (a *acceptor) accept() error {
-	if err, ok := a.port.root.acceptFrom(a); ok {
-		return err
+	if _, ok := a.src.(restarter); ok {
+		if err, ok := a.port.root.acceptFrom(a); ok {
+			return err
+		}
 	}
 	return a.src.accept(false)
 }
@@ -234,6 +240,5 @@ func (s *listenerSource) accept(bool) error {
 }
 
 func (s *listenerSource) stop()  { s.l.Close() }
-func (s *listenerSource) start() {}
 func (s *listenerSource) rest()  {}
 func (s *listenerSource) close() {}
