@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/matchers"
 	"golang.org/x/sys/unix"
 )
@@ -170,7 +169,7 @@ func (d *descriptors) shedOne(fd int) {
 // take starts to classify an accepted descriptor.
 func (d *descriptors) take(fd int, sa unix.Sockaddr) {
 	p := d.port
-	c := &conn{port: p, inRoot: d.inRoot, sock: descriptor(fd), info: handlers.Info{Local: d.local, Remote: addrPortOf(sa)}}
+	c := &conn{port: p, inRoot: d.inRoot, sock: descriptor(fd), info: newInfo(d.local, addrPortOf(sa))}
 	if d.tcp && !d.local.IsValid() {
 		if sa, err := unix.Getsockname(fd); err == nil {
 			c.info.Local = addrPortOf(sa)

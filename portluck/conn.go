@@ -3,6 +3,7 @@ package portluck
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
@@ -40,6 +41,11 @@ type socket interface {
 	// kill ends the connection without closing a descriptor that somebody else may be using.
 	kill()
 	Close() error
+}
+
+// newInfo is what is known of a connection when it is accepted. Until its handler knows better its protocol is TCP.
+func newInfo(local, remote netip.AddrPort) handlers.Info {
+	return handlers.Info{Protocol: handlers.ProtocolTCP, Local: local, Remote: remote}
 }
 
 // Info is [handlers.Conn.Info].

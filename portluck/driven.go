@@ -34,7 +34,6 @@ func (d *driven) Connect(info *Info) error {
 // nothing, until it shows its protocol or the program writes to it.
 func (p *port) announce(c *conn, where loop.Parking) {
 	p.stats.silent.Add(1)
-	c.info.Protocol = handlers.ProtocolTCP
 	d := p.newDriven(c, handlers.Attachment{Codec: &unknown{port: p, conn: c}})
 	c.pending = d.conn
 	d.conn.StartParked(d, where)

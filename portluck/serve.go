@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/portluck/portluck/handlers"
 )
 
 // Listen listens on addr: host:port, or unix:PATH. The host localhost gives two listeners, of 127.0.0.1 and, on a machine
@@ -232,7 +230,7 @@ func (s *listenerSource) accept(bool) error {
 	if err != nil {
 		return err
 	}
-	c := newReplayed(s.port, nc, handlers.Info{Local: addrOf(nc.LocalAddr()), Remote: addrOf(nc.RemoteAddr())})
+	c := newReplayed(s.port, nc, newInfo(addrOf(nc.LocalAddr()), addrOf(nc.RemoteAddr())))
 	if s.port.admit(c) {
 		s.port.sniffReader(c)
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/rs/zerolog"
 )
@@ -35,38 +36,34 @@ func newLogger(format, level string) (zerolog.Logger, error) {
 // announce prints the addresses, and to a person the lines to copy for each kind of client.
 func announce(w io.Writer, listeners []net.Listener, ca string, person bool) {
 	for _, l := range listeners {
-		if l.Addr().Network() == "unix" {
-			fmt.Fprintf(w, "listening on unix:%s\n", l.Addr())
-			continue
-		}
-		fmt.Fprintf(w, "listening on %s\n", l.Addr())
+		fmt.Fprintf(w, "listening on %s\n", addressOf(l.Addr()))
 	}
 	if !person {
 		return
 	}
-	for _, line := range clientLines(listeners, ca) {
-		fmt.Fprintf(w, "  %-22s %s\n", line.what, line.command)
+	for _, line := range clientLines(addresses(listeners), ca) {
+		fmt.Fprintf(w, "  %-20s %s\n", line.what, line.command)
 	}
 }
 
 // clientLine is a command that joins the room.
 type clientLine struct{ what, command string }
 
-// clientLines are the commands for each kind of client, with the real address.
-func clientLines(listeners []net.Listener, ca string) []clientLine {
-	host := ""
+// addresses are what clients on this machine can dial: host:port, or unix:PATH.
+func addresses(listeners []net.Listener) (all []string) {
 	for _, l := range listeners {
-		if l.Addr().Network() == "unix" {
-			if host == "" && len(listeners) == 1 {
-				return []clientLine{
-					{"raw", "nc -U " + l.Addr().String()},
-					{"HTTP", "curl --unix-socket " + l.Addr().String() + " -d hello http://localhost/"},
-				}
-			}
-			continue
-		}
-		if host == "" {
-			host = reachable(l.Addr())
+		all = append(all, reachable(l.Addr()))
+	}
+	return all
+}
+
+// clientLines are the commands for each kind of client, with the first address.
+func clientLines(addrs []string, ca string) []clientLine {
+	host := addrs[0]
+	if path, ok := strings.CutPrefix(host, "unix:"); ok {
+		return []clientLine{
+			{"raw", "nc -U " + path},
+			{"HTTP", "curl --unix-socket " + path + " -d hello http://localhost/"},
 		}
 	}
 	name, port, _ := net.SplitHostPort(host)
@@ -87,13 +84,21 @@ func clientLines(listeners []net.Listener, ca string) []clientLine {
 		clientLine{"WebSocket over TLS", "portluck chat wss://" + host + "/"})
 }
 
+// addressOf is an address as --listen takes it.
+func addressOf(a net.Addr) string {
+	if a.Network() == "unix" {
+		return "unix:" + a.String()
+	}
+	return a.String()
+}
+
 // reachable is an address that a client on this machine can dial.
 func reachable(a net.Addr) string {
 	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil {
-		return a.String()
-	}
-	if ap.Addr().IsUnspecified() || ap.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}) {
+	switch {
+	case err != nil:
+		return addressOf(a)
+	case ap.Addr().IsUnspecified() || ap.Addr() == netip.AddrFrom4([4]byte{127, 0, 0, 1}):
 		return fmt.Sprintf("localhost:%d", ap.Port())
 	}
 	return ap.String()

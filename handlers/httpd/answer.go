@@ -39,8 +39,10 @@ type answer struct {
 	done      bool // nothing can be written any more
 	ended     bool // w is net/http's again
 	destroyed bool
-	gone      error // why writing failed
-	touched   time.Time
+	gone      error         // why writing failed
+	touched   time.Time     // when the client last took or sent something
+	deadline  time.Time     // when the read deadline was last set
+	late      *time.Timer   // of a Read over HTTP/2
 	wait      chan struct{} // closed with done; nil until somebody waits
 }
 
@@ -216,35 +218,6 @@ func (a *answer) settle(explicit bool) error {
 	return a.await()
 }
 
-// await waits for the end of the answer.
-func (a *answer) await() error {
-	var late <-chan time.Time
-	if idle := a.pace.idle; idle > 0 {
-		t := time.NewTicker(idle)
-		defer t.Stop()
-		late = t.C
-	}
-	for {
-		select {
-		case <-a.wait:
-			return nil
-		case <-a.r.Context().Done():
-			return errGone
-		case <-late:
-			if !a.active() {
-				return errUnanswered
-			}
-		}
-	}
-}
-
-// active says that something was written within the idle timeout, or is being written, which has a bound of its own.
-func (a *answer) active() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.flushing || time.Since(a.touched) < a.pace.idle
-}
-
 // finish sends what is left and returns what the client's disconnect is told. err is why the request failed, or nil;
 // whole says that its body was read to the end.
 func (a *answer) finish(err error, whole bool) error {
@@ -252,7 +225,7 @@ func (a *answer) finish(err error, whole bool) error {
 	defer a.mu.Unlock()
 	defer func() { a.ended = true }()
 	a.doneLocked()
-	a.turn = false
+	a.turn, a.reading = false, false
 	a.stopCorkLocked()
 	for a.flushing {
 		a.cond.Wait()

@@ -20,10 +20,14 @@ func (a *answer) pendingLocked() bool {
 	return len(a.out) > 0 || a.status != 0 && !a.started
 }
 
+// beginTurn follows a Read.
 func (a *answer) beginTurn() {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.turn, a.reading = true, false
-	a.mu.Unlock()
+	if a.late != nil {
+		a.late.Stop()
+	}
 }
 
 // endTurn sends what the turn has written, unless it was the last one: then finish does.
@@ -166,29 +170,4 @@ func (a *answer) failedLocked(err error) {
 		a.gone = handlers.ErrSlow
 	}
 	a.doneLocked()
-}
-
-// beginRead gives the client IdleTimeout to send more. It is false when the answer is over and nothing is wanted any more.
-func (a *answer) beginRead() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.done {
-		return false
-	}
-	a.reading = true
-	now, idle := time.Now(), a.pace.idle
-	if idle > 0 && now.Sub(a.touched) > idle/8 {
-		a.touched = now
-		_ = a.rc.SetReadDeadline(now.Add(idle))
-	}
-	return true
-}
-
-// extendLocked lets writing keep a client alive that does not send.
-func (a *answer) extendLocked() {
-	now, idle := time.Now(), a.pace.idle
-	if a.reading && !a.done && idle > 0 && now.Sub(a.touched) > idle/8 {
-		_ = a.rc.SetReadDeadline(now.Add(idle))
-	}
-	a.touched = now
 }

@@ -1,0 +1,198 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// The scripts run portluck as a command of its own: this binary again.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"portluck": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/script",
+		Setup: setup,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"need": need, "serve": serveInScript, "stop": stop,
+		},
+	})
+}
+
+// setup gives a script a home of its own.
+func setup(env *testscript.Env) error {
+	env.Setenv("HOME", env.WorkDir)
+	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+	env.Setenv("CA", filepath.Join(env.WorkDir, "config", "portluck", "ca.pem"))
+	return nil
+}
+
+// need skips the script when a program is absent.
+func need(ts *testscript.TestScript, _ bool, args []string) {
+	for _, program := range args {
+		if _, err := exec.LookPath(program); err != nil {
+			ts.Logf("%s is not installed", program)
+			ts.Exec("false")
+		}
+	}
+}
+
+// server is a portluck that a script has started.
+type server struct {
+	cmd *exec.Cmd
+	out *bufio.Reader
+}
+
+var servers = map[*testscript.TestScript]*server{}
+
+// serveInScript starts portluck with these flags on a free port, and sets ADDR, HOST and PORT.
+func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
+	self, err := exec.LookPath("portluck")
+	if err != nil {
+		self, err = exec.LookPath(filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], "portluck"))
+	}
+	ts.Check(err)
+	cmd := exec.Command(self, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Dir = ts.Getenv("WORK")
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "PATH", "WORK", "TESTSCRIPT_COMMAND", "PORTLUCK_ECHO", "PORTLUCK_NO_RAW", "TMPDIR"} {
+		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
+	}
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	cmd.Stderr = os.Stderr
+	ts.Check(cmd.Start())
+	s := &server{cmd, bufio.NewReader(out)}
+	line, err := s.out.ReadString('\n')
+	ts.Check(err)
+	addr := strings.TrimPrefix(strings.TrimSpace(line), "listening on ")
+	host, port, _ := strings.Cut(addr, ":")
+	ts.Setenv("ADDR", addr)
+	ts.Setenv("HOST", host)
+	ts.Setenv("PORT", port)
+	servers[ts] = s
+	ts.Defer(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		delete(servers, ts)
+	})
+}
+
+// stop sends SIGTERM and waits for the exit with code 0.
+func stop(ts *testscript.TestScript, _ bool, _ []string) {
+	s := servers[ts]
+	ts.Check(s.cmd.Process.Signal(os.Interrupt))
+	done := make(chan error, 1)
+	go func() { done <- s.cmd.Wait() }()
+	select {
+	case err := <-done:
+		ts.Check(err)
+	case <-time.After(15 * time.Second):
+		ts.Fatalf("it is still running 15 s after the signal")
+	}
+}
+
+// startServer starts portluck for a Go test.
+func startServer(t *testing.T, args ...string) (addr, ca string) {
+	t.Helper()
+	dir := t.TempDir()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "portluck") // the name by which this binary is the command
+	if err := os.Symlink(exe, link); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(link, append([]string{"serve", "--listen", "127.0.0.1:0", "--config-dir", dir}, args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimPrefix(strings.TrimSpace(line), "listening on "), filepath.Join(dir, "ca.pem")
+}
+
+// Every line that is printed for a person works.
+func TestClientLines(t *testing.T) {
+	addr, ca := startServer(t)
+	_, port, _ := strings.Cut(addr, ":")
+	exe, _ := os.Executable()
+	dir := t.TempDir()
+	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	t.Setenv("PORTLUCK_CONFIG_DIR", filepath.Dir(ca))
+	for _, line := range clientLines([]string{"localhost:" + port}, ca) {
+		t.Run(line.what, func(t *testing.T) {
+			if line.what == "browser" {
+				resp, err := http.Get(line.command)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer resp.Body.Close()
+				if b, _ := io.ReadAll(resp.Body); resp.StatusCode != 200 || !strings.Contains(string(b), "<title>portluck") {
+					t.Errorf("the page: %d %.100q", resp.StatusCode, b)
+				}
+				return
+			}
+			program, _, _ := strings.Cut(line.command, " ")
+			if _, err := exec.LookPath(program); err != nil {
+				t.Skipf("%s is not installed", program)
+			}
+			cmd := exec.Command("timeout", "10", "bash", "-c", "(echo hello; sleep 1) | "+line.command)
+			out, err := cmd.CombinedOutput()
+			if !strings.Contains(string(out), "] hello\n") {
+				t.Errorf("%s: %q, %v", line.command, out, err)
+			}
+		})
+	}
+}
+
+// Python's websockets, text and binary, in the clear and over TLS.
+func TestPythonWebsockets(t *testing.T) {
+	const python = "/usr/bin/python3"
+	if exec.Command(python, "-c", "import websockets").Run() != nil {
+		t.Skip("python3-websockets is not installed")
+	}
+	addr, ca := startServer(t, "--echo")
+	program := fmt.Sprintf(`
+import asyncio, ssl, websockets
+async def main():
+    trust = ssl.create_default_context(cafile=%q)
+    for url, tls in (("ws://%s/", None), ("wss://%s/", trust)):
+        async with websockets.connect(url, ssl=tls) as ws:
+            for message in ("text", b"\x00binary", "x" * 100000):
+                await ws.send(message)
+                assert await ws.recv() == message
+            await (await ws.ping())
+asyncio.run(main())
+print("ok")
+`, ca, addr, addr)
+	out, err := exec.Command("timeout", "20", python, "-c", program).CombinedOutput()
+	if err != nil || !strings.HasSuffix(string(out), "ok\n") {
+		t.Errorf("%s, %v", out, err)
+	}
+}
