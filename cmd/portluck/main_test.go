@@ -162,7 +162,7 @@ func TestClientLines(t *testing.T) {
 			if _, err := exec.LookPath(program); err != nil {
 				t.Skipf("%s is not installed", program)
 			}
-			cmd := exec.Command("timeout", "10", "bash", "-c", "(echo hello; sleep 1) | "+line.command)
+			cmd := exec.Command("timeout", "3", "bash", "-c", "(echo hello; sleep 1) | "+line.command)
 			out, err := cmd.CombinedOutput()
 			if !strings.Contains(string(out), "] hello\n") {
 				t.Errorf("%s: %q, %v", line.command, out, err)

@@ -30,11 +30,12 @@ type port struct {
 	connect func(s handlers.Stream) error
 	message func(msg string, s handlers.Stream) error
 
-	mu    sync.Mutex
-	seen  []string
-	info  *handlers.Info // of the last client
-	quiet bool           // remember nothing
-	more  chan struct{}  // has one when there is a new event
+	mu     sync.Mutex
+	seen   []string
+	info   *handlers.Info  // of the last client
+	stream handlers.Stream // likewise
+	quiet  bool            // remember nothing
+	more   chan struct{}   // has one when there is a new event
 }
 
 func (p *port) note(s string) {
@@ -80,7 +81,7 @@ func (p *port) Fail(_ *handlers.Info, err error)          { p.note("fail " + err
 
 func (p *port) Connect(info *handlers.Info, s handlers.Stream) (handlers.Client, error) {
 	p.mu.Lock()
-	p.info = info
+	p.info, p.stream = info, s
 	p.mu.Unlock()
 	p.note("connect " + info.Protocol)
 	if p.connect != nil {

@@ -110,7 +110,7 @@ func TestMalformed(t *testing.T) {
 		"header of no colon": "POST / HTTP/1.1\r\nHost: x\r\nbroken\r\n\r\n",
 		"two lengths":        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
 		"negative length":    "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-		"HTTP/0.9":           "POST /\r\n\r\n",
+		"HTTP/0.9":           "POST /index.html\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &port{message: echo}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// Two tabs, by http and https, and a raw socket hear one another.
+func TestChromium(t *testing.T) {
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("chromium is not installed")
+	}
+	addr, _ := startServer(t)
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.NoFirstRun, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
+		chromedp.IgnoreCertErrors,
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	ctx, cancelAlloc := chromedp.NewExecAllocator(ctx, options...)
+	defer cancelAlloc()
+	plain, cancelPlain := chromedp.NewContext(ctx)
+	defer cancelPlain()
+	open := func(ctx context.Context, url string) {
+		t.Helper()
+		err := chromedp.Run(ctx, chromedp.Navigate(url),
+			chromedp.Poll(`document.querySelector("#state").textContent === "connected"`, new(bool)))
+		if err != nil {
+			t.Fatalf("%s: %v", url, err)
+		}
+	}
+	open(plain, "http://"+addr+"/")
+	secure, cancelSecure := chromedp.NewContext(plain)
+	defer cancelSecure()
+	open(secure, "https://"+addr+"/")
+
+	raw, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(30 * time.Second))
+	heard := bufio.NewScanner(raw)
+	hears := func(text string) {
+		t.Helper()
+		for heard.Scan() {
+			if strings.HasSuffix(heard.Text(), text) {
+				return
+			}
+		}
+		t.Fatalf("the raw socket has not heard %q: %v", text, heard.Err())
+	}
+	sees := func(ctx context.Context, tag, text string) {
+		t.Helper()
+		js := fmt.Sprintf(`[...document.querySelectorAll("#log .line")].some(l => l.textContent.startsWith(%q) && l.textContent.endsWith(%q))`, tag, text)
+		if err := chromedp.Run(ctx, chromedp.Poll(js, new(bool))); err != nil {
+			t.Fatalf("the page has not shown %s %q: %v", tag, text, err)
+		}
+	}
+	fmt.Fprintln(raw, "from the socket")
+	hears("from the socket")
+	sees(plain, "tcp ", "from the socket")
+	sees(secure, "tcp ", "from the socket")
+	for ctx, tag := range map[context.Context]string{plain: "ws ", secure: "wss "} {
+		text := "typed in " + tag
+		if err := chromedp.Run(ctx, chromedp.SendKeys("#input", text+"\n")); err != nil {
+			t.Fatal(err)
+		}
+		sees(plain, tag, strings.TrimSpace(text))
+		sees(secure, tag, strings.TrimSpace(text))
+		hears(strings.TrimSpace(text))
+	}
+	if err := chromedp.Run(plain, chromedp.Poll(`[...document.querySelectorAll("#connections tr")].some(r => r.textContent.includes("raw"))`, new(bool))); err != nil {
+		t.Errorf("the table of connections has no raw one: %v", err)
+	}
+}
