@@ -34,8 +34,8 @@ func TestChromium(t *testing.T) {
 	defer cancelPlain()
 	open := func(ctx context.Context, url string) {
 		t.Helper()
-		err := chromedp.Run(ctx, chromedp.Navigate(url),
-			chromedp.Poll(`document.querySelector("#state").textContent === "connected"`, new(bool)))
+		err := chromedp.Do(ctx, chromedp.Navigate(url),
+			chromedp.Poll[chromedp.Void](`document.querySelector("#state").textContent === "connected"`))
 		if err != nil {
 			t.Fatalf("%s: %v", url, err)
 		}
@@ -64,7 +64,7 @@ func TestChromium(t *testing.T) {
 	sees := func(ctx context.Context, tag, text string) {
 		t.Helper()
 		js := fmt.Sprintf(`[...document.querySelectorAll("#log .line")].some(l => l.textContent.startsWith(%q) && l.textContent.endsWith(%q))`, tag, text)
-		if err := chromedp.Run(ctx, chromedp.Poll(js, new(bool))); err != nil {
+		if err := chromedp.Do(ctx, chromedp.Poll[chromedp.Void](js)); err != nil {
 			t.Fatalf("the page has not shown %s %q: %v", tag, text, err)
 		}
 	}
@@ -74,14 +74,14 @@ func TestChromium(t *testing.T) {
 	sees(secure, "tcp ", "from the socket")
 	for ctx, tag := range map[context.Context]string{plain: "ws ", secure: "wss "} {
 		text := "typed in " + tag
-		if err := chromedp.Run(ctx, chromedp.SendKeys("#input", text+"\n")); err != nil {
+		if err := chromedp.Do(ctx, chromedp.SendKeys("#input", text+"\n")); err != nil {
 			t.Fatal(err)
 		}
 		sees(plain, tag, strings.TrimSpace(text))
 		sees(secure, tag, strings.TrimSpace(text))
 		hears(strings.TrimSpace(text))
 	}
-	if err := chromedp.Run(plain, chromedp.Poll(`[...document.querySelectorAll("#connections tr")].some(r => r.textContent.includes("raw"))`, new(bool))); err != nil {
+	if err := chromedp.Do(plain, chromedp.Poll[chromedp.Void](`[...document.querySelectorAll("#connections tr")].some(r => r.textContent.includes("raw"))`)); err != nil {
 		t.Errorf("the table of connections has no raw one: %v", err)
 	}
 }
