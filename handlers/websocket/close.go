@@ -18,6 +18,10 @@ type CloseError struct {
 	Reason string
 }
 
+// ErrAbnormal is what OnDisconnect gets when a client has closed the connection without a close frame: code 1006 of RFC
+// 6455, section 7.1.5. It is an [io.ErrUnexpectedEOF] too.
+var ErrAbnormal = fmt.Errorf("websocket: closed without a close frame: %w", io.ErrUnexpectedEOF)
+
 // Error gives the code and the reason.
 func (e *CloseError) Error() string {
 	return fmt.Sprintf("websocket: closed with code %d %q", e.Code, e.Reason)
@@ -68,6 +72,7 @@ var codes = []struct {
 	{handlers.ErrTimeout, ws.StatusGoingAway},
 	{handlers.ErrShutdown, ws.StatusGoingAway},
 	{handlers.ErrSlow, 1013}, // try again later
+	{io.ErrUnexpectedEOF, ws.StatusProtocolError},
 }
 
 // AppendClose appends a close frame with the code of reason, once.

@@ -26,6 +26,8 @@ type frames struct {
 	skip uint64     // bytes of a payload that nobody wants any more
 	text utf8State
 
+	before int // bytes in Reply that are not of this Decode
+
 	closed bool        // the peer's Close has come
 	sent   atomic.Bool // ours was appended; shared by both halves
 }
@@ -57,6 +59,7 @@ type header struct {
 
 // Decode decodes every frame in in.
 func (f *frames) Decode(in []byte, m *handlers.Messages) (n int, err error) {
+	f.before = len(m.Reply)
 	for {
 		if f.closed {
 			return len(in), io.EOF
@@ -88,13 +91,13 @@ func (f *frames) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	return n, nil
 }
 
-// end is for a peer that has closed the connection without a Close: abnormal (RFC 6455, section 7.1.5), unless we had
-// sent ours.
+// end is for a peer that has closed the connection without a Close, unless we had sent ours. It is not told of it.
 func (f *frames) end() error {
+	f.dropPart()
 	if f.sent.Swap(true) {
 		return io.EOF
 	}
-	return io.ErrUnexpectedEOF
+	return ErrAbnormal
 }
 
 // parseHeader reads a header; its size is 0 while it is not whole. What is wrong is told as soon as it can be seen.
@@ -112,6 +115,7 @@ func (f *frames) parseHeader(b []byte) (h header, err error) {
 		return h, protocolError("the opcode is reserved")
 	case h.op.IsControl() && (!h.fin || h.length > 125):
 		return h, protocolError("a control frame must be whole, and of 125 bytes at the most")
+	case f.sent.Load(): // whatever message it belongs to is not wanted
 	case h.op == ws.OpContinuation && f.part == nil:
 		return h, protocolError("there is nothing to continue")
 	case h.op.IsData() && h.op != ws.OpContinuation && f.part != nil:
@@ -146,13 +150,14 @@ func (f *frames) checkLength(h *header) error {
 	if h.length>>63 != 0 {
 		return protocolError("the length has its highest bit set")
 	}
+	if h.op.IsControl() || f.sent.Load() {
+		return nil
+	}
 	have := 0
 	if f.part != nil {
 		have = len(f.part.data)
 	}
 	switch {
-	case h.op.IsControl():
-		return nil
 	case f.limit >= 0 && h.length > uint64(max(0, f.limit-have)):
 		return handlers.ErrTooLong
 	case f.part != nil && f.part.count >= f.maxFragments:
@@ -243,8 +248,8 @@ func (f *frames) control(op ws.OpCode, body []byte, m *handlers.Messages) error 
 		if f.sent.Load() {
 			return nil
 		}
-		if len(m.Reply) > maxReply {
-			m.Reply = m.Reply[:0] // it has only pongs
+		if f.before = min(f.before, len(m.Reply)); len(m.Reply)-f.before > maxReply {
+			m.Reply = m.Reply[:f.before] // the rest is pongs
 		}
 		m.Reply = append(appendHeader(m.Reply, ws.OpPong, len(body)), body...)
 	case ws.OpClose:

@@ -7,6 +7,9 @@
 package websocket
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
@@ -23,14 +26,14 @@ const (
 // A Handler serves WebSocket. Its zero value is ready. The fields are not changed once it serves.
 type Handler struct {
 	// CheckOrigin says whether the page that a handshake comes from may connect. If nil, a handshake without an Origin
-	// may, and one from the same origin.
+	// may, and one from the same origin. If it panics the handshake is answered 500.
 	CheckOrigin func(r *http.Request) bool
 	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one ends the client: close 1009.
 	Limit int
 	// MaxFragments is of how many frames a message may consist; 65,536 if zero.
 	MaxFragments int
 	// Protocols are the subprotocols, the best first. A client that offers none of them is served without one. If it
-	// is empty, the first that the client offers is taken: a browser insists on one.
+	// is empty, the first that the client offers is taken: a browser insists on one. What is no token is never taken.
 	Protocols []string
 }
 
@@ -42,29 +45,31 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 }
 
 // Upgrade is the handshake of a client whose HTTP connection c has served other requests before. It takes the connection
-// out of net/http and attaches it; a handshake that is wrong it answers through w.
+// out of net/http and attaches it; a handshake that is wrong it answers through w. c stands for the connection of w. HTTP/2
+// is refused: RFC 8441 is not supported. The client's Request outlives the call: its context is never done.
 func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Conn, p handlers.Port) {
 	accepted, refusal := h.check(r)
 	if refusal != nil {
-		refusal.write(w)
+		refusal.write(w, r)
 		p.Fail(h.infoOf(c.Info(), r), refusal)
 		return
 	}
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		http.Error(w, "WebSocket needs HTTP/1.1", http.StatusNotImplemented)
+		http.Error(w, "this connection cannot become a WebSocket", http.StatusNotImplemented)
+		p.Fail(h.infoOf(c.Info(), r), fmt.Errorf("upgrade: %w", err))
 		return
 	}
-	var unread []byte
-	if n := rw.Reader.Buffered(); n > 0 {
-		unread, _ = rw.Reader.Peek(n)
-	}
+	unread, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	unread = bytes.Clone(unread) // the reader with its 4 KiB is not kept
+	r = r.WithContext(context.WithoutCancel(r.Context()))
+	info := h.infoOf(c.Info(), r)
 	if err := greet(nc, accepted); err != nil {
 		c.Close()
-		p.Fail(h.infoOf(c.Info(), r), err)
+		p.Fail(info, fmt.Errorf("upgrade: %w", err))
 		return
 	}
-	p.Attach(c, handlers.Attachment{Codec: h.frames(), Info: h.infoOf(c.Info(), r), Unread: unread})
+	p.Attach(c, handlers.Attachment{Codec: h.frames(), Info: info, Unread: unread})
 }
 
 // greet sends the answer to a handshake, which is short enough for any socket buffer.
@@ -97,9 +102,22 @@ func (h *Handler) infoOf(conn *handlers.Info, r *http.Request) *handlers.Info {
 	return &info
 }
 
-func (h *Handler) allowed(r *http.Request) bool {
-	if h.CheckOrigin != nil {
-		return h.CheckOrigin(r)
+// refuses says why the origin of r may not connect.
+func (h *Handler) refuses(r *http.Request) (refused *refusal) {
+	check := h.CheckOrigin
+	if check == nil {
+		check = handlers.SameOrigin
 	}
-	return handlers.SameOrigin(r)
+	defer func() {
+		if v := recover(); v != nil {
+			refused = &refusal{
+				status: http.StatusInternalServerError, why: "internal error",
+				err: fmt.Errorf("%w: CheckOrigin: %v", handlers.ErrPanic, v),
+			}
+		}
+	}()
+	if !check(r) {
+		return &refusal{status: http.StatusForbidden, why: "this origin may not connect", err: handlers.ErrPolicy}
+	}
+	return nil
 }

@@ -3,11 +3,9 @@ package websocket
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/sha1" //nolint:gosec // RFC 6455 asks for it; it protects nothing
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,7 +35,7 @@ func (s *handshake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	case n > maxHead, n < 0 && len(in) > maxHead:
 		return s.refuse(m, &refusal{status: http.StatusRequestHeaderFieldsTooLarge, why: "the request head is too long"})
 	case n < 0 && m.EOF:
-		return s.refuse(m, &refusal{status: http.StatusBadRequest, why: "the request is not complete"})
+		return s.refuse(m, bad("the request is not complete"))
 	case n < 0:
 		s.scanned = len(in)
 		return 0, nil
@@ -79,7 +77,7 @@ func (s *handshake) AppendClose(dst []byte, reason error) []byte {
 	}
 	switch {
 	case errors.Is(reason, handlers.ErrShutdown):
-		return (&refusal{status: http.StatusServiceUnavailable, why: "the server is shutting down", field: "Retry-After: 1"}).append(dst)
+		return (&refusal{status: http.StatusServiceUnavailable, why: "the server is shutting down"}).append(dst)
 	case errors.Is(reason, handlers.ErrTimeout):
 		return (&refusal{status: http.StatusRequestTimeout, why: "the request did not come in time"}).append(dst)
 	}
@@ -115,12 +113,13 @@ func parseHead(head []byte) (*http.Request, *refusal) {
 	defer headReaders.Put(br)
 	br.Reset(bytes.NewReader(head))
 	r, err := http.ReadRequest(br)
+	left := br.Buffered()
 	br.Reset(nil)
-	if err != nil {
-		return nil, &refusal{status: http.StatusBadRequest, why: "the request is malformed"}
+	if err != nil || left > 0 {
+		return nil, bad("the request is malformed")
 	}
 	r.Body = http.NoBody
-	return r.WithContext(context.Background()), nil
+	return r, nil
 }
 
 // checkLines holds what http.ReadRequest does not tell: the number of fields, and those of which there must be one.
@@ -136,7 +135,7 @@ func checkLines(head []byte) *refusal {
 	case count > maxHeaders+2:
 		return &refusal{status: http.StatusRequestHeaderFieldsTooLarge, why: "the request has too many header fields"}
 	case hosts != 1:
-		return &refusal{status: http.StatusBadRequest, why: "there must be one Host"}
+		return bad("there must be one Host")
 	}
 	return nil
 }
@@ -146,28 +145,29 @@ func (h *Handler) check(r *http.Request) (answer []byte, refused *refusal) {
 	keys, versions := r.Header["Sec-Websocket-Key"], r.Header["Sec-Websocket-Version"]
 	switch {
 	case r.Method != http.MethodGet:
-		return nil, &refusal{status: http.StatusMethodNotAllowed, why: "a WebSocket handshake is a GET request", field: "Allow: GET"}
+		return nil, &refusal{status: http.StatusMethodNotAllowed, why: "a WebSocket handshake is a GET request"}
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
 		return nil, bad("a WebSocket handshake needs HTTP/1.1")
 	case !handlers.HasToken(r.Header["Upgrade"], "websocket") || !handlers.HasToken(r.Header["Connection"], "upgrade"):
-		return nil, &refusal{status: http.StatusUpgradeRequired, why: "there is only WebSocket here", field: "Upgrade: websocket"}
+		return nil, &refusal{status: http.StatusUpgradeRequired, why: "there is only WebSocket here"}
 	case len(versions) != 1 || versions[0] != "13":
-		return nil, &refusal{status: http.StatusUpgradeRequired, why: "the version must be 13", field: "Sec-WebSocket-Version: 13"}
+		return nil, &refusal{status: http.StatusUpgradeRequired, why: "the version must be 13"}
 	case r.Host == "":
 		return nil, bad("there must be a Host")
 	case len(keys) != 1 || !isKey(keys[0]):
 		return nil, bad("there must be one Sec-WebSocket-Key, of 16 bytes in base64")
 	case r.ContentLength > 0 || len(r.TransferEncoding) > 0:
 		return nil, bad("a WebSocket handshake has no body")
-	case !h.allowed(r):
-		return nil, &refusal{status: http.StatusForbidden, why: "this origin may not connect", err: handlers.ErrPolicy}
+	}
+	if refused := h.refuses(r); refused != nil {
+		return nil, refused
 	}
 	return h.accept(r, keys[0]), nil
 }
 
 func isKey(s string) bool {
 	key, err := base64.StdEncoding.DecodeString(s)
-	return err == nil && len(key) == 16
+	return err == nil && len(key) == 16 && len(s) == base64.StdEncoding.EncodedLen(16) // CR would be skipped
 }
 
 // accept is the answer to a handshake that is right.
@@ -183,12 +183,23 @@ func (h *Handler) accept(r *http.Request, key string) []byte {
 	return append(b, "\r\n\r\n"...)
 }
 
+// isToken says whether s may stand in the answer: RFC 9110, section 5.6.2.
+func isToken(s string) bool {
+	for _, c := range []byte(s) {
+		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if !letter && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+			return false
+		}
+	}
+	return s != ""
+}
+
 // subprotocol chooses one of those offered, or none.
 func (h *Handler) subprotocol(lines []string) string {
 	var offered []string
 	for _, line := range lines {
 		for one := range strings.SplitSeq(line, ",") {
-			if one = strings.TrimSpace(one); one != "" {
+			if one = strings.TrimSpace(one); isToken(one) {
 				offered = append(offered, one)
 			}
 		}
@@ -202,42 +213,4 @@ func (h *Handler) subprotocol(lines []string) string {
 		}
 	}
 	return ""
-}
-
-// refusal is an answer to a handshake that is wrong, and the error of it.
-type refusal struct {
-	status int
-	why    string
-	field  string // one more header field
-	err    error  // ErrProtocol if nil
-}
-
-func bad(why string) *refusal { return &refusal{status: http.StatusBadRequest, why: why} }
-
-// Error says what is wrong.
-func (r *refusal) Error() string { return "websocket handshake: " + r.why }
-
-// Unwrap is ErrProtocol or ErrPolicy.
-func (r *refusal) Unwrap() error {
-	if r.err != nil {
-		return r.err
-	}
-	return handlers.ErrProtocol
-}
-
-// append appends the answer as bytes.
-func (r *refusal) append(dst []byte) []byte {
-	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\nConnection: close\r\n", r.status, http.StatusText(r.status))
-	if r.field != "" {
-		dst = fmt.Appendf(dst, "%s\r\n", r.field)
-	}
-	return fmt.Appendf(dst, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s\n", len(r.why)+1, r.why)
-}
-
-// write answers through net/http.
-func (r *refusal) write(w http.ResponseWriter) {
-	if name, value, ok := strings.Cut(r.field, ": "); ok {
-		w.Header().Set(name, value)
-	}
-	http.Error(w, r.why, r.status)
 }

@@ -9,39 +9,53 @@ type utf8State struct {
 	lo, hi uint8 // bounds of the next of them
 }
 
-// feed says whether b may follow what came before.
+// feed says whether b may follow what came before. What lies between the code points that b cuts at its two ends is left
+// to utf8.Valid, which takes ASCII eight bytes at a time.
 func (s *utf8State) feed(b []byte) bool {
-	if s.need == 0 && utf8.Valid(b) {
-		return true
-	}
-	for _, c := range b {
-		switch {
-		case s.need == 0 && c < utf8.RuneSelf:
-		case s.need == 0:
-			if !s.begin(c) {
-				return false
-			}
-		case c < s.lo || c > s.hi:
+	for ; s.need > 0 && len(b) > 0; b = b[1:] {
+		if b[0] < s.lo || b[0] > s.hi {
 			return false
-		default:
-			s.need, s.lo, s.hi = s.need-1, 0x80, 0xbf
 		}
+		s.need, s.lo, s.hi = s.need-1, 0x80, 0xbf
+	}
+	whole := len(b) - unfinished(b)
+	if !utf8.Valid(b[:whole]) {
+		return false
+	}
+	for i, c := range b[whole:] {
+		if i == 0 {
+			s.begin(c)
+			continue
+		}
+		s.need, s.lo, s.hi = s.need-1, 0x80, 0xbf
 	}
 	return true
 }
 
-// begin takes the first byte of a code point of several.
-func (s *utf8State) begin(c byte) bool {
+// unfinished is how many bytes at the end of b begin a code point of more bytes. What cannot begin one does not count.
+func unfinished(b []byte) int {
+	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
+		tail := b[len(b)-n:]
+		if utf8.RuneStart(tail[0]) {
+			if utf8.FullRune(tail) {
+				return 0
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+// begin takes the first byte of a code point of several, which is a valid one.
+func (s *utf8State) begin(c byte) {
 	s.lo, s.hi = 0x80, 0xbf
 	switch {
-	case 0xc2 <= c && c <= 0xdf:
+	case c < 0xe0:
 		s.need = 1
-	case 0xe0 <= c && c <= 0xef:
+	case c < 0xf0:
 		s.need = 2
-	case 0xf0 <= c && c <= 0xf4:
-		s.need = 3
 	default:
-		return false
+		s.need = 3
 	}
 	switch c {
 	case 0xe0:
@@ -53,7 +67,6 @@ func (s *utf8State) begin(c byte) bool {
 	case 0xf4:
 		s.hi = 0x8f
 	}
-	return true
 }
 
 // end says whether the text is whole, and begins anew.
