@@ -4,21 +4,22 @@
 //
 // which needs the clients and runs them against a port of this machine. The files are never edited by hand.
 //
-// A transcript is a text file: lines of "key: value" (from: the command; client: its version; class: what it is; date:),
-// an empty line, and a hex dump.
+// A transcript is a text file: lines of "key: value" (from: the command, with HOST and PORT where the address was;
+// client: its version; class: what it is; date:), an empty line, and a hex dump.
 package testdata
 
 import (
-	"bufio"
 	"bytes"
 	"embed"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 //go:embed transcripts/*.txt
@@ -45,10 +46,14 @@ type Transcript struct {
 	Bytes  []byte
 }
 
-// All returns every transcript, by name. It panics if a file is malformed.
+// Classes returns every class.
+func Classes() []string { return []string{HTTP1, HTTP2, WebSocket, TLS, SSH, Proxy, Raw} }
+
+// All returns every transcript, by name. It panics if a file is malformed. It may be called by several goroutines at
+// once; the Bytes are shared and must not be changed.
 func All() []Transcript { return slices.Clone(load()) }
 
-// Get returns the transcript of this name. It panics if there is none.
+// Get returns the transcript of this name, as [All] does. It panics if there is none.
 func Get(name string) Transcript {
 	for _, t := range load() {
 		if t.Name == name {
@@ -76,6 +81,8 @@ var load = sync.OnceValue(func() []Transcript {
 		t.Name = strings.TrimSuffix(path.Base(name), ".txt")
 		all = append(all, t)
 	}
+	// By file it would be curl-h2c-upgrade.txt, curl-h2c.txt.
+	slices.SortFunc(all, func(a, b Transcript) int { return strings.Compare(a.Name, b.Name) })
 	return all
 })
 
@@ -87,48 +94,76 @@ func Format(t Transcript) []byte {
 	return b.Bytes()
 }
 
-// Parse reads what Format writes, but for the name.
+// Parse reads what Format writes, and nothing else, but for the name. The error says what is malformed.
 func Parse(b []byte) (Transcript, error) {
-	var t Transcript
-	head, dump, ok := bytes.Cut(b, []byte("\n\n"))
+	head, dump, ok := strings.Cut(string(b), "\n\n")
 	if !ok {
-		return t, fmt.Errorf("no empty line behind the head")
+		return Transcript{}, errors.New("no empty line behind the head")
 	}
+	t, err := parseHead(head)
+	if err != nil {
+		return Transcript{}, err
+	}
+	if t.Bytes, err = parseDump(dump); err != nil {
+		return Transcript{}, err
+	}
+	if !bytes.Equal(Format(t), b) {
+		return Transcript{}, errors.New("not as Format writes it: was it edited?")
+	}
+	return t, nil
+}
+
+func parseHead(head string) (Transcript, error) {
+	var t Transcript
 	fields := map[string]*string{"from": &t.From, "client": &t.Client, "class": &t.Class, "date": &t.Date}
-	for line := range strings.Lines(string(head)) {
+	for line := range strings.Lines(head) {
 		key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
 		field := fields[key]
-		if field == nil {
+		switch {
+		case field == nil:
 			return t, fmt.Errorf("unknown key %q", key)
+		case *field != "":
+			return t, fmt.Errorf("%s is given twice", key)
+		case value == "":
+			return t, fmt.Errorf("%s is empty", key)
 		}
 		*field = value
 	}
-	if t.From == "" || t.Class == "" {
-		return t, fmt.Errorf("from or class is missing")
+	for key, field := range fields {
+		if *field == "" {
+			return t, fmt.Errorf("%s is missing", key)
+		}
 	}
-	return t, parseDump(&t, dump)
+	if !slices.Contains(Classes(), t.Class) {
+		return t, fmt.Errorf("unknown class %q", t.Class)
+	}
+	if _, err := time.Parse(time.DateOnly, t.Date); err != nil {
+		return t, fmt.Errorf("date: %w", err)
+	}
+	return t, nil
 }
 
 // parseDump reads a hex dump: offset, sixteen bytes in hex, the same as text between bars.
-func parseDump(t *Transcript, dump []byte) error {
-	lines := bufio.NewScanner(bytes.NewReader(dump))
-	for lines.Scan() {
-		line := lines.Text()
-		if len(line) < 10 || fmt.Sprintf("%08x", len(t.Bytes)) != line[:8] {
-			return fmt.Errorf("line %q does not continue at %08x", line, len(t.Bytes))
-		}
-		text, _, ok := strings.Cut(line[8:], " |")
+func parseDump(dump string) ([]byte, error) {
+	var b []byte
+	for line := range strings.Lines(dump) {
+		offset := fmt.Sprintf("%08x", len(b))
+		row, ok := strings.CutPrefix(line, offset)
 		if !ok {
-			return fmt.Errorf("line %q has no text", line)
+			return nil, fmt.Errorf("line %q does not continue at %s", line, offset)
 		}
-		row, err := hex.DecodeString(strings.ReplaceAll(text, " ", ""))
+		row, _, ok = strings.Cut(row, " |")
+		if !ok {
+			return nil, fmt.Errorf("line %q has no text", line)
+		}
+		cells, err := hex.DecodeString(strings.ReplaceAll(row, " ", ""))
 		if err != nil {
-			return fmt.Errorf("line %q: %w", line, err)
+			return nil, fmt.Errorf("line %q: %w", line, err)
 		}
-		t.Bytes = append(t.Bytes, row...)
+		b = append(b, cells...)
 	}
-	if len(t.Bytes) == 0 {
-		return fmt.Errorf("no bytes")
+	if len(b) == 0 {
+		return nil, errors.New("no bytes")
 	}
-	return lines.Err()
+	return b, nil
 }

@@ -2,7 +2,9 @@ package testdata
 
 import (
 	"bytes"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/portluck/portluck/testdata/leak"
@@ -15,17 +17,57 @@ func TestAll(t *testing.T) {
 	if len(all) < 40 {
 		t.Errorf("%d transcripts, want at least 40", len(all))
 	}
-	classes := []string{HTTP1, HTTP2, WebSocket, TLS, SSH, Proxy, Raw}
+	if !slices.IsSortedFunc(all, func(a, b Transcript) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Error("not sorted by name")
+	}
+	seen := map[string]bool{}
 	for _, tr := range all {
-		if !slices.Contains(classes, tr.Class) || tr.From == "" || tr.Client == "" || tr.Date == "" {
-			t.Errorf("%s: %+v", tr.Name, tr)
-		}
-		if got, err := Parse(Format(tr)); err != nil || !bytes.Equal(got.Bytes, tr.Bytes) {
-			t.Errorf("%s: parsed again: %v", tr.Name, err)
+		seen[tr.Class] = true
+		if len(tr.Bytes) > 64<<10 {
+			t.Errorf("%s has %d bytes", tr.Name, len(tr.Bytes))
 		}
 		if got := Get(tr.Name); got.Name != tr.Name {
 			t.Errorf("Get(%s) = %s", tr.Name, got.Name)
 		}
+	}
+	for _, class := range Classes() {
+		if !seen[class] {
+			t.Errorf("no transcript of class %s", class)
+		}
+	}
+}
+
+func TestGetUnknown(t *testing.T) {
+	defer func() {
+		if got, want := recover(), "testdata: no transcript nobody"; got != want {
+			t.Errorf("Get(nobody) panics with %v, want %v", got, want)
+		}
+	}()
+	Get("nobody")
+}
+
+func TestRoundTrip(t *testing.T) {
+	every := make([]byte, 256)
+	for i := range every {
+		every[i] = byte(i)
+	}
+	for _, tc := range []struct {
+		name  string
+		bytes []byte
+	}{
+		{"one byte", []byte{0}},
+		{"half a row", []byte("|a| |b|")},
+		{"a row", []byte("0123456789abcdef")},
+		{"a row and a byte", []byte("0123456789abcdef\n")},
+		{"every byte", every},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			want := Transcript{From: "printf 'a: b'", Client: "x: 1", Class: Raw, Date: "2026-11-21", Bytes: tc.bytes}
+			got, err := Parse(Format(want))
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("Parse(Format()) = %+v, %v, want %+v", got, err, want)
+			}
+		})
 	}
 }
 
@@ -35,19 +77,30 @@ func TestParseMalformed(t *testing.T) {
 	if got, err := Parse([]byte(head + row)); err != nil || string(got.Bytes) != "ab" {
 		t.Fatalf("Parse() = %q, %v", got.Bytes, err)
 	}
-	for name, file := range map[string]string{
-		"empty":         "",
-		"no bytes":      head,
-		"unknown key":   "what: x\n" + head + row,
-		"no class":      "from: x\n\n" + row,
-		"wrong offset":  head + "00000010" + row[8:],
-		"no text":       head + "00000000  61 62\n",
-		"not hex":       head + "00000000  6g 62  |ab|\n",
-		"one row twice": head + row + row,
+	for _, tc := range []struct{ name, file, want string }{
+		{"empty", "", "no empty line"},
+		{"no bytes", head, "no bytes"},
+		{"unknown key", "what: x\n" + head + row, `unknown key "what"`},
+		{"no colon", "from x\n" + head + row, `unknown key "from x"`},
+		{"key twice", "from: z\n" + head + row, "from is given twice"},
+		{"key empty", strings.Replace(head, "from: x", "from: ", 1) + row, "from is empty"},
+		{"no client", strings.Replace(head, "client: y\n", "", 1) + row, "client is missing"},
+		{"unknown class", strings.Replace(head, "raw", "tcp", 1) + row, `unknown class "tcp"`},
+		{"no date", strings.Replace(head, "2026-11-21", "today", 1) + row, "date: "},
+		{"wrong offset", head + "00000010" + row[8:], "does not continue at 00000000"},
+		{"one row twice", head + row + row, "does not continue at 00000002"},
+		{"no text", head + "00000000  61 62\n", "has no text"},
+		{"not hex", head + strings.Replace(row, "61", "6g", 1), "invalid byte"},
+		{"bytes edited", head + strings.Replace(row, "61", "63", 1), "not as Format writes it"},
+		{"keys out of order", "client: y\nfrom: x\nclass: raw\ndate: 2026-11-21\n\n" + row, "not as Format writes it"},
+		{"no last line end", head + strings.TrimSuffix(row, "\n"), "not as Format writes it"},
+		{"junk behind", head + row + "\n", "does not continue"},
 	} {
-		if _, err := Parse([]byte(file)); err == nil {
-			t.Errorf("%s: no error", name)
-		}
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := Parse([]byte(tc.file)); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("Parse() = %v, want %q in it", err, tc.want)
+			}
+		})
 	}
 }
 
@@ -58,8 +111,8 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if again, err := Parse(Format(tr)); err != nil || !bytes.Equal(again.Bytes, tr.Bytes) {
-			t.Errorf("parsed again: %q, %v, want %q", again.Bytes, err, tr.Bytes)
+		if again := Format(tr); !bytes.Equal(again, b) {
+			t.Errorf("Format(Parse()) = %q, want %q", again, b)
 		}
 	})
 }

@@ -13,20 +13,23 @@ import (
 // grace is how long goroutines have to end after the last test.
 const grace = 5 * time.Second
 
-// Main runs the tests and exits; a goroutine that is left makes it fail, with its stack. It is for TestMain.
-func Main(m *testing.M) {
-	code := m.Run()
-	if code == 0 {
-		if left := wait(); left != "" {
-			fmt.Fprintf(os.Stderr, "leak: goroutines left by the tests:\n\n%s\n", left)
-			code = 1
-		}
+// Main runs the tests and exits: with 1, and their stacks on stderr, if goroutines are left. It is all of a TestMain.
+// Goroutines get 5 seconds to end; those of the runtime and of package testing may stay.
+func Main(m *testing.M) { os.Exit(run(m, grace)) }
+
+func run(m *testing.M, grace time.Duration) (code int) {
+	if code = m.Run(); code != 0 {
+		return code // a test that fails may well leave some
 	}
-	os.Exit(code)
+	if left := wait(grace); left != "" {
+		fmt.Fprintf(os.Stderr, "leak: goroutines left by the tests:\n\n%s\n", left)
+		return 1
+	}
+	return 0
 }
 
 // wait returns the goroutines that are still there after grace.
-func wait() string {
+func wait(grace time.Duration) string {
 	for late := time.Now().Add(grace); ; time.Sleep(5 * time.Millisecond) {
 		left := stray()
 		if left == "" || time.Now().After(late) {
