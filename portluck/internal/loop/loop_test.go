@@ -514,3 +514,42 @@ func TestConcurrentWriters(t *testing.T) {
 	client.Close()
 	<-r.gone
 }
+
+// answers is a codec that answers each byte with a hundred.
+type answers struct{ tcp.Lines }
+
+func (*answers) Decode(in []byte, m *handlers.Messages) (int, error) {
+	m.Reply = append(m.Reply, strings.Repeat("x", 100*len(in))...)
+	return len(in), nil
+}
+
+// A peer that asks and does not read is not read either, also while another goroutine waits for it.
+func TestAnswersAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := Loop{MaxQueue: 1000}
+		server, client := net.Pipe()
+		c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &answers{}})
+		r := newRecorder()
+		start(c, r)
+		if err := c.TrySend([]byte("in the way"), handlers.Auto); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		asked := make(chan int)
+		go func() { // ends when the peer closes
+			n := 0
+			for ; n < 1000; n++ {
+				if _, err := client.Write([]byte("?")); err != nil {
+					break
+				}
+			}
+			asked <- n
+		}()
+		synctest.Wait()
+		client.Close()
+		if n := <-asked; n > 20 {
+			t.Errorf("%d questions were taken", n)
+		}
+		<-r.gone
+	})
+}

@@ -243,6 +243,9 @@ func (c *Conn) endTurn(m *handlers.Messages) {
 	if !c.flushing && (len(c.out) > 0 || c.ended && !c.shut) {
 		c.flushLocked()
 	}
+	for c.flushing && len(c.out) >= c.loop.maxQueue() && !c.broken {
+		c.cond.Wait() // a peer that does not read is not read: what it asks for would be queued without bound
+	}
 }
 
 // goodbye tells the peer why it ends, sends FIN after all that was written, and waits a moment for the peer to read it.
