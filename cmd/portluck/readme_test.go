@@ -1,0 +1,69 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// The lines of the README's table work as they stand, but for the port.
+func TestReadmeLines(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, ca := startServer(t)
+	_, port, _ := strings.Cut(addr, ":")
+	exe, _ := os.Executable()
+	dir := t.TempDir()
+	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	t.Setenv("PORTLUCK_CONFIG_DIR", filepath.Dir(ca))
+	replace := strings.NewReplacer("localhost:8100", "localhost:"+port, "localhost 8100", "localhost "+port,
+		"~/.config/portluck/ca.pem", ca, "go run ./cmd/portluck", "portluck")
+	lines := regexp.MustCompile("(?m)^\\| [^|]+ \\| `([^`]*8100[^`]*)` \\|$").FindAllStringSubmatch(string(readme), -1)
+	if len(lines) != 8 {
+		t.Fatalf("%d lines in the table, want 8", len(lines))
+	}
+	for _, line := range lines {
+		command := replace.Replace(line[1])
+		program, _, _ := strings.Cut(command, " ")
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not installed", program)
+		}
+		out, err := exec.Command("timeout", "3", "bash", "-c", "(echo hello; sleep 1) | "+command).CombinedOutput()
+		if !strings.Contains(string(out), "] hello\n") {
+			t.Errorf("%s: %q, %v", command, out, err)
+		}
+	}
+}
+
+// The README's program compiles.
+func TestReadmeProgram(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(readme), "    import \"github.com/portluck")
+	block, _, ok2 := strings.Cut(rest, "\n\n| event")
+	if !ok || !ok2 {
+		t.Fatal("the README has no program")
+	}
+	program := "package main\n\nimport \"log\"\nimport \"github.com/portluck" + strings.ReplaceAll(block, "\n    ", "\n") + "\n"
+	dir, err := os.MkdirTemp(".", "readme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("go", "vet", "./"+dir).CombinedOutput(); err != nil {
+		t.Errorf("%s\n%s", program, out)
+	}
+}
