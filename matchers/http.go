@@ -44,6 +44,9 @@ func requestLine(line []byte) Verdict {
 	if isMethod(line[:n]) && isTarget(line[:n], target) {
 		return Yes
 	}
+	if len(line)-len(target) > n+1 && version(target) == Yes {
+		return Yes // with no target at all between two spaces, which net/http reads for CONNECT
+	}
 	end := bytes.IndexAny(target, " \n")
 	switch {
 	case end < 0:
