@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,7 +55,8 @@ type server struct {
 	out *bufio.Reader
 }
 
-var servers = map[*testscript.TestScript]*server{}
+// servers has the server of each script; scripts run at once.
+var servers sync.Map
 
 // serveInScript starts portluck with these flags on a free port, and sets ADDR, HOST and PORT.
 func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
@@ -80,17 +82,18 @@ func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("ADDR", addr)
 	ts.Setenv("HOST", host)
 	ts.Setenv("PORT", port)
-	servers[ts] = s
+	servers.Store(ts, s)
 	ts.Defer(func() {
 		cmd.Process.Kill()
 		cmd.Wait()
-		delete(servers, ts)
+		servers.Delete(ts)
 	})
 }
 
 // stop sends SIGTERM and waits for the exit with code 0.
 func stop(ts *testscript.TestScript, _ bool, _ []string) {
-	s := servers[ts]
+	found, _ := servers.Load(ts)
+	s := found.(*server)
 	ts.Check(s.cmd.Process.Signal(os.Interrupt))
 	done := make(chan error, 1)
 	go func() { done <- s.cmd.Wait() }()
