@@ -2,30 +2,31 @@ package httpd
 
 import (
 	"errors"
+	"maps"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
 )
 
-const (
-	queueMax = 1 << 20          // bytes that wait for a client that does not read
-	flushAt  = 64 << 10         // bytes of a turn that are sent before it ends
-	patience = time.Millisecond // how long a callback may run before what it wrote is sent
-)
+// queueMax is how many bytes wait for a client that does not read.
+const queueMax = 256 << 10
 
 // answer is the response to one request: the [handlers.Stream] of its client. The request's goroutine decodes in turns;
 // what is written in a turn is sent when it ends, and anything else by a goroutine that ends when there is no more.
+//
+// Only one goroutine uses w at a time: the one that has set flushing, or else the request's.
 type answer struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 	r    *http.Request
-	idle time.Duration
+	link *link
+	pace *pacer
 
 	mu        sync.Mutex
 	cond      sync.Cond
+	header    http.Header // what the program wants, if it has asked
 	out       []byte
 	turn      bool // the request's goroutine sends out when it has decoded
 	flushing  bool // a goroutine is sending
@@ -36,14 +37,17 @@ type answer struct {
 	status    int  // of the head; 200 if zero
 	postponed bool // DoneAfterWrite
 	done      bool // nothing can be written any more
+	ended     bool // w is net/http's again
 	destroyed bool
-	gone      error // why writing failed
-	touched   time.Time
+	gone      error         // why writing failed
+	touched   time.Time     // when the client last took or sent something
+	deadline  time.Time     // when the read deadline was last set
+	late      *time.Timer   // of a Read over HTTP/2
 	wait      chan struct{} // closed with done; nil until somebody waits
 }
 
-func newAnswer(w http.ResponseWriter, r *http.Request, idle time.Duration) *answer {
-	a := &answer{w: w, rc: http.NewResponseController(w), r: r, idle: idle}
+func newAnswer(w http.ResponseWriter, r *http.Request, l *link, p *pacer) *answer {
+	a := &answer{w: w, rc: p.rc, r: r, link: l, pace: p}
 	a.cond.L = &a.mu
 	return a
 }
@@ -65,19 +69,11 @@ func (a *answer) TrySend(p []byte, _ handlers.Kind) error { return a.push(p, tru
 func (a *answer) push(p []byte, line, wait bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for {
-		switch {
-		case a.done:
-			return handlers.ErrClosed
-		case len(a.out) < queueMax:
-		case !wait:
-			return handlers.ErrSlow
-		default:
-			a.startFlushLocked()
-			a.cond.Wait()
-			continue
-		}
-		break
+	if err := a.roomLocked(wait); err != nil {
+		return err
+	}
+	if (len(p) > 0 || line) && !bodyAllowed(a.status) {
+		return http.ErrBodyNotAllowed
 	}
 	a.out = append(a.out, p...)
 	if line {
@@ -88,6 +84,22 @@ func (a *answer) push(p []byte, line, wait bool) error {
 	}
 	a.kickLocked()
 	return nil
+}
+
+// roomLocked waits until there is room in out, if wait says so.
+func (a *answer) roomLocked(wait bool) error {
+	for {
+		switch {
+		case a.done:
+			return handlers.ErrClosed
+		case len(a.out) < queueMax:
+			return nil
+		case !wait:
+			return handlers.ErrSlow
+		}
+		a.startFlushLocked()
+		a.cond.Wait()
+	}
 }
 
 // DoneAfterWrite is [handlers.Stream.DoneAfterWrite].
@@ -111,28 +123,53 @@ func (a *answer) Done() error {
 // End is [handlers.Stream.End]: the same as Done.
 func (a *answer) End() error { return a.Done() }
 
-// Destroy is [handlers.Stream.Destroy].
+// Destroy is [handlers.Stream.Destroy]: of HTTP/1 it closes the connection, of HTTP/2 it resets the stream, even while a
+// callback is running.
 func (a *answer) Destroy() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.destroyed {
-		a.destroyed = true
-		a.out = nil
-		a.doneLocked()
-		_ = a.rc.SetWriteDeadline(past)
+	if a.destroyed || a.ended {
+		return
 	}
+	a.destroyed = true
+	a.out = nil
+	a.doneLocked()
+	if a.r.ProtoMajor == 1 {
+		a.link.sever()
+		return
+	}
+	_ = a.rc.SetWriteDeadline(past)
 }
 
-// Header is [handlers.Stream.Header].
-func (a *answer) Header() http.Header { return a.w.Header() }
+// Header is [handlers.Stream.Header]. It must not be changed while another goroutine writes. Once the head was sent it
+// may still be changed, to no effect.
+func (a *answer) Header() http.Header {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.header != nil:
+	case a.started || a.done:
+		a.header = http.Header{}
+	default:
+		a.header = a.w.Header().Clone()
+	}
+	return a.header
+}
 
-// WriteHeader is [handlers.Stream.WriteHeader]. The head is sent with the first bytes.
+// WriteHeader is [handlers.Stream.WriteHeader]. A status that ends no response (below 200) or is none (above 999) is
+// ignored.
 func (a *answer) WriteHeader(status int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.status == 0 && !a.started && !a.done {
+	if a.status == 0 && !a.started && !a.done && status >= 200 && status <= 999 {
 		a.status = status
+		a.kickLocked()
 	}
+}
+
+// bodyAllowed says whether an answer with this status has a body (RFC 9110, section 6.4.1).
+func bodyAllowed(status int) bool {
+	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
 // doneLocked lets nothing be written any more, and wakes up whoever waits: for room, for the end, for the body.
@@ -173,41 +210,12 @@ func (a *answer) settle(explicit bool) error {
 		return nil
 	}
 	a.wait = make(chan struct{})
-	if !a.flushing && len(a.out) > 0 {
-		a.flushLocked()
+	if !a.flushing && a.pendingLocked() {
+		a.startFlushLocked()
 	}
 	a.mu.Unlock()
 	_ = a.rc.SetReadDeadline(time.Time{})
 	return a.await()
-}
-
-// await waits for the end of the answer.
-func (a *answer) await() error {
-	var late <-chan time.Time
-	if a.idle > 0 {
-		t := time.NewTicker(a.idle)
-		defer t.Stop()
-		late = t.C
-	}
-	for {
-		select {
-		case <-a.wait:
-			return nil
-		case <-a.r.Context().Done():
-			return errGone
-		case <-late:
-			if !a.active() {
-				return errUnanswered
-			}
-		}
-	}
-}
-
-// active says that something was written within the idle timeout.
-func (a *answer) active() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return time.Since(a.touched) < a.idle
 }
 
 // finish sends what is left and returns what the client's disconnect is told. err is why the request failed, or nil;
@@ -215,7 +223,9 @@ func (a *answer) active() bool {
 func (a *answer) finish(err error, whole bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	defer func() { a.ended = true }()
 	a.doneLocked()
+	a.turn, a.reading = false, false
 	a.stopCorkLocked()
 	for a.flushing {
 		a.cond.Wait()
@@ -223,17 +233,31 @@ func (a *answer) finish(err error, whole bool) error {
 	if a.destroyed {
 		return nil
 	}
-	if !whole { // else net/http would read on before it answers
-		_ = a.rc.EnableFullDuplex()
-		_ = a.rc.SetReadDeadline(past)
+	a.pace.begin()
+	if err == nil && !a.started {
+		a.adoptHeaderLocked()
+	}
+	if !whole && a.r.ProtoMajor == 1 {
+		a.leaveBodyLocked()
 	}
 	if err != nil {
 		return a.failLocked(err)
 	}
-	if len(a.out) > 0 || a.status != 0 {
+	if a.pendingLocked() {
 		a.writeLocked()
 	}
 	return a.gone
+}
+
+// leaveBodyLocked keeps net/http from reading what is left of the body, before or after it answers, and tells the client
+// that the connection ends: by a name that net/http does not look for, since it would close the connection at once, and
+// the client, which still sends, would lose the answer. hangUp closes it.
+func (a *answer) leaveBodyLocked() {
+	_ = a.rc.EnableFullDuplex()
+	_ = a.rc.SetReadDeadline(past)
+	if h := a.w.Header(); !a.started && a.r.ProtoAtLeast(1, 1) && h.Get("Connection") == "" {
+		h["connection"] = []string{"close"}
+	}
 }
 
 // failLocked tells the client what was wrong, or, when the answer has begun already, breaks it off.
@@ -246,172 +270,24 @@ func (a *answer) failLocked(err error) error {
 		return err
 	}
 	a.started = true
-	http.Error(a.w, err.Error(), status(err))
+	code, text := status(err)
+	if code == http.StatusServiceUnavailable {
+		a.w.Header().Set("Retry-After", "1")
+		if errors.Is(err, errRefused) {
+			a.w.Header().Set("Connection", "close")
+		}
+	}
+	http.Error(a.w, text, code)
 	return err
 }
 
-// fail answers a request that did not become a client.
-func (a *answer) fail(status int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.done, a.turn = true, false
-	a.stopCorkLocked()
-	for a.flushing {
-		a.cond.Wait()
-	}
-	if status == http.StatusServiceUnavailable {
-		a.w.Header().Set("Retry-After", "1")
-	}
-	a.w.Header().Set("Connection", "close")
-	http.Error(a.w, http.StatusText(status), status)
-}
-
-func (a *answer) beginTurn() {
-	a.mu.Lock()
-	a.turn, a.reading = true, false
-	a.mu.Unlock()
-}
-
-// endTurn sends what the turn has written, unless it was the last one: then finish does.
-func (a *answer) endTurn(last bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.turn = false
-	a.stopCorkLocked()
-	switch {
-	case a.flushing || len(a.out) == 0:
-	case last && a.done, last && !a.started && !a.postponed:
-	case !a.started && a.r.Header.Get("Expect") != "":
-		a.corkLocked() // the client is told to continue first, by the Read that comes now
-	default:
-		a.flushLocked()
-	}
-}
-
-// kickLocked sees to it that out gets sent: at the turn's end if that comes soon.
-func (a *answer) kickLocked() {
-	switch {
-	case a.flushing:
-	case a.done: // finish sends it
-	case a.turn && len(a.out) < flushAt:
-		a.corkLocked()
-	default:
-		a.startFlushLocked()
-	}
-}
-
-func (a *answer) corkLocked() {
-	switch {
-	case a.corked:
-		return
-	case a.cork == nil:
-		a.cork = time.AfterFunc(patience, a.uncork)
-	default:
-		a.cork.Reset(patience)
-	}
-	a.corked = true
-}
-
-func (a *answer) stopCorkLocked() {
-	if a.corked {
-		a.corked = false
-		a.cork.Stop()
-	}
-}
-
-func (a *answer) uncork() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.corked = false
-	if !a.done && len(a.out) > 0 {
-		a.startFlushLocked()
-	}
-}
-
-func (a *answer) startFlushLocked() {
-	if a.flushing || a.done {
+// adoptHeaderLocked makes what the program wants the header of the answer, once.
+func (a *answer) adoptHeaderLocked() {
+	if a.header == nil {
 		return
 	}
-	a.flushing = true
-	go func() { // ends when out is empty; finish waits for it
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.flushLocked()
-	}()
-}
-
-// flushLocked sends until out is empty, or until the answer is done and finish sends the rest.
-func (a *answer) flushLocked() {
-	a.flushing = true
-	for len(a.out) > 0 && !a.done {
-		a.writeLocked()
-		if !a.done {
-			a.mu.Unlock()
-			err := a.rc.Flush()
-			a.mu.Lock()
-			a.failedLocked(err)
-		}
-		a.cond.Broadcast()
-	}
-	a.flushing = false
-	a.cond.Broadcast()
-}
-
-// writeLocked gives out to net/http. a.mu is released while it writes; only one goroutine does.
-func (a *answer) writeLocked() {
-	buf, status := a.out, a.status
-	a.out = nil
-	first := !a.started
-	a.started = true
-	duplex := first && !a.done && a.r.ProtoMajor == 1
-	a.mu.Unlock()
-	if duplex {
-		_ = a.rc.EnableFullDuplex()
-	}
-	if a.idle > 0 && (!first || duplex) {
-		_ = a.rc.SetWriteDeadline(time.Now().Add(a.idle))
-	}
-	if first && status != 0 {
-		a.w.WriteHeader(status)
-	}
-	_, err := a.w.Write(buf)
-	a.mu.Lock()
-	a.extendLocked()
-	a.failedLocked(err)
-}
-
-// failedLocked ends the answer when writing has failed.
-func (a *answer) failedLocked(err error) {
-	if err == nil || a.gone != nil || a.destroyed {
-		return
-	}
-	a.gone = err
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		a.gone = handlers.ErrSlow
-	}
-	a.doneLocked()
-}
-
-// beginRead gives the client IdleTimeout to send more; unless the answer is over, and nothing is wanted any more.
-func (a *answer) beginRead() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.reading = true
-	now := time.Now()
-	switch {
-	case a.done:
-		_ = a.rc.SetReadDeadline(past)
-	case a.idle > 0 && now.Sub(a.touched) > a.idle/8:
-		a.touched = now
-		_ = a.rc.SetReadDeadline(now.Add(a.idle))
-	}
-}
-
-// extendLocked lets writing keep a client alive that does not send.
-func (a *answer) extendLocked() {
-	now := time.Now()
-	if a.reading && !a.done && a.idle > 0 && now.Sub(a.touched) > a.idle/8 {
-		_ = a.rc.SetReadDeadline(now.Add(a.idle))
-	}
-	a.touched = now
+	header := a.w.Header()
+	clear(header)
+	maps.Copy(header, a.header.Clone())
+	a.header = nil
 }

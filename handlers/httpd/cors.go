@@ -12,7 +12,9 @@ import (
 func (h *Handler) allow(w http.ResponseWriter, r *http.Request, l *link) bool {
 	origins := r.Header["Origin"]
 	if !h.originAllowed(r) {
-		w.Header().Set("Connection", "close")
+		if r.ProtoMajor == 1 { // of HTTP/2 others may use the connection
+			w.Header().Set("Connection", "close")
+		}
 		w.WriteHeader(http.StatusBadRequest)
 		l.port.Fail(requestInfo(r, l), fmt.Errorf("origin: %w", handlers.ErrPolicy))
 		return false
@@ -34,15 +36,4 @@ func (h *Handler) originAllowed(r *http.Request) bool {
 		return h.CheckOrigin(r)
 	}
 	return handlers.SameOrigin(r)
-}
-
-// requestInfo is the info of the client that a request is.
-func requestInfo(r *http.Request, l *link) *handlers.Info {
-	info := *l.conn.Info()
-	info.Protocol = handlers.ProtocolHTTP1
-	if r.ProtoMajor == 2 {
-		info.Protocol = handlers.ProtocolHTTP2
-	}
-	info.Request = r
-	return &info
 }

@@ -6,44 +6,49 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"time"
+	"strings"
 
 	"github.com/portluck/portluck/handlers"
 )
 
+// Why an exchange ends.
+var (
+	// errUnanswered: the program has not ended the answer.
+	errUnanswered = fmt.Errorf("%w: the program has not ended the answer", handlers.ErrTimeout)
+	// errGone: nobody waits for the answer any more.
+	errGone = errors.New("the client went away before the answer had ended")
+	// errRefused: the port did not take the client.
+	errRefused = errors.New("no new clients")
+)
+
 // exchange serves a POST or PUT request: it is a client from here to its Disconnect.
 func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
-	if expect := r.Header.Get("Expect"); expect != "" && expect != "100-continue" {
+	a := newAnswer(w, r, l, h.pacer(w, r))
+	if expect := r.Header.Get("Expect"); expect != "" && !strings.EqualFold(expect, "100-continue") {
+		a.pace.begin()
 		w.WriteHeader(http.StatusExpectationFailed)
 		return
 	}
 	if !h.allow(w, r, l) {
+		a.pace.begin()
 		return
 	}
 	w.Header().Set("Content-Type", contentType)
-	a := newAnswer(w, r, bound(h.IdleTimeout, DefaultIdleTimeout))
+	e := &exchangeState{answer: a, request: r, whole: r.ContentLength == 0 || r.Body == http.NoBody}
 	a.beginTurn()
 	client, err := l.port.Connect(requestInfo(r, l), a)
-	if err != nil {
-		a.fail(connectStatus(err))
-		return
+	switch {
+	case err == nil:
+		e.client = client
+		client.Disconnect(e.end(e.run(h)))
+	case errors.Is(err, handlers.ErrPanic):
+		_ = e.end(err)
+	default:
+		_ = e.end(fmt.Errorf("%w: %w", errRefused, err))
 	}
-	e := &exchangeState{answer: a, client: client, request: r}
-	err = e.run(h)
-	if !e.whole && r.ProtoMajor == 1 {
-		l.spoiled.Store(true)
-	}
-	client.Disconnect(a.finish(err, e.whole))
 	if a.cut() {
 		panic(http.ErrAbortHandler) // net/http closes the connection, or resets the stream
 	}
-}
-
-func connectStatus(err error) int {
-	if errors.Is(err, handlers.ErrPanic) {
-		return http.StatusInternalServerError
-	}
-	return http.StatusServiceUnavailable
 }
 
 // exchangeState is a request that is being served.
@@ -69,18 +74,29 @@ func (e *exchangeState) run(h *Handler) error {
 	return e.answer.settle(h.ExplicitDone)
 }
 
+// end ends the answer; what is left of the body must not be taken for a request. err is why the request failed, or nil.
+// It returns what the client's disconnect is told.
+func (e *exchangeState) end(err error) error {
+	if !e.whole && e.request.ProtoMajor == 1 {
+		e.answer.link.spoiled.Store(true)
+	}
+	return e.answer.finish(err, e.whole)
+}
+
 // readBody reads the body and raises its messages. It starts and ends in a turn of the answer.
 func (e *exchangeState) readBody() error {
-	body, a := e.request.Body, e.answer
-	if e.whole = e.request.ContentLength == 0 || body == http.NoBody; e.whole {
+	if e.whole {
 		return nil
 	}
+	body, a := e.request.Body, e.answer
 	buf := readBuffers.Get().(*[8 << 10]byte)
 	defer readBuffers.Put(buf)
 	left := e.request.ContentLength // negative if it is not known
 	for {
 		a.endTurn(false)
-		a.beginRead()
+		if !a.beginRead() {
+			return nil
+		}
 		n, err := body.Read(buf[:])
 		left -= int64(n)
 		e.whole = errors.Is(err, io.EOF) || err == nil && left == 0
@@ -111,23 +127,19 @@ func (e *exchangeState) message(msg []byte) error {
 	return e.client.Message(handlers.Message{Data: msg})
 }
 
-// status is what a client is told when its request fails before the answer has begun.
-func status(err error) int {
+// status is what a client is told, and in which words, when its request fails before the answer has begun.
+func status(err error) (code int, text string) {
 	switch {
 	case errors.Is(err, handlers.ErrTooLong):
-		return http.StatusRequestEntityTooLarge
-	case errors.Is(err, errUnanswered), errors.Is(err, handlers.ErrShutdown):
-		return http.StatusServiceUnavailable
+		return http.StatusRequestEntityTooLarge, handlers.ErrTooLong.Error()
+	case errors.Is(err, errUnanswered), errors.Is(err, errRefused), errors.Is(err, handlers.ErrShutdown):
+		code = http.StatusServiceUnavailable
 	case errors.Is(err, handlers.ErrTimeout):
-		return http.StatusRequestTimeout
+		code = http.StatusRequestTimeout
 	case errors.Is(err, handlers.ErrPanic):
-		return http.StatusInternalServerError
+		code = http.StatusInternalServerError
+	default:
+		code = http.StatusBadRequest
 	}
-	return http.StatusBadRequest
+	return code, http.StatusText(code)
 }
-
-// errUnanswered is why an exchange ends that the program has not answered.
-var errUnanswered = fmt.Errorf("%w: the program has not ended the answer", handlers.ErrTimeout)
-
-// past is a deadline that wakes a Read up at once.
-var past = time.Unix(1, 0)

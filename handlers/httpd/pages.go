@@ -2,51 +2,145 @@ package httpd
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
 )
 
-// pageWriter is what Pages gets: w, and when a page hijacks its connection, that gives its place back when it is closed.
-func pageWriter(w http.ResponseWriter, r *http.Request, c handlers.Conn) http.ResponseWriter {
-	if r.ProtoMajor != 1 {
-		return w
+// stride is how much of a page is written between two looks at the clock: who takes longer than IdleTimeout for that is
+// taken for dead.
+const stride = 256 << 10
+
+// page has Pages answer r, and bounds the waits for its client.
+func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *link) {
+	p := &page{ResponseWriter: w, pace: h.pacer(w, r)}
+	if r.ContentLength != 0 && p.pace.idle > 0 {
+		bounded := *r
+		bounded.Body = &pageBody{ReadCloser: r.Body, pace: p.pace}
+		r = &bounded
 	}
-	return &hijackable{ResponseWriter: w, conn: c}
+	if r.ProtoMajor != 1 {
+		h.Pages.ServeHTTP(p, r)
+		p.pace.begin()
+		return
+	}
+	h1 := &page1{page: p, conn: l.conn}
+	h.Pages.ServeHTTP(h1, r)
+	if !h1.hijacked {
+		p.pace.begin()
+	}
 }
 
-// hijackable keeps what pages look for in an http.ResponseWriter of HTTP/1.
-type hijackable struct {
+// pageBody gives the client IdleTimeout for each Read.
+type pageBody struct {
+	io.ReadCloser
+	pace *pacer
+	set  time.Time
+}
+
+func (b *pageBody) Read(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(b.set) >= b.pace.idle/8 {
+		b.set = now
+		_ = b.pace.rc.SetReadDeadline(now.Add(b.pace.idle))
+	}
+	return b.ReadCloser.Read(p)
+}
+
+// page is the http.ResponseWriter of Pages. It keeps what pages look for in one.
+type page struct {
 	http.ResponseWriter
-	conn handlers.Conn
+	pace *pacer
 }
 
 // Unwrap is for http.ResponseController.
-func (w *hijackable) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (p *page) Unwrap() http.ResponseWriter { return p.ResponseWriter }
 
 // Flush is http.Flusher's.
-func (w *hijackable) Flush() { _ = http.NewResponseController(w.ResponseWriter).Flush() }
+func (p *page) Flush() { _ = p.FlushError() }
 
-// ReadFrom is io.ReaderFrom's: files are sent with sendfile.
-func (w *hijackable) ReadFrom(r io.Reader) (int64, error) { return io.Copy(w.ResponseWriter, r) }
+// FlushError is for http.ResponseController.
+func (p *page) FlushError() error {
+	p.pace.begin()
+	defer p.pace.end()
+	return p.pace.rc.Flush()
+}
+
+// Write is io.Writer's.
+func (p *page) Write(b []byte) (n int, err error) {
+	defer p.pace.end()
+	for {
+		p.pace.begin()
+		part := b[:min(len(b), stride)]
+		m, err := p.ResponseWriter.Write(part)
+		n += m
+		if b = b[len(part):]; err != nil || len(b) == 0 {
+			return n, err
+		}
+	}
+}
 
 // WriteString is io.StringWriter's.
-func (w *hijackable) WriteString(s string) (int, error) { return io.WriteString(w.ResponseWriter, s) }
+func (p *page) WriteString(s string) (int, error) {
+	if len(s) > stride {
+		return p.Write([]byte(s))
+	}
+	p.pace.begin()
+	defer p.pace.end()
+	return io.WriteString(p.ResponseWriter, s)
+}
 
-// Hijack is http.Hijacker's.
-func (w *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+// page1 is a page over HTTP/1.
+type page1 struct {
+	*page
+	conn     handlers.Conn
+	hijacked bool
+}
+
+// ReadFrom is io.ReaderFrom's: files are sent with sendfile.
+func (p *page1) ReadFrom(r io.Reader) (n int64, err error) {
+	left := int64(-1)
+	limited, _ := r.(*io.LimitedReader)
+	if limited != nil {
+		r, left = limited.R, limited.N
+	}
+	for left != 0 {
+		part := &io.LimitedReader{R: r, N: stride}
+		if limited != nil {
+			part.N = min(stride, left)
+		}
+		want := part.N
+		p.pace.begin()
+		m, err := io.Copy(p.ResponseWriter, part)
+		n += m
+		if limited != nil {
+			limited.N -= m
+			left -= m
+		}
+		if err != nil || m < want {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// Hijack is http.Hijacker's. The connection gives its place back when it is closed.
+func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := p.pace.rc.Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
+	p.hijacked = true
 	if tc, ok := nc.(*net.TCPConn); ok {
-		return &hijackedTCP{tc, w.conn}, rw, nil
+		return &hijackedTCP{tc, p.conn}, rw, nil
 	}
-	return &hijacked{nc, w.conn}, rw, nil
+	return &hijacked{nc, p.conn}, rw, nil
 }
 
+// hijackedTCP keeps what a *net.TCPConn can do.
 type hijackedTCP struct {
 	*net.TCPConn
 	conn handlers.Conn
@@ -62,3 +156,11 @@ type hijacked struct {
 
 // Close also gives the connection's place back.
 func (c *hijacked) Close() error { return c.conn.Close() }
+
+// CloseWrite ends our half, where the connection has halves.
+func (c *hijacked) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}

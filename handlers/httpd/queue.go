@@ -2,70 +2,126 @@ package httpd
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
+
+// link is what belongs to a connection of net/http.
+type link struct {
+	conn handlers.Conn
+	port handlers.Port
+	// spoiled says that a request was answered before its body had ended: what comes next is not a request, however
+	// much it may look like one.
+	spoiled atomic.Bool
+	fresh   atomic.Bool // it has shown no request yet
+}
+
+type linkKey struct{}
+
+// sever closes the connection under net/http, which notices. It does not wait, not even for the farewell of TLS.
+func (l *link) sever() {
+	nc, err := l.conn.NetConn()
+	if err != nil {
+		return
+	}
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	_ = nc.Close()
+}
+
+// queueLen is how many connections may wait for net/http, which takes them at once: more do when there is no more to be
+// had of the machine.
+const queueLen = 64 << 10
 
 // queue is the listener of the http.Server, and knows the connections that it has given to it.
 type queue struct {
-	ready  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-
+	links    sync.Map // net.Conn to *link
+	count    atomic.Int64
+	fresh    atomic.Int64 // links that have shown no request
+	last     atomic.Int64 // when a link showed one, in nanoseconds, while draining
 	draining atomic.Bool
 
-	mu    sync.Mutex
-	links map[net.Conn]*link
-	fresh int       // of links that have not shown a request
-	last  time.Time // when one was shown
+	wake chan struct{} // has one when there is something to do for Accept
+
+	mu      sync.Mutex
+	waiting []net.Conn
+	closed  bool
 }
 
-func newQueue() *queue {
-	return &queue{ready: make(chan net.Conn, 1024), closed: make(chan struct{}), links: map[net.Conn]*link{}}
-}
+func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-// push queues a connection for net/http, which takes it at once. It is false when the server is closed.
+// push queues a connection. It is false when there is no place, or the server is closed.
 func (q *queue) push(nc net.Conn, l *link) bool {
 	q.mu.Lock()
-	q.links[nc] = l
-	l.fresh = true
-	q.fresh++
-	q.mu.Unlock()
-	select {
-	case <-q.closed:
-	default:
-		select {
-		case q.ready <- nc:
-			return true
-		case <-q.closed:
-		}
+	defer q.mu.Unlock()
+	if q.closed || len(q.waiting) >= queueLen {
+		return false
 	}
-	q.forget(nc)
-	return false
+	l.fresh.Store(true)
+	q.fresh.Add(1)
+	q.count.Add(1)
+	q.links.Store(nc, l)
+	q.waiting = append(q.waiting, nc)
+	q.wakeUp()
+	return true
 }
 
-// Accept is net.Listener's.
-func (q *queue) Accept() (net.Conn, error) {
+func (q *queue) wakeUp() {
 	select {
-	case nc := <-q.ready:
-		return nc, nil
+	case q.wake <- struct{}{}:
 	default:
 	}
-	select {
-	case nc := <-q.ready:
-		return nc, nil
-	case <-q.closed:
-		return nil, net.ErrClosed
+}
+
+// Accept is net.Listener's. It also returns what was queued before Close.
+func (q *queue) Accept() (net.Conn, error) {
+	for {
+		nc, closed := q.pop()
+		switch {
+		case nc != nil:
+			return nc, nil
+		case closed:
+			return nil, net.ErrClosed
+		}
+		<-q.wake
 	}
+}
+
+func (q *queue) pop() (nc net.Conn, closed bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		q.waiting = nil
+		return nil, q.closed
+	}
+	nc, q.waiting[0] = q.waiting[0], nil
+	q.waiting = q.waiting[1:]
+	return nc, false
 }
 
 // Close is net.Listener's.
 func (q *queue) Close() error {
-	q.once.Do(func() { close(q.closed) })
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	q.wakeUp()
 	return nil
+}
+
+// shed closes what net/http did not take before it ended.
+func (q *queue) shed() {
+	for nc, _ := q.pop(); nc != nil; nc, _ = q.pop() {
+		if l := q.forget(nc); l != nil {
+			l.conn.Close()
+		}
+	}
 }
 
 // Addr is net.Listener's.
@@ -97,76 +153,62 @@ func (q *queue) drain(ctx context.Context) {
 
 // settled says that every connection has shown a request, and that the last one was a while ago.
 func (q *queue) settled(since time.Time) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.links) == 0 {
+	if q.count.Load() == 0 {
 		return true
 	}
-	if q.last.After(since) {
-		since = q.last
+	if last := time.Unix(0, q.last.Load()); last.After(since) {
+		since = last
 	}
-	return q.fresh == 0 && time.Since(since) > quiet
+	return q.fresh.Load() == 0 && time.Since(since) > quiet
+}
+
+func (q *queue) find(nc net.Conn) *link {
+	l, ok := q.links.Load(nc)
+	if !ok {
+		return nil
+	}
+	return l.(*link)
 }
 
 func (q *queue) context(ctx context.Context, nc net.Conn) context.Context {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return context.WithValue(ctx, linkKey{}, q.links[nc])
+	return context.WithValue(ctx, linkKey{}, q.find(nc))
 }
 
 // state closes what net/http has closed. A connection that was hijacked is somebody else's.
 func (q *queue) state(nc net.Conn, s http.ConnState) {
 	switch s {
 	case http.StateActive:
-		q.shown(nc)
+		q.shown(q.find(nc))
+	case http.StateIdle:
+		if l := q.find(nc); l != nil && l.spoiled.Load() {
+			hangUp(nc)
+		}
 	case http.StateClosed:
 		if l := q.forget(nc); l != nil {
 			l.conn.Close()
 		}
 	case http.StateHijacked:
 		q.forget(nc)
-	case http.StateIdle:
-		q.mu.Lock()
-		l := q.links[nc]
-		q.mu.Unlock()
-		if l != nil && l.spoiled.Load() {
-			hangUp(nc)
-		}
 	}
-}
-
-// lingerTime is how long a client has to read the answer to a request whose body we do not want.
-const lingerTime = 500 * time.Millisecond
-
-// hangUp closes a connection that the client may still be sending on: first our half, for a reset would cost the client
-// the answer (RFC 9112, section 9.6).
-func hangUp(nc net.Conn) {
-	if c, ok := nc.(interface{ CloseWrite() error }); ok {
-		_ = c.CloseWrite()
-	}
-	time.AfterFunc(lingerTime, func() { nc.Close() })
 }
 
 func (q *queue) forget(nc net.Conn) *link {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	l := q.links[nc]
-	delete(q.links, nc)
-	q.shownLocked(l)
+	v, ok := q.links.LoadAndDelete(nc)
+	if !ok {
+		return nil
+	}
+	l := v.(*link)
+	q.shown(l)
+	q.count.Add(-1)
 	return l
 }
 
 // shown notes that a connection has shown a request.
-func (q *queue) shown(nc net.Conn) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.last = time.Now()
-	q.shownLocked(q.links[nc])
-}
-
-func (q *queue) shownLocked(l *link) {
-	if l != nil && l.fresh {
-		l.fresh = false
-		q.fresh--
+func (q *queue) shown(l *link) {
+	if q.draining.Load() {
+		q.last.Store(time.Now().UnixNano())
+	}
+	if l != nil && l.fresh.Load() && l.fresh.Swap(false) {
+		q.fresh.Add(-1)
 	}
 }

@@ -1,0 +1,88 @@
+package httpd
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+const contentType = "text/plain; charset=utf-8"
+
+// serve answers one request. What it is, is decided here and not once for the connection: requests of every kind may share
+// one.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
+	l := r.Context().Value(linkKey{}).(*link)
+	if l.spoiled.Load() {
+		panic(http.ErrAbortHandler)
+	}
+	if h.in.draining.Load() && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+	if remote := l.conn.Info().Remote; remote.IsValid() {
+		r.RemoteAddr = remote.String()
+	}
+	switch {
+	case h.Upgrade != nil && wantsWebSocket(r):
+		h.upgrade(w, r, l)
+	case r.Method == http.MethodConnect:
+		h.refuseMethod(w, r)
+	case h.Pages != nil && h.Claim != nil && h.Claim(r):
+		h.page(w, r, l)
+	case r.Method == http.MethodPost || r.Method == http.MethodPut:
+		h.exchange(w, r, l)
+	case r.Method == http.MethodOptions:
+		h.pacer(w, r).begin()
+		if h.allow(w, r, l) {
+			w.WriteHeader(http.StatusOK)
+		}
+	case h.Pages == nil:
+		h.refuseMethod(w, r)
+	default:
+		h.page(w, r, l)
+	}
+}
+
+func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request) {
+	h.pacer(w, r).begin()
+	w.Header().Set("Allow", "POST, PUT")
+	w.Header().Set("Content-Type", contentType)
+	if r.Method == http.MethodConnect && r.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close")
+	}
+	w.WriteHeader(http.StatusMethodNotAllowed)
+	if r.Method != http.MethodHead {
+		_, _ = io.WriteString(w, "Allowed methods are POST or PUT.")
+	}
+}
+
+// wantsWebSocket says whether r is the opening handshake of a WebSocket (RFC 6455, section 4.2.1).
+func wantsWebSocket(r *http.Request) bool {
+	return r.Method == http.MethodGet && handlers.HasToken(r.Header["Connection"], "upgrade") && handlers.HasToken(r.Header["Upgrade"], "websocket")
+}
+
+// upgrade hands the request and its connection to Upgrade. A panic there must not keep the connection's place.
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *link) {
+	defer func() {
+		if v := recover(); v != nil {
+			l.conn.Close()
+			panic(v)
+		}
+	}()
+	h.pacer(w, r).begin()
+	h.Upgrade(w, r, l.conn, l.port)
+}
+
+// requestInfo is the info of the client that a request is.
+func requestInfo(r *http.Request, l *link) *handlers.Info {
+	info := *l.conn.Info()
+	info.Protocol = handlers.ProtocolHTTP1
+	if r.ProtoMajor == 2 {
+		info.Protocol = handlers.ProtocolHTTP2
+	}
+	if info.TLS == nil {
+		info.TLS = r.TLS
+	}
+	info.Request = r
+	return &info
+}

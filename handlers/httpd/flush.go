@@ -1,0 +1,173 @@
+package httpd
+
+import (
+	"errors"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+const (
+	flushAt  = 64 << 10         // bytes of a turn that are sent before it ends
+	patience = time.Millisecond // how long a callback may run before what it wrote is sent
+	counted  = 2 << 10          // bytes up to which net/http itself counts what an answer has
+)
+
+// pendingLocked says that there is something to send.
+func (a *answer) pendingLocked() bool {
+	return len(a.out) > 0 || a.status != 0 && !a.started
+}
+
+// beginTurn follows a Read.
+func (a *answer) beginTurn() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.turn, a.reading = true, false
+	if a.late != nil {
+		a.late.Stop()
+	}
+}
+
+// endTurn sends what the turn has written, unless it was the last one: then finish does.
+func (a *answer) endTurn(last bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.turn = false
+	a.stopCorkLocked()
+	switch {
+	case a.flushing || a.done || !a.pendingLocked():
+	case last: // settle knows what to do with it
+	case !a.started && a.r.Header.Get("Expect") != "":
+		a.corkLocked() // the client is told to continue first, by the Read that comes now
+	default:
+		a.flushTurnLocked()
+	}
+}
+
+// flushTurnLocked sends once. What others have written meanwhile is left to a goroutine: the body is waiting.
+func (a *answer) flushTurnLocked() {
+	a.flushing = true
+	a.sendLocked()
+	a.flushing = false
+	a.cond.Broadcast()
+	if a.pendingLocked() {
+		a.startFlushLocked()
+	}
+}
+
+// kickLocked sees to it that out gets sent: at the turn's end if that comes soon.
+func (a *answer) kickLocked() {
+	switch {
+	case a.flushing:
+	case a.done: // finish sends it
+	case a.turn && len(a.out) < flushAt:
+		a.corkLocked()
+	default:
+		a.startFlushLocked()
+	}
+}
+
+func (a *answer) corkLocked() {
+	switch {
+	case a.corked:
+		return
+	case a.cork == nil:
+		a.cork = time.AfterFunc(patience, a.uncork)
+	default:
+		a.cork.Reset(patience)
+	}
+	a.corked = true
+}
+
+func (a *answer) stopCorkLocked() {
+	if a.corked {
+		a.corked = false
+		a.cork.Stop()
+	}
+}
+
+func (a *answer) uncork() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.corked = false
+	if a.pendingLocked() {
+		a.startFlushLocked()
+	}
+}
+
+func (a *answer) startFlushLocked() {
+	if a.flushing || a.done {
+		return
+	}
+	a.flushing = true
+	go a.flush() // ends when out is empty or the answer is done; finish waits for it
+}
+
+// flush sends until out is empty, or until the answer is done and finish sends the rest.
+func (a *answer) flush() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.pendingLocked() && !a.done {
+		a.sendLocked()
+		a.cond.Broadcast()
+	}
+	a.flushing = false
+	a.cond.Broadcast()
+}
+
+// sendLocked gives out to the client. a.mu is released while it writes.
+func (a *answer) sendLocked() {
+	a.writeLocked()
+	if !a.done {
+		a.mu.Unlock()
+		err := a.rc.Flush()
+		a.mu.Lock()
+		a.failedLocked(err)
+	}
+	if !a.done {
+		a.pace.end()
+	}
+}
+
+// writeLocked gives out to net/http. a.mu is released while it writes; only one goroutine does.
+func (a *answer) writeLocked() {
+	buf, status, last := a.out, a.status, a.done
+	a.out = nil
+	first := !a.started
+	a.started = true
+	if first {
+		a.adoptHeaderLocked()
+	}
+	a.mu.Unlock()
+	a.pace.begin()
+	if first && !last && a.r.ProtoMajor == 1 {
+		_ = a.rc.EnableFullDuplex()
+	}
+	if header := a.w.Header(); first && last && len(buf) > counted && header["Content-Length"] == nil && header["Transfer-Encoding"] == nil {
+		header["Content-Length"] = []string{strconv.Itoa(len(buf))}
+	}
+	if first && status != 0 {
+		a.w.WriteHeader(status)
+	}
+	var err error
+	if len(buf) > 0 {
+		_, err = a.w.Write(buf)
+	}
+	a.mu.Lock()
+	a.extendLocked()
+	a.failedLocked(err)
+}
+
+// failedLocked ends the answer when writing has failed.
+func (a *answer) failedLocked(err error) {
+	if err == nil || a.gone != nil || a.destroyed {
+		return
+	}
+	a.gone = err
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		a.gone = handlers.ErrSlow
+	}
+	a.doneLocked()
+}
