@@ -73,13 +73,13 @@ func TestChromium(t *testing.T) {
 	sees(plain, "tcp ", "from the socket")
 	sees(secure, "tcp ", "from the socket")
 	for ctx, tag := range map[context.Context]string{plain: "ws ", secure: "wss "} {
-		text := "typed in " + tag
+		text := "typed  in " + strings.TrimSpace(tag) // spaces stay as they were typed
 		if err := chromedp.Do(ctx, chromedp.SendKeys("#input", text+"\n")); err != nil {
 			t.Fatal(err)
 		}
-		sees(plain, tag, strings.TrimSpace(text))
-		sees(secure, tag, strings.TrimSpace(text))
-		hears(strings.TrimSpace(text))
+		sees(plain, tag, text)
+		sees(secure, tag, text)
+		hears(text)
 	}
 	if err := chromedp.Do(plain, chromedp.Poll[chromedp.Void](`[...document.querySelectorAll("#connections tr")].some(r => r.textContent.includes("raw"))`)); err != nil {
 		t.Errorf("the table of connections has no raw one: %v", err)

@@ -2,33 +2,33 @@
 package page
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"encoding/json"
-	"io/fs"
-	"mime"
 	"net/http"
 	"path"
+	"strings"
+	"time"
 )
 
 //go:embed static
 var static embed.FS
 
 // Handler serves the page at /, its parts beside it, and what connections returns as JSON at /connections.
+// Connections is called by any number of goroutines at once.
 func Handler(connections func() any) http.Handler {
 	files := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header(), r.Host)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD, POST, PUT, OPTIONS")
-			http.Error(w, "Allowed methods are GET, HEAD, POST, PUT and OPTIONS.", http.StatusMethodNotAllowed)
+			w.Header().Set("Allow", "GET, HEAD, POST, PUT")
+			http.Error(w, "Allowed methods are GET, HEAD, POST and PUT.", http.StatusMethodNotAllowed)
 			return
 		}
 		if r.URL.Path == "/connections" {
-			w.Header().Set("Content-Type", "application/json")
-			w.Header().Set("Cache-Control", "no-store")
-			_ = json.NewEncoder(w).Encode(connections())
+			serveJSON(w, connections())
 			return
 		}
 		f, ok := files[r.URL.Path]
@@ -42,11 +42,34 @@ func Handler(connections func() any) http.Handler {
 
 // secure sets what keeps the page to itself: nothing but its own files, and sockets to its own port.
 func secure(h http.Header, host string) {
+	connect := "connect-src 'self'"
+	if plainHost(host) {
+		connect += " ws://" + host + " wss://" + host // not every browser counts these as 'self'
+	}
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-		"connect-src 'self' ws://"+host+" wss://"+host+"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		connect+"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
+}
+
+// plainHost reports whether host can stand in a policy: net/http lets ; and ' and * through, which would rewrite it.
+func plainHost(host string) bool {
+	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_:[]", r))
+	})
+}
+
+// serveJSON answers with v as it is now.
+func serveJSON(w http.ResponseWriter, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, "The connections cannot be shown.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	_, _ = w.Write(body)
 }
 
 // file is a part of the page.
@@ -57,51 +80,37 @@ type file struct {
 
 // load reads the parts by their URL path.
 func load() map[string]file {
-	files := map[string]file{}
-	err := fs.WalkDir(static, "static", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		body, err := static.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		sum := sha256.Sum256(body)
-		f := file{kind: kindOf(name), tag: `"` + hex.EncodeToString(sum[:8]) + `"`, body: body}
-		files["/"+path.Base(name)] = f
-		if path.Base(name) == "index.html" {
-			files["/"] = f
-		}
-		return nil
-	})
+	entries, err := static.ReadDir("static")
 	if err != nil {
 		panic(err) // what was embedded cannot fail to be read
+	}
+	files := map[string]file{}
+	for _, e := range entries {
+		body, err := static.ReadFile("static/" + e.Name())
+		if err != nil {
+			panic(err) // as above
+		}
+		sum := sha256.Sum256(body)
+		at := "/" + e.Name()
+		if at == "/index.html" {
+			at = "/"
+		}
+		files[at] = file{kind: kinds[path.Ext(e.Name())], tag: `"` + hex.EncodeToString(sum[:8]) + `"`, body: body}
 	}
 	return files
 }
 
-// kindOf is the media type of a part; the system's table may be empty or odd.
-func kindOf(name string) string {
-	switch path.Ext(name) {
-	case ".html":
-		return "text/html; charset=utf-8"
-	case ".css":
-		return "text/css; charset=utf-8"
-	case ".js":
-		return "text/javascript; charset=utf-8"
-	case ".svg":
-		return "image/svg+xml"
-	}
-	return mime.TypeByExtension(path.Ext(name))
+// kinds has the media types of the parts; the system's table may be empty or odd.
+var kinds = map[string]string{
+	".html": "text/html; charset=utf-8",
+	".css":  "text/css; charset=utf-8",
+	".js":   "text/javascript; charset=utf-8",
+	".svg":  "image/svg+xml",
 }
 
 func (f file) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", f.kind)
 	w.Header().Set("Cache-Control", "no-cache")
 	w.Header().Set("ETag", f.tag)
-	if r.Header.Get("If-None-Match") == f.tag {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	_, _ = w.Write(f.body)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(f.body))
 }

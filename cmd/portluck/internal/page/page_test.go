@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -12,50 +13,117 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// get asks the page for something.
-func get(t *testing.T, method, path string) *httptest.ResponseRecorder {
+// ask asks the page, at host, for something.
+func ask(t *testing.T, method, path, host string) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
+	r := httptest.NewRequest(method, path, nil)
+	r.Host = host
 	h := Handler(func() any { return []map[string]any{{"id": 1, "first": "</script>"}} })
-	h.ServeHTTP(w, httptest.NewRequest(method, "http://localhost:8100"+path, nil))
+	h.ServeHTTP(w, r)
 	return w
 }
 
-func TestParts(t *testing.T) {
-	tests := []struct{ path, kind string }{
-		{"/", "text/html; charset=utf-8"},
-		{"/style.css", "text/css; charset=utf-8"},
-		{"/app.js", "text/javascript; charset=utf-8"},
-		{"/connections.js", "text/javascript; charset=utf-8"},
-		{"/icon.svg", "image/svg+xml"},
-		{"/connections", "application/json"},
+func get(t *testing.T, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	return ask(t, http.MethodGet, path, "localhost:8100")
+}
+
+func TestAnswers(t *testing.T) {
+	const text, script = "text/plain; charset=utf-8", "text/javascript; charset=utf-8"
+	tests := []struct {
+		method, path string
+		code         int
+		kind, cache  string
+	}{
+		{"GET", "/", 200, "text/html; charset=utf-8", "no-cache"},
+		{"GET", "/?a=b", 200, "text/html; charset=utf-8", "no-cache"},
+		{"HEAD", "/", 200, "text/html; charset=utf-8", "no-cache"},
+		{"GET", "/style.css", 200, "text/css; charset=utf-8", "no-cache"},
+		{"GET", "/app.js", 200, script, "no-cache"},
+		{"GET", "/commands.js", 200, script, "no-cache"},
+		{"GET", "/connections.js", 200, script, "no-cache"},
+		{"GET", "/icon.svg", 200, "image/svg+xml", "no-cache"},
+		{"GET", "/connections", 200, "application/json", "no-store"},
+		{"GET", "/index.html", 404, text, ""},
+		{"GET", "/static/", 404, text, ""},
+		{"GET", "/../page.go", 404, text, ""},
+		{"GET", "/connections/", 404, text, ""},
+		{"DELETE", "/", 405, text, ""},
+		{"PATCH", "/connections", 405, text, ""},
+		{"TRACE", "/nothing", 405, text, ""},
 	}
 	for _, tt := range tests {
-		w := get(t, http.MethodGet, tt.path)
-		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != tt.kind || w.Body.Len() == 0 {
-			t.Errorf("GET %s: %d %q, %d bytes", tt.path, w.Code, w.Header().Get("Content-Type"), w.Body.Len())
-		}
-	}
-	if w := get(t, http.MethodGet, "/nothing"); w.Code != http.StatusNotFound {
-		t.Errorf("GET /nothing: %d", w.Code)
-	}
-	if w := get(t, http.MethodDelete, "/"); w.Code != http.StatusMethodNotAllowed || w.Header().Get("Allow") == "" {
-		t.Errorf("DELETE /: %d", w.Code)
+		t.Run(tt.method+tt.path, func(t *testing.T) {
+			w := ask(t, tt.method, tt.path, "localhost:8100")
+			if w.Code != tt.code {
+				t.Errorf("code = %d, want %d", w.Code, tt.code)
+			}
+			allow := ""
+			if tt.code == http.StatusMethodNotAllowed {
+				allow = "GET, HEAD, POST, PUT"
+			}
+			for name, want := range map[string]string{
+				"Content-Type": tt.kind, "Cache-Control": tt.cache, "Allow": allow,
+				"Content-Security-Policy": policy(" ws://localhost:8100 wss://localhost:8100"),
+				"X-Content-Type-Options":  "nosniff", "Referrer-Policy": "no-referrer",
+			} {
+				if got := w.Header().Get(name); got != want {
+					t.Errorf("%s = %q, want %q", name, got, want)
+				}
+			}
+			if got, want := w.Body.Len() > 0, tt.method != http.MethodHead; got != want {
+				t.Errorf("has a body = %t, want %t", got, want)
+			}
+		})
 	}
 }
 
-// The page may load nothing from elsewhere, and has nothing inline that its policy would forbid.
-func TestPolicy(t *testing.T) {
-	w := get(t, http.MethodGet, "/")
-	policy := w.Header().Get("Content-Security-Policy")
-	for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "ws://localhost:8100"} {
-		if !strings.Contains(policy, want) {
-			t.Errorf("policy %q has no %q", policy, want)
+// policy is the policy with these sockets.
+func policy(sockets string) string {
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'" + sockets +
+		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
+// A Host that would rewrite the policy is left out of it.
+func TestPolicyHost(t *testing.T) {
+	tests := []struct{ name, host, sockets string }{
+		{"name", "a-b_c.Example:8100", " ws://a-b_c.Example:8100 wss://a-b_c.Example:8100"},
+		{"IPv6", "[::1]:8100", " ws://[::1]:8100 wss://[::1]:8100"},
+		{"none", "", ""},
+		{"directive", "x;script-src", ""},
+		{"policy", "x,default-src", ""},
+		{"any", "*", ""},
+		{"keyword", "x'unsafe-inline'", ""},
+		{"space", "x y", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := ask(t, http.MethodGet, "/", tt.host).Header().Get("Content-Security-Policy")
+			if want := policy(tt.sockets); got != want {
+				t.Errorf("policy = %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// The page has nothing inline that its policy would forbid, and refers only to parts that there are.
+func TestReferences(t *testing.T) {
+	index := get(t, "/").Body.String()
+	for _, inline := range []string{"<style", " style=", " onclick=", "javascript:", "<script>"} {
+		if strings.Contains(index, inline) {
+			t.Errorf("the page has an inline %q", inline)
 		}
 	}
-	for _, inline := range []string{"<style", " style=", "onclick=", "javascript:", "<script>"} {
-		if strings.Contains(w.Body.String(), inline) {
-			t.Errorf("the page has an inline %q", inline)
+	for _, id := range []string{"log", "form", "input", "send", "state", "connections"} {
+		if got := strings.Count(index, ` id="`+id+`"`); got != 1 {
+			t.Errorf("%d elements are #%s, want 1", got, id)
+		}
+	}
+	text := index + get(t, "/app.js").Body.String()
+	for _, m := range regexp.MustCompile(`(?:href="|src="|from "\.)(/[^"]*)"`).FindAllStringSubmatch(text, -1) {
+		if got := get(t, m[1]).Code; got != http.StatusOK {
+			t.Errorf("GET %s = %d, want 200", m[1], got)
 		}
 	}
 }
@@ -65,21 +133,40 @@ func TestConnections(t *testing.T) {
 		ID    int
 		First string
 	}
-	w := get(t, http.MethodGet, "/connections")
+	w := get(t, "/connections")
 	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || len(got) != 1 || got[0].First != "</script>" {
 		t.Errorf("connections %s: %v", w.Body, err)
 	}
 }
 
+func TestConnectionsNotJSON(t *testing.T) {
+	w := httptest.NewRecorder()
+	Handler(func() any { return func() {} }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/connections", nil))
+	if w.Code != http.StatusInternalServerError {
+		t.Errorf("code = %d, want 500", w.Code)
+	}
+}
+
 func TestNotModified(t *testing.T) {
-	h := Handler(nil)
-	first := httptest.NewRecorder()
-	h.ServeHTTP(first, httptest.NewRequest(http.MethodGet, "/", nil))
-	again := httptest.NewRequest(http.MethodGet, "/", nil)
-	again.Header.Set("If-None-Match", first.Header().Get("ETag"))
-	second := httptest.NewRecorder()
-	h.ServeHTTP(second, again)
-	if second.Code != http.StatusNotModified || second.Body.Len() > 0 {
-		t.Errorf("answer %d with %d bytes", second.Code, second.Body.Len())
+	tag := get(t, "/").Header().Get("ETag")
+	tests := []struct {
+		name, match string
+		code        int
+	}{
+		{"same", tag, 304},
+		{"weak", "W/" + tag, 304},
+		{"list", `"x", ` + tag, 304},
+		{"other", `"x"`, 200},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.Header.Set("If-None-Match", tt.match)
+			Handler(nil).ServeHTTP(w, r)
+			if w.Code != tt.code || (w.Body.Len() > 0) != (tt.code == 200) {
+				t.Errorf("code = %d with %d bytes, want %d", w.Code, w.Body.Len(), tt.code)
+			}
+		})
 	}
 }

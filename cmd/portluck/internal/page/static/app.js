@@ -3,11 +3,12 @@ import { watch } from "./connections.js";
 import { commands } from "./commands.js";
 
 const maxLines = 500;
+const firstDelay = 500, lastDelay = 15000; // milliseconds between two tries
 const $ = (id) => document.getElementById(id);
 const log = $("log"), form = $("form"), input = $("input"), send = $("send"), state = $("state"), dot = $("dot");
 
 let socket = null;
-let delay = 500; // milliseconds until the next try
+let delay = firstDelay;
 
 function show(name) {
   state.textContent = name;
@@ -19,31 +20,32 @@ function connect() {
   show("connecting");
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   socket = new WebSocket(`${scheme}//${location.host}/`);
+  socket.binaryType = "arraybuffer";
   socket.onopen = () => {
-    delay = 500;
+    delay = firstDelay;
     show("connected");
   };
-  socket.onmessage = (event) => {
-    if (typeof event.data === "string") say(event.data);
-  };
+  socket.onmessage = ({ data }) => say(typeof data === "string" ? data : new TextDecoder().decode(data));
   socket.onclose = () => {
     show("disconnected");
-    setTimeout(connect, delay + Math.random() * delay);
-    delay = Math.min(delay * 2, 15000);
+    setTimeout(connect, delay * (1 + Math.random())); // apart from the other tabs
+    delay = Math.min(delay * 2, lastDelay);
   };
 }
 
-// say appends a line; what stands in brackets in front is where it came from.
+// A line of the server's is "[scheme address] text"; an IPv6 address has brackets of its own.
+const tagged = /^\[([a-z0-9]+ (?:\[[^\]\s]*\]:\d+|[^[\]\s]+))\] ?([^]*)$/;
+
 function say(text) {
   const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
   const line = document.createElement("div");
   line.className = "line";
-  const parts = /^\[([^\]]*)\] ?([^]*)$/.exec(text);
+  const parts = tagged.exec(text);
   if (parts) {
     const tag = document.createElement("span");
     tag.className = "tag";
     tag.textContent = parts[1];
-    line.append(tag);
+    line.append(tag, " ");
   }
   line.append(parts ? parts[2] : text);
   log.append(line);
@@ -53,14 +55,14 @@ function say(text) {
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  const text = input.value.trim();
-  if (text === "" || socket.readyState !== WebSocket.OPEN) return;
-  socket.send(text);
+  if (input.value.trim() === "" || socket.readyState !== WebSocket.OPEN) return; // what was typed stays
+  socket.send(input.value);
   input.value = "";
+  log.scrollTop = log.scrollHeight;
 });
 
 $("here").textContent = location.host;
 commands($("commands"));
 watch($("connections"));
 connect();
-input.focus();
+if (matchMedia("(pointer: fine)").matches) input.focus(); // on a phone the keyboard would cover the page

@@ -10,37 +10,39 @@ export function commands(list) {
     ["Raw TLS", `openssl s_client -quiet -connect ${plain}`],
     ["WebSocket", `portluck chat ws://${plain}/`],
     ["WebSocket over TLS", `portluck chat wss://${plain}/`],
-  ];
-  for (const [what, command] of all) list.append(item(what, command));
+  ].map(([what, command], i) => item(what, command, `command-${i}`));
+  list.append(...all);
 }
 
-function item(what, command) {
+function item(what, command, id) {
   const li = document.createElement("li");
   const label = document.createElement("span");
   label.className = "what";
   label.textContent = what;
   const code = document.createElement("code");
+  code.id = id;
   code.textContent = command;
-  code.tabIndex = 0;
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "Copy";
-  button.setAttribute("aria-label", `Copy: ${command}`);
+  button.setAttribute("aria-describedby", id);
+  let timer = 0;
   button.addEventListener("click", async () => {
     button.textContent = (await copied(command, code)) ? "Copied" : "Selected";
-    setTimeout(() => (button.textContent = "Copy"), 1500);
+    clearTimeout(timer);
+    timer = setTimeout(() => (button.textContent = "Copy"), 1500);
   });
   li.append(label, code, button);
   return li;
 }
 
-// copied copies the text, or where the page may not do that, selects it.
+// copied copies the text, or where the page may not do that, leaves it selected. Only https and localhost have a clipboard.
 async function copied(text, node) {
   try {
     await navigator.clipboard.writeText(text);
     return true;
   } catch {
     getSelection().selectAllChildren(node);
-    return false;
+    return document.execCommand("copy");
   }
 }

@@ -1,59 +1,75 @@
 // The connections of the port, asked for every second while somebody looks.
+const maxRows = 100;
+const period = 1000, patience = 5000; // milliseconds
+const columns = ["time", "remote", "route", "first"];
 const rows = new Map(); // id -> row
 
 export function watch(body) {
+  let timer = 0;
   const poll = async () => {
-    if (!document.hidden) {
-      try {
-        const answer = await fetch("connections", { cache: "no-store" });
-        if (answer.ok) update(body, await answer.json());
-      } catch {
-        // the server is away; the chat's state says so
-      }
+    if (document.hidden) return; // visibilitychange goes on
+    try {
+      const answer = await fetch("/connections", { cache: "no-store", signal: AbortSignal.timeout(patience) });
+      if (answer.ok) update(body, (await answer.json()) ?? []);
+    } catch {
+      // the server is away; the chat's state says so
     }
-    setTimeout(poll, 1000);
+    clearTimeout(timer); // one of a poll that began before the page was hidden
+    timer = setTimeout(poll, period);
   };
+  document.addEventListener("visibilitychange", poll);
   poll();
 }
 
+// update makes the rows those of list, the newest on top; a row that stays is not touched.
 function update(body, list) {
-  const present = new Set(list.map((c) => c.id));
+  const newest = list.toSorted((a, b) => b.id - a.id).slice(0, maxRows);
+  const present = new Set(newest.map((c) => c.id));
   for (const [id, row] of rows) {
-    if (!present.has(id)) {
-      row.remove();
-      rows.delete(id);
-    }
+    if (present.has(id)) continue;
+    row.remove();
+    rows.delete(id);
   }
-  for (const c of list.toReversed()) {
-    let row = rows.get(c.id);
-    if (!row) {
-      row = document.createElement("tr");
-      for (const name of ["time", "remote", "route", "first"]) {
-        row.insertCell().className = name;
-      }
-      rows.set(c.id, row);
-      body.prepend(row);
-    }
+  newest.forEach((c, i) => {
+    const row = rows.get(c.id) ?? add(c.id);
     fill(row, c);
+    if (body.rows[i] !== row) body.insertBefore(row, body.rows[i] ?? null);
+  });
+}
+
+// add makes a row. The roles outlive the stylesheet's display: grid on narrow screens.
+function add(id) {
+  const row = document.createElement("tr");
+  row.setAttribute("role", "row");
+  for (const name of columns) {
+    const cell = row.insertCell();
+    cell.className = name;
+    cell.setAttribute("role", "cell");
   }
+  rows.set(id, row);
+  return row;
 }
 
 function fill(row, c) {
-  row.classList.toggle("open", c.open);
-  const text = [new Date(c.time).toLocaleTimeString(), c.remote, c.scheme ? `${c.route} (${c.scheme})` : c.route, printable(c.first)];
+  const first = c.first ?? "";
+  const kind = c.scheme ? `${c.route} (${c.scheme})` : c.route;
+  const text = [new Date(c.time).toLocaleTimeString(), c.remote, c.open ? `${kind}, open` : kind, printable(first)];
   text.forEach((t, i) => {
     if (row.cells[i].textContent !== t) row.cells[i].textContent = t;
   });
-  row.cells[3].title = c.first.replace(/(..)/g, "$1 ").trim();
+  row.classList.toggle("open", c.open);
+  const hex = first.replace(/..(?=.)/g, "$& ");
+  if (row.cells[3].title !== hex) row.cells[3].title = hex;
 }
+
+const escapes = { 0x09: "\\t", 0x0a: "\\n", 0x0d: "\\r", 0x5c: "\\\\" };
 
 // printable shows bytes as a programmer would write them.
 function printable(hex) {
   let out = "";
   for (let i = 0; i + 1 < hex.length; i += 2) {
     const b = parseInt(hex.slice(i, i + 2), 16);
-    if (b === 0x0a) out += "\\n";
-    else if (b === 0x0d) out += "\\r";
+    if (b in escapes) out += escapes[b];
     else if (b >= 0x20 && b < 0x7f) out += String.fromCharCode(b);
     else out += "\\x" + hex.slice(i, i + 2);
   }
