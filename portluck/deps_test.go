@@ -53,7 +53,7 @@ func checkThirdParty(t *testing.T, name, imported string) {
 		"github.com/spf13/":          "cmd",
 		"github.com/chromedp/":       "",
 		"github.com/rogpeppe/":       "",
-		"golang.org/x/sys":           "portluck cmd handlers/tlsd",
+		"golang.org/x/sys":           "portluck portluck/internal/loop cmd handlers/tlsd",
 		"golang.org/x/net":           "",
 		"github.com/mattn/":          "cmd",
 		"github.com/gobwas/httphead": "handlers/websocket",

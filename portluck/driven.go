@@ -12,7 +12,7 @@ import (
 // driven is the client of a connection in the loop.
 type driven struct {
 	*Client
-	conn *loop.Conn
+	conn loop.Conn
 }
 
 func (p *port) newDriven(c handlers.Conn, a handlers.Attachment) *driven {

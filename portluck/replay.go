@@ -35,6 +35,9 @@ func (r *replayConn) Read(p []byte) (int, error) {
 // NetConn is the connection below. Its first bytes are gone.
 func (r *replayConn) NetConn() net.Conn { return r.Conn }
 
+// Replay is [loop.Replayer.Replay]. The error comes again.
+func (r *replayConn) Replay() (nc net.Conn, unread []byte) { return r.Conn, r.prefix }
+
 // ReadFrom copies from src with whatever the connection has for it.
 func (r *replayConn) ReadFrom(src io.Reader) (int64, error) { return io.Copy(r.Conn, src) }
 

@@ -26,6 +26,22 @@ func (d descriptor) transport() (loop.Transport, socket, error) {
 func (d descriptor) kill()        { _ = unix.Shutdown(int(d), unix.SHUT_RDWR) }
 func (d descriptor) Close() error { return os.NewSyscallError("close", unix.Close(int(d))) }
 
+// Below is [loop.Descriptor.Below].
+func (c *conn) Below() net.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch s := c.sock.(type) {
+	case *made:
+		return s.Conn
+	case replayed:
+		return s.Conn
+	}
+	return nil
+}
+
+// Descriptor is [loop.Descriptor.Descriptor].
+func (c *conn) Descriptor() (int, error) { return c.fd() }
+
 // fileTransport reads and writes a socket as a file: it costs half the system calls that a net.Conn takes to be made.
 type fileTransport struct{ *os.File }
 

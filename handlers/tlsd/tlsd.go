@@ -91,7 +91,7 @@ func (h *Handler) handshake(nc net.Conn) (*tls.Conn, error) {
 		}
 	}
 	var v verdict
-	tc := tls.Server(nc, h.base)
+	tc := tls.Server(handlers.NewSwitch(nc), h.base) // so that the loop can take the connection over
 	if err := tc.HandshakeContext(context.WithValue(context.Background(), verdictKey{}, &v)); err != nil {
 		if v.refused != nil {
 			err = fmt.Errorf("%w (%w)", v.refused, err)

@@ -1,12 +1,14 @@
 // Package loop drives attached connections: it reads, has the codec decode, raises the events and writes the replies.
 //
-// This driver has a goroutine for each connection and works on any system.
+// There are two drivers behind one interface. The epoll driver, on Linux, keeps a connection as a bare descriptor: an idle
+// one has no goroutine, buffer or timer. The goroutine driver has a goroutine for each connection and works anywhere; it
+// also drives what has no descriptor.
 package loop
 
 import (
 	"context"
-	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -14,12 +16,12 @@ import (
 
 // Bounds of every connection.
 const (
-	firstRead  = 4 << 10  // the read buffer of a new connection
-	keepRead   = 32 << 10 // a larger one is given up once it is empty
 	flushAt    = 64 << 10 // replies of one turn that are sent before the turn ends
 	lingerTime = time.Second
 	lingerMax  = 256 << 10 // unread bytes swallowed so that the last reply is not lost by a reset
 	closeWait  = 5 * time.Second
+	// quiet is how long a peer must have been silent for its connection to be ended by a shutdown.
+	quiet = 20 * time.Millisecond
 )
 
 // Events is what a connection tells its client. One goroutine at a time calls it.
@@ -32,46 +34,84 @@ type Events interface {
 	Disconnect(err error)
 }
 
+// A Conn is a driven connection. Its [handlers.Stream] may be used by any goroutine.
+type Conn interface {
+	handlers.Stream
+	// Start admits the connection to the loop. The caller must call run, once, in a goroutine that it can spare: it
+	// returns when the connection is driven by another, or has ended. It is nil when the loop is closing and the
+	// connection was closed.
+	Start(ev Events) (run func())
+	// StartParked announces the client and then parks the connection, unless the program has written by then. A parked
+	// connection that is written to, ended, destroyed or halted is taken back and driven with the codec that it has.
+	StartParked(ev Events, p Parking)
+	// Adopt drives a parked connection with codec: it has turned out to be of the kind that it was announced as.
+	Adopt(codec handlers.Codec)
+	// Retire ends the client of a parked connection, which goes on as something else. It is false when the connection
+	// must be closed instead, because the client has been sent something.
+	Retire() bool
+	// Expire closes a parked connection for err.
+	Expire(err error)
+}
+
+// Parking is where a connection waits that has not shown its protocol, but whose client is announced. While it is parked
+// the loop does not read it and spends no goroutine on it.
+type Parking interface {
+	// Park takes the connection. From then on it may be adopted, retired or expired at any moment.
+	Park()
+	// Take gives the connection back. It is false when the parking is about to adopt, retire or expire it.
+	Take() bool
+}
+
+// A Driver is a way to drive connections.
+type Driver int
+
+const (
+	// Auto is Epoll where there is one, for the connections that have a descriptor, else Goroutines.
+	Auto Driver = iota
+	// Goroutines has a goroutine for each connection.
+	Goroutines
+)
+
 // A Loop drives connections. Its fields are set before the first New. Its methods may be called by any goroutine.
 type Loop struct {
+	// Driver is Auto unless it is set.
+	Driver Driver
 	// Timeout is how long a connection may be idle; none if zero or negative.
 	Timeout time.Duration
 	// HandshakeTimeout bounds the handshake of a codec that has one; none if zero or negative.
 	HandshakeTimeout time.Duration
 	// MaxQueue is how many bytes may wait for a client that does not read; 1 MiB if zero.
 	MaxQueue int
+	// MaxPartial is how many bytes of messages that are not whole may be kept, for all clients of the epoll driver
+	// together; 256 MiB if zero. A client that would exceed it is ended with [handlers.ErrPolicy].
+	MaxPartial int64
 
-	wg sync.WaitGroup
+	wg     sync.WaitGroup
+	n      atomic.Int64 // connections
+	shards shards
 
 	mu      sync.Mutex
 	closing bool
-	conns   map[*Conn]struct{}
-}
-
-// A Source is a connection that can be had in a cheaper form than a net.Conn.
-type Source interface {
-	Transport() (Transport, error)
-}
-
-// Transport is what the driver needs of a connection.
-type Transport interface {
-	Read(p []byte) (int, error)
-	Write(p []byte) (int, error)
-	Close() error
-	CloseWrite() error
-	SetDeadline(t time.Time) error
-	SetReadDeadline(t time.Time) error
-	SetWriteDeadline(t time.Time) error
+	conns   map[*goConn]struct{} // of the goroutine driver
 }
 
 // New prepares c for being driven. Nothing happens before [Conn.Start].
-func (l *Loop) New(c handlers.Conn, a handlers.Attachment) *Conn {
-	lc := &Conn{loop: l, src: c, codec: a.Codec, info: a.Info, handshake: a.Handshake, unread: a.Unread}
-	if lc.info == nil {
-		lc.info = c.Info()
+func (l *Loop) New(c handlers.Conn, a handlers.Attachment) Conn {
+	if a.Info == nil {
+		a.Info = c.Info()
 	}
-	lc.cond.L = &lc.mu
-	return lc
+	if l.Driver == Auto {
+		if fc := l.newPolled(c, a); fc != nil {
+			return fc
+		}
+	}
+	return l.newGoConn(c, a)
+}
+
+// ender is what shutting down asks of a connection.
+type ender interface {
+	halt()             // ends soon: what the peer has sent already is still served
+	abort(cause error) // ends now
 }
 
 // Shutdown says goodbye to every connection, in an even flow over spread, and waits for all of them to end. When ctx
@@ -86,7 +126,7 @@ func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 	}
 	done := make(chan struct{})
 	go func() { // ends when the last connection has
-		l.wg.Wait()
+		l.Wait()
 		close(done)
 	}()
 	select {
@@ -110,42 +150,29 @@ func (l *Loop) Close() {
 func (l *Loop) Wait() { l.wg.Wait() }
 
 // Len returns how many connections are driven now.
-func (l *Loop) Len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.conns)
-}
+func (l *Loop) Len() int { return int(l.n.Load()) }
 
-func (l *Loop) refuse() []*Conn {
+// refuse lets no connection in any more, and returns those that there are.
+func (l *Loop) refuse() []ender {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closing = true
-	all := make([]*Conn, 0, len(l.conns))
+	all := make([]ender, 0, l.Len())
 	for c := range l.conns {
 		all = append(all, c)
 	}
-	return all
+	return l.shards.refuse(all)
 }
 
-// add admits c, unless the loop is closing.
-func (l *Loop) add(c *Conn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closing {
-		return false
-	}
-	if l.conns == nil {
-		l.conns = map[*Conn]struct{}{}
-	}
-	l.conns[c] = struct{}{}
+// admitted counts a connection that the caller has put where refuse finds it.
+func (l *Loop) admitted() {
 	l.wg.Add(1)
-	return true
+	l.n.Add(1)
 }
 
-func (l *Loop) remove(c *Conn) {
-	l.mu.Lock()
-	delete(l.conns, c)
-	l.mu.Unlock()
+// left is the end of a connection.
+func (l *Loop) left() {
+	l.n.Add(-1)
 	l.wg.Done()
 }
 
@@ -156,6 +183,13 @@ func (l *Loop) maxQueue() int {
 	return l.MaxQueue
 }
 
+func (l *Loop) maxPartial() int64 {
+	if l.MaxPartial == 0 {
+		return 256 << 20
+	}
+	return l.MaxPartial
+}
+
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -164,27 +198,3 @@ func pause(ctx context.Context, d time.Duration) {
 	case <-ctx.Done():
 	}
 }
-
-func transport(c handlers.Conn) (Transport, error) {
-	if s, ok := c.(Source); ok {
-		return s.Transport()
-	}
-	nc, err := c.NetConn()
-	if err != nil {
-		return nil, err
-	}
-	return NetTransport(nc), nil
-}
-
-// NetTransport is the transport of a net.Conn.
-func NetTransport(nc net.Conn) Transport {
-	if t, ok := nc.(Transport); ok {
-		return t
-	}
-	return noHalfClose{nc}
-}
-
-// noHalfClose is for a net.Conn that cannot close one direction: the end of what we send is told by closing it.
-type noHalfClose struct{ net.Conn }
-
-func (c noHalfClose) CloseWrite() error { return nil }

@@ -33,7 +33,7 @@ func (l *lot) Take() bool {
 	return was
 }
 
-func parkedPipe(l *Loop) (*Conn, *recorder, *lot, net.Conn) {
+func parkedPipe(l *Loop) (Conn, *recorder, *lot, net.Conn) {
 	server, client := net.Pipe()
 	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
 	return c, newRecorder(), &lot{}, client
@@ -42,29 +42,29 @@ func parkedPipe(l *Loop) (*Conn, *recorder, *lot, net.Conn) {
 func TestParkedUntil(t *testing.T) {
 	tests := []struct {
 		name   string
-		act    func(t *testing.T, c *Conn, lot *lot, client net.Conn)
+		act    func(t *testing.T, c Conn, lot *lot, client net.Conn)
 		events []string
 	}{
-		{"the program writes", func(t *testing.T, c *Conn, lot *lot, client net.Conn) {
+		{"the program writes", func(t *testing.T, c Conn, lot *lot, client net.Conn) {
 			c.Send([]byte("hi"), handlers.Auto)
 			mustRead(t, client, "hi\n")
 			mustWrite(t, client, "a\n")
 			client.Close()
 		}, []string{"connect", "a", "disconnect <nil>"}},
-		{"the program ends it", func(t *testing.T, c *Conn, lot *lot, client net.Conn) {
+		{"the program ends it", func(t *testing.T, c Conn, lot *lot, client net.Conn) {
 			c.End()
 			client.Close()
 		}, []string{"connect", "disconnect <nil>"}},
-		{"the program destroys it", func(t *testing.T, c *Conn, lot *lot, client net.Conn) {
+		{"the program destroys it", func(t *testing.T, c Conn, lot *lot, client net.Conn) {
 			c.Destroy()
 		}, []string{"connect", "disconnect <nil>"}},
-		{"it is adopted", func(t *testing.T, c *Conn, lot *lot, client net.Conn) {
+		{"it is adopted", func(t *testing.T, c Conn, lot *lot, client net.Conn) {
 			lot.Take()
 			c.Adopt(&tcp.Lines{})
 			mustWrite(t, client, "b\n")
 			client.Close()
 		}, []string{"connect", "b", "disconnect <nil>"}},
-		{"it is adopted after the program has written", func(t *testing.T, c *Conn, lot *lot, client net.Conn) {
+		{"it is adopted after the program has written", func(t *testing.T, c Conn, lot *lot, client net.Conn) {
 			lot.Take()
 			c.Send([]byte("banner"), handlers.Auto)
 			synctest.Wait()
@@ -72,19 +72,19 @@ func TestParkedUntil(t *testing.T) {
 			mustRead(t, client, "banner\n")
 			client.Close()
 		}, []string{"connect", "disconnect <nil>"}},
-		{"it is retired", func(t *testing.T, c *Conn, lot *lot, client net.Conn) {
+		{"it is retired", func(t *testing.T, c Conn, lot *lot, client net.Conn) {
 			lot.Take()
 			if !c.Retire() {
 				t.Error("Retire() = false for a client that was sent nothing")
 			}
 		}, []string{"connect", "disconnect <nil>"}},
-		{"it expires", func(t *testing.T, c *Conn, lot *lot, client net.Conn) {
+		{"it expires", func(t *testing.T, c Conn, lot *lot, client net.Conn) {
 			lot.Take()
 			c.Expire(handlers.ErrTimeout)
 		}, []string{"connect", "disconnect " + handlers.ErrTimeout.Error()}},
-		{"the loop shuts down", func(t *testing.T, c *Conn, lot *lot, client net.Conn) {
+		{"the loop shuts down", func(t *testing.T, c Conn, lot *lot, client net.Conn) {
 			go io.Copy(io.Discard, client)
-			if err := c.loop.Shutdown(t.Context(), 0); err != nil {
+			if err := c.(*goConn).loop.Shutdown(t.Context(), 0); err != nil {
 				t.Errorf("Shutdown() = %v", err)
 			}
 		}, []string{"connect", "disconnect " + handlers.ErrShutdown.Error()}},
@@ -122,7 +122,7 @@ func TestRetireAfterTheProgramHasWritten(t *testing.T) {
 			t.Error("Retire() = true for a client that was sent something")
 		}
 		wantEvents(t, r, "connect", "disconnect <nil>")
-		c.src.Close()
+		c.(*goConn).src.Close()
 	})
 }
 

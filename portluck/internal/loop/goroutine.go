@@ -2,6 +2,7 @@ package loop
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -12,8 +13,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Conn is a driven connection.
-type Conn struct {
+// goConn is a connection of the goroutine driver.
+type goConn struct {
 	loop *Loop
 	src  handlers.Conn
 	ev   Events
@@ -49,9 +50,36 @@ type Conn struct {
 	cause    error          // why it was destroyed
 }
 
-// Start admits the connection to the loop. The caller must call run, once, in a goroutine that it can spare: it returns
-// when the connection has ended. It is nil when the loop is closing and the connection was closed.
-func (c *Conn) Start(ev Events) (run func()) {
+func (l *Loop) newGoConn(c handlers.Conn, a handlers.Attachment) *goConn {
+	gc := &goConn{loop: l, src: c, codec: a.Codec, info: a.Info, handshake: a.Handshake, unread: a.Unread}
+	gc.cond.L = &gc.mu
+	return gc
+}
+
+// add admits c, unless the loop is closing.
+func (l *Loop) add(c *goConn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing {
+		return false
+	}
+	if l.conns == nil {
+		l.conns = map[*goConn]struct{}{}
+	}
+	l.conns[c] = struct{}{}
+	l.admitted()
+	return true
+}
+
+func (l *Loop) remove(c *goConn) {
+	l.mu.Lock()
+	delete(l.conns, c)
+	l.mu.Unlock()
+	l.left()
+}
+
+// Start is [Conn.Start].
+func (c *goConn) Start(ev Events) (run func()) {
 	c.ev = ev
 	if c.loop.add(c) {
 		return c.drive
@@ -62,16 +90,16 @@ func (c *Conn) Start(ev Events) (run func()) {
 	return nil
 }
 
-func (c *Conn) drive() { c.run(false) }
+func (c *goConn) drive() { c.run(false) }
 
-func (c *Conn) run(connected bool) {
+func (c *goConn) run(connected bool) {
 	err := c.open(connected)
 	if err == nil && c.parking != nil && !connected && c.park() {
 		return
 	}
 	defer c.loop.remove(c)
 	if err == nil {
-		err = c.readLoop()
+		err = c.guard(c.readLoop)
 	}
 	c.goodbye(err)
 	err = c.reason(err)
@@ -80,8 +108,19 @@ func (c *Conn) run(connected bool) {
 	c.ev.Disconnect(err)
 }
 
+// guard runs f, in which a panic of a codec costs this connection only.
+func (c *goConn) guard(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			c.endTurn(nil)
+			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
+		}
+	}()
+	return f()
+}
+
 // open announces a client that needs no handshake.
-func (c *Conn) open(connected bool) error {
+func (c *goConn) open(connected bool) error {
 	c.idle.start()
 	switch {
 	case connected:
@@ -97,7 +136,7 @@ func (c *Conn) open(connected bool) error {
 }
 
 // transportLocked makes the connection readable and writable at the first call.
-func (c *Conn) transportLocked() error {
+func (c *goConn) transportLocked() error {
 	switch {
 	case c.rw != nil:
 		return nil
@@ -114,7 +153,7 @@ func (c *Conn) transportLocked() error {
 }
 
 // readLoop reads and decodes until the peer, the codec or an event ends it. A nil error is an end in good order.
-func (c *Conn) readLoop() error {
+func (c *goConn) readLoop() error {
 	var in input
 	defer in.release()
 	c.mu.Lock()
@@ -157,7 +196,7 @@ func (c *Conn) readLoop() error {
 }
 
 // decode hands what was read to the codec, until that wants more. It is done when the connection is to be ended.
-func (c *Conn) decode(in *input, eof bool) (done bool, err error) {
+func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 	m := handlers.Messages{EOF: eof, Events: (*events)(c), Reply: in.reply[:0]}
 	c.messages = &m
 	for {
@@ -183,7 +222,7 @@ func (c *Conn) decode(in *input, eof bool) (done bool, err error) {
 }
 
 // upgrade makes the codec that Decode named the connection's.
-func (c *Conn) upgrade(m *handlers.Messages) {
+func (c *goConn) upgrade(m *handlers.Messages) {
 	if m.Next == nil {
 		return
 	}
@@ -193,7 +232,7 @@ func (c *Conn) upgrade(m *handlers.Messages) {
 }
 
 // reason is what the client's disconnect is told: why the server destroyed it, else why reading ended.
-func (c *Conn) reason(err error) error {
+func (c *goConn) reason(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cause != nil || c.dead.Load() {
@@ -203,11 +242,11 @@ func (c *Conn) reason(err error) error {
 }
 
 // events is what a codec reports to.
-type events Conn
+type events goConn
 
 // Connect announces the client, whose codec is the one that the handshake chose.
 func (e *events) Connect(info *handlers.Info) {
-	c := (*Conn)(e)
+	c := (*goConn)(e)
 	c.upgrade(c.messages)
 	c.queueReply(c.messages)
 	c.handshake, c.info = false, info
@@ -217,7 +256,7 @@ func (e *events) Connect(info *handlers.Info) {
 
 // Message raises the event, unless the connection was destroyed by an earlier one.
 func (e *events) Message(m handlers.Message) {
-	c := (*Conn)(e)
+	c := (*goConn)(e)
 	if c.failed != nil || c.dead.Load() {
 		return
 	}
@@ -228,13 +267,13 @@ func (e *events) Message(m handlers.Message) {
 }
 
 // queueReply puts the protocol's own answers in their place: ahead of what the program writes next.
-func (c *Conn) queueReply(m *handlers.Messages) {
+func (c *goConn) queueReply(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.replyLocked(m)
 }
 
-func (c *Conn) replyLocked(m *handlers.Messages) {
+func (c *goConn) replyLocked(m *handlers.Messages) {
 	if !c.broken && !c.shut {
 		c.out = append(c.out, m.Reply...)
 	}

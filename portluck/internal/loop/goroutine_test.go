@@ -76,12 +76,12 @@ func (r *recorder) Disconnect(err error) {
 }
 
 // pipe gives a driven connection of lines and the peer's end.
-func pipe(l *Loop) (*Conn, *recorder, net.Conn) {
+func pipe(l *Loop) (Conn, *recorder, net.Conn) {
 	server, client := net.Pipe()
 	return l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{Limit: 1 << 20}}), newRecorder(), client
 }
 
-func start(c *Conn, r *recorder) {
+func start(c Conn, r *recorder) {
 	if run := c.Start(r); run != nil {
 		go run() // ends with the connection
 	}
@@ -131,15 +131,15 @@ func TestEchoInOrder(t *testing.T) {
 func TestIdleTimeout(t *testing.T) {
 	tests := []struct {
 		name string
-		busy func(c *Conn, client net.Conn)
+		busy func(c Conn, client net.Conn)
 		want time.Duration // after which the connection is gone
 	}{
-		{"silence", func(*Conn, net.Conn) {}, time.Minute},
-		{"reading restarts it", func(_ *Conn, client net.Conn) {
+		{"silence", func(Conn, net.Conn) {}, time.Minute},
+		{"reading restarts it", func(_ Conn, client net.Conn) {
 			time.Sleep(50 * time.Second)
 			io.WriteString(client, "x\n")
 		}, 110 * time.Second},
-		{"writing restarts it", func(c *Conn, client net.Conn) {
+		{"writing restarts it", func(c Conn, client net.Conn) {
 			time.Sleep(50 * time.Second)
 			c.Send([]byte("y"), handlers.Auto)
 		}, 110 * time.Second},
@@ -321,88 +321,6 @@ func TestShutdownDeadline(t *testing.T) {
 	})
 }
 
-// tcpPair is a connection over loopback, whose halves can be closed.
-func tcpPair(t *testing.T) (server, client *net.TCPConn) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	cc, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sc, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cc.Close(); sc.Close() })
-	return sc.(*net.TCPConn), cc.(*net.TCPConn)
-}
-
-func TestHalfClose(t *testing.T) {
-	var l Loop
-	server, client := tcpPair(t)
-	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
-	r := newRecorder()
-	r.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
-	start(c, r)
-	mustWrite(t, client, "tail")
-	client.CloseWrite()
-	if got, err := io.ReadAll(client); string(got) != "tail\n" || err != nil {
-		t.Errorf("read %q, %v", got, err)
-	}
-	wantEvents(t, r, "connect", "tail", "disconnect <nil>")
-}
-
-// After End the peer has FIN behind all that was written, and what it still sends is delivered.
-func TestEnd(t *testing.T) {
-	var l Loop
-	server, client := tcpPair(t)
-	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
-	r := newRecorder()
-	r.onMessage = func(m handlers.Message) error {
-		if m.String() == "end" {
-			c.Send([]byte("bye"), handlers.Auto)
-			return c.End()
-		}
-		if err := c.Send(nil, handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
-			t.Errorf("Send after End = %v, want ErrClosed", err)
-		}
-		return nil
-	}
-	start(c, r)
-	mustWrite(t, client, "end\n")
-	if got, err := io.ReadAll(client); string(got) != "bye\n" || err != nil {
-		t.Errorf("read %q, %v", got, err)
-	}
-	mustWrite(t, client, "later\n")
-	client.CloseWrite()
-	wantEvents(t, r, "connect", "end", "later", "disconnect <nil>")
-}
-
-// The last reply is not lost although the peer goes on sending: TRAPS part 4, row 16.
-func TestTraps4Row16Linger(t *testing.T) {
-	var l Loop
-	for range 50 {
-		server, client := tcpPair(t)
-		c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
-		r := newRecorder()
-		r.onMessage = func(handlers.Message) error {
-			c.Send([]byte("last"), handlers.Auto)
-			return handlers.ErrPolicy
-		}
-		start(c, r)
-		mustWrite(t, client, "a\n"+strings.Repeat("unread\n", 2000))
-		if got, err := io.ReadAll(client); !strings.HasPrefix(string(got), "last\n") || err != nil {
-			t.Fatalf("read %q, %v", got, err)
-		}
-		client.Close()
-		<-r.gone
-	}
-}
-
 // shout is the codec after the upgrade.
 type shout struct{ tcp.Lines }
 
@@ -430,7 +348,7 @@ func (s *shake) Decode(in []byte, m *handlers.Messages) (int, error) {
 func TestUpgrade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Loop{HandshakeTimeout: time.Second}
-		begin := func() (*Conn, *recorder, net.Conn) {
+		begin := func() (Conn, *recorder, net.Conn) {
 			server, client := net.Pipe()
 			c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &shake{}, Handshake: true})
 			r := newRecorder()
@@ -470,49 +388,6 @@ func TestUnreadComesFirst(t *testing.T) {
 		client.Close()
 		wantEvents(t, r, "connect", "a", long+"y", "z", "disconnect <nil>")
 	})
-}
-
-// Concurrent writers, a peer that reads, and an end in the middle of it: no message is torn.
-func TestConcurrentWriters(t *testing.T) {
-	l := Loop{MaxQueue: 1000}
-	server, client := tcpPair(t)
-	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
-	r := newRecorder()
-	start(c, r)
-	const writers, each = 8, 500
-	var wg sync.WaitGroup
-	for w := range writers {
-		wg.Go(func() {
-			for i := range each {
-				if err := c.Send(fmt.Appendf(nil, "%d %d", w, i), handlers.Auto); err != nil {
-					t.Errorf("Send() = %v", err)
-				}
-			}
-		})
-	}
-	go func() {
-		wg.Wait()
-		c.End()
-	}()
-	got, err := io.ReadAll(client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := [writers]int{}
-	for line := range strings.Lines(string(got)) {
-		var w, i int
-		if _, err := fmt.Sscanf(line, "%d %d\n", &w, &i); err != nil || next[w] != i {
-			t.Fatalf("line %q: %v, want number %d", line, err, next[w])
-		}
-		next[w]++
-	}
-	for w, n := range next {
-		if n != each {
-			t.Errorf("writer %d: %d lines, want %d", w, n, each)
-		}
-	}
-	client.Close()
-	<-r.gone
 }
 
 // answers is a codec that answers each byte with a hundred.

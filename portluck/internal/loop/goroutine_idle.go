@@ -7,13 +7,11 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// quiet is how long a peer must have been silent for its connection to be ended by a shutdown.
-const quiet = 20 * time.Millisecond
-
 // idle keeps the deadlines of a connection. They are set anew only when an eighth of the timeout has passed, which
 // spares a timer a message, and when one expires it is found out whether there was something since.
 type idle struct {
-	armed     atomic.Int64 // when the deadlines were set
+	armed     atomic.Int64 // when both deadlines were set
+	armedLate atomic.Int64 // when that of writing was, alone
 	lastRead  time.Time    // the driving goroutine's
 	lastWrite atomic.Int64
 }
@@ -25,7 +23,7 @@ func (i *idle) start() {
 }
 
 // arm sets the read deadline before a Read.
-func (i *idle) arm(c *Conn) {
+func (i *idle) arm(c *goConn) {
 	t := c.loop.Timeout
 	if c.handshake {
 		t = c.loop.HandshakeTimeout
@@ -44,7 +42,7 @@ func (i *idle) arm(c *Conn) {
 }
 
 // set sets both deadlines: one timer.
-func (i *idle) set(c *Conn, now time.Time, t time.Duration) {
+func (i *idle) set(c *goConn, now time.Time, t time.Duration) {
 	i.armed.Store(now.UnixNano())
 	if t <= 0 {
 		_ = c.rw.SetDeadline(time.Time{})
@@ -56,7 +54,7 @@ func (i *idle) set(c *Conn, now time.Time, t time.Duration) {
 func (i *idle) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, i.armed.Load())) }
 
 // expired says whether a read deadline that has passed ends the connection, and with which error.
-func (i *idle) expired(c *Conn) (done bool, err error) {
+func (i *idle) expired(c *goConn) (done bool, err error) {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,10 +81,11 @@ func (i *idle) expired(c *Conn) (done bool, err error) {
 func (i *idle) wrote() { i.lastWrite.Store(time.Now().UnixNano()) }
 
 // beforeWrite leaves a Write at least half of the timeout.
-func (i *idle) beforeWrite(c *Conn) {
+func (i *idle) beforeWrite(c *goConn) {
 	t := c.loop.Timeout
-	if now := time.Now(); t > 0 && i.age(now) > t/2 {
-		i.armed.Store(now.UnixNano())
+	now := time.Now()
+	if t > 0 && min(i.age(now), now.Sub(time.Unix(0, i.armedLate.Load()))) > t/2 {
+		i.armedLate.Store(now.UnixNano())
 		_ = c.rw.SetWriteDeadline(now.Add(t))
 	}
 }

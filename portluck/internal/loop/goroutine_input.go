@@ -2,6 +2,11 @@ package loop
 
 import "sync"
 
+const (
+	firstRead = 4 << 10  // the read buffer of a new connection
+	keepRead  = 32 << 10 // a larger one is given up once it is empty
+)
+
 var readBuffers = sync.Pool{New: func() any { return new([firstRead]byte) }}
 
 // input is what was read and not yet decoded. Its zero value is empty.

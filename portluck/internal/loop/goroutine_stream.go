@@ -12,10 +12,10 @@ import (
 // patience is how long a callback may run before what it wrote is sent without waiting for it to return.
 const patience = time.Millisecond
 
-var _ handlers.Stream = (*Conn)(nil)
+var _ Conn = (*goConn)(nil)
 
 // Write is [handlers.Stream.Write].
-func (c *Conn) Write(p []byte, k handlers.Kind) (int, error) {
+func (c *goConn) Write(p []byte, k handlers.Kind) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.roomLocked(true); err != nil {
@@ -27,12 +27,12 @@ func (c *Conn) Write(p []byte, k handlers.Kind) (int, error) {
 }
 
 // Send is [handlers.Stream.Send].
-func (c *Conn) Send(p []byte, k handlers.Kind) error { return c.send(p, k, true) }
+func (c *goConn) Send(p []byte, k handlers.Kind) error { return c.send(p, k, true) }
 
 // TrySend is [handlers.Stream.TrySend].
-func (c *Conn) TrySend(p []byte, k handlers.Kind) error { return c.send(p, k, false) }
+func (c *goConn) TrySend(p []byte, k handlers.Kind) error { return c.send(p, k, false) }
 
-func (c *Conn) send(p []byte, k handlers.Kind, wait bool) error {
+func (c *goConn) send(p []byte, k handlers.Kind, wait bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.roomLocked(wait); err != nil {
@@ -44,20 +44,20 @@ func (c *Conn) send(p []byte, k handlers.Kind, wait bool) error {
 }
 
 // DoneAfterWrite does nothing: a connection is not done with an answer.
-func (c *Conn) DoneAfterWrite() {}
+func (c *goConn) DoneAfterWrite() {}
 
 // Done does nothing.
-func (c *Conn) Done() error { return nil }
+func (c *goConn) Done() error { return nil }
 
 // Header is nil.
-func (c *Conn) Header() http.Header { return nil }
+func (c *goConn) Header() http.Header { return nil }
 
 // WriteHeader does nothing.
-func (c *Conn) WriteHeader(int) {}
+func (c *goConn) WriteHeader(int) {}
 
 // End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer a farewell of the
 // protocol is closed after closeWait.
-func (c *Conn) End() error {
+func (c *goConn) End() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended || c.broken {
@@ -74,10 +74,10 @@ func (c *Conn) End() error {
 }
 
 // Destroy is [handlers.Stream.Destroy].
-func (c *Conn) Destroy() { c.abort(nil) }
+func (c *goConn) Destroy() { c.abort(nil) }
 
 // abort closes the connection at once; the driving goroutine ends. The first cause that is not nil is kept.
-func (c *Conn) abort(cause error) {
+func (c *goConn) abort(cause error) {
 	c.dead.Store(true)
 	c.mu.Lock()
 	rw := c.rw
@@ -90,7 +90,7 @@ func (c *Conn) abort(cause error) {
 }
 
 // halt asks the connection to end: what the peer has sent already is still served.
-func (c *Conn) halt() {
+func (c *goConn) halt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -100,13 +100,13 @@ func (c *Conn) halt() {
 }
 
 // wakeLocked makes the driving goroutine look up from its Read by t.
-func (c *Conn) wakeLocked(t time.Time) {
+func (c *goConn) wakeLocked(t time.Time) {
 	if c.rw != nil && !c.broken {
 		_ = c.rw.SetReadDeadline(t)
 	}
 }
 
-func (c *Conn) breakLocked(cause error) {
+func (c *goConn) breakLocked(cause error) {
 	if c.cause == nil {
 		c.cause = cause
 	}
@@ -115,14 +115,14 @@ func (c *Conn) breakLocked(cause error) {
 	c.cond.Broadcast()
 }
 
-func (c *Conn) endLocked(reason error) {
+func (c *goConn) endLocked(reason error) {
 	c.ended = true
 	c.out = c.codec.AppendClose(c.out, reason)
 	c.cond.Broadcast()
 }
 
 // roomLocked waits for room in the queue, or says that there is none.
-func (c *Conn) roomLocked(wait bool) error {
+func (c *goConn) roomLocked(wait bool) error {
 	for {
 		switch {
 		case c.ended || c.broken:
@@ -138,7 +138,7 @@ func (c *Conn) roomLocked(wait bool) error {
 }
 
 // kickLocked sees to it that out gets written: by the turn's end if that comes soon.
-func (c *Conn) kickLocked() {
+func (c *goConn) kickLocked() {
 	switch {
 	case c.flushing:
 	case c.parked:
@@ -156,7 +156,7 @@ func (c *Conn) kickLocked() {
 }
 
 // uncork sends what a callback that takes its time has written.
-func (c *Conn) uncork() {
+func (c *goConn) uncork() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.corked = false
@@ -165,7 +165,7 @@ func (c *Conn) uncork() {
 	}
 }
 
-func (c *Conn) startFlushLocked() {
+func (c *goConn) startFlushLocked() {
 	if c.flushing {
 		return
 	}
@@ -178,7 +178,7 @@ func (c *Conn) startFlushLocked() {
 }
 
 // flushLocked writes until out is empty, and FIN after a farewell. c.mu is released while it writes.
-func (c *Conn) flushLocked() {
+func (c *goConn) flushLocked() {
 	c.flushing = true
 	for len(c.out) > 0 && !c.broken && c.transportLocked() == nil {
 		buf := c.out
@@ -204,7 +204,7 @@ func (c *Conn) flushLocked() {
 	c.cond.Broadcast()
 }
 
-func (c *Conn) write(buf []byte) error {
+func (c *goConn) write(buf []byte) error {
 	c.idle.beforeWrite(c)
 	_, err := c.rw.Write(buf)
 	c.idle.wrote()
@@ -212,7 +212,7 @@ func (c *Conn) write(buf []byte) error {
 }
 
 // writeFailedLocked stops writing. What the peer has sent is still read, unless it is too slow a reader.
-func (c *Conn) writeFailedLocked(err error) {
+func (c *goConn) writeFailedLocked(err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.breakLocked(handlers.ErrSlow)
 		c.dead.Store(true)
@@ -222,14 +222,14 @@ func (c *Conn) writeFailedLocked(err error) {
 	c.breakLocked(nil)
 }
 
-func (c *Conn) beginTurn() {
+func (c *goConn) beginTurn() {
 	c.mu.Lock()
 	c.turn = true
 	c.mu.Unlock()
 }
 
 // endTurn writes what the turn produced.
-func (c *Conn) endTurn(m *handlers.Messages) {
+func (c *goConn) endTurn(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.turn = false
@@ -249,7 +249,7 @@ func (c *Conn) endTurn(m *handlers.Messages) {
 }
 
 // goodbye tells the peer why it ends, sends FIN after all that was written, and waits a moment for the peer to read it.
-func (c *Conn) goodbye(reason error) {
+func (c *goConn) goodbye(reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.transportLocked() != nil {
@@ -268,7 +268,7 @@ func (c *Conn) goodbye(reason error) {
 		return
 	}
 	_ = c.rw.SetWriteDeadline(time.Now().Add(closeWait))
-	c.idle.armed.Store(time.Now().UnixNano())
+	c.idle.armedLate.Store(time.Now().UnixNano())
 	c.flushLocked()
 	if c.broken || c.eof || reason == handlers.ErrTimeout {
 		return
@@ -280,7 +280,7 @@ func (c *Conn) goodbye(reason error) {
 
 // linger swallows what the peer still sends: closing with unread bytes would reset the connection, and the peer would
 // lose our last words (RFC 9112, section 9.6).
-func (c *Conn) linger() {
+func (c *goConn) linger() {
 	_ = c.rw.SetReadDeadline(time.Now().Add(lingerTime))
 	buf := readBuffers.Get().(*[firstRead]byte)
 	defer readBuffers.Put(buf)

@@ -1,0 +1,51 @@
+package handlers
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// A Switch is a net.Conn that stands for another one, which can be exchanged. A layer that cannot be moved, such as a
+// *tls.Conn, is built on one, so that the loop can take the connection below it over. Its methods may be called by any
+// goroutine; one that is running stays with the connection that it began with.
+type Switch struct{ current atomic.Pointer[net.Conn] }
+
+// NewSwitch returns a Switch that stands for nc.
+func NewSwitch(nc net.Conn) *Switch {
+	s := new(Switch)
+	s.Set(nc)
+	return s
+}
+
+// Current is the connection that s stands for.
+func (s *Switch) Current() net.Conn { return *s.current.Load() }
+
+// Set makes s stand for nc. The one before is left as it is.
+func (s *Switch) Set(nc net.Conn) { s.current.Store(&nc) }
+
+// The methods of net.Conn.
+
+// Read reads from the current connection.
+func (s *Switch) Read(p []byte) (int, error) { return s.Current().Read(p) }
+
+// Write writes to the current connection.
+func (s *Switch) Write(p []byte) (int, error) { return s.Current().Write(p) }
+
+// Close closes the current connection.
+func (s *Switch) Close() error { return s.Current().Close() }
+
+// LocalAddr is the current connection's.
+func (s *Switch) LocalAddr() net.Addr { return s.Current().LocalAddr() }
+
+// RemoteAddr is the current connection's.
+func (s *Switch) RemoteAddr() net.Addr { return s.Current().RemoteAddr() }
+
+// SetDeadline is the current connection's.
+func (s *Switch) SetDeadline(t time.Time) error { return s.Current().SetDeadline(t) }
+
+// SetReadDeadline is the current connection's.
+func (s *Switch) SetReadDeadline(t time.Time) error { return s.Current().SetReadDeadline(t) }
+
+// SetWriteDeadline is the current connection's.
+func (s *Switch) SetWriteDeadline(t time.Time) error { return s.Current().SetWriteDeadline(t) }

@@ -1,0 +1,111 @@
+package loop
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/portluck/portluck/handlers"
+	"golang.org/x/sys/unix"
+)
+
+// A Descriptor is a connection that may be a bare descriptor, which Go's poller does not know.
+type Descriptor interface {
+	// Below is what its net.Conn is, or will be, made of; nil if it is a bare descriptor.
+	Below() net.Conn
+	// Descriptor returns the bare descriptor. It is the loop's from then on, but closed by closing the connection.
+	Descriptor() (int, error)
+}
+
+// A Replayer is a net.Conn some of whose bytes were read already.
+type Replayer interface {
+	// Replay returns the net.Conn below and those bytes.
+	Replay() (nc net.Conn, unread []byte)
+}
+
+// detached is a connection that was taken away from Go's poller.
+type detached struct {
+	fd     int
+	ours   bool // to be closed by us
+	link   *tlsLink
+	unread []byte
+}
+
+// canDetach says whether detach can have the descriptor of c.
+func canDetach(c handlers.Conn) bool {
+	var nc net.Conn
+	if d, ok := c.(Descriptor); ok {
+		if nc = d.Below(); nc == nil {
+			return true
+		}
+	} else if nc, _ = c.NetConn(); nc == nil {
+		return false
+	}
+	if r, ok := nc.(Replayer); ok {
+		nc, _ = r.Replay()
+	}
+	if tc, ok := nc.(*tls.Conn); ok {
+		sw, ok := tc.NetConn().(*handlers.Switch)
+		if !ok {
+			return false
+		}
+		nc = sw.Current()
+	}
+	return socketOf(nc) != nil
+}
+
+// socketOf is a connection of the kernel's, or nil.
+func socketOf(nc net.Conn) syscall.Conn {
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		return nc
+	case *net.UnixConn:
+		return nc
+	}
+	return nil
+}
+
+// detach takes the descriptor of src.
+func detach(src handlers.Conn) (d detached, err error) {
+	if b, ok := src.(Descriptor); ok && b.Below() == nil {
+		d.fd, err = b.Descriptor()
+		return d, err
+	}
+	nc, err := src.NetConn()
+	if err != nil {
+		return d, err
+	}
+	if r, ok := nc.(Replayer); ok {
+		nc, d.unread = r.Replay()
+	}
+	d.ours = true
+	tc, ok := nc.(*tls.Conn)
+	if !ok {
+		d.fd, err = take(nc)
+		return d, err
+	}
+	sw := tc.NetConn().(*handlers.Switch)
+	if d.fd, err = take(sw.Current()); err == nil {
+		d.link = &tlsLink{conn: tc}
+		sw.Set(d.link)
+	}
+	return d, err
+}
+
+// take duplicates the descriptor of nc and closes nc, whose registration with Go's poller ends with it.
+func take(nc net.Conn) (int, error) {
+	raw, err := socketOf(nc).SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	fd, dupErr := -1, error(nil)
+	if err := raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+		return -1, err
+	}
+	if dupErr != nil {
+		return -1, os.NewSyscallError("fcntl", dupErr)
+	}
+	_ = nc.Close() // of the duplicate's socket nothing is closed
+	return fd, nil
+}

@@ -1,0 +1,393 @@
+package loop
+
+import (
+	"net/http"
+
+	"github.com/portluck/portluck/handlers"
+	"golang.org/x/sys/unix"
+)
+
+// Write is [handlers.Stream.Write].
+func (c *polled) Write(p []byte, k handlers.Kind) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.roomLocked(true); err != nil {
+		return 0, err
+	}
+	x := c.needLocked()
+	x.out = c.codec.AppendWrite(x.out, p, k)
+	c.kickLocked()
+	return len(p), nil
+}
+
+// Send is [handlers.Stream.Send].
+func (c *polled) Send(p []byte, k handlers.Kind) error { return c.send(p, k, true) }
+
+// TrySend is [handlers.Stream.TrySend].
+func (c *polled) TrySend(p []byte, k handlers.Kind) error { return c.send(p, k, false) }
+
+func (c *polled) send(p []byte, k handlers.Kind, wait bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.roomLocked(wait); err != nil {
+		return err
+	}
+	x := c.needLocked()
+	x.out = c.codec.AppendMessage(x.out, p, k)
+	c.kickLocked()
+	return nil
+}
+
+// DoneAfterWrite does nothing: a connection is not done with an answer.
+func (c *polled) DoneAfterWrite() {}
+
+// Done does nothing.
+func (c *polled) Done() error { return nil }
+
+// Header is nil.
+func (c *polled) Header() http.Header { return nil }
+
+// WriteHeader does nothing.
+func (c *polled) WriteHeader(int) {}
+
+// End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer a farewell of the
+// protocol is closed after closeWait.
+func (c *polled) End() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended || c.broken {
+		return handlers.ErrClosed
+	}
+	x := c.needLocked()
+	before := len(x.out)
+	c.endLocked(nil)
+	if len(x.out) > before {
+		c.byLocked(closeWait)
+	}
+	c.kickLocked()
+	return nil
+}
+
+// Destroy is [handlers.Stream.Destroy].
+func (c *polled) Destroy() { c.abort(nil) }
+
+// abort closes the connection at once. The first cause that is not nil is kept.
+func (c *polled) abort(cause error) {
+	c.dead.Store(true)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return
+	}
+	c.breakLocked(cause)
+	if c.parked {
+		c.unparkLocked()
+		return
+	}
+	if c.busy && c.fd >= 0 {
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_RDWR) // its owner may be a while
+	}
+	c.postLocked(doEnd)
+}
+
+// halt asks the connection to end: what the peer has sent already is still served.
+func (c *polled) halt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.over:
+	case c.parked:
+		c.needLocked().haltBy = c.now()
+		c.unparkLocked()
+	default:
+		c.postLocked(doHalt | doRead)
+	}
+}
+
+// roomLocked waits for room in the queue, or says that there is none.
+func (c *polled) roomLocked(wait bool) error {
+	for {
+		switch {
+		case c.ended || c.broken:
+			return handlers.ErrClosed
+		case c.queuedLocked() < c.shard.loop.maxQueue():
+			return nil
+		}
+		if c.flushLocked(); c.broken || c.queuedLocked() < c.shard.loop.maxQueue() {
+			continue
+		}
+		if !wait {
+			return handlers.ErrSlow
+		}
+		x := c.needLocked()
+		x.room.L = &c.mu
+		x.waiting++
+		x.room.Wait()
+		x.waiting--
+	}
+}
+
+// kickLocked sees to it that what is queued gets written: by the turn's end if one is running.
+func (c *polled) kickLocked() {
+	switch {
+	case c.parked:
+		c.unparkLocked()
+	case c.fd < 0:
+	case !c.turning || c.queuedLocked() >= flushAt:
+		c.flushLocked()
+		c.tidyLocked()
+	}
+}
+
+// flush writes what the kernel takes of the queue.
+func (c *polled) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushLocked()
+}
+
+// flushLocked writes what the kernel takes of the queue, and FIN behind a farewell.
+func (c *polled) flushLocked() {
+	if c.fd < 0 || c.broken {
+		return
+	}
+	for !c.broken && c.queuedLocked() > 0 {
+		n, err := c.writeLocked(c.x.out[c.x.at:])
+		if n > 0 {
+			c.active.Store(uint32(c.now()))
+			c.x.at += n
+		}
+		switch {
+		case err == unix.EAGAIN:
+			c.blockedLocked()
+			c.resumeLocked()
+			return
+		case err != nil:
+			c.breakLocked(nil) // what the peer has sent is still read
+		}
+	}
+	if x := c.x; x != nil {
+		x.resetOut()
+	}
+	if c.ended && !c.shut && !c.broken {
+		c.shut = true
+		c.closeWriteLocked()
+	}
+	if c.leaving {
+		c.postLocked(doEnd)
+	}
+	c.resumeLocked()
+}
+
+// resumeLocked goes on with what has waited for room.
+func (c *polled) resumeLocked() {
+	x := c.x
+	if x == nil || !c.broken && c.queuedLocked() > c.shard.loop.maxQueue()/2 {
+		return
+	}
+	if x.waiting > 0 {
+		x.room.Broadcast()
+	}
+	if x.held {
+		x.held = false
+		c.postLocked(doRead)
+	}
+}
+
+// blockedLocked has epoll tell when there is room in the kernel, from the first time on that there was none.
+func (c *polled) blockedLocked() {
+	if !c.blocked {
+		c.blocked = true
+		c.rewatchLocked()
+	}
+}
+
+// queuedLocked is how many bytes wait to be written.
+func (c *polled) queuedLocked() int {
+	n := c.link.queued()
+	if c.x != nil {
+		n += len(c.x.out) - c.x.at
+	}
+	return n
+}
+
+// writeLocked writes without waiting. The error is EAGAIN when the kernel takes no more.
+func (c *polled) writeLocked(p []byte) (int, error) {
+	if c.link != nil {
+		return c.link.write(int(c.fd), p)
+	}
+	return writeFD(int(c.fd), p)
+}
+
+func writeFD(fd int, p []byte) (int, error) {
+	for {
+		n, err := unix.Write(fd, p)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 0, err
+		case n < len(p):
+			return n, unix.EAGAIN // it would say so
+		default:
+			return n, nil
+		}
+	}
+}
+
+// closeWriteLocked sends FIN.
+func (c *polled) closeWriteLocked() {
+	if c.link != nil && !c.link.closeWrite(int(c.fd)) {
+		c.blockedLocked()
+		return
+	}
+	if c.link == nil {
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
+	}
+}
+
+func (c *polled) breakLocked(cause error) {
+	if x := c.needLocked(); x.cause == nil {
+		x.cause = cause
+	}
+	c.broken = true
+	c.x.out, c.x.at = nil, 0
+	c.link.drop()
+	c.wakeLocked()
+}
+
+// wakeLocked wakes those that wait for room: there will be none.
+func (c *polled) wakeLocked() {
+	if c.x != nil && c.x.waiting > 0 {
+		c.x.room.Broadcast()
+	}
+}
+
+func (c *polled) endLocked(reason error) {
+	c.ended = true
+	x := c.needLocked()
+	x.out = c.codec.AppendClose(x.out, reason)
+	c.wakeLocked()
+}
+
+func (c *polled) replyLocked(m *handlers.Messages) {
+	if !c.broken && !c.shut {
+		x := c.needLocked()
+		x.out = append(x.out, m.Reply...)
+	}
+	m.Reply = m.Reply[:0]
+}
+
+// needLocked is the connection's extra, from now on.
+func (c *polled) needLocked() *extra {
+	if c.x == nil {
+		c.x = extras.Get().(*extra)
+	}
+	return c.x
+}
+
+// tidyLocked gives the extra back if there is nothing in it.
+func (c *polled) tidyLocked() {
+	x := c.x
+	if x == nil || c.turning || x.at < len(x.out) || len(x.part) > 0 || x.waiting > 0 || x.held || c.leaving || c.broken ||
+		x.shakeBy|x.haltBy|x.closeBy != 0 {
+		return
+	}
+	c.dropLocked()
+}
+
+// dropLocked gives the extra back.
+func (c *polled) dropLocked() {
+	x := c.x
+	if x == nil || x.waiting > 0 {
+		return
+	}
+	c.dropPartLocked()
+	x.resetOut()
+	*x = extra{out: x.out}
+	extras.Put(x)
+	c.x = nil
+}
+
+// resetOut empties the queue.
+func (x *extra) resetOut() {
+	if x.at = 0; cap(x.out) > keepOut {
+		x.out = nil
+	}
+	x.out = x.out[:0]
+}
+
+// Adopt is [Conn.Adopt].
+func (c *polled) Adopt(codec handlers.Codec) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parked = false
+	c.codec = codec
+	c.postLocked(doDrive | doRead)
+}
+
+// StartParked is [Conn.StartParked].
+func (c *polled) StartParked(ev Events, p Parking) {
+	c.start.parking = p
+	if run := c.Start(ev); run != nil {
+		go run() // ends when it is parked, or with its first turn; Loop.Wait waits for it
+	}
+}
+
+// Retire is [Conn.Retire].
+func (c *polled) Retire() bool {
+	c.mu.Lock()
+	silent := c.fd < 0 && c.queuedLocked() == 0 && !c.ended && !c.broken
+	var cause error
+	if c.x != nil {
+		cause = c.x.cause
+	}
+	c.parked, c.broken, c.over = false, true, true
+	c.shard.dismiss(c)
+	c.wakeLocked()
+	c.mu.Unlock()
+	c.dead.Store(true)
+	go func() { // ends when the callback returns; Loop.Wait waits for it
+		c.ev.Disconnect(cause)
+		c.shard.left()
+	}()
+	return silent
+}
+
+// Expire is [Conn.Expire].
+func (c *polled) Expire(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.parked = false
+	c.breakLocked(err)
+	c.postLocked(doEnd)
+}
+
+// park parks the connection, unless there is something to do for it.
+func (c *polled) park() bool {
+	c.mu.Lock()
+	c.parked = c.queuedLocked() == 0 && !c.ended && !c.broken && (c.x == nil || c.x.haltBy == 0)
+	parked := c.parked
+	c.mu.Unlock()
+	if parked {
+		c.start.parking.Park()
+	}
+	return parked
+}
+
+// unparkLocked drives a parked connection again.
+func (c *polled) unparkLocked() {
+	c.parked = false
+	p := c.start.parking
+	do := doDrive | doRead
+	if c.broken {
+		do = doEnd
+	}
+	if c.x != nil && c.x.haltBy != 0 {
+		do |= doHalt
+	}
+	go func() { // ends at once; somebody else may be about to drive it
+		if p.Take() {
+			c.post(do)
+		}
+	}()
+}

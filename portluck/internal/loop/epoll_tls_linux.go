@@ -1,0 +1,203 @@
+package loop
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tlsLink is TLS over a bare descriptor. It is the net.Conn under the tls.Conn, which never waits there: a Read is given
+// what was received, one record at a time so that the tls.Conn does not keep a larger buffer than that takes, and then
+// errNoData, which is temporary; a Write only queues. A nil link is a connection in the clear.
+type tlsLink struct {
+	conn *tls.Conn
+
+	// These are the owner's.
+	in      []byte  // received, not yet given to conn
+	drained bool    // there was no more to receive
+	header  [5]byte // of the record at hand, as far as it was given to conn
+	have    int     // bytes of header
+	body    int     // bytes to the end of the record
+	end     error   // of what was received
+
+	mu   sync.Mutex // after the connection's, and after those of conn
+	wire []byte     // encrypted, to be written
+}
+
+// errNoData is what a Read says that would wait.
+var errNoData net.Error = noData{}
+
+type noData struct{}
+
+func (noData) Error() string   { return "no data yet" }
+func (noData) Timeout() bool   { return true }
+func (noData) Temporary() bool { return true }
+
+// maxRecord is the longest payload of a record.
+const maxRecord = 16 << 10
+
+// read reads plaintext.
+func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err error) {
+	if r.cipher == nil {
+		r.cipher = make([]byte, readSize)
+	}
+	for {
+		n, err = t.conn.Read(p)
+		t.flushReplies(c)
+		switch {
+		case n > 0 || !errors.Is(err, errNoData):
+			return n, false, plainError(err)
+		case t.drained:
+			return 0, true, unix.EAGAIN
+		case r.budget <= 0: // nothing is left in conn that epoll would not tell of
+			return 0, false, errBudget
+		}
+		got, err := readFD(int(c.fd), r.cipher)
+		switch {
+		case err != nil:
+			return 0, true, err
+		case got == 0:
+			t.end = io.EOF
+		}
+		t.in = r.cipher[:got]
+		t.drained = 0 < got && got < len(r.cipher) && !c.hung
+	}
+}
+
+// plainError leaves out a peer that has closed without a close_notify: many do.
+func plainError(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return io.EOF
+	}
+	return err
+}
+
+// save keeps what conn has not taken of the runner's buffer, at the end of a turn.
+func (t *tlsLink) save() {
+	if t == nil {
+		return
+	}
+	t.drained = false
+	if t.in = append([]byte(nil), t.in...); len(t.in) == 0 {
+		t.in = nil
+	}
+}
+
+// flushReplies writes what reading has made conn answer: an alert, a key update.
+func (t *tlsLink) flushReplies(c *polled) {
+	t.mu.Lock()
+	n := len(t.wire)
+	t.mu.Unlock()
+	if n > 0 {
+		c.flush()
+	}
+}
+
+// Read is net.Conn's, for conn. It returns at the end of a record (RFC 8446, section 5.1).
+func (t *tlsLink) Read(p []byte) (n int, err error) {
+	if len(t.in) == 0 {
+		if t.end != nil {
+			return 0, t.end
+		}
+		return 0, errNoData
+	}
+	if t.body == 0 {
+		n = copy(p, t.in[:min(len(t.in), len(t.header)-t.have)])
+		t.have += copy(t.header[t.have:], p[:n])
+		if t.have == len(t.header) {
+			t.body, t.have = int(binary.BigEndian.Uint16(t.header[3:])), 0
+		}
+	}
+	k := copy(p[n:], t.in[n:][:min(len(t.in)-n, t.body)])
+	t.body -= k
+	t.in = t.in[n+k:]
+	return n + k, nil
+}
+
+// Write is net.Conn's, for conn.
+func (t *tlsLink) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wire = append(t.wire, p...)
+	return len(p), nil
+}
+
+// write encrypts p and writes it, as much as the kernel takes. What was encrypted counts as written.
+func (t *tlsLink) write(fd int, p []byte) (n int, err error) {
+	for {
+		if err := t.flush(fd); err != nil || n == len(p) {
+			return n, err
+		}
+		chunk := p[n:min(len(p), n+maxRecord)]
+		if _, err := t.conn.Write(chunk); err != nil {
+			return n, err
+		}
+		n += len(chunk)
+	}
+}
+
+// flush writes what is encrypted.
+func (t *tlsLink) flush(fd int) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.wire) > 0 {
+		n, err := writeFD(fd, t.wire)
+		t.wire = t.wire[n:]
+		if err != nil {
+			return err
+		}
+	}
+	t.wire = nil
+	return nil
+}
+
+// queued is how many bytes are encrypted and not written.
+func (t *tlsLink) queued() int {
+	if t == nil {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.wire)
+}
+
+func (t *tlsLink) drop() {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	t.wire = nil
+	t.mu.Unlock()
+}
+
+// closeWrite sends the close_notify. It is false when some of it waits.
+func (t *tlsLink) closeWrite(fd int) bool {
+	_ = t.conn.CloseWrite()
+	return t.flush(fd) != unix.EAGAIN
+}
+
+// The rest of net.Conn: crypto/tls sets deadlines and may close.
+
+// Close is not the tls.Conn's to do.
+func (t *tlsLink) Close() error { return nil }
+
+// LocalAddr is not known here.
+func (t *tlsLink) LocalAddr() net.Addr { return &net.TCPAddr{} }
+
+// RemoteAddr is not known here.
+func (t *tlsLink) RemoteAddr() net.Addr { return &net.TCPAddr{} }
+
+// SetDeadline does nothing: nothing waits.
+func (t *tlsLink) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline does nothing.
+func (t *tlsLink) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline does nothing.
+func (t *tlsLink) SetWriteDeadline(time.Time) error { return nil }
