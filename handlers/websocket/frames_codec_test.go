@@ -2,223 +2,28 @@ package websocket
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/testdata/leak"
 )
-
-func TestMain(m *testing.M) { leak.Main(m) }
-
-// driver feeds a codec as the loop does, and remembers what comes of it. It echoes messages, if it is to.
-type driver struct {
-	codec handlers.Codec
-	echo  bool
-	buf   []byte
-	out   []byte // what the peer is sent
-	seen  []string
-	err   error // of Decode
-}
-
-func (d *driver) Connect(info *handlers.Info) { d.seen = append(d.seen, "connect "+info.Protocol) }
-
-func (d *driver) Message(m handlers.Message) {
-	d.seen = append(d.seen, fmt.Sprintf("%v %s", m.Kind, m.Data))
-}
-
-// turn gives the codec what has come.
-func (d *driver) turn(p []byte, eof bool) {
-	d.buf = append(d.buf, p...)
-	for d.err == nil {
-		m := handlers.Messages{EOF: eof, Events: d}
-		before := len(d.seen)
-		n, err := d.codec.Decode(d.buf, &m)
-		if m.Next != nil {
-			d.codec = m.Next
-		}
-		d.out = append(d.out, m.Reply...)
-		if d.echo {
-			for _, s := range d.seen[before:] {
-				kind, text, _ := strings.Cut(s, " ")
-				k := handlers.Text
-				if kind == "binary" {
-					k = handlers.Binary
-				}
-				d.out = d.codec.AppendMessage(d.out, []byte(text), k)
-			}
-		}
-		d.buf = append([]byte(nil), d.buf[n:]...)
-		d.err = err
-		if m.Next == nil {
-			break
-		}
-	}
-	if d.err != nil && !errors.Is(d.err, io.EOF) {
-		d.out = d.codec.AppendClose(d.out, d.err)
-	}
-}
-
-// feed gives the codec input in segments of the sizes that cut returns, then the end.
-func feed(codec handlers.Codec, input []byte, cut func(left int) int) *driver {
-	d := &driver{codec: codec}
-	for p := bytes.Clone(input); len(p) > 0 && d.err == nil; {
-		n := cut(len(p))
-		d.turn(p[:n], false)
-		p = p[n:]
-	}
-	if d.err == nil {
-		d.turn(nil, true)
-	}
-	return d
-}
-
-func whole(left int) int { return left }
-func bytewise(int) int   { return 1 }
-func randomly(left int) int {
-	return 1 + rand.IntN(left)
-}
-
-// frame is a client's frame: masked.
-func frame(op ws.OpCode, fin bool, payload string) string {
-	var b bytes.Buffer
-	f := ws.NewFrame(op, fin, []byte(payload))
-	f = ws.MaskFrameWith(f, [4]byte{1, 2, 3, 4})
-	if err := ws.WriteFrame(&b, f); err != nil {
-		panic(err)
-	}
-	return b.String()
-}
-
-func closeFrame(code int, reason string) string {
-	return frame(ws.OpClose, true, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+reason)
-}
-
-// replies describes the frames in b: their opcode and payload, close frames by code.
-func replies(t testing.TB, b []byte) []string {
-	t.Helper()
-	var all []string
-	for r := bytes.NewReader(b); r.Len() > 0; {
-		h, err := ws.ReadHeader(r)
-		if err != nil || h.Masked || !h.Fin || h.Rsv != 0 || h.Length > int64(r.Len()) {
-			t.Fatalf("reply %q: %+v, %v", b, h, err)
-		}
-		payload := make([]byte, h.Length)
-		_, _ = io.ReadFull(r, payload)
-		switch h.OpCode {
-		case ws.OpClose:
-			code, _ := ws.ParseCloseFrameData(payload)
-			all = append(all, fmt.Sprintf("close %d", code))
-		case ws.OpPong:
-			all = append(all, "pong "+string(payload))
-		default:
-			all = append(all, fmt.Sprintf("%d %s", h.OpCode, payload))
-		}
-	}
-	return all
-}
-
-const (
-	text   = ws.OpText
-	binop  = ws.OpBinary
-	cont   = ws.OpContinuation
-	normal = "\x88\x82\x00\x00\x00\x00\x03\xe8" // Close 1000
-)
-
-// A case is what a client sends, and what comes of it however it is cut into segments.
-type frameCase struct {
-	name     string
-	in       string
-	messages []string
-	replies  []string
-	err      error // nil: the connection is closed in good order
-}
-
-var protocol = handlers.ErrProtocol
-
-// frameCases follow the sections of Autobahn's test suite.
-var frameCases = []frameCase{
-	{"1.1 text", frame(text, true, "") + frame(text, true, "hello") + normal, []string{"text ", "text hello"}, []string{"close 1000"}, nil},
-	{"1.2 binary", frame(binop, true, "\xff\x00") + normal, []string{"binary \xff\x00"}, []string{"close 1000"}, nil},
-	{"2 ping", frame(ws.OpPing, true, "a\xffb") + frame(ws.OpPong, true, "unasked") + normal, nil, []string{"pong a\xffb", "close 1000"}, nil},
-	{"2.5 ping of 126", "\x89\xfe\x00\x7e", nil, []string{"close 1002"}, protocol},
-	{"2.10 ten pings", strings.Repeat(frame(ws.OpPing, true, "p"), 10) + normal, nil, append(slicesRepeat("pong p", 10), "close 1000"), nil},
-	{"3.1 rsv", frame(text, true, "ok") + "\xc1\x80\x00\x00\x00\x00", []string{"text ok"}, []string{"close 1002"}, protocol},
-	{"3.2 rsv2 on a fragment", frame(text, false, "a") + "\xa0\x80", nil, []string{"close 1002"}, protocol},
-	{"4.1 reserved opcode", "\x83\x80", nil, []string{"close 1002"}, protocol},
-	{"4.2 reserved control opcode", "\x8b\x80", nil, []string{"close 1002"}, protocol},
-	{"5.1 fragmented ping", "\x09\x80", nil, []string{"close 1002"}, protocol},
-	{"5.3 two fragments", frame(text, false, "he") + frame(cont, true, "llo") + normal, []string{"text hello"}, []string{"close 1000"}, nil},
-	{
-		"5.6 ping between fragments", frame(text, false, "he") + frame(ws.OpPing, true, "p") + frame(cont, true, "llo") + normal,
-		[]string{"text hello"},
-		[]string{"pong p", "close 1000"},
-		nil,
-	},
-	{"5.9 nothing to continue", frame(cont, true, "x"), nil, []string{"close 1002"}, protocol},
-	{"5.15 a message within one", frame(text, false, "a") + frame(text, true, "b"), nil, []string{"close 1002"}, protocol},
-	{"6 utf-8", frame(text, true, "κόσμε") + normal, []string{"text κόσμε"}, []string{"close 1000"}, nil},
-	{"6.2 utf-8 over fragments", frame(text, false, "\xce") + frame(cont, false, "") + frame(cont, true, "\xba") + normal, []string{"text κ"}, []string{"close 1000"}, nil},
-	{"6.3 invalid", frame(text, true, "a\xed\xa0\x80b"), nil, []string{"close 1007"}, handlers.ErrInvalidText},
-	{"6.4 invalid in a fragment", frame(text, false, "ab\xf4\x90"), nil, []string{"close 1007"}, handlers.ErrInvalidText},
-	{"6.5 cut short", frame(text, true, "\xce"), nil, []string{"close 1007"}, handlers.ErrInvalidText},
-	{"6.6 cut short over fragments", frame(text, false, "\xe2\x82") + frame(cont, true, ""), nil, []string{"close 1007"}, handlers.ErrInvalidText},
-	{"7.1 data after close", normal + frame(text, true, "late") + frame(ws.OpPing, true, "late"), nil, []string{"close 1000"}, nil},
-	{"7.3 close of no bytes", "\x88\x80\x00\x00\x00\x00", nil, []string{"close 0"}, nil},
-	{"7.3 close of one byte", frame(ws.OpClose, true, "\x03"), nil, []string{"close 1002"}, protocol},
-	{"7.3 reason", closeFrame(1000, strings.Repeat("r", 123)), nil, []string{"close 1000"}, nil},
-	{"7.5 invalid reason", closeFrame(1000, "\xff"), nil, []string{"close 1002"}, protocol},
-	{"echo comes before the failing close (row 17)", frame(text, true, "first") + "\x8f\x80", []string{"text first"}, []string{"close 1002"}, protocol},
-	{"unmasked", "\x81\x02hi", nil, []string{"close 1002"}, protocol},
-	{"a length with its highest bit (row 23)", "\x82\xff\x80\x00\x00\x00\x00\x00\x00\x01", nil, []string{"close 1002"}, protocol},
-	{"a length that is not minimal (row 23)", "\x81\xfe\x00\x01\x00\x00\x00\x00a" + normal, []string{"text a"}, []string{"close 1000"}, nil},
-	{"the end without a close", frame(text, true, "a"), []string{"text a"}, nil, io.ErrUnexpectedEOF},
-	{"the end within a frame", frame(text, true, "abc")[:7], nil, nil, io.ErrUnexpectedEOF},
-}
-
-func slicesRepeat(s string, n int) (all []string) {
-	for range n {
-		all = append(all, s)
-	}
-	return all
-}
-
-func TestFrames(t *testing.T) {
-	for _, tt := range frameCases {
-		for name, cut := range map[string]func(int) int{"whole": whole, "bytewise": bytewise, "cut": randomly} {
-			t.Run(tt.name+"/"+name, func(t *testing.T) {
-				d := feed((&Handler{}).frames(), []byte(tt.in), cut)
-				if got, want := d.seen, tt.messages; fmt.Sprint(got) != fmt.Sprint(want) {
-					t.Errorf("messages %q, want %q", got, want)
-				}
-				if got, want := replies(t, d.out), tt.replies; fmt.Sprint(got) != fmt.Sprint(want) {
-					t.Errorf("replies %q, want %q", got, want)
-				}
-				if want := tt.err; want == nil && !errors.Is(d.err, io.EOF) || want != nil && !errors.Is(d.err, want) {
-					t.Errorf("error %v, want %v", d.err, want)
-				}
-			})
-		}
-	}
-}
 
 // Sizes around those at which the header grows.
 func TestSizes(t *testing.T) {
 	for _, n := range []int{0, 1, 125, 126, 127, 128, 65535, 65536, 1 << 20} {
 		in := []byte(frame(binop, true, strings.Repeat("x", n)) + normal)
-		d := feed((&Handler{Limit: 1 << 20}).frames(), in, func(left int) int { return min(left, 4096) })
+		d := feed((&Handler{Limit: 1 << 20}).frames(), in, upTo(4096))
 		if len(d.seen) != 1 || len(d.seen[0]) != len("binary ")+n || !errors.Is(d.err, io.EOF) {
 			t.Errorf("%d bytes: %d messages, %v", n, len(d.seen), d.err)
 		}
 		f := (&Handler{}).frames()
 		out := f.AppendMessage(nil, bytes.Repeat([]byte("y"), n), handlers.Binary)
-		if got := replies(t, out); len(got) != 1 || len(got[0]) != len("2 ")+n {
+		if got := replies(t, out); len(got) != 1 || len(got[0]) != len("binary ")+n {
 			t.Errorf("%d bytes: sent %d frames", n, len(got))
 		}
 	}
@@ -242,24 +47,6 @@ func TestTraps4Row13CloseCodes(t *testing.T) {
 		if got := fmt.Sprint(replies(t, d.out)); got != "[close 1002]" {
 			t.Errorf("%d is answered with %s", code, got)
 		}
-	}
-}
-
-// The text is refused when its bad byte comes, not at the end of its frame.
-func TestTraps4Row18FailFast(t *testing.T) {
-	in := frame(text, true, "good \xff and a lot that never comes")
-	d := &driver{codec: (&Handler{}).frames()}
-	for i := range len(in) {
-		d.turn([]byte(in[i:i+1]), false)
-		if want := i >= 6+5; (d.err != nil) != want {
-			t.Fatalf("after %d bytes: %v", i+1, d.err)
-		}
-		if d.err != nil {
-			break
-		}
-	}
-	if !errors.Is(d.err, handlers.ErrInvalidText) {
-		t.Errorf("error %v", d.err)
 	}
 }
 
@@ -341,11 +128,11 @@ func TestKinds(t *testing.T) {
 		kind handlers.Kind
 		want string
 	}{
-		{"a", handlers.Auto, "1 a"},
-		{"\xff", handlers.Auto, "2 \xff"},
-		{"a", handlers.Text, "1 a"},
-		{"\xff", handlers.Text, "2 \xff"},
-		{"a", handlers.Binary, "2 a"},
+		{"a", handlers.Auto, "text a"},
+		{"\xff", handlers.Auto, "binary \xff"},
+		{"a", handlers.Text, "text a"},
+		{"\xff", handlers.Text, "binary \xff"},
+		{"a", handlers.Binary, "binary a"},
 	} {
 		if got := replies(t, (&Handler{}).frames().AppendMessage(nil, []byte(tt.msg), tt.kind)); got[0] != tt.want {
 			t.Errorf("%q as %v: %q", tt.msg, tt.kind, got[0])
@@ -353,63 +140,29 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-func TestEchoDoesNotAllocate(t *testing.T) {
-	f := (&Handler{}).frames()
-	in, buf, out := []byte(frame(text, true, strings.Repeat("x", 64))), make([]byte, 0, 128), make([]byte, 0, 128)
-	events := &nobody{}
-	m := handlers.Messages{Events: events}
-	n := testing.AllocsPerRun(100, func() {
-		buf = append(buf[:0], in...)
-		if _, err := f.Decode(buf, &m); err != nil {
-			t.Fatal(err)
-		}
-		out = f.AppendMessage(out[:0], events.last, handlers.Text)
-	})
-	if n > 0 {
-		t.Errorf("%v allocations", n)
-	}
-}
-
-// nobody keeps the last message.
-type nobody struct{ last []byte }
-
-func (*nobody) Connect(*handlers.Info)       {}
-func (n *nobody) Message(m handlers.Message) { n.last = m.Data }
-
+// Whatever comes, and however it is cut, what is sent is the same, and is made of frames.
 func FuzzDecode(f *testing.F) {
-	for _, tt := range frameCases {
+	for _, section := range autobahn {
+		for _, tt := range section.cases() {
+			if len(tt.in) < 1<<10 {
+				f.Add([]byte(tt.in))
+			}
+		}
+	}
+	for _, tt := range ourCases {
 		f.Add([]byte(tt.in))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		h := &Handler{Limit: 1 << 12, MaxFragments: 8}
-		a, b, c := feed(h.frames(), in, whole), feed(h.frames(), in, bytewise), feed(h.frames(), in, randomly)
-		want := fmt.Sprintf("%q %q", a.seen, replies(t, a.out))
-		for _, d := range []*driver{b, c} {
-			if got := fmt.Sprintf("%q %q", d.seen, replies(t, d.out)); got != want {
-				t.Errorf("cut differently: %s, want %s", got, want)
-			}
-		}
-		if a.err == nil {
+		want, wantErr := echo(t, h, in, whole)
+		if wantErr == nil {
 			t.Error("no end")
 		}
-	})
-}
-
-func BenchmarkDecode(b *testing.B) {
-	for _, size := range []int{64, 64 << 10} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			f := (&Handler{}).frames()
-			in := []byte(frame(binop, true, strings.Repeat("x", size)))
-			buf := make([]byte, len(in))
-			m := handlers.Messages{Events: &nobody{}}
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for b.Loop() {
-				copy(buf, in)
-				if _, err := f.Decode(buf, &m); err != nil {
-					b.Fatal(err)
-				}
+		for _, c := range cuts[1:] {
+			got, err := echo(t, h, in, c.cut)
+			if !slices.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+				t.Errorf("%s: sent %q, %v, want %q, %v", c.name, got, err, want, wantErr)
 			}
-		})
-	}
+		}
+	})
 }
