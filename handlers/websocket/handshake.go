@@ -122,13 +122,27 @@ func parseHead(head []byte) (*http.Request, *refusal) {
 	return r, nil
 }
 
-// checkLines holds what http.ReadRequest does not tell: the number of fields, and those of which there must be one.
+// checkLines holds what http.ReadRequest leaves to the server of net/http: the number of fields, and what may stand in
+// one. A name with a space before the colon, or a line that continues another, is read in more than one way on the way
+// here (RFC 9112, sections 5.1 and 5.2).
 func checkLines(head []byte) *refusal {
 	count, hosts := 0, 0
 	for line := range bytes.Lines(head) {
-		count++
-		if name, _, ok := bytes.Cut(line, []byte(":")); ok && bytes.EqualFold(name, []byte("Host")) {
-			hosts++
+		if count++; count == 1 {
+			continue // the request line
+		}
+		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		if len(line) == 0 {
+			break
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch value = bytes.Trim(value, " \t"); {
+		case !isToken(string(name)) || bytes.ContainsFunc(value, isControl):
+			return bad("a header field is malformed")
+		case bytes.EqualFold(name, []byte("Host")):
+			if hosts++; !isHost(value) {
+				return bad("the Host is malformed")
+			}
 		}
 	}
 	switch {
@@ -139,6 +153,21 @@ func checkLines(head []byte) *refusal {
 	}
 	return nil
 }
+
+// isControl says whether r may not stand in the value of a field: RFC 9110, section 5.5.
+func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+
+// isHost says whether s is made of what a host and a port are: RFC 3986, section 3.2.2.
+func isHost(s []byte) bool {
+	for _, c := range s {
+		if !isAlphanumeric(c) && strings.IndexByte("!$%&'()*+,-.:;=[]_~", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func isAlphanumeric(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' }
 
 // check is the answer to the handshake r, or why it is refused (RFC 6455, sections 4.2.1 and 4.2.2).
 func (h *Handler) check(r *http.Request) (answer []byte, refused *refusal) {
@@ -186,8 +215,7 @@ func (h *Handler) accept(r *http.Request, key string) []byte {
 // isToken says whether s may stand in the answer: RFC 9110, section 5.6.2.
 func isToken(s string) bool {
 	for _, c := range []byte(s) {
-		letter := 'a' <= c|0x20 && c|0x20 <= 'z'
-		if !letter && (c < '0' || c > '9') && !strings.ContainsRune("!#$%&'*+-.^_`|~", rune(c)) {
+		if !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
 			return false
 		}
 	}

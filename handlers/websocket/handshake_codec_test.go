@@ -58,6 +58,10 @@ func TestHandshakes(t *testing.T) {
 		{"row 5: two versions", strings.Replace(good, "Version: 13\r\n", "Version: 13\r\nSec-WebSocket-Version: 13\r\n", 1), 426},
 		{"row 5: a body", strings.Replace(good, key, key+"Content-Length: 5\r\n", 1), 400},
 		{"row 5: a chunked body", strings.Replace(good, key, key+"Transfer-Encoding: chunked\r\n", 1), 400},
+		{"row 5: a body behind a space", strings.Replace(good, key, key+"Content-Length : 5\r\n", 1), 400},
+		{"row 5: a body in a line that continues another", strings.Replace(good, key, key+"X: y\r\n Content-Length: 5\r\n", 1), 400},
+		{"row 5: a field with a control character", strings.Replace(good, key, key+"X: a\rb\r\n", 1), 400},
+		{"row 5: a host of two", strings.Replace(good, "Host: x", "Host: x y", 1), 400},
 		{"row 6: another origin", strings.Replace(good, key, key+"Origin: http://evil\r\n", 1), 403},
 		{"row 6: the same origin", strings.Replace(good, key, key+"Origin: http://X:80\r\n", 1), 101},
 		{"row 7: version 8", strings.Replace(good, "13", "8", 1), 426},
@@ -209,35 +213,4 @@ func TestLateUpgradeIsRefused(t *testing.T) {
 	if err := <-p.failed; !errors.Is(err, handlers.ErrPolicy) {
 		t.Errorf("failed with %v", err)
 	}
-}
-
-// What is accepted, net/http reads, and it passes the checks on its own.
-func FuzzHandshake(f *testing.F) {
-	f.Add([]byte(good))
-	f.Add([]byte(strings.Replace(good, "websocket", "h2c, WebSocket", 1)))
-	f.Add([]byte("GET / HTTP/1.0\r\n\r\n"))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		d := shake(&Handler{}, string(in), whole)
-		if len(d.seen) == 0 {
-			if len(d.out) > 0 {
-				statusOf(t, d.out)
-			}
-			return
-		}
-		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(string(in))))
-		if err != nil {
-			t.Fatalf("accepted, but net/http says %v", err)
-		}
-		if r.Method != "GET" || !r.ProtoAtLeast(1, 1) || r.Host == "" || r.ContentLength > 0 ||
-			len(r.Header["Sec-Websocket-Key"]) != 1 || r.Header.Get("Sec-Websocket-Version") != "13" {
-			t.Errorf("accepted %q", in)
-		}
-	})
-}
-
-func ExampleHandler() {
-	h := &Handler{Limit: 64 << 10, Protocols: []string{"chat"}}
-	d := shake(h, strings.Replace(good, key, key+"Sec-WebSocket-Protocol: chat\r\n", 1)+frame(text, true, "hello"), whole)
-	fmt.Println(d.seen)
-	// Output: [connect websocket text hello]
 }
