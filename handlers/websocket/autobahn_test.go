@@ -163,7 +163,7 @@ func fragmentCases() []frameCase {
 
 func closeCases() []frameCase {
 	hello, echoed := frame(text, true, "Hello World!"), []string{"close 1000"}
-	long, max := strings.Repeat("BAsd7&jh23", 26215)[:256<<10], strings.Repeat("*", 123)
+	long, longest := strings.Repeat("BAsd7&jh23", 26215)[:256<<10], strings.Repeat("*", 123)
 	all := []frameCase{
 		{"7.1.1", hello + normal, []string{"text Hello World!", "close 1000"}, nil},
 		{"7.1.2", normal + normal, echoed, nil},
@@ -175,8 +175,8 @@ func closeCases() []frameCase {
 		{"7.3.2", frame(8, true, "a"), []string{"close 1002"}, protocol},
 		{"7.3.3", closeFrame(1000, ""), echoed, nil},
 		{"7.3.4", closeFrame(1000, "Hello World!"), echoed, nil},
-		{"7.3.5", closeFrame(1000, max), echoed, nil},
-		{"7.3.6", closeFrame(1000, max+"*"), []string{"close 1002"}, protocol},
+		{"7.3.5", closeFrame(1000, longest), echoed, nil},
+		{"7.3.6", closeFrame(1000, longest+"*"), []string{"close 1002"}, protocol},
 		{"7.5.1", closeFrame(1000, "κόσμε\xed\xa0\x80edited"), []string{"close 1002"}, protocol},
 	}
 	for i, code := range []int{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999} {
