@@ -14,8 +14,8 @@ func TestMain(m *testing.M) { leak.Main(m) }
 
 func TestAll(t *testing.T) {
 	all := All()
-	if len(all) < 40 {
-		t.Errorf("%d transcripts, want at least 40", len(all))
+	if len(all) < 60 {
+		t.Errorf("%d transcripts, want at least 60", len(all))
 	}
 	if !slices.IsSortedFunc(all, func(a, b Transcript) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Error("not sorted by name")
@@ -34,6 +34,18 @@ func TestAll(t *testing.T) {
 		if !seen[class] {
 			t.Errorf("no transcript of class %s", class)
 		}
+	}
+}
+
+// A record of SSL 2.0 says how long it is in 15 bits, and the parts of a hello how long they are.
+func TestSSLv2HelloIsWhole(t *testing.T) {
+	b := Get("sslv2-hello").Bytes
+	number := func(i int) int { return int(b[i])<<8 | int(b[i+1]) }
+	if got, want := len(b)-2, number(0)&0x7fff; got != want {
+		t.Errorf("%d bytes, want %d", got, want)
+	}
+	if got, want := 2+9+number(5)+number(7)+number(9), len(b); got != want {
+		t.Errorf("parts of %d bytes, want %d", got, want)
 	}
 }
 

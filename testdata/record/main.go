@@ -3,7 +3,8 @@
 //
 //	go run ./testdata/record [-only NAME]
 //
-// A client that is not installed is named, and its transcript stays as it is.
+// A client that is not installed is named, and its transcript stays as it is. A NAME that is unknown is answered with those
+// that are known.
 package main
 
 import (
@@ -16,7 +17,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/portluck/portluck/testdata"
@@ -34,53 +37,68 @@ const dir = "testdata/transcripts"
 func main() {
 	only := flag.String("only", "", "record this transcript only")
 	flag.Parse()
-	failed := 0
-	for _, c := range clients {
-		if *only != "" && c.name != *only {
-			continue
-		}
-		if err := record(c); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", c.name, err)
-			failed++
-		}
-	}
-	if failed > 0 {
-		os.Exit(1)
-	}
+	os.Exit(run(*only, os.Stderr))
 }
 
-// record runs a client and writes its transcript.
-func record(c client) error {
+// run records all transcripts, or one, and returns the exit code.
+func run(only string, stderr io.Writer) int {
+	chosen := clients
+	if only != "" {
+		i := slices.IndexFunc(clients, func(c client) bool { return c.name == only })
+		if i < 0 {
+			fmt.Fprintf(stderr, "no transcript %s; there are:\n", only)
+			for _, c := range clients {
+				fmt.Fprintln(stderr, c.name)
+			}
+			return 1
+		}
+		chosen = clients[i : i+1]
+	}
+	code := 0
+	for _, c := range chosen {
+		t, err := record(c)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, c.name+".txt"), testdata.Format(t), 0o644)
+		}
+		if err != nil {
+			fmt.Fprintf(stderr, "%s: %v\n", c.name, err)
+			code = 1
+		}
+	}
+	return code
+}
+
+// record runs a client and returns its transcript. When it returns, every process of the client has been killed.
+func record(c client) (testdata.Transcript, error) {
+	if _, err := exec.LookPath(c.by.name); err != nil {
+		return testdata.Transcript{}, fmt.Errorf("not installed: %w", err)
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return err
+		return testdata.Transcript{}, err
 	}
 	defer l.Close()
 	host, port, _ := net.SplitHostPort(l.Addr().String())
-	ctx, cancel := context.WithTimeout(context.Background(), clientFor)
-	defer cancel()
 	profile, err := os.MkdirTemp("", "record")
 	if err != nil {
-		return err
+		return testdata.Transcript{}, err
 	}
 	defer os.RemoveAll(profile)
-	line := strings.NewReplacer("HOST", host, "PORT", port, "PROFILE", profile).Replace(c.command)
-	cmd := exec.CommandContext(ctx, "bash", "-c", line)
-	cmd.WaitDelay = time.Second
+	cmd := exec.Command("bash", "-c", strings.NewReplacer("HOST", host, "PORT", port, "PROFILE", profile).Replace(c.command))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a pipeline, or a browser, is more than one process
 	if err := cmd.Start(); err != nil {
-		return err
+		return testdata.Transcript{}, err
 	}
 	b, err := firstFlight(l, c.greeting)
-	cancel()
-	_ = cmd.Wait() // it was killed
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // not waited for yet: the number is no one else's
+	_ = cmd.Wait()                                      // it was killed
 	if err != nil {
-		return err
+		return testdata.Transcript{}, err
 	}
-	from := strings.NewReplacer("PROFILE", "$(mktemp -d)").Replace(c.command)
-	t := testdata.Transcript{
-		From: from, Client: version(c.version), Class: c.class, Date: time.Now().UTC().Format(time.DateOnly), Bytes: b,
-	}
-	return os.WriteFile(filepath.Join(dir, c.name+".txt"), testdata.Format(t), 0o644)
+	return testdata.Transcript{
+		From: strings.ReplaceAll(c.command, "PROFILE", "$(mktemp -d)"), Client: version(c.by.version), Class: c.class,
+		Date: time.Now().UTC().Format(time.DateOnly), Bytes: b,
+	}, nil
 }
 
 // firstFlight reads what the first client that says something sends, until it pauses.
@@ -122,7 +140,9 @@ func readFlight(c net.Conn) ([]byte, error) {
 
 // version is the first line that the client says of itself.
 func version(command string) string {
-	out, _ := exec.Command("bash", "-c", command).CombinedOutput() // some say it with an error
+	ctx, cancel := context.WithTimeout(context.Background(), clientFor)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, "bash", "-c", command).CombinedOutput() // some say it with an error
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	return line
 }

@@ -13,13 +13,26 @@ import (
 )
 
 func main() {
-	url := os.Args[1]
+	scheme, address, _ := strings.Cut(os.Args[1], "://")
+	config := &tls.Config{InsecureSkipVerify: true}
+	t := &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}
 	var err error
-	if strings.HasPrefix(url, "ws") {
-		_, _, _, err = ws.Dial(context.Background(), url)
-	} else {
-		http.DefaultTransport.(*http.Transport).TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
-		_, err = http.Get(url) //nolint:bodyclose // it is not answered
+	switch scheme {
+	case "ws":
+		_, _, _, err = ws.Dial(context.Background(), os.Args[1])
+	case "tls":
+		_, err = tls.Dial("tcp", address, config)
+	case "h2c": // with prior knowledge: RFC 9113, section 3.3
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetUnencryptedHTTP2(true)
+		err = get(t, "http://"+address)
+	default:
+		err = get(t, os.Args[1])
 	}
 	fmt.Fprintln(os.Stderr, err)
+}
+
+func get(t *http.Transport, url string) error {
+	_, err := (&http.Client{Transport: t}).Get(url) //nolint:bodyclose // it is not answered
+	return err
 }
