@@ -99,12 +99,13 @@ func BenchmarkAppendMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkUnmask sets Decode of a frame of 64 KiB beside a mere [ws.Cipher] of its payload.
+// BenchmarkUnmask sets Decode of a frame of 64 KiB beside a mere [ws.Cipher] of its payload, each at its best: what a busy
+// machine adds is not theirs.
 func BenchmarkUnmask(b *testing.B) {
 	const size = 64 << 10
 	_, run := decoder(b, binop, size)
 	payload, from := make([]byte, size), make([]byte, size)
-	var ours, theirs time.Duration
+	ours, theirs := time.Hour, time.Hour
 	b.SetBytes(2 * size)
 	for b.Loop() {
 		start := time.Now()
@@ -112,7 +113,7 @@ func BenchmarkUnmask(b *testing.B) {
 		middle := time.Now()
 		copy(payload, from)
 		ws.Cipher(payload, [4]byte{1, 2, 3, 4}, 0)
-		ours, theirs = ours+middle.Sub(start), theirs+time.Since(middle)
+		ours, theirs = min(ours, middle.Sub(start)), min(theirs, time.Since(middle))
 	}
 	b.ReportMetric(float64(ours)/float64(theirs), "ours/gobwas")
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"testing"
 
@@ -138,31 +137,4 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%q as %v: %q", tt.msg, tt.kind, got[0])
 		}
 	}
-}
-
-// Whatever comes, and however it is cut, what is sent is the same, and is made of frames.
-func FuzzDecode(f *testing.F) {
-	for _, section := range autobahn {
-		for _, tt := range section.cases() {
-			if len(tt.in) < 1<<10 {
-				f.Add([]byte(tt.in))
-			}
-		}
-	}
-	for _, tt := range ourCases {
-		f.Add([]byte(tt.in))
-	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		h := &Handler{Limit: 1 << 12, MaxFragments: 8}
-		want, wantErr := echo(t, h, in, whole)
-		if wantErr == nil {
-			t.Error("no end")
-		}
-		for _, c := range cuts[1:] {
-			got, err := echo(t, h, in, c.cut)
-			if !slices.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
-				t.Errorf("%s: sent %q, %v, want %q, %v", c.name, got, err, want, wantErr)
-			}
-		}
-	})
 }

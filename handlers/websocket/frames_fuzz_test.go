@@ -1,0 +1,132 @@
+package websocket
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+	"github.com/portluck/portluck/handlers"
+)
+
+// seeds are the short inputs of all tables.
+func seeds(f *testing.F) {
+	f.Helper()
+	for _, section := range autobahn {
+		for _, tt := range section.cases() {
+			if len(tt.in) < 1<<10 {
+				f.Add([]byte(tt.in))
+			}
+		}
+	}
+	for _, tt := range ourCases {
+		f.Add([]byte(tt.in))
+	}
+}
+
+// Whatever comes, and however it is cut, what is sent is the same, and is made of frames.
+func FuzzDecode(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		h := &Handler{Limit: 1 << 12, MaxFragments: 8}
+		want, wantErr := echo(t, h, in, whole)
+		if wantErr == nil {
+			t.Error("no end")
+		}
+		for _, c := range cuts[1:] {
+			got, err := echo(t, h, in, c.cut)
+			if !slices.Equal(got, want) || fmt.Sprint(err) != fmt.Sprint(wantErr) {
+				t.Errorf("%s: sent %q, %v, want %q, %v", c.name, got, err, want, wantErr)
+			}
+		}
+	})
+}
+
+// gobwas is a server that echoes, made of what gobwas has, which waits for whole frames. It returns what is sent; end says
+// that the connection is over, else the input is not whole. A control frame's length has one form only: RFC 6455, section 5.5.
+func gobwas(in []byte) (sent []string, end bool) {
+	state, r := ws.StateServerSide, bytes.NewReader(in)
+	var message []byte
+	var op ws.OpCode
+	for {
+		at := in[len(in)-r.Len():]
+		h, err := ws.ReadHeader(r)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return sent, false
+		}
+		if long := h.OpCode.IsControl() && at[1]&0x7f > 125; long || err != nil || ws.CheckHeader(h, state) != nil {
+			return append(sent, "close 1002"), true
+		}
+		if h.Length > int64(r.Len()) {
+			return sent, false
+		}
+		p := make([]byte, h.Length)
+		_, _ = io.ReadFull(r, p)
+		ws.Cipher(p, h.Mask, 0)
+		switch h.OpCode {
+		case ws.OpPing:
+			sent = append(sent, "pong "+string(p))
+			continue
+		case ws.OpPong:
+			continue
+		case ws.OpClose:
+			return append(sent, gobwasClose(p)), true
+		case ws.OpContinuation:
+		default:
+			message, op = nil, h.OpCode
+		}
+		message = append(message, p...)
+		if state = state.Clear(ws.StateFragmented); !h.Fin {
+			state = state.Set(ws.StateFragmented)
+			continue
+		}
+		if op == ws.OpText && !utf8.Valid(message) {
+			return append(sent, "close 1007"), true
+		}
+		sent = append(sent, kindOf(op == ws.OpText).String()+" "+string(message))
+	}
+}
+
+func gobwasClose(p []byte) string {
+	if len(p) == 0 {
+		return "close 0"
+	}
+	code, reason := ws.ParseCloseFrameData(p)
+	if validCode(int(code)) != (ws.CheckCloseFrameData(code, reason) == nil) && utf8.ValidString(reason) {
+		return fmt.Sprintf("close %d", map[bool]int{true: int(code), false: 1002}[validCode(int(code))]) // TRAPS part 4, row 13
+	}
+	if len(p) < 2 || ws.CheckCloseFrameData(code, reason) != nil {
+		return "close 1002"
+	}
+	return fmt.Sprintf("close %d", code)
+}
+
+// What gobwas makes of whole frames the codec makes of them too; the codec may only be earlier to refuse.
+func FuzzAgainstGobwas(f *testing.F) {
+	seeds(f)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		want, end := gobwas(in)
+		got, err := echo(t, &Handler{Limit: -1, MaxFragments: 1 << 20}, in, whole)
+		before := max(0, len(got)-1)
+		switch {
+		case ended(err, handlers.ErrInvalidText) && len(want) >= before:
+			if later := want[before:]; slices.ContainsFunc(later, isMessage) {
+				t.Errorf("text is refused that they take: %q", later)
+			}
+			got, want = got[:before], want[:before]
+		case ended(err, protocol) && !end: // of the last frame there is only the header, or a part
+			got = got[:before]
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("sent %q, %v, want %q", got, err, want)
+		}
+	})
+}
+
+func isMessage(sent string) bool {
+	return strings.HasPrefix(sent, "text ") || strings.HasPrefix(sent, "binary ")
+}
