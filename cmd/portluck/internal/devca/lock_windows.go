@@ -1,0 +1,13 @@
+package devca
+
+import (
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// lockFile waits until f is ours alone, among all processes. Closing f gives it back.
+func lockFile(f *os.File) error {
+	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK, 0, 1, 0, &windows.Overlapped{})
+	return os.NewSyscallError("LockFileEx", err)
+}
