@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -47,12 +48,13 @@ func Open(dir string) (*CA, error) {
 // File is the path of the CA's certificate in PEM, for clients to trust.
 func (ca *CA) File() string { return filepath.Join(ca.dir, certFile) }
 
-// GetCertificate returns the certificate of this machine, and renews it when less than a third of its time is left. It is
-// for tls.Config.
-func (ca *CA) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// GetCertificate returns the certificate of this machine, and makes another when less than a third of its time is left or
+// when it lacks the address that the client has connected to. It is for tls.Config.
+func (ca *CA) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	ip := localIP(hello)
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
-	if ca.leaf != nil && ca.now().Before(ca.leaf.Leaf.NotAfter.Add(-leafTime/3)) {
+	if ca.leaf != nil && ca.now().Before(ca.leaf.Leaf.NotAfter.Add(-leafTime/3)) && covers(ca.leaf.Leaf, ip) {
 		return ca.leaf, nil
 	}
 	if ca.expired(ca.cert) {
@@ -60,7 +62,7 @@ func (ca *CA) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return nil, err
 		}
 	}
-	leaf, err := ca.sign()
+	leaf, err := ca.sign(ip)
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +70,23 @@ func (ca *CA) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return leaf, nil
 }
 
-// sign makes a certificate of this machine's names and addresses.
-func (ca *CA) sign() (*tls.Certificate, error) {
+// localIP is the address that the client has connected to, or nil.
+func localIP(hello *tls.ClientHelloInfo) net.IP {
+	if hello == nil || hello.Conn == nil {
+		return nil
+	}
+	if addr, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok {
+		return addr.IP
+	}
+	return nil
+}
+
+func covers(cert *x509.Certificate, ip net.IP) bool {
+	return ip == nil || slices.ContainsFunc(cert.IPAddresses, ip.Equal)
+}
+
+// sign makes a certificate of this machine's names and addresses, and of ip unless it is nil.
+func (ca *CA) sign(ip net.IP) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -81,6 +98,9 @@ func (ca *CA) sign() (*tls.Certificate, error) {
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	template.DNSNames, template.IPAddresses = names()
+	if !covers(template, ip) {
+		template.IPAddresses = append(template.IPAddresses, ip)
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, &key.PublicKey, ca.key)
 	if err != nil {
 		return nil, err

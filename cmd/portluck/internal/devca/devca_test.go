@@ -3,10 +3,12 @@ package devca
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -111,3 +113,146 @@ func TestBrokenFileIsNamed(t *testing.T) {
 		t.Error("a broken file is accepted")
 	}
 }
+
+// Each way in which the files can be unfit gives an error that names the file and says what to do.
+func TestUnfitFiles(t *testing.T) {
+	other := t.TempDir()
+	if _, err := Open(other); err != nil {
+		t.Fatal(err)
+	}
+	const remove = "to have new ones made"
+	tests := []struct {
+		name, file string
+		content    string // of another CA's file if it ends in .pem
+		mode       os.FileMode
+		want       string
+	}{
+		{"no certificate", certFile, "no PEM", 0o644, remove},
+		{"empty certificate", certFile, "", 0o644, remove},
+		{"cut certificate", certFile, "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n", 0o644, remove},
+		{"a key as the certificate", certFile, keyFile, 0o644, remove},
+		{"no key", keyFile, "no PEM", 0o600, remove},
+		{"cut key", keyFile, "-----BEGIN EC PRIVATE KEY-----\nMIIB\n-----END EC PRIVATE KEY-----\n", 0o600, remove},
+		{"a certificate as the key", keyFile, certFile, 0o600, remove},
+		{"another CA's key", keyFile, keyFile, 0o600, remove},
+		{"another CA's certificate", certFile, certFile, 0o644, remove},
+		{"a key that others may read", keyFile, "", 0o644, "chmod 600"},
+		{"a key that the group may read", keyFile, "", 0o640, "chmod 600"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			if _, err := Open(dir); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(dir, tt.file)
+			content := []byte(tt.content)
+			if strings.HasSuffix(tt.content, ".pem") {
+				content, _ = os.ReadFile(filepath.Join(other, tt.content))
+			}
+			if tt.want == remove {
+				if err := os.WriteFile(path, content, tt.mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.Chmod(path, tt.mode); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Open(dir)
+			if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("Open() = %v, want an error with %s and %q", err, path, tt.want)
+			}
+		})
+	}
+}
+
+// What is no file at all cannot be read, whoever asks.
+func TestUnreadableFile(t *testing.T) {
+	for _, file := range []string{certFile, keyFile} {
+		dir := t.TempDir()
+		if _, err := Open(dir); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(dir, file)
+		if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o700)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "--config-dir") {
+			t.Errorf("Open() = %v, want an error with %s and --config-dir", err, path)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{file, filepath.Join(file, "below")} {
+		if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "--config-dir") {
+			t.Errorf("Open(%s) = %v, want an error with --config-dir", dir, err)
+		}
+	}
+}
+
+// A server that runs for long presents a certificate that is valid: also when the CA itself comes to its end.
+func TestRunsForYears(t *testing.T) {
+	ca, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := ca.cert
+	start := time.Now()
+	for days := 0; days < 11*365; days += 9 {
+		now := start.Add(time.Duration(days) * 24 * time.Hour)
+		ca.now = func() time.Time { return now }
+		c, err := ca.GetCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pem, err := os.ReadFile(ca.File())
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(pem)
+		if _, err := c.Leaf.Verify(x509.VerifyOptions{DNSName: "localhost", Roots: roots, CurrentTime: now}); err != nil {
+			t.Fatalf("day %d: %v", days, err)
+		}
+		if c.Leaf.NotAfter.After(ca.cert.NotAfter) {
+			t.Fatalf("day %d: the certificate outlives its CA", days)
+		}
+	}
+	if ca.cert.Equal(first) {
+		t.Error("the CA has outlived its time")
+	}
+}
+
+// An address that the machine has got since the certificate was made is in the next one.
+func TestNewAddressIsCovered(t *testing.T) {
+	ca, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := func(ip net.IP) *tls.ClientHelloInfo {
+		return &tls.ClientHelloInfo{Conn: atAddr{addr: &net.TCPAddr{IP: ip, Port: 8100}}}
+	}
+	for _, ip := range []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(192, 0, 2, 7), net.ParseIP("2001:db8::7")} {
+		c, err := ca.GetCertificate(hello(ip))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Leaf.VerifyHostname(ip.String()); err != nil {
+			t.Error(err)
+		}
+		again, err := ca.GetCertificate(hello(ip))
+		if err != nil || again != c {
+			t.Errorf("%v: made anew for the same address, %v", ip, err)
+		}
+	}
+}
+
+// atAddr is a connection of which only the local address is asked.
+type atAddr struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (c atAddr) LocalAddr() net.Addr { return c.addr }
