@@ -61,8 +61,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }
 
-// check finds what the flags' types do not: mistakes that are known before anything is opened.
-func (o *options) check() error {
+// check finds what the flags' types do not: mistakes that are known before anything is opened. f has the flags of o.
+func (o *options) check(f *pflag.FlagSet) error {
 	if o.tls == "" {
 		o.tls = "dev"
 		if o.cert != "" {
@@ -83,6 +83,31 @@ func (o *options) check() error {
 	case o.sniffTimeout <= 0:
 		return errors.New("--sniff-timeout must be more than 0")
 	}
+	return o.checkLists(f)
+}
+
+// checkLists checks the addresses and patterns.
+func (o *options) checkLists(f *pflag.FlagSet) error {
+	for name, list := range map[string][]string{"listen": o.listen, "allow-origin": o.allowOrigin, "proxy-from": o.proxyFrom} {
+		if f.Changed(name) && len(list) == 0 {
+			return fmt.Errorf("--%s needs a value", name)
+		}
+	}
+	for _, addr := range o.listen {
+		if err := checkListen(addr); err != nil {
+			return err
+		}
+	}
+	for _, pattern := range o.allowOrigin {
+		if err := checkOrigin(pattern); err != nil {
+			return err
+		}
+	}
+	if o.debug != "" {
+		if err := checkAddress(o.debug); err != nil {
+			return fmt.Errorf("--debug %q: %w", o.debug, err)
+		}
+	}
 	_, err := o.proxies()
 	return err
 }
@@ -92,6 +117,7 @@ func (o *options) proxies() ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	for _, s := range o.proxyFrom {
 		if addr, err := netip.ParseAddr(s); err == nil {
+			addr = addr.Unmap()
 			all = append(all, netip.PrefixFrom(addr, addr.BitLen()))
 			continue
 		}

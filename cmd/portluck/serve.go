@@ -44,7 +44,7 @@ SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second 
   portluck --listen unix:/tmp/portluck.sock   on a Unix socket`,
 		Args: args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.check(); err != nil {
+			if err := o.check(cmd.Flags()); err != nil {
 				return usageError{err}
 			}
 			logger, err := newLogger(o.logFormat, o.logLevel)

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// maxUnixPath is what fits into the address of a Unix socket.
+const maxUnixPath = 107
+
+// checkListen says what is wrong with an address of --listen. It does not look names up.
+func checkListen(addr string) error {
+	path, ok := strings.CutPrefix(addr, "unix:")
+	switch {
+	case !ok && checkAddress(addr) != nil:
+		return fmt.Errorf("--listen %q: %w, or unix:PATH", addr, checkAddress(addr))
+	case ok && (path == "" || len(path) > maxUnixPath || strings.ContainsRune(path, 0)):
+		return fmt.Errorf("--listen %q: the path of a Unix socket has 1 to %d bytes", addr, maxUnixPath)
+	}
+	return nil
+}
+
+// checkAddress says what is wrong with a TCP address to listen on.
+func checkAddress(addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	switch {
+	case err != nil || host != "" && !isHost(host, strings.HasPrefix(addr, "[")):
+		return fmt.Errorf("it is HOST:PORT, such as localhost:8100, or :PORT")
+	case !isPort(port):
+		return fmt.Errorf("%q is no port from 0 to 65535: it is HOST:PORT or :PORT", port)
+	}
+	return nil
+}
+
+func isPort(s string) bool {
+	if isDigits(s) {
+		n, err := strconv.ParseUint(s, 10, 16)
+		return err == nil && n <= 65535
+	}
+	if !hostName.MatchString(s) {
+		return false
+	}
+	_, err := net.LookupPort("tcp", s) // of /etc/services
+	return err == nil
+}
+
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// hostName has labels of letters, digits, - and _, with dots between and perhaps one at the end.
+var hostName = regexp.MustCompile(`\A[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_-]+)*\.?\z`)
+
+// isHost is for addresses, which stand in brackets if they are of IPv6, and for names.
+func isHost(s string, brackets bool) bool {
+	if addr, err := netip.ParseAddr(s); err == nil || brackets {
+		return err == nil && addr.Is6() == brackets
+	}
+	labels := strings.Split(strings.TrimSuffix(s, "."), ".")
+	return hostName.MatchString(s) && !isDigits(labels[len(labels)-1])
+}
+
+// checkOrigin says what is wrong with a pattern of --allow-origin: that no origin which a browser sends can match it.
+func checkOrigin(pattern string) error {
+	wrong := func(why string) error { return fmt.Errorf("--allow-origin %q: %s", pattern, why) }
+	if strings.Contains(pattern, "://") {
+		return wrong("it has no scheme: example.com, not https://example.com")
+	}
+	for _, r := range pattern {
+		if r > '~' {
+			return wrong("browsers send names in ASCII, such as xn--bcher-kva.example")
+		}
+	}
+	host, port := pattern, ""
+	if i := strings.LastIndexByte(pattern, ':'); i > strings.LastIndexByte(pattern, ']') {
+		host, port = pattern[:i], pattern[i+1:]
+		if !isOriginPort(port) {
+			return wrong(fmt.Sprintf("%q is no port: a number from 1 to 65535, or *", port))
+		}
+	}
+	if !isOriginHost(host) {
+		return wrong("it is a host such as example.com, *.example.com, 127.0.0.1, [::1] or *, perhaps with :PORT or :*")
+	}
+	return nil
+}
+
+func isOriginPort(s string) bool {
+	if strings.Contains(s, "*") {
+		return strings.Trim(s, "0123456789*") == "" && len(s) <= 5
+	}
+	return isDigits(s) && s[0] != '0' && isPort(s)
+}
+
+// isOriginHost wants addresses as browsers write them: an IPv6 one in brackets and shortened, an IPv4 one in full.
+func isOriginHost(s string) bool {
+	inner, ok := strings.CutPrefix(s, "[")
+	if inner, ok2 := strings.CutSuffix(inner, "]"); ok && ok2 {
+		addr, err := netip.ParseAddr(inner)
+		return err == nil && addr.Is6() && addr.Zone() == "" && addr.String() == strings.ToLower(inner)
+	}
+	return isHost(strings.ReplaceAll(strings.TrimPrefix(s, "*."), "*", "_"), false)
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// checked parses flags and checks them, as serve does.
+func checked(t *testing.T, args ...string) error {
+	t.Helper()
+	var o options
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	o.flags(f)
+	if err := f.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return o.check(f)
+}
+
+func TestCheckAddress(t *testing.T) {
+	tests := []struct {
+		addr       string
+		tcp, other bool // it is an address of --debug, and of --listen only
+	}{
+		{":0", true, false},
+		{":8100", true, false},
+		{"localhost:8100", true, false},
+		{"127.0.0.1:65535", true, false},
+		{"0.0.0.0:1", true, false},
+		{"[::]:1", true, false},
+		{"[::1]:8100", true, false},
+		{"[fe80::1%eth0]:8100", true, false},
+		{"example.com:http", true, false},
+		{"host-1.example:80", true, false},
+		{"under_score:80", true, false},
+		{"unix:/tmp/x.sock", false, true},
+		{"unix:x", false, true},
+		{"unix:@abstract", false, true},
+
+		{"nonsense", false, false},
+		{"8100", false, false},
+		{"localhost", false, false},
+		{"1.2.3.4:99999", false, false},
+		{"1.2.3.4:65536", false, false},
+		{"localhost:-1", false, false},
+		{"localhost:+80", false, false},
+		{"localhost:", false, false},
+		{":", false, false},
+		{"localhost: 80", false, false},
+		{"localhost:no-such-service", false, false},
+		{"1.2.3.256:80", false, false},
+		{"1.2.3:80", false, false},
+		{"::1:8100", false, false},
+		{"[::1]", false, false},
+		{"[nonsense]:80", false, false},
+		{"[::g]:80", false, false},
+		{"a b:80", false, false},
+		{" localhost:80", false, false},
+		{"a..b:80", false, false},
+		{"http://localhost:8100", false, false},
+		{"localhost:8100/", false, false},
+		{"tcp:localhost:1", false, false},
+		{"unix:", false, false},
+		{"unix:a\x00b", false, false},
+		{"unix:/" + strings.Repeat("long", 27), false, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.addr, func(t *testing.T) {
+			err := checked(t, "--listen", tt.addr)
+			if got, want := err == nil, tt.tcp || tt.other; got != want {
+				t.Errorf("--listen: %v, want ok %v", err, want)
+			}
+			if err != nil && (strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "--listen ")) {
+				t.Errorf("%q is no line about --listen", err)
+			}
+			if err := checked(t, "--debug", tt.addr); err == nil != tt.tcp {
+				t.Errorf("--debug: %v, want ok %v", err, tt.tcp)
+			}
+		})
+	}
+}
+
+func TestCheckOrigin(t *testing.T) {
+	tests := []struct {
+		pattern string
+		ok      bool
+	}{
+		{"*", true},
+		{"example.com", true},
+		{"EXAMPLE.com", true},
+		{"example.com.", true},
+		{"localhost", true},
+		{"null", true}, // of a sandboxed frame, or a file
+		{"xn--bcher-kva.example", true},
+		{"under_score.example", true},
+		{"*.example.com", true},
+		{"*.example.com:*", true},
+		{"dev-*.example.com", true},
+		{"a.*.example.com", true},
+		{"example.com:*", true},
+		{"example.com:8080", true},
+		{"example.com:80*", true},
+		{"*:8080", true},
+		{"*:*", true},
+		{"127.0.0.1:8100", true},
+		{"192.168.1.*", true},
+		{"[::1]", true},
+		{"[::1]:8100", true},
+		{"[::1]:*", true},
+
+		{"", false},
+		{" ", false},
+		{"example.com ", false},
+		{"a b", false},
+		{"https://example.com", false},
+		{"example.com/", false},
+		{"example.com/path", false},
+		{"user@example.com", false},
+		{".example.com", false},
+		{"*.", false},
+		{"*.:*", false},
+		{":*", false},
+		{":8080", false},
+		{"a..b", false},
+		{"example.com:", false},
+		{"example.com:0", false},
+		{"example.com:080", false},
+		{"example.com:65536", false},
+		{"example.com:http", false},
+		{"example.com:*:*", false},
+		{"(", false},
+		{"[", false},
+		{"^example\\.com$", false},
+		{"exam?le.com", false},
+		{"bücher.example", false},
+		{"1.2.3.256", false},
+		{"127.1", false},
+		{"::1", false},
+		{"[::1", false},
+		{"[*]", false},
+		{"[0:0:0:0:0:0:0:1]", false},
+		{"[fe80::1%eth0]", false},
+		{"[127.0.0.1]", false},
+		{"[::1]x", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.pattern, func(t *testing.T) {
+			err := checked(t, "--allow-origin", tt.pattern)
+			if err == nil != tt.ok {
+				t.Errorf("--allow-origin: %v, want ok %v", err, tt.ok)
+			}
+			if err != nil && (strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "--allow-origin ")) {
+				t.Errorf("%q is no line about --allow-origin", err)
+			}
+		})
+	}
+	if err := checked(t, "--allow-origin", "good.example,,also.example"); err == nil {
+		t.Error("an empty one between commas is accepted")
+	}
+}
+
+// A flag that may be repeated has a value at least.
+func TestCheckEmptyLists(t *testing.T) {
+	for _, name := range []string{"--listen", "--allow-origin", "--proxy-from"} {
+		if err := checked(t, name, ""); err == nil || !strings.HasPrefix(err.Error(), name+" ") {
+			t.Errorf("%s '': %v", name, err)
+		}
+	}
+}
