@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 func main() { os.Exit(run()) }
@@ -44,9 +43,13 @@ func newRoot() *cobra.Command {
 		Short: "One port, every protocol: a chat room for browsers, curl, nc and openssl",
 		Long: `portluck serves HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS on one port.
 
-Without a command it is "portluck serve": a chat room of which every client is a member, whatever it speaks. Each flag of
-serve can also be set in the environment: --max-conns is PORTLUCK_MAX_CONNS. Where a flag may be repeated, its
-variable has the values separated by commas.`,
+Without a command it is "portluck serve": a chat room of which every client is a member, whatever it speaks.
+
+Each flag of each command can also be set in the environment: --max-conns is PORTLUCK_MAX_CONNS, --lan is
+PORTLUCK_LAN=true. Where a flag may be repeated, its variable has the values separated by commas. An empty variable is as
+none. A flag on the command line wins, also over variables that it excludes: --listen over PORTLUCK_LAN.
+
+The exit code is 0, 1 if something failed, or 2 if the command line was wrong.`,
 		Example:           serve.Example,
 		Version:           version(),
 		Args:              cobra.NoArgs,
@@ -60,22 +63,6 @@ variable has the values separated by commas.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serve, newSend(), newChat(), newMan(root))
 	return root
-}
-
-// fromEnvironment sets the flags that were not given from PORTLUCK_ variables.
-func fromEnvironment(flags *pflag.FlagSet) error {
-	var wrong error
-	flags.VisitAll(func(f *pflag.Flag) {
-		name := "PORTLUCK_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		value := os.Getenv(name)
-		if value == "" || f.Changed || f.Name == "help" || f.Name == "version" || wrong != nil {
-			return
-		}
-		if err := flags.Set(f.Name, value); err != nil {
-			wrong = usageError{fmt.Errorf("%s=%q: %w", name, value, err)}
-		}
-	})
-	return wrong
 }
 
 // args makes a mistake in the arguments a usageError.

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// What the command line says holds, whatever the environment has.
+func TestFlagsOverruleTheEnvironment(t *testing.T) {
+	tests := []struct {
+		name string
+		env  []string
+		args []string
+		ok   func(*options) bool
+	}{
+		{"listen over lan", []string{"LAN=true"}, []string{"--listen", ":1"}, func(o *options) bool { return !o.lan }},
+		{"listen over nonsense", []string{"LAN=nonsense"}, []string{"--listen", ":1"}, func(o *options) bool { return !o.lan }},
+		{"lan over listen", []string{"LISTEN=:1"}, []string{"--lan"}, func(o *options) bool { return o.lan && o.listen == nil }},
+		{"no lan leaves listen", []string{"LISTEN=:1"}, []string{"--lan=false"}, func(o *options) bool { return len(o.listen) == 1 }},
+		{"lan in the environment", []string{"LAN=true"}, nil, func(o *options) bool { return o.lan }},
+		{"the same flag", []string{"LISTEN=:1,:2"}, []string{"--listen", ":3"}, func(o *options) bool { return len(o.listen) == 1 }},
+		{"no lan", []string{"LAN=true"}, []string{"--lan=false"}, func(o *options) bool { return !o.lan }},
+		{"tls off over cert", []string{"CERT=c", "KEY=k"}, []string{"--tls", "off"}, func(o *options) bool { return o.tls == "off" }},
+		{"tls dev over files", []string{"CERT=c", "KEY=k", "TLS=files"}, []string{"--tls", "dev"}, func(o *options) bool { return o.tls == "dev" }},
+		{"tls files with the files", []string{"CERT=c", "KEY=k"}, []string{"--tls", "files"}, func(o *options) bool { return o.cert == "c" && o.key == "k" }},
+		{"cert over tls", []string{"TLS=off"}, []string{"--cert", "c", "--key", "k"}, func(o *options) bool { return o.tls == "files" }},
+		{"key of the environment", []string{"KEY=k"}, []string{"--cert", "c"}, func(o *options) bool { return o.tls == "files" && o.key == "k" }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, v := range tt.env {
+				name, value, _ := strings.Cut(v, "=")
+				t.Setenv("PORTLUCK_"+name, value)
+			}
+			var o options
+			f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+			o.flags(f)
+			if err := f.Parse(tt.args); err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(fromEnvironment(f), o.check(f)); err != nil || !tt.ok(&o) {
+				t.Errorf("%+v, %v", o, err)
+			}
+		})
+	}
+}
+
+// Variables may still conflict with one another.
+func TestEnvironmentConflicts(t *testing.T) {
+	t.Setenv("PORTLUCK_LAN", "true")
+	t.Setenv("PORTLUCK_LISTEN", ":1")
+	var o options
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	o.flags(f)
+	if err := errors.Join(fromEnvironment(f), o.check(f)); err == nil {
+		t.Error("--lan and --listen are accepted")
+	}
+}
