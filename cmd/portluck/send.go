@@ -2,12 +2,14 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/chat"
@@ -18,12 +20,16 @@ const urlHelp = `URL is http://, https://, ws://, wss://, tcp:// or tls:// with 
 
 func newSend() *cobra.Command {
 	var t trust
-	var wait, timeout time.Duration
+	s := sending{out: os.Stdout, input: os.Stdin}
 	cmd := &cobra.Command{
 		Use:   "send URL [MSG...]",
 		Short: "Send messages and print the answers",
 		Long: `send sends each MSG, or each line of standard input if there is none, and prints what comes back until the server has
 answered all and closed.
+
+A server that has answered but does not close, such as one with --explicit-done, ends at --timeout: what came by then is
+the answer. The exit code is 0 when all was sent and the server has answered or closed; it is 1 when there was no answer
+by then, when not all was sent, or when the server said that something was wrong.
 
 ` + urlHelp,
 		Example: `  portluck send ws://localhost:8100/ hello
@@ -31,35 +37,104 @@ answered all and closed.
   date | portluck send http://localhost:8100/`,
 		Args: args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
-			defer cancel()
-			p, err := dial(ctx, list[0], &t)
+			if s.wait < 0 || s.timeout <= 0 {
+				return usageError{errors.New("--wait cannot be negative, and --timeout must be more than 0")}
+			}
+			p, err := dial(cmd.Context(), list[0], &t)
 			if err != nil {
 				return err
 			}
-			stop := context.AfterFunc(ctx, func() { p.close() })
-			defer stop()
-			defer p.close()
-			received := make(chan error, 1)
-			go func() { received <- printAll(p, os.Stdout, strings.Clone) }() // ends with the connection
-			if err := sendAll(p, list[1:], os.Stdin); err != nil {
-				return err
-			}
-			time.Sleep(wait)
-			_ = p.end() // the server may have ended already
-			if err := <-received; err != nil {
-				if ctx.Err() != nil {
-					return fmt.Errorf("no end of the answer within %v (--timeout)", timeout)
-				}
-				return err
-			}
-			return nil
+			s.msgs = list[1:]
+			return s.run(cmd.Context(), p)
 		},
 	}
 	t.flags(cmd.Flags())
-	cmd.Flags().DurationVar(&wait, "wait", 0, "stay connected for this long after the last message")
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "give up after this long")
+	cmd.Flags().DurationVar(&s.wait, "wait", 0, "stay connected for this long after the last message")
+	cmd.Flags().DurationVar(&s.timeout, "timeout", 30*time.Second, "end after this long, in addition to --wait")
 	return cmd
+}
+
+// sending is what send does.
+type sending struct {
+	msgs          []string
+	input         io.Reader // whose lines are sent if there are no msgs
+	out           io.Writer
+	wait, timeout time.Duration
+
+	answered atomic.Bool
+}
+
+// Write prints an answer.
+func (s *sending) Write(b []byte) (int, error) {
+	s.answered.Store(true)
+	return s.out.Write(b)
+}
+
+// run sends and receives until the server ends or time is up, and closes p.
+func (s *sending) run(ctx context.Context, p peer) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout+s.wait)
+	defer cancel()
+	received := make(chan error, 2) // once for the outcome, once for the end
+	sent := make(chan error, 1)
+	go func() { // ends with the connection
+		err := printAll(p, s, strings.Clone)
+		received <- err
+		received <- err
+	}()
+	defer func() {
+		p.close()
+		within(received, farewellTime) // what has come is printed
+	}()
+	go func() { sent <- sendAll(p, s.msgs, s.input) }()       // ends with the connection or the input; nobody waits for input
+	select {
+	case err := <-sent:
+		if err != nil {
+			return cmp.Or(within(received, farewellTime), err) // the server's reason, if it gave one
+		}
+	case err := <-received:
+		return cmp.Or(err, s.ended(sent))
+	case <-ctx.Done():
+		return fmt.Errorf("not all was sent within %v (--timeout)", s.timeout)
+	}
+	select {
+	case err := <-received:
+		return err
+	case <-time.After(s.wait):
+	}
+	_ = p.end() // the server may have ended already
+	select {
+	case err := <-received:
+		return err
+	case <-ctx.Done():
+	}
+	if !s.answered.Load() {
+		return fmt.Errorf("no answer within %v (--timeout)", s.timeout)
+	}
+	return nil
+}
+
+// ended is for a server that ends before sending has: perhaps the last message is just on its way.
+func (s *sending) ended(sent <-chan error) error {
+	t := time.NewTimer(farewellTime)
+	defer t.Stop()
+	select {
+	case err := <-sent:
+		return err
+	case <-t.C:
+		return errors.New("the server has ended before all was sent")
+	}
+}
+
+// within is the error that comes within d, if one does.
+func within(errs <-chan error, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case err := <-errs:
+		return err
+	case <-t.C:
+		return nil
+	}
 }
 
 // sendAll sends msgs, or the lines of r if there are none.
