@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -13,17 +14,16 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"time"
 
-	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
 	"github.com/spf13/pflag"
 )
 
 // dialTime bounds connecting and shaking hands.
 const dialTime = 10 * time.Second
+
+// maxMessage is the longest message that is received.
+const maxMessage = 64 << 20
 
 // A peer is the connection of a client command: one message at a time each way, whatever the protocol.
 type peer interface {
@@ -97,7 +97,7 @@ func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 // rawPeer sends lines.
 type rawPeer struct {
 	net.Conn
-	r *bufio.Reader
+	lines *lines
 }
 
 func dialRaw(ctx context.Context, u *url.URL, config *tls.Config) (peer, error) {
@@ -113,7 +113,7 @@ func dialRaw(ctx context.Context, u *url.URL, config *tls.Config) (peer, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &rawPeer{c, bufio.NewReader(c)}, nil
+	return &rawPeer{c, newLines(c, maxMessage)}, nil
 }
 
 func (p *rawPeer) send(msg string) error {
@@ -121,7 +121,7 @@ func (p *rawPeer) send(msg string) error {
 	return err
 }
 
-func (p *rawPeer) receive() (string, error) { return readLine(p.r) }
+func (p *rawPeer) receive() (string, error) { return p.lines.next() }
 func (p *rawPeer) close() error             { return p.Conn.Close() }
 
 func (p *rawPeer) end() error {
@@ -131,81 +131,30 @@ func (p *rawPeer) end() error {
 	return nil
 }
 
-// readLine returns a line without its end; the last one may have none.
-func readLine(r *bufio.Reader) (string, error) {
-	line, err := r.ReadString('\n')
-	if errors.Is(err, io.EOF) && line != "" {
-		err = nil
-	}
-	return strings.TrimSuffix(line, "\n"), err
+// lines reads lines up to a limit.
+type lines struct {
+	r     *bufio.Reader
+	limit int
 }
 
-// wsPeer sends text messages.
-type wsPeer struct {
-	net.Conn
-	r  io.Reader
-	mu sync.Mutex // writing: pongs and messages come from different goroutines
-}
+func newLines(r io.Reader, limit int) *lines { return &lines{bufio.NewReader(r), limit} }
 
-func dialWebSocket(ctx context.Context, u *url.URL, config *tls.Config) (peer, error) {
-	d := ws.Dialer{TLSConfig: config, Timeout: dialTime}
-	c, early, _, err := d.Dial(ctx, u.String())
-	if err != nil {
-		var status ws.StatusError
-		if errors.As(err, &status) {
-			return nil, fmt.Errorf("%s: the server refused the handshake with status %d", u, int(status))
-		}
-		return nil, err
-	}
-	if early != nil {
-		return &wsPeer{Conn: c, r: early}, nil
-	}
-	return &wsPeer{Conn: c, r: c}, nil
-}
-
-func (p *wsPeer) write(op ws.OpCode, b []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return wsutil.WriteClientMessage(p.Conn, op, b)
-}
-
-func (p *wsPeer) send(msg string) error { return p.write(ws.OpText, []byte(msg)) }
-func (p *wsPeer) close() error          { return p.Conn.Close() }
-
-func (p *wsPeer) end() error {
-	return p.write(ws.OpClose, ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))
-}
-
-func (p *wsPeer) receive() (string, error) {
+// next returns a line without its end; the last one may have none.
+func (l *lines) next() (string, error) {
+	var line []byte
 	for {
-		h, err := ws.ReadHeader(p.r)
-		if err != nil {
-			return "", err
+		part, err := l.r.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(bytes.TrimSuffix(line, []byte("\n"))) > l.limit:
+			return "", fmt.Errorf("a line is longer than %d bytes", l.limit)
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) && len(line) > 0:
+			err = nil
 		}
-		body := make([]byte, h.Length)
-		if _, err := io.ReadFull(p.r, body); err != nil {
-			return "", err
-		}
-		switch h.OpCode {
-		case ws.OpText, ws.OpBinary:
-			return string(body), nil
-		case ws.OpPing:
-			if err := p.write(ws.OpPong, body); err != nil {
-				return "", err
-			}
-		case ws.OpClose:
-			return "", closeReason(body)
-		}
+		return string(bytes.TrimSuffix(line, []byte("\n"))), err
 	}
-}
-
-// closeReason is the error of a close frame: io.EOF for a normal one.
-func closeReason(body []byte) error {
-	code, reason := ws.ParseCloseFrameData(body)
-	if code == ws.StatusNormalClosure || code == ws.StatusNoStatusRcvd || code == ws.StatusGoingAway {
-		return io.EOF
-	}
-	return fmt.Errorf("the server closed with code %d: %s", code, reason)
 }
 
 // httpPeer sends the lines of the body of one POST request, and receives those of the answer.
@@ -214,7 +163,7 @@ type httpPeer struct {
 	answer chan answer
 	cancel context.CancelFunc
 	client *http.Client
-	r      *bufio.Reader // of the answer, once it has begun
+	lines  *lines // of the answer, once it has begun
 	resp   *http.Response
 }
 
@@ -252,14 +201,14 @@ func (p *httpPeer) send(msg string) error {
 func (p *httpPeer) end() error { return p.body.Close() }
 
 func (p *httpPeer) receive() (string, error) {
-	if p.r == nil {
+	if p.lines == nil {
 		a := <-p.answer
 		if a.err != nil {
 			return "", a.err
 		}
-		p.resp, p.r = a.resp, bufio.NewReader(a.resp.Body)
+		p.resp, p.lines = a.resp, newLines(a.resp.Body, maxMessage)
 	}
-	line, err := readLine(p.r)
+	line, err := p.lines.next()
 	if errors.Is(err, io.EOF) && p.resp.StatusCode != http.StatusOK {
 		return "", fmt.Errorf("the server answered %s", p.resp.Status)
 	}

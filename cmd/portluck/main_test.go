@@ -105,19 +105,25 @@ func stop(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// startServer starts portluck for a Go test.
-func startServer(t *testing.T, args ...string) (addr, ca string) {
+// command is portluck as a process of its own.
+func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	dir := t.TempDir()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := filepath.Join(dir, "portluck") // the name by which this binary is the command
+	link := filepath.Join(t.TempDir(), "portluck") // the name by which this binary is the command
 	if err := os.Symlink(exe, link); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(link, append([]string{"serve", "--listen", "127.0.0.1:0", "--config-dir", dir}, args...)...)
+	return exec.Command(link, args...)
+}
+
+// startServer starts portluck for a Go test.
+func startServer(t *testing.T, args ...string) (addr, ca string) {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := command(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--config-dir", dir}, args...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -165,12 +171,34 @@ func TestClientLines(t *testing.T) {
 			if _, err := exec.LookPath(program); err != nil {
 				t.Skipf("%s is not installed", program)
 			}
-			cmd := exec.Command("timeout", "3", "bash", "-c", "(echo hello; sleep 1) | "+line.command)
-			out, err := cmd.CombinedOutput()
-			if !strings.Contains(string(out), "] hello\n") {
-				t.Errorf("%s: %q, %v", line.command, out, err)
-			}
+			hears(t, line.command)
 		})
+	}
+}
+
+// hears has a person say hello by a command, and waits until it prints that.
+func hears(t *testing.T, line string) {
+	t.Helper()
+	cmd := exec.Command("timeout", "20", "bash", "-c", "(echo hello; sleep 1) | "+line)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Signal(os.Interrupt) // timeout passes it on
+	all := ""
+	for in := newLines(out, 1000); ; {
+		text, err := in.next()
+		if strings.HasSuffix(text, "] hello") {
+			return
+		}
+		if all += text + "\n"; err != nil {
+			t.Errorf("%s: %q, %v", line, all, err)
+			return
+		}
 	}
 }
 

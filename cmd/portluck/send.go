@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"errors"
@@ -26,6 +25,9 @@ func newSend() *cobra.Command {
 		Short: "Send messages and print the answers",
 		Long: `send sends each MSG, or each line of standard input if there is none, and prints what comes back until the server has
 answered all and closed.
+
+A WebSocket is closed once as many messages have come as were sent, or 2 seconds after the last; --wait is for servers
+that take longer.
 
 A server that has answered but does not close, such as one with --explicit-done, ends at --timeout: what came by then is
 the answer. The exit code is 0 when all was sent and the server has answered or closed; it is 1 when there was no answer
@@ -61,19 +63,26 @@ type sending struct {
 	out           io.Writer
 	wait, timeout time.Duration
 
-	answered atomic.Bool
+	asked, answers atomic.Int64
+	answer         chan struct{} // has one when there are new answers
 }
 
 // Write prints an answer.
 func (s *sending) Write(b []byte) (int, error) {
-	s.answered.Store(true)
-	return s.out.Write(b)
+	n, err := s.out.Write(b)
+	s.answers.Add(1)
+	select {
+	case s.answer <- struct{}{}:
+	default: // there is one
+	}
+	return n, err
 }
 
 // run sends and receives until the server ends or time is up, and closes p.
 func (s *sending) run(ctx context.Context, p peer) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout+s.wait)
 	defer cancel()
+	s.answer = make(chan struct{}, 1)
 	received := make(chan error, 2) // once for the outcome, once for the end
 	sent := make(chan error, 1)
 	go func() { // ends with the connection
@@ -85,7 +94,11 @@ func (s *sending) run(ctx context.Context, p peer) error {
 		p.close()
 		within(received, farewellTime) // what has come is printed
 	}()
-	go func() { sent <- sendAll(p, s.msgs, s.input) }()       // ends with the connection or the input; nobody waits for input
+	send := func(msg string) error {
+		s.asked.Add(1)
+		return p.send(msg)
+	}
+	go func() { sent <- sendAll(send, s.msgs, s.input) }() // ends with the connection or the input; nobody waits for input
 	select {
 	case err := <-sent:
 		if err != nil {
@@ -96,10 +109,8 @@ func (s *sending) run(ctx context.Context, p peer) error {
 	case <-ctx.Done():
 		return fmt.Errorf("not all was sent within %v (--timeout)", s.timeout)
 	}
-	select {
-	case err := <-received:
+	if err, ended := s.linger(p, received); ended {
 		return err
-	case <-time.After(s.wait):
 	}
 	_ = p.end() // the server may have ended already
 	select {
@@ -107,10 +118,32 @@ func (s *sending) run(ctx context.Context, p peer) error {
 		return err
 	case <-ctx.Done():
 	}
-	if !s.answered.Load() {
+	if s.answers.Load() == 0 {
 		return fmt.Errorf("no answer within %v (--timeout)", s.timeout)
 	}
 	return nil
+}
+
+// linger stays connected for the time of --wait. A WebSocket cannot say that it has sent all but will still listen: there
+// linger lasts until as many messages have come as were sent, for farewellTime at the most.
+func (s *sending) linger(p peer, received <-chan error) (err error, ended bool) {
+	wait := s.wait
+	_, both := p.(*wsPeer)
+	if both {
+		wait = max(wait, farewellTime)
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for s.wait > 0 || both && s.answers.Load() < s.asked.Load() {
+		select {
+		case err := <-received:
+			return err, true
+		case <-s.answer:
+		case <-t.C:
+			return nil, false
+		}
+	}
+	return nil, false
 }
 
 // ended is for a server that ends before sending has: perhaps the last message is just on its way.
@@ -138,25 +171,25 @@ func within(errs <-chan error, d time.Duration) error {
 }
 
 // sendAll sends msgs, or the lines of r if there are none.
-func sendAll(p peer, msgs []string, r io.Reader) error {
+func sendAll(send func(string) error, msgs []string, r io.Reader) error {
 	if len(msgs) > 0 {
 		for _, m := range msgs {
-			if err := p.send(m); err != nil {
+			if err := send(m); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	lines := bufio.NewReader(r)
+	in := newLines(r, maxMessage)
 	for {
-		line, err := readLine(lines)
+		line, err := in.next()
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return err
 		}
-		if err := p.send(strings.TrimSuffix(line, "\r")); err != nil {
+		if err := send(strings.TrimSuffix(line, "\r")); err != nil {
 			return err
 		}
 	}
@@ -198,7 +231,7 @@ func newChat() *cobra.Command {
 			received := make(chan error, 1)
 			sent := make(chan error, 1)
 			go func() { received <- printAll(p, os.Stdout, chat.Clean) }() // ends with the connection
-			go func() { sent <- sendAll(p, nil, os.Stdin) }()              // ends with the input; the process does not wait
+			go func() { sent <- sendAll(p.send, nil, os.Stdin) }()         // ends with the input; the process does not wait
 			select {
 			case err := <-received:
 				return err

@@ -92,7 +92,7 @@ func TestSend(t *testing.T) {
 					tt.s.input = io.MultiReader(tt.s.input, block)
 				}
 				start := time.Now()
-				err := tt.s.run(t.Context(), &rawPeer{client, bufio.NewReader(client)})
+				err := tt.s.run(t.Context(), &rawPeer{client, newLines(client, maxMessage)})
 				if took := time.Since(start); took != tt.took {
 					t.Errorf("it took %v, want %v", took, tt.took)
 				}
