@@ -119,28 +119,48 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return exec.Command(link, args...)
 }
 
+// A process is a portluck that serves.
+type process struct {
+	*exec.Cmd
+	addr, ca string
+	exited   chan struct{} // closed when it has; err is set then
+	err      error
+}
+
 // startServer starts portluck for a Go test.
 func startServer(t *testing.T, args ...string) (addr, ca string) {
 	t.Helper()
+	p := startProcess(t, args...)
+	return p.addr, p.ca
+}
+
+func startProcess(t *testing.T, args ...string) *process {
+	t.Helper()
 	dir := t.TempDir()
-	cmd := command(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--config-dir", dir}, args...)...)
-	out, err := cmd.StdoutPipe()
+	p := &process{ca: filepath.Join(dir, "ca.pem"), exited: make(chan struct{})}
+	p.Cmd = command(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--config-dir", dir}, args...)...)
+	out, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
+	p.Stderr = os.Stderr
+	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-	})
 	line, err := bufio.NewReader(out).ReadString('\n')
+	go func() { // ends with the process
+		p.err = p.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		p.Process.Kill()
+		<-p.exited
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimPrefix(strings.TrimSpace(line), "listening on "), filepath.Join(dir, "ca.pem")
+	p.addr = strings.TrimPrefix(strings.TrimSpace(line), "listening on ")
+	return p
 }
 
 // Every line that is printed for a person works.

@@ -84,8 +84,11 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		return err
 	}
 	defer stop()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM) // from the first line on that says that we listen
+	defer signal.Stop(signals)
 	announce(os.Stdout, listeners, ca, isTerminal(os.Stdout))
-	return runServer(ctx, srv, listeners, &logger)
+	return runServer(ctx, srv, listeners, signals)
 }
 
 // setTLS gives srv its certificates. It returns the path of the CA that clients must trust, if it is our own.
@@ -166,10 +169,7 @@ func closeAll(all []net.Listener) {
 }
 
 // runServer serves on all listeners until one fails or a signal comes.
-func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listener, logger *zerolog.Logger) error {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
+func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listener, signals <-chan os.Signal) error {
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { failed <- srv.Serve(l) }() // ends with the server; it is waited for below
@@ -181,7 +181,7 @@ func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listen
 		ended = 1
 	case <-ctx.Done():
 	case sig := <-signals:
-		logger.Info().Stringer("signal", sig).Dur("drain", drainTime).Msg("shutting down")
+		srv.Logger.Info().Stringer("signal", sig).Dur("drain", drainTime).Msg("shutting down")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
