@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -51,6 +52,9 @@ func (t *trust) flags(f *pflag.FlagSet) {
 }
 
 func (t *trust) config() (*tls.Config, error) {
+	if t.insecure {
+		return &tls.Config{InsecureSkipVerify: true}, nil //nolint:gosec // the user asked for it
+	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {
 		roots = x509.NewCertPool()
@@ -59,18 +63,19 @@ func (t *trust) config() (*tls.Config, error) {
 	if file == "" {
 		dir, err := configDir(t.configDir)
 		if err != nil {
-			return nil, err
+			return &tls.Config{RootCAs: roots}, nil //nolint:nilerr // there is no CA of ours then
 		}
 		file = filepath.Join(dir, "ca.pem")
 	}
 	pem, err := os.ReadFile(file)
 	switch {
-	case err != nil && t.ca != "":
+	case errors.Is(err, fs.ErrNotExist) && t.ca == "":
+	case err != nil:
 		return nil, err
-	case err == nil && !roots.AppendCertsFromPEM(pem):
+	case !roots.AppendCertsFromPEM(pem):
 		return nil, fmt.Errorf("%s has no certificate in PEM", file)
 	}
-	return &tls.Config{RootCAs: roots, InsecureSkipVerify: t.insecure}, nil //nolint:gosec // the user asked for it
+	return &tls.Config{RootCAs: roots}, nil
 }
 
 // dial connects to a URL: http, https, ws, wss, tcp or tls.
@@ -79,19 +84,33 @@ func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 	if err != nil || u.Host == "" {
 		return nil, usageError{fmt.Errorf("%q is not a URL such as ws://localhost:8100/ or tcp://localhost:8100", raw)}
 	}
-	config, err := t.config()
-	if err != nil {
-		return nil, err
+	schemes := map[string]struct {
+		dial   func(context.Context, *url.URL, *tls.Config) (peer, error)
+		secure bool
+		port   string // if the URL has none; it must have one if empty
+	}{
+		"http": {dialHTTP, false, "80"}, "https": {dialHTTP, true, "443"},
+		"ws": {dialWebSocket, false, "80"}, "wss": {dialWebSocket, true, "443"},
+		"tcp": {dialRaw, false, ""}, "tls": {dialRaw, true, ""},
 	}
-	switch u.Scheme {
-	case "http", "https":
-		return dialHTTP(ctx, u, config)
-	case "ws", "wss":
-		return dialWebSocket(ctx, u, config)
-	case "tcp", "tls":
-		return dialRaw(ctx, u, config)
+	scheme, ok := schemes[u.Scheme]
+	if !ok {
+		return nil, usageError{fmt.Errorf("%q: the scheme is http, https, ws, wss, tcp or tls", raw)}
 	}
-	return nil, usageError{fmt.Errorf("%q: the scheme is http, https, ws, wss, tcp or tls", raw)}
+	addr := u.Host
+	if u.Port() == "" && scheme.port != "" {
+		addr = net.JoinHostPort(u.Hostname(), scheme.port)
+	}
+	if err := checkAddress(addr); err != nil || u.Hostname() == "" {
+		return nil, usageError{fmt.Errorf("%q: after %s:// comes HOST:PORT, such as localhost:8100", raw, u.Scheme)}
+	}
+	var config *tls.Config
+	if scheme.secure {
+		if config, err = t.config(); err != nil {
+			return nil, err
+		}
+	}
+	return scheme.dial(ctx, u, config)
 }
 
 // rawPeer sends lines.
@@ -182,7 +201,10 @@ func dialHTTP(ctx context.Context, u *url.URL, config *tls.Config) (peer, error)
 	}
 	req.Header.Set("Content-Type", "text/plain; charset=utf-8")
 	p := &httpPeer{body: w, answer: make(chan answer, 1), cancel: cancel}
-	p.client = &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}}
+	p.client = &http.Client{Transport: &http.Transport{
+		TLSClientConfig: config, ForceAttemptHTTP2: true,
+		DialContext: (&net.Dialer{Timeout: dialTime}).DialContext, TLSHandshakeTimeout: dialTime,
+	}}
 	go func() { // ends with the answer's head, or with cancel
 		resp, err := p.client.Do(req) //nolint:bodyclose // close does
 		if err != nil {
@@ -209,7 +231,7 @@ func (p *httpPeer) receive() (string, error) {
 		p.resp, p.lines = a.resp, newLines(a.resp.Body, maxMessage)
 	}
 	line, err := p.lines.next()
-	if errors.Is(err, io.EOF) && p.resp.StatusCode != http.StatusOK {
+	if errors.Is(err, io.EOF) && p.resp.StatusCode/100 != 2 {
 		return "", fmt.Errorf("the server answered %s", p.resp.Status)
 	}
 	return line, err

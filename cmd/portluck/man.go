@@ -2,9 +2,11 @@ package main
 
 import (
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"github.com/spf13/pflag"
 )
 
 func newMan(root *cobra.Command) *cobra.Command {
@@ -16,7 +18,26 @@ func newMan(root *cobra.Command) *cobra.Command {
 			if err := os.MkdirAll(list[0], 0o755); err != nil {
 				return err
 			}
+			escapeUsages(root)
 			return doc.GenManTree(root, &doc.GenManHeader{Title: "PORTLUCK", Section: "1", Source: "portluck"}, list[0])
 		},
 	}
+}
+
+// escapeUsages keeps the asterisks of the flags' usages, which the man pages' generator takes for Markdown.
+func escapeUsages(cmd *cobra.Command) {
+	escaped := map[*pflag.Flag]bool{} // commands share flags
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !escaped[f] {
+				escaped[f] = true
+				f.Usage = strings.ReplaceAll(f.Usage, "*", `\*`)
+			}
+		})
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit(cmd)
 }

@@ -19,7 +19,10 @@ const urlHelp = `URL is http://, https://, ws://, wss://, tcp:// or tls:// with 
 
 func newSend() *cobra.Command {
 	var t trust
-	s := sending{out: os.Stdout, input: os.Stdin}
+	s := sending{out: os.Stdout, input: os.Stdin, clean: strings.Clone}
+	if isTerminal(os.Stdout) {
+		s.clean = chat.Clean
+	}
 	cmd := &cobra.Command{
 		Use:   "send URL [MSG...]",
 		Short: "Send messages and print the answers",
@@ -61,6 +64,7 @@ type sending struct {
 	msgs          []string
 	input         io.Reader // whose lines are sent if there are no msgs
 	out           io.Writer
+	clean         func(string) string // makes an answer fit for out
 	wait, timeout time.Duration
 
 	asked, answers atomic.Int64
@@ -86,7 +90,7 @@ func (s *sending) run(ctx context.Context, p peer) error {
 	received := make(chan error, 2) // once for the outcome, once for the end
 	sent := make(chan error, 1)
 	go func() { // ends with the connection
-		err := printAll(p, s, strings.Clone)
+		err := printAll(p, s, s.clean)
 		received <- err
 		received <- err
 	}()
@@ -237,7 +241,7 @@ func newChat() *cobra.Command {
 				return err
 			case err := <-sent:
 				if err != nil {
-					return err
+					return cmp.Or(within(received, farewellTime), err) // the server's reason, if it gave one
 				}
 			}
 			_ = p.end()

@@ -86,7 +86,7 @@ func TestSend(t *testing.T) {
 					tt.server(server, bufio.NewReader(server))
 				}()
 				var out strings.Builder
-				tt.s.timeout, tt.s.out = 30*time.Second, &out
+				tt.s.timeout, tt.s.out, tt.s.clean = 30*time.Second, &out, strings.Clone
 				block := make(blockedReader)
 				if tt.s.input != nil {
 					tt.s.input = io.MultiReader(tt.s.input, block)

@@ -81,6 +81,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	}
 	stop, err := serveDebug(o.debug, srv)
 	if err != nil {
+		closeAll(listeners)
 		return err
 	}
 	defer stop()
@@ -121,10 +122,11 @@ func configDir(flag string) (string, error) {
 	if flag != "" {
 		return flag, nil
 	}
-	if dir, err := os.UserConfigDir(); err == nil {
-		return filepath.Join(dir, "portluck"), nil
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("no place for the development CA: %w; give --config-dir, or --tls off", err)
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("portluck-%d", os.Getuid())), nil
+	return filepath.Join(dir, "portluck"), nil
 }
 
 // The port of the demo, and how many others are tried when it is taken.
