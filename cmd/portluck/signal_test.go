@@ -77,7 +77,7 @@ func aWebSocket(t *testing.T, addr string) *wsPeer {
 // wantGoingAway reads the close frame of a client.
 func wantGoingAway(t *testing.T, c *wsPeer) {
 	t.Helper()
-	f, err := ws.ReadFrame(c.r.Source)
+	f, err := readFrame(c.r.Source)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,22 @@ func closeFrame(code ws.StatusCode, reason string) []byte {
 	return ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(code, reason)))
 }
 
+// readFrame reads a short one, and unmasks it.
+func readFrame(r io.Reader) (ws.Frame, error) {
+	h, err := ws.ReadHeader(r)
+	if err != nil {
+		return ws.Frame{}, err
+	}
+	f := ws.Frame{Header: h, Payload: make([]byte, min(h.Length, 1000))}
+	if _, err := io.ReadFull(r, f.Payload); err != nil {
+		return f, err
+	}
+	if h.Masked {
+		ws.Cipher(f.Payload, h.Mask, 0)
+	}
+	return f, nil
+}
+
 // serveFrames has a client that gets these bytes; sent is what it sends back.
 func serveFrames(t *testing.T, limit int64, frames ...[]byte) (p *wsPeer, sent <-chan []ws.Frame) {
 	t.Helper()
@@ -32,12 +48,12 @@ func serveFrames(t *testing.T, limit int64, frames ...[]byte) (p *wsPeer, sent <
 	go func() { // ends with the client
 		var all []ws.Frame
 		for {
-			f, err := ws.ReadFrame(server)
+			f, err := readFrame(server)
 			if err != nil {
 				done <- all
 				return
 			}
-			all = append(all, ws.UnmaskFrame(f))
+			all = append(all, f)
 		}
 	}()
 	return newWSPeer(client, bytes.NewReader(bytes.Join(frames, nil)), limit), done
