@@ -1,0 +1,73 @@
+// Command portload measures a server: portluck, or any other that answers lines, HTTP POSTs or WebSocket messages.
+//
+//	portload conn ADDR      short connections: connect, send a line, read its echo, close
+//	portload echo ADDR      clients with messages in flight: messages a second, and their latency
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run()) }
+
+// usageError is a mistake in the command line: exit code 2.
+type usageError struct{ error }
+
+// run is main, with the exit code: 0, 1 if it or a part of the load failed, 2 if the command line was wrong.
+func run() int {
+	if os.Getenv(childEnv) != "" {
+		return runChild()
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	defer context.AfterFunc(ctx, stop)() // the second Ctrl-C ends at once
+	cmd, err := newRoot().ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "portload: %v\n", err)
+	var usage usageError
+	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
+		fmt.Fprintf(os.Stderr, "Try: %s --help\n", cmd.CommandPath())
+		return 2
+	}
+	return 1
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "portload",
+		Short: "Measure a server: connections, messages, idle memory, fan-out",
+		Long: `portload puts a load on a server and reports what it did. With --pid of a server on the same machine it also reports
+the server's CPU time and memory, so that the figure is "messages per CPU second" and does not depend on what else runs.
+
+The exit code is 0, or 1 if a connection or message failed or was lost (the figures are printed all the same), or 2 if
+the command line was wrong. Ctrl-C ends the load and prints what was measured so far.`,
+		Example: `  portluck serve --echo --listen 127.0.0.1:8100 &
+  portload conn 127.0.0.1:8100 --pid $!
+  portload echo 127.0.0.1:8100 --proto ws --clients 50 --depth 10 --pid $!`,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newConn(), newEcho())
+	return root
+}
+
+// oneAddr makes anything but one argument a usageError.
+func oneAddr(_ *cobra.Command, list []string) error {
+	if len(list) != 1 {
+		return usageError{fmt.Errorf("one ADDR (host:port) is needed, not %d", len(list))}
+	}
+	return nil
+}

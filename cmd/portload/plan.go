@@ -1,0 +1,88 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A plan is what to do, for this process and its children: they get it as JSON.
+type plan struct {
+	Command string
+	Target  netip.AddrPort
+	Host    string // as it was typed: the name for HTTP and TLS
+	Proto   string
+	Path    string
+
+	Conns   int // connections at once: clients or members
+	Stuck   int // of which never read
+	Depth   int // messages in flight for each client
+	Size    int // bytes of a message
+	Count   int // in all, if not 0
+	Time    time.Duration
+	Timeout time.Duration // for a handshake, an echo or a delivery
+	Line    string        // what a connection says first
+	Burst   int           // bytes that each idle connection sends once
+
+	CA         string
+	Insecure   bool
+	Reset      bool // close with RST
+	LocalIPs   int
+	Goroutines bool // to read with, instead of epoll
+}
+
+// protocols are the values of --proto.
+var protocols = []string{"tcp", "tls", "http", "https", "ws", "wss"}
+
+func (p *plan) secure() bool { return p.Proto == "tls" || p.Proto == "https" || p.Proto == "wss" }
+
+// checkProto makes sure that the protocol is one of these.
+func (p *plan) checkProto(allowed []string) error {
+	if !slices.Contains(allowed, p.Proto) {
+		return usageError{fmt.Errorf("--proto %q: it is %s", p.Proto, strings.Join(allowed, ", "))}
+	}
+	return nil
+}
+
+// resolve finds the address to connect to: that of IPv4 if there are several.
+func (p *plan) resolve(ctx context.Context, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return usageError{fmt.Errorf("%q is not an address such as localhost:8100", addr)}
+	}
+	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
+	if err != nil || n == 0 {
+		return usageError{fmt.Errorf("%q is not a port", port)}
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cmp.Or(host, "127.0.0.1"))
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(ips, func(a, b netip.Addr) int { return cmp.Compare(a.Unmap().BitLen(), b.Unmap().BitLen()) })
+	p.Host, p.Target = addr, netip.AddrPortFrom(ips[0].Unmap(), uint16(n)) //nolint:gosec // a port
+	return p.spread()
+}
+
+// connsPerIP is how many connections share a local address before another one is used: Linux has 28,000 ports for each.
+const connsPerIP = 20_000
+
+// spread decides how many local addresses to connect from: ports are few for one pair of addresses.
+func (p *plan) spread() error {
+	loopback := p.Target.Addr().Is4() && p.Target.Addr().IsLoopback()
+	switch {
+	case p.LocalIPs > 1 && !loopback:
+		return usageError{fmt.Errorf("--local-ips %d: only 127.0.0.1 has more of them, not %v", p.LocalIPs, p.Target.Addr())}
+	case p.LocalIPs == 0 && loopback && runtime.GOOS == "linux":
+		p.LocalIPs = p.Conns/connsPerIP + 1
+		if p.Command == "conn" {
+			p.LocalIPs += 7 // the ports of closed connections wait for a minute
+		}
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// A usage is what a process used, and the kernel for it. What could not be read is 0.
+type usage struct {
+	CPU     float64 // seconds
+	RSS     int64   // bytes
+	Anon    int64   // bytes of RSS that are no file's: heap and stacks
+	Threads int64
+	Sockets int64 // bytes in socket buffers, of all processes
+	Slab    int64 // bytes of kernel objects, of the whole machine
+}
+
+// ticks is the kernel's USER_HZ: 100 on every Linux.
+const ticks = 100
+
+// cpuOf is the CPU time of a process, of all its threads, in seconds.
+func cpuOf(pid int) (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	return parseStat(string(b))
+}
+
+// parseStat finds utime and stime: 14 and 15, counted after the name, which may contain anything.
+func parseStat(s string) (float64, error) {
+	fields := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
+	if len(fields) < 13 {
+		return 0, errors.New("/proc/PID/stat is too short")
+	}
+	user, err := strconv.ParseInt(fields[11], 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(fields[12], 10, 64)
+	return float64(user+system) / ticks, err
+}
+
+// usageOf reads all of it. The error is that there is no such process.
+func usageOf(pid int) (u usage, err error) {
+	if u.CPU, err = cpuOf(pid); err != nil {
+		return u, fmt.Errorf("--pid %d: %w", pid, err)
+	}
+	status := fields(fmt.Sprintf("/proc/%d/status", pid))
+	u.Threads = first(status["Threads"])
+	u.RSS, u.Anon = kilo(status["VmRSS"]), kilo(status["RssAnon"])
+	if rollup := fields(fmt.Sprintf("/proc/%d/smaps_rollup", pid)); rollup["Rss"] != nil { // exact, but only for the owner
+		u.RSS, u.Anon = kilo(rollup["Rss"]), kilo(rollup["Anonymous"])
+	}
+	u.Sockets = socketBytes(fields("/proc/net/sockstat"))
+	u.Slab = kilo(fields("/proc/meminfo")["Slab"])
+	return u, nil
+}
+
+// socketBytes is the memory of TCP's buffers, of IPv6 too: the kernel has one account.
+func socketBytes(sockstat map[string][]string) int64 {
+	words := sockstat["TCP"]
+	for i := 0; i+1 < len(words); i += 2 {
+		if words[i] == "mem" {
+			return first(words[i+1:]) * int64(os.Getpagesize())
+		}
+	}
+	return 0
+}
+
+// fields reads lines of the form "name: word...".
+func fields(path string) map[string][]string {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	all := map[string][]string{}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		name, rest, ok := strings.Cut(lines.Text(), ":")
+		if ok {
+			all[name] = strings.Fields(rest)
+		}
+	}
+	return all
+}
+
+// first is the number that words begin with.
+func first(words []string) int64 {
+	if len(words) == 0 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(words[0], 10, 64) // the kernel writes numbers
+	return n
+}
+
+func kilo(words []string) int64 { return first(words) << 10 }

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+)
+
+// summary is the part of every report.
+type summary struct {
+	Command     string  `json:"command"`
+	Addr        string  `json:"addr"`
+	Proto       string  `json:"proto"`
+	Processes   int     `json:"processes"` // of portload
+	Seconds     float64 `json:"seconds"`
+	Interrupted bool    `json:"interrupted,omitempty"`
+	Failed      int64   `json:"failed"`
+	Error       string  `json:"error,omitempty"` // the first one
+	ClientCPU   float64 `json:"client_cpu_seconds,omitempty"`
+	Server      *served `json:"server,omitempty"`
+}
+
+// served is what the server has used.
+type served struct {
+	CPU       float64 `json:"cpu_seconds"`
+	RSSBefore int64   `json:"rss_before"`
+	RSSAfter  int64   `json:"rss_after"`
+	Threads   int64   `json:"threads"`
+	Gone      bool    `json:"gone,omitempty"` // it ended meanwhile
+}
+
+// latencies are in seconds.
+type latencies struct {
+	P50 float64 `json:"p50"`
+	P90 float64 `json:"p90"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+func newLatencies(h *histogram) latencies {
+	if h == nil {
+		return latencies{}
+	}
+	return latencies{h.quantile(.5).Seconds(), h.quantile(.9).Seconds(), h.quantile(.99).Seconds(), h.quantile(1).Seconds()}
+}
+
+func (l latencies) String() string {
+	return fmt.Sprintf("p50 %v  p90 %v  p99 %v  max %v", brief(l.P50), brief(l.P90), brief(l.P99), brief(l.Max))
+}
+
+// brief is a duration with three digits.
+func brief(seconds float64) time.Duration {
+	d := time.Duration(seconds * float64(time.Second))
+	unit := time.Duration(1)
+	for d/unit >= 1000 {
+		unit *= 10
+	}
+	return d.Round(unit)
+}
+
+func (s *summary) common() *summary { return s }
+
+// failure is that something failed.
+func (s *summary) failure() error {
+	switch {
+	case s.Server != nil && s.Server.Gone:
+		return errors.New("the server ended")
+	case s.Failed > 0:
+		return fmt.Errorf("%d failed: %s", s.Failed, s.Error)
+	}
+	return nil
+}
+
+// row is a line of a report.
+func row(w io.Writer, name, format string, args ...any) {
+	fmt.Fprintf(w, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
+}
+
+// printTitle writes the first line.
+func (s *summary) printTitle(w io.Writer, what string) {
+	end := ""
+	if s.Interrupted {
+		end = ", interrupted"
+	}
+	fmt.Fprintf(w, "%s %s %s: %s, %.1f s%s\n", s.Command, s.Proto, s.Addr, what, s.Seconds, end)
+}
+
+// printRest writes the lines that every report ends with.
+func (s *summary) printRest(w io.Writer) {
+	if s.Failed > 0 {
+		row(w, "failed", "%d, the first: %s", s.Failed, s.Error)
+	}
+	if v := s.Server; v != nil {
+		row(w, "server", "CPU %.2f s (%.0f%%), memory %s -> %s, %d threads",
+			v.CPU, per(v.CPU, s.Seconds)*100, size(v.RSSBefore), size(v.RSSAfter), v.Threads)
+	}
+	if s.ClientCPU > 0 {
+		row(w, "client", "CPU %.2f s (%.0f%%), %d processes", s.ClientCPU, per(s.ClientCPU, s.Seconds)*100, s.Processes)
+	}
+}
+
+// perCPU is n for each CPU second of the server; 0 if that is not known.
+func (s *summary) perCPU(n int64) float64 {
+	if s.Server == nil {
+		return 0
+	}
+	return per(float64(n), s.Server.CPU)
+}
+
+// printRate writes how many there were of something.
+func (s *summary) printRate(w io.Writer, what string, n int64) {
+	if s.Server != nil {
+		row(w, what, "%d, %.0f/s, %.0f per server CPU second", n, per(float64(n), s.Seconds), s.perCPU(n))
+		return
+	}
+	row(w, what, "%d, %.0f/s", n, per(float64(n), s.Seconds))
+}
+
+// per is n for each of d; 0 if there is none.
+func per(n, d float64) float64 {
+	if d <= 0 {
+		return 0
+	}
+	return n / d
+}
+
+// size is a number of bytes for a person.
+func size(n int64) string {
+	switch {
+	case n >= 10<<20 || n <= -10<<20:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	case n >= 10<<10 || n <= -10<<10:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	}
+	return fmt.Sprintf("%d B", n)
+}
+
+// plural is "1 thing" or "2 things".
+func plural(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// progressTime is how often a person is told how far it is.
+const progressTime = 200 * time.Millisecond
+
+// options are the flags of every command, and the plan that they and the command's own make.
+type options struct {
+	plan  plan
+	pid   int
+	json  bool
+	files int
+}
+
+func (o *options) flags(f *pflag.FlagSet) {
+	f.IntVar(&o.pid, "pid", 0, "process of the server, on this machine: report its CPU time and memory too")
+	f.BoolVar(&o.json, "json", false, "print the report as one JSON object")
+	f.IntVar(&o.files, "files", 20_000, "descriptors a process may have; more connections make more processes")
+	f.IntVar(&o.plan.LocalIPs, "local-ips", 0, "connect from this many addresses 127.x.y.z in turn (default one for 20,000 connections)")
+	f.DurationVar(&o.plan.Timeout, "timeout", 10*time.Second, "longest wait for a handshake, an answer or a delivery")
+	f.BoolVar(&o.plan.Insecure, "insecure", false, "do not check the server's certificate")
+	f.StringVar(&o.plan.CA, "ca", "", "trust the certificates in this PEM file only (default those of the system)")
+	f.StringVar(&o.plan.Path, "path", "/", "path of HTTP and WebSocket requests")
+}
+
+// positive makes sure that these flags are not below least.
+func positive(f *pflag.FlagSet, least int, names ...string) error {
+	for _, name := range names {
+		if n, err := f.GetInt(name); err == nil && n < least {
+			return usageError{fmt.Errorf("--%s %d: it is at least %d", name, n, least)}
+		}
+	}
+	return nil
+}
+
+// check looks for mistakes in the common flags.
+func (o *options) check(f *pflag.FlagSet) error {
+	if err := positive(f, 0, "pid", "local-ips"); err != nil {
+		return err
+	}
+	if err := positive(f, spare+1, "files"); err != nil {
+		return err
+	}
+	if o.plan.Timeout <= 0 {
+		return usageError{fmt.Errorf("--timeout %v: it is more than 0", o.plan.Timeout)}
+	}
+	return positive(f, 1, "clients", "depth", "size", "conns", "members")
+}
+
+// A report is what a command has found out.
+type report interface {
+	// common is the part that every report has.
+	common() *summary
+	// print writes it for a person.
+	print(w io.Writer)
+	// failure is why the exit code is 1, or nil.
+	failure() error
+}
+
+// A session is one run of a command.
+type session struct {
+	*options
+	crew   *crew
+	doing  string       // for a person
+	count  func() int64 // likewise
+	server usage        // at the start of what is measured
+	client float64      // CPU seconds then
+	start  time.Time
+}
+
+// run makes the connections' workers, measures, and prints the report. The plan is checked already.
+func (o *options) run(cmd *cobra.Command, addr string, measure func(context.Context, *session) (report, error)) error {
+	ctx := cmd.Context()
+	if err := o.check(cmd.Flags()); err != nil {
+		return err
+	}
+	if err := o.plan.resolve(ctx, addr); err != nil {
+		return err
+	}
+	o.files = min(o.files, descriptors())
+	if o.pid > 0 {
+		if _, err := usageOf(o.pid); err != nil {
+			return err
+		}
+	}
+	if err := o.try(ctx); err != nil {
+		return fmt.Errorf("%s: %w", addr, err)
+	}
+	c, err := hire(&o.plan, o.plan.Conns, o.files)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	s := &session{options: o, crew: c, count: c.progress}
+	stop := s.tell(os.Stderr)
+	r, err := measure(ctx, s)
+	stop()
+	if err != nil {
+		return err
+	}
+	r.common().Interrupted = ctx.Err() != nil
+	return o.publish(cmd.OutOrStdout(), r)
+}
+
+// publish prints r and returns its failure.
+func (o *options) publish(w io.Writer, r report) error {
+	if !o.json {
+		r.print(w)
+		return r.failure()
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprintf(w, "%s\n", b); err != nil {
+		return err
+	}
+	return r.failure()
+}
+
+// try makes one connection first, so that a server that is not there is one clear error.
+func (o *options) try(ctx context.Context) error {
+	d, err := newDialer(&o.plan)
+	if err != nil {
+		return err
+	}
+	l, err := d.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer l.drop(false)
+	if o.plan.Command != "conn" && o.plan.Command != "echo" {
+		return nil
+	}
+	return newClient(l).roundTrip(ctx, &o.plan, 0)
+}
+
+// tell shows a person how far it is, until the func it returns is called.
+func (s *session) tell(w *os.File) (stop func()) {
+	if fi, err := w.Stat(); err != nil || fi.Mode()&os.ModeCharDevice == 0 || os.Getenv("TERM") == "dumb" {
+		return func() {}
+	}
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() { // ends with stop
+		defer close(ended)
+		tick := time.NewTicker(progressTime)
+		defer tick.Stop()
+		for begin := time.Now(); ; {
+			select {
+			case <-tick.C:
+				fmt.Fprintf(w, "\r\x1b[K%s: %d, %.0f s", s.plan.Command, s.count(), time.Since(begin).Seconds())
+			case <-end:
+				fmt.Fprint(w, "\r\x1b[K")
+				return
+			}
+		}
+	}()
+	return func() {
+		close(end)
+		<-ended
+	}
+}
+
+// begin notes what the server and we have used until now.
+func (s *session) begin() {
+	s.server, s.client, s.start = s.usage(), s.clientCPU(), time.Now()
+}
+
+// usage is the server's; all 0 without --pid, or if it has ended.
+func (s *session) usage() usage {
+	if s.pid == 0 {
+		return usage{}
+	}
+	u, _ := usageOf(s.pid) // what it did before it ended is reported all the same
+	return u
+}
+
+// clientCPU is the CPU time of this process and its children; 0 where there is no /proc.
+func (s *session) clientCPU() (sum float64) {
+	for _, pid := range append(s.crew.pids(), os.Getpid()) {
+		cpu, _ := cpuOf(pid) // see above
+		sum += cpu
+	}
+	return sum
+}
+
+// seconds is the time since begin.
+func (s *session) seconds() float64 { return time.Since(s.start).Seconds() }
+
+// summary is what happened since begin.
+func (s *session) summary(t *tally) summary {
+	r := summary{
+		Command: s.plan.Command, Addr: s.plan.Host, Proto: s.plan.Proto, Processes: len(s.crew.workers),
+		Seconds: s.seconds(), Failed: t.Failed, Error: t.Error, ClientCPU: s.clientCPU() - s.client,
+	}
+	if s.pid > 0 {
+		now := s.usage()
+		r.Server = &served{
+			CPU: max(now.CPU-s.server.CPU, 0), RSSBefore: s.server.RSS, RSSAfter: now.RSS,
+			Threads: now.Threads, Gone: now.RSS == 0,
+		}
+	}
+	return r
+}
+
+// timed is ctx for the measured time, if there is an end to it. It has no deadline: a dialer that knew of one would
+// fail a moment before ctx ends.
+func (p *plan) timed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	if p.Time <= 0 {
+		return ctx, cancel
+	}
+	timer := time.AfterFunc(p.Time, cancel)
+	return ctx, func() {
+		timer.Stop()
+		cancel()
+	}
+}

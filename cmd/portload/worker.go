@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"fmt"
+)
+
+// A worker is the load of one process: this one, or a child when the connections are more than one may have.
+type worker interface {
+	// do does one step and says what happened in it. The end of ctx ends it early, which is no error.
+	do(ctx context.Context, s step) (tally, error)
+	// progress is how many things were done, for a person to watch.
+	progress() int64
+	// close closes every connection.
+	close()
+}
+
+// A step is what all workers do at the same time.
+type step struct {
+	Do    string // open, run, burst, alive, finish
+	Conns int    // to have when it ends (open)
+	Stuck int    // of which never read (open)
+	Count int    // messages in all (run), 0 for as many as fit into the time
+	Sent  int64  // messages that the publisher has sent (finish)
+}
+
+// A tally is what happened in one step. Tallies of several workers add up.
+type tally struct {
+	Conns   int64 // open now
+	Done    int64 // connections that were made and echoes that came
+	Failed  int64 // connections or messages that failed
+	Error   string
+	Closed  int64 // connections that the server has closed
+	Latency *histogram
+}
+
+// fail counts a failure; the first one is told.
+func (t *tally) fail(err error) {
+	t.Failed++
+	if t.Error == "" {
+		t.Error = err.Error()
+	}
+}
+
+func (t *tally) add(o tally) {
+	t.Conns += o.Conns
+	t.Done += o.Done
+	t.Failed += o.Failed
+	t.Closed += o.Closed
+	if t.Error == "" {
+		t.Error = o.Error
+	}
+	if o.Latency != nil {
+		if t.Latency == nil {
+			t.Latency = &histogram{}
+		}
+		t.Latency.add(o.Latency)
+	}
+}
+
+// newWorker makes the worker of p's command. It calls notify when all its members have received message seq.
+func newWorker(p *plan, notify func(seq int64)) (worker, error) {
+	d, err := newDialer(p)
+	if err != nil {
+		return nil, err
+	}
+	switch p.Command {
+	case "conn":
+		return &connWorker{dialer: d}, nil
+	case "echo":
+		return &echoWorker{dialer: d}, nil
+	}
+	return nil, fmt.Errorf("no command %q", p.Command)
+}
