@@ -76,10 +76,13 @@ func (c *crew) do(ctx context.Context, s step) (tally, error) {
 	return sum, errors.Join(errs...)
 }
 
-// share is how many of n are worker i's.
+// share is how many of n are worker i's. It is not less for more.
 func (c *crew) share(n, i int) int {
-	k := len(c.workers)
-	return n*(i+1)/k - n*i/k
+	part := n / len(c.workers)
+	if i < n%len(c.workers) {
+		part++
+	}
+	return part
 }
 
 func (c *crew) progress() (n int64) {

@@ -57,8 +57,18 @@ type link struct {
 	early    []byte // came with the handshake
 }
 
-// A base is what a TLS connection stands on; it may be replaced when nobody uses it.
-type base struct{ net.Conn }
+// A base is a TCP connection until a watcher takes it over; then there is only raw, to write to.
+type base struct {
+	net.Conn
+	raw io.Writer
+}
+
+func (b *base) Write(p []byte) (int, error) {
+	if b.raw != nil {
+		return b.raw.Write(p)
+	}
+	return b.Conn.Write(p)
+}
 
 // dial connects and shakes hands, within the plan's timeout.
 func (d *dialer) dial(ctx context.Context) (*link, error) {
@@ -95,9 +105,10 @@ func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
 }
 
 func (d *dialer) handshake(ctx context.Context, tcp net.Conn) (*link, error) {
-	l := &link{Conn: tcp, base: &base{tcp}}
+	b := &base{Conn: tcp}
+	l := &link{Conn: b, base: b}
 	if d.tls != nil {
-		c := tls.Client(l.base, d.tls)
+		c := tls.Client(b, d.tls)
 		if err := c.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}

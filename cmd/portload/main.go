@@ -2,6 +2,8 @@
 //
 //	portload conn ADDR      short connections: connect, send a line, read its echo, close
 //	portload echo ADDR      clients with messages in flight: messages a second, and their latency
+//	portload idle ADDR      connections that say nothing: what one more of them costs
+//	portload fanout ADDR    one publishes, many receive: deliveries a second, and what was lost
 package main
 
 import (
@@ -60,7 +62,7 @@ the command line was wrong. Ctrl-C ends the load and prints what was measured so
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newConn(), newEcho())
+	root.AddCommand(newConn(), newEcho(), newIdle(), newFanout())
 	return root
 }
 

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"time"
 
@@ -88,14 +90,14 @@ func (o *options) run(cmd *cobra.Command, addr string, measure func(context.Cont
 	if err := o.plan.resolve(ctx, addr); err != nil {
 		return err
 	}
-	o.files = min(o.files, descriptors())
+	o.files = max(min(o.files, descriptors()), spare+1)
 	if o.pid > 0 {
 		if _, err := usageOf(o.pid); err != nil {
 			return err
 		}
 	}
 	if err := o.try(ctx); err != nil {
-		return fmt.Errorf("%s: %w", addr, err)
+		return err
 	}
 	c, err := hire(&o.plan, o.plan.Conns, o.files)
 	if err != nil {
@@ -136,6 +138,9 @@ func (o *options) try(ctx context.Context) error {
 		return err
 	}
 	l, err := d.dial(ctx)
+	if op := (*net.OpError)(nil); err != nil && !errors.As(err, &op) {
+		err = fmt.Errorf("%s: %w", o.plan.Host, err)
+	}
 	if err != nil {
 		return err
 	}

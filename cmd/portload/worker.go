@@ -26,12 +26,13 @@ type step struct {
 
 // A tally is what happened in one step. Tallies of several workers add up.
 type tally struct {
-	Conns   int64 // open now
-	Done    int64 // connections that were made and echoes that came
-	Failed  int64 // connections or messages that failed
-	Error   string
-	Closed  int64 // connections that the server has closed
-	Latency *histogram
+	Conns    int64 // open now
+	Done     int64 // connections that were made and echoes that came
+	Failed   int64 // connections or messages that failed
+	Error    string
+	Closed   int64 // connections that the server has closed
+	Latency  *histogram
+	Delivery delivery
 }
 
 // fail counts a failure; the first one is told.
@@ -56,6 +57,7 @@ func (t *tally) add(o tally) {
 		}
 		t.Latency.add(o.Latency)
 	}
+	t.Delivery.add(o.Delivery)
 }
 
 // newWorker makes the worker of p's command. It calls notify when all its members have received message seq.
@@ -70,5 +72,16 @@ func newWorker(p *plan, notify func(seq int64)) (worker, error) {
 	case "echo":
 		return &echoWorker{dialer: d}, nil
 	}
+	w, err := newWatcher(p)
+	if err != nil {
+		return nil, err
+	}
+	switch p.Command {
+	case "idle":
+		return &idleWorker{dialer: d, watcher: w}, nil
+	case "fanout":
+		return newFanoutWorker(d, w, notify), nil
+	}
+	w.close()
 	return nil, fmt.Errorf("no command %q", p.Command)
 }

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// fanoutOptions are how fanout publishes.
+type fanoutOptions struct {
+	options
+	rate   float64
+	flood  bool
+	settle time.Duration
+}
+
+func newFanout() *cobra.Command {
+	o := fanoutOptions{options: options{plan: plan{Command: "fanout"}}}
+	cmd := &cobra.Command{
+		Use:   "fanout ADDR",
+		Short: "One publishes, many receive: deliveries a second, and what was lost",
+		Long: `fanout connects members to a server that sends each message to all, and one more client that publishes. A message is
+sent when every member has the one before, or at --rate, or with --flood as fast as the server takes them. Each carries
+a number and the time: fanout counts what a member did not get (lost; in how many gaps), got twice (doubled), or got
+after a later one (late), and the members that the server disconnected. A member of --stuck never reads.
+
+It begins when every member has received a first message. A raw member says nothing, unless --join gives it a line;
+note that a chat room sends that to all who are there.`,
+		Example: `  portload fanout localhost:8100 --members 1000 --pid $(pgrep portluck)
+  portload fanout localhost:8100 --proto ws --members 200 --rate 1000 --time 10s
+  portload fanout localhost:8100 --members 50 --stuck 2 --flood --count 100000 --json`,
+		Args: oneAddr,
+		RunE: func(cmd *cobra.Command, list []string) error {
+			if err := o.checkFanout(cmd); err != nil {
+				return err
+			}
+			return o.run(cmd, list[0], o.measure)
+		},
+	}
+	f := cmd.Flags()
+	o.flags(f)
+	f.StringVar(&o.plan.Proto, "proto", "tcp", "tcp or ws")
+	f.IntVar(&o.plan.Conns, "members", 100, "members, with those of --stuck")
+	f.IntVar(&o.plan.Stuck, "stuck", 0, "members that never read")
+	f.IntVar(&o.plan.Size, "size", 64, "bytes of a message")
+	f.DurationVar(&o.plan.Time, "time", 5*time.Second, "how long to publish; 0 until Ctrl-C")
+	f.IntVar(&o.plan.Count, "count", 0, "messages to publish, instead of --time")
+	f.Float64Var(&o.rate, "rate", 0, "messages a second")
+	f.BoolVar(&o.flood, "flood", false, "as many messages as the server takes")
+	f.DurationVar(&o.settle, "settle", 2*time.Second, "what has not come when nothing came for this long is lost")
+	f.StringVar(&o.plan.Line, "join", "", "a message that each member begins with")
+	f.BoolVar(&o.plan.Goroutines, "goroutines", false, "read with a goroutine for each member instead of epoll")
+	return cmd
+}
+
+func (o *fanoutOptions) checkFanout(cmd *cobra.Command) error {
+	o.endless(cmd)
+	if err := o.plan.checkProto([]string{"tcp", "ws"}); err != nil {
+		return err
+	}
+	if err := positive(cmd.Flags(), markSize, "size"); err != nil {
+		return err
+	}
+	switch {
+	case o.flood && o.rate != 0:
+		return usageError{errModes}
+	case o.rate < 0:
+		return usageError{fmt.Errorf("--rate %v: it is more than 0", o.rate)}
+	case o.plan.Stuck < 0 || o.plan.Stuck >= o.plan.Conns:
+		return usageError{fmt.Errorf("--stuck %d: it is less than --members %d", o.plan.Stuck, o.plan.Conns)}
+	}
+	return nil
+}
+
+// fanoutReport is what fanout found out.
+type fanoutReport struct {
+	summary
+	Members      int64     `json:"members"` // that are connected at the end and read
+	Published    int64     `json:"published"`
+	Deliveries   int64     `json:"deliveries"`
+	PerSecond    float64   `json:"per_second"`
+	PerCPU       float64   `json:"per_server_cpu_second,omitempty"`
+	Latency      latencies `json:"latency_seconds"`
+	Lost         int64     `json:"lost"`
+	Gaps         int64     `json:"gaps"`
+	Doubled      int64     `json:"doubled"`
+	Late         int64     `json:"late"`
+	Disconnected int64     `json:"disconnected"`
+	Missed       int64     `json:"missed"` // by the disconnected
+	StuckClosed  int64     `json:"stuck_disconnected"`
+	Stalls       int64     `json:"stalls"`
+}
+
+func (o *fanoutOptions) measure(ctx context.Context, s *session) (report, error) {
+	sum, err := s.crew.do(ctx, step{Do: "open", Conns: s.plan.Conns, Stuck: s.plan.Stuck})
+	if err != nil {
+		return nil, err
+	}
+	if sum.Failed > 0 {
+		return nil, fmt.Errorf("%d of %d members did not connect: %s", sum.Failed, s.plan.Conns, sum.Error)
+	}
+	p, err := newPublisher(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	defer p.watcher.close()
+	if err := p.gather(ctx); err != nil {
+		return nil, err
+	}
+	s.begin()
+	if err := o.publishAll(ctx, p); err != nil {
+		sum.fail(err)
+	}
+	p.drain(context.WithoutCancel(ctx), o.settle)
+	end := s.summary(&sum)
+	t, err := s.crew.do(ctx, step{Do: "finish", Sent: p.sent})
+	if err != nil {
+		return nil, err
+	}
+	d := t.Delivery
+	if d.Last > 0 {
+		end.Seconds = time.Unix(0, d.Last).Sub(s.start).Seconds()
+	}
+	r := &fanoutReport{
+		summary: end, Members: t.Conns, Published: p.sent, Deliveries: d.Messages, Latency: newLatencies(t.Latency),
+		Lost: d.Lost, Gaps: d.Gaps, Doubled: d.Doubled, Late: d.Late,
+		Disconnected: d.Gone, Missed: d.Missed, StuckClosed: d.StuckClosed, Stalls: p.stalls,
+	}
+	r.PerSecond, r.PerCPU = per(float64(d.Messages), r.Seconds), r.perCPU(d.Messages)
+	return r, nil
+}
+
+// publishAll publishes as the flags say.
+func (o *fanoutOptions) publishAll(ctx context.Context, p *publisher) error {
+	ctx, cancel := o.plan.timed(ctx)
+	defer cancel()
+	if o.flood || o.rate > 0 {
+		return p.atRate(ctx, o.rate)
+	}
+	return p.oneByOne(ctx)
+}
+
+// failure is that something failed, or did not arrive as it should.
+func (r *fanoutReport) failure() error {
+	if err := r.summary.failure(); err != nil {
+		return err
+	}
+	if r.Lost+r.Doubled+r.Late+r.Disconnected > 0 {
+		return fmt.Errorf("%d lost, %d doubled, %d late, %s disconnected", r.Lost, r.Doubled, r.Late, plural(int(r.Disconnected), "member"))
+	}
+	return nil
+}
+
+func (r *fanoutReport) print(w io.Writer) {
+	r.printTitle(w, plural(int(r.Members), "member"))
+	row(w, "published", "%d, %.0f/s", r.Published, per(float64(r.Published), r.Seconds))
+	r.printRate(w, "deliveries", r.Deliveries)
+	row(w, "latency", "%v", r.Latency)
+	row(w, "wrong", "%d lost in %d gaps, %d doubled, %d late", r.Lost, r.Gaps, r.Doubled, r.Late)
+	if r.Disconnected+r.StuckClosed+r.Stalls > 0 {
+		row(w, "members", "%d disconnected, who missed %d; %d stuck ones disconnected; %d stalls",
+			r.Disconnected, r.Missed, r.StuckClosed, r.Stalls)
+	}
+	r.printRest(w)
+}

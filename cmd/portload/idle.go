@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// idleWorker has connections that say nothing.
+type idleWorker struct {
+	dialer  *dialer
+	watcher watcher
+	shut    atomic.Int64 // by the server
+	opened  atomic.Int64
+
+	mu    sync.Mutex
+	conns []*idleConn
+}
+
+// An idleConn takes what the server sends all the same.
+type idleConn struct {
+	*link
+	worker *idleWorker
+	inbox  inbox
+}
+
+// receive forgets what came, but for pings: a server closes a WebSocket that does not answer them. Inside TLS they are
+// not seen.
+func (c *idleConn) receive(b []byte) error {
+	if c.worker.dialer.plan.Proto != "ws" {
+		return nil
+	}
+	return c.inbox.take(c.link, b, func([]byte) {})
+}
+
+func (c *idleConn) closed(error) { c.worker.shut.Add(1) }
+
+func (w *idleWorker) progress() int64 { return w.opened.Load() - w.shut.Load() }
+func (w *idleWorker) close()          { w.watcher.close() }
+
+func (w *idleWorker) do(ctx context.Context, s step) (tally, error) {
+	var t tally
+	switch s.Do {
+	case "open":
+		t = w.dialer.dialAll(ctx, s.Conns-len(w.conns), w.keep)
+	case "burst":
+		t = w.burst(ctx)
+	}
+	t.Conns, t.Closed = w.progress(), w.shut.Load()
+	return t, nil
+}
+
+// keep takes a new connection, which says its line first.
+func (w *idleWorker) keep(l *link) error {
+	c := &idleConn{link: l, worker: w}
+	if err := w.watcher.watch(l, c); err != nil {
+		l.drop(false)
+		return err
+	}
+	w.opened.Add(1)
+	w.mu.Lock()
+	w.conns = append(w.conns, c)
+	w.mu.Unlock()
+	line := w.dialer.plan.Line
+	if line == "" {
+		return nil
+	}
+	_, err := c.Write(c.codec.encode(nil, []byte(line)))
+	return err
+}
+
+// burst sends one message on each connection.
+func (w *idleWorker) burst(ctx context.Context) (t tally) {
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	msg := message(nil, w.dialer.plan.Burst, 0)
+	for range dialers {
+		wg.Go(func() { // ends when every connection had its turn
+			for i := next.Add(1) - 1; int(i) < len(w.conns) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				c := w.conns[i]
+				_, err := c.Write(c.codec.encode(nil, msg))
+				w.mu.Lock()
+				t.Done++
+				if err != nil {
+					t.fail(err)
+				}
+				w.mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return t
+}

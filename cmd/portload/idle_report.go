@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// idleOptions are what idle measures, and when.
+type idleOptions struct {
+	options
+	from   int
+	settle time.Duration
+}
+
+func newIdle() *cobra.Command {
+	o := idleOptions{options: options{plan: plan{Command: "idle"}}}
+	cmd := &cobra.Command{
+		Use:   "idle ADDR",
+		Short: "Connections that say nothing: what one more of them costs",
+		Long: `idle opens connections, holds them, and with --pid reports what one more connection costs: the difference between
+--from and --conns of them, so that fixed costs do not count.
+
+memory    resident memory of the server
+heap      the part of it that is no file's
+sockets   the kernel's buffers of TCP connections, of both ends if both are on this machine (/proc/net/sockstat)
+slab      the kernel's objects of the whole machine, so only exact when little else runs (/proc/meminfo)
+
+A raw server may wait for the first bytes before it takes a connection for one: --line sends some. With --burst each
+connection then sends one message, and the memory is reported again, at once and after --settle.`,
+		Example: `  portload idle localhost:8100 --conns 10000 --pid $(pgrep portluck)
+  portload idle localhost:8100 --proto wss --insecure --conns 1000 --time 1m --pid $(pgrep portluck) --json
+  portload idle localhost:8100 --proto ws --conns 1000 --burst 65536 --pid $(pgrep portluck)`,
+		Args: oneAddr,
+		RunE: func(cmd *cobra.Command, list []string) error {
+			if err := o.checkIdle(cmd); err != nil {
+				return err
+			}
+			return o.run(cmd, list[0], o.measure)
+		},
+	}
+	f := cmd.Flags()
+	o.flags(f)
+	f.StringVar(&o.plan.Proto, "proto", "tcp", "tcp, tls, ws or wss")
+	f.IntVar(&o.plan.Conns, "conns", 1000, "connections")
+	f.IntVar(&o.from, "from", 0, "connections of the first measure (default an eighth of --conns)")
+	f.DurationVar(&o.plan.Time, "time", 10*time.Second, "how long to hold all of them")
+	f.DurationVar(&o.settle, "settle", 3*time.Second, "how long the server has to come to rest before each measure")
+	f.StringVar(&o.plan.Line, "line", "", "a message that each connection begins with")
+	f.IntVar(&o.plan.Burst, "burst", 0, "bytes of a message that each connection sends after --time")
+	f.BoolVar(&o.plan.Goroutines, "goroutines", false, "read with a goroutine for each connection instead of epoll")
+	return cmd
+}
+
+func (o *idleOptions) checkIdle(cmd *cobra.Command) error {
+	if err := o.plan.checkProto([]string{"tcp", "tls", "ws", "wss"}); err != nil {
+		return err
+	}
+	if err := positive(cmd.Flags(), 0, "burst", "from"); err != nil {
+		return err
+	}
+	if !cmd.Flags().Changed("from") {
+		o.from = o.plan.Conns / 8
+	}
+	if o.from >= o.plan.Conns {
+		return usageError{fmt.Errorf("--from %d: it is less than --conns %d", o.from, o.plan.Conns)}
+	}
+	return nil
+}
+
+// A point is what the server used at one time.
+type point struct {
+	At      string  `json:"at"` // start, from, conns, held, burst, settled
+	Conns   int64   `json:"conns"`
+	RSS     int64   `json:"rss"`
+	Heap    int64   `json:"heap"`
+	Sockets int64   `json:"sockets"`
+	Slab    int64   `json:"slab"`
+	Threads int64   `json:"threads"`
+	CPU     float64 `json:"cpu_seconds"`
+}
+
+// cost is what one more connection costs, in bytes.
+type cost struct {
+	RSS     float64 `json:"rss"`
+	Heap    float64 `json:"heap"`
+	Sockets float64 `json:"sockets"`
+	Slab    float64 `json:"slab"`
+}
+
+// costOf is the difference between two points, for each of n connections.
+func costOf(a, b point, n int64) *cost {
+	each := func(a, b int64) float64 { return per(float64(b-a), float64(n)) }
+	return &cost{each(a.RSS, b.RSS), each(a.Heap, b.Heap), each(a.Sockets, b.Sockets), each(a.Slab, b.Slab)}
+}
+
+func (c *cost) String() string {
+	return fmt.Sprintf("memory %s, heap %s, sockets %s, slab %s", size(int64(c.RSS)), size(int64(c.Heap)), size(int64(c.Sockets)), size(int64(c.Slab)))
+}
+
+// idleReport is what idle found out.
+type idleReport struct {
+	summary
+	Conns      int64   `json:"conns"` // that are open at the end
+	Closed     int64   `json:"closed"`
+	OpenPerSec float64 `json:"opened_per_second"`
+	IdleSecs   float64 `json:"idle_seconds"`
+	IdleCPU    float64 `json:"idle_cpu_seconds"`
+	Each       *cost   `json:"per_conn,omitempty"`
+	Burst      *cost   `json:"burst_per_conn,omitempty"`   // more than before it
+	Settled    *cost   `json:"settled_per_conn,omitempty"` // likewise
+	Points     []point `json:"points,omitempty"`
+}
+
+// A stage is a pause, a step, and the name of the point after it.
+type stage struct {
+	wait time.Duration
+	step step
+	at   string
+}
+
+// stages are what idle does, in order.
+func (o *idleOptions) stages() []stage {
+	all := []stage{
+		{0, step{Do: "open", Conns: o.from}, ""},
+		{o.settle, step{}, "from"},
+		{0, step{Do: "open", Conns: o.plan.Conns}, ""},
+		{o.settle, step{}, "conns"},
+		{o.plan.Time, step{}, "held"},
+	}
+	if o.plan.Burst > 0 {
+		all = append(all, stage{0, step{Do: "burst"}, "burst"}, stage{o.settle, step{}, "settled"})
+	}
+	return all
+}
+
+// measure goes through the stages, as far as ctx lets it.
+func (o *idleOptions) measure(ctx context.Context, s *session) (report, error) {
+	s.begin()
+	r := &idleReport{Points: []point{s.point("start", 0)}}
+	var sum tally
+	var opening time.Duration
+	for _, g := range o.stages() {
+		if ctx.Err() != nil {
+			break
+		}
+		begin := time.Now()
+		pause(ctx, g.wait)
+		t, err := s.crew.do(ctx, g.step)
+		if err != nil {
+			return nil, err
+		}
+		sum.add(tally{Failed: t.Failed, Error: t.Error})
+		r.Conns, r.Closed = t.Conns, t.Closed
+		switch {
+		case g.step.Do == "open":
+			opening += time.Since(begin)
+		case g.at == "held":
+			r.IdleSecs = time.Since(begin).Seconds()
+		}
+		if g.at != "" {
+			r.Points = append(r.Points, s.point(g.at, t.Conns))
+		}
+	}
+	r.summary = s.summary(&sum)
+	r.OpenPerSec = per(float64(r.Conns+r.Closed), opening.Seconds())
+	if s.pid == 0 {
+		r.Points = nil
+	}
+	r.compare()
+	return r, nil
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+func (s *session) point(at string, conns int64) point {
+	u := s.usage()
+	return point{at, conns, u.RSS, u.Anon, u.Sockets, u.Slab, u.Threads, u.CPU}
+}
+
+// compare works out the differences between the points that were reached.
+func (r *idleReport) compare() {
+	at := map[string]point{}
+	for _, p := range r.Points {
+		at[p.At] = p
+	}
+	from, full, held := at["from"], at["conns"], at["held"]
+	if full.At != "" {
+		r.Each = costOf(from, full, full.Conns-from.Conns)
+	}
+	if held.At != "" {
+		r.IdleCPU = held.CPU - full.CPU
+	}
+	if p := at["burst"]; p.At != "" {
+		r.Burst = costOf(held, p, p.Conns)
+	}
+	if p := at["settled"]; p.At != "" {
+		r.Settled = costOf(held, p, p.Conns)
+	}
+}
+
+// failure is that something failed, or that the server closed connections.
+func (r *idleReport) failure() error {
+	if err := r.summary.failure(); err != nil {
+		return err
+	}
+	if r.Closed > 0 {
+		return fmt.Errorf("the server closed %s", plural(int(r.Closed), "connection"))
+	}
+	return nil
+}
+
+func (r *idleReport) print(w io.Writer) {
+	r.printTitle(w, plural(int(r.Conns), "connection"))
+	row(w, "opened", "%d, %.0f/s", r.Conns+r.Closed, r.OpenPerSec)
+	if r.Closed > 0 {
+		row(w, "closed", "%d by the server", r.Closed)
+	}
+	for _, p := range r.Points {
+		row(w, p.At, "%d conns: memory %s, heap %s, sockets %s, slab %s, %d threads",
+			p.Conns, size(p.RSS), size(p.Heap), size(p.Sockets), size(p.Slab), p.Threads)
+	}
+	if r.Each != nil {
+		row(w, "one more", "%v", r.Each)
+		row(w, "idle", "CPU %.2f s in %.1f s", r.IdleCPU, r.IdleSecs)
+	}
+	if r.Burst != nil {
+		row(w, "burst", "%v more for each", r.Burst)
+	}
+	if r.Settled != nil {
+		row(w, "settled", "%v more for each", r.Settled)
+	}
+	r.printRest(w)
+}

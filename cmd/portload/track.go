@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"time"
+)
+
+// mark begins what a published message says: its number and when it was sent, in hexadecimal digits.
+const mark = "portload:"
+
+// markSize is the length of the shortest published message.
+const markSize = len(mark) + 32
+
+// published is message seq of size bytes, in buf. Message 0 only shows who is there.
+func published(buf []byte, size int, seq int64, now time.Time) []byte {
+	if len(buf) != size {
+		buf = bytes.Repeat([]byte{'.'}, size)
+	}
+	copy(buf, mark)
+	var b [16]byte
+	for i := range 8 {
+		b[i] = byte(seq >> (56 - 8*i))              //nolint:gosec // a byte of it
+		b[8+i] = byte(now.UnixNano() >> (56 - 8*i)) //nolint:gosec // a byte of it
+	}
+	hex.Encode(buf[len(mark):], b[:])
+	return buf
+}
+
+// parsePublished finds a published message in msg: servers may say more around it.
+func parsePublished(msg []byte) (seq int64, sent time.Time, ok bool) {
+	i := bytes.Index(msg, []byte(mark))
+	if i < 0 || len(msg) < i+markSize {
+		return 0, time.Time{}, false
+	}
+	var b [16]byte
+	if _, err := hex.Decode(b[:], msg[i+len(mark):i+markSize]); err != nil {
+		return 0, time.Time{}, false
+	}
+	var nanos int64
+	for i := range 8 {
+		seq = seq<<8 | int64(b[i])
+		nanos = nanos<<8 | int64(b[8+i])
+	}
+	return seq, time.Unix(0, nanos), true
+}
+
+// A track is which messages one member has received.
+type track struct {
+	last int64  // the highest
+	seen uint64 // bit i is last-i
+}
+
+// newTrack is after message 0, with nothing missing.
+func newTrack() track { return track{seen: ^uint64(0)} }
+
+// take notes message seq in d. It says whether seq is the highest one so far.
+func (t *track) take(seq int64, d *delivery) bool {
+	ahead := seq - t.last
+	switch {
+	case ahead > 0:
+		t.seen = t.seen<<min(ahead, 64) | 1
+		t.last = seq
+		d.Messages++
+		d.skip(ahead - 1)
+		return true
+	case ahead > -64 && t.seen&(1<<-ahead) == 0: // it was counted as lost
+		t.seen |= 1 << -ahead
+		d.Messages++
+		d.Lost--
+		d.Late++
+	default:
+		d.Doubled++
+	}
+	return false
+}
+
+// delivery is what the members of a fan-out received.
+type delivery struct {
+	Messages    int64
+	Lost        int64 // by members that are still connected
+	Gaps        int64 // times that one or more were missing in a row
+	Doubled     int64
+	Late        int64 // after one with a higher number
+	Gone        int64 // members that the server has disconnected
+	Missed      int64 // messages after that
+	StuckClosed int64 // of those that never read
+	Last        int64 // when the last message came, in nanoseconds
+}
+
+func (d *delivery) skip(n int64) {
+	if n > 0 {
+		d.Lost += n
+		d.Gaps++
+	}
+}
+
+func (d *delivery) add(o delivery) {
+	d.Messages += o.Messages
+	d.Lost += o.Lost
+	d.Gaps += o.Gaps
+	d.Doubled += o.Doubled
+	d.Late += o.Late
+	d.Gone += o.Gone
+	d.Missed += o.Missed
+	d.StuckClosed += o.StuckClosed
+	d.Last = max(d.Last, o.Last)
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"net"
+	"sync"
+)
+
+// A watcher reads what comes on many connections.
+type watcher interface {
+	// watch takes l over: only its Write may be called from now on. What comes goes to r.
+	watch(l *link, r receiver) error
+	// close closes every connection, of which receivers are not told, and waits for the calls that are under way.
+	close()
+}
+
+// A receiver takes what one connection brings, beneath TLS. Its methods are called one at a time.
+type receiver interface {
+	// receive takes b, which is valid during the call. An error closes the connection.
+	receive(b []byte) error
+	// closed is the last call, with io.EOF if the server has closed.
+	closed(err error)
+}
+
+// goWatcher has a goroutine for each connection. It is for systems without epoll, and for comparison.
+type goWatcher struct {
+	mu     sync.Mutex
+	conns  []net.Conn
+	ending bool
+	wg     sync.WaitGroup
+}
+
+func (g *goWatcher) watch(l *link, r receiver) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.ending {
+		return net.ErrClosed
+	}
+	g.conns = append(g.conns, l.base)
+	g.wg.Go(func() { g.read(l, r) }) // ends with the connection, at close at the latest
+	return nil
+}
+
+func (g *goWatcher) read(l *link, r receiver) {
+	defer l.base.Close()
+	err := r.receive(l.early)
+	buf := make([]byte, 16<<10)
+	for err == nil {
+		var n int
+		n, err = l.base.Read(buf)
+		if n > 0 {
+			if bad := r.receive(buf[:n]); bad != nil {
+				err = bad
+			}
+		}
+	}
+	g.mu.Lock()
+	told := !g.ending
+	g.mu.Unlock()
+	if told {
+		r.closed(err)
+	}
+}
+
+func (g *goWatcher) close() {
+	g.mu.Lock()
+	g.ending = true
+	for _, c := range g.conns {
+		c.Close()
+	}
+	g.mu.Unlock()
+	g.wg.Wait()
+}
+
+// An inbox puts the pieces that a receiver gets together again.
+type inbox struct{ rest []byte }
+
+// take hands the messages in what was kept and b to got, keeps what is left, and answers on l what the codec wants to
+// be answered.
+func (i *inbox) take(l *link, b []byte, got func(msg []byte)) error {
+	whole := b
+	if len(i.rest) > 0 {
+		i.rest = append(i.rest, b...)
+		whole = i.rest
+	}
+	n, err := l.codec.decode(whole, false, got)
+	if err != nil {
+		return err
+	}
+	if n == len(whole) {
+		i.rest = nil
+	} else if n > 0 || len(i.rest) == 0 {
+		i.rest = append([]byte(nil), whole[n:]...)
+	}
+	if reply := l.codec.reply(); len(reply) > 0 {
+		_, err = l.Write(reply)
+	}
+	return err
+}
