@@ -98,8 +98,9 @@ func causeOf(ctx context.Context, err error) error {
 func (d *dialer) connect(ctx context.Context) (net.Conn, error) {
 	nd := d.net
 	if n := uint32(d.plan.LocalIPs); n > 1 { //nolint:gosec // a small number
-		i := d.next.Add(1) % n
-		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(i >> 16), byte(i >> 8), byte(i) + 1}), 0)) //nolint:gosec // the bytes of i
+		i := d.next.Add(1)%n + 1
+		ip := netip.AddrFrom4([4]byte{127, byte(i >> 16), byte(i >> 8), byte(i)}) //nolint:gosec // the bytes of i
+		nd.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, 0))
 	}
 	return nd.DialContext(ctx, "tcp", d.plan.Target.String())
 }
@@ -109,7 +110,10 @@ func (d *dialer) handshake(ctx context.Context, tcp net.Conn) (*link, error) {
 	l := &link{Conn: b, base: b}
 	if d.tls != nil {
 		c := tls.Client(b, d.tls)
-		if err := c.HandshakeContext(ctx); err != nil {
+		switch err := c.HandshakeContext(ctx); {
+		case errors.Is(err, io.EOF):
+			return nil, errors.New("the server closed during the TLS handshake")
+		case err != nil:
 			return nil, err
 		}
 		l.Conn = c

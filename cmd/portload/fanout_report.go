@@ -61,7 +61,7 @@ func (o *fanoutOptions) checkFanout(cmd *cobra.Command) error {
 	if err := o.plan.checkProto([]string{"tcp", "ws"}); err != nil {
 		return err
 	}
-	if err := positive(cmd.Flags(), markSize, "size"); err != nil {
+	if err := atLeast(cmd.Flags(), markSize, "size"); err != nil {
 		return err
 	}
 	switch {

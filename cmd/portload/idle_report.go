@@ -59,7 +59,7 @@ func (o *idleOptions) checkIdle(cmd *cobra.Command) error {
 	if err := o.plan.checkProto([]string{"tcp", "tls", "ws", "wss"}); err != nil {
 		return err
 	}
-	if err := positive(cmd.Flags(), 0, "burst", "from"); err != nil {
+	if err := atLeast(cmd.Flags(), 0, "burst", "from"); err != nil {
 		return err
 	}
 	if !cmd.Flags().Changed("from") {
@@ -98,7 +98,8 @@ func costOf(a, b point, n int64) *cost {
 }
 
 func (c *cost) String() string {
-	return fmt.Sprintf("memory %s, heap %s, sockets %s, slab %s", size(int64(c.RSS)), size(int64(c.Heap)), size(int64(c.Sockets)), size(int64(c.Slab)))
+	return fmt.Sprintf("memory %s, heap %s, sockets %s, slab %s",
+		size(int64(c.RSS)), size(int64(c.Heap)), size(int64(c.Sockets)), size(int64(c.Slab)))
 }
 
 // idleReport is what idle found out.

@@ -36,8 +36,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.plan.Path, "path", "/", "path of HTTP and WebSocket requests")
 }
 
-// positive makes sure that these flags are not below least.
-func positive(f *pflag.FlagSet, least int, names ...string) error {
+// atLeast makes sure that those of these flags that the command has are not below least.
+func atLeast(f *pflag.FlagSet, least int, names ...string) error {
 	for _, name := range names {
 		if n, err := f.GetInt(name); err == nil && n < least {
 			return usageError{fmt.Errorf("--%s %d: it is at least %d", name, n, least)}
@@ -48,16 +48,19 @@ func positive(f *pflag.FlagSet, least int, names ...string) error {
 
 // check looks for mistakes in the common flags.
 func (o *options) check(f *pflag.FlagSet) error {
-	if err := positive(f, 0, "pid", "local-ips"); err != nil {
+	if err := atLeast(f, 0, "pid", "local-ips", "count"); err != nil {
 		return err
 	}
-	if err := positive(f, spare+1, "files"); err != nil {
+	if o.plan.Time < 0 {
+		return usageError{fmt.Errorf("--time %v: it is at least 0", o.plan.Time)}
+	}
+	if err := atLeast(f, spare+1, "files"); err != nil {
 		return err
 	}
 	if o.plan.Timeout <= 0 {
 		return usageError{fmt.Errorf("--timeout %v: it is more than 0", o.plan.Timeout)}
 	}
-	return positive(f, 1, "clients", "depth", "size", "conns", "members")
+	return atLeast(f, 1, "clients", "depth", "size", "conns", "members")
 }
 
 // A report is what a command has found out.
@@ -74,8 +77,7 @@ type report interface {
 type session struct {
 	*options
 	crew   *crew
-	doing  string       // for a person
-	count  func() int64 // likewise
+	count  func() int64 // for a person
 	server usage        // at the start of what is measured
 	client float64      // CPU seconds then
 	start  time.Time
@@ -133,7 +135,9 @@ func (o *options) publish(w io.Writer, r report) error {
 
 // try makes one connection first, so that a server that is not there is one clear error.
 func (o *options) try(ctx context.Context) error {
-	d, err := newDialer(&o.plan)
+	one := o.plan
+	one.LocalIPs = 1
+	d, err := newDialer(&one)
 	if err != nil {
 		return err
 	}

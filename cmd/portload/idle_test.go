@@ -1,0 +1,94 @@
+package main
+
+import (
+	"net"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+func TestIdle(t *testing.T) {
+	for _, proto := range []string{"tcp", "tls", "ws", "wss"} {
+		for _, reader := range []string{"--goroutines=false", "--goroutines=true"} {
+			t.Run(proto+reader, func(t *testing.T) {
+				t.Parallel()
+				s := startServer(t, proto, &testServer{})
+				r, err := load(t, "idle", s.addr, "--proto", proto, reader, "--conns", "16", "--time", "50ms", "--settle", "50ms",
+					"--burst", "30000", "--line", "hello")
+				if err != nil {
+					t.Error(err)
+				}
+				want(t, r, map[string]float64{"conns": 16, "failed": 0, "closed": 0})
+			})
+		}
+	}
+}
+
+func TestIdleMemory(t *testing.T) {
+	if _, err := usageOf(os.Getpid()); err != nil {
+		t.Skip(err)
+	}
+	s := startServer(t, "tcp", &testServer{})
+	r, err := load(t, "idle", s.addr, "--conns", "8", "--time", "10ms", "--settle", "10ms", "--burst", "10", "--pid", pid())
+	if err != nil {
+		t.Error(err)
+	}
+	var at []string
+	for _, p := range r["points"].([]any) {
+		p := p.(map[string]any)
+		at = append(at, p["at"].(string))
+		if p["rss"].(float64) < 1<<20 || p["threads"].(float64) < 1 {
+			t.Errorf("point %v", p)
+		}
+	}
+	if got, want := strings.Join(at, " "), "start from conns held burst settled"; got != want {
+		t.Errorf("points %q, want %q", got, want)
+	}
+	for _, name := range []string{"per_conn", "burst_per_conn", "settled_per_conn", "server"} {
+		if r[name] == nil {
+			t.Errorf("no %s", name)
+		}
+	}
+}
+
+func TestIdleClosed(t *testing.T) {
+	for _, reader := range []string{"--goroutines=false", "--goroutines=true"} {
+		var n atomic.Int64
+		s := startServer(t, "tcp", &testServer{greet: func(c net.Conn) {
+			if n.Add(1)%4 == 0 {
+				c.Close()
+			}
+		}})
+		r, err := load(t, "idle", s.addr, reader, "--conns", "7", "--time", "100ms", "--settle", "20ms")
+		wantError(t, err, "the server closed 2 connections")
+		want(t, r, map[string]float64{"conns": 5, "closed": 2})
+	}
+}
+
+// A WebSocket that says nothing answers pings.
+func TestIdlePong(t *testing.T) {
+	pongs := make(chan string, 9)
+	s := startServer(t, "ws", &testServer{greet: func(c net.Conn) {
+		_ = ws.WriteFrame(c, ws.NewPingFrame([]byte("there?")))
+		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if op, got := readFrame(c); op == ws.OpPong {
+			pongs <- got
+		}
+		_ = c.SetReadDeadline(time.Time{})
+	}})
+	if _, err := load(t, "idle", s.addr, "--proto", "ws", "--conns", "1", "--time", "100ms", "--settle", "20ms"); err != nil {
+		t.Error(err)
+	}
+	select {
+	case got := <-pongs:
+		if got != "there?" {
+			t.Errorf("pong %q", got)
+		}
+	default:
+		t.Error("no pong")
+	}
+}
