@@ -60,7 +60,15 @@ type link struct {
 // A base is a TCP connection until a watcher takes it over; then there is only raw, to write to.
 type base struct {
 	net.Conn
-	raw io.Writer
+	raw io.WriteCloser
+}
+
+// Close closes what there is.
+func (b *base) Close() error {
+	if b.raw != nil {
+		return b.raw.Close()
+	}
+	return b.Conn.Close()
 }
 
 func (b *base) Write(p []byte) (int, error) {

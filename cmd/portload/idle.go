@@ -61,12 +61,15 @@ func (w *idleWorker) keep(l *link) error {
 	w.mu.Lock()
 	w.conns = append(w.conns, c)
 	w.mu.Unlock()
-	line := w.dialer.plan.Line
-	if line == "" {
-		return nil
+	if line := w.dialer.plan.Line; line != "" {
+		if _, err := c.Write(c.codec.encode(nil, []byte(line))); err != nil {
+			return err
+		}
 	}
-	_, err := c.Write(c.codec.encode(nil, []byte(line)))
-	return err
+	if w.dialer.plan.Burst == 0 && w.dialer.plan.secure() {
+		c.link = nil // the state of TLS is most of what this side needs
+	}
+	return nil
 }
 
 // burst sends one message on each connection.

@@ -27,9 +27,9 @@ type options struct {
 
 func (o *options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.pid, "pid", 0, "process of the server, on this machine: report its CPU time and memory too")
-	f.BoolVar(&o.json, "json", false, "print the report as one JSON object")
+	f.BoolVar(&o.json, "json", false, "print the report as one JSON object, with seconds and bytes")
 	f.IntVar(&o.files, "files", 20_000, "descriptors a process may have; more connections make more processes")
-	f.IntVar(&o.plan.LocalIPs, "local-ips", 0, "connect from this many addresses 127.x.y.z in turn (default one for 20,000 connections)")
+	f.IntVar(&o.plan.LocalIPs, "local-ips", 0, "connect from this many addresses 127.x.y.z in turn (default as many as the ports need)")
 	f.DurationVar(&o.plan.Timeout, "timeout", 10*time.Second, "longest wait for a handshake, an answer or a delivery")
 	f.BoolVar(&o.plan.Insecure, "insecure", false, "do not check the server's certificate")
 	f.StringVar(&o.plan.CA, "ca", "", "trust the certificates in this PEM file only (default those of the system)")

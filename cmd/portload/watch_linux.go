@@ -71,8 +71,11 @@ func (e *epoll) watch(l *link, r receiver) error {
 	l.base.Conn, l.base.raw, l.early = nil, c, nil
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.conns[int32(fd)] = c  //nolint:gosec // a descriptor
-	return e.add(int32(fd)) //nolint:gosec // a descriptor
+	if err := e.add(int32(fd)); err != nil { //nolint:gosec // a descriptor
+		return err
+	}
+	e.conns[int32(fd)] = c //nolint:gosec // a descriptor
+	return nil
 }
 
 // detach takes the descriptor out of c, which is closed.
@@ -130,7 +133,7 @@ func (e *epoll) read(c *rawConn, buf []byte) {
 	e.mu.Lock()
 	delete(e.conns, int32(fd)) //nolint:gosec // a descriptor
 	e.mu.Unlock()
-	c.close()
+	c.Close()
 	c.receiver.closed(err)
 }
 
@@ -138,19 +141,22 @@ func (e *epoll) close() {
 	_, _ = unix.Write(e.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // cannot fail: it is the only one
 	e.wg.Wait()
 	for _, c := range e.conns {
-		c.close()
+		c.Close()
 	}
 	unix.Close(e.set)
 	unix.Close(e.wake)
 }
 
-func (c *rawConn) close() {
+// Close closes the descriptor, once.
+func (c *rawConn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.fd >= 0 {
-		unix.Close(c.fd)
+	if c.fd < 0 {
+		return net.ErrClosed
 	}
+	fd := c.fd
 	c.fd = -1
+	return unix.Close(fd)
 }
 
 // Write waits until the kernel has taken all of p.
