@@ -64,6 +64,17 @@ type Codec interface {
 	AppendClose(dst []byte, reason error) []byte
 }
 
+// A Framing turns messages into bytes in a way that depends on nothing else: connections of the same Framing can be sent
+// the same bytes. Its values can be compared.
+type Framing interface {
+	// AppendMessage appends msg, framed as one message.
+	AppendMessage(dst, msg []byte, k Kind) []byte
+}
+
+// A Framer is a [Codec] whose AppendMessage is that of a [Framing]. What is published to a room is then encoded once for
+// all of its connections.
+type Framer interface{ Framing() Framing }
+
 // Events is what the loop does with what a codec finds.
 type Events interface {
 	// Connect announces the client after a handshake.

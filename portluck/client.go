@@ -21,7 +21,10 @@ type Client struct {
 	gone      bool                  // OnDisconnect has run; likewise
 	cause     atomic.Pointer[error] // why the server ended it, if it did
 
-	prev, next *Client // in hub.head, under hub.mu
+	// These are under hub.mu.
+	prev, next *Client // in hub.head
+	rooms      *seat   // the first of those that it is in
+	left       bool    // it is in no room any more
 }
 
 func newClient(h *Hub, l *log, info *Info, s handlers.Stream) *Client {
@@ -97,9 +100,50 @@ func (c *Client) Disconnect(err error) {
 		return
 	}
 	c.hub.remove(c)
+	c.leaveRooms()
 	c.log.disconnect(c, err)
 	if c.hub.OnDisconnect != nil {
 		_ = c.guard(func() { c.hub.OnDisconnect(c, err) })
+	}
+}
+
+// enter notes that c is in a room.
+func (c *Client) enter(m *seat) error {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	if c.left {
+		return handlers.ErrClosed
+	}
+	for o := c.rooms; o != nil; o = o.sibling {
+		if o.room == m.room {
+			return errMember
+		}
+	}
+	m.sibling, c.rooms = c.rooms, m
+	return nil
+}
+
+// exit notes that c is no more in r. It is nil if it was not.
+func (c *Client) exit(r *Room) *seat {
+	c.hub.mu.Lock()
+	defer c.hub.mu.Unlock()
+	for at := &c.rooms; *at != nil; at = &(*at).sibling {
+		if m := *at; m.room == r {
+			*at = m.sibling
+			return m
+		}
+	}
+	return nil
+}
+
+// leaveRooms takes c out of every room, for good.
+func (c *Client) leaveRooms() {
+	c.hub.mu.Lock()
+	m := c.rooms
+	c.rooms, c.left = nil, true
+	c.hub.mu.Unlock()
+	for ; m != nil; m = m.sibling {
+		m.leave()
 	}
 }
 

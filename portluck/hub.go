@@ -44,11 +44,20 @@ type Hub struct {
 	OnMessage func(m Message, w *Writer, c *Client)
 	// OnDisconnect runs once for each client that was connected. err is nil when it left in good order.
 	OnDisconnect func(c *Client, err error)
+	// RoomOptions says how the room of this name is to be; if nil all are of the zero [RoomOptions]. It runs when the
+	// room begins to exist; the name "" is the room of [Hub.Broadcast].
+	RoomOptions func(name string) RoomOptions
 	// OnError runs for a connection or a request that failed before it was a client: it sent garbage, was refused
 	// or stalled.
 	OnError func(info *Info, err error)
 
 	lastID atomic.Uint64
+
+	gathered sync.Once
+	everyone atomic.Pointer[Room] // of Broadcast
+
+	roomsMu sync.Mutex
+	rooms   map[string]*Room
 
 	mu   sync.Mutex
 	head *Client // list of connected clients, newest first
@@ -73,29 +82,36 @@ func (h *Hub) Len() int {
 	return h.n
 }
 
-// Broadcast sends m to every connected client, framed as each one's protocol frames messages. It never waits: a client
-// whose queue is full is disconnected with [handlers.ErrSlow]. It returns how many clients took the message.
+// Broadcast sends m to every connected client, framed as each one's protocol frames messages: it publishes it in the room
+// that all clients are in. It never waits: a client that reads too slowly is disconnected with [handlers.ErrSlow]. It
+// returns how many clients there are.
 func (h *Hub) Broadcast(m Message) int {
-	sent := 0
-	for _, c := range h.Clients() {
-		switch err := c.stream.TrySend(m.Data, m.Kind); err {
-		case nil:
-			sent++
-		case handlers.ErrSlow:
-			c.kill(err)
-		}
+	h.gathered.Do(h.gather)
+	r := h.everyone.Load()
+	r.Publish(m)
+	return int(r.members.Load())
+}
+
+// gather makes the room that everyone is in, at the first Broadcast: it costs nothing before.
+func (h *Hub) gather() {
+	r := h.newRoom("")
+	h.everyone.Store(r)
+	for _, c := range h.Clients() { // those that come later join by themselves
+		_ = r.Join(c)
 	}
-	return sent
 }
 
 func (h *Hub) add(c *Client) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.head != nil {
 		h.head.prev = c
 	}
 	c.next, h.head = h.head, c
 	h.n++
+	h.mu.Unlock()
+	if r := h.everyone.Load(); r != nil {
+		_ = r.Join(c)
+	}
 }
 
 func (h *Hub) remove(c *Client) {

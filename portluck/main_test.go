@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -29,8 +30,14 @@ func serve(t testing.TB, s *Server) (addr string) {
 	return l.Addr().String()
 }
 
+// byGoroutines has the tests run on the other driver: CI runs them on both.
+var byGoroutines = os.Getenv("PORTLUCK_DRIVER") == "goroutines"
+
 func serveOn(t testing.TB, s *Server, l net.Listener) {
 	t.Helper()
+	if byGoroutines && !s.Goroutines {
+		s.Goroutines = true
+	}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {

@@ -53,6 +53,9 @@ func newPort(s *Server) (*port, error) {
 	if p.hub == nil {
 		p.hub = &Hub{}
 	}
+	if s.Goroutines {
+		p.loop.Driver = loop.Goroutines
+	}
 	p.loop.Timeout = s.timeout()
 	p.loop.HandshakeTimeout = s.sniffTimeout()
 	p.limits = limits{max: s.MaxConns, perIP: s.MaxConnsPerIP}

@@ -79,6 +79,10 @@ type Server struct {
 	// allowUndefinedOrigin: false.
 	RequireOrigin bool
 
+	// Goroutines drives every connection with a goroutine of its own, as on systems other than Linux. It is for
+	// comparison and for debugging: nothing else changes.
+	Goroutines bool
+
 	// Logger gets what happens, never what clients say; nothing is logged if nil.
 	Logger *zerolog.Logger
 	// OnVerdict, if not nil, is told how each connection was classified. It is called by many goroutines at once and

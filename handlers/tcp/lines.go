@@ -32,7 +32,10 @@ type Lines struct {
 	scanned int   // bytes of the message at hand in which no delimiter begins
 }
 
-var _ handlers.Codec = (*Lines)(nil)
+var (
+	_ handlers.Codec  = (*Lines)(nil)
+	_ handlers.Framer = (*Lines)(nil)
+)
 
 // Decode is [handlers.Codec.Decode]. However the peer drips its bytes, each is looked at once.
 func (l *Lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
@@ -114,8 +117,19 @@ func (l *Lines) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return appe
 
 // AppendMessage appends msg and the delimiter. A delimiter within msg is not treated in any way: the peer sees two
 // messages.
-func (l *Lines) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
-	return append(append(dst, msg...), l.delimiter()...)
+func (l *Lines) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
+	return delimited(l.delimiter()).AppendMessage(dst, msg, k)
+}
+
+// Framing is [handlers.Framer.Framing].
+func (l *Lines) Framing() handlers.Framing { return delimited(l.delimiter()) }
+
+// delimited is the framing of messages that end with this delimiter.
+type delimited string
+
+// AppendMessage is [handlers.Framing.AppendMessage].
+func (d delimited) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
+	return append(append(dst, msg...), d...)
 }
 
 // AppendClose tells a person at the other end what they did: a line for a message that was too long, for a panic and for

@@ -25,7 +25,10 @@ type Prefixed struct {
 	Limit int
 }
 
-var _ handlers.Codec = (*Prefixed)(nil)
+var (
+	_ handlers.Codec  = (*Prefixed)(nil)
+	_ handlers.Framer = (*Prefixed)(nil)
+)
 
 // Decode is [handlers.Codec.Decode]. A stream that ends within a message is [io.ErrUnexpectedEOF], and a varint of more
 // than 64 bits is [handlers.ErrProtocol].
@@ -101,6 +104,23 @@ func (x *Prefixed) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 		dst = append(x.appendFixed(dst, most), msg[:most]...)
 	}
 	return append(x.appendFixed(dst, uint64(len(msg))), msg...)
+}
+
+// Framing is [handlers.Framer.Framing].
+func (x *Prefixed) Framing() handlers.Framing {
+	return prefix{size: x.Size, littleEndian: x.LittleEndian, varint: x.Varint}
+}
+
+// prefix is the framing of messages with their length in front.
+type prefix struct {
+	size                 int
+	littleEndian, varint bool
+}
+
+// AppendMessage is [handlers.Framing.AppendMessage].
+func (p prefix) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
+	x := Prefixed{Size: p.size, LittleEndian: p.littleEndian, Varint: p.varint}
+	return x.AppendMessage(dst, msg, k)
 }
 
 // most is the greatest length that the prefix can tell.

@@ -7,7 +7,10 @@ import "github.com/portluck/portluck/handlers"
 // may serve any number of connections.
 type Raw struct{}
 
-var _ handlers.Codec = Raw{}
+var (
+	_ handlers.Codec  = Raw{}
+	_ handlers.Framer = Raw{}
+)
 
 // Decode is [handlers.Codec.Decode].
 func (Raw) Decode(in []byte, m *handlers.Messages) (n int, err error) {
@@ -22,6 +25,9 @@ func (Raw) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(ds
 
 // AppendMessage appends msg as it is.
 func (Raw) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte { return append(dst, msg...) }
+
+// Framing is [handlers.Framer.Framing].
+func (Raw) Framing() handlers.Framing { return Raw{} }
 
 // AppendClose appends nothing: the end of the stream says it.
 func (Raw) AppendClose(dst []byte, _ error) []byte { return dst }

@@ -268,6 +268,17 @@ func (f *frames) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	if f.sent.Load() {
 		return dst
 	}
+	return framing{}.AppendMessage(dst, msg, k)
+}
+
+// Framing is [handlers.Framer.Framing].
+func (f *frames) Framing() handlers.Framing { return framing{} }
+
+// framing is that of every WebSocket.
+type framing struct{}
+
+// AppendMessage is [handlers.Framing.AppendMessage].
+func (framing) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	op := ws.OpBinary
 	if k != handlers.Binary && utf8.Valid(msg) {
 		op = ws.OpText

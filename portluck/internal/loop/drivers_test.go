@@ -318,7 +318,10 @@ func TestDriversSlowReader(t *testing.T) {
 func TestDriversDestroyWakesWriters(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1} }, func(t *testing.T, r *rig) {
 		c, rec, _ := r.lines(t)
+		connected := make(chan struct{})
+		rec.onConnect = func() { close(connected) }
 		start(c, rec)
+		<-connected
 		sent := make(chan error)
 		for range 3 {
 			go func() {

@@ -38,6 +38,54 @@ func (c *polled) send(p []byte, k handlers.Kind, wait bool) error {
 	return nil
 }
 
+// Framing is [Conn.Framing].
+func (c *polled) Framing() handlers.Framing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return framingOf(c.codec)
+}
+
+// Feed is [Conn.Feed].
+func (c *polled) Feed(p []byte, f Fed) (n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.ended || c.broken:
+		return 0, handlers.ErrClosed
+	case c.turning || c.fd < 0: // goes with what the turn writes, or with the first that is written
+		if c.queuedLocked()+len(p) > c.shard.loop.maxQueue() {
+			break
+		}
+		x := c.needLocked()
+		x.out = append(x.out, p...)
+		c.kickLocked()
+		return len(p), nil
+	case c.queuedLocked() == 0:
+		if n, err = c.writeLocked(p); err != nil && err != unix.EAGAIN {
+			c.breakLocked(nil) // what the peer has sent is still read
+			c.resumeLocked()
+			return 0, handlers.ErrClosed
+		}
+		if n > 0 {
+			c.active.Store(uint32(c.now()))
+		}
+		if n == len(p) && c.link.queued() == 0 {
+			return n, nil
+		}
+		if end := f.End(n); end > n {
+			x := c.needLocked()
+			x.out = append(x.out, p[n:end]...)
+			n = end
+		}
+		c.blockedLocked()
+	}
+	if n < len(p) {
+		x := c.needLocked()
+		x.feeds = append(x.feeds, f)
+	}
+	return n, nil
+}
+
 // DoneAfterWrite does nothing: a connection is not done with an answer.
 func (c *polled) DoneAfterWrite() {}
 
@@ -188,6 +236,12 @@ func (c *polled) resumeLocked() {
 	if x.waiting > 0 {
 		x.room.Broadcast()
 	}
+	if c.broken || c.queuedLocked() == 0 {
+		for _, f := range x.feeds {
+			go f.Drained() // ends when it has fed what there is
+		}
+		x.feeds = nil
+	}
 	if x.held {
 		x.held = false
 		c.postLocked(doRead)
@@ -288,7 +342,7 @@ func (c *polled) needLocked() *extra {
 // tidyLocked gives the extra back if there is nothing in it.
 func (c *polled) tidyLocked() {
 	x := c.x
-	if x == nil || c.turning || x.at < len(x.out) || len(x.part) > 0 || x.waiting > 0 || x.held || c.leaving || c.broken ||
+	if x == nil || c.turning || x.at < len(x.out) || len(x.part) > 0 || x.waiting > 0 || len(x.feeds) > 0 || x.held || c.leaving || c.broken ||
 		x.shakeBy|x.haltBy|x.closeBy != 0 {
 		return
 	}
@@ -368,15 +422,25 @@ func (c *polled) park() bool {
 	c.parked = c.queuedLocked() == 0 && !c.ended && !c.broken && (c.x == nil || c.x.haltBy == 0)
 	parked := c.parked
 	c.mu.Unlock()
-	if parked {
-		c.start.parking.Park()
+	if !parked {
+		return false
 	}
-	return parked
+	c.start.parking.Park()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.parked { // somebody wanted it back, and may have come too early
+		c.takeBackLocked()
+	}
+	return true
 }
 
 // unparkLocked drives a parked connection again.
 func (c *polled) unparkLocked() {
 	c.parked = false
+	c.takeBackLocked()
+}
+
+func (c *polled) takeBackLocked() {
 	p := c.start.parking
 	do := doDrive | doRead
 	if c.broken {

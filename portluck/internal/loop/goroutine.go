@@ -48,6 +48,7 @@ type goConn struct {
 	haltBy   time.Time      // the loop is shutting down: by then it ends
 	closeBy  time.Time      // our side has ended: by then it closes
 	cause    error          // why it was destroyed
+	feeds    []Feeder       // that wait for out to be empty
 }
 
 func (l *Loop) newGoConn(c handlers.Conn, a handlers.Attachment) *goConn {

@@ -49,18 +49,27 @@ func (c *goConn) park() bool {
 	c.parked = len(c.out) == 0 && !c.ended && !c.broken && !c.flushing && c.rw == nil && c.haltBy.IsZero()
 	parked := c.parked
 	c.mu.Unlock()
-	if parked {
-		c.parking.Park()
+	if !parked {
+		return false
 	}
-	return parked
+	c.parking.Park()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.parked { // somebody wanted it back, and may have come too early
+		c.takeBack()
+	}
+	return true
 }
 
 // unparkLocked drives a parked connection again.
 func (c *goConn) unparkLocked() {
-	if !c.parked {
-		return
+	if c.parked {
+		c.parked = false
+		c.takeBack()
 	}
-	c.parked = false
+}
+
+func (c *goConn) takeBack() {
 	go func() { // ends with the connection, or at once if somebody else is about to drive it
 		if c.parking.Take() {
 			c.resume()

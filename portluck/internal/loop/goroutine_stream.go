@@ -43,6 +43,36 @@ func (c *goConn) send(p []byte, k handlers.Kind, wait bool) error {
 	return nil
 }
 
+// Framing is [Conn.Framing].
+func (c *goConn) Framing() handlers.Framing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return framingOf(c.codec)
+}
+
+func framingOf(codec handlers.Codec) handlers.Framing {
+	if f, ok := codec.(handlers.Framer); ok {
+		return f.Framing()
+	}
+	return nil
+}
+
+// Feed is [Conn.Feed].
+func (c *goConn) Feed(p []byte, f Fed) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.ended || c.broken:
+		return 0, handlers.ErrClosed
+	case len(c.out) > 0 || c.flushing:
+		c.feeds = append(c.feeds, f)
+		return 0, nil
+	}
+	c.out = append(c.out, p...)
+	c.kickLocked()
+	return len(p), nil
+}
+
 // DoneAfterWrite does nothing: a connection is not done with an answer.
 func (c *goConn) DoneAfterWrite() {}
 
@@ -202,6 +232,10 @@ func (c *goConn) flushLocked() {
 	}
 	c.flushing = false
 	c.cond.Broadcast()
+	for _, f := range c.feeds {
+		go f.Drained() // ends when it has fed what there is
+	}
+	c.feeds = nil
 }
 
 func (c *goConn) write(buf []byte) error {

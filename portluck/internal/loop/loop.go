@@ -51,6 +51,22 @@ type Conn interface {
 	Retire() bool
 	// Expire closes a parked connection for err.
 	Expire(err error)
+	// Framing is how the connection's messages are framed now; nil if only its codec knows.
+	Framing() handlers.Framing
+	// Feed sends p, whole messages that are framed for this connection, as far as that can be done at once, and returns
+	// how many bytes it has taken: whole messages, and none while something is queued. When that is not all, f is told
+	// once that nothing is queued any more. p is not kept. The error is [handlers.ErrClosed].
+	Feed(p []byte, f Fed) (n int, err error)
+}
+
+// A Feeder is told that the connection which it feeds has nothing queued any more.
+type Feeder interface{ Drained() }
+
+// Fed is how [Conn.Feed] is asked for where a message ends.
+type Fed interface {
+	Feeder
+	// End is the least end of a message that is not less than n.
+	End(n int) int
 }
 
 // Parking is where a connection waits that has not shown its protocol, but whose client is announced. While it is parked

@@ -1,0 +1,324 @@
+package portluck
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Policy says what becomes of a member of a room that reads too slowly: what it has not got yet is no longer kept.
+type Policy int
+
+const (
+	// Disconnect ends the client: its OnDisconnect gets [handlers.ErrSlow].
+	Disconnect Policy = iota
+	// SkipToLatest goes on with the newest message.
+	SkipToLatest
+	// DropOldest goes on with the oldest message that is kept.
+	DropOldest
+	// Backpressure has [Room.Publish] wait until every member has got the oldest message.
+	Backpressure
+)
+
+// RoomOptions are how a room treats its members. The zero value is ready.
+type RoomOptions struct {
+	// Ring is how many messages a member may be behind; 256 if zero.
+	Ring int
+	// RingBytes is how many bytes; 1 MiB if zero. One message is always kept.
+	RingBytes int
+	// History is how many of the last messages a client gets when it joins, and that [Room.Since] has, Ring at the
+	// most; none if zero. A room with history is kept when its last member leaves, one without is forgotten.
+	History int
+	// Policy is for the members that are further behind.
+	Policy Policy
+	// MaxLatency bounds how old the first message may be that a member has not got, whatever the Ring; no bound if
+	// zero. With Backpressure it has no meaning.
+	MaxLatency time.Duration
+	// OnSlow is told of every member to which Policy was applied, and how many messages it has missed. It may be called
+	// by many goroutines at once.
+	OnSlow func(r *Room, c *Client, missed uint64)
+}
+
+func (o *RoomOptions) ring() int {
+	if o.Ring <= 0 {
+		return 256
+	}
+	return o.Ring
+}
+
+func (o *RoomOptions) ringBytes() int {
+	if o.RingBytes <= 0 {
+		return 1 << 20
+	}
+	return o.RingBytes
+}
+
+func (o *RoomOptions) history() uint64 { return uint64(min(max(o.History, 0), o.ring())) }
+
+// RoomStats counts what has happened in a room since it began.
+type RoomStats struct {
+	Published uint64 // messages
+	Delivered uint64 // messages, for each member that has taken one
+	Missed    uint64 // messages, for each member that will not get one
+	Slow      uint64 // how often the policy was applied
+}
+
+// Position is a place in the messages of a room. That of another epoch is of another room of the same name, before it was
+// forgotten or the server restarted.
+type Position struct{ Epoch, Seq uint64 }
+
+// String is the form that [ParsePosition] reads.
+func (p Position) String() string { return fmt.Sprintf("%x-%d", p.Epoch, p.Seq) }
+
+// ParsePosition reads what [Position.String] has written.
+func ParsePosition(s string) (Position, error) {
+	epoch, seq, ok := strings.Cut(s, "-")
+	e, err := strconv.ParseUint(epoch, 16, 64)
+	n, err2 := strconv.ParseUint(seq, 10, 64)
+	if !ok || err != nil || err2 != nil {
+		return Position{}, fmt.Errorf("portluck: %.40q is no position in a room", s)
+	}
+	return Position{Epoch: e, Seq: n}, nil
+}
+
+// A Room passes what is published in it on to its members: clients of any protocol. Its methods may be called by any
+// goroutine. Publishing does not wait for members, unless the policy is Backpressure; each member gets every message once
+// and in order, or its policy is applied.
+//
+// The messages that somebody has not got yet are in a ring, once for each way to frame them, in which every member has a
+// position: a member costs some 80 bytes, however many messages there are.
+type Room struct {
+	hub   *Hub
+	name  string
+	epoch uint64
+	opts  RoomOptions
+
+	members atomic.Int64
+	stats   struct{ delivered, missed, slow atomic.Uint64 }
+
+	mu     sync.Mutex
+	dead   bool // the hub has forgotten it
+	ring   ring
+	free   sync.Cond // of Publish with Backpressure: the ring has room
+	groups []*group
+	timed  bool // visitLate will be called
+}
+
+// Room returns the room of this name, which begins to exist with it. Two calls return the same one.
+func (h *Hub) Room(name string) *Room {
+	h.roomsMu.Lock()
+	defer h.roomsMu.Unlock()
+	if r := h.rooms[name]; r != nil {
+		return r
+	}
+	if h.rooms == nil {
+		h.rooms = map[string]*Room{}
+	}
+	r := h.newRoom(name)
+	h.rooms[name] = r
+	return r
+}
+
+func (h *Hub) newRoom(name string) *Room {
+	r := &Room{hub: h, name: name, epoch: rand.Uint64()}
+	if h.RoomOptions != nil {
+		r.opts = h.RoomOptions(name)
+	}
+	r.ring.first, r.ring.next = 1, 1
+	r.free.L = &r.mu
+	return r
+}
+
+// Name is the room's name.
+func (r *Room) Name() string { return r.name }
+
+// Len is how many members there are.
+func (r *Room) Len() int { return int(r.lockLive().unlocked().members.Load()) }
+
+// Members returns the members.
+func (r *Room) Members() []*Client {
+	r = r.lockLive()
+	groups := r.groups
+	r.mu.Unlock()
+	var all []*Client
+	for _, g := range groups {
+		g.mu.Lock()
+		for _, m := range g.members {
+			all = append(all, m.client)
+		}
+		g.mu.Unlock()
+	}
+	return all
+}
+
+// Stats returns the counters.
+func (r *Room) Stats() RoomStats {
+	r = r.lockLive()
+	defer r.mu.Unlock()
+	return RoomStats{
+		Published: r.ring.next - 1, Delivered: r.stats.delivered.Load(),
+		Missed: r.stats.missed.Load(), Slow: r.stats.slow.Load(),
+	}
+}
+
+// Position is that of the last message published.
+func (r *Room) Position() Position {
+	r = r.lockLive()
+	defer r.mu.Unlock()
+	return r.positionLocked()
+}
+
+func (r *Room) positionLocked() Position { return Position{Epoch: r.epoch, Seq: r.ring.next - 1} }
+
+// Since returns the messages after p that are kept, and the position of the last one. It is complete when no message since
+// p is missing. The messages must not be changed.
+func (r *Room) Since(p Position) (all []Message, at Position, complete bool) {
+	r = r.lockLive()
+	defer r.mu.Unlock()
+	from, complete := r.resumeLocked(p)
+	for _, m := range r.ring.from(from) {
+		all = append(all, Message{Data: m.data, Kind: m.kind})
+	}
+	return all, r.positionLocked(), complete
+}
+
+// resumeLocked is the first message after p that is kept, and whether none is missing between.
+func (r *Room) resumeLocked(p Position) (from uint64, complete bool) {
+	if p.Epoch != r.epoch || p.Seq >= r.ring.next || p.Seq+1 < r.ring.first {
+		return max(r.ring.first, r.ring.next-min(r.ring.next, r.opts.history())), false
+	}
+	return p.Seq + 1, true
+}
+
+// Join makes c a member, from the next message on, or from the last ones if the room has history. It does nothing if c is
+// one. The error is [handlers.ErrClosed] if c is gone.
+func (r *Room) Join(c *Client) error {
+	_, err := r.join(c, nil)
+	return err
+}
+
+// JoinSince is Join after a break: c first gets the messages since p. When not all of them are kept it gets the history
+// and complete is false.
+func (r *Room) JoinSince(c *Client, p Position) (complete bool, err error) { return r.join(c, &p) }
+
+func (r *Room) join(c *Client, since *Position) (complete bool, err error) {
+	m := &seat{client: c}
+	m.feeder, _ = c.stream.(feeder)
+	var framing handlers.Framing
+	if m.feeder != nil {
+		framing = m.feeder.Framing()
+	}
+	for {
+		r = r.lockLive()
+		g := r.groupLocked()
+		r.mu.Unlock()
+		if g.add(m, framing, since, &complete, &err) {
+			break
+		}
+	}
+	if err == errMember {
+		return true, nil
+	}
+	return complete, err
+}
+
+// Leave ends the membership of c. What is on its way to c already still comes.
+func (r *Room) Leave(c *Client) {
+	r = r.lockLive().unlocked()
+	if m := c.exit(r); m != nil {
+		m.leave()
+	}
+}
+
+// Publish sends m to every member. With Backpressure it waits for them; it must then not be called in a callback of a
+// member. m.Data is copied.
+func (r *Room) Publish(m Message) Position {
+	p, _ := r.publish(m, true)
+	return p
+}
+
+// TryPublish is Publish that never waits: with Backpressure it returns [handlers.ErrSlow], and nothing is published, when
+// a member is too far behind.
+func (r *Room) TryPublish(m Message) (Position, error) { return r.publish(m, false) }
+
+func (r *Room) publish(m Message, wait bool) (Position, error) {
+	r = r.lockLive()
+	for r.opts.Policy == Backpressure && r.ring.full(&r.opts) && r.ring.first < r.lowLocked() {
+		r.trimLocked()
+	}
+	for r.opts.Policy == Backpressure && r.ring.full(&r.opts) {
+		if !wait {
+			r.mu.Unlock()
+			return Position{}, handlers.ErrSlow
+		}
+		r.free.Wait()
+	}
+	r.ring.append(m)
+	if r.opts.Policy != Backpressure {
+		r.ring.bound(&r.opts)
+	}
+	at := r.positionLocked()
+	var idle []*group
+	for _, g := range r.groups {
+		if !g.running {
+			g.running = true
+			idle = append(idle, g)
+		}
+	}
+	if len(r.groups) == 0 {
+		r.trimLocked()
+	}
+	r.mu.Unlock()
+	inline := r.members.Load() <= inlineMembers
+	for _, g := range idle {
+		if inline {
+			g.deliver()
+		} else {
+			go g.deliver() // ends when every member has got what it takes
+		}
+	}
+	return at, nil
+}
+
+// inlineMembers is up to how many members get their messages in the publishing goroutine.
+const inlineMembers = 16
+
+// lockLive locks the room of this name that the hub knows: r unless it was forgotten.
+func (r *Room) lockLive() *Room {
+	for {
+		r.mu.Lock()
+		if !r.dead {
+			return r
+		}
+		r.mu.Unlock()
+		r = r.hub.Room(r.name)
+	}
+}
+
+func (r *Room) unlocked() *Room {
+	r.mu.Unlock()
+	return r
+}
+
+// forget removes a room that has no members and no history from the hub.
+func (r *Room) forget() {
+	h := r.hub
+	h.roomsMu.Lock()
+	defer h.roomsMu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.members.Load() == 0 && r.opts.history() == 0 && h.rooms[r.name] == r {
+		r.dead = true
+		delete(h.rooms, r.name)
+	}
+}
+
+// errMember means that a client is a member already.
+var errMember = errors.New("a member already")

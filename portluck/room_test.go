@@ -1,0 +1,488 @@
+package portluck
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobwas/ws/wsutil"
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/portluck/internal/loop"
+)
+
+// sink is the stream of a client that is no connection. It takes room bytes before it is full.
+type sink struct {
+	mu      sync.Mutex
+	got     bytes.Buffer
+	room    int // that is left; -1 without end
+	waiting []loop.Feeder
+	gone    bool
+}
+
+func (s *sink) Framing() handlers.Framing { return (&tcp.Lines{}).Framing() }
+
+func (s *sink) Feed(p []byte, f loop.Fed) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.gone:
+		return 0, handlers.ErrClosed
+	case s.room < 0 || s.room >= len(p):
+		s.got.Write(p)
+		if s.room > 0 {
+			s.room -= len(p)
+		}
+		return len(p), nil
+	}
+	n := 0
+	if s.room > 0 { // what was begun is taken to its end
+		n = f.End(s.room)
+	}
+	s.got.Write(p[:n])
+	s.room = 0
+	s.waiting = append(s.waiting, f)
+	return n, nil
+}
+
+// read makes room for n bytes, or without end if n is negative.
+func (s *sink) read(n int) {
+	s.mu.Lock()
+	s.room = n
+	all := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	for _, f := range all {
+		f.Drained()
+	}
+}
+
+func (s *sink) lines() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(strings.Lines(s.got.String()))
+}
+
+func (s *sink) destroyed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
+func (s *sink) Destroy() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone = true
+}
+
+func (s *sink) Write(p []byte, _ handlers.Kind) (int, error) { return len(p), nil }
+func (s *sink) Send(p []byte, _ handlers.Kind) error         { return nil }
+func (s *sink) TrySend(p []byte, _ handlers.Kind) error      { return nil }
+func (s *sink) DoneAfterWrite()                              {}
+func (s *sink) Done() error                                  { return nil }
+func (s *sink) End() error                                   { return nil }
+func (s *sink) Header() http.Header                          { return nil }
+func (s *sink) WriteHeader(int)                              {}
+func (s *sink) client(h *Hub) *Client {
+	c := newClient(h, newLog(nil), &Info{Protocol: "tcp"}, s)
+	_ = c.connect()
+	return c
+}
+
+func publish(r *Room, from, to int) {
+	for i := from; i <= to; i++ {
+		r.Publish(TextMessage(fmt.Sprint(i)))
+	}
+}
+
+func wantLines(t *testing.T, s *sink, want ...string) {
+	t.Helper()
+	for i := range want {
+		want[i] += "\n"
+	}
+	if got := s.lines(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestRoomMembers(t *testing.T) {
+	h := &Hub{}
+	a, b := &sink{room: -1}, &sink{room: -1}
+	ca, cb := a.client(h), b.client(h)
+	r := h.Room("x")
+	publish(r, 1, 1) // nobody
+	for range 2 {    // the second does nothing
+		if err := r.Join(ca); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(r, 2, 2)
+	r.Join(cb)
+	publish(r, 3, 3)
+	if got, want := r.Len(), 2; got != want || len(r.Members()) != want {
+		t.Errorf("Len() = %d, Members() = %v, want %d", got, r.Members(), want)
+	}
+	r.Leave(ca)
+	r.Leave(ca)
+	publish(r, 4, 4)
+	cb.Disconnect(nil)
+	publish(r, 5, 5)
+	wantLines(t, a, "2", "3")
+	wantLines(t, b, "3", "4")
+	if err := r.Join(cb); !errors.Is(err, handlers.ErrClosed) {
+		t.Errorf("Join of a client that is gone = %v, want ErrClosed", err)
+	}
+	if got := r.Len(); got != 0 {
+		t.Errorf("Len() = %d after all have left", got)
+	}
+}
+
+// A room without members and history is forgotten; who still has it goes on with its successor.
+func TestRoomIsForgotten(t *testing.T) {
+	h := &Hub{}
+	s := &sink{room: -1}
+	c := s.client(h)
+	r := h.Room("x")
+	r.Join(c)
+	before := r.Position()
+	r.Leave(c)
+	if len(h.rooms) != 0 {
+		t.Errorf("the hub has %d rooms", len(h.rooms))
+	}
+	if got := r.Position(); got.Epoch == before.Epoch {
+		t.Error("the epoch is the same")
+	}
+	r.Join(c)
+	publish(h.Room("x"), 1, 1)
+	wantLines(t, s, "1")
+}
+
+func TestRoomHistory(t *testing.T) {
+	h := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{History: 3} }}
+	r := h.Room("x")
+	publish(r, 1, 5)
+	s := &sink{room: -1}
+	r.Join(s.client(h))
+	publish(r, 6, 6)
+	wantLines(t, s, "3", "4", "5", "6")
+	at := Position{r.Position().Epoch, 4}
+	tests := []struct {
+		name     string
+		p        Position
+		want     []string
+		complete bool
+	}{
+		{"in the ring", at, []string{"5", "6"}, true},
+		{"the last", r.Position(), nil, true},
+		{"just before the first that is kept", Position{at.Epoch, 3}, []string{"4", "5", "6"}, true},
+		{"too old", Position{at.Epoch, 2}, []string{"4", "5", "6"}, false},
+		{"zero", Position{}, []string{"4", "5", "6"}, false},
+		{"of another epoch", Position{at.Epoch + 1, 5}, []string{"4", "5", "6"}, false},
+		{"not there yet", Position{at.Epoch, 7}, []string{"4", "5", "6"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			all, now, complete := r.Since(tt.p)
+			var got []string
+			for _, m := range all {
+				got = append(got, m.String())
+			}
+			if !slices.Equal(got, tt.want) || complete != tt.complete || now != r.Position() {
+				t.Errorf("Since() = %q, %v, %t, want %q, %t", got, now, complete, tt.want, tt.complete)
+			}
+			s := &sink{room: -1}
+			complete, err := r.JoinSince(s.client(h), tt.p)
+			if complete != tt.complete || err != nil {
+				t.Errorf("JoinSince() = %t, %v, want %t", complete, err, tt.complete)
+			}
+			wantLines(t, s, slices.Clone(tt.want)...)
+		})
+	}
+}
+
+func TestPosition(t *testing.T) {
+	p := Position{0xabc, 17}
+	if got, err := ParsePosition(p.String()); got != p || err != nil {
+		t.Errorf("ParsePosition(%q) = %v, %v", p, got, err)
+	}
+	for _, s := range []string{"", "-", "1", "x-1", "1-x", "1-2-3", "-1-2"} {
+		if got, err := ParsePosition(s); err == nil {
+			t.Errorf("ParsePosition(%q) = %v, want an error", s, got)
+		}
+	}
+}
+
+// What becomes of a member that takes 5 bytes, two messages and a half, and then no more for a while, in a ring of 4.
+func TestRoomPolicies(t *testing.T) {
+	tests := []struct {
+		name   string
+		policy Policy
+		want   []string // what it gets
+		missed uint64
+		gone   bool
+	}{
+		{"disconnect", Disconnect, []string{"1", "2", "3"}, 5, true},
+		{"skip to latest", SkipToLatest, []string{"1", "2", "3", "8", "9", "10"}, 4, false},
+		{"drop oldest", DropOldest, []string{"1", "2", "3", "7", "8", "9", "10"}, 3, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var slow []string
+			h := &Hub{}
+			h.RoomOptions = func(string) RoomOptions {
+				return RoomOptions{Ring: 4, Policy: tt.policy, OnSlow: func(_ *Room, _ *Client, missed uint64) {
+					slow = append(slow, fmt.Sprint(missed))
+				}}
+			}
+			r := h.Room("x")
+			good, bad := &sink{room: -1}, &sink{room: 5}
+			r.Join(good.client(h))
+			c := bad.client(h)
+			r.Join(c)
+			publish(r, 1, 10)
+			wantLines(t, good, "1", "2", "3", "4", "5", "6", "7", "8", "9", "10")
+			if got := bad.destroyed(); got != tt.gone {
+				t.Errorf("destroyed: %t, want %t", got, tt.gone)
+			}
+			bad.read(-1)
+			if tt.gone {
+				c.Disconnect(nil)
+			}
+			wantLines(t, bad, tt.want...)
+			stats := r.Stats()
+			if got := stats.Missed; got < tt.missed || len(slow) == 0 || uint64(len(slow)) != stats.Slow {
+				t.Errorf("missed = %d, slow = %q, %d, want %d", got, slow, stats.Slow, tt.missed)
+			}
+			if got, want := stats.Delivered, uint64(10+len(tt.want)); got != want || stats.Published != 10 {
+				t.Errorf("delivered = %d of %d, want %d", got, stats.Published, want)
+			}
+			if n := len(r.ring.messages); n != 0 && !tt.gone {
+				t.Errorf("%d messages are kept although everyone has them", n)
+			}
+		})
+	}
+}
+
+func TestRoomBackpressure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{Ring: 4, Policy: Backpressure} }}
+		r := h.Room("x")
+		good, bad := &sink{room: -1}, &sink{room: 0}
+		r.Join(good.client(h))
+		r.Join(bad.client(h))
+		publish(r, 1, 4)
+		if _, err := r.TryPublish(TextMessage("no")); !errors.Is(err, handlers.ErrSlow) {
+			t.Errorf("TryPublish = %v, want ErrSlow", err)
+		}
+		done := make(chan struct{})
+		go func() {
+			publish(r, 5, 6)
+			close(done)
+		}()
+		synctest.Wait()
+		select {
+		case <-done:
+			t.Fatal("Publish has not waited")
+		default:
+		}
+		bad.read(-1)
+		<-done
+		wantLines(t, good, "1", "2", "3", "4", "5", "6")
+		wantLines(t, bad, "1", "2", "3", "4", "5", "6")
+	})
+}
+
+// A publisher that waits goes on when the member that it waits for leaves.
+func TestRoomBackpressureLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{Ring: 1, Policy: Backpressure} }}
+		r := h.Room("x")
+		good, bad := &sink{room: -1}, &sink{room: 0}
+		r.Join(good.client(h))
+		c := bad.client(h)
+		r.Join(c)
+		time.AfterFunc(time.Second, func() { c.Disconnect(nil) })
+		publish(r, 1, 5)
+		wantLines(t, good, "1", "2", "3", "4", "5")
+	})
+}
+
+func TestRoomMaxLatency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{MaxLatency: time.Second} }}
+		r := h.Room("x")
+		bad := &sink{room: 0}
+		r.Join(bad.client(h))
+		publish(r, 1, 1)
+		time.Sleep(999 * time.Millisecond)
+		if bad.destroyed() {
+			t.Error("destroyed too early")
+		}
+		time.Sleep(2 * time.Millisecond)
+		synctest.Wait()
+		if !bad.destroyed() {
+			t.Error("not destroyed after MaxLatency")
+		}
+	})
+}
+
+// Clients of every kind are in a room, while others come and go; several publish at once. Nobody misses a message or gets
+// one twice, and those of each publisher come in their order.
+func TestRoomOfAllKinds(t *testing.T) {
+	const publishers, each = 4, 300
+	h := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{Policy: Backpressure} }}
+	r := h.Room("all")
+	h.OnConnect = func(_ *Writer, c *Client) { r.Join(c) }
+	addr := serve(t, &Server{Hub: h, TLSConfig: withTLS(), SniffTimeout: 100 * time.Millisecond})
+	var readers []io.Reader
+	for range 3 {
+		c := must(tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true}))
+		t.Cleanup(func() { c.Close() })
+		fmt.Fprintln(c, "hello")
+		raw := dial(t, addr)
+		fmt.Fprintln(raw, "hello")
+		readers = append(readers, c, raw, wsLines(dialWS(t, "ws://"+addr)), wsLines(dialWS(t, "wss://"+addr)))
+	}
+	eventually(t, "everybody is there", func() bool { return r.Len() == len(readers) })
+	stop := make(chan struct{})
+	var wg, pass sync.WaitGroup
+	for range 2 {
+		pass.Go(func() { // ends when everything was published
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					c := must(net.Dial("tcp", addr))
+					fmt.Fprintln(c, "passing")
+					c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+					io.Copy(io.Discard, c)
+					c.Close()
+				}
+			}
+		})
+	}
+	for p := range publishers {
+		wg.Go(func() {
+			for i := range each {
+				r.Publish(TextMessage(fmt.Sprint(p, " ", i, strings.Repeat(".", i))))
+			}
+		})
+	}
+	for i, reader := range readers {
+		wg.Go(func() {
+			next := [publishers]int{}
+			in := bufio.NewReader(reader)
+			for range publishers * each {
+				line, err := in.ReadString('\n')
+				var p, n int
+				if _, scanErr := fmt.Sscanf(line, "%d %d", &p, &n); err != nil || scanErr != nil || next[p] != n {
+					t.Errorf("reader %d: %q, %v, want number %d", i, line, err, next[p])
+					return
+				}
+				next[p]++
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	pass.Wait()
+}
+
+// wsLines gives the messages of a WebSocket as lines.
+func wsLines(c *wsClient) io.Reader {
+	r, w := io.Pipe()
+	go func() { // ends when the connection does
+		for {
+			p, _, err := wsutil.ReadServerData(c)
+			if err != nil {
+				w.CloseWithError(err)
+				return
+			}
+			w.Write(append(p, '\n'))
+		}
+	}()
+	return r
+}
+
+// A member that does not read does not hold up the others, and the memory for it is bounded.
+func TestRoomStuckMember(t *testing.T) {
+	h := &Hub{}
+	slow := make(chan error, 1)
+	r := h.Room("x")
+	h.OnConnect = func(_ *Writer, c *Client) { r.Join(c) }
+	h.OnDisconnect = func(_ *Client, err error) {
+		if err != nil {
+			slow <- err
+		}
+	}
+	addr := serve(t, &Server{Hub: h})
+	stuck, reader := dial(t, addr), dial(t, addr)
+	fmt.Fprintln(stuck, "hello")
+	fmt.Fprintln(reader, "hello")
+	eventually(t, "both are there", func() bool { return r.Len() == 2 })
+	const size = 64 << 10
+	go func() {
+		for r.Len() == 2 {
+			r.Publish(Message{Data: bytes.Repeat([]byte("x"), size)})
+			time.Sleep(100 * time.Microsecond)
+		}
+		r.Publish(TextMessage("end"))
+	}()
+	in := bufio.NewReaderSize(reader, 2*size)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line == "end\n" {
+			break
+		}
+		if len(line) != size+1 {
+			t.Fatalf("a line of %d bytes", len(line))
+		}
+	}
+	if err := <-slow; !errors.Is(err, handlers.ErrSlow) {
+		t.Errorf("OnDisconnect got %v, want ErrSlow", err)
+	}
+}
+
+// Rooms cost memory for their members, not for their rings.
+func TestRoomMemory(t *testing.T) {
+	const rooms, members = 5000, 10
+	h := &Hub{}
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	s := &sink{}
+	before := heap()
+	keep := make([]*Room, rooms)
+	for i := range keep {
+		keep[i] = h.Room(fmt.Sprint(i))
+		for range members {
+			keep[i].Join(&Client{hub: h, stream: s})
+		}
+		keep[i].Publish(TextMessage("hello"))
+	}
+	per := (heap() - before) / (rooms * members)
+	t.Logf("%d bytes for each membership, its client included", per)
+	if per > 512 {
+		t.Errorf("%d bytes for each membership", per)
+	}
+	runtime.KeepAlive(keep)
+}
