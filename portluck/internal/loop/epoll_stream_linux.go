@@ -200,10 +200,11 @@ func (c *polled) flushLocked() {
 		return
 	}
 	for !c.broken && c.queuedLocked() > 0 {
-		n, err := c.writeLocked(c.x.out[c.x.at:])
+		x := c.needLocked() // what is queued may all be encrypted already
+		n, err := c.writeLocked(x.out[x.at:])
 		if n > 0 {
 			c.active.Store(uint32(c.now()))
-			c.x.at += n
+			x.at += n
 		}
 		switch {
 		case err == unix.EAGAIN:
