@@ -166,13 +166,14 @@ func (m *monitor) look(w *crew) (alive bool) {
 	w.mu.Lock()
 	for _, r := range w.all {
 		now := r.state.Load()
+		c := r.cur.Load() // before the runner is taken for lost: when it has noticed, it is another's or nobody's
 		switch {
 		case now == r.seen && now&1 == 0 || now == stolen:
 		case now != r.seen:
 			r.seen, alive = now, true
 		case r.state.CompareAndSwap(now, stolen):
 			alive = true
-			lost = append(lost, r.cur.Load())
+			lost = append(lost, c)
 			if r.shard != nil {
 				go r.shard.replace() // ends as the runner did whose place it takes
 			}
