@@ -5,7 +5,15 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
 )
+
+// epollRig is a rig without TLS.
+func epollRig(t *testing.T, l *Loop) *rig {
+	return newRig(t, l, bench{"epoll", Auto, false, plainServer})
+}
 
 func newRig(t *testing.T, l *Loop, b bench) *rig {
 	r := &rig{Loop: l, bench: b}
@@ -55,4 +63,29 @@ func TestMonitorAndEndingTurn(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
+}
+
+// leaky panics with an answer, and a codec, that are not for the next connection.
+type leaky struct{ tcp.Lines }
+
+func (*leaky) Decode(_ []byte, m *handlers.Messages) (int, error) {
+	m.Reply = append(m.Reply, "secret"...)
+	m.Next = &leaky{}
+	panic("oops")
+}
+
+func TestPanicLeavesNothingBehind(t *testing.T) {
+	r := epollRig(t, noBounds())
+	for range 20 {
+		bad, badRec, badPeer := r.connect(t, handlers.Attachment{Codec: &leaky{}, Unread: []byte("x")})
+		start(bad, badRec)
+		goneWithin(t, 5*time.Second, badRec)
+		badPeer.Close()
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &tcp.Lines{}, Unread: []byte("a\n")})
+		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+		start(c, rec)
+		mustRead(t, client, "a\n")
+		client.Close()
+		wantEvents(t, rec, "connect", "a", "disconnect <nil>")
+	}
 }
