@@ -25,6 +25,7 @@ type polled struct {
 	eof   bool     // the peer has sent FIN
 	hung  bool     // epoll has told of a FIN or an error: read on until it is there
 	shake bool     // the client is not connected yet
+	part  bool     // there is a message that is not whole: x stays, and its part is the owner's to read
 
 	// These are the wheel's.
 	later, sooner *polled
@@ -432,6 +433,7 @@ func (c *polled) finishLocked() {
 	}
 	c.fd = -1
 	c.wakeLocked()
+	c.dropPartLocked() // a writer that still waits keeps the rest
 	c.dropLocked()
 	c.mu.Unlock()
 	c.src.Close()

@@ -1,7 +1,9 @@
 package loop
 
 import (
+	"io"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +25,16 @@ func newRig(t *testing.T, l *Loop, b bench) *rig {
 		r.Wait()
 	})
 	return r
+}
+
+// within fails the test when cond does not hold soon.
+func within(t *testing.T, d time.Duration, what string, cond func() bool) {
+	t.Helper()
+	for late := time.Now().Add(d); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("not within %v: %s", d, what)
+		}
+	}
 }
 
 func goneWithin(t *testing.T, d time.Duration, rec *recorder) {
@@ -79,13 +91,88 @@ func TestPanicLeavesNothingBehind(t *testing.T) {
 	for range 20 {
 		bad, badRec, badPeer := r.connect(t, handlers.Attachment{Codec: &leaky{}, Unread: []byte("x")})
 		start(bad, badRec)
-		goneWithin(t, 5*time.Second, badRec)
 		badPeer.Close()
+		goneWithin(t, 5*time.Second, badRec)
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &tcp.Lines{}, Unread: []byte("a\n")})
 		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
 		start(c, rec)
 		mustRead(t, client, "a\n")
 		client.Close()
 		wantEvents(t, rec, "connect", "a", "disconnect <nil>")
+	}
+}
+
+// Writers come and go while the owner reads: the extra is given back and fetched all the time.
+func TestWritersWhileReading(t *testing.T) {
+	r := epollRig(t, noBounds())
+	c, rec, client := r.lines(t)
+	start(c, rec)
+	const n = 3000
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for range n {
+			c.Send([]byte("out"), handlers.Auto)
+		}
+	})
+	wg.Go(func() {
+		for range n {
+			io.WriteString(client, "in\n")
+		}
+	})
+	if _, err := io.ReadFull(client, make([]byte, n*len("out\n"))); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+	client.Close()
+	goneWithin(t, 5*time.Second, rec)
+	if got := len(rec.events()); got != n+2 {
+		t.Errorf("%d events, want %d", got, n+2)
+	}
+}
+
+// The budget for messages that are not whole is given back whoever waits.
+func TestPartIsGivenBack(t *testing.T) {
+	r := epollRig(t, &Loop{MaxQueue: 1})
+	conn, rec, client := r.lines(t)
+	c := conn.(*polled)
+	start(c, rec)
+	mustWrite(t, client, "part")
+	within(t, 5*time.Second, "the part is kept", func() bool { return r.shards.part.Load() > 0 })
+	sent := make(chan error, 1)
+	go func() { // ends with the connection
+		for {
+			if err := c.Send(make([]byte, 1<<20), handlers.Auto); err != nil {
+				sent <- err
+				return
+			}
+		}
+	}()
+	within(t, 5*time.Second, "a writer waits", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.x != nil && c.x.waiting > 0
+	})
+	c.Destroy()
+	<-rec.gone
+	<-sent
+	if got := r.shards.part.Load(); got != 0 {
+		t.Errorf("%d bytes are counted as kept", got)
+	}
+}
+
+// A long message that is followed by the beginning of a short one does not keep its buffer.
+func TestPartShrinks(t *testing.T) {
+	r := epollRig(t, noBounds())
+	c, rec, client := r.lines(t)
+	start(c, rec)
+	mustWrite(t, client, strings.Repeat("x", 500<<10))
+	within(t, 5*time.Second, "the part is kept", func() bool { return r.shards.part.Load() >= 500<<10 })
+	mustWrite(t, client, strings.Repeat("y", 1000)+"\nz")
+	within(t, 5*time.Second, "a small buffer is left", func() bool { return r.shards.part.Load() == 256 })
+	mustWrite(t, client, "z\n")
+	client.Close()
+	goneWithin(t, 5*time.Second, rec)
+	if got := rec.events(); len(got) != 4 || got[2] != "zz" {
+		t.Errorf("%d events, the last messages %.10q", len(got), got[1:])
 	}
 }

@@ -215,10 +215,10 @@ func (c *polled) carry(r *runner, p []byte) {
 
 // space is where to read to, behind what there is of a message.
 func (c *polled) space(r *runner) (buf []byte, have int, err error) {
-	x := c.x
-	if x == nil || len(x.part) == 0 {
+	if !c.part {
 		return r.in, 0, nil
 	}
+	x := c.x
 	have = len(x.part)
 	if have <= smallPart {
 		copy(r.in, x.part)
@@ -234,7 +234,7 @@ func (c *polled) space(r *runner) (buf []byte, have int, err error) {
 
 // keep keeps what the codec has left over, in a buffer of its size.
 func (c *polled) keep(r *runner, rest []byte) bool {
-	if len(rest) == 0 && (c.x == nil || c.x.part == nil) {
+	if len(rest) == 0 && !c.part {
 		return true
 	}
 	c.mu.Lock()
@@ -247,6 +247,11 @@ func (c *polled) keep(r *runner, rest []byte) bool {
 	if x.part == nil {
 		x.since = r.now
 	}
+	if cap(x.part) > smallPart && cap(x.part)/4 >= len(rest) { // the long message that it was for has been delivered
+		x.part = x.part[:copy(x.part[:len(rest)], rest)]
+		rest = x.part
+		_ = c.resizePartLocked(len(rest))
+	}
 	if cap(x.part) < len(rest) {
 		if err := c.resizePartLocked(len(rest)); err != nil {
 			c.todo |= doEnd
@@ -256,6 +261,7 @@ func (c *polled) keep(r *runner, rest []byte) bool {
 	}
 	x.part = x.part[:len(rest)]
 	copy(x.part, rest) // they may be the same
+	c.part = true
 	return true
 }
 
@@ -284,6 +290,7 @@ func (c *polled) resizePartLocked(size int) error {
 }
 
 func (c *polled) dropPartLocked() {
+	c.part = false
 	if c.x == nil || c.x.part == nil {
 		return
 	}

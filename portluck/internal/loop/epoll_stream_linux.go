@@ -356,7 +356,6 @@ func (c *polled) dropLocked() {
 	if x == nil || x.waiting > 0 {
 		return
 	}
-	c.dropPartLocked()
 	x.resetOut()
 	*x = extra{out: x.out}
 	extras.Put(x)
