@@ -44,6 +44,7 @@ type polled struct {
 	busy    bool // somebody owns it
 	turning bool // the owner will write what is queued when it has decoded
 	parked  bool // its parking has it
+	lent    bool // it has not begun, or its parking has it or has yet to say so: nobody may own it
 	watched bool // epoll knows it
 	blocked bool // epoll tells when it can be written to
 	ended   bool // the farewell is queued or was written: nothing is added
@@ -56,7 +57,7 @@ type polled struct {
 }
 
 // todo is what the owner of a connection is to do.
-type todo uint8
+type todo uint16
 
 const (
 	doOpen   todo = 1 << iota // announce it
@@ -67,6 +68,7 @@ const (
 	doTimer                   // a deadline may have passed
 	doEnd                     // it was destroyed, or is to be looked at for its end
 	doHalt                    // the loop is shutting down
+	doTake                    // its parking is to be asked for it
 )
 
 // opening is what a connection needs until it is driven.
@@ -112,7 +114,7 @@ func (l *Loop) newPolled(c handlers.Conn, a handlers.Attachment) Conn {
 
 // Start is [Conn.Start].
 func (c *polled) Start(ev Events) (run func()) {
-	c.ev = ev
+	c.ev, c.lent = ev, true
 	if c.shard.admit(c) {
 		c.active.Store(uint32(c.now()))
 		return c.open
@@ -127,7 +129,12 @@ func (c *polled) Start(ev Events) (run func()) {
 }
 
 // open takes the first turn, in the goroutine that has accepted the connection: its first bytes are there.
-func (c *polled) open() { c.own(doOpen | doRead) }
+func (c *polled) open() {
+	c.mu.Lock()
+	c.lent = false
+	c.mu.Unlock()
+	c.own(doOpen | doRead)
+}
 
 // own takes a turn in this goroutine.
 func (c *polled) own(do todo) {
@@ -153,7 +160,7 @@ func (c *polled) post(do todo) {
 
 func (c *polled) postLocked(do todo) {
 	c.todo |= do
-	if !c.busy && !c.over {
+	if !c.busy && !c.over && !c.lent {
 		go c.own(do) // ends with the turn; Loop.Wait waits for what it may come to
 	}
 }
@@ -166,6 +173,9 @@ func (c *polled) begin(do todo) bool {
 		return false
 	}
 	c.todo |= do &^ doWrite
+	if c.lent {
+		return false
+	}
 	mine := !c.busy
 	c.busy = true
 	if do&doWrite != 0 {
@@ -183,13 +193,14 @@ func (c *polled) turn(r *runner) {
 	for {
 		c.mu.Lock()
 		do := c.todo
-		c.todo = 0
-		if do == 0 || c.over {
+		if do == 0 || c.over || c.lent {
 			c.busy = false
+			c.takeLocked()
 			c.tidyLocked()
 			c.mu.Unlock()
 			return
 		}
+		c.todo = 0
 		c.mu.Unlock()
 		if err := c.guard(r, do); err != nil {
 			c.leave(err)
@@ -243,7 +254,7 @@ func (c *polled) announce() bool {
 	if c.shake {
 		return true
 	}
-	if c.start.parking == nil && !c.attach() {
+	if (c.start.parking == nil || c.dead.Load()) && !c.attach() {
 		return false
 	}
 	c.cork()

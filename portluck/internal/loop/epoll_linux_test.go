@@ -130,6 +130,109 @@ func TestWritersWhileReading(t *testing.T) {
 	}
 }
 
+// slowLot takes its time to park.
+type slowLot struct {
+	lot
+	parking, goOn chan struct{}
+}
+
+func (l *slowLot) Park() {
+	close(l.parking)
+	<-l.goOn
+	l.lot.Park()
+}
+
+// The program may write while the connection is on its way to be parked.
+func TestWriteWhileParking(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		lot := &slowLot{parking: make(chan struct{}), goOn: make(chan struct{})}
+		c.StartParked(rec, lot)
+		<-lot.parking
+		c.Send([]byte("hi"), handlers.Auto)
+		time.AfterFunc(20*time.Millisecond, func() { close(lot.goOn) })
+		client.SetDeadline(time.Now().Add(2 * time.Second))
+		mustRead(t, client, "hi\n")
+		client.Close()
+		wantEvents(t, rec, "connect", "disconnect <nil>")
+	})
+}
+
+// A shutdown that comes while OnConnect runs is one of a connection that nobody reads yet.
+func TestHaltWhileConnecting(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		for _, parked := range []bool{false, true} {
+			c, rec, client := r.lines(t)
+			halted := make(chan struct{})
+			connecting := make(chan struct{})
+			rec.onConnect = func() {
+				close(connecting)
+				<-halted
+			}
+			lot := &lot{}
+			if parked {
+				c.StartParked(rec, lot)
+			} else {
+				start(c, rec)
+			}
+			<-connecting
+			mustWrite(t, client, "a\n")
+			c.(ender).halt()
+			close(halted)
+			if got, err := io.ReadAll(client); len(got) > 0 || err != nil {
+				t.Errorf("parked %t: read %q, %v", parked, got, err)
+			}
+			client.Close()
+			if lot.Take() {
+				t.Error("it was parked")
+			}
+			wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
+		}
+	})
+}
+
+// A shutdown may find a connection that was admitted and is not yet driven.
+func TestHaltBeforeRun(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		mustWrite(t, client, "a\n")
+		run := c.Start(rec)
+		c.(ender).halt()
+		time.Sleep(10 * time.Millisecond)
+		go run()
+		go func() { // ends with the connection
+			io.Copy(io.Discard, client)
+			client.Close()
+		}()
+		wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
+	})
+}
+
+// A parked connection that its parking is about to retire may be destroyed any number of times.
+func TestDestroyWhileRetiring(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		for range 20 {
+			c, rec, client := r.lines(t)
+			lot := &lot{}
+			c.StartParked(rec, lot)
+			for !lot.isParked() {
+				time.Sleep(time.Millisecond)
+			}
+			lot.Take() // by the parking
+			c.Destroy()
+			c.Destroy()
+			c.(ender).halt()
+			time.Sleep(time.Millisecond)
+			if c.Retire() {
+				t.Error("Retire() = true for a client that was destroyed")
+			}
+			wantEvents(t, rec, "connect", "disconnect <nil>")
+			client.Close()
+		}
+		within(t, 5*time.Second, "Len() = 0", func() bool { return r.Len() == 0 })
+	})
+}
+
 // The budget for messages that are not whole is given back whoever waits.
 func TestPartIsGivenBack(t *testing.T) {
 	r := epollRig(t, &Loop{MaxQueue: 1})

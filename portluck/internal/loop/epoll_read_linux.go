@@ -328,11 +328,7 @@ func putPart(b []byte) {
 func (c *polled) halted(r *runner) {
 	c.mu.Lock()
 	now := c.now()
-	x := c.needLocked()
-	if x.haltBy == 0 {
-		x.haltBy = now + uint64(lingerTime/time.Millisecond)
-	}
-	end := c.leaving || c.sinceActive(now) >= uint64(quiet/time.Millisecond) || now >= x.haltBy
+	end := c.leaving || c.over || c.sinceActive(now) >= uint64(quiet/time.Millisecond) || now >= c.x.haltBy
 	c.mu.Unlock()
 	if end {
 		c.leave(handlers.ErrShutdown)

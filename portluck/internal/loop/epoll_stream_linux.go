@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
 	"golang.org/x/sys/unix"
@@ -147,7 +148,11 @@ func (c *polled) halt() {
 	case c.parked:
 		c.needLocked().haltBy = c.now()
 		c.unparkLocked()
+		c.todo |= doHalt
 	default:
+		if x := c.needLocked(); x.haltBy == 0 {
+			x.haltBy = c.now() + uint64(lingerTime/time.Millisecond)
+		}
 		c.postLocked(doHalt | doRead)
 	}
 }
@@ -374,7 +379,7 @@ func (x *extra) resetOut() {
 func (c *polled) Adopt(codec handlers.Codec) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.parked = false
+	c.parked, c.lent = false, false
 	c.codec = codec
 	c.postLocked(doDrive | doRead)
 }
@@ -390,6 +395,7 @@ func (c *polled) StartParked(ev Events, p Parking) {
 // Retire is [Conn.Retire].
 func (c *polled) Retire() bool {
 	c.mu.Lock()
+	c.lent = false
 	silent := c.fd < 0 && c.queuedLocked() == 0 && !c.ended && !c.broken
 	var cause error
 	if c.x != nil {
@@ -411,7 +417,7 @@ func (c *polled) Retire() bool {
 func (c *polled) Expire(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.parked = false
+	c.parked, c.lent = false, false
 	c.breakLocked(err)
 	c.postLocked(doEnd)
 }
@@ -419,39 +425,45 @@ func (c *polled) Expire(err error) {
 // park parks the connection, unless there is something to do for it.
 func (c *polled) park() bool {
 	c.mu.Lock()
-	c.parked = c.queuedLocked() == 0 && !c.ended && !c.broken && (c.x == nil || c.x.haltBy == 0)
+	c.parked = c.fd < 0 && c.queuedLocked() == 0 && !c.ended && !c.broken && (c.x == nil || c.x.haltBy == 0)
+	c.lent = c.parked
 	parked := c.parked
 	c.mu.Unlock()
-	if !parked {
-		return false
+	if parked {
+		c.start.parking.Park()
 	}
-	c.start.parking.Park()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.parked { // somebody wanted it back, and may have come too early
-		c.takeBackLocked()
-	}
-	return true
+	return parked
 }
 
 // unparkLocked drives a parked connection again.
 func (c *polled) unparkLocked() {
 	c.parked = false
-	c.takeBackLocked()
+	if c.todo |= doTake; !c.busy {
+		c.takeLocked()
+	} // else it is only about to be parked
 }
 
-func (c *polled) takeBackLocked() {
-	p := c.start.parking
-	do := doDrive | doRead
-	if c.broken {
-		do = doEnd
+// takeLocked asks the parking for the connection, if that is to be done.
+func (c *polled) takeLocked() {
+	if c.todo&doTake == 0 {
+		return
 	}
-	if c.x != nil && c.x.haltBy != 0 {
-		do |= doHalt
+	c.todo &^= doTake
+	if !c.lent || c.over {
+		return // it has answered already
 	}
+	p := c.start
 	go func() { // ends at once; somebody else may be about to drive it
-		if p.Take() {
-			c.post(do)
+		if !p.parking.Take() {
+			return
 		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.lent = false
+		if c.broken {
+			c.postLocked(doEnd)
+			return
+		}
+		c.postLocked(doDrive | doRead)
 	}()
 }

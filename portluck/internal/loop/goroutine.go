@@ -39,6 +39,8 @@ type goConn struct {
 	spare    []byte         // the buffer that out takes turns with
 	cork     *time.Timer    // uncorks a turn whose callback takes its time
 	parked   bool           // parking has it
+	entering bool           // it is on its way to parking
+	wanted   bool           // it is to be taken back when it has got there
 	corked   bool           // cork is running
 	turn     bool           // the driving goroutine will write out when it has decoded
 	flushing bool           // a goroutine is writing

@@ -48,6 +48,7 @@ func (c *goConn) park() bool {
 	c.mu.Lock()
 	c.parked = len(c.out) == 0 && !c.ended && !c.broken && !c.flushing && c.rw == nil && c.haltBy.IsZero()
 	parked := c.parked
+	c.entering = parked
 	c.mu.Unlock()
 	if !parked {
 		return false
@@ -55,26 +56,29 @@ func (c *goConn) park() bool {
 	c.parking.Park()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.parked { // somebody wanted it back, and may have come too early
-		c.takeBack()
+	c.entering = false
+	if c.wanted {
+		go c.take()
 	}
 	return true
 }
 
 // unparkLocked drives a parked connection again.
 func (c *goConn) unparkLocked() {
-	if c.parked {
-		c.parked = false
-		c.takeBack()
+	if !c.parked {
+		return
+	}
+	c.parked = false
+	if c.wanted = c.entering; !c.wanted {
+		go c.take()
 	}
 }
 
-func (c *goConn) takeBack() {
-	go func() { // ends with the connection, or at once if somebody else is about to drive it
-		if c.parking.Take() {
-			c.resume()
-		}
-	}()
+// take ends with the connection, or at once if somebody else is about to drive it.
+func (c *goConn) take() {
+	if c.parking.Take() {
+		c.resume()
+	}
 }
 
 func (c *goConn) resume() { c.run(true) }
