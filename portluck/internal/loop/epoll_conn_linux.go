@@ -286,56 +286,54 @@ func (c *polled) drive(r *runner) bool {
 // attach makes a descriptor of the connection.
 func (c *polled) attach() bool {
 	c.mu.Lock()
-	if c.fd >= 0 {
-		c.mu.Unlock()
-		return true
-	}
-	if c.broken {
-		c.mu.Unlock()
+	ok := c.attachLocked()
+	c.mu.Unlock()
+	if !ok {
 		c.leave(nil)
+	}
+	return ok
+}
+
+// attachLocked is attach without its end, which is the owner's. In the first turn it may be called by a writer too.
+func (c *polled) attachLocked() bool {
+	switch {
+	case c.fd >= 0:
+		return true
+	case c.broken:
 		return false
 	}
 	d, err := detach(c.src)
-	if err == nil {
-		c.fd, c.link, c.ours = int32(d.fd), d.link, d.ours
-		c.start.unread = append(d.unread, c.start.unread...)
-		c.mu.Unlock()
-		return true
+	if err != nil {
+		c.breakLocked(err)
+		return false
 	}
-	c.breakLocked(nil)
-	c.mu.Unlock()
-	c.leave(err)
-	return false
+	c.fd, c.link, c.ours = int32(d.fd), d.link, d.ours
+	c.start.unread = append(d.unread, c.start.unread...)
+	return true
 }
 
 // watch tells epoll of a connection that is still there after its first turn: a short one never gets so far.
 func (c *polled) watch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over || c.watched || c.fd < 0 {
-		return
-	}
-	c.watched = true
-	events := uint32(pollEvents)
-	if c.blocked {
-		events |= unix.EPOLLOUT
-	}
-	if err := c.shard.watch(c, unix.EPOLL_CTL_ADD, events); err != nil {
-		c.breakLocked(err)
-		c.todo |= doEnd
+	if !c.watched {
+		c.watchLocked()
 	}
 }
 
-// rewatch has epoll tell again what it has told of, and of room to write.
-func (c *polled) rewatchLocked() {
-	if !c.watched || c.over {
+// watchLocked has epoll tell of what comes and, once there was none, of room to write; also of what it has told already.
+func (c *polled) watchLocked() {
+	if c.over || c.fd < 0 {
 		return
 	}
-	events := uint32(pollEvents)
-	if c.blocked {
+	op, events := unix.EPOLL_CTL_ADD, uint32(pollEvents)
+	if c.watched {
+		op = unix.EPOLL_CTL_MOD
+	}
+	if c.watched = true; c.blocked {
 		events |= unix.EPOLLOUT
 	}
-	if err := c.shard.watch(c, unix.EPOLL_CTL_MOD, events); err != nil {
+	if err := c.shard.watch(c, op, events); err != nil {
 		c.breakLocked(err)
 		c.postLocked(doEnd)
 	}

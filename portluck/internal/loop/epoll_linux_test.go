@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"bytes"
 	"io"
 	"runtime"
 	"strings"
@@ -128,6 +129,53 @@ func TestWritersWhileReading(t *testing.T) {
 	if got := len(rec.events()); got != n+2 {
 		t.Errorf("%d events, want %d", got, n+2)
 	}
+}
+
+// What OnConnect sends may be more than the kernel takes and than may be queued: it waits for the peer to read.
+func TestConnectSendsMuch(t *testing.T) {
+	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
+		for _, parked := range []bool{false, true} {
+			c, rec, client := r.lines(t)
+			const lines, size = 40, 1 << 18
+			rec.onConnect = func() {
+				for range lines {
+					c.Send(bytes.Repeat([]byte("x"), size), handlers.Auto)
+				}
+			}
+			if parked {
+				c.StartParked(rec, &lot{})
+			} else {
+				start(c, rec)
+			}
+			if _, err := io.ReadFull(client, make([]byte, lines*(size+1))); err != nil {
+				t.Fatalf("parked %t: %v", parked, err)
+			}
+			client.Close()
+			goneWithin(t, 5*time.Second, rec)
+		}
+	})
+}
+
+// What OnConnect sends to a client that is to be parked is sent although it has not returned.
+func TestParkedConnectTakesItsTime(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		release := make(chan struct{})
+		rec.onConnect = func() {
+			c.Send([]byte("banner"), handlers.Auto)
+			<-release
+		}
+		c.StartParked(rec, &lot{})
+		client.SetReadDeadline(time.Now().Add(2 * time.Second))
+		got := make([]byte, 7)
+		_, err := io.ReadFull(client, got)
+		close(release)
+		if err != nil || string(got) != "banner\n" {
+			t.Errorf("read %q, %v", got, err)
+		}
+		client.Close()
+		goneWithin(t, 5*time.Second, rec)
+	})
 }
 
 // slowLot takes its time to park.

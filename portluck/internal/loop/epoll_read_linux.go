@@ -109,7 +109,7 @@ func (c *polled) yield() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.watched {
-		c.rewatchLocked()
+		c.watchLocked()
 	} else {
 		c.todo |= doRead
 	}

@@ -185,7 +185,6 @@ func (c *polled) kickLocked() {
 	switch {
 	case c.parked:
 		c.unparkLocked()
-	case c.fd < 0:
 	case !c.turning || c.queuedLocked() >= flushAt:
 		c.flushLocked()
 		c.tidyLocked()
@@ -201,7 +200,7 @@ func (c *polled) flush() {
 
 // flushLocked writes what the kernel takes of the queue, and FIN behind a farewell.
 func (c *polled) flushLocked() {
-	if c.fd < 0 || c.broken {
+	if c.broken || c.fd < 0 && !c.openLocked() {
 		return
 	}
 	for !c.broken && c.queuedLocked() > 0 {
@@ -233,6 +232,12 @@ func (c *polled) flushLocked() {
 	c.resumeLocked()
 }
 
+// openLocked makes a descriptor of a connection in its first turn, because something is to be written: its callback takes
+// its time, or waits for room.
+func (c *polled) openLocked() bool {
+	return c.busy && !c.lent && c.queuedLocked() > 0 && c.attachLocked()
+}
+
 // resumeLocked goes on with what has waited for room.
 func (c *polled) resumeLocked() {
 	x := c.x
@@ -258,7 +263,7 @@ func (c *polled) resumeLocked() {
 func (c *polled) blockedLocked() {
 	if !c.blocked {
 		c.blocked = true
-		c.rewatchLocked()
+		c.watchLocked()
 	}
 }
 
