@@ -202,6 +202,7 @@ func (c *polled) turn(r *runner) {
 		}
 		c.todo = 0
 		c.mu.Unlock()
+		r.tick()
 		if err := c.guard(r, do); err != nil {
 			c.leave(err)
 		}
@@ -225,7 +226,7 @@ func (c *polled) step(r *runner, do todo) {
 	if do&doHangup != 0 {
 		c.hung = true
 	}
-	if do&doOpen != 0 && !c.announce() {
+	if do&doOpen != 0 && !c.announce(r) {
 		return
 	}
 	if do&(doOpen|doDrive) != 0 && !c.drive(r) {
@@ -250,14 +251,14 @@ func (c *polled) step(r *runner, do todo) {
 
 // announce opens a connection, tells its client if that needs no handshake, and parks it if it is to be parked. It is
 // false when there is nothing to drive.
-func (c *polled) announce() bool {
+func (c *polled) announce(r *runner) bool {
 	if c.shake {
 		return true
 	}
 	if (c.start.parking == nil || c.dead.Load()) && !c.attach() {
 		return false
 	}
-	c.cork()
+	c.cork(r)
 	err := c.ev.Connect(c.start.info)
 	c.endTurn(nil)
 	if err != nil {
@@ -339,10 +340,10 @@ func (c *polled) watchLocked() {
 	}
 }
 
-// cork has what is written wait for the end of the turn.
-func (c *polled) cork() {
+// cork has what is written wait for the end of the turn, unless that has taken its time already: nobody would uncork it.
+func (c *polled) cork(r *runner) {
 	c.mu.Lock()
-	c.turning = true
+	c.turning = !r.lost()
 	c.mu.Unlock()
 }
 

@@ -197,6 +197,7 @@ func (s *shard) armLocked() {
 // run gives events to connections, until the shard is closed or lost: a callback that takes its time keeps only its own
 // connection, and another runner goes on.
 func (s *shard) run(r *runner) {
+	r.now = s.loop.shards.now()
 	for {
 		c, do, ok := s.take(r)
 		if !ok {

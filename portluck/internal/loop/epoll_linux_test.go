@@ -2,6 +2,7 @@ package loop
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"runtime"
 	"strings"
@@ -311,6 +312,36 @@ func TestPartIsGivenBack(t *testing.T) {
 	}
 }
 
+// What a callback writes is sent although it takes its time, also when the one before has taken its time.
+func TestSecondBlockedCallback(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		second := make(chan struct{})
+		rec.onMessage = func(m handlers.Message) error {
+			c.Send(m.Data, m.Kind)
+			if m.String() == "one" {
+				time.Sleep(60 * time.Millisecond)
+				return nil
+			}
+			<-second
+			return nil
+		}
+		start(c, rec)
+		mustWrite(t, client, "one\n")
+		mustRead(t, client, "one\n")
+		mustWrite(t, client, "two\n")
+		client.SetReadDeadline(time.Now().Add(2 * time.Second))
+		got := make([]byte, 4)
+		_, err := io.ReadFull(client, got)
+		close(second)
+		if err != nil || string(got) != "two\n" {
+			t.Errorf("read %q, %v while the callback runs", got, err)
+		}
+		client.Close()
+		<-rec.gone
+	})
+}
+
 // A long message that is followed by the beginning of a short one does not keep its buffer.
 func TestPartShrinks(t *testing.T) {
 	r := epollRig(t, noBounds())
@@ -325,5 +356,52 @@ func TestPartShrinks(t *testing.T) {
 	goneWithin(t, 5*time.Second, rec)
 	if got := rec.events(); len(got) != 4 || got[2] != "zz" {
 		t.Errorf("%d events, the last messages %.10q", len(got), got[1:])
+	}
+}
+
+// The runner that takes a lost one's place does not go by a clock of its own.
+func TestClockOfReplacement(t *testing.T) {
+	r := epollRig(t, noBounds())
+	var conns []*polled
+	var peers []peer
+	var recs []*recorder
+	for len(conns) < 3 {
+		conn, rec, client := r.lines(t)
+		c := conn.(*polled)
+		if len(conns) > 0 && c.shard != conns[0].shard {
+			start(c, rec)
+			client.Close()
+			continue
+		}
+		rec.onMessage = func(m handlers.Message) error {
+			d, err := time.ParseDuration(m.String())
+			time.Sleep(d)
+			return errors.Join(err, c.Send(m.Data, m.Kind))
+		}
+		start(c, rec)
+		mustWrite(t, client, "0s\n")
+		mustRead(t, client, "0s\n")
+		conns, peers, recs = append(conns, c), append(peers, client), append(recs, rec)
+	}
+	time.Sleep(300 * time.Millisecond)
+	for range 10 {
+		mustWrite(t, peers[0], "3ms\n") // meanwhile the next two come together
+		time.Sleep(time.Millisecond)
+		mustWrite(t, peers[1], "30ms\n")
+		mustWrite(t, peers[2], "1ns\n")
+		mustRead(t, peers[2], "1ns\n")
+		now := conns[2].now()
+		conns[2].mu.Lock()
+		since := conns[2].sinceActive(now)
+		conns[2].mu.Unlock()
+		if since > 200 {
+			t.Errorf("idle for %d ms when it has just been served", since)
+		}
+		mustRead(t, peers[0], "3ms\n")
+		mustRead(t, peers[1], "30ms\n")
+	}
+	for i, p := range peers {
+		p.Close()
+		<-recs[i].gone
 	}
 }

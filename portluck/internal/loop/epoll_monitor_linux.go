@@ -55,6 +55,16 @@ func (r *runner) begin(c *polled) {
 
 func (r *runner) end() bool { return r.state.CompareAndSwap(r.turns|1, r.turns) }
 
+// lost says that the turn has taken its time: the runner has no shard any more.
+func (r *runner) lost() bool { return r.state.Load() == stolen }
+
+// tick sets the clock of a turn that takes its time.
+func (r *runner) tick() {
+	if r.lost() {
+		r.now = r.conn.now()
+	}
+}
+
 // crew is the runners of a loop. A few that have nothing to do are kept: their buffers are large.
 type crew struct {
 	mu   sync.Mutex

@@ -53,6 +53,7 @@ func (c *polled) read(r *runner) {
 			c.leave(fmt.Errorf("read: %w", err))
 			return
 		}
+		r.tick()
 		c.active.Store(uint32(r.now))
 		if c.decode(r, buf[:have+n], false) || drained && !c.hung {
 			return
@@ -143,7 +144,7 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 	r.failed = nil
 	for {
 		r.m.EOF = eof
-		c.cork()
+		c.cork(r)
 		n, err := c.codec.Decode(data, &r.m)
 		c.upgrade(r)
 		next := r.m.Next != nil
@@ -190,6 +191,7 @@ func (r *runner) Connect(info *handlers.Info) {
 	}
 	c.mu.Unlock()
 	c.shake = false
+	r.tick()
 	c.active.Store(uint32(r.now))
 	r.failed = c.ev.Connect(info)
 }
