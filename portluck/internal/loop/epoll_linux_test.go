@@ -319,14 +319,18 @@ func TestSecondBlockedCallback(t *testing.T) {
 		second := make(chan struct{})
 		rec.onMessage = func(m handlers.Message) error {
 			c.Send(m.Data, m.Kind)
-			if m.String() == "one" {
+			switch m.String() {
+			case "one":
 				time.Sleep(60 * time.Millisecond)
-				return nil
+			case "two":
+				<-second
 			}
-			<-second
 			return nil
 		}
 		start(c, rec)
+		mustWrite(t, client, "none\n")
+		mustRead(t, client, "none\n")
+		time.Sleep(20 * time.Millisecond) // its first turn is over
 		mustWrite(t, client, "one\n")
 		mustRead(t, client, "one\n")
 		mustWrite(t, client, "two\n")
