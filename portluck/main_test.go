@@ -212,3 +212,11 @@ func dialTLS(t testing.TB, addr string, protos ...string) *tls.Conn {
 	}
 	return c
 }
+
+// must is for what cannot fail in a test.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}

@@ -95,10 +95,9 @@ func ParsePosition(s string) (Position, error) {
 // The messages that somebody has not got yet are in a ring, once for each way to frame them, in which every member has a
 // position: a member costs some 80 bytes, however many messages there are.
 type Room struct {
-	hub   *Hub
-	name  string
-	epoch uint64
-	opts  RoomOptions
+	hub  *Hub
+	name string
+	opts RoomOptions
 
 	members atomic.Int64
 	stats   struct{ delivered, missed, slow atomic.Uint64 }
@@ -108,7 +107,8 @@ type Room struct {
 	ring   ring
 	free   sync.Cond // of Publish with Backpressure: the ring has room
 	groups []*group
-	timed  bool // visitLate will be called
+	timed  bool          // visitLate will be called
+	news   chan struct{} // closed by the next Publish; nil if nobody waits
 }
 
 // Room returns the room of this name, which begins to exist with it. Two calls return the same one.
@@ -127,11 +127,11 @@ func (h *Hub) Room(name string) *Room {
 }
 
 func (h *Hub) newRoom(name string) *Room {
-	r := &Room{hub: h, name: name, epoch: rand.Uint64()}
+	r := &Room{hub: h, name: name}
 	if h.RoomOptions != nil {
 		r.opts = h.RoomOptions(name)
 	}
-	r.ring.first, r.ring.next = 1, 1
+	r.ring = ring{epoch: rand.Uint64(), first: 1, next: 1}
 	r.free.L = &r.mu
 	return r
 }
@@ -175,7 +175,7 @@ func (r *Room) Position() Position {
 	return r.positionLocked()
 }
 
-func (r *Room) positionLocked() Position { return Position{Epoch: r.epoch, Seq: r.ring.next - 1} }
+func (r *Room) positionLocked() Position { return Position{Epoch: r.ring.epoch, Seq: r.ring.next - 1} }
 
 // Since returns the messages after p that are kept, and the position of the last one. It is complete when no message since
 // p is missing. The messages must not be changed.
@@ -189,9 +189,22 @@ func (r *Room) Since(p Position) (all []Message, at Position, complete bool) {
 	return all, r.positionLocked(), complete
 }
 
+// wait returns a channel that is closed by the next Publish, unless there are messages after p by now.
+func (r *Room) wait(p Position) <-chan struct{} {
+	r = r.lockLive()
+	defer r.mu.Unlock()
+	if p != r.positionLocked() {
+		return nil
+	}
+	if r.news == nil {
+		r.news = make(chan struct{})
+	}
+	return r.news
+}
+
 // resumeLocked is the first message after p that is kept, and whether none is missing between.
 func (r *Room) resumeLocked(p Position) (from uint64, complete bool) {
-	if p.Epoch != r.epoch || p.Seq >= r.ring.next || p.Seq+1 < r.ring.first {
+	if p.Epoch != r.ring.epoch || p.Seq >= r.ring.next || p.Seq+1 < r.ring.first {
 		return max(r.ring.first, r.ring.next-min(r.ring.next, r.opts.history())), false
 	}
 	return p.Seq + 1, true
@@ -265,6 +278,10 @@ func (r *Room) publish(m Message, wait bool) (Position, error) {
 		r.ring.bound(&r.opts)
 	}
 	at := r.positionLocked()
+	if r.news != nil {
+		close(r.news)
+		r.news = nil
+	}
 	var idle []*group
 	for _, g := range r.groups {
 		if !g.running {

@@ -11,6 +11,7 @@ import (
 
 // ring has the messages of a room that somebody has not got yet, or that are its history. They are numbered from 1.
 type ring struct {
+	epoch       uint64 // of the room
 	first, next uint64 // those kept, and the one after them
 	messages    []published
 	bytes       int
@@ -46,7 +47,7 @@ func (g *ring) append(m Message) {
 	g.messages = append(g.messages, published{data: data, kind: m.Kind, at: time.Now()})
 	g.bytes += len(data)
 	for _, t := range g.tapes {
-		t.append(g.next, data, m.Kind)
+		t.append(Position{g.epoch, g.next}, data, m.Kind)
 	}
 	g.next++
 }
@@ -61,7 +62,7 @@ func (g *ring) tapeOf(f handlers.Framing) *tape {
 	}
 	t := &tape{framing: f, used: 1, cut: cut{first: g.first}}
 	for i, m := range g.messages {
-		t.append(g.first+uint64(i), m.data, m.kind)
+		t.append(Position{g.epoch, g.first + uint64(i)}, m.data, m.kind)
 	}
 	g.tapes = append(g.tapes, t)
 	return t
@@ -117,15 +118,24 @@ func (g *ring) from(n uint64) []published {
 	return g.messages[n-g.first:]
 }
 
-func (t *tape) append(seq uint64, data []byte, k Kind) {
+// positioned is a framing that tells where in the room a message is.
+type positioned interface {
+	appendAt(dst, msg []byte, k Kind, at Position) []byte
+}
+
+func (t *tape) append(at Position, data []byte, k Kind) {
 	if t.framing == nil {
-		t.first = min(t.first, seq)
+		t.first = min(t.first, at.Seq)
 		return
 	}
 	if len(t.ends) == 0 {
-		t.first, t.start = seq, len(t.buf)
+		t.first, t.start = at.Seq, len(t.buf)
 	}
-	t.buf = t.framing.AppendMessage(t.buf, data, k)
+	if f, ok := t.framing.(positioned); ok {
+		t.buf = f.appendAt(t.buf, data, k, at)
+	} else {
+		t.buf = t.framing.AppendMessage(t.buf, data, k)
+	}
 	t.ends = append(t.ends, len(t.buf))
 }
 

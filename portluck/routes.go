@@ -91,6 +91,9 @@ func (p *port) build() {
 		Pages: s.Pages, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.MessageLimit, Tail: s.MessageTail,
 		ExplicitDone: s.ExplicitDone, IdleTimeout: s.Timeout,
 	}
+	if s.RoomOf != nil {
+		p.http.Streams = p.streams
+	}
 	p.routes = append(p.routes, s.routes...)
 	p.routes = append(p.routes,
 		&route{name: RouteProxy, matcher: matchers.PROXY(), handler: handlers.HandlerFunc(refuseProxy), outer: true},

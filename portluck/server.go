@@ -36,6 +36,11 @@ type Server struct {
 	// Pages answers the HTTP requests whose method is not POST, PUT or OPTIONS; 405 if nil.
 	Pages http.Handler
 
+	// RoomOf says to which room a GET request belongs that asks for a stream of messages: server-sent events (Accept:
+	// text/event-stream, resumed by Last-Event-ID), which are a client of the hub, or a long poll (?since=POSITION), for
+	// which the room must have History. It is a page like any other if RoomOf is nil or ok is false.
+	RoomOf func(r *http.Request) (room string, ok bool)
+
 	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2 seconds if zero.
 	SniffTimeout time.Duration
 	// Timeout is how long a client may be idle, neither sending nor being sent a byte; 2 minutes if zero.

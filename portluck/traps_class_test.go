@@ -459,13 +459,6 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-func must(c net.Conn, err error) net.Conn {
-	if err != nil {
-		panic(err)
-	}
-	return c
-}
-
 func TestListenAndServe(t *testing.T) {
 	all, err := Listen("localhost:0")
 	if err != nil {

@@ -22,13 +22,21 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	if remote := l.conn.Info().Remote; remote.IsValid() {
 		r.RemoteAddr = remote.String()
 	}
+	if r.Method == http.MethodGet && h.Streams != nil && !wantsWebSocket(r) {
+		if s := h.Streams(r, requestInfo(r, l)); s != nil {
+			if h.allow(w, r, l) {
+				h.page(w, r, l, s)
+			}
+			return
+		}
+	}
 	switch {
 	case h.Upgrade != nil && wantsWebSocket(r):
 		h.upgrade(w, r, l)
 	case r.Method == http.MethodConnect:
 		h.refuseMethod(w, r)
 	case h.Pages != nil && h.Claim != nil && h.Claim(r):
-		h.page(w, r, l)
+		h.page(w, r, l, h.Pages)
 	case r.Method == http.MethodPost || r.Method == http.MethodPut:
 		h.exchange(w, r, l)
 	case r.Method == http.MethodOptions:
@@ -39,7 +47,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	case h.Pages == nil:
 		h.refuseMethod(w, r)
 	default:
-		h.page(w, r, l)
+		h.page(w, r, l, h.Pages)
 	}
 }
 

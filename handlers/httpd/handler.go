@@ -34,6 +34,9 @@ type Handler struct {
 	// Claim says that Pages answers r although its method is POST, PUT or OPTIONS: gRPC, say, or an upload. It does not
 	// if Claim is nil.
 	Claim func(r *http.Request) bool
+	// Streams serves the GET requests for which it returns a Handler: answers that go on, such as server-sent events.
+	// Their Origin is checked. The deadline for reading is the Handler's to set, as is ending with the server.
+	Streams func(r *http.Request, info *handlers.Info) http.Handler
 	// CheckOrigin says whether the page that a request comes from may talk to the server. If nil, a request without an
 	// Origin may, and one from the same origin.
 	CheckOrigin func(r *http.Request) bool

@@ -15,8 +15,8 @@ import (
 // taken for dead.
 const stride = 256 << 10
 
-// page has Pages answer r, and bounds the waits for its client.
-func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *link) {
+// page has pages answer r, and bounds the waits for its client.
+func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *link, pages http.Handler) {
 	p := &page{ResponseWriter: w, pace: h.pacer(w, r)}
 	if r.ContentLength != 0 && p.pace.idle > 0 {
 		bounded := *r
@@ -24,12 +24,12 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *link) {
 		r = &bounded
 	}
 	if r.ProtoMajor != 1 {
-		h.Pages.ServeHTTP(p, r)
+		pages.ServeHTTP(p, r)
 		p.pace.begin()
 		return
 	}
 	h1 := &page1{page: p, conn: l.conn}
-	h.Pages.ServeHTTP(h1, r)
+	pages.ServeHTTP(h1, r)
 	if !h1.hijacked {
 		p.pace.begin()
 	}

@@ -1,0 +1,302 @@
+package portluck
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/portluck/internal/loop"
+)
+
+// eventStream is the media type of server-sent events (HTML Living Standard, section 9.2).
+const eventStream = "text/event-stream"
+
+// heartbeat is how often a stream that has nothing to tell shows that it is alive, and finds out whether its client is.
+const heartbeat = 15 * time.Second
+
+// maxEvents is how many bytes of events wait for a client, before the room keeps them.
+const maxEvents = 64 << 10
+
+// streams is [httpd.Handler.Streams].
+func (p *port) streams(r *http.Request, info *handlers.Info) http.Handler {
+	poll := r.URL.Query().Has("since")
+	if !poll && !accepts(r, eventStream) {
+		return nil
+	}
+	name, ok := p.srv.RoomOf(r)
+	if !ok {
+		return nil
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if poll {
+			p.poll(w, r, p.hub.Room(name))
+			return
+		}
+		p.events(w, r, p.hub.Room(name), info)
+	})
+}
+
+// accepts says whether r names the media type in Accept, whatever the parameters.
+func accepts(r *http.Request, mediaType string) bool {
+	for _, line := range r.Header["Accept"] {
+		for one := range strings.SplitSeq(line, ",") {
+			name, _, _ := strings.Cut(one, ";")
+			if strings.EqualFold(strings.TrimSpace(name), mediaType) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// events makes a client of the request that is a member of room: what is published there it gets as events.
+func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *handlers.Info) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	s := &sse{header: w.Header(), ready: make(chan struct{}, 1), cancel: cancel}
+	c := newClient(p.hub, p.log, info, s)
+	s.put([]byte(": connected\n\n"))
+	if err := s.join(room, c, r.Header.Get("Last-Event-ID")); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		p.Fail(info, err)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", eventStream)
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Accel-Buffering", "no") // nginx would keep them back
+	err := c.connect()
+	if err == nil {
+		err = s.run(ctx, w, p.closed)
+	}
+	s.close()
+	c.Disconnect(err)
+	if s.destroyed {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// sse is the stream of a client of server-sent events.
+type sse struct {
+	header http.Header
+	ready  chan struct{} // something is in out, or the stream ends
+	cancel func()
+
+	mu        sync.Mutex
+	out       []byte
+	feeds     []loop.Feeder
+	ended     bool // nothing is added
+	destroyed bool
+}
+
+var _ handlers.Stream = (*sse)(nil)
+
+// join makes c a member of room, from the event that it saw last if it says so.
+func (s *sse) join(room *Room, c *Client, last string) error {
+	if last == "" {
+		return room.Join(c)
+	}
+	at, err := ParsePosition(last)
+	if err != nil {
+		return err
+	}
+	complete, err := room.JoinSince(c, at)
+	if !complete {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.out = append([]byte("event: gap\ndata: messages after "+at.String()+" are no longer kept\n\n"), s.out...)
+	}
+	return err
+}
+
+// run writes events until the client, the program or the server ends the stream.
+func (s *sse) run(ctx context.Context, w http.ResponseWriter, closed <-chan struct{}) error {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Time{}) // nothing more is to be read
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		out, ended := s.take()
+		if len(out) > 0 {
+			if _, err := w.Write(out); err != nil {
+				return err
+			}
+			if err := rc.Flush(); err != nil {
+				return err
+			}
+			s.drained()
+			continue
+		}
+		if ended {
+			return nil
+		}
+		select {
+		case <-s.ready:
+		case <-beat.C:
+			s.put([]byte(":\n\n"))
+		case <-ctx.Done():
+			return nil
+		case <-closed:
+			return handlers.ErrShutdown
+		}
+	}
+}
+
+// take takes what is to be written.
+func (s *sse) take() (out []byte, ended bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out, s.out = s.out, nil
+	return out, s.ended
+}
+
+// drained tells those who feed the stream that there is room.
+func (s *sse) drained() {
+	s.mu.Lock()
+	feeds := s.feeds
+	s.feeds = nil
+	s.mu.Unlock()
+	for _, f := range feeds {
+		f.Drained()
+	}
+}
+
+func (s *sse) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended, s.out, s.feeds = true, nil, nil
+}
+
+func (s *sse) wake() {
+	select {
+	case s.ready <- struct{}{}:
+	default:
+	}
+}
+
+// put queues p.
+func (s *sse) put(p []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out = append(s.out, p...)
+	s.wake()
+}
+
+// Framing is [loop.Conn.Framing].
+func (s *sse) Framing() handlers.Framing { return eventFraming{} }
+
+// Feed is [loop.Conn.Feed].
+func (s *sse) Feed(p []byte, f loop.Fed) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return 0, handlers.ErrClosed
+	case len(s.out) > 0 && len(s.out)+len(p) > maxEvents:
+		s.feeds = append(s.feeds, f)
+		return 0, nil
+	}
+	s.out = append(s.out, p...)
+	s.wake()
+	return len(p), nil
+}
+
+// Write sends one event: a stream of events has only messages.
+func (s *sse) Write(p []byte, k handlers.Kind) (int, error) {
+	if err := s.TrySend(p, k); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Send sends one event. It does not wait: like TrySend it refuses when too much is queued.
+func (s *sse) Send(p []byte, k handlers.Kind) error { return s.TrySend(p, k) }
+
+// TrySend is [handlers.Stream.TrySend].
+func (s *sse) TrySend(p []byte, k handlers.Kind) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.ended:
+		return handlers.ErrClosed
+	case len(s.out) > maxEvents:
+		return handlers.ErrSlow
+	}
+	s.out = eventFraming{}.AppendMessage(s.out, p, k)
+	s.wake()
+	return nil
+}
+
+// End ends the answer after all that was written.
+func (s *sse) End() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return handlers.ErrClosed
+	}
+	s.ended = true
+	s.wake()
+	return nil
+}
+
+// Destroy breaks the answer off.
+func (s *sse) Destroy() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended, s.destroyed, s.out = true, true, nil
+	s.cancel()
+}
+
+// DoneAfterWrite does nothing: the answer goes on until it is ended.
+func (s *sse) DoneAfterWrite() {}
+
+// Done is End.
+func (s *sse) Done() error { return s.End() }
+
+// Header is the answer's; it can be changed in OnConnect.
+func (s *sse) Header() http.Header { return s.header }
+
+// WriteHeader does nothing: the status is 200.
+func (s *sse) WriteHeader(int) {}
+
+// eventFraming frames messages as server-sent events. A message that is not UTF-8 is an event of type binary, in base64.
+type eventFraming struct{}
+
+// AppendMessage is [handlers.Framing.AppendMessage].
+func (eventFraming) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
+	if k == handlers.Binary && !printable(msg) || !utf8.Valid(msg) {
+		dst = append(dst, "event: binary\ndata: "...)
+		return append(base64.StdEncoding.AppendEncode(dst, msg), "\n\n"...)
+	}
+	for {
+		i := bytes.IndexAny(msg, "\r\n")
+		dst = append(dst, "data: "...)
+		if i < 0 {
+			return append(append(dst, msg...), "\n\n"...)
+		}
+		dst = append(append(dst, msg[:i]...), '\n')
+		if msg[i] == '\r' && i+1 < len(msg) && msg[i+1] == '\n' {
+			i++
+		}
+		msg = msg[i+1:]
+	}
+}
+
+// appendAt also tells the position, which a client that comes again gives as Last-Event-ID.
+func (f eventFraming) appendAt(dst, msg []byte, k Kind, at Position) []byte {
+	dst = append(append(append(dst, "id: "...), at.String()...), '\n')
+	return f.AppendMessage(dst, msg, k)
+}
+
+// printable says whether msg is text without control characters but line ends and tabs.
+func printable(msg []byte) bool {
+	return utf8.Valid(msg) && !bytes.ContainsFunc(msg, func(r rune) bool {
+		return r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == 0x7f
+	})
+}

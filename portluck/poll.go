@@ -1,0 +1,88 @@
+package portluck
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+	"unicode/utf8"
+)
+
+// pollTime is how long a poll waits for a message.
+const pollTime = 25 * time.Second
+
+// The headers of the answer to a poll.
+const (
+	positionHeader = "Portluck-Position" // what the next poll asks for
+	completeHeader = "Portluck-Complete" // "false" if messages are missing before the first
+)
+
+// poll answers GET ?since=POSITION with the messages of room after it: one to a line, or as JSON if the client accepts
+// that. With none it waits for the next, and answers without messages after pollTime. An empty or unknown position is
+// answered at once, with the room's history.
+func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
+	var since Position
+	if s := r.URL.Query().Get("since"); s != "" {
+		var err error
+		if since, err = ParsePosition(s); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // nothing more is to be read
+	timer := time.NewTimer(pollTime)
+	defer timer.Stop()
+	if news := room.wait(since); news != nil {
+		select {
+		case <-news:
+		case <-timer.C:
+		case <-r.Context().Done():
+			return
+		case <-p.closed:
+		}
+	}
+	all, at, complete := room.Since(since)
+	header := w.Header()
+	header.Set("Cache-Control", "no-store")
+	header.Set(positionHeader, at.String())
+	header.Set("Access-Control-Expose-Headers", positionHeader+", "+completeHeader)
+	if !complete {
+		header.Set(completeHeader, "false")
+	}
+	if accepts(r, "application/json") {
+		header.Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(polled{Position: at.String(), Complete: complete, Messages: texts(all)})
+		return
+	}
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	var out []byte
+	for _, m := range all {
+		out = append(append(out, m.Data...), '\n')
+	}
+	_, _ = w.Write(out)
+}
+
+// polled is the answer to a poll as JSON.
+type polled struct {
+	Position string        `json:"position"`
+	Complete bool          `json:"complete"`
+	Messages []polledEntry `json:"messages"`
+}
+
+// polledEntry is a message: text, or base64 if it is not UTF-8.
+type polledEntry struct {
+	Text   *string `json:"text,omitempty"`
+	Base64 []byte  `json:"base64,omitempty"`
+}
+
+func texts(all []Message) []polledEntry {
+	out := make([]polledEntry, len(all))
+	for i, m := range all {
+		if utf8.Valid(m.Data) {
+			s := string(m.Data)
+			out[i].Text = &s
+		} else {
+			out[i].Base64 = m.Data
+		}
+	}
+	return out
+}
