@@ -62,7 +62,7 @@ SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second 
 func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	room := chat.New(o.echo)
 	srv := &portluck.Server{
-		Hub: room.Hub, Pages: page.Handler(func() any { return room.Seen() }), OnVerdict: room.Verdict,
+		Hub: room.Hub, Pages: page.Handler(func() any { return room.Seen() }), OnVerdict: room.Verdict, RoomOf: room.RoomOf,
 		SniffTimeout: o.sniffTimeout, Timeout: none(o.idleTimeout), MessageLimit: none(o.messageLimit),
 		MaxConns: o.maxConns, MaxConnsPerIP: o.maxConnsPerIP,
 		AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, Logger: &logger,

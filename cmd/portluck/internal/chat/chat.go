@@ -3,6 +3,7 @@ package chat
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"time"
@@ -25,10 +26,15 @@ type Seen struct {
 // maxSeen is how many connections are remembered.
 const maxSeen = 100
 
+// history is how many lines a reader of events or a poller can be behind.
+const history = 100
+
 // A Room is a hub in which a line of one client goes to all, and which remembers the last connections.
 type Room struct {
 	// Hub is the room's. Its funcs are set.
 	Hub *portluck.Hub
+
+	lobby *portluck.Room // has everybody
 
 	mu   sync.Mutex
 	seen []*Seen // oldest first
@@ -39,6 +45,8 @@ type Room struct {
 func New(echo bool) *Room {
 	r := &Room{}
 	r.Hub = &portluck.Hub{OnConnect: r.connect, OnMessage: r.say}
+	r.Hub.RoomOptions = func(string) portluck.RoomOptions { return portluck.RoomOptions{History: history} }
+	r.lobby = r.Hub.Room("lobby")
 	if echo {
 		r.Hub.OnMessage = func(m portluck.Message, w *portluck.Writer, _ *portluck.Client) { _ = w.Send(m) }
 	}
@@ -48,7 +56,7 @@ func New(echo bool) *Room {
 // say sends a line to everybody, with where it came from in front. Empty lines are dropped.
 func (r *Room) say(m portluck.Message, _ *portluck.Writer, c *portluck.Client) {
 	if text := Clean(m.String()); text != "" {
-		r.Hub.Broadcast(portluck.TextMessage(fmt.Sprintf("[%s %s] %s", c.Scheme(), name(c.Info()), text)))
+		r.lobby.Publish(portluck.TextMessage(fmt.Sprintf("[%s %s] %s", c.Scheme(), name(c.Info()), text)))
 	}
 }
 
@@ -91,7 +99,11 @@ func (r *Room) Verdict(v portluck.Verdict) {
 	}
 }
 
+// RoomOf puts every request for events into the lobby. It is for Server.RoomOf.
+func (r *Room) RoomOf(*http.Request) (room string, ok bool) { return r.lobby.Name(), true }
+
 func (r *Room) connect(_ *portluck.Writer, c *portluck.Client) {
+	_, _ = r.lobby.JoinSince(c, r.lobby.Position()) // an error means that it has gone again
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.findLocked(name(c.Info())); s != nil {
