@@ -169,7 +169,9 @@ func (d *descriptors) shedOne(fd int) {
 // take starts to classify an accepted descriptor.
 func (d *descriptors) take(fd int, sa unix.Sockaddr) {
 	p := d.port
-	c := &conn{port: p, inRoot: d.inRoot, sock: descriptor(fd), info: newInfo(d.local, addrPortOf(sa))}
+	c := &conn{
+		port: p, inRoot: d.inRoot, sock: descriptor(fd), info: newInfo(d.local, addrPortOf(sa)), sniffing: &sniffing{},
+	}
 	if d.tcp && !d.local.IsValid() {
 		if sa, err := unix.Getsockname(fd); err == nil {
 			c.info.Local = addrPortOf(sa)

@@ -24,7 +24,7 @@ type conn struct {
 	outer  handlers.Conn // the layer around, or nil
 
 	member
-	sniffing
+	*sniffing           // nil once the loop drives it
 	pending loop.Conn // its client, if it was announced before it was classified
 
 	mu     sync.Mutex
@@ -128,7 +128,7 @@ func (m *made) kill() { m.Conn.Close() }
 type replayed struct{ *replayConn }
 
 func newReplayed(p *port, nc net.Conn, info handlers.Info) *conn {
-	return &conn{port: p, info: info, sock: replayed{&replayConn{Conn: nc}}}
+	return &conn{port: p, info: info, sniffing: &sniffing{}, sock: replayed{&replayConn{Conn: nc}}}
 }
 
 func (r replayed) netConn() (net.Conn, error) {

@@ -162,9 +162,12 @@ func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 		return
 	}
 	d := p.newDriven(c, a)
-	if pc, ok := c.(*conn); ok && pc.route.inline {
-		pc.run = d.conn.Start(d)
-		return
+	if pc, ok := c.(*conn); ok {
+		pc.sniffing = nil
+		if pc.route.inline {
+			pc.run = d.conn.Start(d)
+			return
+		}
 	}
 	if run := d.conn.Start(d); run != nil {
 		go run() // ends with the connection; Shutdown waits for it

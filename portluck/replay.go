@@ -36,7 +36,10 @@ func (r *replayConn) Read(p []byte) (int, error) {
 func (r *replayConn) NetConn() net.Conn { return r.Conn }
 
 // Replay is [loop.Replayer.Replay]. The error comes again.
-func (r *replayConn) Replay() (nc net.Conn, unread []byte) { return r.Conn, r.prefix }
+func (r *replayConn) Replay() (nc net.Conn, unread []byte) {
+	unread, r.prefix = r.prefix, nil
+	return r.Conn, unread
+}
 
 // ReadFrom copies from src with whatever the connection has for it.
 func (r *replayConn) ReadFrom(src io.Reader) (int64, error) { return io.Copy(r.Conn, src) }

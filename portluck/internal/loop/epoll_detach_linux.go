@@ -20,7 +20,9 @@ type Descriptor interface {
 
 // A Replayer is a net.Conn some of whose bytes were read already.
 type Replayer interface {
-	// Replay returns the net.Conn below and those bytes.
+	// NetConn is the net.Conn below.
+	NetConn() net.Conn
+	// Replay returns it and those bytes, which are given only once.
 	Replay() (nc net.Conn, unread []byte)
 }
 
@@ -43,7 +45,7 @@ func canDetach(c handlers.Conn) bool {
 		return false
 	}
 	if r, ok := nc.(Replayer); ok {
-		nc, _ = r.Replay()
+		nc = r.NetConn()
 	}
 	if tc, ok := nc.(*tls.Conn); ok {
 		sw, ok := tc.NetConn().(*handlers.Switch)
