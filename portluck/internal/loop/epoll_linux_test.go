@@ -282,6 +282,34 @@ func TestDestroyWhileRetiring(t *testing.T) {
 	})
 }
 
+// words is a codec with a farewell.
+type words struct{ tcp.Lines }
+
+func (*words) AppendClose(dst []byte, _ error) []byte { return append(dst, "bye"...) }
+
+// A peer that reads neither what is queued nor the farewell does not stay.
+func TestFarewellIsNotRead(t *testing.T) {
+	r := epollRig(t, &Loop{MaxQueue: 64 << 10})
+	conn, rec, _ := r.connect(t, handlers.Attachment{Codec: &words{}})
+	c := conn.(*polled)
+	start(c, rec)
+	for full := 0; full < 10; { // the kernel makes room as it hands on what it has
+		if full++; c.TrySend(make([]byte, 8<<10), handlers.Auto) == nil {
+			full = 0
+			continue
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := c.End(); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.x.closeBy = c.now() + 50 // instead of closeWait
+	c.shard.schedule(c, c.x.closeBy)
+	c.mu.Unlock()
+	goneWithin(t, 5*time.Second, rec)
+}
+
 // The budget for messages that are not whole is given back whoever waits.
 func TestPartIsGivenBack(t *testing.T) {
 	r := epollRig(t, &Loop{MaxQueue: 1})

@@ -345,23 +345,28 @@ func (c *polled) sinceActive(now uint64) uint64 { return uint64(uint32(now) - c.
 // timer ends a connection whose deadline has passed, or looks again when it will have.
 func (c *polled) timer() {
 	c.mu.Lock()
-	now := c.now()
-	due, err := c.dueLocked(now)
-	late := due != 0 && due <= now
-	if c.over || c.parked || due == 0 {
+	if c.over || c.lent {
 		c.mu.Unlock()
 		return
 	}
-	if late && c.leaving {
+	now := c.now()
+	due, err := c.dueLocked(now)
+	if due == 0 || due > now {
+		if due != 0 {
+			c.shard.schedule(c, due) // under mu: a later call must not put off the deadline that End sets
+		}
+		c.mu.Unlock()
+		return
+	}
+	if c.x != nil && c.x.closeBy != 0 && c.queuedLocked() > 0 && !c.leaving { // it has not even read the farewell
+		c.leaving, c.x.why = true, handlers.ErrSlow
+	}
+	if c.leaving {
 		c.finishLocked()
 		return
 	}
 	c.mu.Unlock()
-	if late {
-		c.leave(err)
-		return
-	}
-	c.shard.schedule(c, due)
+	c.leave(err)
 }
 
 // dueLocked is when the connection is to end and why; 0 for never.
