@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"runtime"
 	"strings"
 	"sync"
@@ -130,6 +131,43 @@ func TestWritersWhileReading(t *testing.T) {
 	if got := len(rec.events()); got != n+2 {
 		t.Errorf("%d events, want %d", got, n+2)
 	}
+}
+
+// A queue that is never quite empty does not keep what was sent.
+func TestQueueIsCompacted(t *testing.T) {
+	r := newRig(t, &Loop{MaxQueue: 256 << 10}, bench{"epoll", Auto, false, func(t *testing.T, nc *net.TCPConn) handlers.Conn {
+		if err := nc.SetWriteBuffer(8 << 10); err != nil { // the kernel never takes all
+			t.Error(err)
+		}
+		return plainServer(t, nc)
+	}})
+	conn, rec, client := r.lines(t)
+	c := conn.(*polled)
+	start(c, rec)
+	go func() { // ends when the client has gone
+		line := bytes.Repeat([]byte("x"), 1000)
+		for c.Send(line, handlers.Auto) == nil {
+		}
+	}()
+	most := 0
+	buf := make([]byte, 16<<10)
+	for total := 0; total < 8<<20; {
+		n, err := client.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += n
+		c.mu.Lock()
+		if c.x != nil {
+			most = max(most, cap(c.x.out))
+		}
+		c.mu.Unlock()
+	}
+	if most > 1<<20 {
+		t.Errorf("the queue's buffer was %d KiB", most>>10)
+	}
+	client.Close()
+	goneWithin(t, 5*time.Second, rec)
 }
 
 // What OnConnect sends may be more than the kernel takes and than may be queued: it waits for the peer to read.

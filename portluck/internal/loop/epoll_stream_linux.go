@@ -212,6 +212,7 @@ func (c *polled) flushLocked() {
 		}
 		switch {
 		case err == unix.EAGAIN:
+			x.compact()
 			c.blockedLocked()
 			c.resumeLocked()
 			return
@@ -378,6 +379,14 @@ func (x *extra) resetOut() {
 		x.out = nil
 	}
 	x.out = x.out[:0]
+}
+
+// compact forgets what was sent of a queue that is never empty.
+func (x *extra) compact() {
+	if x.at >= len(x.out)-x.at {
+		x.out = x.out[:copy(x.out, x.out[x.at:])]
+		x.at = 0
+	}
 }
 
 // Adopt is [Conn.Adopt].
