@@ -227,6 +227,7 @@ func (c *polled) step(r *runner, do todo) {
 		c.hung = true
 	}
 	if do&doOpen != 0 && !c.announce(r) {
+		c.watch() // it may have to end
 		return
 	}
 	if do&(doOpen|doDrive) != 0 && !c.drive(r) {
@@ -387,7 +388,7 @@ func (c *polled) leaveLocked(reason error) {
 	if !c.ended && !c.broken {
 		c.endLocked(reason)
 	}
-	c.shut = c.shut || c.eof // closing is as good a FIN
+	c.shut = c.shut || c.eof && c.link == nil // closing is as good a FIN, but no close_notify
 	c.flushLocked()
 }
 

@@ -31,7 +31,7 @@ func (ss *shards) start(l *Loop) error {
 		for range runtime.GOMAXPROCS(0) {
 			s, err := newShard(l)
 			if err != nil {
-				ss.err = err
+				ss.fail(err)
 				return
 			}
 			ss.all = append(ss.all, s)
@@ -44,6 +44,14 @@ func (ss *shards) start(l *Loop) error {
 		}
 	})
 	return ss.err
+}
+
+// fail gives up the shards: there are not enough descriptors.
+func (ss *shards) fail(err error) {
+	for _, s := range ss.all {
+		s.file.Close()
+	}
+	ss.all, ss.err = nil, err
 }
 
 // pick is the shard of a new connection.
@@ -221,7 +229,8 @@ func (s *shard) take(r *runner) (c *polled, do todo, ok bool) {
 	for {
 		s.mu.Lock()
 		if n := len(s.late); n > 0 {
-			c, s.late = s.late[n-1], s.late[:n-1]
+			c, s.late[n-1] = s.late[n-1], nil
+			s.late = s.late[:n-1]
 			s.mu.Unlock()
 			return c, doTimer, true
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/tcp"
+	"golang.org/x/sys/unix"
 )
 
 // epollRig is a rig without TLS.
@@ -412,6 +413,46 @@ func TestSecondBlockedCallback(t *testing.T) {
 	})
 }
 
+// refused is a client whose OnConnect panics.
+type refused struct{ *recorder }
+
+func (r refused) Connect(info *handlers.Info) error {
+	r.recorder.Connect(info)
+	return handlers.ErrPanic
+}
+
+// A connection that ends before it was ever watched is still told when its peer goes.
+func TestConnectFails(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		go c.Start(refused{rec})()
+		if got, err := io.ReadAll(client); !strings.HasPrefix(string(got), "error:") || err != nil {
+			t.Errorf("read %q, %v", got, err)
+		}
+		client.Close()
+		goneWithin(t, lingerTime/2, rec)
+	})
+}
+
+// The farewell of a codec may panic too.
+type rude struct{ tcp.Lines }
+
+func (*rude) AppendClose([]byte, error) []byte { panic("oops") }
+
+func TestFarewellPanics(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &rude{}})
+		rec.onMessage = func(handlers.Message) error { return handlers.ErrPolicy }
+		start(c, rec)
+		mustWrite(t, client, "x\n")
+		if _, err := io.ReadAll(client); err != nil {
+			t.Error(err)
+		}
+		client.Close()
+		wantEvents(t, rec, "connect", "x", "disconnect "+handlers.ErrPolicy.Error())
+	})
+}
+
 // A long message that is followed by the beginning of a short one does not keep its buffer.
 func TestPartShrinks(t *testing.T) {
 	r := epollRig(t, noBounds())
@@ -474,4 +515,50 @@ func TestClockOfReplacement(t *testing.T) {
 		p.Close()
 		<-recs[i].gone
 	}
+}
+
+// Slots are not given away twice, and what is late is forgotten once it has gone.
+func TestLateAreForgotten(t *testing.T) {
+	r := epollRig(t, &Loop{Timeout: 50 * time.Millisecond})
+	recs := make([]*recorder, 50)
+	for i := range recs {
+		c, rec, _ := r.lines(t)
+		start(c, rec)
+		recs[i] = rec
+	}
+	for _, rec := range recs {
+		goneWithin(t, 5*time.Second, rec)
+	}
+	for _, s := range r.shards.all {
+		s.mu.Lock()
+		for i, c := range s.late[:cap(s.late)] {
+			if c != nil {
+				t.Errorf("late[%d] is kept", i)
+			}
+		}
+		if len(s.free) != len(s.slots) {
+			t.Errorf("%d slots, %d free", len(s.slots), len(s.free))
+		}
+		s.mu.Unlock()
+	}
+}
+
+// A loop that has too few descriptors for its shards falls back on goroutines, and can be closed.
+func TestTooFewDescriptors(t *testing.T) {
+	var l Loop
+	s, err := newShard(&l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.shards.once.Do(func() {
+		l.shards.all = []*shard{s}
+		l.shards.fail(unix.EMFILE)
+	})
+	server, client := tcpPair(t)
+	c, rec := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}}), newRecorder()
+	start(c, rec)
+	client.Close()
+	wantEvents(t, rec, "connect", "disconnect <nil>")
+	l.Close()
+	l.Wait()
 }

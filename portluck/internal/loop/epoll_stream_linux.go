@@ -331,7 +331,7 @@ func (c *polled) wakeLocked() {
 func (c *polled) endLocked(reason error) {
 	c.ended = true
 	x := c.needLocked()
-	x.out = c.codec.AppendClose(x.out, reason)
+	x.out = farewell(c.codec, x.out, reason)
 	c.wakeLocked()
 }
 
@@ -340,7 +340,9 @@ func (c *polled) replyLocked(m *handlers.Messages) {
 		x := c.needLocked()
 		x.out = append(x.out, m.Reply...)
 	}
-	m.Reply = m.Reply[:0]
+	if m.Reply = m.Reply[:0]; cap(m.Reply) > keepOut {
+		m.Reply = nil
+	}
 }
 
 // needLocked is the connection's extra, from now on.

@@ -51,8 +51,10 @@ func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err
 		n, err = t.conn.Read(p)
 		t.flushReplies(c)
 		switch {
-		case n > 0 || !errors.Is(err, errNoData):
-			return n, false, plainError(err)
+		case n > 0: // an error behind it comes again
+			return n, false, nil
+		case !errors.Is(err, errNoData):
+			return 0, false, plainError(err)
 		case t.drained:
 			return 0, true, unix.EAGAIN
 		case r.budget <= 0: // nothing is left in conn that epoll would not tell of

@@ -147,8 +147,18 @@ func (c *goConn) breakLocked(cause error) {
 
 func (c *goConn) endLocked(reason error) {
 	c.ended = true
-	c.out = c.codec.AppendClose(c.out, reason)
+	c.out = farewell(c.codec, c.out, reason)
 	c.cond.Broadcast()
+}
+
+// farewell appends what the codec has to say at the end. A panic costs no more than that.
+func farewell(codec handlers.Codec, dst []byte, reason error) (said []byte) {
+	defer func() {
+		if recover() != nil {
+			said = dst
+		}
+	}()
+	return codec.AppendClose(dst, reason)
 }
 
 // roomLocked waits for room in the queue, or says that there is none.

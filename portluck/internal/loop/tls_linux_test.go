@@ -6,11 +6,13 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -81,6 +83,69 @@ func TestTraps3Row6TLSBackpressure(t *testing.T) {
 			}
 		}
 	})
+}
+
+// wiretap keeps what comes.
+type wiretap struct {
+	*net.TCPConn
+	mu   sync.Mutex
+	seen []byte
+}
+
+func (w *wiretap) Read(p []byte) (int, error) {
+	n, err := w.TCPConn.Read(p)
+	w.mu.Lock()
+	w.seen = append(w.seen, p[:n]...)
+	w.mu.Unlock()
+	return n, err
+}
+
+// A peer that has closed its half gets the answer, and a close_notify: without it TCP's FIN may be anybody's (RFC 8446,
+// section 6.1).
+func TestTraps3Row6TLSHalfClose(t *testing.T) {
+	eachTLS(t, noBounds, func(t *testing.T, r *rig) {
+		server, nc := tcpPair(t)
+		tap := &wiretap{TCPConn: nc}
+		tc := tls.Client(tap, &tls.Config{InsecureSkipVerify: true})
+		src := make(chan handlers.Conn, 1)
+		go func() { src <- r.server(t, server) }() // ends with the handshake
+		if err := tc.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		tc.SetDeadline(time.Now().Add(20 * time.Second))
+		c, rec := r.New(<-src, handlers.Attachment{Codec: &tcp.Lines{}}), newRecorder()
+		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+		start(c, rec)
+		mustWrite(t, tc, "a\ntail")
+		tc.CloseWrite()
+		nc.CloseWrite()
+		if got, err := io.ReadAll(tc); string(got) != "a\ntail\n" || err != nil {
+			t.Errorf("read %q, %v", got, err)
+		}
+		wantEvents(t, rec, "connect", "a", "tail", "disconnect <nil>")
+		tap.mu.Lock()
+		defer tap.mu.Unlock()
+		if last := lastRecord(tap.seen); len(last) != alertSize(tc.ConnectionState().Version) {
+			t.Errorf("the last record is % x, want an alert", last)
+		}
+	})
+}
+
+// lastRecord is the last whole record of a stream.
+func lastRecord(b []byte) (last []byte) {
+	for len(b) >= 5 {
+		n := min(len(b), 5+int(binary.BigEndian.Uint16(b[3:])))
+		last, b = b[:n], b[n:]
+	}
+	return last
+}
+
+// alertSize is that of an encrypted alert, with AEAD: 2 bytes and a tag, in TLS 1.3 the type, in 1.2 a nonce.
+func alertSize(version uint16) int {
+	if version == tls.VersionTLS13 {
+		return 5 + 2 + 1 + 16
+	}
+	return 5 + 8 + 2 + 16
 }
 
 // A connection that asks for new keys gets them, also when it is idle otherwise.
