@@ -90,6 +90,9 @@ type Messages struct {
 	Reply []byte
 	// EOF says that the peer has sent its last byte (FIN).
 	EOF bool
+	// Partial, when Decode sets it, says that the codec keeps the beginning of a message that is not whole (fragments).
+	// What Decode leaves of in need not be told.
+	Partial bool
 	// Next, when Decode sets it, is the codec of the bytes from n on: an upgrade. What was appended to Reply goes out
 	// as it is.
 	Next Codec

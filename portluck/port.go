@@ -57,6 +57,7 @@ func newPort(s *Server) (*port, error) {
 		p.loop.Driver = loop.Goroutines
 	}
 	p.loop.Timeout = s.timeout()
+	p.loop.MessageTimeout = s.messageTimeout()
 	p.loop.HandshakeTimeout = s.sniffTimeout()
 	p.limits = limits{max: s.MaxConns, perIP: s.MaxConnsPerIP}
 	p.build()

@@ -45,6 +45,9 @@ type Server struct {
 	SniffTimeout time.Duration
 	// Timeout is how long a client may be idle, neither sending nor being sent a byte; 2 minutes if zero.
 	Timeout time.Duration
+	// MessageTimeout is how long a message may take from its first byte to its last; 2 minutes if zero. It is for raw
+	// streams and WebSocket: the body of an HTTP request has Timeout only.
+	MessageTimeout time.Duration
 	// OnSilence serves a connection that has not sent one byte by SniffTimeout: a handler of a protocol whose server
 	// speaks first. If nil, the connection becomes a raw client of the hub, but whatever it says later is still
 	// classified, and when raw is refused it just waits. [handlers.Refuse] closes it.
@@ -122,8 +125,9 @@ func bound(d, def time.Duration) time.Duration {
 	return d
 }
 
-func (s *Server) sniffTimeout() time.Duration { return bound(s.SniffTimeout, 2*time.Second) }
-func (s *Server) timeout() time.Duration      { return bound(s.Timeout, 2*time.Minute) }
+func (s *Server) sniffTimeout() time.Duration   { return bound(s.SniffTimeout, 2*time.Second) }
+func (s *Server) messageTimeout() time.Duration { return bound(s.MessageTimeout, 2*time.Minute) }
+func (s *Server) timeout() time.Duration        { return bound(s.Timeout, 2*time.Minute) }
 
 func (s *Server) maxSniffing() int {
 	if s.MaxSniffing == 0 {

@@ -85,6 +85,7 @@ func (f *frames) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 			break
 		}
 	}
+	m.Partial = f.part != nil
 	if m.EOF {
 		return n, f.end()
 	}

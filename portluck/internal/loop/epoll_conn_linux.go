@@ -25,6 +25,7 @@ type polled struct {
 	eof   bool     // the peer has sent FIN
 	hung  bool     // epoll has told of a FIN or an error: read on until it is there
 	shake bool     // the client is not connected yet
+	begun bool     // a message has begun: x stays
 	part  bool     // there is a message that is not whole: x stays, and its part is the owner's to read
 
 	// These are the wheel's.
@@ -83,7 +84,7 @@ type extra struct {
 	out   []byte // to be written from at on
 	at    int
 	part  []byte // the beginning of a message that is not whole
-	since uint64 // when part began
+	since uint64 // when the message that is not whole began; 0 if there is none
 	held  bool   // it is not read until its peer reads
 
 	why     error     // it leaves

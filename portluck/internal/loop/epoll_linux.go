@@ -192,6 +192,16 @@ func (s *shard) schedule(c *polled, t uint64) {
 	s.armLocked()
 }
 
+// hasten has the runner look at c by t, if it would not anyway.
+func (s *shard) hasten(c *polled, t uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.slots[c.slot].conn == c && !s.wheel.looksBy(c, t) {
+		s.wheel.put(c, t, s.loop.shards.now())
+		s.armLocked()
+	}
+}
+
 // armLocked has the runner wake up when the first deadline comes.
 func (s *shard) armLocked() {
 	t, ok := s.wheel.first()

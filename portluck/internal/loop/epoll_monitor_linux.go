@@ -25,6 +25,7 @@ type runner struct {
 	m      handlers.Messages
 	conn   *polled
 	failed error // of an event
+	told   bool  // an event was raised
 
 	turns uint64
 

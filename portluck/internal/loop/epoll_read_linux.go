@@ -141,9 +141,9 @@ func (c *polled) linger(r *runner) {
 // decode hands data to the codec, until that wants more, and keeps what it has left over. It reports whether the
 // connection leaves.
 func (c *polled) decode(r *runner, data []byte, eof bool) bool {
-	r.failed = nil
+	r.failed, r.told = nil, false
 	for {
-		r.m.EOF = eof
+		r.m.EOF, r.m.Partial = eof, false
 		c.cork(r)
 		n, err := c.codec.Decode(data, &r.m)
 		c.upgrade(r)
@@ -193,6 +193,7 @@ func (r *runner) Connect(info *handlers.Info) {
 	c.shake = false
 	r.tick()
 	c.active.Store(uint32(r.now))
+	r.told = true
 	r.failed = c.ev.Connect(info)
 }
 
@@ -207,6 +208,7 @@ func (r *runner) Message(m handlers.Message) {
 		c.replyLocked(&r.m)
 		c.mu.Unlock()
 	}
+	r.told = true
 	r.failed = c.ev.Message(m)
 }
 
@@ -236,19 +238,18 @@ func (c *polled) space(r *runner) (buf []byte, have int, err error) {
 
 // keep keeps what the codec has left over, in a buffer of its size.
 func (c *polled) keep(r *runner, rest []byte) bool {
-	if len(rest) == 0 && !c.part {
+	begun := len(rest) > 0 || r.m.Partial
+	if !begun && !c.begun {
 		return true
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.clockLocked(r, begun)
 	if len(rest) == 0 {
 		c.dropPartLocked()
 		return true
 	}
 	x := c.needLocked()
-	if x.part == nil {
-		x.since = r.now
-	}
 	if cap(x.part) > smallPart && cap(x.part)/4 >= len(rest) { // the long message that it was for has been delivered
 		x.part = x.part[:copy(x.part[:len(rest)], rest)]
 		rest = x.part
@@ -265,6 +266,22 @@ func (c *polled) keep(r *runner, rest []byte) bool {
 	copy(x.part, rest) // they may be the same
 	c.part = true
 	return true
+}
+
+// clockLocked measures how long a message takes. What was delivered last is whole: what is there now is another.
+func (c *polled) clockLocked(r *runner, begun bool) {
+	goesOn := c.begun && !r.told
+	c.begun = begun
+	switch x := c.needLocked(); {
+	case !begun:
+		x.since = 0
+	case !goesOn:
+		r.tick()
+		x.since = max(r.now, 1)
+		if t := c.shard.loop.MessageTimeout; t > 0 && !c.shake {
+			c.shard.hasten(c, x.since+uint64(t/time.Millisecond))
+		}
+	}
 }
 
 func (c *polled) resizePart(size int) error {
@@ -379,14 +396,18 @@ func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 		return 0, nil
 	case c.shake:
 		return c.shakeByLocked(now), handlers.ErrTimeout
-	case l.Timeout <= 0:
-		return 0, nil
+	case l.Timeout > 0:
+		due, err = now-c.sinceActive(now)+uint64(l.Timeout/time.Millisecond), handlers.ErrTimeout
+		if c.queuedLocked() > 0 {
+			err = handlers.ErrSlow
+		}
 	}
-	err = handlers.ErrTimeout
-	if c.queuedLocked() > 0 {
-		err = handlers.ErrSlow
+	if x := c.x; l.MessageTimeout > 0 && x != nil && x.since != 0 && !x.held {
+		if by := x.since + uint64(l.MessageTimeout/time.Millisecond); due == 0 || by < due {
+			return by, handlers.ErrTimeout
+		}
 	}
-	return now - c.sinceActive(now) + uint64(l.Timeout/time.Millisecond), err
+	return due, err
 }
 
 // shakeByLocked is when the handshake must be complete.

@@ -256,7 +256,10 @@ func (c *polled) resumeLocked() {
 	}
 	if x.held {
 		x.held = false
-		c.postLocked(doRead)
+		if x.since != 0 {
+			x.since = c.now() // the peer could not go on with its message
+		}
+		c.postLocked(doRead | doTimer)
 	}
 }
 
@@ -356,8 +359,9 @@ func (c *polled) needLocked() *extra {
 // tidyLocked gives the extra back if there is nothing in it.
 func (c *polled) tidyLocked() {
 	x := c.x
-	if x == nil || c.turning || x.at < len(x.out) || len(x.part) > 0 || x.waiting > 0 || len(x.feeds) > 0 || x.held || c.leaving || c.broken ||
-		x.shakeBy|x.haltBy|x.closeBy != 0 {
+	if x == nil || c.turning || x.at < len(x.out) || len(x.part) > 0 || x.waiting > 0 || len(x.feeds) > 0 ||
+		x.held || c.leaving || c.broken ||
+		x.shakeBy|x.haltBy|x.closeBy|x.since != 0 {
 		return
 	}
 	c.dropLocked()

@@ -25,6 +25,7 @@ type goConn struct {
 	unread    []byte             // read before the connection was attached
 	parking   Parking            // where it waits for its first bytes, or nil
 	failed    error              // of an event: ends the connection
+	told      bool               // an event was raised in this Decode
 	eof       bool               // the peer has sent FIN
 	messages  *handlers.Messages // of the Decode that is running
 	idle      idle
@@ -201,8 +202,9 @@ func (c *goConn) readLoop() error {
 // decode hands what was read to the codec, until that wants more. It is done when the connection is to be ended.
 func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 	m := handlers.Messages{EOF: eof, Events: (*events)(c), Reply: in.reply[:0]}
-	c.messages = &m
+	c.messages, c.told = &m, false
 	for {
+		m.Partial = false
 		c.beginTurn()
 		n, err := c.codec.Decode(in.bytes(), &m)
 		c.upgrade(&m)
@@ -219,6 +221,7 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 		case err != nil:
 			return true, err
 		case !next:
+			c.idle.message(len(in.bytes()) > 0 || m.Partial, c.told)
 			return eof, nil
 		}
 	}
@@ -254,6 +257,7 @@ func (e *events) Connect(info *handlers.Info) {
 	c.queueReply(c.messages)
 	c.handshake, c.info = false, info
 	c.idle.start()
+	c.told = true
 	c.failed = c.ev.Connect(info)
 }
 
@@ -266,6 +270,7 @@ func (e *events) Message(m handlers.Message) {
 	if len(c.messages.Reply) > 0 {
 		c.queueReply(c.messages)
 	}
+	c.told = true
 	c.failed = c.ev.Message(m)
 }
 

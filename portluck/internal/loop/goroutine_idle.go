@@ -14,12 +14,36 @@ type idle struct {
 	armedLate atomic.Int64 // when that of writing was, alone
 	lastRead  time.Time    // the driving goroutine's
 	lastWrite atomic.Int64
+	begun     time.Time // when the message that is not whole began; the driving goroutine's, like lastRead
+	bounded   bool      // the read deadline is not later than that message's
 }
 
 // start counts from now, and makes the next arm set the deadlines in any case.
 func (i *idle) start() {
 	i.armed.Store(0)
 	i.lastRead = time.Now()
+}
+
+// message notes whether there is the beginning of a message. What was delivered last is whole: it is another's.
+func (i *idle) message(begun, told bool) {
+	switch {
+	case !begun:
+		i.begun = time.Time{}
+	case told || i.begun.IsZero():
+		i.begun, i.bounded = time.Now(), false
+	}
+}
+
+// boundMessage has the read deadline pass when the message at hand has taken too long.
+func (i *idle) boundMessage(c *goConn) {
+	if t := c.loop.MessageTimeout; t > 0 && !c.handshake && !i.begun.IsZero() && !i.bounded {
+		i.bounded = true
+		by := i.begun.Add(t)
+		if idle := c.loop.Timeout; idle > 0 {
+			by = earlier(by, time.Unix(0, i.armed.Load()).Add(idle))
+		}
+		_ = c.rw.SetReadDeadline(by)
+	}
 }
 
 // arm sets the read deadline before a Read.
@@ -38,12 +62,16 @@ func (i *idle) arm(c *goConn) {
 		_ = c.rw.SetReadDeadline(c.closeBy)
 	case i.armed.Load() == 0, t > 0 && !c.handshake && i.age(now) > t/8:
 		i.set(c, now, t)
+		fallthrough
+	default:
+		i.boundMessage(c)
 	}
 }
 
 // set sets both deadlines: one timer.
 func (i *idle) set(c *goConn, now time.Time, t time.Duration) {
 	i.armed.Store(now.UnixNano())
+	i.bounded = false
 	if t <= 0 {
 		_ = c.rw.SetDeadline(time.Time{})
 		return
@@ -65,6 +93,11 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 		return !now.Before(c.closeBy), nil
 	case c.handshake:
 		return true, handlers.ErrTimeout
+	case c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout:
+		return true, handlers.ErrTimeout
+	case c.loop.Timeout <= 0: // that of a message that has become whole
+		i.set(c, now, 0)
+		return false, nil
 	}
 	last := i.lastRead
 	if w := time.Unix(0, i.lastWrite.Load()); w.After(last) {

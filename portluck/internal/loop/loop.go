@@ -96,6 +96,9 @@ type Loop struct {
 	Timeout time.Duration
 	// HandshakeTimeout bounds the handshake of a codec that has one; none if zero or negative.
 	HandshakeTimeout time.Duration
+	// MessageTimeout is how long a message may take from its first byte to its last; none if zero or negative. The client
+	// is ended with [handlers.ErrTimeout].
+	MessageTimeout time.Duration
 	// MaxQueue is how many bytes may wait for a client that does not read; 1 MiB if zero.
 	MaxQueue int
 	// MaxPartial is how many bytes of messages that are not whole may be kept, for all clients of the epoll driver

@@ -17,7 +17,7 @@ type wheel struct {
 // tickOf is fine enough for the shortest of the loop's bounds.
 func tickOf(l *Loop) uint64 {
 	least := closeWait
-	for _, d := range []time.Duration{l.Timeout, l.HandshakeTimeout, lingerTime} {
+	for _, d := range []time.Duration{l.Timeout, l.HandshakeTimeout, l.MessageTimeout, lingerTime} {
 		if d > 0 {
 			least = min(least, d)
 		}
@@ -41,6 +41,12 @@ func (w *wheel) put(c *polled, t, now uint64) {
 	*head = c
 	c.timed = true
 	w.n++
+}
+
+// looksBy says whether c is looked at by t.
+func (w *wheel) looksBy(c *polled, t uint64) bool {
+	ahead := (uint64(c.bucket) + wheelSize - w.at%wheelSize) % wheelSize
+	return c.timed && (w.at+ahead)*w.tick <= t+w.tick
 }
 
 func (w *wheel) remove(c *polled) {
