@@ -72,6 +72,14 @@ type Conn interface {
 	Close() error
 }
 
+// A LazyConn is a [Conn] that has a net.Conn which is cheaper to make: it makes the one of
+// NetConn when it first has to wait for the peer, or when NetConn is called, and then stands for that.
+type LazyConn interface {
+	Conn
+	// LazyNetConn returns that net.Conn, or the one of NetConn. It is called once.
+	LazyNetConn() (net.Conn, error)
+}
+
 // A Port is what a handler may ask of the port. Its methods may be called by several goroutines at once.
 type Port interface {
 	// Attach gives c to the loop, which reads it, decodes the bytes with a.Codec, raises the events, writes the

@@ -96,9 +96,13 @@ func openSpare() int {
 // accept waits for connections, takes in all that there are and starts to classify them.
 func (d *descriptors) accept(inRoot bool) error {
 	d.inRoot = inRoot
+	most := acceptBatch
+	if inRoot {
+		most = 1 // a second look, which finds none most of the time, is root's next
+	}
 	var accepted error
 	err := d.raw.Read(func(fd uintptr) bool {
-		accepted = d.acceptAll(int(fd), acceptBatch)
+		accepted = d.acceptAll(int(fd), most)
 		return !errors.Is(accepted, unix.EAGAIN)
 	})
 	if err != nil {
@@ -113,7 +117,7 @@ const acceptBatch = 64
 // acceptAll accepts up to most connections. It returns EAGAIN if there are none.
 func (d *descriptors) acceptAll(fd, most int) error {
 	for i := range most {
-		nfd, sa, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		nfd, sa, err := syscall.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC) // of package unix it asks for the protocol too
 		switch err {
 		case nil:
 			d.take(nfd, sa)
@@ -167,13 +171,13 @@ func (d *descriptors) shedOne(fd int) {
 }
 
 // take starts to classify an accepted descriptor.
-func (d *descriptors) take(fd int, sa unix.Sockaddr) {
+func (d *descriptors) take(fd int, sa syscall.Sockaddr) {
 	p := d.port
 	c := &conn{
-		port: p, inRoot: d.inRoot, sock: descriptor(fd), info: newInfo(d.local, addrPortOf(sa)), sniffing: &sniffing{},
+		port: p, inRoot: d.inRoot, sock: descriptor{fd, d.tcp}, info: newInfo(d.local, addrPortOf(sa)), sniffing: &sniffing{},
 	}
 	if d.tcp && !d.local.IsValid() {
-		if sa, err := unix.Getsockname(fd); err == nil {
+		if sa, err := syscall.Getsockname(fd); err == nil {
 			c.info.Local = addrPortOf(sa)
 		}
 	}

@@ -27,7 +27,9 @@ func newLog(l *zerolog.Logger) *log {
 }
 
 func (l *log) connect(c *Client) {
-	l.Debug().Uint64("id", c.id).Str("proto", c.info.Scheme()).Stringer("remote", c.info.Remote).Msg("connect")
+	if e := l.Debug(); e.Enabled() { // else the address would be allocated
+		e.Uint64("id", c.id).Str("proto", c.info.Scheme()).Stringer("remote", c.info.Remote).Msg("connect")
+	}
 }
 
 func (l *log) disconnect(c *Client, err error) {

@@ -4,27 +4,31 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"syscall"
 
 	"github.com/portluck/portluck/portluck/internal/loop"
 	"golang.org/x/sys/unix"
 )
 
 // descriptor is a socket that is nothing but its descriptor, which Go's poller does not know.
-type descriptor int
+type descriptor struct {
+	fd  int
+	tcp bool
+}
 
 func (d descriptor) netConn() (net.Conn, error) {
-	f := os.NewFile(uintptr(d), "")
+	f := os.NewFile(uintptr(d.fd), "")
 	defer f.Close() // net.FileConn has a duplicate
 	return net.FileConn(f)
 }
 
 func (d descriptor) transport() (loop.Transport, socket, error) {
-	o := opened{fileTransport{os.NewFile(uintptr(d), "")}}
+	o := opened{fileTransport{os.NewFile(uintptr(d.fd), "")}}
 	return o.fileTransport, o, nil
 }
 
-func (d descriptor) kill()        { _ = unix.Shutdown(int(d), unix.SHUT_RDWR) }
-func (d descriptor) Close() error { return os.NewSyscallError("close", unix.Close(int(d))) }
+func (d descriptor) kill()        { _ = unix.Shutdown(d.fd, unix.SHUT_RDWR) }
+func (d descriptor) Close() error { return os.NewSyscallError("close", unix.Close(d.fd)) }
 
 // Below is [loop.Descriptor.Below].
 func (c *conn) Below() net.Conn {
@@ -35,6 +39,10 @@ func (c *conn) Below() net.Conn {
 		return s.Conn
 	case replayed:
 		return s.Conn
+	case lazySocket:
+		if tcp, err := s.real(); err == nil {
+			return tcp
+		}
 	}
 	return nil
 }
@@ -74,7 +82,7 @@ func (c *conn) fd() (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if d, ok := c.sock.(descriptor); ok && !c.closed {
-		return int(d), nil
+		return d.fd, nil
 	}
 	return -1, net.ErrClosed
 }
@@ -99,11 +107,11 @@ func (c *conn) sayFarewell() {
 }
 
 // addrPortOf is the address in a sockaddr; zero for a Unix socket.
-func addrPortOf(sa unix.Sockaddr) netip.AddrPort {
+func addrPortOf(sa syscall.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
+	case *syscall.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
+	case *syscall.SockaddrInet6:
 		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
 	}
 	return netip.AddrPort{}

@@ -1,0 +1,277 @@
+package portluck
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/portluck/internal/loop"
+	"golang.org/x/sys/unix"
+)
+
+// lazyConn is the net.Conn of a TCP descriptor, which becomes a *net.TCPConn when it has to wait for the peer and not
+// before: making one takes a dozen system calls, and a client that sends one request and goes needs none. Its deadlines
+// are set when somebody waits, and only when the one that is set would come too late.
+type lazyConn struct {
+	conn *conn
+
+	mu      sync.Mutex
+	fd      int // -1 once it is closed or a *net.TCPConn
+	tcp     *net.TCPConn
+	in, out lazyDeadline
+	exact   bool // somebody else has the *net.TCPConn too
+}
+
+// lazyDeadline is the read or the write deadline. Zero times are none.
+type lazyDeadline struct {
+	want    time.Time // what the user has set
+	set     time.Time // that of the *net.TCPConn; it may be earlier than want, and then is set again when it has come
+	waiting int       // calls of the *net.TCPConn that are running
+}
+
+// LazyNetConn is [handlers.LazyConn.LazyNetConn].
+func (c *conn) LazyNetConn() (net.Conn, error) {
+	if nc := c.lazy(); nc != nil {
+		return nc, nil
+	}
+	return c.NetConn()
+}
+
+// lazy is nil if the connection is no bare TCP descriptor. The addresses of one behind a proxy are not the socket's.
+func (c *conn) lazy() *lazyConn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	d, ok := c.sock.(descriptor)
+	if !ok || !d.tcp || c.proxied || c.closed {
+		return nil
+	}
+	l := &lazyConn{conn: c, fd: d.fd}
+	c.sock = lazySocket{l}
+	return l
+}
+
+// lazySocket is a socket that somebody uses as a lazyConn.
+type lazySocket struct{ *lazyConn }
+
+func (s lazySocket) netConn() (net.Conn, error) { return s.real() }
+
+func (s lazySocket) transport() (loop.Transport, socket, error) {
+	tcp, err := s.real()
+	return tcp, s, err
+}
+
+func (s lazySocket) kill() { s.Close() }
+
+// Read is net.Conn's.
+func (l *lazyConn) Read(p []byte) (int, error) {
+	tcp, n, err := l.begin(&l.in, p, unix.Read)
+	for tcp != nil {
+		n, err = tcp.Read(p)
+		if !l.end(tcp, &l.in, err) {
+			return n, err
+		}
+	}
+	if err == nil && n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return max(n, 0), l.wrap("read", err)
+}
+
+// Write is net.Conn's.
+func (l *lazyConn) Write(p []byte) (int, error) {
+	tcp, sent, err := l.begin(&l.out, p, unix.Write)
+	for sent = max(sent, 0); tcp != nil; {
+		n, err := tcp.Write(p[sent:])
+		sent += n
+		if !l.end(tcp, &l.out, err) {
+			return sent, err
+		}
+	}
+	if err == nil && sent < len(p) {
+		n, err := l.Write(p[sent:])
+		return sent + n, err
+	}
+	return sent, l.wrap("write", err)
+}
+
+// begin makes the system call, if that does not have to wait. Otherwise it returns the *net.TCPConn to wait with; end
+// follows.
+func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) (int, error)) (tcp *net.TCPConn, n int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.tcp == nil {
+		switch {
+		case l.fd < 0:
+			return nil, 0, net.ErrClosed
+		case d.passed():
+			return nil, 0, os.ErrDeadlineExceeded
+		}
+		for {
+			n, err = call(l.fd, p)
+			if err != syscall.EINTR {
+				break
+			}
+		}
+		if err != syscall.EAGAIN {
+			return nil, n, err
+		}
+		if _, err := l.tcpLocked(); err != nil {
+			return nil, 0, err
+		}
+	}
+	if !l.exact {
+		l.armLocked(d)
+	}
+	d.waiting++
+	return l.tcp, 0, nil
+}
+
+// end says whether to try again: the deadline that came is not the one that is wanted.
+func (l *lazyConn) end(tcp *net.TCPConn, d *lazyDeadline, err error) (again bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.exact && errors.Is(err, os.ErrDeadlineExceeded) && !d.passed() {
+		l.setLocked(tcp, d, d.want)
+		return true
+	}
+	d.waiting--
+	return false
+}
+
+func (d *lazyDeadline) passed() bool { return !d.want.IsZero() && !time.Now().Before(d.want) }
+
+// armLocked sets the deadline, unless one that is earlier, and has not come yet, is set.
+func (l *lazyConn) armLocked(d *lazyDeadline) {
+	switch {
+	case d.set.IsZero() && d.want.IsZero():
+	case d.set.IsZero(), !d.want.IsZero() && d.want.Before(d.set), !time.Now().Before(d.set):
+		l.setLocked(l.tcp, d, d.want)
+	}
+}
+
+func (l *lazyConn) setLocked(tcp *net.TCPConn, d *lazyDeadline, t time.Time) {
+	d.set = t
+	if d == &l.in {
+		_ = tcp.SetReadDeadline(t)
+		return
+	}
+	_ = tcp.SetWriteDeadline(t)
+}
+
+func (l *lazyConn) deadline(d *lazyDeadline, t time.Time) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d.want = t
+	switch {
+	case l.tcp == nil && l.fd < 0:
+		return l.wrap("set", net.ErrClosed)
+	case l.exact:
+		l.setLocked(l.tcp, d, t)
+	case l.tcp != nil && d.waiting > 0:
+		l.armLocked(d)
+	}
+	return nil
+}
+
+// SetReadDeadline is net.Conn's.
+func (l *lazyConn) SetReadDeadline(t time.Time) error { return l.deadline(&l.in, t) }
+
+// SetWriteDeadline is net.Conn's.
+func (l *lazyConn) SetWriteDeadline(t time.Time) error { return l.deadline(&l.out, t) }
+
+// SetDeadline is net.Conn's.
+func (l *lazyConn) SetDeadline(t time.Time) error {
+	if err := l.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return l.SetWriteDeadline(t)
+}
+
+// tcpLocked makes the *net.TCPConn.
+func (l *lazyConn) tcpLocked() (*net.TCPConn, error) {
+	if l.tcp != nil {
+		return l.tcp, nil
+	}
+	if l.fd < 0 {
+		return nil, net.ErrClosed
+	}
+	nc, err := descriptor{fd: l.fd}.netConn()
+	l.fd = -1
+	if err != nil {
+		return nil, err
+	}
+	l.tcp = nc.(*net.TCPConn)
+	return l.tcp, nil
+}
+
+// real is the *net.TCPConn for somebody else to use. From then on its deadlines are set when they are set here.
+func (l *lazyConn) real() (*net.TCPConn, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	tcp, err := l.tcpLocked()
+	if err != nil || l.exact {
+		return tcp, err
+	}
+	l.exact = true
+	l.setLocked(tcp, &l.in, l.in.want)
+	l.setLocked(tcp, &l.out, l.out.want)
+	return tcp, nil
+}
+
+// ReadFrom is io.ReaderFrom's: files are sent with sendfile.
+func (l *lazyConn) ReadFrom(src io.Reader) (int64, error) {
+	tcp, err := l.real()
+	if err != nil {
+		return 0, l.wrap("readfrom", err)
+	}
+	return tcp.ReadFrom(src)
+}
+
+// CloseWrite sends FIN.
+func (l *lazyConn) CloseWrite() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.tcp != nil:
+		return l.tcp.CloseWrite()
+	case l.fd < 0:
+		return l.wrap("close", net.ErrClosed)
+	}
+	return l.wrap("close", os.NewSyscallError("shutdown", unix.Shutdown(l.fd, unix.SHUT_WR)))
+}
+
+// Close is net.Conn's.
+func (l *lazyConn) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.tcp != nil:
+		return l.tcp.Close()
+	case l.fd < 0:
+		return l.wrap("close", net.ErrClosed)
+	}
+	fd := l.fd
+	l.fd = -1
+	return l.wrap("close", os.NewSyscallError("close", unix.Close(fd)))
+}
+
+// LocalAddr is net.Conn's.
+func (l *lazyConn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(l.conn.info.Local) }
+
+// RemoteAddr is net.Conn's.
+func (l *lazyConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(l.conn.info.Remote) }
+
+// wrap is for errors that do not come from the *net.TCPConn.
+func (l *lazyConn) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errno, ok := err.(syscall.Errno); ok {
+		err = os.NewSyscallError(op, errno)
+	}
+	return &net.OpError{Op: op, Net: "tcp", Source: l.LocalAddr(), Addr: l.RemoteAddr(), Err: err}
+}

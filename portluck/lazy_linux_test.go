@@ -1,0 +1,148 @@
+package portluck
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/net/nettest"
+	"golang.org/x/sys/unix"
+)
+
+// lazyPair is a lazyConn and its peer.
+func lazyPair(t testing.TB) (*lazyConn, *net.TCPConn) {
+	t.Helper()
+	l := listen(t)
+	client := dial(t, l.Addr().String())
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	raw, err := server.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := -1
+	if err := raw.Control(func(from uintptr) { fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || fd < 0 {
+		t.Fatal(err)
+	}
+	c := &conn{sock: descriptor{fd, true}, info: newInfo(addrOf(server.LocalAddr()), addrOf(server.RemoteAddr()))}
+	lazy := c.lazy()
+	t.Cleanup(func() { lazy.Close() })
+	return lazy, client
+}
+
+func TestLazyConnIsANetConn(t *testing.T) {
+	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
+		lazy, client := lazyPair(t)
+		return lazy, client, func() { lazy.Close(); client.Close() }, nil
+	})
+}
+
+// A client that says all at once, hears the answer and goes costs no *net.TCPConn.
+func TestLazyConnStaysADescriptor(t *testing.T) {
+	lazy, client := lazyPair(t)
+	io.WriteString(client, "question")
+	client.CloseWrite()
+	waitReadable(t, lazy.fd)
+	lazy.SetDeadline(time.Now().Add(time.Minute))
+	if got := readString(t, lazy, 8); got != "question" {
+		t.Errorf("Read() = %q", got)
+	}
+	if _, err := lazy.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("Read() = %v, want EOF", err)
+	}
+	io.WriteString(lazy, "answer")
+	lazy.CloseWrite()
+	if got, err := io.ReadAll(client); string(got) != "answer" || err != nil {
+		t.Errorf("ReadAll() = %q, %v", got, err)
+	}
+	if lazy.tcp != nil {
+		t.Error("it has become a *net.TCPConn")
+	}
+	if err := lazy.Close(); err != nil {
+		t.Errorf("Close() = %v", err)
+	}
+	if _, err := lazy.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Write() = %v", err)
+	}
+}
+
+// A deadline that was moved is not kept: neither the earlier one, nor one that was taken away.
+func TestLazyConnMovesDeadlines(t *testing.T) {
+	for name, move := range map[string]time.Time{"later": time.Now().Add(time.Minute), "away": {}} {
+		t.Run(name, func(t *testing.T) {
+			lazy, client := lazyPair(t)
+			lazy.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+			if _, err := lazy.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("Read() = %v", err)
+			}
+			lazy.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			got := make(chan string)
+			go func() { got <- readString(t, lazy, 1) }() // ends when the client writes
+			eventually(t, "a reader", func() bool {
+				lazy.mu.Lock()
+				defer lazy.mu.Unlock()
+				return lazy.in.waiting > 0
+			})
+			lazy.SetReadDeadline(move)
+			select {
+			case s := <-got:
+				t.Errorf("Read() = %q at the old deadline", s)
+			case <-time.After(200 * time.Millisecond):
+			}
+			io.WriteString(client, "x")
+			if s := <-got; s != "x" {
+				t.Errorf("Read() = %q", s)
+			}
+		})
+	}
+}
+
+// What others get keeps the deadlines that were set, and the next ones at once.
+func TestLazyConnHandsDeadlinesOver(t *testing.T) {
+	lazy, _ := lazyPair(t)
+	lazy.SetReadDeadline(time.Unix(1, 0))
+	tcp, err := lazy.real()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tcp.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Read() = %v", err)
+	}
+	lazy.SetDeadline(time.Time{})
+	tcp.SetWriteDeadline(time.Unix(1, 0))
+	if _, err := lazy.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Write() = %v", err)
+	}
+}
+
+func waitReadable(t testing.TB, fd int) {
+	t.Helper()
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+	for {
+		_, err := unix.Poll(fds, 10_000)
+		if err == nil {
+			break
+		}
+		if err != unix.EINTR {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the FIN", func() bool {
+		_, err := unix.Poll(fds, 0)
+		return err == nil && fds[0].Revents&unix.POLLRDHUP != 0
+	})
+}
+
+func readString(t testing.TB, c net.Conn, n int) string {
+	buf := make([]byte, n)
+	if _, err := io.ReadFull(c, buf); err != nil {
+		t.Errorf("Read() = %v", err)
+	}
+	return string(buf)
+}
