@@ -101,7 +101,7 @@ func (p *port) build() {
 		&route{name: RouteTLS, matcher: matchers.Prefix("\x16\x03"), handler: p.tls(), outer: true},
 		&route{name: RouteH2C, matcher: matchers.HTTP2(), handler: p.http},
 		&route{name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true},
-		&route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http})
+		&route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http.HTTP1()})
 	p.named = named{
 		unmatched: &route{name: RouteRaw, handler: p.raw(), inline: s.OnUnmatched == nil},
 		silent:    &route{name: RouteSilent, handler: s.OnSilence},

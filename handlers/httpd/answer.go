@@ -18,38 +18,39 @@ const queueMax = 256 << 10
 //
 // Only one goroutine uses w at a time: the one that has set flushing, or else the request's.
 type answer struct {
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	r    *http.Request
-	link *link
-	pace *pacer
+	w     http.ResponseWriter
+	r     *http.Request
+	link  *link
+	pace  *pacer
+	corks *corks
 
-	mu        sync.Mutex
-	cond      sync.Cond
-	header    http.Header // what the program wants, if it has asked
-	out       []byte
-	turn      bool // the request's goroutine sends out when it has decoded
-	flushing  bool // a goroutine is sending
-	corked    bool // cork is running
-	cork      *time.Timer
-	started   bool // the head was sent
-	reading   bool // the request's goroutine waits for the body
-	status    int  // of the head; 200 if zero
-	postponed bool // DoneAfterWrite
-	done      bool // nothing can be written any more
-	ended     bool // w is net/http's again
-	destroyed bool
-	gone      error         // why writing failed
-	touched   time.Time     // when the client last took or sent something
-	deadline  time.Time     // when the read deadline was last set
-	late      *time.Timer   // of a Read over HTTP/2
-	wait      chan struct{} // closed with done; nil until somebody waits
+	mu         sync.Mutex
+	cond       sync.Cond
+	header     http.Header // what the program wants, if it has asked
+	out        []byte
+	first      [64]byte  // out at first
+	uncorkAt   time.Time // when it is sent, whether or not the callback has returned
+	next, prev *answer   // in corks
+	turn       bool      // the request's goroutine sends out when it has decoded
+	flushing   bool      // a goroutine is sending
+	corked     bool      // it is in corks
+	started    bool      // the head was sent
+	reading    bool      // the request's goroutine waits for the body
+	status     int       // of the head; 200 if zero
+	postponed  bool      // DoneAfterWrite
+	done       bool      // nothing can be written any more
+	ended      bool      // w is net/http's again
+	destroyed  bool
+	gone       error         // why writing failed
+	touched    time.Time     // when the client last took or sent something
+	deadline   time.Time     // when the read deadline was last set
+	late       *time.Timer   // of a Read over HTTP/2
+	wait       chan struct{} // closed with done; nil until somebody waits
 }
 
-func newAnswer(w http.ResponseWriter, r *http.Request, l *link, p *pacer) *answer {
-	a := &answer{w: w, rc: p.rc, r: r, link: l, pace: p}
-	a.cond.L = &a.mu
-	return a
+func (a *answer) init(w http.ResponseWriter, r *http.Request, l *link, p *pacer, c *corks) {
+	a.w, a.r, a.link, a.pace, a.corks = w, r, l, p, c
+	a.cond.L, a.out = &a.mu, a.first[:0]
 }
 
 // Write is [handlers.Stream.Write].
@@ -138,7 +139,7 @@ func (a *answer) Destroy() {
 		a.link.sever()
 		return
 	}
-	_ = a.rc.SetWriteDeadline(past)
+	_ = a.pace.rc.SetWriteDeadline(past)
 }
 
 // Header is [handlers.Stream.Header]. It must not be changed while another goroutine writes. Once the head was sent it
@@ -183,7 +184,7 @@ func (a *answer) doneLocked() {
 		close(a.wait)
 	}
 	if a.reading {
-		_ = a.rc.SetReadDeadline(past)
+		_ = a.pace.rc.SetReadDeadline(past)
 	}
 }
 
@@ -214,7 +215,7 @@ func (a *answer) settle(explicit bool) error {
 		a.startFlushLocked()
 	}
 	a.mu.Unlock()
-	_ = a.rc.SetReadDeadline(time.Time{})
+	_ = a.pace.rc.SetReadDeadline(time.Time{})
 	return a.await()
 }
 
@@ -233,7 +234,6 @@ func (a *answer) finish(err error, whole bool) error {
 	if a.destroyed {
 		return nil
 	}
-	a.pace.begin()
 	if err == nil && !a.started {
 		a.adoptHeaderLocked()
 	}
@@ -245,6 +245,8 @@ func (a *answer) finish(err error, whole bool) error {
 	}
 	if a.pendingLocked() {
 		a.writeLocked()
+	} else {
+		a.pace.begin()
 	}
 	return a.gone
 }
@@ -253,8 +255,8 @@ func (a *answer) finish(err error, whole bool) error {
 // that the connection ends: by a name that net/http does not look for, since it would close the connection at once, and
 // the client, which still sends, would lose the answer. hangUp closes it.
 func (a *answer) leaveBodyLocked() {
-	_ = a.rc.EnableFullDuplex()
-	_ = a.rc.SetReadDeadline(past)
+	_ = a.pace.rc.EnableFullDuplex()
+	_ = a.pace.rc.SetReadDeadline(past)
 	if h := a.w.Header(); !a.started && a.r.ProtoAtLeast(1, 1) && h.Get("Connection") == "" {
 		h["connection"] = []string{"close"}
 	}
@@ -270,6 +272,7 @@ func (a *answer) failLocked(err error) error {
 		return err
 	}
 	a.started = true
+	a.pace.begin()
 	code, text := status(err)
 	if code == http.StatusServiceUnavailable {
 		a.w.Header().Set("Retry-After", "1")

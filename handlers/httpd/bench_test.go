@@ -14,7 +14,7 @@ import (
 // writes with net/http alone. Aim: portluck takes at most 1/0.95 of the time.
 func BenchmarkPost(b *testing.B) {
 	plain := func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("Content-Type", contentType[0])
 		for body := bufio.NewScanner(r.Body); body.Scan(); {
 			w.Write(append(body.Bytes(), '\n'))
 		}

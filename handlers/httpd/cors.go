@@ -16,7 +16,8 @@ func (h *Handler) allow(w http.ResponseWriter, r *http.Request, l *link) bool {
 			w.Header().Set("Connection", "close")
 		}
 		w.WriteHeader(http.StatusBadRequest)
-		l.port.Fail(requestInfo(r, l), fmt.Errorf("origin: %w", handlers.ErrPolicy))
+		info := requestInfo(r, l)
+		l.port.Fail(&info, fmt.Errorf("origin: %w", handlers.ErrPolicy))
 		return false
 	}
 	if len(origins) == 0 {

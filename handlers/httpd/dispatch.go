@@ -7,7 +7,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-const contentType = "text/plain; charset=utf-8"
+// contentType is that of an answer; net/http copies what it is given.
+var contentType = []string{"text/plain; charset=utf-8"}
 
 // serve answers one request. What it is, is decided here and not once for the connection: requests of every kind may share
 // one.
@@ -16,11 +17,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	if l.spoiled.Load() {
 		panic(http.ErrAbortHandler)
 	}
-	if h.in.draining.Load() && r.ProtoMajor == 1 {
+	if h.links.draining.Load() && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	if remote := l.conn.Info().Remote; remote.IsValid() {
-		r.RemoteAddr = remote.String()
+	if l.remote != "" {
+		r.RemoteAddr = l.remote
 	}
 	if r.Method == http.MethodGet && h.Streams != nil && !wantsWebSocket(r) {
 		if s := h.Streams(r, requestInfo(r, l)); s != nil {
@@ -40,7 +41,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost || r.Method == http.MethodPut:
 		h.exchange(w, r, l)
 	case r.Method == http.MethodOptions:
-		h.pacer(w, r).begin()
+		pace := h.pacer(w, r)
+		pace.begin()
 		if h.allow(w, r, l) {
 			w.WriteHeader(http.StatusOK)
 		}
@@ -52,9 +54,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request) {
-	h.pacer(w, r).begin()
+	pace := h.pacer(w, r)
+	pace.begin()
 	w.Header().Set("Allow", "POST, PUT")
-	w.Header().Set("Content-Type", contentType)
+	w.Header()["Content-Type"] = contentType
 	if r.Method == http.MethodConnect && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
@@ -77,12 +80,13 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *link) {
 			panic(v)
 		}
 	}()
-	h.pacer(w, r).begin()
+	pace := h.pacer(w, r)
+	pace.begin()
 	h.Upgrade(w, r, l.conn, l.port)
 }
 
 // requestInfo is the info of the client that a request is.
-func requestInfo(r *http.Request, l *link) *handlers.Info {
+func requestInfo(r *http.Request, l *link) handlers.Info {
 	info := *l.conn.Info()
 	info.Protocol = handlers.ProtocolHTTP1
 	if r.ProtoMajor == 2 {
@@ -92,5 +96,5 @@ func requestInfo(r *http.Request, l *link) *handlers.Info {
 		info.TLS = r.TLS
 	}
 	info.Request = r
-	return &info
+	return info
 }

@@ -23,7 +23,9 @@ var (
 
 // exchange serves a POST or PUT request: it is a client from here to its Disconnect.
 func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
-	a := newAnswer(w, r, l, h.pacer(w, r))
+	e := &exchangeState{pace: h.pacer(w, r), info: requestInfo(r, l)}
+	a := &e.answer
+	a.init(w, r, l, &e.pace, &h.corks)
 	if expect := r.Header.Get("Expect"); expect != "" && !strings.EqualFold(expect, "100-continue") {
 		a.pace.begin()
 		w.WriteHeader(http.StatusExpectationFailed)
@@ -33,10 +35,10 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
 		a.pace.begin()
 		return
 	}
-	w.Header().Set("Content-Type", contentType)
-	e := &exchangeState{answer: a, request: r, whole: r.ContentLength == 0 || r.Body == http.NoBody}
+	w.Header()["Content-Type"] = contentType
+	e.whole = r.ContentLength == 0 || r.Body == http.NoBody
 	a.beginTurn()
-	client, err := l.port.Connect(requestInfo(r, l), a)
+	client, err := l.port.Connect(&e.info, a)
 	switch {
 	case err == nil:
 		e.client = client
@@ -51,13 +53,14 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
 	}
 }
 
-// exchangeState is a request that is being served.
+// exchangeState is a request that is being served: all that one needs is allocated at once.
 type exchangeState struct {
-	answer  *answer
-	client  handlers.Client
-	request *http.Request
-	split   splitter
-	whole   bool // the body has been read to its end
+	answer answer
+	pace   pacer
+	info   handlers.Info
+	client handlers.Client
+	split  splitter
+	whole  bool // the body has been read to its end
 }
 
 // run raises the messages and waits for the end of the answer.
@@ -77,7 +80,7 @@ func (e *exchangeState) run(h *Handler) error {
 // end ends the answer; what is left of the body must not be taken for a request. err is why the request failed, or nil.
 // It returns what the client's disconnect is told.
 func (e *exchangeState) end(err error) error {
-	if !e.whole && e.request.ProtoMajor == 1 {
+	if !e.whole && e.info.Request.ProtoMajor == 1 {
 		e.answer.link.spoiled.Store(true)
 	}
 	return e.answer.finish(err, e.whole)
@@ -88,10 +91,10 @@ func (e *exchangeState) readBody() error {
 	if e.whole {
 		return nil
 	}
-	body, a := e.request.Body, e.answer
+	body, a := e.info.Request.Body, &e.answer
 	buf := readBuffers.Get().(*[8 << 10]byte)
 	defer readBuffers.Put(buf)
-	left := e.request.ContentLength // negative if it is not known
+	left := e.info.Request.ContentLength // negative if it is not known
 	for {
 		a.endTurn(false)
 		if !a.beginRead() {

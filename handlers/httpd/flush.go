@@ -4,15 +4,13 @@ import (
 	"errors"
 	"os"
 	"strconv"
-	"time"
 
 	"github.com/portluck/portluck/handlers"
 )
 
 const (
-	flushAt  = 64 << 10         // bytes of a turn that are sent before it ends
-	patience = time.Millisecond // how long a callback may run before what it wrote is sent
-	counted  = 2 << 10          // bytes up to which net/http itself counts what an answer has
+	flushAt = 64 << 10 // bytes of a turn that are sent before it ends
+	counted = 2 << 10  // bytes up to which net/http itself counts what an answer has
 )
 
 // pendingLocked says that there is something to send.
@@ -70,28 +68,24 @@ func (a *answer) kickLocked() {
 }
 
 func (a *answer) corkLocked() {
-	switch {
-	case a.corked:
-		return
-	case a.cork == nil:
-		a.cork = time.AfterFunc(patience, a.uncork)
-	default:
-		a.cork.Reset(patience)
+	if !a.corked {
+		a.corked = true
+		a.corks.add(a)
 	}
-	a.corked = true
 }
 
 func (a *answer) stopCorkLocked() {
 	if a.corked {
 		a.corked = false
-		a.cork.Stop()
+		a.corks.remove(a)
 	}
 }
 
+// uncork is for a callback that runs for longer than patience.
 func (a *answer) uncork() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.corked = false
+	a.stopCorkLocked()
 	if a.pendingLocked() {
 		a.startFlushLocked()
 	}
@@ -122,7 +116,7 @@ func (a *answer) sendLocked() {
 	a.writeLocked()
 	if !a.done {
 		a.mu.Unlock()
-		err := a.rc.Flush()
+		err := a.pace.rc.Flush()
 		a.mu.Lock()
 		a.failedLocked(err)
 	}
@@ -143,7 +137,7 @@ func (a *answer) writeLocked() {
 	a.mu.Unlock()
 	a.pace.begin()
 	if first && !last && a.r.ProtoMajor == 1 {
-		_ = a.rc.EnableFullDuplex()
+		_ = a.pace.rc.EnableFullDuplex()
 	}
 	if header := a.w.Header(); first && last && len(buf) > counted && header["Content-Length"] == nil && header["Transfer-Encoding"] == nil {
 		header["Content-Length"] = []string{strconv.Itoa(len(buf))}

@@ -8,9 +8,11 @@
 package httpd
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -60,55 +62,69 @@ type Handler struct {
 	// ErrorLog gets what net/http has to say: panics of Pages, broken requests. Nobody does if it is nil.
 	ErrorLog *log.Logger
 
-	wg sync.WaitGroup // the goroutine in srv.Serve
-
-	mu      sync.Mutex
-	srv     *http.Server
-	in      *queue
-	serving bool
-	ended   bool
+	once  sync.Once // makes
+	any   *http.Server
+	http1 *http.Server // of HTTP1
+	links links
+	corks corks
 }
 
 // Serve hands the connection to net/http as it is: sendfile, HTTP/2 and Request.TLS work. It does not wait. After
 // Shutdown or Close it closes c.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
-	nc, err := c.NetConn()
+	h.start()
+	h.serveWith(h.any, c, p)
+}
+
+// HTTP1 returns the Handler for connections that begin with a request of HTTP/1, or TLS, for sure. net/http does not look
+// for HTTP/2 with prior knowledge there, which takes a system call.
+func (h *Handler) HTTP1() handlers.Handler {
+	return handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
+		h.start()
+		h.serveWith(h.http1, c, p)
+	})
+}
+
+func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) {
+	nc, err := netConn(c)
 	if err != nil {
 		c.Close()
 		p.Fail(c.Info(), err)
 		return
 	}
-	if !h.start(true).push(nc, &link{conn: c, port: p}) {
+	only := &single{nc: nc, link: newLink(c, p, nc)}
+	h.links.add(nc, only.link)
+	_ = srv.Serve(only)
+	if !only.taken {
+		h.links.forget(nc)
 		c.Close()
 	}
 }
 
-// start makes the server at the first call, and has it serve.
-func (h *Handler) start(serve bool) *queue {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.srv == nil {
-		h.makeServer()
+// netConn makes the net.Conn that costs least.
+func netConn(c handlers.Conn) (net.Conn, error) {
+	if lazy, ok := c.(handlers.LazyConn); ok {
+		return lazy.LazyNetConn()
 	}
-	if serve && !h.serving && !h.ended {
-		h.serving = true
-		h.wg.Go(func() { _ = h.srv.Serve(h.in) }) // ends with Shutdown or Close, which wait for it
-	}
-	return h.in
+	return c.NetConn()
 }
 
-func (h *Handler) makeServer() {
-	h.in = newQueue()
+// start makes the servers at the first call.
+func (h *Handler) start() {
+	h.once.Do(func() { h.any, h.http1 = h.server(true), h.server(false) })
+}
+
+func (h *Handler) server(unencryptedHTTP2 bool) *http.Server {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetUnencryptedHTTP2(unencryptedHTTP2)
 	errorLog := h.ErrorLog
 	if errorLog == nil {
 		errorLog = log.New(io.Discard, "", 0)
 	}
 	idle := h.idleTimeout()
-	h.srv = &http.Server{
+	return &http.Server{
 		Handler:           http.HandlerFunc(h.serve),
 		Protocols:         &protocols,
 		HTTP2:             &http.HTTP2Config{WriteByteTimeout: max(idle, 0)},
@@ -117,8 +133,8 @@ func (h *Handler) makeServer() {
 		IdleTimeout:       idle,
 		MaxHeaderBytes:    h.maxHeaderBytes(),
 		ErrorLog:          errorLog,
-		ConnContext:       h.in.context,
-		ConnState:         h.in.state,
+		BaseContext:       h.links.context,
+		ConnState:         h.links.state,
 		// OPTIONS * is answered like any other OPTIONS.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -127,28 +143,18 @@ func (h *Handler) makeServer() {
 // Shutdown finishes the requests that have begun and closes the connections; those that are hijacked are left alone. It
 // returns nil, or the error of ctx if that ends first.
 func (h *Handler) Shutdown(ctx context.Context) error {
-	h.start(false).drain(ctx)
-	err := h.srv.Shutdown(ctx)
-	h.end()
-	return err
+	h.start()
+	h.links.drain(ctx)
+	errs := make(chan error)
+	go func() { errs <- h.any.Shutdown(ctx) }() // ends with ctx at the latest
+	err := h.http1.Shutdown(ctx)
+	return cmp.Or(err, <-errs)
 }
 
 // Close closes every connection at once.
 func (h *Handler) Close() error {
-	h.start(false)
-	err := h.srv.Close()
-	h.end()
-	return err
-}
-
-// end lets no connection in any more.
-func (h *Handler) end() {
-	h.mu.Lock()
-	h.ended = true
-	h.mu.Unlock()
-	h.in.Close()
-	h.wg.Wait()
-	h.in.shed()
+	h.start()
+	return cmp.Or(h.any.Close(), h.http1.Close())
 }
 
 // bound is what a field of a duration means to net/http: def if zero, none if negative.

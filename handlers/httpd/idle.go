@@ -27,7 +27,9 @@ func (a *answer) extendLocked() {
 		a.extendReadLocked()
 		return
 	}
-	a.touched = time.Now()
+	if !a.done {
+		a.touched = time.Now()
+	}
 }
 
 // extendReadLocked sets the deadline of a connection, unless it was set just now.
@@ -35,7 +37,7 @@ func (a *answer) extendReadLocked() {
 	now, idle := time.Now(), a.pace.idle
 	if now.Sub(a.deadline) > idle/8 {
 		a.deadline = now
-		_ = a.rc.SetReadDeadline(now.Add(idle))
+		_ = a.pace.rc.SetReadDeadline(now.Add(idle))
 	}
 	a.touched = now
 }
@@ -48,7 +50,7 @@ func (a *answer) startLateLocked() {
 		a.late.Reset(a.pace.idle)
 		return
 	}
-	_ = a.rc.SetReadDeadline(time.Time{})
+	_ = a.pace.rc.SetReadDeadline(time.Time{})
 	a.late = time.AfterFunc(a.pace.idle, a.endRead)
 }
 
@@ -63,7 +65,7 @@ func (a *answer) endRead() {
 		a.late.Reset(left)
 		return
 	}
-	_ = a.rc.SetReadDeadline(past)
+	_ = a.pace.rc.SetReadDeadline(past)
 }
 
 // await waits for the end of the answer.

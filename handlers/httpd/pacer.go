@@ -10,14 +10,14 @@ var past = time.Unix(1, 0)
 
 // pacer bounds how long the client may take to read. One goroutine at a time uses it, and writes.
 type pacer struct {
-	rc   *http.ResponseController
+	rc   http.ResponseController
 	idle time.Duration // no bound if not positive
 	h2   bool
 	set  time.Time // when it was last given idle
 }
 
-func (h *Handler) pacer(w http.ResponseWriter, r *http.Request) *pacer {
-	return &pacer{rc: http.NewResponseController(w), idle: h.idleTimeout(), h2: r.ProtoMajor == 2}
+func (h *Handler) pacer(w http.ResponseWriter, r *http.Request) pacer {
+	return pacer{rc: *http.NewResponseController(w), idle: h.idleTimeout(), h2: r.ProtoMajor == 2}
 }
 
 // begin gives the client idle, or nearly that if it was given it just now, to take what is written next.

@@ -20,7 +20,7 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *link, pages ht
 	p := &page{ResponseWriter: w, pace: h.pacer(w, r)}
 	if r.ContentLength != 0 && p.pace.idle > 0 {
 		bounded := *r
-		bounded.Body = &pageBody{ReadCloser: r.Body, pace: p.pace}
+		bounded.Body = &pageBody{ReadCloser: r.Body, pace: &p.pace}
 		r = &bounded
 	}
 	if r.ProtoMajor != 1 {
@@ -53,7 +53,7 @@ func (b *pageBody) Read(p []byte) (int, error) {
 // page is the http.ResponseWriter of Pages. It keeps what pages look for in one.
 type page struct {
 	http.ResponseWriter
-	pace *pacer
+	pace pacer
 }
 
 // Unwrap is for http.ResponseController.
@@ -134,6 +134,11 @@ func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	p.hijacked = true
+	if _, ok := p.conn.(handlers.LazyConn); ok {
+		if nc, err = p.conn.NetConn(); err != nil {
+			return nil, nil, err
+		}
+	}
 	if tc, ok := nc.(*net.TCPConn); ok {
 		return &hijackedTCP{tc, p.conn}, rw, nil
 	}

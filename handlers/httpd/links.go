@@ -1,0 +1,182 @@
+package httpd
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// link is what belongs to a connection of net/http.
+type link struct {
+	conn handlers.Conn
+	port handlers.Port
+	nc   net.Conn // what net/http has
+	// remote is the address of the client, also behind a proxy; empty on a Unix socket.
+	remote string
+	// spoiled says that a request was answered before its body had ended: what comes next is not a request, however
+	// much it may look like one.
+	spoiled atomic.Bool
+	fresh   atomic.Bool // it has shown no request yet
+}
+
+type linkKey struct{}
+
+func newLink(c handlers.Conn, p handlers.Port, nc net.Conn) *link {
+	l := &link{conn: c, port: p, nc: nc}
+	if remote := c.Info().Remote; remote.IsValid() {
+		l.remote = remote.String()
+	}
+	return l
+}
+
+// sever closes the connection under net/http, which notices. It does not wait, not even for the farewell of TLS.
+func (l *link) sever() {
+	nc := l.nc
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	_ = nc.Close()
+}
+
+// links are the connections that net/http has.
+type links struct {
+	byConn   sync.Map // net.Conn to *link
+	count    atomic.Int64
+	fresh    atomic.Int64 // links that have shown no request
+	last     atomic.Int64 // when a link showed one, in nanoseconds, while draining
+	draining atomic.Bool
+}
+
+func (s *links) add(nc net.Conn, l *link) {
+	l.fresh.Store(true)
+	s.fresh.Add(1)
+	s.count.Add(1)
+	s.byConn.Store(nc, l)
+}
+
+// single is a listener that has one connection: net/http takes it in the goroutine that brings it.
+type single struct {
+	nc    net.Conn
+	link  *link
+	taken bool
+}
+
+// Accept is net.Listener's.
+func (s *single) Accept() (net.Conn, error) {
+	if s.taken {
+		return nil, io.EOF
+	}
+	s.taken = true
+	return s.nc, nil
+}
+
+// Close is net.Listener's.
+func (s *single) Close() error { return nil }
+
+// Addr is net.Listener's.
+func (s *single) Addr() net.Addr { return s.nc.LocalAddr() }
+
+// context is for http.Server.BaseContext.
+func (s *links) context(l net.Listener) context.Context {
+	return context.WithValue(context.Background(), linkKey{}, l.(*single).link)
+}
+
+// How long a shutdown waits for the requests that have been sent already: until none has come for quiet, and drainTime at
+// the most.
+const (
+	quiet     = 20 * time.Millisecond
+	drainTime = time.Second
+)
+
+// drain waits until the requests that have been sent are being served: once net/http shuts down it drops those that it
+// reads. The answers given meanwhile tell the client that the connection closes.
+func (s *links) drain(ctx context.Context) {
+	s.draining.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	tick := time.NewTicker(quiet / 10)
+	defer tick.Stop()
+	for begin := time.Now(); !s.settled(begin); {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// settled says that every connection has shown a request, and that the last one was a while ago.
+func (s *links) settled(since time.Time) bool {
+	if s.count.Load() == 0 {
+		return true
+	}
+	if last := time.Unix(0, s.last.Load()); last.After(since) {
+		since = last
+	}
+	return s.fresh.Load() == 0 && time.Since(since) > quiet
+}
+
+// stackNeed is about what the stack of a connection's goroutine needs for a request.
+const stackNeed = 4 << 10
+
+// makeRoom has the stack grow at once, before there is much to move.
+//
+//go:noinline
+func makeRoom(*[stackNeed]byte) {}
+
+func (s *links) find(nc net.Conn) *link {
+	l, ok := s.byConn.Load(nc)
+	if !ok {
+		return nil
+	}
+	return l.(*link)
+}
+
+// state closes what net/http has closed. A connection that was hijacked is somebody else's.
+func (s *links) state(nc net.Conn, to http.ConnState) {
+	switch to {
+	case http.StateActive:
+		if s.fresh.Load() > 0 || s.draining.Load() {
+			s.shown(s.find(nc))
+		}
+	case http.StateIdle:
+		if l := s.find(nc); l != nil && l.spoiled.Load() {
+			hangUp(nc)
+		}
+	case http.StateClosed:
+		if l := s.forget(nc); l != nil {
+			l.conn.Close()
+		}
+	case http.StateHijacked:
+		s.forget(nc)
+	}
+}
+
+func (s *links) forget(nc net.Conn) *link {
+	v, ok := s.byConn.LoadAndDelete(nc)
+	if !ok {
+		return nil
+	}
+	l := v.(*link)
+	s.shown(l)
+	s.count.Add(-1)
+	return l
+}
+
+// shown notes that a connection has shown a request.
+func (s *links) shown(l *link) {
+	if s.draining.Load() {
+		s.last.Store(time.Now().UnixNano())
+	}
+	if l != nil && l.fresh.Load() && l.fresh.Swap(false) {
+		makeRoom(&[stackNeed]byte{})
+		s.fresh.Add(-1)
+	}
+}
