@@ -2,13 +2,10 @@ package portluck
 
 import (
 	"errors"
-	"io"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
-	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/matchers"
 	"golang.org/x/sys/unix"
 )
@@ -33,23 +30,6 @@ type sniffer struct {
 	old     fifo      // were silent for that long and have Timeout
 	wake    time.Time // when the goroutine looks for deadlines; zero if there are none
 	closing bool
-}
-
-// place is where a connection is in a sniffer. It is in none if fifo is nil.
-type place struct {
-	fifo       *fifo
-	prev, next *conn
-	deadline   time.Time
-	slot       int32
-	generation uint32 // of slot, counted up whenever it is left
-	busy       bool   // the goroutine is looking at it
-	hup        bool   // FIN has come
-}
-
-// fifo is a list of connections that have equally long: the oldest is the next to expire.
-type fifo struct {
-	head, tail *conn
-	n          int
 }
 
 const sniffEvents = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
@@ -305,124 +285,3 @@ func (s *sniffer) len() int {
 	defer s.mu.Unlock()
 	return s.fresh.n + s.young.n + s.old.n
 }
-
-func (f *fifo) push(c *conn, deadline time.Time) {
-	pl := &c.place
-	pl.fifo, pl.deadline, pl.prev, pl.next = f, deadline, f.tail, nil
-	if f.tail != nil {
-		f.tail.place.next = c
-	} else {
-		f.head = c
-	}
-	f.tail = c
-	f.n++
-}
-
-func (f *fifo) remove(c *conn) {
-	pl := &c.place
-	if pl.prev != nil {
-		pl.prev.place.next = pl.next
-	} else {
-		f.head = pl.next
-	}
-	if pl.next != nil {
-		pl.next.place.prev = pl.prev
-	} else {
-		f.tail = pl.prev
-	}
-	pl.fifo, pl.prev, pl.next = nil, nil, nil
-	f.n--
-}
-
-// peekAt classifies what has come on c.
-func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, err error) {
-	fd, err := c.fd()
-	if err != nil {
-		return nil, nil, err
-	}
-	for {
-		n, err := recvPeek(fd, buf)
-		if err != nil {
-			return nil, nil, os.NewSyscallError("recv", err)
-		}
-		eof := n == 0 || hup && n > 0
-		if n < 0 {
-			n, eof = 0, false
-		}
-		r, skip, err := p.look(c, buf[:n], eof)
-		if skip == 0 || err != nil {
-			return r, buf[:n], err
-		}
-		if _, err := unix.Read(fd, buf[:skip]); err != nil {
-			return nil, nil, os.NewSyscallError("read", err)
-		}
-	}
-}
-
-// recvPeek returns how many bytes are there: 0 at the end, -1 if there are none yet.
-func recvPeek(fd int, buf []byte) (int, error) {
-	for {
-		n, _, err := unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		switch err {
-		case nil:
-			return n, nil
-		case syscall.EAGAIN:
-			return -1, nil
-		case syscall.EINTR:
-		default:
-			return 0, err
-		}
-	}
-}
-
-// settle sends a connection that is nobody's on its way.
-func (p *port) settle(c *conn, r *route, first []byte, err error) {
-	switch {
-	case errors.Is(err, io.EOF):
-		c.Close()
-	case err != nil:
-		c.sayFarewell()
-		p.drop(c, err)
-	default:
-		p.dispatch(c, r, first)
-	}
-}
-
-// late is for a connection whose time is up and which was taken out of the sniffer.
-func (p *port) late(c *conn, buf []byte) {
-	r, first, err := p.peekAt(c, buf, c.place.hup)
-	if r != nil || err != nil {
-		p.settle(c, r, first, err)
-		return
-	}
-	c.seen = len(first)
-	r, err = p.expire(c, first)
-	switch {
-	case r != nil || err != nil:
-		p.settle(c, r, first, err)
-	case p.srv.OnUnmatched != nil:
-		c.waiting = true
-		p.park(c)
-	default:
-		p.announce(c, parking{c})
-	}
-}
-
-// park puts a silent connection back for Timeout.
-func (p *port) park(c *conn) {
-	if !p.sniff.add(c, &p.sniff.old) {
-		go p.drop(c, handlers.ErrShutdown) // ends when the callbacks have returned
-	}
-}
-
-// parking is the sniffer as [loop.Parking] of one connection.
-type parking struct{ *conn }
-
-// Park is [loop.Parking.Park].
-func (k parking) Park() {
-	k.waiting = true
-	k.port.park(k.conn)
-}
-
-// Take is [loop.Parking.Take].
-func (k parking) Take() bool { return k.port.sniff.take(k.conn) }

@@ -1,0 +1,280 @@
+//go:build linux
+
+package portluck
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/rpc"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/matchers"
+)
+
+// Limits give their places back, whatever a connection was: TRAPS part 2, row 10.
+func TestLimits(t *testing.T) {
+	tests := map[string]*Server{"in all": {MaxConns: 3}, "per address": {MaxConnsPerIP: 3}}
+	for name, s := range tests {
+		t.Run(name, func(t *testing.T) {
+			hub, _ := record(echo)
+			s.Hub, s.TLSConfig = hub, withTLS()
+			s.HandleFunc("func", matchers.Prefix("FUNC"), func(c net.Conn) { io.Copy(io.Discard, c) })
+			l := s.Listen("listen", matchers.Prefix("LIST"))
+			addr := serve(t, s)
+			go func() { // ends when the server shuts down
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go func() { // ends with its client
+						defer c.Close()
+						io.Copy(io.Discard, c)
+					}()
+				}
+			}()
+			for range 3 {
+				for _, first := range []string{"{}\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "FUNC", "LIST", ""} {
+					c := dial(t, addr)
+					send(t, c, first)
+					eventually(t, "it is open", func() bool { return s.Stats().Open == 1 || first == "" })
+					c.Close()
+					eventually(t, "it is closed", func() bool { return s.Stats().Open == 0 })
+				}
+				secure := dialTLS(t, addr)
+				secure.Close()
+				eventually(t, "it is closed", func() bool { return s.Stats().Open == 0 })
+			}
+			var all []net.Conn
+			for range 3 {
+				c := dial(t, addr)
+				send(t, c, "{}\n")
+				expect(t, c, "{}\n")
+				all = append(all, c)
+			}
+			surplus := dial(t, addr)
+			surplus.Write([]byte("{}\n"))
+			if got, _ := io.ReadAll(surplus); len(got) > 0 {
+				t.Errorf("the fourth reads %q", got)
+			}
+			all[0].Close()
+			eventually(t, "there is room", func() bool { return s.Stats().Open == 2 })
+			c := dial(t, addr)
+			send(t, c, "{}\n")
+			expect(t, c, "{}\n")
+		})
+	}
+}
+
+func TestMaxSniffing(t *testing.T) {
+	hub, e := record(echo)
+	s := &Server{Hub: hub, MaxSniffing: 5, SniffTimeout: time.Minute}
+	addr := serve(t, s)
+	first := dial(t, addr)
+	send(t, first, "GE")
+	eventually(t, "it is sniffed", func() bool { return s.Stats().Sniffing == 1 })
+	for i := range 5 {
+		send(t, dial(t, addr), "GE")
+		eventually(t, "it is sniffed", func() bool { return s.Stats().Accepted == uint64(i+2) })
+	}
+	_, _ = io.ReadAll(first) // the oldest goes
+	e.wantError(t, ErrShed.Error())
+}
+
+// pipeListener is a listener without a socket.
+type pipeListener struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.done) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// hiding hides what a listener is: its connections cannot be peeked at.
+type hiding struct{ net.Listener }
+
+// Several listeners of any kind are served at once, in the same way.
+func TestListeners(t *testing.T) {
+	hub, _ := record(echo)
+	s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: 500 * time.Millisecond}
+	pipes := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+	unix, err := Listen("unix:" + filepath.Join(t.TempDir(), "sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, hidden := listen(t), hiding{listen(t)}
+	for _, l := range []net.Listener{pipes, unix[0], plain, hidden} {
+		serveOn(t, s, l)
+	}
+	dialers := map[string]func() net.Conn{
+		"pipe": func() net.Conn {
+			a, b := net.Pipe()
+			pipes.conns <- a
+			return b
+		},
+		"unix":   func() net.Conn { return must(net.Dial("unix", unix[0].Addr().String())) },
+		"tcp":    func() net.Conn { return must(net.Dial("tcp", plain.Addr().String())) },
+		"hidden": func() net.Conn { return must(net.Dial("tcp", hidden.Addr().String())) },
+	}
+	for name, dial := range dialers {
+		t.Run(name, func(t *testing.T) {
+			open := func() net.Conn {
+				c := dial()
+				t.Cleanup(func() { c.Close() })
+				c.SetDeadline(time.Now().Add(10 * time.Second))
+				return c
+			}
+			raw := open()
+			send(t, raw, "{raw}\n")
+			expect(t, raw, "{raw}\n")
+			h := open()
+			if resp, body := request(t, h, bufio.NewReader(h), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"); body != "hi\n" {
+				t.Errorf("HTTP: %d %q", resp.StatusCode, body)
+			}
+			secure := tls.Client(open(), &tls.Config{InsecureSkipVerify: true})
+			send(t, secure, "{tls}\n")
+			expect(t, secure, "{tls}\n")
+			before := s.Stats().Silent
+			silent := open()
+			eventually(t, "a silent client is announced", func() bool { return s.Stats().Silent > before })
+			send(t, silent, "{later}\n")
+			expect(t, silent, "{later}\n")
+			announced := s.Stats().Silent
+			spoken := open()
+			eventually(t, "a silent client is announced", func() bool { return s.Stats().Silent > announced })
+			eventually(t, "it is spoken to", func() bool {
+				go hub.Broadcast(TextMessage("{hello}"))
+				spoken.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+				line, _ := bufio.NewReader(spoken).ReadString('\n')
+				return line == "{hello}\n"
+			})
+			stalled := open()
+			send(t, stalled, "GE")
+			if got, err := io.ReadAll(stalled); len(got) > 0 || err != nil && name != "pipe" {
+				t.Errorf("stalled: %q, %v", got, err)
+			}
+		})
+	}
+	if names := s.Stats().Routes; names[RouteRaw] == 0 || names[RouteHTTP] == 0 || names[RouteTLS] == 0 {
+		t.Errorf("routes %v", names)
+	}
+}
+
+func TestListenAndServe(t *testing.T) {
+	all, err := Listen("localhost:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := all[0].Addr().String()
+	if len(all) == 2 && all[0].Addr().(*net.TCPAddr).Port != all[1].Addr().(*net.TCPAddr).Port {
+		t.Errorf("listening on %v and %v", all[0].Addr(), all[1].Addr())
+	}
+	if err := (&Server{Addr: addr}).ListenAndServe(); err == nil || !strings.Contains(err.Error(), addr) {
+		t.Errorf("ListenAndServe() on a taken address = %v", err)
+	}
+	for _, l := range all {
+		l.Close()
+	}
+	s := &Server{Addr: addr, Hub: echoHub()}
+	done := make(chan error, 1)
+	go func() { done <- s.ListenAndServe() }()
+	eventually(t, "it listens", func() bool {
+		c, err := net.Dial("tcp", addr)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	s.Close()
+	if err := <-done; err != ErrServerClosed {
+		t.Errorf("ListenAndServe() = %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "file")
+	os.WriteFile(path, []byte("mine"), 0o600)
+	if _, err := Listen("unix:" + path); err == nil {
+		t.Error("a file that is no socket was replaced")
+	}
+}
+
+// A log line has the first bytes in hex, and what clients say nowhere: part 2, row 21.
+func TestVerdict(t *testing.T) {
+	got := make(chan string, 4)
+	addr := serve(t, &Server{OnVerdict: func(v Verdict) { got <- fmt.Sprintf("%s %q %s", v.Route, v.First, v.Info.Remote.Addr()) }})
+	talk(t, addr, "{first}\n")
+	if v := <-got; v != `raw "{first}\n" 127.0.0.1` {
+		t.Errorf("verdict %s", v)
+	}
+	routes := []string{RouteProxy, RouteTLS, RouteH2C, RouteWebSocket, RouteHTTP, RouteRaw, RouteSilent, RouteStalled}
+	if !slices.Contains(routes, RouteRaw) {
+		t.Error("no raw route")
+	}
+}
+
+type Arith int
+
+// Double doubles.
+func (Arith) Double(n int, reply *int) error {
+	*reply = 2 * n
+	return nil
+}
+
+// A server that wants a net.Listener, here net/rpc of the standard library, shares the port with everything else.
+func ExampleServer_Listen() {
+	s := &Server{Hub: &Hub{OnMessage: func(m Message, w *Writer, _ *Client) { w.Send(m) }}}
+	calls := s.Listen("rpc", matchers.Prefix("RPC1"))
+	server := rpc.NewServer()
+	server.Register(Arith(0))
+	go func() { // ends when the port shuts down
+		for {
+			c, err := calls.Accept()
+			if err != nil {
+				return
+			}
+			io.ReadFull(c, make([]byte, 4)) // "RPC1"
+			go server.ServeConn(c)          // ends with the connection
+		}
+	}()
+	l, _ := net.Listen("tcp", "127.0.0.1:0")
+	go s.Serve(l)
+
+	c, _ := net.Dial("tcp", l.Addr().String())
+	io.WriteString(c, "RPC1")
+	client := rpc.NewClient(c)
+	var twice int
+	fmt.Println(client.Call("Arith.Double", 21, &twice), twice)
+	client.Close()
+
+	raw, _ := net.Dial("tcp", l.Addr().String())
+	io.WriteString(raw, "a raw line\n")
+	line, _ := bufio.NewReader(raw).ReadString('\n')
+	fmt.Print(line)
+	raw.Close()
+	s.Shutdown(context.Background())
+	// Output:
+	// <nil> 42
+	// a raw line
+}

@@ -1,0 +1,111 @@
+package portluck
+
+import (
+	"bufio"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// The tests of origins, by their number in SEEDS.md part B1.
+func TestUpstreamOrigins(t *testing.T) {
+	tests := []struct {
+		name, allow, method, origin string
+		require                     bool
+		status                      int
+	}{
+		{"O1", "*.example.com", "POST", "http://test.example.com", false, 200},
+		{"O2", "*.example.com", "POST", "http://example.com", false, 200},
+		{"O3", "*.example.com", "POST", "http://fail.com", false, 400},
+		{"O4", "example.com", "POST", "http://www.example.com", false, 400},
+		{"O5", "example.com", "POST", "http://example.com", false, 200},
+		{"O7", "*.example.com", "OPTIONS", "http://test.example.com", false, 200},
+		{"O8", "example.com", "POST", "http://example.com.co.nz", false, 400},
+		{"O9", "*.example.com", "POST", "http://example.com.co.nz", false, 400},
+		{"O10", "example.com:*", "POST", "http://example.com", false, 200},
+		{"O11", "example.com:*", "POST", "http://example.com:4000", false, 200},
+		{"O12", "example.com:*", "POST", "http://example.com.co.nz:4000", false, 400},
+		{"O13", "example.com", "GET", "http://bad.com", false, 405},
+		{"O14", "example.com", "POST", "", false, 200},
+		{"O15", "example.com", "POST", "", true, 400},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			hub, e := record(nil)
+			addr := serve(t, &Server{Hub: hub, AllowOrigin: []string{tt.allow}, RequireOrigin: tt.require})
+			c := dial(t, addr)
+			head := tt.method + " / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+			if tt.origin != "" {
+				head += "Origin: " + tt.origin + "\r\n"
+			}
+			resp, _ := request(t, c, bufio.NewReader(c), head+"\r\n")
+			if resp.StatusCode != tt.status {
+				t.Errorf("status %d, want %d", resp.StatusCode, tt.status)
+			}
+			allowed := resp.Header.Get("Access-Control-Allow-Origin")
+			if want := tt.status == 200; (allowed != "") != (want && tt.origin != "") || want && allowed != tt.origin {
+				t.Errorf("Access-Control-Allow-Origin: %q", allowed)
+			}
+			if connected := len(e.all()) > 0 && strings.HasPrefix(e.all()[0], "connect"); connected &&
+				(tt.status != 200 || tt.method != "POST") {
+				t.Errorf("events %q", e.all())
+			}
+		})
+	}
+}
+
+func TestOriginPatterns(t *testing.T) {
+	tests := []struct {
+		pattern string
+		yes, no []string
+	}{
+		{
+			"example.com",
+			[]string{"http://example.com", "https://EXAMPLE.com", "example.com"},
+			[]string{"http://www.example.com", "http://example.com:8080", "http://examplexcom", "null", "http://example.com.evil.com"},
+		},
+		{
+			"*.example.com",
+			[]string{"http://example.com", "http://www.example.com", "https://www.staging.example.com"},
+			[]string{"http://evilexample.com", "http://evil-example.com", "http://xexamplexcom", "http://example.com.evil.com", "http://example.com:80", "http://example.com/"},
+		},
+		{
+			"example.com:*",
+			[]string{"http://example.com", "http://example.com:1"},
+			[]string{"http://example.com:x", "http://www.example.com:1", "http://evilexample.com"},
+		},
+		{
+			"foo*.com",
+			[]string{"http://foobar.com", "http://foo-1.com"},
+			[]string{"http://foo.com", "http://xfoobar.com", "http://foo.bar.com"},
+		},
+		{"*", []string{"http://any.where:1", "null"}, []string{"file://", ""}},
+		{"https://example.com", nil, []string{"https://example.com"}},
+		{"localhost:8080", []string{"http://localhost:8080"}, []string{"http://localhost", "http://localhost:80801"}},
+	}
+	for _, tt := range tests {
+		s := Server{AllowOrigin: []string{tt.pattern}}
+		check := s.checkOrigin()
+		for want, origins := range map[bool][]string{true: tt.yes, false: tt.no} {
+			for _, origin := range origins {
+				r := &http.Request{Header: http.Header{"Origin": {origin}}}
+				if got := check(r); got != want {
+					t.Errorf("%q allows %q: %t, want %t", tt.pattern, origin, got, want)
+				}
+			}
+		}
+	}
+}
+
+func ExampleServer_AllowOrigin() {
+	s := Server{AllowOrigin: []string{"*.example.com", "localhost:*"}}
+	check := s.checkOrigin()
+	for _, origin := range []string{"https://www.example.com", "http://localhost:3000", "https://evilexample.com"} {
+		fmt.Println(origin, check(&http.Request{Header: http.Header{"Origin": {origin}}}))
+	}
+	// Output:
+	// https://www.example.com true
+	// http://localhost:3000 true
+	// https://evilexample.com false
+}

@@ -1,0 +1,104 @@
+package portluck
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+
+	"github.com/portluck/portluck/handlers"
+	"golang.org/x/sys/unix"
+)
+
+// peekAt classifies what has come on c.
+func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, err error) {
+	fd, err := c.fd()
+	if err != nil {
+		return nil, nil, err
+	}
+	for {
+		n, err := recvPeek(fd, buf)
+		if err != nil {
+			return nil, nil, os.NewSyscallError("recv", err)
+		}
+		eof := n == 0 || hup && n > 0
+		if n < 0 {
+			n, eof = 0, false
+		}
+		r, skip, err := p.look(c, buf[:n], eof)
+		if skip == 0 || err != nil {
+			return r, buf[:n], err
+		}
+		if _, err := unix.Read(fd, buf[:skip]); err != nil {
+			return nil, nil, os.NewSyscallError("read", err)
+		}
+	}
+}
+
+// recvPeek returns how many bytes are there: 0 at the end, -1 if there are none yet.
+func recvPeek(fd int, buf []byte) (int, error) {
+	for {
+		n, _, err := unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		switch err {
+		case nil:
+			return n, nil
+		case syscall.EAGAIN:
+			return -1, nil
+		case syscall.EINTR:
+		default:
+			return 0, err
+		}
+	}
+}
+
+// settle sends a connection that is nobody's on its way.
+func (p *port) settle(c *conn, r *route, first []byte, err error) {
+	switch {
+	case errors.Is(err, io.EOF):
+		c.Close()
+	case err != nil:
+		c.sayFarewell()
+		p.drop(c, err)
+	default:
+		p.dispatch(c, r, first)
+	}
+}
+
+// late is for a connection whose time is up and which was taken out of the sniffer.
+func (p *port) late(c *conn, buf []byte) {
+	r, first, err := p.peekAt(c, buf, c.place.hup)
+	if r != nil || err != nil {
+		p.settle(c, r, first, err)
+		return
+	}
+	c.seen = len(first)
+	r, err = p.expire(c, first)
+	switch {
+	case r != nil || err != nil:
+		p.settle(c, r, first, err)
+	case p.srv.OnUnmatched != nil:
+		c.waiting = true
+		p.park(c)
+	default:
+		p.announce(c, parking{c})
+	}
+}
+
+// park puts a silent connection back for Timeout.
+func (p *port) park(c *conn) {
+	if !p.sniff.add(c, &p.sniff.old) {
+		go p.drop(c, handlers.ErrShutdown) // ends when the callbacks have returned
+	}
+}
+
+// parking is the sniffer as [loop.Parking] of one connection.
+type parking struct{ *conn }
+
+// Park is [loop.Parking.Park].
+func (k parking) Park() {
+	k.waiting = true
+	k.port.park(k.conn)
+}
+
+// Take is [loop.Parking.Take].
+func (k parking) Take() bool { return k.port.sniff.take(k.conn) }
