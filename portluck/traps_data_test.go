@@ -3,7 +3,6 @@
 package portluck
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/tls"
 	"fmt"
@@ -11,9 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -75,68 +71,6 @@ func TestTraps1Row30WholeConnections(t *testing.T) {
 	_, noDelay := c.(interface{ SetNoDelay(bool) error })
 	if !readFrom || !closeWrite || !raw || !noDelay {
 		t.Errorf("ReadFrom %t, CloseWrite %t, SyscallConn %t, SetNoDelay %t", readFrom, closeWrite, raw, noDelay)
-	}
-}
-
-// sendfileEnv makes this binary a server of one file.
-const sendfileEnv = "PORTLUCK_SENDFILE"
-
-func init() {
-	file := os.Getenv(sendfileEnv)
-	if file == "" {
-		return
-	}
-	s := &Server{Pages: http.FileServer(http.Dir(file))}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		os.Exit(1)
-	}
-	fmt.Println(l.Addr())
-	go func() { // ends the process with its input
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
-	}()
-	s.Serve(l)
-}
-
-// A file over HTTP does not pass through user memory.
-func TestTraps1Row30Sendfile(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("strace is not installed")
-	}
-	dir := t.TempDir()
-	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
-	if err := os.WriteFile(filepath.Join(dir, "big"), want, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	trace := filepath.Join(dir, "trace")
-	cmd := exec.Command(strace, "-f", "-e", "trace=sendfile", "-o", trace, os.Args[0])
-	cmd.Env = append(os.Environ(), sendfileEnv+"="+dir)
-	in, _ := cmd.StdinPipe()
-	out, _ := cmd.StdoutPipe()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	addr, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := http.Get("http://" + strings.TrimSpace(addr) + "/big")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(resp.Body)
-	resp.Body.Close()
-	http.DefaultClient.CloseIdleConnections()
-	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%d bytes, %v", len(got), err)
-	}
-	in.Close()
-	cmd.Wait()
-	calls, err := os.ReadFile(trace)
-	if err != nil || !strings.Contains(string(calls), "sendfile(") {
-		t.Errorf("no sendfile in the trace: %.300s, %v", calls, err)
 	}
 }
 

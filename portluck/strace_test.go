@@ -1,0 +1,156 @@
+//go:build linux
+
+package portluck
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// straceEnv makes this binary a server of the files of a directory, that echoes.
+const straceEnv = "PORTLUCK_STRACE"
+
+func init() {
+	dir := os.Getenv(straceEnv)
+	if dir == "" {
+		return
+	}
+	s := &Server{Hub: echoHub(), Pages: http.FileServer(http.Dir(dir))}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		os.Exit(1)
+	}
+	fmt.Println(l.Addr())
+	go func() { // ends the process with its input
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	s.Serve(l)
+}
+
+// traced runs a server that echoes and serves the files of dir under strace while f talks to it, and returns what strace
+// has to say.
+func traced(t *testing.T, dir string, f func(addr string), options ...string) string {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Skip("strace is not installed")
+	}
+	trace := filepath.Join(t.TempDir(), "trace")
+	cmd := exec.Command(strace, append(options, "-f", "-o", trace, os.Args[0])...)
+	cmd.Env = append(os.Environ(), straceEnv+"="+dir)
+	in, _ := cmd.StdinPipe()
+	out, _ := cmd.StdoutPipe()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		in.Close()
+		cmd.Wait()
+	}()
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	f(strings.TrimSpace(addr))
+	in.Close()
+	cmd.Wait()
+	said, err := os.ReadFile(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(said)
+}
+
+// A file over HTTP does not pass through user memory.
+func TestTraps1Row30Sendfile(t *testing.T) {
+	dir := t.TempDir()
+	want := bytes.Repeat([]byte("0123456789abcdef"), 1<<17)
+	if err := os.WriteFile(filepath.Join(dir, "big"), want, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	calls := traced(t, dir, func(addr string) {
+		resp, err := http.Get("http://" + addr + "/big")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		http.DefaultClient.CloseIdleConnections()
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes, %v", len(got), err)
+		}
+	}, "-e", "trace=sendfile")
+	if !strings.Contains(calls, "sendfile(") {
+		t.Errorf("no sendfile in the trace: %.300s", calls)
+	}
+}
+
+// schedulerCalls are those that Go's scheduler, allocator and signals make, and no connection: how many there are depends
+// on what else the machine does.
+var schedulerCalls = regexp.MustCompile(`^(futex|nanosleep|sched_\w+|epoll_pwait|epoll_wait|m(un)?map|mprotect|madvise|` +
+	`rt_\w+|sigaltstack|tgkill|get[pt]id|clone3?|rseq|set_robust_list|restart_syscall|exit|exit_group|clock_\w+|timer_\w+)$`)
+
+// TestSystemCallsOfAShortConnection counts what one connection costs the server: connect, a line, its echo, close, one
+// at a time. What the server does at its start is taken off by comparing two numbers of connections.
+func TestSystemCallsOfAShortConnection(t *testing.T) {
+	tests := []struct {
+		name, say, hear string
+		most            float64
+	}{
+		{"raw line", benchLine, benchLine, 9},
+		{"POST", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\na\n", "HTTP/1.1 200", 9},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			const few, many = 50, 250
+			a, b := ioCalls(t, few, test.say, test.hear), ioCalls(t, many, test.say, test.hear)
+			all := 0.0
+			var each []string
+			for name := range b {
+				per := float64(b[name]-a[name]) / (many - few)
+				if all += per; per >= 0.01 {
+					each = append(each, fmt.Sprintf("%s %.2f", name, per))
+				}
+			}
+			t.Logf("%.2f I/O system calls a connection: %s", all, strings.Join(each, ", "))
+			if all > test.most {
+				t.Errorf("%.2f I/O system calls a connection, want at most %g", all, test.most)
+			}
+		})
+	}
+}
+
+// ioCalls makes n connections and counts the server's system calls by name.
+func ioCalls(t *testing.T, n int, say, hear string) map[string]int {
+	t.Helper()
+	table := traced(t, t.TempDir(), func(addr string) {
+		for range n {
+			if err := shortConn(addr, say, hear); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}, "-c", "-U", "calls,name")
+	calls := map[string]int{}
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) != 2 || schedulerCalls.MatchString(fields[1]) || fields[1] == "total" {
+			continue
+		}
+		if count, err := strconv.Atoi(fields[0]); err == nil {
+			calls[fields[1]] = count
+		}
+	}
+	return calls
+}
