@@ -5,78 +5,21 @@ package portluck
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/matchers"
-	"golang.org/x/sys/unix"
 )
-
-// silentClients opens n connections to addr that say nothing, as bare descriptors: they cost this process next to
-// nothing. They are closed when the test ends, or by the func.
-func silentClients(t testing.TB, addr string, n int) (closeAll func()) {
-	t.Helper()
-	a, err := net.ResolveTCPAddr("tcp4", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sa := &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(a.IP.To4())}
-	var fds []int
-	closeAll = func() {
-		for _, fd := range fds {
-			unix.Close(fd)
-		}
-		fds = nil
-	}
-	t.Cleanup(closeAll)
-	for range n {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fds = append(fds, fd)
-		if err := unix.Connect(fd, sa); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return closeAll
-}
-
-// A silent client holds up nothing: rows 1, 2, 12 and 13.
-func TestTraps1Row01SilentClientsDoNotHoldUpClose(t *testing.T) {
-	s := &Server{}
-	l := listen(t)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	silentClients(t, l.Addr().String(), 1000)
-	s.Close()
-	select {
-	case err := <-done:
-		if !errors.Is(err, ErrServerClosed) {
-			t.Errorf("Serve() = %v", err)
-		}
-	case <-time.After(5 * time.Second):
-		t.Error("Serve waits for silent clients")
-	}
-}
-
-func TestTraps1Row02SilentClientIsClosedAtTheDeadline(t *testing.T) {
-	addr := serve(t, &Server{SniffTimeout: sniffSoon, OnSilence: handlers.Refuse})
-	expectEnd(t, dial(t, addr))
-}
 
 func TestTraps1Row03CloseRefusesThePort(t *testing.T) {
 	s := &Server{}
@@ -306,145 +249,4 @@ func TestTraps1Row11Frozen(t *testing.T) {
 		}
 	}()
 	s.Handle("late", matchers.Any(), handlers.Refuse)
-}
-
-// What a silent client costs: rows 12 and 13, and part 2, row 6.
-func TestTraps1Row12SilentClientsAreCheap(t *testing.T) {
-	const n = 3000
-	hub, _ := record(echo)
-	s := &Server{Hub: hub}
-	addr := serve(t, s)
-	talk(t, addr, "{}\n")
-	before, goroutines := memory()
-	closeAll := silentClients(t, addr, n)
-	eventually(t, "all are accepted", func() bool { return s.Stats().Sniffing == n })
-	after, now := memory()
-	if more := now - goroutines; more > 20 {
-		t.Errorf("%d more goroutines", more)
-	}
-	if per := (after - before) / n; per > 1200 && !raceEnabled {
-		t.Errorf("%d bytes a client", per)
-	}
-	if got := talk(t, addr, "{good}\n"); got != "{good}\n" {
-		t.Errorf("another client reads %q", got)
-	}
-	closeAll()
-	eventually(t, "all are gone", func() bool { return s.Stats().Open == 0 && hub.Len() == 0 })
-}
-
-func TestTraps1Row14NoMuxInTheStack(t *testing.T) {
-	s := &Server{}
-	in := make(chan struct{})
-	s.HandleFunc("blocked", matchers.Prefix("BLOCK"), func(c net.Conn) {
-		buf := make([]byte, 5)
-		c.Read(buf)
-		close(in)
-		c.Read(buf)
-	})
-	c := dial(t, serve(t, s))
-	send(t, c, "BLOCK")
-	<-in
-	eventually(t, "it blocks", func() bool {
-		buf := make([]byte, 1<<20)
-		for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
-			if strings.Contains(stack, "TestTraps1Row14") && strings.Contains(stack, "net.(*conn).Read") {
-				return !strings.Contains(stack, "cmux")
-			}
-		}
-		return false
-	})
-}
-
-// Under load none of the requests that were sent before Shutdown is lost.
-func TestShutdownUnderLoad(t *testing.T) {
-	const clients, each = 500, 20 // 10,000 requests
-	hub, e := record(nil)
-	var messages atomic.Int64
-	hub.OnConnect, hub.OnDisconnect = nil, nil
-	hub.OnMessage = func(m Message, w *Writer, _ *Client) {
-		messages.Add(1)
-		w.Send(m)
-	}
-	s := &Server{Hub: hub}
-	l := listen(t)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	var conns []*net.TCPConn
-	for i := range clients {
-		c := dial(t, l.Addr().String())
-		conns = append(conns, c)
-		if i%2 == 0 {
-			send(t, c, strings.Repeat("{line}\n", each))
-			continue
-		}
-		body := strings.Repeat("{line}\n", each)
-		send(t, c, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body))
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	if err := s.Shutdown(ctx); err != nil {
-		t.Errorf("Shutdown() = %v", err)
-	}
-	<-done
-	lost := 0
-	for _, c := range conns {
-		lost += each - strings.Count(expectEnd(t, c), "{line}\n")
-	}
-	if lost > 0 || messages.Load() != clients*each {
-		t.Errorf("%d answers lost, %d messages; events %.200q", lost, messages.Load(), e.all())
-	}
-}
-
-func TestShutdownSaysGoodbye(t *testing.T) {
-	hub, e := record(echo)
-	s := &Server{Hub: hub}
-	l := listen(t)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	raw := dial(t, l.Addr().String())
-	send(t, raw, "{}\n")
-	expect(t, raw, "{}\n")
-	w := dialWS(t, "ws://"+l.Addr().String())
-	w.send(t, Text, "hi")
-	w.expect(t, Text, "hi")
-	down := make(chan error, 1)
-	go func() { down <- s.Shutdown(context.Background()) }()
-	expectEnd(t, raw)
-	raw.Close()
-	w.expectClose(t, 1001)
-	w.Close()
-	if err := <-down; err != nil {
-		t.Errorf("Shutdown() = %v", err)
-	}
-	<-done
-	ends := 0
-	for _, ev := range e.waitFor(6) {
-		if strings.HasPrefix(ev, "disconnect") {
-			ends++
-		}
-	}
-	if ends != 2 {
-		t.Errorf("events %q", e.all())
-	}
-}
-
-// Shutdown with a context that has ended closes what is left at once.
-func TestShutdownDeadline(t *testing.T) {
-	block := make(chan struct{})
-	hub := &Hub{OnMessage: func(Message, *Writer, *Client) { <-block }}
-	s := &Server{Hub: hub}
-	l := listen(t)
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	c := dial(t, l.Addr().String())
-	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
-	eventually(t, "it is served", func() bool { return hub.Len() == 1 })
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Shutdown() = %v", err)
-	}
-	close(block)
-	<-done
-	http.DefaultClient.CloseIdleConnections()
 }

@@ -1,0 +1,109 @@
+//go:build linux
+
+package portluck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Under load none of the requests that were sent before Shutdown is lost.
+func TestShutdownUnderLoad(t *testing.T) {
+	const clients, each = 500, 20 // 10,000 requests
+	hub, e := record(nil)
+	var messages atomic.Int64
+	hub.OnConnect, hub.OnDisconnect = nil, nil
+	hub.OnMessage = func(m Message, w *Writer, _ *Client) {
+		messages.Add(1)
+		w.Send(m)
+	}
+	s := &Server{Hub: hub}
+	l := listen(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	var conns []*net.TCPConn
+	for i := range clients {
+		c := dial(t, l.Addr().String())
+		conns = append(conns, c)
+		if i%2 == 0 {
+			send(t, c, strings.Repeat("{line}\n", each))
+			continue
+		}
+		body := strings.Repeat("{line}\n", each)
+		send(t, c, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown() = %v", err)
+	}
+	<-done
+	lost := 0
+	for _, c := range conns {
+		lost += each - strings.Count(expectEnd(t, c), "{line}\n")
+	}
+	if lost > 0 || messages.Load() != clients*each {
+		t.Errorf("%d answers lost, %d messages; events %.200q", lost, messages.Load(), e.all())
+	}
+}
+
+func TestShutdownSaysGoodbye(t *testing.T) {
+	hub, e := record(echo)
+	s := &Server{Hub: hub}
+	l := listen(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	raw := dial(t, l.Addr().String())
+	send(t, raw, "{}\n")
+	expect(t, raw, "{}\n")
+	w := dialWS(t, "ws://"+l.Addr().String())
+	w.send(t, Text, "hi")
+	w.expect(t, Text, "hi")
+	down := make(chan error, 1)
+	go func() { down <- s.Shutdown(context.Background()) }()
+	expectEnd(t, raw)
+	raw.Close()
+	w.expectClose(t, 1001)
+	w.Close()
+	if err := <-down; err != nil {
+		t.Errorf("Shutdown() = %v", err)
+	}
+	<-done
+	ends := 0
+	for _, ev := range e.waitFor(6) {
+		if strings.HasPrefix(ev, "disconnect") {
+			ends++
+		}
+	}
+	if ends != 2 {
+		t.Errorf("events %q", e.all())
+	}
+}
+
+// Shutdown with a context that has ended closes what is left at once.
+func TestShutdownDeadline(t *testing.T) {
+	block := make(chan struct{})
+	hub := &Hub{OnMessage: func(Message, *Writer, *Client) { <-block }}
+	s := &Server{Hub: hub}
+	l := listen(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	c := dial(t, l.Addr().String())
+	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+	eventually(t, "it is served", func() bool { return hub.Len() == 1 })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Shutdown() = %v", err)
+	}
+	close(block)
+	<-done
+	http.DefaultClient.CloseIdleConnections()
+}

@@ -1,0 +1,141 @@
+//go:build linux
+
+package portluck
+
+import (
+	"errors"
+	"math"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
+	"golang.org/x/sys/unix"
+)
+
+// silentClients opens n connections to addr that say nothing, as bare descriptors: they cost this process next to
+// nothing. They are closed when the test ends, or by the func.
+func silentClients(t testing.TB, addr string, n int) (closeAll func()) {
+	t.Helper()
+	a, err := net.ResolveTCPAddr("tcp4", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sa := &unix.SockaddrInet4{Port: a.Port, Addr: [4]byte(a.IP.To4())}
+	var fds []int
+	closeAll = func() {
+		for _, fd := range fds {
+			unix.Close(fd)
+		}
+		fds = nil
+	}
+	t.Cleanup(closeAll)
+	for range n {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fds = append(fds, fd)
+		if err := unix.Connect(fd, sa); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return closeAll
+}
+
+// A silent client holds up nothing: rows 1, 2, 12 and 13.
+func TestTraps1Row01SilentClientsDoNotHoldUpClose(t *testing.T) {
+	s := &Server{}
+	l := listen(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	silentClients(t, l.Addr().String(), 1000)
+	s.Close()
+	select {
+	case err := <-done:
+		if !errors.Is(err, ErrServerClosed) {
+			t.Errorf("Serve() = %v", err)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("Serve waits for silent clients")
+	}
+}
+
+func TestTraps1Row02SilentClientIsClosedAtTheDeadline(t *testing.T) {
+	addr := serve(t, &Server{SniffTimeout: sniffSoon, OnSilence: handlers.Refuse})
+	expectEnd(t, dial(t, addr))
+}
+
+// What a silent client costs: rows 12 and 13, and part 2, row 6. It is the slope between two numbers of them, once all
+// were announced, for what a server and the other tests need besides is not theirs; and the best of several, for what
+// the runtime holds on to changes with the load of the machine and only ever adds to it.
+func TestTraps1Row12SilentClientsAreCheap(t *testing.T) {
+	const few, more = 500, 3000
+	hub := echoHub()
+	s := &Server{Hub: hub, SniffTimeout: deferTime} // they are not kept by the kernel, and announced after
+	addr := serve(t, s)
+	talk(t, addr, "{}\n")
+	begin := runtime.NumGoroutine()
+	best := int64(math.MaxInt64)
+	for range 5 {
+		closeFew := silentClients(t, addr, few)
+		before := settledMemory(t, hub, few)
+		closeMore := silentClients(t, addr, more)
+		after := settledMemory(t, hub, few+more)
+		if n := runtime.NumGoroutine() - begin; n > 20 {
+			t.Errorf("%d more goroutines", n)
+		}
+		if got := talk(t, addr, "{good}\n"); got != "{good}\n" {
+			t.Errorf("another client reads %q", got)
+		}
+		closeMore()
+		closeFew()
+		eventually(t, "all are gone", func() bool { return s.Stats().Open == 0 && hub.Len() == 0 })
+		if best = min(best, (after-before)/more); best <= 1200 {
+			break
+		}
+	}
+	t.Logf("%d bytes a client", best)
+	if best > 1200 && !raceEnabled {
+		t.Errorf("%d bytes a client", best)
+	}
+}
+
+// settledMemory is what is in use once there are n clients and the garbage of their coming is gone.
+func settledMemory(t *testing.T, hub *Hub, n int) int64 {
+	t.Helper()
+	eventually(t, "all are announced", func() bool { return hub.Len() == n })
+	least, _ := memory()
+	for range 3 {
+		pauseFor(10 * time.Millisecond)
+		now, _ := memory()
+		least = min(least, now)
+	}
+	return least
+}
+
+func TestTraps1Row14NoMuxInTheStack(t *testing.T) {
+	s := &Server{}
+	in := make(chan struct{})
+	s.HandleFunc("blocked", matchers.Prefix("BLOCK"), func(c net.Conn) {
+		buf := make([]byte, 5)
+		c.Read(buf)
+		close(in)
+		c.Read(buf)
+	})
+	c := dial(t, serve(t, s))
+	send(t, c, "BLOCK")
+	<-in
+	eventually(t, "it blocks", func() bool {
+		buf := make([]byte, 1<<20)
+		for stack := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+			if strings.Contains(stack, "TestTraps1Row14") && strings.Contains(stack, "net.(*conn).Read") {
+				return !strings.Contains(stack, "cmux")
+			}
+		}
+		return false
+	})
+}
