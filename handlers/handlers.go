@@ -133,7 +133,7 @@ type Stream interface {
 	Done() error
 	// End sends the protocol's farewell (the end of the response, close 1000, FIN) after all that was written.
 	End() error
-	// Destroy closes at once; what was not sent yet is lost.
+	// Destroy closes at once; what was not sent yet, and the peer's side does not take at once, is lost.
 	Destroy()
 	// Header is the header of an HTTP response that has not been started, to be changed before the first write.
 	// It is nil where there is none.

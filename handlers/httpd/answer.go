@@ -91,7 +91,7 @@ func (a *answer) push(p []byte, line, wait bool) error {
 func (a *answer) roomLocked(wait bool) error {
 	for {
 		switch {
-		case a.done:
+		case a.done, a.destroyed:
 			return handlers.ErrClosed
 		case len(a.out) < queueMax:
 			return nil
@@ -125,7 +125,8 @@ func (a *answer) Done() error {
 func (a *answer) End() error { return a.Done() }
 
 // Destroy is [handlers.Stream.Destroy]: of HTTP/1 it closes the connection, of HTTP/2 it resets the stream, even while a
-// callback is running.
+// callback is running. What waits for the end of the turn is sent before if the client's side takes it at once, and
+// never looks like a whole answer.
 func (a *answer) Destroy() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -133,6 +134,12 @@ func (a *answer) Destroy() {
 		return
 	}
 	a.destroyed = true
+	if a.pendingLocked() && !a.flushing && !a.done {
+		a.pace.hurry = true
+		a.flushing = true
+		a.sendLocked()
+		a.flushing = false
+	}
 	a.out = nil
 	a.doneLocked()
 	if a.r.ProtoMajor == 1 {

@@ -147,11 +147,12 @@ func TestContentLength(t *testing.T) {
 	}
 }
 
-// Destroy closes the connection even while the callback is busy.
+// Destroy closes the connection even while the callback is busy. What was written before arrives, like upstream's, but
+// does not look whole.
 func TestDestroyAtOnce(t *testing.T) {
 	done := make(chan struct{})
 	p := &port{message: func(_ string, s handlers.Stream) error {
-		s.Write([]byte("lost"), handlers.Auto)
+		s.Write([]byte("said"), handlers.Auto)
 		s.Destroy()
 		s.Destroy()
 		<-done
@@ -160,7 +161,7 @@ func TestDestroyAtOnce(t *testing.T) {
 	addr, conns := serve(t, &Handler{}, p)
 	w := dial(t, addr)
 	w.send(post("x"))
-	if b, _ := io.ReadAll(w.r); len(b) > 0 {
+	if b, _ := io.ReadAll(w.r); !strings.HasPrefix(string(b), "HTTP/1.1 200 OK\r\n") || !strings.HasSuffix(string(b), "\r\n4\r\nsaid\r\n") {
 		t.Errorf("read %q after Destroy", b)
 	}
 	close(done)

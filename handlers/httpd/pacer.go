@@ -14,6 +14,8 @@ type pacer struct {
 	idle time.Duration // no bound if not positive
 	h2   bool
 	set  time.Time // when it was last given idle
+	// hurry gives it patience instead: enough for what its buffers take.
+	hurry bool
 }
 
 func (h *Handler) pacer(w http.ResponseWriter, r *http.Request) pacer {
@@ -22,7 +24,11 @@ func (h *Handler) pacer(w http.ResponseWriter, r *http.Request) pacer {
 
 // begin gives the client idle, or nearly that if it was given it just now, to take what is written next.
 func (p *pacer) begin() {
-	if p.idle <= 0 {
+	switch {
+	case p.hurry:
+		_ = p.rc.SetWriteDeadline(time.Now().Add(patience))
+		return
+	case p.idle <= 0:
 		return
 	}
 	now := time.Now()

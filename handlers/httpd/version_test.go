@@ -166,6 +166,29 @@ func TestTooLongOfEachVersion(t *testing.T) {
 	})
 }
 
+// What was written before Destroy, in one callback, arrives.
+func TestWriteThenDestroy(t *testing.T) {
+	destroying := func() *port {
+		return &port{message: func(_ string, s handlers.Stream) error {
+			s.Write([]byte("said"), handlers.Auto)
+			s.Destroy()
+			if _, err := s.Write([]byte("x"), handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
+				t.Errorf("Write() = %v after Destroy", err)
+			}
+			return nil
+		}}
+	}
+	each(t, zero, destroying, func(t *testing.T, s session) {
+		resp := s.post(t, strings.NewReader("x\n"))
+		if body, err := io.ReadAll(resp.Body); err == nil || string(body) != "said" {
+			t.Errorf("read %q, %v, want %q and an error", body, err, "said")
+		}
+		if got := s.port.wait(t, 3); got[2] != "disconnect" {
+			t.Errorf("events %q", got)
+		}
+	})
+}
+
 // Destroy reaches the client while the callback is busy, and ended streams do no harm.
 func TestDestroyOfEachVersion(t *testing.T) {
 	each(t, explicit, echoing, func(t *testing.T, s session) {
