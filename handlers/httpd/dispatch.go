@@ -24,7 +24,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 		r.RemoteAddr = l.remote
 	}
 	if r.Method == http.MethodGet && h.Streams != nil && !wantsWebSocket(r) {
-		if s := h.Streams(r, requestInfo(r, l)); s != nil {
+		info := requestInfo(r, l)
+		if s := h.Streams(r, &info); s != nil {
 			if h.allow(w, r, l) {
 				h.page(w, r, l, s)
 			}
