@@ -1,0 +1,175 @@
+// Command bench measures what portluck aims at: the same work on portluck and on its peers, in one run.
+//
+//	go run . [-rows name,...] [-time 3s] [-json] [-cpuprofile dir]
+//
+// Each server and each load is a child process. The servers of a row take turns, in rounds, with the same load; what is
+// compared is the CPU time of the server, user and system, for each operation, and the ratio is the median of the
+// rounds, so that what else runs on the machine matters little. Memory is the slope between few and many connections,
+// after a collection. The peers are:
+//
+//	goroutines  a plain net.Listener with a goroutine for each connection
+//	bare        one epoll loop that does nothing else; for a room, one write(2) for each member
+//	gws         github.com/lxzan/gws
+//	gorilla     github.com/gorilla/websocket behind net/http
+//	gobwas      a plain net.Listener, and the handshake and frames of github.com/gobwas/ws
+//
+// It runs on Linux only, needs 20,000 descriptors a process, and takes a few minutes for all rows.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == childArg {
+		runChild(os.Args[2:])
+		return
+	}
+	names := flag.String("rows", "", "comma-separated rows, or beginnings of their names; all if empty")
+	o := options{}
+	flag.DurationVar(&o.time, "time", 3*time.Second, "how long each server of a row works, in all its rounds")
+	flag.StringVar(&o.profiles, "cpuprofile", "", "write a CPU profile of each server into this directory")
+	asJSON := flag.Bool("json", false, "print one JSON object")
+	flag.Parse()
+	if err := run(o, *names, *asJSON); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// options are how every row is measured.
+type options struct {
+	time     time.Duration
+	profiles string // directory; none if empty
+}
+
+// A line is what one row says about portluck and one peer.
+type line struct {
+	Row      string  `json:"row"`
+	What     string  `json:"what"`
+	Unit     string  `json:"unit"`
+	Portluck float64 `json:"portluck"`
+	Peer     string  `json:"peer,omitempty"` // none if the aim is a figure of its own
+	PeerHas  float64 `json:"peer_has,omitempty"`
+	Ratio    float64 `json:"ratio,omitempty"`
+	Aim      float64 `json:"aim,omitempty"` // the most that the ratio, or portluck's figure, may be; no aim if 0
+	Reached  bool    `json:"reached"`
+	Note     string  `json:"note,omitempty"`
+}
+
+// result is the whole run.
+type result struct {
+	Commit string   `json:"commit"`
+	Load   string   `json:"load"` // of the machine: at the start and at the end
+	Lines  []line   `json:"lines"`
+	Failed []string `json:"failed,omitempty"`
+}
+
+func run(o options, names string, asJSON bool) error {
+	chosen, err := choose(names)
+	if err != nil {
+		return err
+	}
+	r := result{Commit: commit(), Load: loadAverage()}
+	for _, row := range chosen {
+		begin := time.Now()
+		lines, err := row.measure(row, o)
+		if err != nil {
+			r.Failed = append(r.Failed, fmt.Sprintf("%s: %v", row.name, err))
+		}
+		fmt.Fprintf(os.Stderr, "%s: %.0f s\n", row.name, time.Since(begin).Seconds())
+		r.Lines = append(r.Lines, lines...)
+	}
+	r.Load += ", then " + loadAverage()
+	if asJSON {
+		err = json.NewEncoder(os.Stdout).Encode(r)
+	} else {
+		err = r.print()
+	}
+	if err == nil && len(r.Failed) > 0 {
+		err = fmt.Errorf("%d rows failed", len(r.Failed))
+	}
+	return err
+}
+
+// choose finds the rows whose names begin with one of names.
+func choose(names string) (chosen []*row, err error) {
+	if names == "" {
+		return rows, nil
+	}
+	for name := range strings.SplitSeq(names, ",") {
+		n := len(chosen)
+		for _, r := range rows {
+			if strings.HasPrefix(r.name, name) && !slices.Contains(chosen, r) {
+				chosen = append(chosen, r)
+			}
+		}
+		if len(chosen) == n {
+			return nil, fmt.Errorf("no row %q", name)
+		}
+	}
+	return chosen, nil
+}
+
+func (r *result) print() error {
+	fmt.Printf("commit %s, load average %s\n\n", r.Commit, r.Load)
+	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "row\twhat\tportluck\tpeer\t\tratio\taim\treached\t")
+	for _, l := range r.Lines {
+		peer, ratio, aim, reached := "", "", "", "no"
+		if l.Peer != "" {
+			peer, ratio = figure(l.PeerHas, l.Unit), fmt.Sprintf("%.3f", l.Ratio)
+		}
+		switch {
+		case l.Aim == 0:
+			reached = ""
+		case l.Peer != "":
+			aim = fmt.Sprintf("<= %.2f", l.Aim)
+		default:
+			aim = "<= " + figure(l.Aim, l.Unit)
+		}
+		if l.Reached {
+			reached = "yes"
+		}
+		fmt.Fprintln(w, strings.Join([]string{l.Row, l.What, figure(l.Portluck, l.Unit), l.Peer, peer, ratio, aim, reached, l.Note}, "\t"))
+	}
+	for _, f := range r.Failed {
+		fmt.Fprintf(w, "failed: %s\n", f)
+	}
+	return w.Flush()
+}
+
+// figure is x with three digits or more.
+func figure(x float64, unit string) string {
+	switch {
+	case x >= 100 || x <= -100 || x == float64(int(x)):
+		return fmt.Sprintf("%.0f %s", x, unit)
+	case x >= 10:
+		return fmt.Sprintf("%.1f %s", x, unit)
+	}
+	return fmt.Sprintf("%.2f %s", x, unit)
+}
+
+// commit is the commit that is measured, with a + if files were changed since.
+func commit() string {
+	b, err := exec.Command("git", "describe", "--always", "--dirty=+", "--abbrev=10").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
+}
+
+// loadAverage is that of the last minute.
+func loadAverage() string {
+	b, _ := os.ReadFile("/proc/loadavg") // none where there is no such file
+	first, _, _ := strings.Cut(string(b), " ")
+	return first
+}

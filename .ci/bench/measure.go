@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+)
+
+// rounds is how often each server of a row works.
+const rounds = 5
+
+// warmTime is how long it works before.
+const warmTime = 300 * time.Millisecond
+
+// A side is one server with its load.
+type side struct {
+	name         string
+	server, load *child
+	addr         string
+}
+
+// newSide starts a server and a load, and opens what q says unless q makes its connections itself.
+func newSide(name string, q request) (*side, error) {
+	s := &side{name: name}
+	err := s.start(q)
+	if err != nil {
+		s.stop()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
+func (s *side) start(q request) (err error) {
+	if s.server, err = start("server", s.name, q.Proto); err != nil {
+		return err
+	}
+	if s.load, err = start("load"); err != nil {
+		return err
+	}
+	a, err := s.server.ask(request{Do: "addr"})
+	if err != nil {
+		return err
+	}
+	s.addr = a.Addr
+	if q.Do == "short" {
+		return nil
+	}
+	q.Do = "open"
+	return s.ask(q)
+}
+
+// ask has the load do q, where the answer is no more than that it did.
+func (s *side) ask(q request) error {
+	_, err := s.work(q)
+	return err
+}
+
+// work has the load do q.
+func (s *side) work(q request) (answer, error) {
+	q.Addr = s.addr
+	a, err := s.load.ask(q)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", s.name, err)
+	}
+	return a, err
+}
+
+func (s *side) stop() {
+	s.load.stop()
+	s.server.stop()
+}
+
+// profile begins a profile of the server, or ends it.
+func (s *side) profile(r *row, o options, begin bool) error {
+	if o.profiles == "" {
+		return nil
+	}
+	q := request{Do: "profile"}
+	if begin {
+		q.Path = filepath.Join(o.profiles, r.name+"-"+s.name+".prof")
+	}
+	_, err := s.server.ask(q)
+	return err
+}
+
+// perOp is the CPU time of the server for each operation of q, in microseconds.
+func (s *side) perOp(q request) (float64, answer, error) {
+	before, err := s.server.ask(request{Do: "cpu"})
+	if err != nil {
+		return 0, before, err
+	}
+	a, err := s.work(q)
+	if err != nil {
+		return 0, a, err
+	}
+	after, err := s.server.ask(request{Do: "cpu"})
+	if err == nil && a.Ops == 0 {
+		err = fmt.Errorf("%s: nothing was done", s.name)
+	}
+	a.Memory = after.Memory
+	return (after.CPU - before.CPU) / float64(a.Ops) * 1e6, a, err
+}
+
+// measureCPU has portluck and its peers do the same in turn.
+func measureCPU(r *row, o options) ([]line, error) {
+	var sides []*side
+	defer func() {
+		for _, s := range sides {
+			s.stop()
+		}
+	}()
+	for _, name := range append([]string{"portluck"}, r.peers()...) {
+		s, err := newSide(name, r.q)
+		if err != nil {
+			return nil, err
+		}
+		sides = append(sides, s)
+		q := r.q
+		q.Time = warmTime
+		if err := s.ask(q); err != nil {
+			return nil, err
+		}
+		if err := s.profile(r, o, true); err != nil {
+			return nil, err
+		}
+	}
+	of := make([][]float64, len(sides))
+	q := r.q
+	q.Time = o.roundTime()
+	var note string
+	for round := range rounds {
+		for i := range sides {
+			i = (i + round) % len(sides) // another one begins each round
+			us, a, err := sides[i].perOp(q)
+			if err != nil {
+				return nil, err
+			}
+			of[i] = append(of[i], us)
+			if i == 0 {
+				note = fmt.Sprintf("%.0f/s, p99 %.2g ms, %d goroutines", float64(a.Ops)/q.Time.Seconds(), a.P99*1e3, a.Goroutines)
+			}
+		}
+	}
+	for _, s := range sides {
+		if err := s.profile(r, o, false); err != nil {
+			return nil, err
+		}
+	}
+	return r.lines(of, note), nil
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"slices"
+	"time"
+)
+
+// A row is one work, and what portluck aims at there.
+type row struct {
+	name, what string
+	q          request // what the load does, with what it opens first
+	unit       string
+	aims       []aim
+	measure    func(*row, options) ([]line, error)
+}
+
+// An aim is how much of what a peer needs portluck may need; or, without a peer, how much of the unit.
+type aim struct {
+	peer string
+	most float64 // no aim but a comparison if 0
+}
+
+// rows are the table of aims, in its order.
+var rows = []*row{
+	{
+		name: "echo-tcp", what: "64 B lines, 64 clients", unit: "us CPU", measure: measureCPU,
+		q:    request{Do: "echo", Proto: "tcp", Conns: 64, Size: 64, Depth: 1},
+		aims: []aim{{"goroutines", .65}, {"bare", 0}},
+	},
+	{
+		name: "echo-ws", what: "64 B, 64 clients, 1 in flight", unit: "us CPU", measure: measureCPU,
+		q:    request{Do: "echo", Proto: "ws", Conns: 64, Size: 64, Depth: 1},
+		aims: []aim{{"gws", .6}, {"bare", 0}},
+	},
+	{
+		name: "echo-ws-16", what: "64 B, 64 clients, 16 in flight", unit: "us CPU", measure: measureCPU,
+		q:    request{Do: "echo", Proto: "ws", Conns: 64, Size: 64, Depth: 16},
+		aims: []aim{{"gws", .1}, {"bare", 0}},
+	},
+	{
+		name: "echo-ws-64k", what: "64 KiB, 16 clients", unit: "us CPU", measure: measureCPU,
+		q:    request{Do: "echo", Proto: "ws", Conns: 16, Size: 64 << 10, Depth: 1},
+		aims: []aim{{"gws", 1}, {"gobwas", 1}},
+	},
+	{
+		name: "short-tcp", what: "connect, a line, its echo, close", unit: "us CPU", measure: measureCPU,
+		q:    request{Do: "short", Proto: "tcp", Conns: 16, Size: 64},
+		aims: []aim{{"goroutines", .8}, {"bare", 0}},
+	},
+	{
+		name: "short-ws", what: "connect, handshake, an echo, close", unit: "us CPU", measure: measureCPU,
+		q:    request{Do: "short", Proto: "ws", Conns: 16, Size: 64},
+		aims: []aim{{"gobwas", .75}, {"bare", 0}},
+	},
+}
+
+// peers are the names in the aims, each once.
+func (r *row) peers() (names []string) {
+	for _, a := range r.aims {
+		if a.peer != "" && !slices.Contains(names, a.peer) {
+			names = append(names, a.peer)
+		}
+	}
+	return names
+}
+
+// lines compares what portluck needed in each round, of[0], with what each peer did, in the order of peers.
+func (r *row) lines(of [][]float64, note string) (all []line) {
+	for _, a := range r.aims {
+		l := line{Row: r.name, What: r.what, Unit: r.unit, Portluck: median(of[0]), Aim: a.most, Note: note}
+		compared := l.Portluck
+		if i := slices.Index(r.peers(), a.peer) + 1; i > 0 {
+			ratios := make([]float64, len(of[0]))
+			for round := range ratios {
+				ratios[round] = of[0][round] / of[i][round]
+			}
+			l.Peer, l.PeerHas, l.Ratio = a.peer, median(of[i]), median(ratios)
+			compared = l.Ratio
+		}
+		l.Reached = a.most > 0 && compared <= a.most
+		all = append(all, l)
+		note = ""
+	}
+	return all
+}
+
+// median is the middle of x, which stays as it is.
+func median(x []float64) float64 {
+	if len(x) == 0 {
+		return 0
+	}
+	s := slices.Sorted(slices.Values(x))
+	n := len(s)
+	return (s[(n-1)/2] + s[n/2]) / 2
+}
+
+// roundTime is how long a server works until it is another one's turn.
+func (o options) roundTime() time.Duration { return o.time / rounds }

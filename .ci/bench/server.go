@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// An endpoint is where a server is to serve, until the process ends.
+type endpoint struct {
+	net.Listener
+	proto string
+	tls   *tls.Config // if proto is secure
+}
+
+// servers are portluck and its peers.
+var servers = map[string]func(endpoint) error{
+	"portluck":   servePortluck,
+	"goroutines": serveGoroutines,
+	"bare":       serveBare,
+	"gws":        serveGWS,
+	"gorilla":    serveGorilla,
+	"gobwas":     serveGobwas,
+}
+
+// secured is the listener for a server that knows nothing of TLS.
+func (e endpoint) secured() net.Listener {
+	if e.tls == nil {
+		return e.Listener
+	}
+	return tls.NewListener(e.Listener, e.tls)
+}
+
+// served is the child process of a server.
+type served struct {
+	addr    string
+	profile *os.File
+}
+
+// newServed starts the server; its failure ends the process.
+func newServed(name, proto string) *served {
+	serve := servers[name]
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err == nil && serve == nil {
+		err = errors.New("no such server")
+	}
+	e := endpoint{Listener: l, proto: proto}
+	if err == nil && isSecure(proto) {
+		e.tls, err = newTLS()
+	}
+	if err != nil {
+		fail(name, err)
+	}
+	go func() { fail(name, serve(e)) }() // ends with the process
+	return &served{addr: l.Addr().String()}
+}
+
+func fail(name string, err error) {
+	fmt.Fprintf(os.Stderr, "bench: %s: %v\n", name, err)
+	os.Exit(1)
+}
+
+func (s *served) do(q request) (answer, error) {
+	switch q.Do {
+	case "addr":
+		return answer{Addr: s.addr}, nil
+	case "cpu":
+		return answer{CPU: cpu(), Memory: Memory{Goroutines: runtime.NumGoroutine()}}, nil
+	case "memory":
+		m, err := memory()
+		return answer{Memory: m}, err
+	case "profile":
+		return answer{}, s.record(q.Path)
+	}
+	return answer{}, errors.New("no such request")
+}
+
+// record begins a CPU profile, or ends it if path is empty.
+func (s *served) record(path string) (err error) {
+	if path == "" {
+		pprof.StopCPUProfile()
+		return s.profile.Close()
+	}
+	if s.profile, err = os.Create(path); err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(s.profile)
+}
+
+// cpu is the time that this process has used, in user mode and in the kernel. It is finer than /proc/PID/stat.
+func cpu() float64 {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails for wrong arguments only
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
+// memory is what this process has after it gave back what it could.
+func memory() (m Memory, err error) {
+	runtime.GC() // the first one finds what a finalizer or a pool held
+	runtime.GC()
+	debug.FreeOSMemory()
+	b, err := os.ReadFile("/proc/self/smaps_rollup")
+	if err != nil {
+		return m, err
+	}
+	if m.Pss = kilobytes(b, "Pss:"); m.Pss == 0 {
+		return m, errors.New("/proc/self/smaps_rollup has no Pss")
+	}
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	m.Heap, m.Stacks = int64(s.HeapInuse), int64(s.StackInuse) //nolint:gosec // less than an exbibyte
+	m.Goroutines = runtime.NumGoroutine()
+	return m, nil
+}
+
+// kilobytes is a figure of smaps_rollup in bytes; 0 if there is none.
+func kilobytes(b []byte, name string) int64 {
+	_, rest, _ := bytes.Cut(b, []byte("\n"+name))
+	words := bytes.Fields(rest)
+	if len(words) == 0 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(string(words[0]), 10, 64) // the kernel writes numbers
+	return n << 10
+}
+
+// newTLS makes a certificate that nobody checks.
+func newTLS() (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: now, NotAfter: now.Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, nil
+}
