@@ -28,7 +28,9 @@ type request struct {
 	Time  time.Duration `json:",omitempty"`
 	Join  bool          `json:",omitempty"` // the connections become members of the room, and one more publishes
 	Stuck int           `json:",omitempty"` // more members, that never read
-	Path  string        `json:",omitempty"` // of a profile
+	// Buffer is what the kernel may hold for a client that does not read; its own bound if 0.
+	Buffer int    `json:",omitempty"`
+	Path   string `json:",omitempty"` // of a profile
 }
 
 // An answer is what came of a request: a line of JSON on stdout.
@@ -37,9 +39,10 @@ type answer struct {
 	Addr  string  `json:",omitempty"` // of the server
 	CPU   float64 `json:",omitempty"` // seconds since the process began
 	Memory
-	Ops int64   `json:",omitempty"` // echoes, connections or deliveries
-	P50 float64 `json:",omitempty"` // seconds that one took
-	P99 float64 `json:",omitempty"`
+	Ops       int64   `json:",omitempty"` // echoes, connections or deliveries
+	PerSecond float64 `json:",omitempty"`
+	P50       float64 `json:",omitempty"` // seconds that one took
+	P99       float64 `json:",omitempty"`
 }
 
 // Memory is that of a server, after a collection.

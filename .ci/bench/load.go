@@ -28,6 +28,7 @@ type load struct {
 // A link is a connection to the server, with the handshakes done.
 type link struct {
 	fd       int
+	size     int    // bytes of a message
 	unit     int    // bytes of an echo or a delivery
 	got      int    // bytes of the next one
 	received int    // echoes or deliveries
@@ -172,6 +173,8 @@ func (l *load) echo(q request) (ops int64, err error) {
 		return l.send(k, out[:n*len(one)])
 	}
 	for _, k := range l.clients {
+		k.unit += framed(q.Proto, q.Size) - framed(q.Proto, k.size)
+		k.size = q.Size
 		if err := launch(k, q.Depth, begin); err != nil {
 			return 0, err
 		}

@@ -29,6 +29,8 @@ func (l *load) open(q request) error {
 	tag := byte(tagEcho)
 	if q.Join {
 		tag = tagJoin
+	}
+	if q.Join && l.publisher == nil {
 		k, err := l.dial(q, tagEcho, 0)
 		if err != nil {
 			return err
@@ -97,10 +99,13 @@ func (l *load) dial(q request, tag byte, i int) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &link{fd: fd}
+	k := &link{fd: fd, size: q.Size}
 	var c net.Conn = &blocking{fd: fd}
 	if isSecure(q.Proto) {
-		c = tls.Client(c, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // there is nothing to protect
+		c = tls.Client(c, &tls.Config{
+			InsecureSkipVerify: true,                      //nolint:gosec // there is nothing to protect
+			CurvePreferences:   []tls.CurveID{tls.X25519}, // the fastest
+		})
 	}
 	if k.unit, err = firstEcho(c, q, tag); err != nil {
 		unix.Close(fd)

@@ -147,13 +147,15 @@ func (r *result) print() error {
 	return w.Flush()
 }
 
-// figure is x with three digits or more.
+// figure is x with two digits or more.
 func figure(x float64, unit string) string {
 	switch {
 	case x >= 100 || x <= -100 || x == float64(int(x)):
 		return fmt.Sprintf("%.0f %s", x, unit)
 	case x >= 10:
 		return fmt.Sprintf("%.1f %s", x, unit)
+	case x > 0 && x < .1:
+		return fmt.Sprintf("%.3f %s", x, unit)
 	}
 	return fmt.Sprintf("%.2f %s", x, unit)
 }

@@ -37,7 +37,7 @@ func (s *side) start(q request) (err error) {
 	if s.load, err = start("load"); err != nil {
 		return err
 	}
-	a, err := s.server.ask(request{Do: "addr"})
+	a, err := s.server.ask(request{Do: "addr", Buffer: q.Buffer})
 	if err != nil {
 		return err
 	}
@@ -89,10 +89,12 @@ func (s *side) perOp(q request) (float64, answer, error) {
 	if err != nil {
 		return 0, before, err
 	}
+	begin := time.Now()
 	a, err := s.work(q)
 	if err != nil {
 		return 0, a, err
 	}
+	a.PerSecond = float64(a.Ops) / time.Since(begin).Seconds()
 	after, err := s.server.ask(request{Do: "cpu"})
 	if err == nil && a.Ops == 0 {
 		err = fmt.Errorf("%s: nothing was done", s.name)
@@ -137,7 +139,7 @@ func measureCPU(r *row, o options) ([]line, error) {
 			}
 			of[i] = append(of[i], us)
 			if i == 0 {
-				note = fmt.Sprintf("%.0f/s, p99 %.2g ms, %d goroutines", float64(a.Ops)/q.Time.Seconds(), a.P99*1e3, a.Goroutines)
+				note = fmt.Sprintf("%.0f/s, %d goroutines", a.PerSecond, a.Goroutines)
 			}
 		}
 	}

@@ -23,6 +23,31 @@ type aim struct {
 // rows are the table of aims, in its order.
 var rows = []*row{
 	{
+		name: "idle-tcp", what: "raw client, slope of Pss", unit: "B", measure: measureMemory,
+		q:    request{Proto: "tcp", Size: 64},
+		aims: []aim{{"", 200}, {"goroutines", 0}, {"bare", 0}},
+	},
+	{
+		name: "idle-ws", what: "WebSocket in one room, slope of Pss", unit: "B", measure: measureMemory,
+		q:    request{Proto: "ws", Size: 64, Join: true},
+		aims: []aim{{"", 256}, {"gws", 0}, {"gorilla", 0}, {"bare", 0}},
+	},
+	{
+		name: "idle-burst", what: "15,000 WebSockets after 16 KB on all, Pss", unit: "x", measure: measureBurst,
+		q:    request{Do: "echo", Proto: "ws", Conns: manyConns, Size: 16 << 10, Depth: 1, Join: true},
+		aims: []aim{{"", burstKeep}},
+	},
+	{
+		name: "idle-tls", what: "raw TLS client, slope of Pss", unit: "B", measure: measureMemory,
+		q:    request{Proto: "tls", Size: 64},
+		aims: []aim{{"", 9 << 10}, {"goroutines", 0}},
+	},
+	{
+		name: "idle-wss", what: "WebSocket over TLS, slope of Pss", unit: "B", measure: measureMemory,
+		q:    request{Proto: "wss", Size: 64},
+		aims: []aim{{"", 9 << 10}, {"gws", 0}},
+	},
+	{
 		name: "echo-tcp", what: "64 B lines, 64 clients", unit: "us CPU", measure: measureCPU,
 		q:    request{Do: "echo", Proto: "tcp", Conns: 64, Size: 64, Depth: 1},
 		aims: []aim{{"goroutines", .65}, {"bare", 0}},
@@ -51,6 +76,31 @@ var rows = []*row{
 		name: "short-ws", what: "connect, handshake, an echo, close", unit: "us CPU", measure: measureCPU,
 		q:    request{Do: "short", Proto: "ws", Conns: 16, Size: 64},
 		aims: []aim{{"gobwas", .75}, {"bare", 0}},
+	},
+	{
+		name: "room-8000", what: "8,000 members, 128 B, one message at a time", unit: "us CPU", measure: measureCPU,
+		q:    request{Do: "fan", Proto: "ws", Conns: 8_000, Size: 128, Depth: 1, Burst: 1, Join: true},
+		aims: []aim{{"gorilla", .7}, {"bare", 1 / .95}},
+	},
+	{
+		name: "room-15000", what: "15,000 members, 128 B, one message at a time", unit: "us CPU", measure: measureCPU,
+		q:    request{Do: "fan", Proto: "ws", Conns: 15_000, Size: 128, Depth: 1, Burst: 1, Join: true},
+		aims: []aim{{"gorilla", .7}, {"bare", 1 / .95}},
+	},
+	{
+		name: "flood-8000", what: "8,000 members, 128 B, the publisher never waits", unit: "us CPU", measure: measureCPU,
+		q:    request{Do: "fan", Proto: "ws", Conns: 8_000, Size: 128, Depth: 40, Burst: 20, Join: true},
+		aims: []aim{{"", 1}, {"bare", 0}},
+	},
+	{
+		name: "stuck", what: "5,000 members, and 5,000 that never read: p99 of a delivery", unit: "x", measure: measureStuck,
+		q:    request{Do: "fan", Proto: "ws", Conns: 5_000, Stuck: 5_000, Size: 1 << 10, Depth: 1, Burst: 1, Join: true, Buffer: 16 << 10},
+		aims: []aim{{"", 1.2}},
+	},
+	{
+		name: "flood-echo", what: "p99 of an echo while a room of 1,000 floods", unit: "x", measure: measureFlood,
+		q:    request{Do: "fan", Proto: "ws", Conns: 1_000, Size: 128, Depth: 40, Burst: 20, Join: true},
+		aims: []aim{{"", 3}, {"gorilla", 0}},
 	},
 }
 

@@ -48,8 +48,8 @@ func (e endpoint) secured() net.Listener {
 
 // served is the child process of a server.
 type served struct {
-	addr    string
-	profile *os.File
+	listener net.Listener
+	profile  *os.File
 }
 
 // newServed starts the server; its failure ends the process.
@@ -67,7 +67,7 @@ func newServed(name, proto string) *served {
 		fail(name, err)
 	}
 	go func() { fail(name, serve(e)) }() // ends with the process
-	return &served{addr: l.Addr().String()}
+	return &served{listener: l}
 }
 
 func fail(name string, err error) {
@@ -78,7 +78,7 @@ func fail(name string, err error) {
 func (s *served) do(q request) (answer, error) {
 	switch q.Do {
 	case "addr":
-		return answer{Addr: s.addr}, nil
+		return answer{Addr: s.listener.Addr().String()}, s.limit(q.Buffer)
 	case "cpu":
 		return answer{CPU: cpu(), Memory: Memory{Goroutines: runtime.NumGoroutine()}}, nil
 	case "memory":
@@ -88,6 +88,22 @@ func (s *served) do(q request) (answer, error) {
 		return answer{}, s.record(q.Path)
 	}
 	return answer{}, errors.New("no such request")
+}
+
+// limit bounds what the kernel takes for each connection to come, if n is not 0.
+func (s *served) limit(n int) error {
+	l, ok := s.listener.(*net.TCPListener)
+	if !ok || n == 0 {
+		return nil
+	}
+	c, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	failed := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, n) //nolint:gosec // a descriptor
+	})
+	return errors.Join(failed, err)
 }
 
 // record begins a CPU profile, or ends it if path is empty.

@@ -8,16 +8,20 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// serveGorilla echoes with gorilla, behind net/http; its room sends a prepared message to one member after the other.
+// serveGorilla echoes with gorilla, behind net/http. Its room is that of gorilla's own chat example, with prepared
+// messages: each member has a queue and a goroutine that writes, so that a slow one does not hold up the others.
 func serveGorilla(e endpoint) error {
 	room := &gorillaRoom{}
 	s := &http.Server{Handler: http.HandlerFunc(room.serve), ReadHeaderTimeout: time.Minute}
 	return s.Serve(e.secured())
 }
 
+// gorillaQueue is how many messages a member may be behind.
+const gorillaQueue = 256
+
 type gorillaRoom struct {
-	mu      sync.Mutex // held to write, too: only one goroutine at a time may
-	members []*websocket.Conn
+	mu      sync.Mutex
+	members []chan *websocket.PreparedMessage
 }
 
 func (g *gorillaRoom) serve(w http.ResponseWriter, r *http.Request) {
@@ -32,28 +36,48 @@ func (g *gorillaRoom) serve(w http.ResponseWriter, r *http.Request) {
 		if err != nil {
 			return
 		}
-		if err := g.answer(c, kind, msg); err != nil {
+		switch msg[0] {
+		case tagPublish:
+			err = g.publish(kind, msg)
+		case tagJoin:
+			if err = c.WriteMessage(kind, msg); err == nil {
+				g.join(c)
+			}
+		default:
+			err = c.WriteMessage(kind, msg)
+		}
+		if err != nil {
 			return
 		}
 	}
 }
 
-func (g *gorillaRoom) answer(c *websocket.Conn, kind int, msg []byte) error {
-	if msg[0] == tagEcho {
-		return c.WriteMessage(kind, msg)
-	}
+func (g *gorillaRoom) join(c *websocket.Conn) {
+	queue := make(chan *websocket.PreparedMessage, gorillaQueue)
+	go func() { // ends when the client is gone, or with the process
+		for p := range queue {
+			if c.WritePreparedMessage(p) != nil {
+				return
+			}
+		}
+	}()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if msg[0] == tagJoin {
-		g.members = append(g.members, c)
-		return c.WriteMessage(kind, msg)
-	}
+	g.members = append(g.members, queue)
+}
+
+func (g *gorillaRoom) publish(kind int, msg []byte) error {
 	p, err := websocket.NewPreparedMessage(kind, msg)
 	if err != nil {
 		return err
 	}
-	for _, m := range g.members {
-		_ = m.WritePreparedMessage(p) // fails when the member is gone
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, queue := range g.members {
+		select {
+		case queue <- p:
+		default: // the load misses it, and fails
+		}
 	}
 	return nil
 }

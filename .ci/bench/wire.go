@@ -37,6 +37,14 @@ func frame(proto string, tag byte, size int) []byte {
 	return ws.MustCompileFrame(f)
 }
 
+// framed is how long a message of this size is when a server sends it, but for what ends a line.
+func framed(proto string, size int) int {
+	if !isWebSocket(proto) {
+		return size
+	}
+	return ws.HeaderSize(ws.Header{Length: int64(size)}) + size
+}
+
 // reply finds the first message in what a server has sent: its payload, and its length on the wire. That is 0 if it is
 // not complete.
 func reply(proto string, b []byte) (payload []byte, length int) {
