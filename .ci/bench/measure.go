@@ -9,7 +9,13 @@ import (
 // rounds is how often each server of a row works.
 const rounds = 5
 
-// warmTime is how long it works before.
+// leastRounds is how many there are of a work that cannot be cut short, after slowTime.
+const (
+	leastRounds = 3
+	slowTime    = 15 * time.Second
+)
+
+// warmTime is how long a server works before.
 const warmTime = 300 * time.Millisecond
 
 // A side is one server with its load.
@@ -70,17 +76,22 @@ func (s *side) stop() {
 	s.server.stop()
 }
 
-// profile begins a profile of the server, or ends it.
+// profile begins a profile of the server's CPU time, if one is wanted, or ends it.
 func (s *side) profile(r *row, o options, begin bool) error {
 	if o.profiles == "" {
 		return nil
 	}
 	q := request{Do: "profile"}
 	if begin {
-		q.Path = filepath.Join(o.profiles, r.name+"-"+s.name+".prof")
+		q.Path = o.profileOf(r, s)
 	}
 	_, err := s.server.ask(q)
 	return err
+}
+
+// profileOf is the name of a profile's file.
+func (o options) profileOf(r *row, s *side) string {
+	return filepath.Join(o.profiles, r.name+"-"+s.name+".prof")
 }
 
 // perOp is the CPU time of the server for each operation of q, in microseconds.
@@ -130,7 +141,11 @@ func measureCPU(r *row, o options) ([]line, error) {
 	q := r.q
 	q.Time = o.roundTime()
 	var note string
+	begin := time.Now()
 	for round := range rounds {
+		if round >= leastRounds && time.Since(begin) > slowTime {
+			break
+		}
 		for i := range sides {
 			i = (i + round) % len(sides) // another one begins each round
 			us, a, err := sides[i].perOp(q)

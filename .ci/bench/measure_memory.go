@@ -14,7 +14,7 @@ const (
 )
 
 // measureMemory opens connections that then wait, and compares what one more of them costs.
-func measureMemory(r *row, _ options) ([]line, error) {
+func measureMemory(r *row, o options) ([]line, error) {
 	var of [][]float64
 	var note string
 	idle := true
@@ -23,7 +23,7 @@ func measureMemory(r *row, _ options) ([]line, error) {
 		if i > 0 && isSecure(r.q.Proto) {
 			many = someConns
 		}
-		few, full, err := slope(name, r.q, many)
+		few, full, err := slope(r, o, name, many)
 		if err != nil {
 			return nil, err
 		}
@@ -43,7 +43,8 @@ func measureMemory(r *row, _ options) ([]line, error) {
 }
 
 // slope is the memory of a server with few connections and with many.
-func slope(name string, q request, many int) (few, full Memory, err error) {
+func slope(r *row, o options, name string, many int) (few, full Memory, err error) {
+	q := r.q
 	q.Conns = fewConns
 	s, err := newSide(name, q)
 	if err != nil {
@@ -56,6 +57,9 @@ func slope(name string, q request, many int) (few, full Memory, err error) {
 	q.Do, q.Conns = "open", many-fewConns
 	if err = s.ask(q); err == nil {
 		full, err = s.rest()
+	}
+	if err == nil && o.profiles != "" {
+		_, err = s.server.ask(request{Do: "heap", Path: o.profileOf(r, s)})
 	}
 	return few, full, err
 }

@@ -86,6 +86,8 @@ func (s *served) do(q request) (answer, error) {
 		return answer{Memory: m}, err
 	case "profile":
 		return answer{}, s.record(q.Path)
+	case "heap":
+		return answer{}, heap(q.Path)
 	}
 	return answer{}, errors.New("no such request")
 }
@@ -116,6 +118,15 @@ func (s *served) record(path string) (err error) {
 		return err
 	}
 	return pprof.StartCPUProfile(s.profile)
+}
+
+// heap writes a profile of what is in memory now.
+func heap(path string) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
 }
 
 // cpu is the time that this process has used, in user mode and in the kernel. It is finer than /proc/PID/stat.
