@@ -35,14 +35,15 @@ type request struct {
 
 // An answer is what came of a request: a line of JSON on stdout.
 type answer struct {
-	Error string  `json:",omitempty"`
-	Addr  string  `json:",omitempty"` // of the server
-	CPU   float64 `json:",omitempty"` // seconds since the process began
+	Error    string  `json:",omitempty"`
+	Addr     string  `json:",omitempty"` // of the server
+	CPU      float64 `json:",omitempty"` // seconds since the process began
+	System   float64 `json:",omitempty"` // of them in the kernel
+	Switches int64   `json:",omitempty"` // how often a thread has waited
 	Memory
-	Ops       int64   `json:",omitempty"` // echoes, connections or deliveries
-	PerSecond float64 `json:",omitempty"`
-	P50       float64 `json:",omitempty"` // seconds that one took
-	P99       float64 `json:",omitempty"`
+	Ops int64   `json:",omitempty"` // echoes, connections or deliveries
+	P50 float64 `json:",omitempty"` // seconds that one took
+	P99 float64 `json:",omitempty"`
 }
 
 // Memory is that of a server, after a collection.

@@ -15,7 +15,7 @@
 //
 // With -cpuprofile the rows of memory write profiles of the heap; GODEBUG=memprofilerate=512 makes them exact.
 //
-// It runs on Linux only, needs 20,000 descriptors a process, and takes a few minutes for all rows. The processor's
+// It runs on Linux only, needs 20,000 descriptors a process, and takes five minutes for all rows. The processor's
 // instructions are not counted: virtual machines have no counters for that.
 package main
 

@@ -94,24 +94,26 @@ func (o options) profileOf(r *row, s *side) string {
 	return filepath.Join(o.profiles, r.name+"-"+s.name+".prof")
 }
 
-// perOp is the CPU time of the server for each operation of q, in microseconds.
-func (s *side) perOp(q request) (float64, answer, error) {
+// perOp is the CPU time of the server for each operation of q, in microseconds, and what else is worth knowing.
+func (s *side) perOp(q request) (us float64, note string, err error) {
 	before, err := s.server.ask(request{Do: "cpu"})
 	if err != nil {
-		return 0, before, err
+		return 0, "", err
 	}
 	begin := time.Now()
 	a, err := s.work(q)
 	if err != nil {
-		return 0, a, err
+		return 0, "", err
 	}
-	a.PerSecond = float64(a.Ops) / time.Since(begin).Seconds()
+	seconds := time.Since(begin).Seconds()
 	after, err := s.server.ask(request{Do: "cpu"})
 	if err == nil && a.Ops == 0 {
 		err = fmt.Errorf("%s: nothing was done", s.name)
 	}
-	a.Memory = after.Memory
-	return (after.CPU - before.CPU) / float64(a.Ops) * 1e6, a, err
+	n, used := float64(a.Ops), after.CPU-before.CPU
+	note = fmt.Sprintf("%.0f/s, %.0f%% of it in the kernel, %.2g waits each, %d goroutines",
+		n/seconds, (after.System-before.System)/used*100, float64(after.Switches-before.Switches)/n, after.Goroutines)
+	return used / n * 1e6, note, err
 }
 
 // measureCPU has portluck and its peers do the same in turn.
@@ -148,13 +150,13 @@ func measureCPU(r *row, o options) ([]line, error) {
 		}
 		for i := range sides {
 			i = (i + round) % len(sides) // another one begins each round
-			us, a, err := sides[i].perOp(q)
+			us, n, err := sides[i].perOp(q)
 			if err != nil {
 				return nil, err
 			}
 			of[i] = append(of[i], us)
 			if i == 0 {
-				note = fmt.Sprintf("%.0f/s, %d goroutines", a.PerSecond, a.Goroutines)
+				note = n
 			}
 		}
 	}

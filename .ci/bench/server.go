@@ -80,7 +80,7 @@ func (s *served) do(q request) (answer, error) {
 	case "addr":
 		return answer{Addr: s.listener.Addr().String()}, s.limit(q.Buffer)
 	case "cpu":
-		return answer{CPU: cpu(), Memory: Memory{Goroutines: runtime.NumGoroutine()}}, nil
+		return cpu(), nil
 	case "memory":
 		m, err := memory()
 		return answer{Memory: m}, err
@@ -130,10 +130,14 @@ func heap(path string) error {
 }
 
 // cpu is the time that this process has used, in user mode and in the kernel. It is finer than /proc/PID/stat.
-func cpu() float64 {
+func cpu() answer {
 	var u unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails for wrong arguments only
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+	system := time.Duration(u.Stime.Nano()).Seconds()
+	return answer{
+		CPU: time.Duration(u.Utime.Nano()).Seconds() + system, System: system, Switches: u.Nvcsw,
+		Memory: Memory{Goroutines: runtime.NumGoroutine()},
+	}
 }
 
 // memory is what this process has after it gave back what it could.
