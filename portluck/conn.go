@@ -16,12 +16,13 @@ import (
 type conn struct {
 	net.Conn // nil: cmux wants one and must not touch it
 
-	port   *port
-	info   handlers.Info
-	route  *route        // the verdict
-	run    func()        // what is left to do after Serve, in the goroutine that called it
-	inRoot bool          // it is root's goroutine that has accepted it
-	outer  handlers.Conn // the layer around, or nil
+	port    *port
+	info    handlers.Info
+	route   *route        // the verdict
+	run     func()        // what is left to do after Serve, in the goroutine that called it
+	proxied bool          // its PROXY header was taken off
+	inRoot  bool          // it is root's goroutine that has accepted it
+	outer   handlers.Conn // the layer around, or nil
 
 	member
 	*sniffing           // nil once the loop drives it
@@ -149,7 +150,6 @@ func (r replayed) kill() { r.Conn.Close() }
 type sniffing struct {
 	seen     int    // bytes that were there at the last look
 	need     int    // bytes that a matcher asked for
-	proxied  bool   // its PROXY header was taken off
 	waiting  bool   // it was silent for SniffTimeout, and now has Timeout
 	farewell string // what it is told when it is dropped
 	place    place  // where it waits in the system's sniffer

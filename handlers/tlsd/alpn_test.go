@@ -120,8 +120,12 @@ func checkInner(tb testing.TB, c handlers.Conn, outer *conn, protocol string) {
 		tb.Errorf("the outer connection's info was changed: %+v", outer.info)
 	}
 	nc, err := c.NetConn()
-	if tc, ok := nc.(*tls.Conn); err != nil || !ok || tc.NetConn() != outer.nc {
-		tb.Errorf("NetConn() = %T, %v, want the *tls.Conn around the connection itself", nc, err)
+	tc, ok := nc.(*tls.Conn)
+	if err != nil || !ok {
+		tb.Fatalf("NetConn() = %T, %v, want a *tls.Conn", nc, err)
+	}
+	if below, ok := tc.NetConn().(*handlers.Switch); !ok || below.Current() != outer.nc {
+		tb.Errorf("the *tls.Conn is around %T, want a Switch around the connection itself", tc.NetConn())
 	}
 }
 
