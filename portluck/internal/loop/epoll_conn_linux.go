@@ -101,7 +101,7 @@ type extra struct {
 var extras = sync.Pool{New: func() any { return new(extra) }}
 
 // keepOut is the largest queue whose memory is used again.
-const keepOut = 64 << 10
+const keepOut = 256 << 10
 
 var _ Conn = (*polled)(nil)
 
