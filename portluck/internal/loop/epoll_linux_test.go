@@ -562,3 +562,12 @@ func TestTooFewDescriptors(t *testing.T) {
 	l.Close()
 	l.Wait()
 }
+
+// eachEpoll runs f with every bench of the epoll driver.
+func eachEpoll(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
+	for _, b := range benches {
+		if b.driver == Auto {
+			t.Run(b.name, func(t *testing.T) { f(t, newRig(t, l(), b)) })
+		}
+	}
+}

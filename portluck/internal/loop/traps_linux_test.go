@@ -1,0 +1,362 @@
+package loop
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
+)
+
+// stormTime is short unless PORTLUCK_STRESS is set.
+func stormTime() time.Duration {
+	if os.Getenv("PORTLUCK_STRESS") != "" {
+		return time.Minute
+	}
+	return 2 * time.Second
+}
+
+// echo starts a connection that echoes.
+func (r *rig) echo(t *testing.T) (Conn, *recorder, peer) {
+	t.Helper()
+	c, rec, client := r.lines(t)
+	rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+	start(c, rec)
+	return c, rec, client
+}
+
+// storm opens, uses and closes connections in many goroutines: descriptors and slots are reused all the time. Each
+// connection must see its own lines only.
+func storm(t *testing.T, r *rig, end func(i int, c Conn, client peer)) {
+	var n atomic.Int64
+	var wg sync.WaitGroup
+	late := time.Now().Add(stormTime())
+	for range 16 {
+		wg.Go(func() {
+			for time.Now().Before(late) && !t.Failed() {
+				i := int(n.Add(1))
+				c, rec, client := r.echo(t)
+				want := []string{"connect"}
+				for k := range i%3 + 1 {
+					line := fmt.Sprintf("%d.%d", i, k)
+					want = append(want, line)
+					mustWrite(t, client, line+"\n")
+					mustRead(t, client, line+"\n")
+				}
+				end(i, c, client)
+				client.Close()
+				<-rec.gone
+				if got := rec.events(); !slices.Equal(got[:len(got)-1], want) {
+					t.Errorf("connection %d: events %q, want %q", i, got, want)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	r.Close()
+	r.Wait()
+	t.Log(n.Load(), "connections")
+}
+
+func TestTraps3Row1Row14ReuseStorm(t *testing.T) {
+	storm(t, epollRig(t, noBounds()), func(int, Conn, peer) {})
+}
+
+// Destroy and End come from any goroutine while others write.
+func TestTraps3Row2CloseFromAnywhere(t *testing.T) {
+	storm(t, epollRig(t, noBounds()), func(i int, c Conn, client peer) {
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for k := 0; k < 1000 && c.Send([]byte("x"), handlers.Auto) == nil; k++ {
+				}
+			})
+		}
+		wg.Go(func() { io.Copy(io.Discard, client) })
+		if i%2 == 0 {
+			c.End()
+		}
+		go c.Destroy()
+		c.Destroy()
+		wg.Wait()
+	})
+}
+
+// What is in user space is served without another event: what was read before, and what the TLS layer holds.
+func TestTraps3Row6InUserSpace(t *testing.T) {
+	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
+		const n = 200
+		var sent, want strings.Builder
+		for i := range n {
+			fmt.Fprintf(&sent, "%d\n", i)
+		}
+		want.WriteString("unread\n" + sent.String())
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &tcp.Lines{}, Unread: []byte("unread\n")})
+		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+		mustWrite(t, client, sent.String()) // pipelined, before it is driven
+		time.Sleep(10 * time.Millisecond)
+		start(c, rec)
+		mustRead(t, client, want.String())
+		client.Close()
+		goneWithin(t, 5*time.Second, rec)
+	})
+}
+
+// FIN that comes together with the last data does not take it away, however much it is.
+func TestTraps3Row7LastDataWithFIN(t *testing.T) {
+	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
+		for _, size := range []int{1, 1000, readSize - 1, readSize, 300_000} {
+			c, rec, client := r.lines(t)
+			got := make(chan int, 1)
+			rec.onMessage = func(m handlers.Message) error {
+				got <- len(m.Data)
+				return nil
+			}
+			if size%2 == 0 {
+				start(c, rec)
+				time.Sleep(5 * time.Millisecond) // it is idle
+			}
+			written := make(chan struct{})
+			go func() { // ends when all is taken
+				defer close(written)
+				io.WriteString(client, strings.Repeat("x", size))
+				client.CloseWrite()
+			}()
+			if size%2 != 0 && size < 2000 {
+				<-written
+			}
+			if size%2 != 0 {
+				start(c, rec)
+			}
+			if n := <-got; n != size {
+				t.Errorf("a message of %d bytes, want %d", n, size)
+			}
+			client.Close()
+			goneWithin(t, 5*time.Second, rec)
+		}
+	})
+}
+
+// Beginnings of messages take small buffers, which have a budget in total.
+func TestTraps3Row9PartialBudget(t *testing.T) {
+	eachEpoll(t, func() *Loop { return &Loop{MaxPartial: 10 << 10} }, func(t *testing.T, r *rig) {
+		const n = 20
+		recs, peers := make([]*recorder, n), make([]peer, n)
+		for i := range n {
+			c, rec, client := r.lines(t)
+			start(c, rec)
+			mustWrite(t, client, strings.Repeat("x", 100))
+			recs[i], peers[i] = rec, client
+		}
+		within(t, 5*time.Second, "20 small buffers", func() bool { return r.shards.part.Load() == n*256 })
+		for _, p := range peers {
+			io.WriteString(p, strings.Repeat("x", 900)) // a buffer of 1 KiB: for 7 of them there is room
+		}
+		within(t, 5*time.Second, "some are ended", func() bool { return r.Len() <= 7+5 })
+		policy := 0
+		for i, p := range peers {
+			io.WriteString(p, "\n")
+			p.Close()
+			goneWithin(t, 5*time.Second, recs[i])
+			if all := recs[i].events(); strings.HasPrefix(all[len(all)-1], "disconnect "+handlers.ErrPolicy.Error()) {
+				policy++
+			}
+		}
+		if policy == 0 || policy == n {
+			t.Errorf("%d of %d clients were refused", policy, n)
+		}
+		if got := r.shards.part.Load(); got != 0 {
+			t.Errorf("%d bytes are left in the account", got)
+		}
+	})
+}
+
+// The wheel ends idle connections in time, without a timer for each.
+func TestTraps3Row10Deadlines(t *testing.T) {
+	const timeout, n = 400 * time.Millisecond, 100
+	r := epollRig(t, &Loop{Timeout: timeout})
+	type end struct{ began, ended time.Time }
+	ends := make(chan end, n)
+	for range n {
+		c, rec, client := r.lines(t)
+		began := time.Now()
+		start(c, rec)
+		go func() { // ends with the connection
+			<-rec.gone
+			client.Close()
+			ends <- end{began, time.Now()}
+		}()
+		time.Sleep(time.Millisecond)
+	}
+	for range n {
+		e := <-ends
+		if took := e.ended.Sub(e.began); took < timeout-5*time.Millisecond || took > timeout+timeout/2 {
+			t.Errorf("ended after %v, want %v", took, timeout)
+		}
+	}
+}
+
+// Idle connections, also those with TLS, have no goroutine, and their shards no thread that waits.
+func TestTraps3Row11Idle(t *testing.T) {
+	eachEpoll(t, func() *Loop { return &Loop{Timeout: time.Minute} }, func(t *testing.T, r *rig) {
+		n := 1000
+		if r.tls {
+			n = 200
+		}
+		_, rec, client := r.echo(t) // makes the shards
+		mustWrite(t, client, "x\n")
+		mustRead(t, client, "x\n")
+		goroutines, threads := runtime.NumGoroutine(), pprof.Lookup("threadcreate").Count()
+		recs, peers := []*recorder{rec}, []peer{client}
+		for range n {
+			_, rec, client := r.echo(t)
+			recs, peers = append(recs, rec), append(peers, client)
+		}
+		for _, p := range peers {
+			mustWrite(t, p, "x\n")
+			mustRead(t, p, "x\n")
+		}
+		within(t, 5*time.Second, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= goroutines })
+		if got := pprof.Lookup("threadcreate").Count() - threads; got > 8 {
+			t.Errorf("%d more threads for %d idle connections", got, n)
+		}
+		for i, p := range peers {
+			p.Close()
+			goneWithin(t, 5*time.Second, recs[i])
+		}
+	})
+}
+
+// Callbacks that block delay nobody else by much, also when they come all at once and again.
+func TestTraps3Row15BlockedCallbacks(t *testing.T) {
+	r := epollRig(t, noBounds())
+	const blockers, rounds = 8, 5
+	var recs []*recorder
+	var peers []peer
+	for range blockers {
+		c, rec, client := r.lines(t)
+		rec.onMessage = func(m handlers.Message) error {
+			time.Sleep(300 * time.Millisecond)
+			return c.Send(m.Data, m.Kind)
+		}
+		start(c, rec)
+		recs, peers = append(recs, rec), append(peers, client)
+	}
+	_, rec, client := r.echo(t)
+	time.Sleep(50 * time.Millisecond) // all are watched
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, p := range peers {
+		wg.Go(func() {
+			in := bufio.NewReader(p)
+			for i := range rounds {
+				fmt.Fprintln(p, i)
+				if line, err := in.ReadString('\n'); line != fmt.Sprintln(i) || err != nil {
+					t.Errorf("a blocker reads %q, %v", line, err)
+				}
+			}
+		})
+	}
+	go func() {
+		wg.Wait()
+		close(stop)
+	}()
+	var delays []time.Duration
+	for done := false; !done; {
+		select {
+		case <-stop:
+			done = true
+		default:
+		}
+		began := time.Now()
+		mustWrite(t, client, "x\n")
+		mustRead(t, client, "x\n")
+		delays = append(delays, time.Since(began))
+		time.Sleep(time.Millisecond)
+	}
+	slices.Sort(delays)
+	most, p90 := delays[len(delays)-1], delays[len(delays)*9/10]
+	t.Logf("%d echoes: 90 %% in %v, all in %v", len(delays), p90, most)
+	if p90 > 20*time.Millisecond {
+		t.Errorf("the 90th percentile of the delay is %v", p90)
+	}
+	client.Close()
+	<-rec.gone
+	for i, p := range peers {
+		p.Close()
+		<-recs[i].gone
+	}
+}
+
+// The order of a client's messages holds while its shard goes from one runner to another.
+func TestTraps3Row15OrderWhileStolen(t *testing.T) {
+	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
+		const clients, n = 6, 200
+		var wg sync.WaitGroup
+		for range clients {
+			c, rec, client := r.lines(t)
+			rec.onMessage = func(m handlers.Message) error {
+				if len(m.Data) > 1 && strings.HasSuffix(m.String(), "50") {
+					time.Sleep(30 * time.Millisecond)
+				}
+				return c.Send(m.Data, m.Kind)
+			}
+			start(c, rec)
+			wg.Go(func() {
+				go func() { // ends when all is written
+					for i := range n {
+						fmt.Fprintln(client, i)
+						if i%10 == 0 {
+							time.Sleep(time.Millisecond)
+						}
+					}
+				}()
+				in := bufio.NewReader(client)
+				for i := range n {
+					if line, err := in.ReadString('\n'); line != fmt.Sprintln(i) || err != nil {
+						t.Errorf("read %q, %v, want %d", line, err, i)
+						break
+					}
+				}
+				client.Close()
+				<-rec.gone
+				if got := len(rec.events()); got != n+2 {
+					t.Errorf("%d events, want %d", got, n+2)
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// A panic in an event ends its own client only.
+func TestTraps3Row15PanicInMessage(t *testing.T) {
+	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
+		_, otherRec, other := r.echo(t)
+		for range 5 {
+			c, rec, client := r.lines(t)
+			rec.onMessage = func(handlers.Message) error { panic("oops") }
+			start(c, rec)
+			mustWrite(t, client, "a\nb\n")
+			if got, err := io.ReadAll(client); !strings.HasPrefix(string(got), "error:") || err != nil {
+				t.Errorf("read %q, %v", got, err)
+			}
+			client.Close()
+			wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrPanic.Error()+": oops")
+			mustWrite(t, other, "x\n")
+			mustRead(t, other, "x\n")
+		}
+		other.Close()
+		goneWithin(t, 5*time.Second, otherRec)
+	})
+}
