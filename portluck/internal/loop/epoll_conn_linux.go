@@ -206,6 +206,7 @@ func (c *polled) turn(r *runner) {
 		r.tick()
 		if err := c.guard(r, do); err != nil {
 			c.leave(err)
+			c.watch() // the first turn may not have got so far
 		}
 	}
 }
