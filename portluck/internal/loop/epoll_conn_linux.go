@@ -26,6 +26,7 @@ type polled struct {
 	hung  bool     // epoll has told of a FIN or an error: read on until it is there
 	shake bool     // the client is not connected yet
 	begun bool     // a message has begun: x stays
+	slow  bool     // its last turn took its time: the next one has a goroutine, not a shard
 	part  bool     // there is a message that is not whole: x stays, and its part is the owner's to read
 
 	// These are the wheel's.
@@ -139,9 +140,13 @@ func (c *polled) open() {
 
 // own takes a turn in this goroutine.
 func (c *polled) own(do todo) {
-	if !c.begin(do) {
-		return
+	if c.begin(do) {
+		c.goOn()
 	}
+}
+
+// goOn takes the turn that begin has begun.
+func (c *polled) goOn() {
 	ss := &c.shard.loop.shards
 	r := ss.crew.get(nil)
 	r.now = c.now()
@@ -195,6 +200,7 @@ func (c *polled) turn(r *runner) {
 		c.mu.Lock()
 		do := c.todo
 		if do == 0 || c.over || c.lent {
+			c.slow = r.lost()
 			c.busy = false
 			c.takeLocked()
 			c.tidyLocked()

@@ -224,6 +224,10 @@ func (s *shard) run(r *runner) {
 		if !c.begin(do) {
 			continue
 		}
+		if c.slow {
+			go c.goOn() // ends with the turn
+			continue
+		}
 		r.begin(c)
 		s.loop.shards.mon.rouse()
 		c.turn(r)
