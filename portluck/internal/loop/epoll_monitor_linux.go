@@ -16,7 +16,7 @@ const readSize = 128 << 10
 
 // A runner is a goroutine that drives connections, with the buffers that it takes from one to the next.
 type runner struct {
-	in     []byte // what was read
+	in     []byte // what was read; see buffer
 	cipher []byte // what was read of TLS; made on demand
 	budget int    // what may still be read in this turn
 	now    uint64 // when its turn, or the batch of events, began
@@ -41,9 +41,17 @@ type runner struct {
 const stolen = ^uint64(0)
 
 func newRunner() *runner {
-	r := &runner{in: make([]byte, readSize)}
+	r := &runner{}
 	r.m.Events = r
 	return r
+}
+
+// buffer is in, made on demand: a runner that is only to end a connection, as thousands may be at once, needs none.
+func (r *runner) buffer() []byte {
+	if r.in == nil {
+		r.in = make([]byte, readSize)
+	}
+	return r.in
 }
 
 // begin and end enclose a turn. end is false when the runner was taken for lost in it.

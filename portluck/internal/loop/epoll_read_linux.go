@@ -119,7 +119,7 @@ func (c *polled) yield() {
 // linger swallows what comes.
 func (c *polled) linger(r *runner) {
 	for {
-		n, err := readFD(int(c.fd), r.in)
+		n, err := readFD(int(c.fd), r.buffer())
 		switch {
 		case err == unix.EAGAIN:
 			return
@@ -220,12 +220,12 @@ func (c *polled) carry(r *runner, p []byte) {
 // space is where to read to, behind what there is of a message.
 func (c *polled) space(r *runner) (buf []byte, have int, err error) {
 	if !c.part {
-		return r.in, 0, nil
+		return r.buffer(), 0, nil
 	}
 	x := c.x
 	have = len(x.part)
 	if have <= smallPart {
-		copy(r.in, x.part)
+		copy(r.buffer(), x.part)
 		return r.in, have, nil
 	}
 	if cap(x.part)-have < have/4 {
