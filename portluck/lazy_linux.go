@@ -23,7 +23,8 @@ type lazyConn struct {
 	fd      int // -1 once it is closed or a *net.TCPConn
 	tcp     *net.TCPConn
 	in, out lazyDeadline
-	exact   bool // somebody else has the *net.TCPConn too
+	exact   bool          // somebody else has the *net.TCPConn too
+	moved   chan struct{} // closed by moveLocked; nil unless a Read is being held
 }
 
 // lazyDeadline is the read or the write deadline. Zero times are none.
@@ -103,24 +104,24 @@ func (l *lazyConn) Write(p []byte) (int, error) {
 func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) (int, error)) (tcp *net.TCPConn, n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.tcp == nil {
+	for held := false; l.tcp == nil; {
 		switch {
 		case l.fd < 0:
 			return nil, 0, net.ErrClosed
 		case d.passed():
 			return nil, 0, os.ErrDeadlineExceeded
 		}
-		for {
-			n, err = call(l.fd, p)
-			if err != syscall.EINTR {
-				break
-			}
-		}
-		if err != syscall.EAGAIN {
+		switch n, err = call(l.fd, p); {
+		case err == syscall.EINTR:
+		case err != syscall.EAGAIN:
 			return nil, n, err
-		}
-		if _, err := l.tcpLocked(); err != nil {
-			return nil, 0, err
+		case len(p) == 1 && d == &l.in && !held:
+			held = true
+			l.holdLocked()
+		default:
+			if _, err := l.tcpLocked(); err != nil {
+				return nil, 0, err
+			}
 		}
 	}
 	if !l.exact {
@@ -128,6 +129,32 @@ func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) 
 	}
 	d.waiting++
 	return l.tcp, 0, nil
+}
+
+// holdTime is how long net/http may take for a request before its client is watched.
+const holdTime = time.Millisecond
+
+// holdLocked waits until a deadline is set, for holdTime at the most: with a Read of one byte net/http watches the client
+// while it serves a request, and most of those have ended by then. l.mu is released.
+func (l *lazyConn) holdLocked() {
+	moved := make(chan struct{})
+	l.moved = moved
+	l.mu.Unlock()
+	t := time.NewTimer(holdTime)
+	select {
+	case <-moved:
+	case <-t.C:
+	}
+	t.Stop()
+	l.mu.Lock()
+}
+
+// moveLocked ends holdLocked.
+func (l *lazyConn) moveLocked() {
+	if l.moved != nil {
+		close(l.moved)
+		l.moved = nil
+	}
 }
 
 // end says whether to try again: the deadline that came is not the one that is wanted.
@@ -166,6 +193,7 @@ func (l *lazyConn) deadline(d *lazyDeadline, t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d.want = t
+	l.moveLocked()
 	switch {
 	case l.tcp == nil && l.fd < 0:
 		return l.wrap("set", net.ErrClosed)
@@ -256,6 +284,7 @@ func (l *lazyConn) Close() error {
 	}
 	fd := l.fd
 	l.fd = -1
+	l.moveLocked()
 	return l.wrap("close", os.NewSyscallError("close", unix.Close(fd)))
 }
 
@@ -265,10 +294,15 @@ func (l *lazyConn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(l.conn.
 // RemoteAddr is net.Conn's.
 func (l *lazyConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(l.conn.info.Remote) }
 
+var errLate = &net.OpError{Op: "wait", Net: "tcp", Err: os.ErrDeadlineExceeded}
+
 // wrap is for errors that do not come from the *net.TCPConn.
 func (l *lazyConn) wrap(op string, err error) error {
-	if err == nil {
+	switch err {
+	case nil:
 		return nil
+	case os.ErrDeadlineExceeded:
+		return errLate // net/http ends each request with one of these
 	}
 	if errno, ok := err.(syscall.Errno); ok {
 		err = os.NewSyscallError(op, errno)

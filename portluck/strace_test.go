@@ -7,12 +7,14 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -114,22 +116,34 @@ func TestSystemCallsOfAShortConnection(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			const few, many = 50, 250
-			a, b := ioCalls(t, few, test.say, test.hear), ioCalls(t, many, test.say, test.hear)
-			all := 0.0
-			var each []string
-			for name := range b {
-				per := float64(b[name]-a[name]) / (many - few)
-				if all += per; per >= 0.01 {
-					each = append(each, fmt.Sprintf("%s %.2f", name, per))
+			all := math.Inf(1)
+			for range 3 { // a request that is held up for a millisecond has its client watched
+				all = min(all, ioCallsEach(t, test.say, test.hear))
+				if all <= test.most {
+					return
 				}
 			}
-			t.Logf("%.2f I/O system calls a connection: %s", all, strings.Join(each, ", "))
-			if all > test.most {
-				t.Errorf("%.2f I/O system calls a connection, want at most %g", all, test.most)
-			}
+			t.Errorf("%.2f I/O system calls a connection, want at most %g", all, test.most)
 		})
 	}
+}
+
+// ioCallsEach is how many I/O system calls a connection takes.
+func ioCallsEach(t *testing.T, say, hear string) float64 {
+	t.Helper()
+	const few, many = 50, 250
+	a, b := ioCalls(t, few, say, hear), ioCalls(t, many, say, hear)
+	all := 0.0
+	var each []string
+	for name := range b {
+		per := float64(b[name]-a[name]) / (many - few)
+		if all += per; per >= 0.01 {
+			each = append(each, fmt.Sprintf("%s %.2f", name, per))
+		}
+	}
+	slices.Sort(each)
+	t.Logf("%.2f I/O system calls a connection: %s", all, strings.Join(each, ", "))
+	return all
 }
 
 // ioCalls makes n connections and counts the server's system calls by name.
