@@ -13,7 +13,7 @@ import (
 )
 
 // readBudget is how much of one connection is read in a turn while others wait.
-const readBudget = 512 << 10
+const readBudget = 64 << 10
 
 // smallPart is up to where a message that is not whole is put in front of what is read next; a longer one is read into its
 // own buffer.
