@@ -28,9 +28,15 @@
 // ([Server.Handle], package handlers), to a func ([Server.HandleFunc]) or to a server that wants a net.Listener
 // ([Server.Listen]), such as one of gRPC or SSH.
 //
+// # Rooms
+//
+// What is published in a [Room] goes to its members, clients of any protocol ([Hub.Room]); [Hub.Broadcast] is the room that
+// everybody is in. With [Server.RoomOf] a GET request is a member too: server-sent events, or a long poll.
+//
 // # Order and concurrency
 //
 // The events of one client come one at a time and in order, with exactly one OnDisconnect for each OnConnect. Different
-// clients' events come at once. A callback may block. All methods of [Writer], [Client] and [Hub] may be called by any
+// clients' events come at once. A callback may block: on Linux the callbacks of many clients share a goroutine, and one
+// that takes longer than a few milliseconds gets it for itself, while the others go on in another. All methods of [Writer], [Client] and [Hub] may be called by any
 // goroutine at any time.
 package portluck

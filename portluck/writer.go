@@ -35,7 +35,7 @@ func (w *Writer) Done() error { return w.stream.Done() }
 // to a raw one. What a raw client still sends is still delivered.
 func (w *Writer) End() error { return w.stream.End() }
 
-// Destroy closes the client at once. What was not sent yet is lost.
+// Destroy closes the client at once. What the kernel does not take at once is lost.
 func (w *Writer) Destroy() { w.stream.Destroy() }
 
 // Header is the header of the HTTP response, to be changed before the first write. It is nil for other clients, and

@@ -27,8 +27,8 @@ func TestReadmeLines(t *testing.T) {
 	replace := strings.NewReplacer("localhost:8100", "localhost:"+port, "localhost 8100", "localhost "+port,
 		"~/.config/portluck/ca.pem", ca, "go run ./cmd/portluck", "portluck")
 	lines := regexp.MustCompile("(?m)^\\| [^|]+ \\| `([^`]*8100[^`]*)` \\|$").FindAllStringSubmatch(string(readme), -1)
-	if len(lines) != 8 {
-		t.Fatalf("%d lines in the table, want 8", len(lines))
+	if len(lines) != 9 {
+		t.Fatalf("%d lines in the table, want 9", len(lines))
 	}
 	for _, line := range lines {
 		command := replace.Replace(line[1])

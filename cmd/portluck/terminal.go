@@ -72,6 +72,7 @@ func clientLines(addrs []string, ca string) []clientLine {
 		{"HTTP", "curl -d hello http://" + host + "/"},
 		{"HTTP/2", "curl --http2-prior-knowledge -d hello http://" + host + "/"},
 		{"HTTP, both ways", "curl -sN -T - http://" + host + "/"},
+		{"server-sent events", "curl -sN -H 'Accept: text/event-stream' http://" + host + "/"},
 		{"raw TCP", "nc " + name + " " + port},
 		{"WebSocket", "portluck chat ws://" + host + "/"},
 	}
