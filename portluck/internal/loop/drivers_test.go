@@ -215,6 +215,23 @@ func TestTraps4Row16Linger(t *testing.T) {
 	})
 }
 
+// What was written just before Destroy arrives.
+func TestDriversWriteThenDestroy(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		rec.onMessage = func(handlers.Message) error {
+			c.Send([]byte("last"), handlers.Auto)
+			c.Destroy()
+			return nil
+		}
+		start(c, rec)
+		mustWrite(t, client, "a\n")
+		mustRead(t, client, "last\n")
+		client.Close()
+		wantEvents(t, rec, "connect", "a", "disconnect <nil>")
+	})
+}
+
 // Concurrent writers, a peer that reads, and an end in the middle of it: no message is torn.
 func TestDriversConcurrentWriters(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {

@@ -117,8 +117,13 @@ func (c *polled) End() error {
 	return nil
 }
 
-// Destroy is [handlers.Stream.Destroy].
-func (c *polled) Destroy() { c.abort(nil) }
+// Destroy is [handlers.Stream.Destroy]. What the kernel takes at once of what was written still goes out.
+func (c *polled) Destroy() {
+	c.mu.Lock()
+	c.flushLocked()
+	c.mu.Unlock()
+	c.abort(nil)
+}
 
 // abort closes the connection at once. The first cause that is not nil is kept.
 func (c *polled) abort(cause error) {

@@ -103,8 +103,20 @@ func (c *goConn) End() error {
 	return nil
 }
 
-// Destroy is [handlers.Stream.Destroy].
-func (c *goConn) Destroy() { c.abort(nil) }
+// Destroy is [handlers.Stream.Destroy]. What the kernel takes at once of what was written still goes out.
+func (c *goConn) Destroy() {
+	c.mu.Lock()
+	if rw := c.rw; rw != nil && len(c.out) > 0 && !c.flushing && !c.broken {
+		buf := c.out
+		c.out = nil
+		_ = rw.SetWriteDeadline(time.Now().Add(quiet))
+		c.mu.Unlock()
+		_, _ = rw.Write(buf)
+		c.mu.Lock()
+	}
+	c.mu.Unlock()
+	c.abort(nil)
+}
 
 // abort closes the connection at once; the driving goroutine ends. The first cause that is not nil is kept.
 func (c *goConn) abort(cause error) {
