@@ -1,7 +1,11 @@
 package portluck
 
 import (
+	"context"
 	"net/http"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/portluck/internal/loop"
 )
 
 // A Writer sends to one client. Its methods may be called by any goroutine at any time, also long after the callback
@@ -24,6 +28,50 @@ func (w *Writer) WriteString(s string) (int, error) { return w.stream.Write([]by
 // Send sends one message as the client's protocol frames messages: with a line end on raw streams and in HTTP responses,
 // as one text or binary message on WebSocket.
 func (w *Writer) Send(m Message) error { return w.stream.Send(m.Data, m.Kind) }
+
+// drainer is a stream that can tell when its client has read.
+type drainer interface {
+	Queued() (n int, ok bool)
+	Drain(f loop.Feeder) bool
+}
+
+// Queued is how many bytes wait for a raw or WebSocket client to read, beyond what the kernel has taken: 0 means that
+// whatever was written went to the kernel at once. It is 0 for other clients, whose writes wait.
+func (w *Writer) Queued() int {
+	d, ok := w.stream.(drainer)
+	if !ok {
+		return 0
+	}
+	n, _ := d.Queued()
+	return n
+}
+
+// Drain waits until nothing is queued. It returns [handlers.ErrClosed] when the client has gone instead, or the error of
+// ctx.
+func (w *Writer) Drain(ctx context.Context) error {
+	d, ok := w.stream.(drainer)
+	if !ok {
+		return nil
+	}
+	done := make(drained)
+	if d.Drain(done) {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if _, ok := d.Queued(); !ok {
+		return handlers.ErrClosed
+	}
+	return nil
+}
+
+// drained is closed when the queue is empty.
+type drained chan struct{}
+
+// Drained is [loop.Feeder.Drained].
+func (d drained) Drained() { close(d) }
 
 // DoneAfterWrite keeps an HTTP response open until the next write has been made; elsewhere it does nothing.
 func (w *Writer) DoneAfterWrite() { w.stream.DoneAfterWrite() }

@@ -39,6 +39,25 @@ func (c *polled) send(p []byte, k handlers.Kind, wait bool) error {
 	return nil
 }
 
+// Queued is [Conn.Queued].
+func (c *polled) Queued() (n int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queuedLocked(), !c.broken
+}
+
+// Drain is [Conn.Drain].
+func (c *polled) Drain(f Feeder) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken || c.queuedLocked() == 0 {
+		return false
+	}
+	x := c.needLocked()
+	x.feeds = append(x.feeds, f)
+	return true
+}
+
 // Framing is [Conn.Framing].
 func (c *polled) Framing() handlers.Framing {
 	c.mu.Lock()
@@ -253,11 +272,8 @@ func (c *polled) resumeLocked() {
 	if x.waiting > 0 {
 		x.room.Broadcast()
 	}
-	if c.broken || c.queuedLocked() == 0 {
-		for _, f := range x.feeds {
-			go f.Drained() // ends when it has fed what there is
-		}
-		x.feeds = nil
+	if c.queuedLocked() == 0 {
+		c.drainedLocked()
 	}
 	if x.held {
 		x.held = false
@@ -329,10 +345,24 @@ func (c *polled) breakLocked(cause error) {
 	c.wakeLocked()
 }
 
+// drainedLocked tells those that wait for an empty queue.
+func (c *polled) drainedLocked() {
+	for _, f := range c.x.feeds {
+		go f.Drained() // ends when it has fed what there is
+	}
+	c.x.feeds = nil
+}
+
 // wakeLocked wakes those that wait for room: there will be none.
 func (c *polled) wakeLocked() {
-	if c.x != nil && c.x.waiting > 0 {
+	if c.x == nil {
+		return
+	}
+	if c.x.waiting > 0 {
 		c.x.room.Broadcast()
+	}
+	if c.broken {
+		c.drainedLocked()
 	}
 }
 

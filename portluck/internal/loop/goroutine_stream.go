@@ -43,6 +43,24 @@ func (c *goConn) send(p []byte, k handlers.Kind, wait bool) error {
 	return nil
 }
 
+// Queued is [Conn.Queued]. What is being written counts as written.
+func (c *goConn) Queued() (n int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.out), !c.broken
+}
+
+// Drain is [Conn.Drain].
+func (c *goConn) Drain(f Feeder) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken || len(c.out) == 0 && !c.flushing {
+		return false
+	}
+	c.feeds = append(c.feeds, f)
+	return true
+}
+
 // Framing is [Conn.Framing].
 func (c *goConn) Framing() handlers.Framing {
 	c.mu.Lock()
@@ -155,6 +173,7 @@ func (c *goConn) breakLocked(cause error) {
 	c.broken = true
 	c.out, c.spare = nil, nil
 	c.cond.Broadcast()
+	c.drainedLocked()
 }
 
 func (c *goConn) endLocked(reason error) {
@@ -254,6 +273,11 @@ func (c *goConn) flushLocked() {
 	}
 	c.flushing = false
 	c.cond.Broadcast()
+	c.drainedLocked()
+}
+
+// drainedLocked tells those that wait for an empty queue.
+func (c *goConn) drainedLocked() {
 	for _, f := range c.feeds {
 		go f.Drained() // ends when it has fed what there is
 	}

@@ -51,6 +51,11 @@ type Conn interface {
 	Retire() bool
 	// Expire closes a parked connection for err.
 	Expire(err error)
+	// Queued is how many bytes wait for the peer to read. It is not ok when nothing can be written any more.
+	Queued() (n int, ok bool)
+	// Drain tells f once, when nothing is queued any more, or nothing can be written any more. It is false, and f is not
+	// told, when that is so now.
+	Drain(f Feeder) bool
 	// Framing is how the connection's messages are framed now; nil if only its codec knows.
 	Framing() handlers.Framing
 	// Feed sends p, whole messages that are framed for this connection, as far as that can be done at once, and returns
