@@ -60,7 +60,7 @@ func newDescriptors(p *port, l net.Listener) *descriptors {
 	}
 	d.file, d.raw, d.buf, d.spare = file, raw, make([]byte, matchers.Window), openSpare()
 	if d.tcp {
-		_ = raw.Control(prepareListener)
+		_ = raw.Control(p.prepareListener)
 		d.deferred = p.sniff.deferred && raw.Control(deferAccept) == nil
 	}
 	return d
@@ -72,15 +72,24 @@ func deferAccept(fd uintptr) {
 	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(deferTime/time.Second))
 }
 
+// notSent is how much the kernel takes for a client beyond what it can send at once: the rest waits with us, where it is
+// counted.
+const notSent = 128 << 10
+
 // prepareListener sets what connections inherit. A system that refuses one of them serves without it.
-func prepareListener(fd uintptr) {
-	for _, o := range [][3]int{
+func (p *port) prepareListener(fd uintptr) {
+	options := [][3]int{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
-	} {
+	}
+	if t := p.srv.timeout(); t > 0 { // a peer that acknowledges nothing is gone, although our writes do not wait
+		options = append(options, [3]int{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t / time.Millisecond)})
+	}
+	for _, o := range options {
 		_ = unix.SetsockoptInt(int(fd), o[0], o[1], o[2])
 	}
 }

@@ -345,7 +345,7 @@ func TestRoomOfAllKinds(t *testing.T) {
 	h := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{Policy: Backpressure} }}
 	r := h.Room("all")
 	h.OnConnect = func(_ *Writer, c *Client) { r.Join(c) }
-	addr := serve(t, &Server{Hub: h, TLSConfig: withTLS(), SniffTimeout: 100 * time.Millisecond})
+	addr := serve(t, &Server{Hub: h, TLSConfig: withTLS(), SniffTimeout: 5 * time.Second})
 	var readers []io.Reader
 	for range 3 {
 		c := must(tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true}))
