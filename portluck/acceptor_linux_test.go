@@ -38,7 +38,12 @@ func TestConnectionsInheritOptions(t *testing.T) {
 		})
 	})
 	s.Hub = &Hub{OnMessage: func(m Message, w *Writer, _ *Client) { echo(m, w) }}
-	addr := serve(t, s)
+	all, err := Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, s, all[0])
+	addr := all[0].Addr().String()
 	first := dial(t, addr) // it may have come before Serve
 	send(t, first, "x\n")
 	expect(t, first, "x\n")

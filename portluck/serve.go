@@ -23,6 +23,7 @@ func Listen(addr string) ([]net.Listener, error) {
 		return nil, err
 	}
 	lc := net.ListenConfig{KeepAlive: -1} // set once by Serve, on the listening socket
+	lc.SetMultipathTCP(false)             // whose connections do not inherit all that Serve sets
 	listen := func(host, port string) (net.Listener, error) {
 		return lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, port))
 	}
