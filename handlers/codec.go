@@ -1,6 +1,9 @@
 package handlers
 
-import "bytes"
+import (
+	"bytes"
+	"net"
+)
 
 // Kind says how a message was, or is to be, told apart by protocols that have more than one kind.
 type Kind uint8
@@ -96,6 +99,10 @@ type Messages struct {
 	// Next, when Decode sets it, is the codec of the bytes from n on: an upgrade. What was appended to Reply goes out
 	// as it is.
 	Next Codec
+	// Leave, when Decode sets it, takes the connection out of the loop: what was appended to Reply and queued goes out, the
+	// client ends in good order, and Leave gets the connection, with the bytes from n on still to be read. It runs in a
+	// goroutine of its own and closes what it gets.
+	Leave func(c net.Conn)
 	// Events gets the messages.
 	Events Events
 }

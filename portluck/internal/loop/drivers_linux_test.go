@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -34,7 +35,21 @@ func bareServer(t *testing.T, nc *net.TCPConn) handlers.Conn {
 
 func (*bareConn) Below() net.Conn            { return nil }
 func (c *bareConn) Descriptor() (int, error) { return c.fd, nil }
-func (c *bareConn) Close() error             { return unix.Close(c.fd) }
+
+// NetConn takes the descriptor over.
+func (c *bareConn) NetConn() (net.Conn, error) {
+	f := os.NewFile(uintptr(c.fd), "")
+	defer f.Close() // net.FileConn has a duplicate
+	c.fd = -1
+	return net.FileConn(f)
+}
+
+func (c *bareConn) Close() error {
+	if c.fd < 0 {
+		return nil
+	}
+	return unix.Close(c.fd)
+}
 
 // A duplicate keeps a closed descriptor's place in the epoll set: what comes for it reaches nobody else.
 func TestTraps3Row3Duplicate(t *testing.T) {

@@ -605,3 +605,49 @@ func TestDriversCodecPanics(t *testing.T) {
 type broken struct{ tcp.Lines }
 
 func (*broken) Decode([]byte, *handlers.Messages) (int, error) { panic("oops") }
+
+// quits is a codec that gives its connection back after the first line.
+type quits struct {
+	tcp.Lines
+	take func(net.Conn)
+}
+
+func (q *quits) Decode(in []byte, m *handlers.Messages) (int, error) {
+	i := bytes.IndexByte(in, '\n')
+	if i < 0 {
+		return 0, nil
+	}
+	m.Deliver(handlers.Message{Data: in[:i]})
+	m.Reply = append(m.Reply, "leaving\n"...)
+	m.Leave = q.take
+	return i + 1, nil
+}
+
+// A codec gives its connection back as a net.Conn, with what was not decoded, after what was written.
+func TestDriversLeave(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		echoed := make(chan error, 1)
+		take := func(nc net.Conn) {
+			defer nc.Close()
+			_, err := io.Copy(nc, nc)
+			echoed <- err
+		}
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &quits{take: take}})
+		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+		start(c, rec)
+		long := strings.Repeat("y", 100<<10)
+		go func() { // ends when it is read
+			mustWrite(t, client, "first\nrest "+long)
+			mustWrite(t, client, " and more")
+			client.CloseWrite()
+		}()
+		mustRead(t, client, "first\nleaving\nrest "+long+" and more")
+		if err := <-echoed; err != nil {
+			t.Error(err)
+		}
+		wantEvents(t, rec, "connect", "first", "disconnect <nil>")
+		if err := c.Send(nil, handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
+			t.Errorf("Send() = %v, want ErrClosed", err)
+		}
+	})
+}

@@ -147,14 +147,17 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 		c.cork(r)
 		n, err := c.codec.Decode(data, &r.m)
 		c.upgrade(r)
-		next := r.m.Next != nil
-		r.m.Next = nil
+		next, take := r.m.Next != nil, r.m.Leave
+		r.m.Next, r.m.Leave = nil, nil
 		c.endTurn(&r.m)
 		data = data[n:]
 		if r.failed != nil {
 			err = r.failed
 		}
 		switch {
+		case err == nil && take != nil:
+			c.depart(data, take)
+			return true
 		case errors.Is(err, io.EOF):
 			c.leave(nil)
 			return true

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ type goConn struct {
 	unread    []byte             // read before the connection was attached
 	parking   Parking            // where it waits for its first bytes, or nil
 	failed    error              // of an event: ends the connection
+	taker     func(net.Conn)     // takes the connection out of the loop
 	told      bool               // an event was raised in this Decode
 	eof       bool               // the peer has sent FIN
 	messages  *handlers.Messages // of the Decode that is running
@@ -105,11 +107,39 @@ func (c *goConn) run(connected bool) {
 	if err == nil {
 		err = c.guard(c.readLoop)
 	}
+	if err == nil && c.taker != nil && c.depart() {
+		return
+	}
 	c.goodbye(err)
 	err = c.reason(err)
 	c.src.Close()
 	c.abort(nil)
 	c.ev.Disconnect(err)
+}
+
+// depart takes the connection out of the loop and gives it to taker, when what was queued is written. It is false when it
+// was broken meanwhile.
+func (c *goConn) depart() bool {
+	c.mu.Lock()
+	for c.flushing || len(c.out) > 0 && !c.broken {
+		c.cond.Wait()
+	}
+	if c.broken {
+		c.mu.Unlock()
+		return false
+	}
+	c.broken = true
+	c.cond.Broadcast()
+	c.drainedLocked()
+	c.mu.Unlock()
+	c.ev.Disconnect(nil)
+	nc, err := c.src.NetConn()
+	if err != nil {
+		c.src.Close()
+		return true
+	}
+	(&departed{Conn: nc, src: c.src, unread: c.unread}).see(nil, c.taker)
+	return true
 }
 
 // guard runs f, in which a panic of a codec costs this connection only.
@@ -210,12 +240,16 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 		c.upgrade(&m)
 		next := m.Next != nil
 		m.Next = nil
+		c.taker = m.Leave
 		c.endTurn(&m)
 		in.reply = m.Reply
 		in.took(n)
 		switch {
 		case c.failed != nil:
 			return true, c.failed
+		case err == nil && c.taker != nil:
+			c.unread = bytes.Clone(in.bytes())
+			return true, nil
 		case errors.Is(err, io.EOF):
 			return true, nil
 		case err != nil:

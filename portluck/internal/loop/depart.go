@@ -1,0 +1,59 @@
+package loop
+
+import (
+	"net"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// departed is a connection that has left the loop: a net.Conn that first gives what was read of it and not decoded.
+type departed struct {
+	net.Conn
+	src    handlers.Conn
+	unread []byte
+}
+
+// Read is net.Conn's.
+func (d *departed) Read(p []byte) (int, error) {
+	if len(d.unread) == 0 {
+		return d.Conn.Read(p)
+	}
+	n := copy(p, d.unread)
+	if d.unread = d.unread[n:]; len(d.unread) == 0 {
+		d.unread = nil
+	}
+	return n, nil
+}
+
+// NetConn is the connection itself. What was not decoded is gone from it.
+func (d *departed) NetConn() net.Conn { return d.Conn }
+
+// CloseWrite sends FIN where the connection can.
+func (d *departed) CloseWrite() error {
+	if c, ok := d.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return nil
+}
+
+// Close also gives the connection's place back.
+func (d *departed) Close() error {
+	err := d.Conn.Close()
+	if d.src != nil {
+		d.src.Close()
+	}
+	return err
+}
+
+// see writes what was queued and gives the connection to whoever takes it.
+func (d *departed) see(queued []byte, take func(net.Conn)) {
+	if len(queued) > 0 {
+		_ = d.SetWriteDeadline(time.Now().Add(closeWait))
+		if _, err := d.Write(queued); err != nil {
+			d.Close() // whose Read tells
+		}
+	}
+	_ = d.SetDeadline(time.Time{})
+	take(d)
+}

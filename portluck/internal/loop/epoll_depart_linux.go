@@ -1,0 +1,86 @@
+package loop
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"golang.org/x/sys/unix"
+)
+
+// depart takes the connection out of the loop, and gives it to take in a goroutine of its own. Its client ends. The caller
+// owns it.
+func (c *polled) depart(unread []byte, take func(net.Conn)) {
+	c.mu.Lock()
+	if c.over || c.broken {
+		c.mu.Unlock()
+		c.leave(nil)
+		return
+	}
+	var queued []byte
+	if x := c.x; x != nil {
+		queued = bytes.Clone(x.out[x.at:])
+	}
+	if c.watched {
+		_ = unix.EpollCtl(c.shard.epfd, unix.EPOLL_CTL_DEL, int(c.fd), nil)
+	}
+	fd := int(c.fd)
+	wire, cipher := c.link.quit()
+	c.shard.dismiss(c)
+	c.over, c.broken, c.fd = true, true, -1
+	c.wakeLocked()
+	c.dropPartLocked()
+	c.dropLocked()
+	c.mu.Unlock()
+	c.ev.Disconnect(nil)
+	d := &departed{src: c.src, unread: bytes.Clone(unread)}
+	go func() { // ends when take has; Loop.Wait waits for it
+		defer c.shard.left()
+		var err error
+		if d.Conn, err = c.reattach(fd, wire, cipher); err != nil {
+			c.src.Close()
+			return
+		}
+		d.see(queued, take)
+	}()
+}
+
+// reattach makes a net.Conn of the descriptor again. Of TLS wire is what was encrypted and not sent, and cipher what was
+// received and not decrypted.
+func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
+	if !c.ours {
+		return c.src.NetConn()
+	}
+	f := os.NewFile(uintptr(fd), "")
+	nc, err := net.FileConn(f)
+	f.Close() // net.FileConn has a duplicate
+	if err != nil || c.link == nil {
+		return nc, err
+	}
+	if len(wire) > 0 {
+		_ = nc.SetWriteDeadline(time.Now().Add(closeWait))
+		if _, err := nc.Write(wire); err != nil {
+			nc.Close()
+			return nil, err
+		}
+	}
+	if len(cipher) > 0 {
+		nc = &departed{Conn: nc, unread: cipher}
+	}
+	c.link.conn.NetConn().(*handlers.Switch).Set(nc)
+	return c.link.conn, nil
+}
+
+// quit ends the link, of which this is left.
+func (t *tlsLink) quit() (wire, cipher []byte) {
+	if t == nil {
+		return nil, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	wire, cipher = t.wire, bytes.Clone(t.in)
+	t.wire, t.in = nil, nil
+	return wire, cipher
+}
