@@ -12,6 +12,7 @@ package tcp
 
 import (
 	"fmt"
+	"sync"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -30,6 +31,9 @@ type Handler struct {
 	Limit     int
 	Tail      bool
 	AllowHTTP bool
+
+	once sync.Once
+	base *Lines // made of the fields
 }
 
 var _ handlers.Handler = (*Handler)(nil)
@@ -61,7 +65,8 @@ func (h *Handler) Codec(info *handlers.Info) handlers.Codec {
 	if h.NewCodec != nil {
 		return h.NewCodec(info)
 	}
-	return &Lines{Delimiter: h.Delimiter, Limit: h.Limit, Tail: h.Tail, AllowHTTP: h.AllowHTTP}
+	h.once.Do(func() { h.base = &Lines{Delimiter: h.Delimiter, Limit: h.Limit, Tail: h.Tail, AllowHTTP: h.AllowHTTP} })
+	return &line{Lines: h.base}
 }
 
 // limitOf is the limit that a field of that value stands for; a negative one is none.

@@ -5,7 +5,9 @@ import (
 	"net"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -33,16 +35,16 @@ func (c *conn) Close() error               { c.closed = true; return nil }
 func TestHandlerAttaches(t *testing.T) {
 	for _, test := range []struct {
 		name    string
-		handler Handler
+		handler *Handler
 		want    handlers.Codec
 	}{
-		{"zero value", Handler{}, &Lines{}},
+		{"zero value", &Handler{}, &line{Lines: &Lines{}}},
 		{
 			"fields",
-			Handler{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true},
-			&Lines{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true},
+			&Handler{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true},
+			&line{Lines: &Lines{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true}},
 		},
-		{"own codec", Handler{NewCodec: func(*handlers.Info) handlers.Codec { return Raw{} }}, Raw{}},
+		{"own codec", &Handler{NewCodec: func(*handlers.Info) handlers.Codec { return Raw{} }}, Raw{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, c := &port{}, &conn{}
@@ -107,5 +109,22 @@ func TestRaw(t *testing.T) {
 	out := Raw{}.AppendMessage(Raw{}.AppendWrite(nil, []byte("a"), handlers.Auto), []byte("b"), handlers.Auto)
 	if got, want := string(Raw{}.AppendClose(out, handlers.ErrPanic)), "ab"; got != want {
 		t.Errorf("Append = %q, want %q", got, want)
+	}
+}
+
+// The codec of a Handler is Lines, however the stream is cut.
+func TestHandlersCodecIsLines(t *testing.T) {
+	h := &Handler{Limit: 5, Tail: true}
+	for _, in := range []string{"a\nbc\n", "abcdefghi\nb\nc", "GET / HTTP/1.1\r\nHost: x\r\n", "a\nHost: x\n", "GET /" + strings.Repeat("x", 3000) + " HTTP/1.1\n"} {
+		for _, size := range []int{1, 3, 1 << 20} {
+			want, wantErr := feed(&Lines{Limit: 5, Tail: true}, chunked(in, size)...)
+			got, err := feed(h.Codec(nil), chunked(in, size)...)
+			if !slices.Equal(got.msgs, want.msgs) || !errors.Is(err, wantErr) || got.held != want.held {
+				t.Errorf("%.20q in pieces of %d: %q, %v, %d held, want %q, %v, %d", in, size, got.msgs, err, got.held, want.msgs, wantErr, want.held)
+			}
+		}
+	}
+	if got := unsafe.Sizeof(line{}); got > 16 {
+		t.Errorf("a codec is %d bytes, want at most 16", got)
 	}
 }

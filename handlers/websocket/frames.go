@@ -17,20 +17,23 @@ import (
 // A frame whose payload is not whole stays in the loop's buffer, where as much of it as has come is unmasked and, if it
 // is text, checked: only once, however slowly it comes.
 type frames struct {
-	limit        int
-	maxFragments int
+	handler  *Handler
+	*partial             // Decode's; nil between messages
+	sent     atomic.Bool // our Close was appended; shared by both halves
+	closed   bool        // the peer's has come
+}
 
-	// These are Decode's.
+// partial is what Decode remembers while a frame or a message is not whole.
+type partial struct {
 	part *fragments // of the message that has begun; nil between messages
 	seen int        // bytes of the payload at hand that were unmasked and checked
 	skip uint64     // bytes of a payload that nobody wants any more
 	text utf8State
 
 	before int // bytes in Reply that are not of this Decode
-
-	closed bool        // the peer's Close has come
-	sent   atomic.Bool // ours was appended; shared by both halves
 }
+
+var partialPool = sync.Pool{New: func() any { return new(partial) }}
 
 // fragments is a message that is not whole.
 type fragments struct {
@@ -59,7 +62,20 @@ type header struct {
 
 // Decode decodes every frame in in.
 func (f *frames) Decode(in []byte, m *handlers.Messages) (n int, err error) {
+	if f.partial == nil {
+		f.partial = partialPool.Get().(*partial)
+	}
 	f.before = len(m.Reply)
+	n, err = f.decode(in, m)
+	f.before = 0
+	if *f.partial == (partial{}) {
+		partialPool.Put(f.partial)
+		f.partial = nil
+	}
+	return n, err
+}
+
+func (f *frames) decode(in []byte, m *handlers.Messages) (n int, err error) {
 	for {
 		if f.closed {
 			return len(in), io.EOF
@@ -154,14 +170,14 @@ func (f *frames) checkLength(h *header) error {
 	if h.op.IsControl() || f.sent.Load() {
 		return nil
 	}
-	have := 0
+	have, limit := 0, f.handler.limit()
 	if f.part != nil {
 		have = len(f.part.data)
 	}
 	switch {
-	case f.limit >= 0 && h.length > uint64(max(0, f.limit-have)):
+	case limit >= 0 && h.length > uint64(max(0, limit-have)):
 		return handlers.ErrTooLong
-	case f.part != nil && f.part.count >= f.maxFragments:
+	case f.part != nil && f.part.count >= f.handler.maxFragments():
 		return fmt.Errorf("%w: too many fragments", handlers.ErrTooLong)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
@@ -136,5 +137,23 @@ func TestKinds(t *testing.T) {
 		if got := replies(t, (&Handler{}).frames().AppendMessage(nil, []byte(tt.msg), tt.kind)); got[0] != tt.want {
 			t.Errorf("%q as %v: %q", tt.msg, tt.kind, got[0])
 		}
+	}
+}
+
+// Between two messages a codec holds nothing.
+func TestSizeOfFrames(t *testing.T) {
+	if got := unsafe.Sizeof(frames{}); unsafe.Sizeof(uintptr(0)) == 8 && got > 24 {
+		t.Errorf("a codec is %d bytes, want at most 24", got)
+	}
+	f := (&Handler{}).frames()
+	in := []byte(frame(text, true, "hello"))
+	for n := range in {
+		d := &driver{codec: f}
+		d.turn(in[:n+1], false)
+		if held := f.partial != nil; held != (n > 5 && n+1 < len(in)) {
+			t.Errorf("after %d of %d bytes it holds something: %t", n+1, len(in), held)
+		}
+		f = (&Handler{}).frames()
+		in = []byte(frame(text, true, "hello"))
 	}
 }

@@ -84,15 +84,20 @@ func greet(nc net.Conn, answer []byte) error {
 }
 
 // frames is the codec of an open connection.
-func (h *Handler) frames() *frames {
-	f := &frames{limit: h.Limit, maxFragments: h.MaxFragments}
-	if f.limit == 0 {
-		f.limit = DefaultLimit
+func (h *Handler) frames() *frames { return &frames{handler: h} }
+
+func (h *Handler) limit() int {
+	if h.Limit == 0 {
+		return DefaultLimit
 	}
-	if f.maxFragments == 0 {
-		f.maxFragments = DefaultMaxFragments
+	return h.Limit
+}
+
+func (h *Handler) maxFragments() int {
+	if h.MaxFragments == 0 {
+		return DefaultMaxFragments
 	}
-	return f
+	return h.MaxFragments
 }
 
 // infoOf describes the client whose handshake was r.
