@@ -12,6 +12,7 @@ package handlers
 
 import (
 	"errors"
+	"io"
 	"net"
 	"net/http"
 )
@@ -78,6 +79,14 @@ type LazyConn interface {
 	Conn
 	// LazyNetConn returns that net.Conn, or the one of NetConn. It is called once.
 	LazyNetConn() (net.Conn, error)
+}
+
+// A Detacher is a [Conn] that can be let go while its socket lives on: all that is left of it is its place.
+type Detacher interface {
+	Conn
+	// Detach gives the socket to the caller, who has taken it and closes it, and returns what gives the place (MaxConns)
+	// back when it is closed, once. Close does nothing from then on, and nothing else may be called.
+	Detach() (place io.Closer)
 }
 
 // A Port is what a handler may ask of the port. Its methods may be called by several goroutines at once.

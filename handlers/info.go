@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -26,6 +27,9 @@ type Info struct {
 	TLS *tls.ConnectionState
 	// Request is the HTTP request or WebSocket handshake; nil for other protocols. Its Body must not be read.
 	Request *http.Request
+	// Head is the bytes that Request was parsed from, where a handler has them. The port keeps them instead of Request,
+	// which takes many times as much memory, unless somebody has given Request a context.
+	Head string
 }
 
 // Scheme is the URL scheme that a client of this kind dialled: http, https, ws, wss, tcp or tls; for other protocols
@@ -60,6 +64,14 @@ type wrapped struct {
 
 func (w *wrapped) Info() *Info                { return w.info }
 func (w *wrapped) NetConn() (net.Conn, error) { return w.nc, nil }
+
+// Detach lets the layers go. Without a [Detacher] below all of it is closed in the end.
+func (w *wrapped) Detach() io.Closer {
+	if d, ok := w.outer.(Detacher); ok {
+		return d.Detach()
+	}
+	return w
+}
 
 func (w *wrapped) Close() error {
 	err := w.nc.Close()

@@ -2,6 +2,7 @@ package portluck
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -25,7 +26,7 @@ type conn struct {
 	outer   handlers.Conn // the layer around, or nil
 
 	member
-	*sniffing           // nil once the loop drives it
+	*sniffing            // nil once the loop drives it
 	pending   loop.Conn // its client, if it was announced before it was classified
 
 	mu     sync.Mutex
@@ -97,6 +98,33 @@ func (c *conn) Close() error {
 	}
 	return err
 }
+
+// Detach is [handlers.Detacher.Detach]. The loop knows the connection by now, and has it killed if need be.
+func (c *conn) Detach() io.Closer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.detachLocked()
+}
+
+func (c *conn) detachLocked() io.Closer {
+	if c.closed {
+		return nowhere{} // its place was given back
+	}
+	c.closed = true
+	if c.outer != nil {
+		if d, ok := c.outer.(handlers.Detacher); ok {
+			return d.Detach()
+		}
+		return c.outer
+	}
+	c.port.limits.forget(c)
+	return c.share
+}
+
+// nowhere is no place.
+type nowhere struct{}
+
+func (nowhere) Close() error { return nil }
 
 // kill ends the connection under whoever has it.
 func (c *conn) kill() {

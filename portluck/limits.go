@@ -23,13 +23,22 @@ type limits struct {
 
 	mu    sync.Mutex
 	n     int
-	head  *conn        // list of all, newest first
-	peers map[peer]int // only with perIP
+	head  *conn           // list of those that the loop has not taken, newest first
+	peers map[peer]*share // only with perIP
+	rest  share           // of connections that are not counted by their peer
+}
+
+// share is the places of one peer. It is what is left of a connection that the loop has taken: closing it gives one of
+// its places back.
+type share struct {
+	limits *limits
+	peer   peer
+	n      int // under limits.mu
 }
 
 // member is the part of a connection that limits has.
 type member struct {
-	peer       peer
+	share      *share
 	prev, next *conn
 }
 
@@ -41,17 +50,13 @@ func (l *limits) admit(c *conn) bool {
 	if l.max > 0 && l.n >= l.max {
 		return false
 	}
-	if l.perIP > 0 && netip.Addr(p).IsValid() {
-		if l.peers[p] >= l.perIP {
-			return false
-		}
-		if l.peers == nil {
-			l.peers = map[peer]int{}
-		}
-		l.peers[p]++
+	s := l.shareLocked(p)
+	if s != &l.rest && s.n >= l.perIP {
+		return false
 	}
+	s.n++
 	l.n++
-	c.peer = p
+	c.share = s
 	if l.head != nil {
 		l.head.prev = c
 	}
@@ -59,12 +64,41 @@ func (l *limits) admit(c *conn) bool {
 	return true
 }
 
-// release gives the place of c back.
-func (l *limits) release(c *conn) {
-	p := c.peer
+// shareLocked is the share of p.
+func (l *limits) shareLocked(p peer) *share {
+	if l.rest.limits == nil {
+		l.rest.limits = l
+	}
+	if l.perIP <= 0 || !netip.Addr(p).IsValid() {
+		return &l.rest
+	}
+	s := l.peers[p]
+	if s == nil {
+		if l.peers == nil {
+			l.peers = map[peer]*share{}
+		}
+		s = &share{limits: l, peer: p}
+		l.peers[p] = s
+	}
+	return s
+}
+
+// Close gives a place back.
+func (s *share) Close() error {
+	l := s.limits
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.n--
+	if s.n--; s.n == 0 && s != &l.rest {
+		delete(l.peers, s.peer)
+	}
+	return nil
+}
+
+// forget takes c out of the list. Its place stays taken.
+func (l *limits) forget(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if c.prev != nil {
 		c.prev.next = c.next
 	} else {
@@ -74,13 +108,12 @@ func (l *limits) release(c *conn) {
 		c.next.prev = c.prev
 	}
 	c.prev, c.next = nil, nil
-	if n, ok := l.peers[p]; ok {
-		if n == 1 {
-			delete(l.peers, p)
-			return
-		}
-		l.peers[p] = n - 1
-	}
+}
+
+// release gives the place of c back.
+func (l *limits) release(c *conn) {
+	l.forget(c)
+	c.share.Close()
 }
 
 // open is how many connections there are.
@@ -90,7 +123,7 @@ func (l *limits) open() int {
 	return l.n
 }
 
-// all are the connections that there are now.
+// all are the connections that there are now, but for those that the loop has taken.
 func (l *limits) all() []*conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -48,7 +49,14 @@ func (c *conn) Below() net.Conn {
 }
 
 // Descriptor is [loop.Descriptor.Descriptor].
-func (c *conn) Descriptor() (int, error) { return c.fd() }
+func (c *conn) Descriptor() (fd int, place io.Closer, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if fd, err = c.fdLocked(); err != nil {
+		return fd, nil, err
+	}
+	return fd, c.detachLocked(), nil
+}
 
 // fileTransport reads and writes a socket as a file: it costs half the system calls that a net.Conn takes to be made.
 type fileTransport struct{ *os.File }
@@ -81,6 +89,10 @@ func (o opened) kill()                                      { o.File.Close() }
 func (c *conn) fd() (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.fdLocked()
+}
+
+func (c *conn) fdLocked() (int, error) {
 	if d, ok := c.sock.(descriptor); ok && !c.closed {
 		return d.fd, nil
 	}

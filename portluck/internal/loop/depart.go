@@ -1,16 +1,15 @@
 package loop
 
 import (
+	"io"
 	"net"
 	"time"
-
-	"github.com/portluck/portluck/handlers"
 )
 
 // departed is a connection that has left the loop: a net.Conn that first gives what was read of it and not decoded.
 type departed struct {
 	net.Conn
-	src    handlers.Conn
+	place  io.Closer // closed with it
 	unread []byte
 }
 
@@ -40,8 +39,8 @@ func (d *departed) CloseWrite() error {
 // Close also gives the connection's place back.
 func (d *departed) Close() error {
 	err := d.Conn.Close()
-	if d.src != nil {
-		d.src.Close()
+	if d.place != nil {
+		d.place.Close()
 	}
 	return err
 }

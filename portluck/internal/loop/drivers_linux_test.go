@@ -1,8 +1,8 @@
 package loop
 
 import (
+	"io"
 	"net"
-	"os"
 	"testing"
 	"time"
 
@@ -33,30 +33,17 @@ func bareServer(t *testing.T, nc *net.TCPConn) handlers.Conn {
 	return &bareConn{fd: fd}
 }
 
-func (*bareConn) Below() net.Conn            { return nil }
-func (c *bareConn) Descriptor() (int, error) { return c.fd, nil }
+func (*bareConn) Below() net.Conn { return nil }
+func (c *bareConn) Close() error  { return unix.Close(c.fd) }
 
-// NetConn takes the descriptor over.
-func (c *bareConn) NetConn() (net.Conn, error) {
-	f := os.NewFile(uintptr(c.fd), "")
-	defer f.Close() // net.FileConn has a duplicate
-	c.fd = -1
-	return net.FileConn(f)
-}
-
-func (c *bareConn) Close() error {
-	if c.fd < 0 {
-		return nil
-	}
-	return unix.Close(c.fd)
-}
+func (c *bareConn) Descriptor() (int, io.Closer, error) { return c.fd, io.NopCloser(nil), nil }
 
 // A duplicate keeps a closed descriptor's place in the epoll set: what comes for it reaches nobody else.
 func TestTraps3Row3Duplicate(t *testing.T) {
 	r := &rig{Loop: &Loop{}, bench: benches[len(benches)-1]}
 	t.Cleanup(func() { r.Close(); r.Wait() })
 	c, rec, client := r.lines(t)
-	dup, err := unix.Dup(c.(*polled).src.(*bareConn).fd)
+	dup, err := unix.Dup(c.(*polled).opening().Conn.(*bareConn).fd)
 	if err != nil {
 		t.Fatal(err)
 	}

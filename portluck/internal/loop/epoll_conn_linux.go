@@ -2,6 +2,7 @@ package loop
 
 import (
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,18 +17,17 @@ import (
 // raises events. Any goroutine may write, under mu.
 type polled struct {
 	shard *shard
-	src   handlers.Conn
+	place io.Closer // what is left of the connection, besides its descriptor; before it is driven, an opening
 	ev    Events
 	link  *tlsLink // nil in the clear
 
 	// These are the owner's.
-	start *opening // until the client is announced and driven
-	eof   bool     // the peer has sent FIN
-	hung  bool     // epoll has told of a FIN or an error: read on until it is there
-	shake bool     // the client is not connected yet
-	begun bool     // a message has begun: x stays
-	slow  bool     // its last turn took its time: the next one has a goroutine, not a shard
-	part  bool     // there is a message that is not whole: x stays, and its part is the owner's to read
+	eof   bool // the peer has sent FIN
+	hung  bool // epoll has told of a FIN or an error: read on until it is there
+	shake bool // the client is not connected yet
+	begun bool // a message has begun: x stays
+	slow  bool // its last turn took its time: the next one has a goroutine, not a shard
+	part  bool // there is a message that is not whole: x stays, and its part is the owner's to read
 
 	// These are the wheel's.
 	later, sooner *polled
@@ -54,7 +54,6 @@ type polled struct {
 	broken  bool // nothing can be written any more
 	leaving bool // it ends once what is queued has gone
 	lingers bool // what comes is swallowed
-	ours    bool // fd is not src's
 	over    bool // it has ended
 }
 
@@ -75,9 +74,25 @@ const (
 
 // opening is what a connection needs until it is driven.
 type opening struct {
+	handlers.Conn
 	info    *handlers.Info
 	unread  []byte
 	parking Parking
+	place   io.Closer // of the Conn that was detached
+}
+
+// Close closes the connection, or gives back the place of one that was detached.
+func (o *opening) Close() error {
+	if o.place != nil {
+		return o.place.Close()
+	}
+	return o.Conn.Close()
+}
+
+// opening is nil once the connection is driven.
+func (c *polled) opening() *opening {
+	o, _ := c.place.(*opening)
+	return o
 }
 
 // extra is what a connection has while it is not idle.
@@ -110,8 +125,8 @@ func (l *Loop) newPolled(c handlers.Conn, a handlers.Attachment) Conn {
 	if !canDetach(c) || l.shards.start(l) != nil {
 		return nil
 	}
-	start := &opening{info: a.Info, unread: a.Unread}
-	return &polled{shard: l.shards.pick(), src: c, codec: a.Codec, shake: a.Handshake, start: start, fd: -1, slot: -1}
+	start := &opening{Conn: c, info: a.Info, unread: a.Unread}
+	return &polled{shard: l.shards.pick(), place: start, codec: a.Codec, shake: a.Handshake, fd: -1, slot: -1}
 }
 
 // Start is [Conn.Start].
@@ -125,7 +140,7 @@ func (c *polled) Start(ev Events) (run func()) {
 	c.broken, c.over = true, true
 	c.mu.Unlock()
 	c.dead.Store(true)
-	c.src.Close()
+	c.place.Close()
 	go ev.Disconnect(handlers.ErrShutdown) // a callback must not run in the accepting goroutine
 	return nil
 }
@@ -264,11 +279,12 @@ func (c *polled) announce(r *runner) bool {
 	if c.shake {
 		return true
 	}
-	if (c.start.parking == nil || c.dead.Load()) && !c.attach() {
+	start := c.opening()
+	if (start.parking == nil || c.dead.Load()) && !c.attach() {
 		return false
 	}
 	c.cork(r)
-	err := c.ev.Connect(c.start.info)
+	err := c.ev.Connect(start.info)
 	c.endTurn(nil)
 	if err != nil {
 		if c.attach() {
@@ -276,7 +292,7 @@ func (c *polled) announce(r *runner) bool {
 		}
 		return false
 	}
-	return c.start.parking == nil || !c.park()
+	return start.parking == nil || !c.park()
 }
 
 // drive takes the connection over as a descriptor, and decodes what was read of it before.
@@ -284,8 +300,9 @@ func (c *polled) drive(r *runner) bool {
 	if !c.attach() {
 		return false
 	}
-	unread := c.start.unread
-	c.start = nil
+	start := c.opening()
+	unread := start.unread
+	c.place = start.place
 	c.flush()
 	if len(unread) > 0 {
 		c.carry(r, unread)
@@ -312,13 +329,15 @@ func (c *polled) attachLocked() bool {
 	case c.broken:
 		return false
 	}
-	d, err := detach(c.src)
+	start := c.opening()
+	d, err := detach(start.Conn)
 	if err != nil {
 		c.breakLocked(err)
 		return false
 	}
-	c.fd, c.link, c.ours = int32(d.fd), d.link, d.ours
-	c.start.unread = append(d.unread, c.start.unread...)
+	c.fd, c.link = int32(d.fd), d.link
+	start.Conn, start.place = nil, d.place
+	start.unread = append(d.unread, start.unread...)
 	return true
 }
 
@@ -447,7 +466,7 @@ func (c *polled) finishLocked() {
 		}
 	}
 	c.shard.dismiss(c)
-	if c.fd >= 0 && c.ours {
+	if c.fd >= 0 {
 		_ = unix.Close(int(c.fd))
 	}
 	c.fd = -1
@@ -455,7 +474,7 @@ func (c *polled) finishLocked() {
 	c.dropPartLocked() // a writer that still waits keeps the rest
 	c.dropLocked()
 	c.mu.Unlock()
-	c.src.Close()
+	c.place.Close()
 	c.ev.Disconnect(err)
 	c.shard.left()
 }

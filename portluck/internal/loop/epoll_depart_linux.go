@@ -35,12 +35,12 @@ func (c *polled) depart(unread []byte, take func(net.Conn)) {
 	c.dropLocked()
 	c.mu.Unlock()
 	c.ev.Disconnect(nil)
-	d := &departed{src: c.src, unread: bytes.Clone(unread)}
+	d := &departed{place: c.place, unread: bytes.Clone(unread)}
 	go func() { // ends when take has; Loop.Wait waits for it
 		defer c.shard.left()
 		var err error
 		if d.Conn, err = c.reattach(fd, wire, cipher); err != nil {
-			c.src.Close()
+			d.place.Close()
 			return
 		}
 		d.see(queued, take)
@@ -50,9 +50,6 @@ func (c *polled) depart(unread []byte, take func(net.Conn)) {
 // reattach makes a net.Conn of the descriptor again. Of TLS wire is what was encrypted and not sent, and cipher what was
 // received and not decrypted.
 func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
-	if !c.ours {
-		return c.src.NetConn()
-	}
 	f := os.NewFile(uintptr(fd), "")
 	nc, err := net.FileConn(f)
 	f.Close() // net.FileConn has a duplicate

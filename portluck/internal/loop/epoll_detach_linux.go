@@ -2,6 +2,7 @@ package loop
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -14,8 +15,8 @@ import (
 type Descriptor interface {
 	// Below is what its net.Conn is, or will be, made of; nil if it is a bare descriptor.
 	Below() net.Conn
-	// Descriptor returns the bare descriptor. It is the loop's from then on, but closed by closing the connection.
-	Descriptor() (int, error)
+	// Descriptor returns the bare descriptor, which is the loop's from then on, and what [handlers.Detacher] would.
+	Descriptor() (fd int, place io.Closer, err error)
 }
 
 // A Replayer is a net.Conn some of whose bytes were read already.
@@ -29,9 +30,9 @@ type Replayer interface {
 // detached is a connection that was taken away from Go's poller.
 type detached struct {
 	fd     int
-	ours   bool // to be closed by us
 	link   *tlsLink
 	unread []byte
+	place  io.Closer // what is to be closed besides the descriptor
 }
 
 // canDetach says whether detach can have the descriptor of c.
@@ -68,12 +69,24 @@ func socketOf(nc net.Conn) syscall.Conn {
 	return nil
 }
 
-// detach takes the descriptor of src.
+// detach takes the descriptor of src, of which nothing but its place is left.
 func detach(src handlers.Conn) (d detached, err error) {
 	if b, ok := src.(Descriptor); ok && b.Below() == nil {
-		d.fd, err = b.Descriptor()
+		d.fd, d.place, err = b.Descriptor()
 		return d, err
 	}
+	if d, err = takeFrom(src); err != nil {
+		return d, err
+	}
+	d.place = src
+	if o, ok := src.(handlers.Detacher); ok {
+		d.place = o.Detach()
+	}
+	return d, nil
+}
+
+// takeFrom takes the descriptor below a net.Conn.
+func takeFrom(src handlers.Conn) (d detached, err error) {
 	nc, err := src.NetConn()
 	if err != nil {
 		return d, err
@@ -81,7 +94,6 @@ func detach(src handlers.Conn) (d detached, err error) {
 	if r, ok := nc.(Replayer); ok {
 		nc, d.unread = r.Replay()
 	}
-	d.ours = true
 	tc, ok := nc.(*tls.Conn)
 	if !ok {
 		d.fd, err = take(nc)

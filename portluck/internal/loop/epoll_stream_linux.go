@@ -441,7 +441,7 @@ func (c *polled) Adopt(codec handlers.Codec) {
 
 // StartParked is [Conn.StartParked].
 func (c *polled) StartParked(ev Events, p Parking) {
-	c.start.parking = p
+	c.opening().parking = p
 	if run := c.Start(ev); run != nil {
 		go run() // ends when it is parked, or with its first turn; Loop.Wait waits for it
 	}
@@ -485,7 +485,7 @@ func (c *polled) park() bool {
 	parked := c.parked
 	c.mu.Unlock()
 	if parked {
-		c.start.parking.Park()
+		c.opening().parking.Park()
 	}
 	return parked
 }
@@ -507,9 +507,9 @@ func (c *polled) takeLocked() {
 	if !c.lent || c.over {
 		return // it has answered already
 	}
-	p := c.start
+	p := c.opening().parking
 	go func() { // ends at once; somebody else may be about to drive it
-		if !p.parking.Take() {
+		if !p.Take() {
 			return
 		}
 		c.mu.Lock()

@@ -138,7 +138,7 @@ func (c *goConn) depart() bool {
 		c.src.Close()
 		return true
 	}
-	(&departed{Conn: nc, src: c.src, unread: c.unread}).see(nil, c.taker)
+	(&departed{Conn: nc, place: c.src, unread: c.unread}).see(nil, c.taker)
 	return true
 }
 
