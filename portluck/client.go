@@ -2,7 +2,6 @@ package portluck
 
 import (
 	"crypto/tls"
-	"net/http"
 	"net/netip"
 	"sync/atomic"
 
@@ -12,51 +11,50 @@ import (
 // A Client is one client of the hub, connected or gone. Its methods may be called by any goroutine at any time.
 type Client struct {
 	hub    *Hub
-	log    *log
-	info   *Info
+	who    atomic.Pointer[identity]
 	stream handlers.Stream
 	id     uint64
-
-	connected bool                  // OnConnect has run; the goroutine that raises the events owns it
-	gone      bool                  // OnDisconnect has run; likewise
-	cause     atomic.Pointer[error] // why the server ended it, if it did
+	cause  atomic.Pointer[error] // why the server ended it, if it did
 
 	// These are under hub.mu.
 	prev, next *Client // in hub.head
 	rooms      *seat   // the first of those that it is in
 	left       bool    // it is in no room any more
+
+	connected bool        // OnConnect has run; the goroutine that raises the events owns it
+	gone      bool        // OnDisconnect has run; likewise
+	remote    compactAddr // if who has none; it does not change
 }
 
+// newClient makes a client of which info is kept as it is.
 func newClient(h *Hub, l *log, info *Info, s handlers.Stream) *Client {
-	return &Client{hub: h, log: l, info: info, stream: s, id: h.lastID.Add(1)}
+	c := &struct {
+		Client
+		identity
+	}{Client{hub: h, stream: s, id: h.lastID.Add(1)}, identity{log: l, info: info}}
+	c.who.Store(&c.identity)
+	return &c.Client
 }
 
 // ID numbers the clients of a hub from 1, in the order in which they came.
 func (c *Client) ID() uint64 { return c.id }
 
-// Info is all that is known of the client. It must not be changed.
-func (c *Client) Info() *Info { return c.info }
-
 // Protocol is "tcp", "http/1.1", "h2", "websocket" or the name that a handler of the program gave.
-func (c *Client) Protocol() string { return c.info.Protocol }
+func (c *Client) Protocol() string { return c.who.Load().info.Protocol }
 
 // Scheme is http, https, ws, wss, tcp, tls or the name that a handler of the program gave.
-func (c *Client) Scheme() string { return c.info.Scheme() }
+func (c *Client) Scheme() string { return c.who.Load().info.Scheme() }
 
 // Local is the server's end of the connection; zero on a Unix socket.
-func (c *Client) Local() netip.AddrPort { return c.info.Local }
-
-// Remote is the client's end of the connection; zero on a Unix socket.
-func (c *Client) Remote() netip.AddrPort { return c.info.Remote }
+func (c *Client) Local() netip.AddrPort { return c.who.Load().info.Local }
 
 // TLS is the state of the client's TLS layer; nil on a plain connection.
-func (c *Client) TLS() *tls.ConnectionState { return c.info.TLS }
-
-// Request is the HTTP request, or the WebSocket handshake, of the client; nil for raw clients.
-func (c *Client) Request() *http.Request { return c.info.Request }
+func (c *Client) TLS() *tls.ConnectionState { return c.who.Load().info.TLS }
 
 // Writer is where the client's replies go: the one that its callbacks get.
 func (c *Client) Writer() *Writer { return (*Writer)(c) }
+
+func (c *Client) log() *log { return c.who.Load().log }
 
 // kill ends the client from the server's side: OnDisconnect gets err.
 func (c *Client) kill(err error) {
@@ -68,7 +66,7 @@ func (c *Client) kill(err error) {
 func (c *Client) connect() error {
 	c.connected = true
 	c.hub.add(c)
-	c.log.connect(c)
+	c.log().connect(c)
 	if c.hub.OnConnect == nil {
 		return nil
 	}
@@ -96,12 +94,12 @@ func (c *Client) Disconnect(err error) {
 		err = *cause
 	}
 	if !c.connected {
-		c.hub.fail(c.log, c.info, err)
+		c.hub.fail(c.log(), c.Info(), err)
 		return
 	}
 	c.hub.remove(c)
 	c.leaveRooms()
-	c.log.disconnect(c, err)
+	c.log().disconnect(c, err)
 	if c.hub.OnDisconnect != nil {
 		_ = c.guard(func() { c.hub.OnDisconnect(c, err) })
 	}
@@ -151,7 +149,7 @@ func (c *Client) leaveRooms() {
 func (c *Client) guard(f func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			c.log.panicked(c.info, v)
+			c.log().panicked(c.Info(), v)
 			err = handlers.ErrPanic
 		}
 	}()

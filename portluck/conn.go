@@ -27,7 +27,7 @@ type conn struct {
 
 	member
 	*sniffing            // nil once the loop drives it
-	pending   loop.Conn // its client, if it was announced before it was classified
+	pending   *announced // its client, if it was announced before it was classified
 
 	mu     sync.Mutex
 	sock   socket // what it is now

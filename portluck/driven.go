@@ -10,33 +10,58 @@ import (
 )
 
 // driven is the client of a connection in the loop.
-type driven struct {
-	*Client
-	conn loop.Conn
-}
+type driven Client
 
-func (p *port) newDriven(c handlers.Conn, a handlers.Attachment) *driven {
+func (p *port) newDriven(c handlers.Conn, a handlers.Attachment) (*driven, loop.Conn) {
 	info := a.Info
 	if info == nil {
 		info = c.Info()
 	}
 	lc := p.loop.New(c, a)
-	return &driven{Client: newClient(p.hub, p.log, info, lc), conn: lc}
+	d := &Client{hub: p.hub, stream: lc, id: p.hub.lastID.Add(1), remote: compact(info.Remote)}
+	d.identify(p.log, info)
+	return (*driven)(d), lc
 }
 
 // Connect is [loop.Events.Connect].
 func (d *driven) Connect(info *Info) error {
-	d.info = info
-	return d.connect()
+	c := (*Client)(d)
+	l := c.log()
+	if info.Request == nil {
+		c.identify(l, info)
+		return c.connect()
+	}
+	c.who.Store(&identity{log: l, info: info}) // OnConnect gets the Request itself
+	err := c.connect()
+	c.identify(l, info)
+	return err
+}
+
+// Message is [loop.Events.Message].
+func (d *driven) Message(m Message) error { return (*Client)(d).Message(m) }
+
+// Disconnect is [loop.Events.Disconnect].
+func (d *driven) Disconnect(err error) { (*Client)(d).Disconnect(err) }
+
+// announced is the client of a connection that has not shown its protocol.
+type announced struct {
+	loop.Conn
+	client *driven
+}
+
+// adopt makes a raw connection of it. Its info may be that of a PROXY header by now.
+func (a *announced) adopt(codec handlers.Codec, info *Info) {
+	(*Client)(a.client).identify((*Client)(a.client).log(), info)
+	a.Adopt(codec)
 }
 
 // announce makes a raw client of a connection that has been silent for SniffTimeout. It goes on being sniffed, and costs
 // nothing, until it shows its protocol or the program writes to it.
 func (p *port) announce(c *conn, where loop.Parking) {
 	p.stats.silent.Add(1)
-	d := p.newDriven(c, handlers.Attachment{Codec: &unknown{port: p, conn: c}})
-	c.pending = d.conn
-	d.conn.StartParked(d, where)
+	d, lc := p.newDriven(c, handlers.Attachment{Codec: &unknown{port: p, conn: c}})
+	c.pending = &announced{lc, d}
+	lc.StartParked(d, where)
 }
 
 // retire ends the raw client of a connection that has turned out to be something else. It is false, and the connection
@@ -72,6 +97,6 @@ func (u *unknown) Decode(in []byte, m *handlers.Messages) (int, error) {
 	case r != u.port.named.unmatched:
 		return 0, fmt.Errorf("%w: a client that was spoken to first has answered in another protocol", handlers.ErrProtocol)
 	}
-	m.Next = u.port.lines().Codec(u.conn.Info())
+	m.Next = u.port.lines.Codec(u.conn.Info())
 	return 0, nil
 }

@@ -51,7 +51,8 @@ type Hub struct {
 	// or stalled.
 	OnError func(info *Info, err error)
 
-	lastID atomic.Uint64
+	lastID     atomic.Uint64
+	identities identities
 
 	gathered sync.Once
 	everyone atomic.Pointer[Room] // of Broadcast

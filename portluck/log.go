@@ -28,12 +28,12 @@ func newLog(l *zerolog.Logger) *log {
 
 func (l *log) connect(c *Client) {
 	if e := l.Debug(); e.Enabled() { // else the address would be allocated
-		e.Uint64("id", c.id).Str("proto", c.info.Scheme()).Stringer("remote", c.info.Remote).Msg("connect")
+		e.Uint64("id", c.id).Str("proto", c.Scheme()).Stringer("remote", c.Remote()).Msg("connect")
 	}
 }
 
 func (l *log) disconnect(c *Client, err error) {
-	l.Debug().Uint64("id", c.id).Str("proto", c.info.Scheme()).Err(err).Msg("disconnect")
+	l.Debug().Uint64("id", c.id).Str("proto", c.Scheme()).Err(err).Msg("disconnect")
 }
 
 // failed logs a connection that did not become a client, failuresPerSecond at the most.

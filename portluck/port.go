@@ -11,6 +11,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/httpd"
+	"github.com/portluck/portluck/handlers/tcp"
 	"github.com/portluck/portluck/portluck/internal/loop"
 	"github.com/soheilhy/cmux"
 )
@@ -24,6 +25,7 @@ type port struct {
 	routes  []*route // in the order in which they are asked; the last ones are only reached by name
 	named   named
 	http    *httpd.Handler
+	lines   *tcp.Handler // of raw clients
 	root    *root
 	limits  limits
 	stats   counters
@@ -159,18 +161,18 @@ func (p *port) failed(info *Info, err error) {
 // Attach gives c to the loop; see [handlers.Port].
 func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 	if pc, ok := c.(*conn); ok && pc.pending != nil {
-		pc.pending.Adopt(a.Codec)
+		pc.pending.adopt(a.Codec, c.Info())
 		return
 	}
-	d := p.newDriven(c, a)
+	d, lc := p.newDriven(c, a)
 	if pc, ok := c.(*conn); ok {
 		pc.sniffing = nil
 		if pc.route.inline {
-			pc.run = d.conn.Start(d)
+			pc.run = lc.Start(d)
 			return
 		}
 	}
-	if run := d.conn.Start(d); run != nil {
+	if run := lc.Start(d); run != nil {
 		go run() // ends with the connection; Shutdown waits for it
 	}
 }

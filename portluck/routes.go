@@ -85,6 +85,7 @@ func (s *Server) HandleALPN(id string, h handlers.Handler) {
 // build makes the routes from the server's fields.
 func (p *port) build() {
 	s := p.srv
+	p.lines = &tcp.Handler{Limit: s.MessageLimit, Tail: s.MessageTail}
 	check := s.checkOrigin()
 	ws := &websocket.Handler{CheckOrigin: check, Limit: s.MessageLimit}
 	p.http = &httpd.Handler{
@@ -113,17 +114,12 @@ func (p *port) build() {
 func (p *port) raw() handlers.Handler {
 	switch h := p.srv.OnUnmatched; h {
 	case nil:
-		return p.lines()
+		return p.lines
 	case handlers.Refuse:
 		return handlers.HandlerFunc(refuseUnknown)
 	default:
 		return h
 	}
-}
-
-// lines is the handler of raw clients.
-func (p *port) lines() *tcp.Handler {
-	return &tcp.Handler{Limit: p.srv.MessageLimit, Tail: p.srv.MessageTail}
 }
 
 func (p *port) tls() handlers.Handler {

@@ -54,7 +54,9 @@ func (s *handshake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	s.answered = true
 	m.Reply = append(m.Reply, answer...)
 	m.Next = s.handler.frames()
-	m.Connect(s.handler.infoOf(s.info, r))
+	info := s.handler.infoOf(s.info, r)
+	info.Head = string(in[:n])
+	m.Connect(info)
 	return n, nil
 }
 

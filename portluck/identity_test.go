@@ -1,0 +1,116 @@
+package portluck
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"testing"
+	"unsafe"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// What a client costs while it is idle, on a machine of 64 bits.
+func TestSizes(t *testing.T) {
+	if unsafe.Sizeof(uintptr(0)) < 8 {
+		t.Skip("not on this machine")
+	}
+	if got := unsafe.Sizeof(Client{}); got > 96 {
+		t.Errorf("a Client is %d bytes, want at most 96", got)
+	}
+	if got := unsafe.Sizeof(identity{}); got > 32 {
+		t.Errorf("an identity is %d bytes, want at most 32", got)
+	}
+}
+
+func TestCompactAddresses(t *testing.T) {
+	for addr, want := range map[string]bool{
+		"1.2.3.4:5": true, "[2001:db8::1]:65535": true, "[::]:0": true, "0.0.0.0:0": true, "[::ffff:1.2.3.4]:5": true, "[fe80::1%eth0]:7": false,
+	} {
+		a := netip.MustParseAddrPort(addr)
+		if c := compact(a); c.isValid() != want || want && c.addrPort() != a {
+			t.Errorf("compact(%v) = %v, %t, want %t", a, c.addrPort(), c.isValid(), want)
+		}
+	}
+	if compact(netip.AddrPort{}).isValid() {
+		t.Error("no address has a compact form")
+	}
+}
+
+// Whatever form it is kept in, the info of a client is the same.
+func TestIdentities(t *testing.T) {
+	const head = "GET /path?q HTTP/1.1\r\nHost: example.com\r\nCookie: a=b\r\n\r\n"
+	local, remote := netip.MustParseAddrPort("127.0.0.1:80"), netip.MustParseAddrPort("127.0.0.2:81")
+	request := func() *http.Request {
+		r, _ := http.NewRequest(http.MethodGet, "/path?q", http.NoBody)
+		r.Host, r.RemoteAddr = "example.com", remote.String()
+		r.Header.Set("Cookie", "a=b")
+		return r
+	}
+	ctx := context.WithValue(context.Background(), http.ServerContextKey, "a value")
+	tests := []struct {
+		name         string
+		info         Info
+		shared, same bool
+	}{
+		{name: "raw", info: newInfo(local, remote), shared: true},
+		{name: "Unix socket", info: newInfo(netip.AddrPort{}, netip.AddrPort{}), shared: true},
+		{name: "zone", info: newInfo(local, netip.MustParseAddrPort("[fe80::1%eth0]:7")), same: true},
+		{name: "WebSocket", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request(), Head: head}},
+		{name: "context", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request().WithContext(ctx), Head: head}, same: true},
+		{name: "no head", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request()}, same: true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h, l := &Hub{}, newLog(nil)
+			c := &Client{hub: h, remote: compact(tt.info.Remote)}
+			c.identify(l, &tt.info)
+			got := c.Info()
+			if same := got == &tt.info; same != tt.same {
+				t.Errorf("the info was kept as it is: %t, want %t", same, tt.same)
+			}
+			if got.Protocol != tt.info.Protocol || got.Local != tt.info.Local || got.Remote != tt.info.Remote ||
+				got.Head != tt.info.Head || c.Remote() != tt.info.Remote || c.Local() != tt.info.Local {
+				t.Errorf("Info() = %+v, want %+v", got, tt.info)
+			}
+			checkRequest(t, got.Request, tt.info.Request)
+			checkRequest(t, c.Request(), tt.info.Request)
+			other := &Client{hub: h, remote: compact(tt.info.Remote)}
+			other.identify(l, &tt.info)
+			if shared := other.who.Load() == c.who.Load(); shared != tt.shared {
+				t.Errorf("shared with another client: %t, want %t", shared, tt.shared)
+			}
+		})
+	}
+}
+
+func checkRequest(t *testing.T, got, want *http.Request) {
+	t.Helper()
+	if got == nil || want == nil {
+		if got != want {
+			t.Errorf("request %v, want %v", got, want)
+		}
+		return
+	}
+	if got.Method != want.Method || got.URL.String() != want.URL.String() || got.Host != want.Host ||
+		got.RemoteAddr != want.RemoteAddr || got.Header.Get("Cookie") != want.Header.Get("Cookie") || got.Body == nil {
+		t.Errorf("request %+v, want %+v", got, want)
+	}
+}
+
+// Addresses that a proxy makes up do not fill the memory.
+func TestIdentitiesAreBounded(t *testing.T) {
+	h, l := &Hub{}, newLog(nil)
+	for i := range 2 * maxIdentities {
+		info := newInfo(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(i+1)), netip.AddrPort{})
+		c := &Client{hub: h}
+		if c.identify(l, &info); c.Info().Local != info.Local {
+			t.Errorf("Local = %v, want %v", c.Info().Local, info.Local)
+		}
+	}
+	if got := len(*h.identities.all.Load()); got != maxIdentities {
+		t.Errorf("%d identities are shared, want %d", got, maxIdentities)
+	}
+}
+
+var _ handlers.Detacher = (*conn)(nil)
