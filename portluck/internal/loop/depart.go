@@ -3,6 +3,7 @@ package loop
 import (
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,6 +12,7 @@ type departed struct {
 	net.Conn
 	place  io.Closer // closed with it
 	unread []byte
+	closed atomic.Bool
 }
 
 // Read is net.Conn's.
@@ -39,7 +41,7 @@ func (d *departed) CloseWrite() error {
 // Close also gives the connection's place back.
 func (d *departed) Close() error {
 	err := d.Conn.Close()
-	if d.place != nil {
+	if d.place != nil && !d.closed.Swap(true) {
 		d.place.Close()
 	}
 	return err
