@@ -31,7 +31,8 @@ func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // nothing more is to be read
 	timer := time.NewTimer(pollTime)
 	defer timer.Stop()
-	if news := room.wait(since); news != nil {
+	if news, done := room.wait(since); news != nil {
+		defer done()
 		select {
 		case <-news:
 		case <-timer.C:

@@ -3,7 +3,6 @@ package portluck
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,8 +32,8 @@ type RoomOptions struct {
 	Ring int
 	// RingBytes is how many bytes; 1 MiB if zero. One message is always kept.
 	RingBytes int
-	// History is how many of the last messages a client gets when it joins, and that [Room.Since] has, Ring at the
-	// most; none if zero. A room with history is kept when its last member leaves, one without is forgotten.
+	// History is how many of the last messages a client gets when it joins, and that [Room.Since] has, as far as Ring
+	// and RingBytes allow; none if zero. A room with history is kept when its last member leaves, one without is forgotten.
 	History int
 	// Policy is for the members that are further behind.
 	Policy Policy
@@ -61,6 +60,14 @@ func (o *RoomOptions) ringBytes() int {
 }
 
 func (o *RoomOptions) history() uint64 { return uint64(min(max(o.History, 0), o.ring())) }
+
+// maxLatency is 0 if there is no bound.
+func (o *RoomOptions) maxLatency() time.Duration {
+	if o.Policy == Backpressure {
+		return 0
+	}
+	return o.MaxLatency
+}
 
 // RoomStats counts what has happened in a room since it began.
 type RoomStats struct {
@@ -103,48 +110,25 @@ type Room struct {
 	stats   struct{ delivered, missed, slow atomic.Uint64 }
 
 	mu     sync.Mutex
-	dead   bool // the hub has forgotten it
+	dead   bool // the hub does not know it
 	ring   ring
-	free   sync.Cond // of Publish with Backpressure: the ring has room
+	free   sync.Cond // of Publish with Backpressure: somebody has got more
 	groups []*group
-	timed  bool          // visitLate will be called
+	late   *time.Timer   // of visitLate; nil before it is first needed
+	lateAt time.Time     // when it will be called; zero if it will not
 	news   chan struct{} // closed by the next Publish; nil if nobody waits
-}
-
-// Room returns the room of this name, which begins to exist with it. Two calls return the same one.
-func (h *Hub) Room(name string) *Room {
-	h.roomsMu.Lock()
-	defer h.roomsMu.Unlock()
-	if r := h.rooms[name]; r != nil {
-		return r
-	}
-	if h.rooms == nil {
-		h.rooms = map[string]*Room{}
-	}
-	r := h.newRoom(name)
-	h.rooms[name] = r
-	return r
-}
-
-func (h *Hub) newRoom(name string) *Room {
-	r := &Room{hub: h, name: name}
-	if h.RoomOptions != nil {
-		r.opts = h.RoomOptions(name)
-	}
-	r.ring = ring{epoch: rand.Uint64(), first: 1, next: 1}
-	r.free.L = &r.mu
-	return r
+	polls  int           // that wait for it
 }
 
 // Name is the room's name.
 func (r *Room) Name() string { return r.name }
 
 // Len is how many members there are.
-func (r *Room) Len() int { return int(r.lockLive().unlocked().members.Load()) }
+func (r *Room) Len() int { return int(r.lock().unlocked().members.Load()) }
 
 // Members returns the members.
 func (r *Room) Members() []*Client {
-	r = r.lockLive()
+	r = r.lock()
 	groups := r.groups
 	r.mu.Unlock()
 	var all []*Client
@@ -160,7 +144,7 @@ func (r *Room) Members() []*Client {
 
 // Stats returns the counters.
 func (r *Room) Stats() RoomStats {
-	r = r.lockLive()
+	r = r.lock()
 	defer r.mu.Unlock()
 	return RoomStats{
 		Published: r.ring.next - 1, Delivered: r.stats.delivered.Load(),
@@ -170,7 +154,7 @@ func (r *Room) Stats() RoomStats {
 
 // Position is that of the last message published.
 func (r *Room) Position() Position {
-	r = r.lockLive()
+	r = r.lock()
 	defer r.mu.Unlock()
 	return r.positionLocked()
 }
@@ -180,7 +164,7 @@ func (r *Room) positionLocked() Position { return Position{Epoch: r.ring.epoch, 
 // Since returns the messages after p that are kept, and the position of the last one. It is complete when no message since
 // p is missing. The messages must not be changed.
 func (r *Room) Since(p Position) (all []Message, at Position, complete bool) {
-	r = r.lockLive()
+	r = r.lock()
 	defer r.mu.Unlock()
 	from, complete := r.resumeLocked(p)
 	for _, m := range r.ring.from(from) {
@@ -189,17 +173,28 @@ func (r *Room) Since(p Position) (all []Message, at Position, complete bool) {
 	return all, r.positionLocked(), complete
 }
 
-// wait returns a channel that is closed by the next Publish, unless there are messages after p by now.
-func (r *Room) wait(p Position) <-chan struct{} {
+// wait returns a channel that is closed by the next Publish; the caller then calls done. It is nil when there are messages
+// after p by now.
+func (r *Room) wait(p Position) (news <-chan struct{}, done func()) {
 	r = r.lockLive()
-	defer r.mu.Unlock()
-	if p != r.positionLocked() {
-		return nil
+	unseen := r.ring.next == 1 && p.Seq == 0 && p.Epoch != 0 // of the same room, before it was forgotten
+	if p != r.positionLocked() && !unseen {
+		r.mu.Unlock()
+		r.forget()
+		return nil, nil
 	}
 	if r.news == nil {
 		r.news = make(chan struct{})
 	}
-	return r.news
+	r.polls++
+	news = r.news
+	r.mu.Unlock()
+	return news, func() {
+		r.mu.Lock()
+		r.polls--
+		r.mu.Unlock()
+		r.forget()
+	}
 }
 
 // resumeLocked is the first message after p that is kept, and whether none is missing between.
@@ -244,7 +239,7 @@ func (r *Room) join(c *Client, since *Position) (complete bool, err error) {
 
 // Leave ends the membership of c. What is on its way to c already still comes.
 func (r *Room) Leave(c *Client) {
-	r = r.lockLive().unlocked()
+	r = r.lock().unlocked()
 	if m := c.exit(r); m != nil {
 		m.leave()
 	}
@@ -262,16 +257,15 @@ func (r *Room) Publish(m Message) Position {
 func (r *Room) TryPublish(m Message) (Position, error) { return r.publish(m, false) }
 
 func (r *Room) publish(m Message, wait bool) (Position, error) {
-	r = r.lockLive()
-	for r.opts.Policy == Backpressure && r.ring.full(&r.opts) && r.ring.first < r.lowLocked() {
-		r.trimLocked()
-	}
-	for r.opts.Policy == Backpressure && r.ring.full(&r.opts) {
+	r = r.lockToPublish()
+	for r.opts.Policy == Backpressure && !r.ring.makeRoom(&r.opts, r.lowLocked()) {
 		if !wait {
 			r.mu.Unlock()
 			return Position{}, handlers.ErrSlow
 		}
-		r.free.Wait()
+		if r.free.Wait(); r.dead {
+			r = r.unlocked().lockToPublish()
+		}
 	}
 	r.ring.append(m)
 	if r.opts.Policy != Backpressure {
@@ -306,36 +300,6 @@ func (r *Room) publish(m Message, wait bool) (Position, error) {
 
 // inlineMembers is up to how many members get their messages in the publishing goroutine.
 const inlineMembers = 16
-
-// lockLive locks the room of this name that the hub knows: r unless it was forgotten.
-func (r *Room) lockLive() *Room {
-	for {
-		r.mu.Lock()
-		if !r.dead {
-			return r
-		}
-		r.mu.Unlock()
-		r = r.hub.Room(r.name)
-	}
-}
-
-func (r *Room) unlocked() *Room {
-	r.mu.Unlock()
-	return r
-}
-
-// forget removes a room that has no members and no history from the hub.
-func (r *Room) forget() {
-	h := r.hub
-	h.roomsMu.Lock()
-	defer h.roomsMu.Unlock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.members.Load() == 0 && r.opts.history() == 0 && h.rooms[r.name] == r {
-		r.dead = true
-		delete(h.rooms, r.name)
-	}
-}
 
 // errMember means that a client is a member already.
 var errMember = errors.New("a member already")

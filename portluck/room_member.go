@@ -36,12 +36,15 @@ type seat struct {
 type group struct {
 	room    *Room
 	running bool          // somebody delivers; under room.mu
+	again   bool          // who delivers is to visit all once more; under room.mu
 	low     atomic.Uint64 // no member has got less
 
 	mu      sync.Mutex
 	members []*seat
-	moved   bool    // members have changed places since they were last visited
-	pass    passing // of the delivery that is running
+	pass    passing   // of the delivery that is running
+	seen    int       // members that the visit that is running has been to: the first
+	lowest  uint64    // none of them has got less; 0 if there is no visit
+	due     time.Time // when a member will be too late, of those that were served; zero if none will
 }
 
 // passing is what is delivered.
@@ -97,14 +100,16 @@ func (g *group) add(m *seat, framing handlers.Framing, since *Position, complete
 	r.members.Add(1)
 	m.at = int32(len(g.members))
 	g.members = append(g.members, m)
-	g.low.Store(min(g.low.Load(), m.next))
+	low := g.low.Load()
+	g.low.Store(min(low, m.next))
 	behind := m.next < r.ring.next
+	g.pass = r.passLocked(m.tape) // nothing is given up before it is served
 	r.mu.Unlock()
 	if behind {
-		g.pass = passing{}
 		g.serve(m, nil)
-		g.pass = passing{}
+		g.low.Store(min(low, m.next))
 	}
+	g.restLocked()
 	return true
 }
 
@@ -112,19 +117,11 @@ func (g *group) add(m *seat, framing handlers.Framing, since *Position, complete
 func (m *seat) leave() {
 	r, g := m.room, m.group
 	g.mu.Lock()
-	last := len(g.members) - 1
-	g.members[m.at] = g.members[last]
-	g.members[m.at].at = m.at
-	g.members[last] = nil
-	g.members = g.members[:last]
-	m.left, g.moved = true, true
-	if last == 0 {
-		g.low.Store(nobody)
-	}
+	g.removeLocked(m)
 	r.mu.Lock()
 	r.ring.leave(m.tape)
 	r.trimLocked()
-	kept := r.ring.first < r.ring.next && m.next <= g.low.Load()
+	kept := m.next < r.ring.next && g.holdsLocked(m.next)
 	r.mu.Unlock()
 	g.mu.Unlock()
 	if kept {
@@ -135,11 +132,35 @@ func (m *seat) leave() {
 	}
 }
 
-// wake has g deliver what there is.
+// removeLocked takes m out, and another one into its place. A visit that is running has still been to the first ones.
+func (g *group) removeLocked(m *seat) {
+	m.left = true
+	at, last := int(m.at), len(g.members)-1
+	if at < g.seen {
+		g.seen--
+		g.moveLocked(g.seen, at)
+		at = g.seen
+	}
+	g.moveLocked(last, at)
+	g.members[last] = nil
+	if g.members = g.members[:last]; last == 0 {
+		g.low.Store(nobody)
+	}
+}
+
+func (g *group) moveLocked(from, to int) {
+	g.members[to] = g.members[from]
+	g.members[to].at = int32(to)
+}
+
+// holdsLocked says that the messages from next on may be kept for a member that has not got them.
+func (g *group) holdsLocked(next uint64) bool { return next <= max(g.low.Load(), g.lowest) }
+
+// wake has g deliver what there is, and find out what need not be kept.
 func (r *Room) wake(g *group) {
 	r.mu.Lock()
 	run := !g.running
-	g.running = true
+	g.running, g.again = true, true
 	r.mu.Unlock()
 	if run {
 		g.deliver()
@@ -149,57 +170,68 @@ func (r *Room) wake(g *group) {
 // restEvery is after how many members a delivery lets others have the processor.
 const restEvery = 64
 
-// deliver gives the members of g what they have not got, until there is nothing more, or they take no more.
+// deliver gives the members of g what they have not got: once in this goroutine, and in another one what comes meanwhile,
+// as whoever publishes also has other things to do.
 func (g *group) deliver() {
-	r := g.room
-	for seen := uint64(0); ; {
-		r.mu.Lock()
-		r.trimLocked()
-		if next := r.ring.next; seen == next {
-			g.running = false
-			r.mu.Unlock()
-			return
-		}
-		seen = r.ring.next
-		r.mu.Unlock()
-		slow, all := g.visit(seen)
-		for _, s := range slow {
-			r.tellSlow(s)
-		}
-		if !all {
-			seen = 0
-		}
+	if g.round() {
+		go func() { // ends when there is nothing more, or no member takes more
+			for g.round() {
+			}
+		}()
 	}
 }
 
-// visit feeds every member. It does not reach all when some have changed places meanwhile.
-func (g *group) visit(next uint64) (slow []slowMember, all bool) {
+// round delivers once. It reports whether it has to be done again.
+func (g *group) round() (more bool) {
+	r := g.room
+	r.mu.Lock()
+	next := r.ring.next
+	g.again = false
+	r.mu.Unlock()
+	for _, s := range g.visit(next) {
+		r.tellSlow(s)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.trimLocked()
+	g.running = g.again || r.ring.next != next
+	return g.running
+}
+
+// visit feeds every member what there is before next.
+func (g *group) visit(next uint64) (slow []slowMember) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.pass = passing{}
-	g.moved = false
-	low := next
-	for i := 0; i < len(g.members); i++ {
-		m := g.members[i]
+	for g.seen, g.lowest = 0, next; g.seen < len(g.members); {
+		m := g.members[g.seen]
+		g.seen++
 		if m.next < next {
 			slow = g.serve(m, slow)
 		}
-		low = min(low, m.next)
-		if i%restEvery == restEvery-1 {
+		g.lowest = min(g.lowest, m.next)
+		if g.seen%restEvery == 0 {
 			g.pass = passing{}
 			g.mu.Unlock()
 			runtime.Gosched()
 			g.mu.Lock()
 		}
 	}
-	g.pass = passing{}
-	switch {
-	case len(g.members) == 0:
+	if g.low.Store(g.lowest); len(g.members) == 0 {
 		g.low.Store(nobody)
-	case !g.moved:
-		g.low.Store(low)
 	}
-	return slow, !g.moved
+	g.seen, g.lowest = 0, 0
+	g.restLocked()
+	return slow
+}
+
+// restLocked is after one or more members were served.
+func (g *group) restLocked() {
+	g.pass = passing{}
+	if !g.due.IsZero() {
+		g.room.lookBy(g.due)
+		g.due = time.Time{}
+	}
 }
 
 // serve feeds m what it takes, or applies the policy to it.
@@ -219,17 +251,20 @@ func (g *group) serve(m *seat, slow []slowMember) []slowMember {
 		slow = append(slow, slowMember{m.client, from - m.next})
 		m.next = from
 	}
-	if m.waiting || m.next >= p.next {
-		return slow
+	if before := m.next; !m.waiting && before < p.next {
+		if m.feeder != nil && m.tape.framing != nil {
+			m.feed(p)
+		} else {
+			m.send(p)
+		}
+		if !m.lost {
+			g.room.stats.delivered.Add(m.next - before)
+		}
 	}
-	before := m.next
-	if m.feeder != nil && m.tape.framing != nil {
-		m.feed(p)
-	} else {
-		m.send(p)
-	}
-	if !m.lost {
-		g.room.stats.delivered.Add(m.next - before)
+	if most := g.room.opts.maxLatency(); most > 0 && m.waiting && m.next < p.next {
+		if due := p.messages[m.next-p.first].at.Add(most); g.due.IsZero() || due.Before(g.due) {
+			g.due = due
+		}
 	}
 	return slow
 }
@@ -238,13 +273,17 @@ func (g *group) serve(m *seat, slow []slowMember) []slowMember {
 func (r *Room) open(p *passing, t *tape) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*p = passing{first: r.ring.first, next: r.ring.next, messages: r.ring.from(r.ring.first), tape: t, cut: t.cut}
+	*p = r.passLocked(t)
+}
+
+func (r *Room) passLocked(t *tape) passing {
+	return passing{first: r.ring.first, next: r.ring.next, messages: r.ring.from(r.ring.first), tape: t, cut: t.cut}
 }
 
 // behind is the message that m goes on with: m.next, unless it is too slow.
 func (r *Room) behind(m *seat, p *passing) (from uint64) {
 	from = max(m.next, p.first)
-	if most := r.opts.MaxLatency; m.waiting && most > 0 && r.opts.Policy != Backpressure {
+	if most := r.opts.maxLatency(); m.waiting && most > 0 {
 		for from < p.next && time.Since(p.messages[from-p.first].at) > most {
 			from++
 		}
@@ -266,7 +305,7 @@ func (m *seat) feed(p *passing) {
 		m.next = p.next
 	default:
 		m.next = p.cut.after(p.base + n)
-		m.wait()
+		m.waiting = true
 	}
 }
 
@@ -279,10 +318,13 @@ func (m *seat) End(n int) int {
 // send sends one message after the other.
 func (m *seat) send(p *passing) {
 	for _, msg := range p.messages[m.next-p.first:] {
-		err := m.client.stream.TrySend(msg.data, msg.kind)
-		if err == handlers.ErrSlow {
-			m.wait()
+		switch err := m.client.stream.TrySend(msg.data, msg.kind); {
+		case err == handlers.ErrSlow:
+			m.waiting = true
 			time.AfterFunc(retrySlow, m.Drained)
+			return
+		case err != nil:
+			m.next, m.lost = p.next, true
 			return
 		}
 		m.next++
@@ -292,32 +334,30 @@ func (m *seat) send(p *passing) {
 // retrySlow is when a stream is tried again that cannot tell when it has room.
 const retrySlow = 50 * time.Millisecond
 
-// wait is for a member that takes no more for now.
-func (m *seat) wait() {
-	m.waiting = true
-	r := m.room
-	if r.opts.MaxLatency <= 0 {
-		return
-	}
+// lookBy has visitLate called at t, if it is not to be before.
+func (r *Room) lookBy(t time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.timed {
-		r.timed = true
-		time.AfterFunc(r.opts.MaxLatency+time.Millisecond, r.visitLate)
+	after := time.Until(t) + time.Millisecond
+	switch {
+	case r.late == nil:
+		r.late = time.AfterFunc(after, r.visitLate)
+	case r.lateAt.IsZero() || t.Before(r.lateAt):
+		r.late.Reset(after)
+	default:
+		return
 	}
+	r.lateAt = t
 }
 
 // visitLate looks for members that are too slow by now.
 func (r *Room) visitLate() {
 	r.mu.Lock()
-	groups, next := r.groups, r.ring.next
-	r.timed = false
+	groups := r.groups
+	r.lateAt = time.Time{}
 	r.mu.Unlock()
 	for _, g := range groups {
-		slow, _ := g.visit(next)
-		for _, s := range slow {
-			r.tellSlow(s)
-		}
+		r.wake(g)
 	}
 }
 
@@ -331,13 +371,14 @@ func (m *seat) Drained() {
 	if !m.left {
 		g.pass = passing{}
 		slow = g.serve(m, nil)
-		g.pass = passing{}
+		g.restLocked()
 	}
+	kept := g.holdsLocked(before)
 	g.mu.Unlock()
 	for _, s := range slow {
 		m.room.tellSlow(s)
 	}
-	if before <= g.low.Load() {
+	if kept {
 		m.room.wake(g) // what it has got need not be kept
 	}
 }
@@ -370,13 +411,12 @@ func (r *Room) lowLocked() uint64 {
 
 // trimLocked gives up what every member has got and is not history.
 func (r *Room) trimLocked() {
+	if r.opts.Policy == Backpressure {
+		r.free.Broadcast()
+	}
 	if r.ring.first == r.ring.next {
 		return
 	}
 	keep := r.ring.next - min(r.ring.next-r.ring.first, r.opts.history())
-	before := r.ring.first
 	r.ring.drop(min(r.lowLocked(), keep))
-	if r.ring.first > before && r.opts.Policy == Backpressure {
-		r.free.Broadcast()
-	}
 }

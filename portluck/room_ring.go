@@ -91,7 +91,19 @@ func (g *ring) bound(o *RoomOptions) {
 	g.drop(g.first + uint64(n))
 }
 
-// drop gives up the messages before the number to.
+// makeRoom gives up messages before low, oldest first, while there is no room for another one. It is false when there is
+// still none.
+func (g *ring) makeRoom(o *RoomOptions, low uint64) bool {
+	n, size := 0, g.bytes
+	for n < len(g.messages) && g.first+uint64(n) < low && (len(g.messages)-n >= o.ring() || size >= o.ringBytes()) {
+		size -= len(g.messages[n].data)
+		n++
+	}
+	g.drop(g.first + uint64(n))
+	return !g.full(o)
+}
+
+// drop gives up the messages before the number to. A delivery may still be reading them: they are left as they are.
 func (g *ring) drop(to uint64) {
 	if to <= g.first {
 		return
@@ -99,11 +111,13 @@ func (g *ring) drop(to uint64) {
 	n := int(to - g.first)
 	for i := range g.messages[:n] {
 		g.bytes -= len(g.messages[i].data)
-		g.messages[i] = published{}
 	}
 	g.first = to
-	if g.messages = g.messages[n:]; len(g.messages) == 0 {
+	switch g.messages = g.messages[n:]; {
+	case len(g.messages) == 0:
 		g.messages = nil
+	case n >= len(g.messages):
+		g.messages = slices.Clone(g.messages) // those in front are kept with them
 	}
 	for _, t := range g.tapes {
 		t.drop(to)

@@ -1,0 +1,93 @@
+package portluck
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+)
+
+// Room returns the room of this name; that of the name "" has every client and is that of [Hub.Broadcast]. The hub knows
+// a room while it has members or history: until then and after, each call returns another one, which stands for the same.
+func (h *Hub) Room(name string) *Room {
+	if name == "" {
+		h.gathered.Do(h.gather)
+		return h.everyone.Load()
+	}
+	h.roomsMu.Lock()
+	r := h.rooms[name]
+	h.roomsMu.Unlock()
+	if r == nil {
+		r = h.newRoom(name)
+		r.dead = true
+	}
+	return r
+}
+
+func (h *Hub) newRoom(name string) *Room {
+	r := &Room{hub: h, name: name}
+	if h.RoomOptions != nil {
+		r.opts = h.RoomOptions(name)
+	}
+	r.ring = newRing()
+	r.free.L = &r.mu
+	return r
+}
+
+func newRing() ring { return ring{epoch: rand.Uint64(), first: 1, next: 1} }
+
+// lock locks the room of this name that the hub knows, or r if it knows none.
+func (r *Room) lock() *Room { return r.lockAs(false) }
+
+// lockLive is lock, and has the hub know the room. Who does not make it one that the hub keeps then calls forget.
+func (r *Room) lockLive() *Room { return r.lockAs(true) }
+
+// lockToPublish is lockLive if what is published will be kept.
+func (r *Room) lockToPublish() *Room { return r.lockAs(r.opts.history() > 0) }
+
+func (r *Room) lockAs(live bool) *Room {
+	r.mu.Lock()
+	if !r.dead {
+		return r
+	}
+	r.mu.Unlock()
+	h := r.hub
+	h.roomsMu.Lock()
+	defer h.roomsMu.Unlock()
+	if known := h.rooms[r.name]; known != nil {
+		known.mu.Lock()
+		return known
+	}
+	r.mu.Lock()
+	if live {
+		if h.rooms == nil {
+			h.rooms = map[string]*Room{}
+		}
+		h.rooms[r.name] = r
+		r.dead = false
+	}
+	return r
+}
+
+func (r *Room) unlocked() *Room {
+	r.mu.Unlock()
+	return r
+}
+
+// forget removes a room from the hub that has no members and no history, and for whose messages nobody waits.
+func (r *Room) forget() {
+	h := r.hub
+	h.roomsMu.Lock()
+	defer h.roomsMu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kept := r.opts.history() > 0 && r.ring.next > 1
+	if r.members.Load() > 0 || r.polls > 0 || kept || h.rooms[r.name] != r {
+		return
+	}
+	r.dead = true
+	delete(h.rooms, r.name)
+	r.ring = newRing()
+	for _, n := range []*atomic.Uint64{&r.stats.delivered, &r.stats.missed, &r.stats.slow} {
+		n.Store(0)
+	}
+	r.free.Broadcast()
+}

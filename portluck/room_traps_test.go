@@ -1,0 +1,383 @@
+package portluck
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/portluck/internal/loop"
+)
+
+// hooked is a sink that calls back while it is fed.
+type hooked struct {
+	sink
+	hook func()
+}
+
+func (s *hooked) Feed(p []byte, f loop.Fed) (int, error) {
+	s.hook()
+	return s.sink.Feed(p, f)
+}
+
+func (s *hooked) client(h *Hub) *Client {
+	c := newClient(h, newLog(nil), &Info{Protocol: "tcp"}, s)
+	_ = c.connect()
+	return c
+}
+
+// single is a stream that takes one message at a time, as often as take says.
+type single struct {
+	handlers.Stream
+	take func(msg string) error
+}
+
+func (s *single) TrySend(p []byte, _ handlers.Kind) error { return s.take(string(p)) }
+
+func (s *single) client(h *Hub) *Client {
+	c := newClient(h, newLog(nil), &Info{Protocol: "http/1.1"}, s)
+	_ = c.connect()
+	return c
+}
+
+func roomOf(o RoomOptions) (*Hub, *Room) {
+	h := &Hub{RoomOptions: func(string) RoomOptions { return o }}
+	return h, h.Room("x")
+}
+
+func (r *Room) kept() int {
+	r = r.lock()
+	defer r.mu.Unlock()
+	return len(r.ring.messages)
+}
+
+// History does not count as messages that somebody has not got.
+func TestRoomBackpressureWithHistory(t *testing.T) {
+	for _, o := range []RoomOptions{{Ring: 4, History: 4}, {Ring: 100, History: 50, RingBytes: 3}} {
+		o.Policy = Backpressure
+		h, r := roomOf(o)
+		publish(r, 1, 20)
+		s := &sink{room: -1}
+		r.Join(s.client(h))
+		publish(r, 21, 23)
+		if got := s.lines(); !slices.Equal(got[len(got)-4:], []string{"20\n", "21\n", "22\n", "23\n"}) {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+// A member that drains, or leaves, while a delivery that has counted it as behind is under way.
+func TestRoomDrainedDuringDelivery(t *testing.T) {
+	tests := []struct {
+		name string
+		act  func(slow *sink, c *Client)
+	}{
+		{"drained", func(slow *sink, _ *Client) { slow.read(-1) }},
+		{"left", func(_ *sink, c *Client) { c.Disconnect(nil) }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h, r := roomOf(RoomOptions{Ring: 1, Policy: Backpressure})
+			first, slow := &sink{room: -1}, &sink{room: 2}
+			var once sync.Once
+			var c *Client
+			middle := &hooked{sink{room: -1}, func() {
+				if r.Stats().Published == 2 {
+					once.Do(func() {
+						go tt.act(slow, c) // ends when this visit pauses
+						time.Sleep(20 * time.Millisecond)
+					})
+				}
+			}}
+			for i := range 200 {
+				switch i {
+				case 1:
+					c = slow.client(h)
+					r.Join(c)
+				case 70:
+					r.Join(middle.client(h))
+				default:
+					r.Join(first.client(h))
+				}
+			}
+			publish(r, 1, 5)
+			eventually(t, "nothing is kept", func() bool { return r.kept() == 0 })
+			if got, want := len(first.lines()), 5*198; got != want {
+				t.Errorf("the others have %d messages, want %d", got, want)
+			}
+		})
+	}
+}
+
+// What a delivery is about to send is not taken away from under it.
+func TestRoomDropsWhileItSends(t *testing.T) {
+	h, r := roomOf(RoomOptions{Ring: 2, Policy: DropOldest})
+	var got []string
+	full := true
+	s := &single{}
+	s.take = func(msg string) error {
+		if full {
+			return handlers.ErrSlow
+		}
+		if got = append(got, msg); msg == "1" {
+			r.mu.Lock() // as another Publish would
+			defer r.mu.Unlock()
+			r.ring.drop(r.ring.next)
+		}
+		return nil
+	}
+	c := s.client(h)
+	r.Join(c)
+	publish(r, 1, 2)
+	full = false
+	c.rooms.Drained()
+	publish(r, 8, 8)
+	eventually(t, "nothing is kept", func() bool { return r.kept() == 0 })
+	if want := []string{"1", "2", "8"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A client whose stream has ended has not taken anything.
+func TestRoomCountsWhatWasTaken(t *testing.T) {
+	h, r := roomOf(RoomOptions{})
+	s := &single{take: func(string) error { return handlers.ErrClosed }}
+	r.Join(s.client(h))
+	publish(r, 1, 3)
+	if got := r.Stats().Delivered; got != 0 {
+		t.Errorf("delivered = %d, want 0", got)
+	}
+	if n := r.kept(); n != 0 {
+		t.Errorf("%d messages are kept for it", n)
+	}
+}
+
+// Who joins a room with history while it is flooded gets messages, or is told to be slow, but is never forgotten.
+func TestRoomJoinsInAFlood(t *testing.T) {
+	h, r := roomOf(RoomOptions{Ring: 1, History: 1, Policy: Disconnect})
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { // ends when all have joined
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+				publish(r, i, i)
+			}
+		}
+	})
+	all := make([]*sink, 2000)
+	for i := range all {
+		all[i] = &sink{room: -1}
+		if err := r.Join(all[i].client(h)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	wg.Wait()
+	r.Publish(TextMessage("last"))
+	eventually(t, "everything is delivered", func() bool { return r.kept() <= 1 && !r.delivers() })
+	for i, s := range all {
+		if lines := s.lines(); !s.destroyed() && (len(lines) == 0 || lines[len(lines)-1] != "last\n") {
+			t.Fatalf("member %d has nothing of the last message", i)
+		}
+	}
+}
+
+func (r *Room) delivers() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.groups, func(g *group) bool { return g.running })
+}
+
+// MaxLatency holds for each member, also when nothing more is published.
+func TestRoomMaxLatencyOfEach(t *testing.T) {
+	for _, policy := range []Policy{Disconnect, DropOldest} {
+		synctest.Test(t, func(t *testing.T) {
+			var slow atomic.Int64
+			h, r := roomOf(RoomOptions{Policy: policy, MaxLatency: time.Second, OnSlow: func(_ *Room, _ *Client, missed uint64) {
+				slow.Add(int64(missed))
+			}})
+			first, second := &sink{}, &sink{room: 2}
+			r.Join(first.client(h))
+			r.Join(second.client(h))
+			publish(r, 1, 1)
+			time.Sleep(900 * time.Millisecond)
+			publish(r, 2, 2)
+			time.Sleep(102 * time.Millisecond) // the first is late with message 1, the second not yet with 2
+			if got := slow.Load(); got != map[Policy]int64{Disconnect: 2, DropOldest: 1}[policy] {
+				t.Errorf("missed %d after a second", got)
+			}
+			time.Sleep(900 * time.Millisecond)
+			synctest.Wait()
+			if got := slow.Load(); got != 3 {
+				t.Errorf("missed %d when everything is late, want 3", got)
+			}
+		})
+	}
+}
+
+// Rooms that nobody is in cost nothing, whatever is asked of them.
+func TestRoomsAreForgotten(t *testing.T) {
+	h := &Hub{RoomOptions: func(name string) RoomOptions { return RoomOptions{History: len(name) - 1} }}
+	for _, name := range []string{"x", "with history"} {
+		r := h.Room(name)
+		_, _, _, _ = r.Len(), r.Members(), r.Position(), r.Stats()
+		r.Since(Position{})
+		r.Leave((&sink{}).client(h))
+		if news, _ := r.wait(Position{}); news != nil {
+			t.Error("the first poll waits")
+		}
+		for range 2 { // a poll that comes again waits, although the room was forgotten
+			news, done := h.Room(name).wait(Position{Epoch: 1})
+			if news == nil || len(h.rooms) != 1 {
+				t.Fatal("the next poll does not wait")
+			}
+			done()
+		}
+		news, done := h.Room(name).wait(Position{Epoch: 1})
+		publish(h.Room(name), 1, 1)
+		<-news
+		done()
+	}
+	publish(h.Room("y"), 1, 1)
+	if len(h.rooms) != 1 || h.rooms["with history"] == nil {
+		t.Errorf("the hub has the rooms %v", h.rooms)
+	}
+}
+
+// RoomOptions may use the hub.
+func TestRoomOptionsUsesTheHub(t *testing.T) {
+	h := &Hub{}
+	h.RoomOptions = func(name string) RoomOptions {
+		if name == "child" {
+			return h.Room("parent").opts
+		}
+		return RoomOptions{Ring: 7}
+	}
+	if got := h.Room("child").opts.Ring; got != 7 {
+		t.Errorf("Ring = %d", got)
+	}
+}
+
+// Who publishes does not deliver for ever what others publish.
+func TestRoomPublishReturns(t *testing.T) {
+	h, r := roomOf(RoomOptions{})
+	var done atomic.Bool
+	s := &hooked{sink{room: -1}, func() {
+		if !done.Load() {
+			publish(r, 2, 2)
+		}
+	}}
+	r.Join(s.client(h))
+	returned := make(chan struct{})
+	go func() {
+		publish(r, 1, 1)
+		close(returned)
+	}()
+	select {
+	case <-returned:
+	case <-time.After(5 * time.Second):
+		t.Error("Publish has not returned")
+	}
+	done.Store(true)
+	eventually(t, "everything is delivered", func() bool { return !r.delivers() })
+}
+
+// The room of Broadcast has a name too.
+func TestRoomOfBroadcast(t *testing.T) {
+	h := &Hub{}
+	s := &sink{room: -1}
+	s.client(h)
+	h.Room("").Publish(TextMessage("1"))
+	h.Broadcast(TextMessage("2"))
+	wantLines(t, s, "1", "2")
+	if got := h.Room("").Stats().Delivered; got != 2 {
+		t.Errorf("delivered = %d", got)
+	}
+}
+
+// Members come and go while others deliver: everybody who stays gets everything once.
+func TestRoomMembersChangePlaces(t *testing.T) {
+	h, r := roomOf(RoomOptions{Ring: 8, Policy: Backpressure, MaxLatency: time.Millisecond})
+	stay := make([]*sink, 300)
+	for i := range stay {
+		stay[i] = &sink{room: -1}
+		r.Join(stay[i].client(h))
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					c := (&sink{room: -1}).client(h)
+					r.Join(c)
+					c.Disconnect(nil)
+				}
+			}
+		})
+	}
+	const n = 500
+	publish(r, 1, n)
+	close(stop)
+	wg.Wait()
+	eventually(t, "everything is delivered", func() bool { return r.kept() == 0 })
+	var want bytes.Buffer
+	for i := range n {
+		fmt.Fprintln(&want, i+1)
+	}
+	for i, s := range stay {
+		if !bytes.Equal(s.got.Bytes(), want.Bytes()) {
+			t.Fatalf("member %d has %d lines, not all in order", i, len(s.lines()))
+		}
+	}
+}
+
+// A client of server-sent events that does not read is ended, or does not take longer than Timeout.
+func TestEventsStuckClient(t *testing.T) {
+	tests := []struct {
+		name    string
+		policy  Policy
+		timeout time.Duration
+	}{
+		{"too slow for its room", Disconnect, time.Hour},
+		{"too slow for its connection", SkipToLatest, time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h, r := roomOf(RoomOptions{Ring: 4, Policy: tt.policy})
+			gone := make(chan error, 1)
+			h.OnDisconnect = func(_ *Client, err error) { gone <- err }
+			addr := serve(t, &Server{Hub: h, Timeout: tt.timeout, RoomOf: func(*http.Request) (string, bool) { return "x", true }})
+			c := dial(t, addr)
+			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+			eventually(t, "it is there", func() bool { return r.Len() == 1 })
+			late := time.After(15 * time.Second)
+			for {
+				select {
+				case err := <-gone:
+					if err != handlers.ErrSlow {
+						t.Errorf("OnDisconnect got %v", err)
+					}
+					return
+				case <-late:
+					t.Fatal("it is still there")
+				default:
+					r.Publish(Message{Data: bytes.Repeat([]byte("x"), 64<<10)})
+					pauseFor(time.Millisecond)
+				}
+			}
+		})
+	}
+}
