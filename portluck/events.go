@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -59,7 +61,8 @@ func accepts(r *http.Request, mediaType string) bool {
 func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *handlers.Info) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	s := &sse{header: w.Header(), ready: make(chan struct{}, 1), cancel: cancel}
+	s := &sse{header: w.Header(), ready: make(chan struct{}, 1), cancel: cancel, rc: http.NewResponseController(w)}
+	s.timeout, s.h2 = p.srv.timeout(), r.ProtoMajor == 2
 	c := newClient(p.hub, p.log, info, s)
 	s.put([]byte(": connected\n\n"))
 	if err := s.join(room, c, r.Header.Get("Last-Event-ID")); err != nil {
@@ -88,11 +91,16 @@ type sse struct {
 	ready  chan struct{} // something is in out, or the stream ends
 	cancel func()
 
+	rc      *http.ResponseController
+	timeout time.Duration // that the client has to read what is written
+	h2      bool
+
 	mu        sync.Mutex
 	out       []byte
 	feeds     []loop.Feeder
 	ended     bool // nothing is added
 	destroyed bool
+	over      bool // the answer has ended: rc must not be used
 }
 
 var _ handlers.Stream = (*sse)(nil)
@@ -117,17 +125,13 @@ func (s *sse) join(room *Room, c *Client, last string) error {
 
 // run writes events until the client, the program or the server ends the stream.
 func (s *sse) run(ctx context.Context, w http.ResponseWriter, closed <-chan struct{}) error {
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{}) // nothing more is to be read
+	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more is to be read
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
 		out, ended := s.take()
 		if len(out) > 0 {
-			if _, err := w.Write(out); err != nil {
-				return err
-			}
-			if err := rc.Flush(); err != nil {
+			if err := s.write(w, out); err != nil {
 				return err
 			}
 			s.drained()
@@ -148,11 +152,31 @@ func (s *sse) run(ctx context.Context, w http.ResponseWriter, closed <-chan stru
 	}
 }
 
-// take takes what is to be written.
+// write writes what take has taken.
+func (s *sse) write(w http.ResponseWriter, out []byte) error {
+	_, err := w.Write(out)
+	if err == nil {
+		err = s.rc.Flush()
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return handlers.ErrSlow
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.h2 && !s.destroyed { // a deadline of HTTP/2 resets the stream also while nothing is written
+		_ = s.rc.SetWriteDeadline(time.Time{})
+	}
+	return err
+}
+
+// take takes what is to be written, for which the client gets its time.
 func (s *sse) take() (out []byte, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out, s.out = s.out, nil
+	if len(out) > 0 && s.timeout > 0 {
+		_ = s.rc.SetWriteDeadline(time.Now().Add(s.timeout))
+	}
 	return out, s.ended
 }
 
@@ -170,7 +194,7 @@ func (s *sse) drained() {
 func (s *sse) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ended, s.out, s.feeds = true, nil, nil
+	s.ended, s.over, s.out, s.feeds = true, true, nil, nil
 }
 
 func (s *sse) wake() {
@@ -249,6 +273,9 @@ func (s *sse) End() error {
 func (s *sse) Destroy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.over {
+		_ = s.rc.SetWriteDeadline(time.Unix(1, 0)) // it may wait for the client
+	}
 	s.ended, s.destroyed, s.out = true, true, nil
 	s.cancel()
 }
