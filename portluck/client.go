@@ -59,6 +59,10 @@ func (c *Client) log() *log { return c.who.Load().log }
 // kill ends the client from the server's side: OnDisconnect gets err.
 func (c *Client) kill(err error) {
 	c.cause.CompareAndSwap(nil, &err)
+	if s, ok := c.stream.(interface{ Quit(err error) }); ok {
+		s.Quit(err)
+		return
+	}
 	c.stream.Destroy()
 }
 

@@ -651,3 +651,159 @@ func TestDriversLeave(t *testing.T) {
 		}
 	})
 }
+
+// chunk is a feed of messages of this size.
+type chunk struct {
+	size    int
+	drained chan struct{}
+}
+
+func newChunk(size int) *chunk { return &chunk{size: size, drained: make(chan struct{}, 2)} }
+
+func (c *chunk) End(n int) int { return (n + c.size - 1) / c.size * c.size }
+func (c *chunk) Drained()      { c.drained <- struct{}{} }
+
+// fill feeds c until it takes no more.
+func (f *chunk) fill(t *testing.T, c Conn) {
+	t.Helper()
+	line := append(bytes.Repeat([]byte("."), f.size-1), '\n')
+	for range 10000 {
+		switch n, err := c.Feed(line, f); {
+		case err != nil:
+			t.Fatal(err)
+		case n == 0:
+			return
+		}
+	}
+	t.Fatal("it is never full")
+}
+
+func (f *chunk) wantDrained(t *testing.T) {
+	t.Helper()
+	select {
+	case <-f.drained:
+	case <-time.After(10 * time.Second):
+		t.Fatal("not told that it can go on")
+	}
+}
+
+// Who feeds a connection is told when it is destroyed, although a callback of its client has not returned.
+func TestDriversFeedEnds(t *testing.T) {
+	for _, end := range []struct {
+		name string
+		end  func(c Conn)
+	}{{"destroyed", Conn.Destroy}, {"quit", func(c Conn) { c.Quit(handlers.ErrSlow); c.Destroy() }}} {
+		t.Run(end.name, func(t *testing.T) {
+			eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+				c, rec, client := r.lines(t)
+				blocks, release := make(chan struct{}), make(chan struct{})
+				rec.onMessage = func(handlers.Message) error {
+					close(blocks)
+					<-release
+					return nil
+				}
+				start(c, rec)
+				mustWrite(t, client, "block\n")
+				<-blocks
+				time.Sleep(20 * time.Millisecond) // it is taken for lost
+				f := newChunk(64 << 10)
+				f.fill(t, c)
+				end.end(c)
+				f.wantDrained(t)
+				if _, err := c.Feed([]byte("x\n"), f); !errors.Is(err, handlers.ErrClosed) {
+					t.Errorf("Feed() = %v, want ErrClosed", err)
+				}
+				close(release)
+				<-rec.gone
+				if len(f.drained) > 0 {
+					t.Error("told twice")
+				}
+			})
+		})
+	}
+}
+
+// A parked connection that is fed more than its queue holds goes on with the rest.
+func TestDriversFeedParked(t *testing.T) {
+	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		lot := &lot{}
+		c.StartParked(rec, lot)
+		for !lot.isParked() {
+			time.Sleep(time.Millisecond)
+		}
+		f := newChunk(600)
+		line := append(bytes.Repeat([]byte("."), 599), '\n')
+		all := bytes.Repeat(line, 200)
+		for rest := all; ; {
+			n, err := c.Feed(rest, f)
+			if err != nil || n%600 != 0 {
+				t.Fatalf("Feed() = %d, %v", n, err)
+			}
+			if rest = rest[n:]; len(rest) == 0 {
+				break
+			}
+			f.wantDrained(t)
+		}
+		mustRead(t, client, string(all))
+		client.Close()
+		<-rec.gone
+	})
+}
+
+// Quit says goodbye after what is queued, is no later than closeWait, and delivers nothing that comes then.
+func TestDriversQuit(t *testing.T) {
+	want := "disconnect " + handlers.ErrSlow.Error()
+	t.Run("a peer that reads", func(t *testing.T) {
+		eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+			c, rec, client := r.connect(t, handlers.Attachment{Codec: &parting{}})
+			start(c, rec)
+			c.Send([]byte("last"), handlers.Auto)
+			c.Quit(handlers.ErrSlow)
+			c.Quit(handlers.ErrShutdown)
+			if got, err := io.ReadAll(client); string(got) != "last\nbye: "+handlers.ErrSlow.Error() || err != nil {
+				t.Errorf("read %q, %v", got, err)
+			}
+			client.Close()
+			wantEvents(t, rec, "connect", want)
+			c.Quit(handlers.ErrSlow)
+		})
+	})
+	t.Run("a peer that does not", func(t *testing.T) {
+		eachDriver(t, func() *Loop { return &Loop{Timeout: time.Hour} }, func(t *testing.T, r *rig) {
+			c, rec, _ := r.connect(t, handlers.Attachment{Codec: &parting{}})
+			start(c, rec)
+			newChunk(64<<10).fill(t, c)
+			c.Quit(handlers.ErrSlow)
+			select {
+			case <-rec.gone:
+				wantEvents(t, rec, "connect", want)
+			case <-time.After(closeWait + 5*time.Second):
+				t.Error("it is still there")
+			}
+		})
+	})
+	t.Run("parked", func(t *testing.T) {
+		eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+			c, rec, client := r.connect(t, handlers.Attachment{Codec: &parting{}})
+			lot := &lot{}
+			c.StartParked(rec, lot)
+			for !lot.isParked() {
+				time.Sleep(time.Millisecond)
+			}
+			c.Quit(handlers.ErrSlow)
+			if got, err := io.ReadAll(client); string(got) != "bye: "+handlers.ErrSlow.Error() || err != nil {
+				t.Errorf("read %q, %v", got, err)
+			}
+			client.Close()
+			wantEvents(t, rec, "connect", want)
+		})
+	})
+}
+
+// parting says why it ends.
+type parting struct{ tcp.Lines }
+
+func (*parting) AppendClose(dst []byte, reason error) []byte {
+	return fmt.Appendf(dst, "bye: %v", reason)
+}

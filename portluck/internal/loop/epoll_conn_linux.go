@@ -69,6 +69,7 @@ const (
 	doTimer                   // a deadline may have passed
 	doEnd                     // it was destroyed, or is to be looked at for its end
 	doHalt                    // the loop is shutting down
+	doQuit                    // it is to leave, for x.quit
 	doTake                    // its parking is to be asked for it
 )
 
@@ -104,6 +105,7 @@ type extra struct {
 	held  bool   // it is not read until its peer reads
 
 	why     error     // it leaves
+	quit    error     // it is to leave
 	cause   error     // it was destroyed
 	shakeBy uint64    // by then the handshake is complete
 	haltBy  uint64    // the loop is shutting down: by then it ends
@@ -264,6 +266,9 @@ func (c *polled) step(r *runner, do todo) {
 	}
 	if do&doHalt != 0 {
 		c.halted(r)
+	}
+	if do&doQuit != 0 {
+		c.quitted()
 	}
 	if do&(doTimer|doOpen|doDrive) != 0 {
 		c.timer()
@@ -460,7 +465,9 @@ func (c *polled) finishLocked() {
 	c.over, c.broken = true, true
 	err := error(nil)
 	if x := c.x; x != nil {
-		err = x.why
+		if err = x.why; x.quit != nil {
+			err = x.quit
+		}
 		if x.cause != nil || c.dead.Load() {
 			err = x.cause
 		}
@@ -471,6 +478,7 @@ func (c *polled) finishLocked() {
 	}
 	c.fd = -1
 	c.wakeLocked()
+	c.drainedLocked()
 	c.dropPartLocked() // a writer that still waits keeps the rest
 	c.dropLocked()
 	c.mu.Unlock()

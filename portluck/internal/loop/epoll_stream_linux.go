@@ -73,13 +73,22 @@ func (c *polled) Feed(p []byte, f Fed) (n int, err error) {
 	case c.ended || c.broken:
 		return 0, handlers.ErrClosed
 	case c.turning || c.fd < 0: // goes with what the turn writes, or with the first that is written
-		if c.queuedLocked()+len(p) > c.shard.loop.maxQueue() {
-			break
+		queued, most := c.queuedLocked(), c.shard.loop.maxQueue()
+		if n = len(p); queued+n > most {
+			if n = 0; queued == 0 { // somebody has to see to it that the rest gets its turn
+				n = f.End(min(len(p), most))
+			}
 		}
-		x := c.needLocked()
-		x.out = append(x.out, p...)
+		if n > 0 {
+			x := c.needLocked()
+			x.out = append(x.out, p[:n]...)
+		}
+		if n < len(p) {
+			x := c.needLocked()
+			x.feeds = append(x.feeds, f)
+		}
 		c.kickLocked()
-		return len(p), nil
+		return n, nil
 	case c.queuedLocked() == 0:
 		if n, err = c.writeLocked(p); err != nil && err != unix.EAGAIN {
 			c.breakLocked(nil) // what the peer has sent is still read
@@ -134,6 +143,39 @@ func (c *polled) End() error {
 	}
 	c.kickLocked()
 	return nil
+}
+
+// Quit is [Conn.Quit].
+func (c *polled) Quit(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over || c.leaving || c.broken || c.x != nil && c.x.quit != nil {
+		return // what has ended it is bounded
+	}
+	parked := c.parked
+	if !c.ended {
+		c.endLocked(err)
+	}
+	x := c.needLocked()
+	if x.quit = err; x.closeBy == 0 || x.closeBy > c.now()+uint64(closeWait/time.Millisecond) {
+		x.closeBy = 0
+		c.byLocked(closeWait)
+	}
+	c.kickLocked()
+	if c.todo |= doQuit; !parked {
+		c.postLocked(doQuit)
+	}
+}
+
+// quitted is what is left to do after Quit.
+func (c *polled) quitted() {
+	c.mu.Lock()
+	err := error(nil)
+	if c.x != nil {
+		err = c.x.quit
+	}
+	c.mu.Unlock()
+	c.leave(err)
 }
 
 // Destroy is [handlers.Stream.Destroy]. What the kernel takes at once of what was written still goes out.
@@ -272,7 +314,7 @@ func (c *polled) resumeLocked() {
 	if x.waiting > 0 {
 		x.room.Broadcast()
 	}
-	if c.queuedLocked() == 0 {
+	if c.broken || c.queuedLocked() == 0 {
 		c.drainedLocked()
 	}
 	if x.held {
@@ -282,6 +324,17 @@ func (c *polled) resumeLocked() {
 		}
 		c.postLocked(doRead | doTimer)
 	}
+}
+
+// drainedLocked tells those that feed the connection to go on.
+func (c *polled) drainedLocked() {
+	if c.x == nil {
+		return
+	}
+	for _, f := range c.x.feeds {
+		go f.Drained() // ends when it has fed what there is
+	}
+	c.x.feeds = nil
 }
 
 // blockedLocked has epoll tell when there is room in the kernel, from the first time on that there was none.
@@ -343,14 +396,7 @@ func (c *polled) breakLocked(cause error) {
 	c.x.out, c.x.at = nil, 0
 	c.link.drop()
 	c.wakeLocked()
-}
-
-// drainedLocked tells those that wait for an empty queue.
-func (c *polled) drainedLocked() {
-	for _, f := range c.x.feeds {
-		go f.Drained() // ends when it has fed what there is
-	}
-	c.x.feeds = nil
+	c.drainedLocked()
 }
 
 // wakeLocked wakes those that wait for room: there will be none.
@@ -360,9 +406,6 @@ func (c *polled) wakeLocked() {
 	}
 	if c.x.waiting > 0 {
 		c.x.room.Broadcast()
-	}
-	if c.broken {
-		c.drainedLocked()
 	}
 }
 

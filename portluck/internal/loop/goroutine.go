@@ -53,6 +53,7 @@ type goConn struct {
 	haltBy   time.Time      // the loop is shutting down: by then it ends
 	closeBy  time.Time      // our side has ended: by then it closes
 	cause    error          // why it was destroyed
+	quit     *time.Timer    // destroys it after Quit; nil before
 	feeds    []Feeder       // that wait for out to be empty
 }
 
@@ -114,6 +115,7 @@ func (c *goConn) run(connected bool) {
 	err = c.reason(err)
 	c.src.Close()
 	c.abort(nil)
+	c.stopQuit()
 	c.ev.Disconnect(err)
 }
 

@@ -86,9 +86,12 @@ func (c *goConn) Feed(p []byte, f Fed) (int, error) {
 		c.feeds = append(c.feeds, f)
 		return 0, nil
 	}
-	c.out = append(c.out, p...)
+	n := f.End(min(len(p), flushAt)) // the rest is better kept once for all
+	if c.out = append(c.out, p[:n]...); n < len(p) {
+		c.feeds = append(c.feeds, f)
+	}
 	c.kickLocked()
-	return len(p), nil
+	return n, nil
 }
 
 // DoneAfterWrite does nothing: a connection is not done with an answer.
@@ -119,6 +122,33 @@ func (c *goConn) End() error {
 	}
 	c.kickLocked()
 	return nil
+}
+
+// Quit is [Conn.Quit].
+func (c *goConn) Quit(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken || c.quit != nil {
+		return
+	}
+	if !c.ended {
+		c.endLocked(err)
+	}
+	if c.cause == nil {
+		c.cause = err
+	}
+	c.quit = time.AfterFunc(closeWait, func() { c.abort(err) }) // also when it waits for the peer to read
+	c.closeBy = time.Now().Add(closeWait)
+	c.wakeLocked(c.closeBy)
+	c.kickLocked()
+}
+
+func (c *goConn) stopQuit() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.quit != nil {
+		c.quit.Stop()
+	}
 }
 
 // Destroy is [handlers.Stream.Destroy]. What the kernel takes at once of what was written still goes out.
@@ -174,6 +204,14 @@ func (c *goConn) breakLocked(cause error) {
 	c.out, c.spare = nil, nil
 	c.cond.Broadcast()
 	c.drainedLocked()
+}
+
+// drainedLocked tells those that feed the connection to go on.
+func (c *goConn) drainedLocked() {
+	for _, f := range c.feeds {
+		go f.Drained() // ends when it has fed what there is
+	}
+	c.feeds = nil
 }
 
 func (c *goConn) endLocked(reason error) {
@@ -274,14 +312,6 @@ func (c *goConn) flushLocked() {
 	c.flushing = false
 	c.cond.Broadcast()
 	c.drainedLocked()
-}
-
-// drainedLocked tells those that wait for an empty queue.
-func (c *goConn) drainedLocked() {
-	for _, f := range c.feeds {
-		go f.Drained() // ends when it has fed what there is
-	}
-	c.feeds = nil
 }
 
 func (c *goConn) write(buf []byte) error {

@@ -56,11 +56,14 @@ type Conn interface {
 	// Drain tells f once, when nothing is queued any more, or nothing can be written any more. It is false, and f is not
 	// told, when that is so now.
 	Drain(f Feeder) bool
+	// Quit ends the connection for err: the farewell for that follows what is queued, and the connection is closed within
+	// closeWait, also when the peer takes none of it. Nothing can be sent any more.
+	Quit(err error)
 	// Framing is how the connection's messages are framed now; nil if only its codec knows.
 	Framing() handlers.Framing
 	// Feed sends p, whole messages that are framed for this connection, as far as that can be done at once, and returns
 	// how many bytes it has taken: whole messages, and none while something is queued. When that is not all, f is told
-	// once that nothing is queued any more. p is not kept. The error is [handlers.ErrClosed].
+	// once that nothing is queued any more, or that nothing can be sent. p is not kept. The error is [handlers.ErrClosed].
 	Feed(p []byte, f Fed) (n int, err error)
 }
 
