@@ -224,49 +224,6 @@ func TestRoomMaxLatencyOfEach(t *testing.T) {
 	}
 }
 
-// Rooms that nobody is in cost nothing, whatever is asked of them.
-func TestRoomsAreForgotten(t *testing.T) {
-	h := &Hub{RoomOptions: func(name string) RoomOptions { return RoomOptions{History: len(name) - 1} }}
-	for _, name := range []string{"x", "with history"} {
-		r := h.Room(name)
-		_, _, _, _ = r.Len(), r.Members(), r.Position(), r.Stats()
-		r.Since(Position{})
-		r.Leave((&sink{}).client(h))
-		if news, _ := r.wait(Position{}); news != nil {
-			t.Error("the first poll waits")
-		}
-		for range 2 { // a poll that comes again waits, although the room was forgotten
-			news, done := h.Room(name).wait(Position{Epoch: 1})
-			if news == nil || len(h.rooms) != 1 {
-				t.Fatal("the next poll does not wait")
-			}
-			done()
-		}
-		news, done := h.Room(name).wait(Position{Epoch: 1})
-		publish(h.Room(name), 1, 1)
-		<-news
-		done()
-	}
-	publish(h.Room("y"), 1, 1)
-	if len(h.rooms) != 1 || h.rooms["with history"] == nil {
-		t.Errorf("the hub has the rooms %v", h.rooms)
-	}
-}
-
-// RoomOptions may use the hub.
-func TestRoomOptionsUsesTheHub(t *testing.T) {
-	h := &Hub{}
-	h.RoomOptions = func(name string) RoomOptions {
-		if name == "child" {
-			return h.Room("parent").opts
-		}
-		return RoomOptions{Ring: 7}
-	}
-	if got := h.Room("child").opts.Ring; got != 7 {
-		t.Errorf("Ring = %d", got)
-	}
-}
-
 // Who publishes does not deliver for ever what others publish.
 func TestRoomPublishReturns(t *testing.T) {
 	h, r := roomOf(RoomOptions{})
@@ -289,19 +246,6 @@ func TestRoomPublishReturns(t *testing.T) {
 	}
 	done.Store(true)
 	eventually(t, "everything is delivered", func() bool { return !r.delivers() })
-}
-
-// The room of Broadcast has a name too.
-func TestRoomOfBroadcast(t *testing.T) {
-	h := &Hub{}
-	s := &sink{room: -1}
-	s.client(h)
-	h.Room("").Publish(TextMessage("1"))
-	h.Broadcast(TextMessage("2"))
-	wantLines(t, s, "1", "2")
-	if got := h.Room("").Stats().Delivered; got != 2 {
-		t.Errorf("delivered = %d", got)
-	}
 }
 
 // Members come and go while others deliver: everybody who stays gets everything once.

@@ -1,0 +1,207 @@
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
+)
+
+func TestDriversHalfClose(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+		start(c, rec)
+		mustWrite(t, client, "tail")
+		client.CloseWrite()
+		if got, err := io.ReadAll(client); string(got) != "tail\n" || err != nil {
+			t.Errorf("read %q, %v", got, err)
+		}
+		client.Close()
+		wantEvents(t, rec, "connect", "tail", "disconnect <nil>")
+	})
+}
+
+// After End the peer has FIN behind all that was written, and what it still sends is delivered.
+func TestDriversEnd(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		rec.onMessage = func(m handlers.Message) error {
+			if m.String() == "end" {
+				c.Send([]byte("bye"), handlers.Auto)
+				return c.End()
+			}
+			if err := c.Send(nil, handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
+				t.Errorf("Send after End = %v, want ErrClosed", err)
+			}
+			return nil
+		}
+		start(c, rec)
+		mustWrite(t, client, "end\n")
+		if got, err := io.ReadAll(client); string(got) != "bye\n" || err != nil {
+			t.Errorf("read %q, %v", got, err)
+		}
+		mustWrite(t, client, "later\n")
+		client.CloseWrite()
+		wantEvents(t, rec, "connect", "end", "later", "disconnect <nil>")
+	})
+}
+
+// The last reply is not lost although the peer goes on sending: TRAPS part 4, row 16.
+func TestTraps4Row16Linger(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		for range 20 {
+			c, rec, client := r.lines(t)
+			rec.onMessage = func(handlers.Message) error {
+				c.Send([]byte("last"), handlers.Auto)
+				return handlers.ErrPolicy
+			}
+			start(c, rec)
+			mustWrite(t, client, "a\n"+strings.Repeat("unread\n", 2000))
+			if got, err := io.ReadAll(client); !strings.HasPrefix(string(got), "last\n") || err != nil {
+				t.Fatalf("read %q, %v", got, err)
+			}
+			client.Close()
+			<-rec.gone
+		}
+	})
+}
+
+// What was written just before Destroy arrives.
+func TestDriversWriteThenDestroy(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		rec.onMessage = func(handlers.Message) error {
+			c.Send([]byte("last"), handlers.Auto)
+			c.Destroy()
+			return nil
+		}
+		start(c, rec)
+		mustWrite(t, client, "a\n")
+		mustRead(t, client, "last\n")
+		client.Close()
+		wantEvents(t, rec, "connect", "a", "disconnect <nil>")
+	})
+}
+
+func TestDriversDestroyWakesWriters(t *testing.T) {
+	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1} }, func(t *testing.T, r *rig) {
+		c, rec, _ := r.lines(t)
+		connected := make(chan struct{})
+		rec.onConnect = func() { close(connected) }
+		start(c, rec)
+		<-connected
+		sent := make(chan error)
+		for range 3 {
+			go func() {
+				for {
+					if err := c.Send(make([]byte, 1<<20), handlers.Auto); err != nil {
+						sent <- err
+						return
+					}
+				}
+			}()
+		}
+		time.AfterFunc(50*time.Millisecond, c.Destroy)
+		for range 3 {
+			if err := <-sent; !errors.Is(err, handlers.ErrClosed) {
+				t.Errorf("Send = %v, want ErrClosed", err)
+			}
+		}
+		wantEvents(t, rec, "connect", "disconnect <nil>")
+	})
+}
+
+func TestDriversShutdown(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		const n = 20
+		recs := make([]*recorder, n)
+		for i := range n {
+			c, rec, client := r.lines(t)
+			rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+			start(c, rec)
+			mustWrite(t, client, "before\n")
+			mustRead(t, client, "before\n")
+			mustWrite(t, client, "last\n") // is served although it may not have been read yet
+			recs[i] = rec
+			go func() { // ends when the loop has closed it
+				defer client.Close()
+				if got, err := io.ReadAll(client); string(got) != "last\n" || err != nil {
+					t.Errorf("read %q, %v", got, err)
+				}
+			}()
+		}
+		if err := r.Shutdown(t.Context(), 10*time.Millisecond); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		end := "disconnect " + handlers.ErrShutdown.Error()
+		for _, rec := range recs {
+			wantEvents(t, rec, "connect", "before", "last", end)
+		}
+		late, rec, _ := r.lines(t)
+		start(late, rec)
+		wantEvents(t, rec, end)
+	})
+}
+
+// Quit says goodbye after what is queued, is no later than closeWait, and delivers nothing that comes then.
+func TestDriversQuit(t *testing.T) {
+	want := "disconnect " + handlers.ErrSlow.Error()
+	t.Run("a peer that reads", func(t *testing.T) {
+		eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+			c, rec, client := r.connect(t, handlers.Attachment{Codec: &parting{}})
+			start(c, rec)
+			c.Send([]byte("last"), handlers.Auto)
+			c.Quit(handlers.ErrSlow)
+			c.Quit(handlers.ErrShutdown)
+			if got, err := io.ReadAll(client); string(got) != "last\nbye: "+handlers.ErrSlow.Error() || err != nil {
+				t.Errorf("read %q, %v", got, err)
+			}
+			client.Close()
+			wantEvents(t, rec, "connect", want)
+			c.Quit(handlers.ErrSlow)
+		})
+	})
+	t.Run("a peer that does not", func(t *testing.T) {
+		eachDriver(t, func() *Loop { return &Loop{Timeout: time.Hour} }, func(t *testing.T, r *rig) {
+			c, rec, _ := r.connect(t, handlers.Attachment{Codec: &parting{}})
+			start(c, rec)
+			newChunk(64<<10).fill(t, c)
+			c.Quit(handlers.ErrSlow)
+			select {
+			case <-rec.gone:
+				wantEvents(t, rec, "connect", want)
+			case <-time.After(closeWait + 5*time.Second):
+				t.Error("it is still there")
+			}
+		})
+	})
+	t.Run("parked", func(t *testing.T) {
+		eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+			c, rec, client := r.connect(t, handlers.Attachment{Codec: &parting{}})
+			lot := &lot{}
+			c.StartParked(rec, lot)
+			for !lot.isParked() {
+				time.Sleep(time.Millisecond)
+			}
+			c.Quit(handlers.ErrSlow)
+			if got, err := io.ReadAll(client); string(got) != "bye: "+handlers.ErrSlow.Error() || err != nil {
+				t.Errorf("read %q, %v", got, err)
+			}
+			client.Close()
+			wantEvents(t, rec, "connect", want)
+		})
+	})
+}
+
+// parting says why it ends.
+type parting struct{ tcp.Lines }
+
+func (*parting) AppendClose(dst []byte, reason error) []byte {
+	return fmt.Appendf(dst, "bye: %v", reason)
+}

@@ -1,0 +1,225 @@
+package loop
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
+)
+
+func TestDriversParked(t *testing.T) {
+	tests := []struct {
+		name   string
+		act    func(t *testing.T, r *rig, c Conn, lot *lot, client peer)
+		events []string
+	}{
+		{"the program writes", func(t *testing.T, _ *rig, c Conn, _ *lot, client peer) {
+			c.Send([]byte("hi"), handlers.Auto)
+			mustRead(t, client, "hi\n")
+			mustWrite(t, client, "a\n")
+			client.Close()
+		}, []string{"connect", "a", "disconnect <nil>"}},
+		{"the program ends it", func(_ *testing.T, _ *rig, c Conn, _ *lot, client peer) {
+			c.End()
+			client.Close()
+		}, []string{"connect", "disconnect <nil>"}},
+		{"the program destroys it", func(_ *testing.T, _ *rig, c Conn, _ *lot, _ peer) {
+			c.Destroy()
+		}, []string{"connect", "disconnect <nil>"}},
+		{"it is adopted", func(t *testing.T, _ *rig, c Conn, lot *lot, client peer) {
+			mustWrite(t, client, "b\n")
+			lot.Take()
+			c.Adopt(&shout{})
+			c.Send([]byte("hi"), handlers.Auto)
+			mustRead(t, client, "HI!")
+			client.Close()
+		}, []string{"connect", "b", "disconnect <nil>"}},
+		{"it is retired", func(t *testing.T, _ *rig, c Conn, lot *lot, _ peer) {
+			lot.Take()
+			if !c.Retire() {
+				t.Error("Retire() = false for a client that was sent nothing")
+			}
+		}, []string{"connect", "disconnect <nil>"}},
+		{"it expires", func(_ *testing.T, _ *rig, c Conn, lot *lot, _ peer) {
+			lot.Take()
+			c.Expire(handlers.ErrTimeout)
+		}, []string{"connect", "disconnect " + handlers.ErrTimeout.Error()}},
+		{"the loop shuts down", func(t *testing.T, r *rig, _ Conn, _ *lot, client peer) {
+			go io.Copy(io.Discard, client)
+			if err := r.Shutdown(t.Context(), 0); err != nil {
+				t.Errorf("Shutdown() = %v", err)
+			}
+		}, []string{"connect", "disconnect " + handlers.ErrShutdown.Error()}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+				c, rec, client := r.lines(t)
+				lot := &lot{}
+				c.StartParked(rec, lot)
+				for !lot.isParked() {
+					time.Sleep(time.Millisecond)
+				}
+				tt.act(t, r, c, lot, client)
+				wantEvents(t, rec, tt.events...)
+			})
+		})
+	}
+}
+
+func (l *lot) isParked() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.parked
+}
+
+// quits is a codec that gives its connection back after the first line.
+type quits struct {
+	tcp.Lines
+	take func(net.Conn)
+}
+
+// A codec gives its connection back as a net.Conn, with what was not decoded, after what was written.
+func TestDriversLeave(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		echoed := make(chan error, 1)
+		take := func(nc net.Conn) {
+			defer nc.Close()
+			_, err := io.Copy(nc, nc)
+			echoed <- err
+		}
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &quits{take: take}})
+		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+		start(c, rec)
+		long := strings.Repeat("y", 100<<10)
+		go func() { // ends when it is read
+			mustWrite(t, client, "first\nrest "+long)
+			mustWrite(t, client, " and more")
+			client.CloseWrite()
+		}()
+		mustRead(t, client, "first\nleaving\nrest "+long+" and more")
+		if err := <-echoed; err != nil {
+			t.Error(err)
+		}
+		wantEvents(t, rec, "connect", "first", "disconnect <nil>")
+		if err := c.Send(nil, handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
+			t.Errorf("Send() = %v, want ErrClosed", err)
+		}
+	})
+}
+
+// chunk is a feed of messages of this size.
+type chunk struct {
+	size    int
+	drained chan struct{}
+}
+
+func newChunk(size int) *chunk { return &chunk{size: size, drained: make(chan struct{}, 2)} }
+
+func (f *chunk) End(n int) int { return (n + f.size - 1) / f.size * f.size }
+func (f *chunk) Drained()      { f.drained <- struct{}{} }
+
+// fill feeds c until it takes no more.
+func (f *chunk) fill(t *testing.T, c Conn) {
+	t.Helper()
+	line := append(bytes.Repeat([]byte("."), f.size-1), '\n')
+	for range 10000 {
+		switch n, err := c.Feed(line, f); {
+		case err != nil:
+			t.Fatal(err)
+		case n == 0:
+			return
+		}
+	}
+	t.Fatal("it is never full")
+}
+
+func (f *chunk) wantDrained(t *testing.T) {
+	t.Helper()
+	select {
+	case <-f.drained:
+	case <-time.After(10 * time.Second):
+		t.Fatal("not told that it can go on")
+	}
+}
+
+// Who feeds a connection is told when it is destroyed, although a callback of its client has not returned.
+func TestDriversFeedEnds(t *testing.T) {
+	for _, end := range []struct {
+		name string
+		end  func(c Conn)
+	}{{"destroyed", Conn.Destroy}, {"quit", func(c Conn) { c.Quit(handlers.ErrSlow); c.Destroy() }}} {
+		t.Run(end.name, func(t *testing.T) {
+			eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+				c, rec, client := r.lines(t)
+				blocks, release := make(chan struct{}), make(chan struct{})
+				rec.onMessage = func(handlers.Message) error {
+					close(blocks)
+					<-release
+					return nil
+				}
+				start(c, rec)
+				mustWrite(t, client, "block\n")
+				<-blocks
+				time.Sleep(20 * time.Millisecond) // it is taken for lost
+				f := newChunk(64 << 10)
+				f.fill(t, c)
+				end.end(c)
+				f.wantDrained(t)
+				if _, err := c.Feed([]byte("x\n"), f); !errors.Is(err, handlers.ErrClosed) {
+					t.Errorf("Feed() = %v, want ErrClosed", err)
+				}
+				close(release)
+				<-rec.gone
+				if len(f.drained) > 0 {
+					t.Error("told twice")
+				}
+			})
+		})
+	}
+}
+
+// A parked connection that is fed more than its queue holds goes on with the rest.
+func TestDriversFeedParked(t *testing.T) {
+	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		lot := &lot{}
+		c.StartParked(rec, lot)
+		for !lot.isParked() {
+			time.Sleep(time.Millisecond)
+		}
+		f := newChunk(600)
+		line := append(bytes.Repeat([]byte("."), 599), '\n')
+		all := bytes.Repeat(line, 200)
+		for rest := all; ; {
+			n, err := c.Feed(rest, f)
+			if err != nil || n%600 != 0 {
+				t.Fatalf("Feed() = %d, %v", n, err)
+			}
+			if rest = rest[n:]; len(rest) == 0 {
+				break
+			}
+			f.wantDrained(t)
+		}
+		mustRead(t, client, string(all))
+		client.Close()
+		<-rec.gone
+	})
+}
+
+func (q *quits) Decode(in []byte, m *handlers.Messages) (int, error) {
+	i := bytes.IndexByte(in, '\n')
+	if i < 0 {
+		return 0, nil
+	}
+	m.Deliver(handlers.Message{Data: in[:i]})
+	m.Reply = append(m.Reply, "leaving\n"...)
+	m.Leave = q.take
+	return i + 1, nil
+}

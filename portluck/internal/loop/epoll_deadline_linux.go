@@ -1,0 +1,86 @@
+package loop
+
+import (
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// halted ends a connection whose peer has been quiet for a moment, or when its time is up.
+func (c *polled) halted(r *runner) {
+	c.mu.Lock()
+	now := c.now()
+	end := c.leaving || c.over || c.sinceActive(now) >= uint64(quiet/time.Millisecond) || now >= c.x.haltBy
+	c.mu.Unlock()
+	if end {
+		c.leave(handlers.ErrShutdown)
+		return
+	}
+	time.AfterFunc(quiet, func() { c.post(doHalt | doRead) })
+}
+
+// sinceActive is how long no byte has come or gone.
+func (c *polled) sinceActive(now uint64) uint64 { return uint64(uint32(now) - c.active.Load()) }
+
+// timer ends a connection whose deadline has passed, or looks again when it will have.
+func (c *polled) timer() {
+	c.mu.Lock()
+	if c.over || c.lent {
+		c.mu.Unlock()
+		return
+	}
+	now := c.now()
+	due, err := c.dueLocked(now)
+	if due == 0 || due > now {
+		if due != 0 {
+			c.shard.schedule(c, due) // under mu: a later call must not put off the deadline that End sets
+		}
+		c.mu.Unlock()
+		return
+	}
+	if c.x != nil && c.x.closeBy != 0 && c.queuedLocked() > 0 && !c.leaving { // it has not even read the farewell
+		c.leaving, c.x.why = true, handlers.ErrSlow
+	}
+	if c.leaving {
+		c.finishLocked()
+		return
+	}
+	c.mu.Unlock()
+	c.leave(err)
+}
+
+// dueLocked is when the connection is to end and why; 0 for never.
+func (c *polled) dueLocked(now uint64) (due uint64, err error) {
+	l := c.shard.loop
+	switch {
+	case c.x != nil && c.x.closeBy != 0:
+		return c.x.closeBy, nil
+	case c.leaving:
+		return 0, nil
+	case c.shake:
+		return c.shakeByLocked(now), handlers.ErrTimeout
+	case l.Timeout > 0:
+		due, err = now-c.sinceActive(now)+uint64(l.Timeout/time.Millisecond), handlers.ErrTimeout
+		if c.queuedLocked() > 0 {
+			err = handlers.ErrSlow
+		}
+	}
+	if x := c.x; l.MessageTimeout > 0 && x != nil && x.since != 0 && !x.held {
+		if by := x.since + uint64(l.MessageTimeout/time.Millisecond); due == 0 || by < due {
+			return by, handlers.ErrTimeout
+		}
+	}
+	return due, err
+}
+
+// shakeByLocked is when the handshake must be complete.
+func (c *polled) shakeByLocked(now uint64) uint64 {
+	l := c.shard.loop
+	if l.HandshakeTimeout <= 0 {
+		return 0
+	}
+	if x := c.needLocked(); x.shakeBy == 0 {
+		x.shakeBy = now + uint64(l.HandshakeTimeout/time.Millisecond)
+	}
+	return c.x.shakeBy
+}

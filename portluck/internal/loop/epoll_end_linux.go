@@ -1,0 +1,94 @@
+package loop
+
+import (
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"golang.org/x/sys/unix"
+)
+
+// leave ends the connection for reason, in good order if it is nil: it tells the peer, and closes once that has gone out.
+func (c *polled) leave(reason error) {
+	c.mu.Lock()
+	c.leaveLocked(reason)
+	c.mu.Unlock()
+	c.settle()
+}
+
+// leaveLocked is leave without the first step, which is the caller's to take.
+func (c *polled) leaveLocked(reason error) {
+	if c.leaving || c.over {
+		return
+	}
+	c.leaving = true
+	c.needLocked().why = reason
+	c.dropPartLocked()
+	if !c.ended && !c.broken {
+		c.endLocked(reason)
+	}
+	c.shut = c.shut || c.eof && c.link == nil // closing is as good a FIN, but no close_notify
+	c.flushLocked()
+}
+
+// settle brings a connection that leaves a step nearer to its end: what is queued is written, our FIN sent, and that of
+// the peer awaited, for a moment. Closing with unread bytes would reset the connection, and the peer would lose our last
+// words (RFC 9112, section 9.6).
+func (c *polled) settle() {
+	c.mu.Lock()
+	if c.over {
+		c.mu.Unlock()
+		return
+	}
+	switch {
+	case c.broken || c.fd < 0:
+		c.finishLocked()
+		return
+	case !c.leaving:
+	case c.queuedLocked() > 0:
+		c.byLocked(closeWait)
+	case c.eof || c.x.why == handlers.ErrTimeout:
+		c.finishLocked()
+		return
+	case !c.lingers:
+		c.lingers = true
+		c.x.closeBy = 0
+		c.byLocked(lingerTime)
+		c.todo |= doRead
+	}
+	c.mu.Unlock()
+}
+
+// byLocked bounds what is left to do by d from now on, unless it has a bound.
+func (c *polled) byLocked(d time.Duration) {
+	if c.x.closeBy == 0 {
+		c.x.closeBy = c.now() + uint64(d/time.Millisecond)
+		c.shard.schedule(c, c.x.closeBy)
+	}
+}
+
+// finishLocked closes the connection and tells its client. It unlocks mu.
+func (c *polled) finishLocked() {
+	c.over, c.broken = true, true
+	err := error(nil)
+	if x := c.x; x != nil {
+		if err = x.why; x.quit != nil {
+			err = x.quit
+		}
+		if x.cause != nil || c.dead.Load() {
+			err = x.cause
+		}
+	}
+	c.shard.dismiss(c)
+	if c.fd >= 0 {
+		_ = unix.Close(int(c.fd))
+	}
+	c.fd = -1
+	c.wakeLocked()
+	c.drainedLocked()
+	c.dropPartLocked() // a writer that still waits keeps the rest
+	c.dropLocked()
+	c.mu.Unlock()
+	c.place.Close()
+	c.ev.Disconnect(err)
+	c.shard.left()
+}

@@ -1,0 +1,201 @@
+package loop
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
+	"golang.org/x/sys/unix"
+)
+
+// A shutdown that comes while OnConnect runs is one of a connection that nobody reads yet.
+func TestHaltWhileConnecting(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		for _, parked := range []bool{false, true} {
+			c, rec, client := r.lines(t)
+			halted := make(chan struct{})
+			connecting := make(chan struct{})
+			rec.onConnect = func() {
+				close(connecting)
+				<-halted
+			}
+			lot := &lot{}
+			if parked {
+				c.StartParked(rec, lot)
+			} else {
+				start(c, rec)
+			}
+			<-connecting
+			mustWrite(t, client, "a\n")
+			c.(ender).halt()
+			close(halted)
+			if got, err := io.ReadAll(client); len(got) > 0 || err != nil {
+				t.Errorf("parked %t: read %q, %v", parked, got, err)
+			}
+			client.Close()
+			if lot.Take() {
+				t.Error("it was parked")
+			}
+			wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
+		}
+	})
+}
+
+// A shutdown may find a connection that was admitted and is not yet driven.
+func TestHaltBeforeRun(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		mustWrite(t, client, "a\n")
+		run := c.Start(rec)
+		c.(ender).halt()
+		time.Sleep(10 * time.Millisecond)
+		go run()
+		go func() { // ends with the connection
+			io.Copy(io.Discard, client)
+			client.Close()
+		}()
+		wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
+	})
+}
+
+// A parked connection that its parking is about to retire may be destroyed any number of times.
+func TestDestroyWhileRetiring(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		for range 20 {
+			c, rec, client := r.lines(t)
+			lot := &lot{}
+			c.StartParked(rec, lot)
+			for !lot.isParked() {
+				time.Sleep(time.Millisecond)
+			}
+			lot.Take() // by the parking
+			c.Destroy()
+			c.Destroy()
+			c.(ender).halt()
+			time.Sleep(time.Millisecond)
+			if c.Retire() {
+				t.Error("Retire() = true for a client that was destroyed")
+			}
+			wantEvents(t, rec, "connect", "disconnect <nil>")
+			client.Close()
+		}
+		within(t, 5*time.Second, "Len() = 0", func() bool { return r.Len() == 0 })
+	})
+}
+
+// words is a codec with a farewell.
+type words struct{ tcp.Lines }
+
+// A peer that reads neither what is queued nor the farewell does not stay.
+func TestFarewellIsNotRead(t *testing.T) {
+	r := epollRig(t, &Loop{MaxQueue: 64 << 10})
+	conn, rec, _ := r.connect(t, handlers.Attachment{Codec: &words{}})
+	c := conn.(*polled)
+	start(c, rec)
+	for full := 0; full < 10; { // the kernel makes room as it hands on what it has
+		if full++; c.TrySend(make([]byte, 8<<10), handlers.Auto) == nil {
+			full = 0
+			continue
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := c.End(); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.x.closeBy = c.now() + 50 // instead of closeWait
+	c.shard.schedule(c, c.x.closeBy)
+	c.mu.Unlock()
+	goneWithin(t, 5*time.Second, rec)
+}
+
+// refused is a client whose OnConnect panics.
+type refused struct{ *recorder }
+
+// A connection that ends before it was ever watched is still told when its peer goes.
+func TestConnectFails(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		go c.Start(refused{rec})()
+		if got, err := io.ReadAll(client); !strings.HasPrefix(string(got), "error:") || err != nil {
+			t.Errorf("read %q, %v", got, err)
+		}
+		client.Close()
+		goneWithin(t, lingerTime/2, rec)
+	})
+}
+
+// The farewell of a codec may panic too.
+type rude struct{ tcp.Lines }
+
+func TestFarewellPanics(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &rude{}})
+		rec.onMessage = func(handlers.Message) error { return handlers.ErrPolicy }
+		start(c, rec)
+		mustWrite(t, client, "x\n")
+		if _, err := io.ReadAll(client); err != nil {
+			t.Error(err)
+		}
+		client.Close()
+		wantEvents(t, rec, "connect", "x", "disconnect "+handlers.ErrPolicy.Error())
+	})
+}
+
+// Slots are not given away twice, and what is late is forgotten once it has gone.
+func TestLateAreForgotten(t *testing.T) {
+	r := epollRig(t, &Loop{Timeout: 50 * time.Millisecond})
+	recs := make([]*recorder, 50)
+	for i := range recs {
+		c, rec, _ := r.lines(t)
+		start(c, rec)
+		recs[i] = rec
+	}
+	for _, rec := range recs {
+		goneWithin(t, 5*time.Second, rec)
+	}
+	for _, s := range r.shards.all {
+		s.mu.Lock()
+		for i, c := range s.late[:cap(s.late)] {
+			if c != nil {
+				t.Errorf("late[%d] is kept", i)
+			}
+		}
+		if len(s.free) != len(s.slots) {
+			t.Errorf("%d slots, %d free", len(s.slots), len(s.free))
+		}
+		s.mu.Unlock()
+	}
+}
+
+// A loop that has too few descriptors for its shards falls back on goroutines, and can be closed.
+func TestTooFewDescriptors(t *testing.T) {
+	var l Loop
+	s, err := newShard(&l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.shards.once.Do(func() {
+		l.shards.all = []*shard{s}
+		l.shards.fail(unix.EMFILE)
+	})
+	server, client := tcpPair(t)
+	c, rec := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}}), newRecorder()
+	start(c, rec)
+	client.Close()
+	wantEvents(t, rec, "connect", "disconnect <nil>")
+	l.Close()
+	l.Wait()
+}
+
+func (*words) AppendClose(dst []byte, _ error) []byte { return append(dst, "bye"...) }
+
+func (r refused) Connect(info *handlers.Info) error {
+	r.recorder.Connect(info)
+	return handlers.ErrPanic
+}
+
+func (*rude) AppendClose([]byte, error) []byte { panic("oops") }

@@ -1,0 +1,95 @@
+package loop
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// A queue that is never quite empty does not keep what was sent.
+func TestQueueIsCompacted(t *testing.T) {
+	r := newRig(t, &Loop{MaxQueue: 256 << 10}, bench{"epoll", Auto, false, func(t *testing.T, nc *net.TCPConn) handlers.Conn {
+		if err := nc.SetWriteBuffer(8 << 10); err != nil { // the kernel never takes all
+			t.Error(err)
+		}
+		return plainServer(t, nc)
+	}})
+	conn, rec, client := r.lines(t)
+	c := conn.(*polled)
+	start(c, rec)
+	go func() { // ends when the client has gone
+		line := bytes.Repeat([]byte("x"), 1000)
+		for c.Send(line, handlers.Auto) == nil {
+		}
+	}()
+	most := 0
+	buf := make([]byte, 16<<10)
+	for total := 0; total < 8<<20; {
+		n, err := client.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		total += n
+		c.mu.Lock()
+		if c.x != nil {
+			most = max(most, cap(c.x.out))
+		}
+		c.mu.Unlock()
+	}
+	if most > 1<<20 {
+		t.Errorf("the queue's buffer was %d KiB", most>>10)
+	}
+	client.Close()
+	goneWithin(t, 5*time.Second, rec)
+}
+
+// The budget for messages that are not whole is given back whoever waits.
+func TestPartIsGivenBack(t *testing.T) {
+	r := epollRig(t, &Loop{MaxQueue: 1})
+	conn, rec, client := r.lines(t)
+	c := conn.(*polled)
+	start(c, rec)
+	mustWrite(t, client, "part")
+	within(t, 5*time.Second, "the part is kept", func() bool { return r.shards.part.Load() > 0 })
+	sent := make(chan error, 1)
+	go func() { // ends with the connection
+		for {
+			if err := c.Send(make([]byte, 1<<20), handlers.Auto); err != nil {
+				sent <- err
+				return
+			}
+		}
+	}()
+	within(t, 5*time.Second, "a writer waits", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.x != nil && c.x.waiting > 0
+	})
+	c.Destroy()
+	<-rec.gone
+	<-sent
+	if got := r.shards.part.Load(); got != 0 {
+		t.Errorf("%d bytes are counted as kept", got)
+	}
+}
+
+// A long message that is followed by the beginning of a short one does not keep its buffer.
+func TestPartShrinks(t *testing.T) {
+	r := epollRig(t, noBounds())
+	c, rec, client := r.lines(t)
+	start(c, rec)
+	mustWrite(t, client, strings.Repeat("x", 500<<10))
+	within(t, 5*time.Second, "the part is kept", func() bool { return r.shards.part.Load() >= 500<<10 })
+	mustWrite(t, client, strings.Repeat("y", 1000)+"\nz")
+	within(t, 5*time.Second, "a small buffer is left", func() bool { return r.shards.part.Load() == 256 })
+	mustWrite(t, client, "z\n")
+	client.Close()
+	goneWithin(t, 5*time.Second, rec)
+	if got := rec.events(); len(got) != 4 || got[2] != "zz" {
+		t.Errorf("%d events, the last messages %.10q", len(got), got[1:])
+	}
+}

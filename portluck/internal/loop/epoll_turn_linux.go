@@ -1,0 +1,203 @@
+package loop
+
+import (
+	"fmt"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// open takes the first turn, in the goroutine that has accepted the connection: its first bytes are there.
+func (c *polled) open() {
+	c.mu.Lock()
+	c.lent = false
+	c.mu.Unlock()
+	c.own(doOpen | doRead)
+}
+
+// own takes a turn in this goroutine.
+func (c *polled) own(do todo) {
+	if c.begin(do) {
+		c.goOn()
+	}
+}
+
+// goOn takes the turn that begin has begun.
+func (c *polled) goOn() {
+	ss := &c.shard.loop.shards
+	r := ss.crew.get(nil)
+	r.now = c.now()
+	r.begin(c)
+	ss.mon.rouse()
+	c.turn(r)
+	r.end()
+	ss.crew.put(r)
+}
+
+// post has somebody take a turn: the owner if there is one, else a new goroutine.
+func (c *polled) post(do todo) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.postLocked(do)
+}
+
+func (c *polled) postLocked(do todo) {
+	c.todo |= do
+	if !c.busy && !c.over && !c.lent {
+		go c.own(do) // ends with the turn; Loop.Wait waits for what it may come to
+	}
+}
+
+// begin makes the caller the owner. It is false when there is one, which does it then, or nothing to be done.
+func (c *polled) begin(do todo) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
+		return false
+	}
+	c.todo |= do &^ doWrite
+	if c.lent {
+		return false
+	}
+	mine := !c.busy
+	c.busy = true
+	if do&doWrite != 0 {
+		c.flushLocked()
+	}
+	if mine && c.todo == 0 {
+		c.busy = false
+		c.tidyLocked()
+	}
+	return mine && c.busy
+}
+
+// turn does what there is to do. The caller owns c, and no longer when it returns.
+func (c *polled) turn(r *runner) {
+	for {
+		c.mu.Lock()
+		do := c.todo
+		if do == 0 || c.over || c.lent {
+			c.slow = r.lost()
+			c.busy = false
+			c.takeLocked()
+			c.tidyLocked()
+			c.mu.Unlock()
+			return
+		}
+		c.todo = 0
+		c.mu.Unlock()
+		r.tick()
+		if err := c.guard(r, do); err != nil {
+			c.leave(err)
+			c.watch() // the first turn may not have got so far
+		}
+	}
+}
+
+// guard is step, in which a panic of a codec costs this connection only.
+func (c *polled) guard(r *runner, do todo) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			r.m.Reply, r.m.Next = r.m.Reply[:0], nil // they are not for the runner's next connection
+			c.endTurn(nil)
+			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
+		}
+	}()
+	c.step(r, do)
+	return nil
+}
+
+func (c *polled) step(r *runner, do todo) {
+	if do&doHangup != 0 {
+		c.hung = true
+	}
+	if do&doOpen != 0 && !c.announce(r) {
+		c.watch() // it may have to end
+		return
+	}
+	if do&(doOpen|doDrive) != 0 && !c.drive(r) {
+		return
+	}
+	if do&doRead != 0 {
+		c.read(r)
+	}
+	if do&(doOpen|doDrive) != 0 {
+		c.watch()
+	}
+	if do&doHalt != 0 {
+		c.halted(r)
+	}
+	if do&doQuit != 0 {
+		c.quitted()
+	}
+	if do&(doTimer|doOpen|doDrive) != 0 {
+		c.timer()
+	}
+	if do&doEnd != 0 || c.dead.Load() {
+		c.settle()
+	}
+}
+
+// announce opens a connection, tells its client if that needs no handshake, and parks it if it is to be parked. It is
+// false when there is nothing to drive.
+func (c *polled) announce(r *runner) bool {
+	if c.shake {
+		return true
+	}
+	start := c.opening()
+	if (start.parking == nil || c.dead.Load()) && !c.attach() {
+		return false
+	}
+	c.cork(r)
+	err := c.ev.Connect(start.info)
+	c.endTurn(nil)
+	if err != nil {
+		if c.attach() {
+			c.leave(err)
+		}
+		return false
+	}
+	return start.parking == nil || !c.park()
+}
+
+// drive takes the connection over as a descriptor, and decodes what was read of it before.
+func (c *polled) drive(r *runner) bool {
+	if !c.attach() {
+		return false
+	}
+	start := c.opening()
+	unread := start.unread
+	c.place = start.place
+	c.flush()
+	if len(unread) > 0 {
+		c.carry(r, unread)
+	}
+	return true
+}
+
+// cork has what is written wait for the end of the turn, unless that has taken its time already: nobody would uncork it.
+func (c *polled) cork(r *runner) {
+	c.mu.Lock()
+	c.turning = !r.lost()
+	c.mu.Unlock()
+}
+
+// uncork sends what a callback that takes its time has written, and what it goes on to write.
+func (c *polled) uncork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.turning {
+		c.turning = false
+		c.flushLocked()
+	}
+}
+
+// endTurn writes what the turn has produced.
+func (c *polled) endTurn(m *handlers.Messages) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turning = false
+	if m != nil && len(m.Reply) > 0 {
+		c.replyLocked(m)
+	}
+	c.flushLocked()
+}

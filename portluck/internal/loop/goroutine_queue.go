@@ -1,0 +1,206 @@
+package loop
+
+import (
+	"errors"
+	"os"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+func (c *goConn) breakLocked(cause error) {
+	if c.cause == nil {
+		c.cause = cause
+	}
+	c.broken = true
+	c.out, c.spare = nil, nil
+	c.cond.Broadcast()
+	c.drainedLocked()
+}
+
+// drainedLocked tells those that feed the connection to go on.
+func (c *goConn) drainedLocked() {
+	for _, f := range c.feeds {
+		go f.Drained() // ends when it has fed what there is
+	}
+	c.feeds = nil
+}
+
+func (c *goConn) endLocked(reason error) {
+	c.ended = true
+	c.out = farewell(c.codec, c.out, reason)
+	c.cond.Broadcast()
+}
+
+// roomLocked waits for room in the queue, or says that there is none.
+func (c *goConn) roomLocked(wait bool) error {
+	for {
+		switch {
+		case c.ended || c.broken:
+			return handlers.ErrClosed
+		case len(c.out) < c.loop.maxQueue():
+			return nil
+		case !wait:
+			return handlers.ErrSlow
+		}
+		c.startFlushLocked()
+		c.cond.Wait()
+	}
+}
+
+// kickLocked sees to it that out gets written: by the turn's end if that comes soon.
+func (c *goConn) kickLocked() {
+	switch {
+	case c.flushing:
+	case c.parked:
+		c.unparkLocked()
+	case !c.turn || len(c.out) >= flushAt:
+		c.startFlushLocked()
+	case c.corked:
+	case c.cork == nil:
+		c.corked = true
+		c.cork = time.AfterFunc(patience, c.uncork)
+	default:
+		c.corked = true
+		c.cork.Reset(patience)
+	}
+}
+
+// uncork sends what a callback that takes its time has written.
+func (c *goConn) uncork() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.corked = false
+	if c.turn && len(c.out) > 0 {
+		c.startFlushLocked()
+	}
+}
+
+func (c *goConn) startFlushLocked() {
+	if c.flushing {
+		return
+	}
+	c.flushing = true
+	go func() { // ends when out is empty or cannot be written; goodbye waits for it
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.flushLocked()
+	}()
+}
+
+// flushLocked writes until out is empty, and FIN after a farewell. c.mu is released while it writes.
+func (c *goConn) flushLocked() {
+	c.flushing = true
+	for len(c.out) > 0 && !c.broken && c.transportLocked() == nil {
+		buf := c.out
+		c.out, c.spare = c.spare[:0], nil
+		c.mu.Unlock()
+		err := c.write(buf)
+		c.mu.Lock()
+		if err != nil {
+			c.writeFailedLocked(err)
+		}
+		if !c.broken && cap(buf) <= flushAt {
+			c.spare = buf
+		}
+		c.cond.Broadcast()
+	}
+	if c.ended && !c.shut && !c.broken && c.transportLocked() == nil {
+		c.shut = true
+		c.mu.Unlock()
+		_ = c.rw.CloseWrite() // may wait for the peer on TLS
+		c.mu.Lock()
+	}
+	c.flushing = false
+	c.cond.Broadcast()
+	c.drainedLocked()
+}
+
+func (c *goConn) write(buf []byte) error {
+	c.idle.beforeWrite(c)
+	_, err := c.rw.Write(buf)
+	c.idle.wrote()
+	return err
+}
+
+// writeFailedLocked stops writing. What the peer has sent is still read, unless it is too slow a reader.
+func (c *goConn) writeFailedLocked(err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.breakLocked(handlers.ErrSlow)
+		c.dead.Store(true)
+		c.rw.Close()
+		return
+	}
+	c.breakLocked(nil)
+}
+
+func (c *goConn) beginTurn() {
+	c.mu.Lock()
+	c.turn = true
+	c.mu.Unlock()
+}
+
+// endTurn writes what the turn produced.
+func (c *goConn) endTurn(m *handlers.Messages) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.turn = false
+	if m != nil {
+		c.replyLocked(m)
+	}
+	if c.corked {
+		c.corked = false
+		c.cork.Stop()
+	}
+	if !c.flushing && (len(c.out) > 0 || c.ended && !c.shut) {
+		c.flushLocked()
+	}
+	for c.flushing && len(c.out) >= c.loop.maxQueue() && !c.broken {
+		c.cond.Wait() // a peer that does not read is not read: what it asks for would be queued without bound
+	}
+}
+
+// goodbye tells the peer why it ends, sends FIN after all that was written, and waits a moment for the peer to read it.
+func (c *goConn) goodbye(reason error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.transportLocked() != nil {
+		return
+	}
+	if !c.ended && !c.broken {
+		c.endLocked(reason)
+	}
+	for c.flushing {
+		c.cond.Wait()
+	}
+	if c.broken {
+		return
+	}
+	if c.shut = c.shut || c.eof && len(c.out) == 0; c.shut { // closing is as good a FIN
+		return
+	}
+	_ = c.rw.SetWriteDeadline(time.Now().Add(closeWait))
+	c.idle.armedLate.Store(time.Now().UnixNano())
+	c.flushLocked()
+	if c.broken || c.eof || reason == handlers.ErrTimeout {
+		return
+	}
+	c.mu.Unlock()
+	c.linger()
+	c.mu.Lock()
+}
+
+// linger swallows what the peer still sends: closing with unread bytes would reset the connection, and the peer would
+// lose our last words (RFC 9112, section 9.6).
+func (c *goConn) linger() {
+	_ = c.rw.SetReadDeadline(time.Now().Add(lingerTime))
+	buf := readBuffers.Get().(*[firstRead]byte)
+	defer readBuffers.Put(buf)
+	for total := 0; total < lingerMax; {
+		n, err := c.rw.Read(buf[:])
+		if err != nil {
+			return
+		}
+		total += n
+	}
+}
