@@ -1,7 +1,6 @@
 package portluck
 
 import (
-	"crypto/tls"
 	"net/netip"
 	"sync/atomic"
 
@@ -47,9 +46,6 @@ func (c *Client) Scheme() string { return c.who.Load().info.Scheme() }
 
 // Local is the server's end of the connection; zero on a Unix socket.
 func (c *Client) Local() netip.AddrPort { return c.who.Load().info.Local }
-
-// TLS is the state of the client's TLS layer; nil on a plain connection.
-func (c *Client) TLS() *tls.ConnectionState { return c.who.Load().info.TLS }
 
 // Writer is where the client's replies go: the one that its callbacks get.
 func (c *Client) Writer() *Writer { return (*Writer)(c) }

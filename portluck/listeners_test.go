@@ -23,7 +23,7 @@ import (
 
 // Limits give their places back, whatever a connection was: TRAPS part 2, row 10.
 func TestLimits(t *testing.T) {
-	tests := map[string]*Server{"in all": {MaxConns: 3}, "per address": {MaxConnsPerIP: 3}}
+	tests := map[string]*Server{"in all": {MaxConns: 4}, "per address": {MaxConnsPerIP: 4}}
 	for name, s := range tests {
 		t.Run(name, func(t *testing.T) {
 			hub, _ := record(echo)
@@ -52,11 +52,21 @@ func TestLimits(t *testing.T) {
 					eventually(t, "it is closed", func() bool { return s.Stats().Open == 0 })
 				}
 				secure := dialTLS(t, addr)
-				secure.Close()
-				eventually(t, "it is closed", func() bool { return s.Stats().Open == 0 })
+				send(t, secure, "{}\n")
+				expect(t, secure, "{}\n")
+				for _, c := range []net.Conn{dialTLS(t, addr), secure, dialWS(t, "ws://"+addr), dialWS(t, "wss://"+addr)} {
+					c.Close()
+				}
+				eventually(t, "they are closed", func() bool { return s.Stats().Open == 0 })
+				p := must(s.start())
+				p.limits.mu.Lock()
+				if l := &p.limits; len(l.peers) > 0 || l.rest.n != 0 || l.head != nil {
+					t.Errorf("%d addresses and %d places are still counted", len(l.peers), l.rest.n)
+				}
+				p.limits.mu.Unlock()
 			}
 			var all []net.Conn
-			for range 3 {
+			for range 4 {
 				c := dial(t, addr)
 				send(t, c, "{}\n")
 				expect(t, c, "{}\n")
@@ -65,10 +75,10 @@ func TestLimits(t *testing.T) {
 			surplus := dial(t, addr)
 			surplus.Write([]byte("{}\n"))
 			if got, _ := io.ReadAll(surplus); len(got) > 0 {
-				t.Errorf("the fourth reads %q", got)
+				t.Errorf("the fifth reads %q", got)
 			}
 			all[0].Close()
-			eventually(t, "there is room", func() bool { return s.Stats().Open == 2 })
+			eventually(t, "there is room", func() bool { return s.Stats().Open == 3 })
 			c := dial(t, addr)
 			send(t, c, "{}\n")
 			expect(t, c, "{}\n")

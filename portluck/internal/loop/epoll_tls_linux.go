@@ -30,6 +30,16 @@ type tlsLink struct {
 	wire []byte     // encrypted, to be written
 }
 
+// TLSConn is the TLS layer; nil if there is none, or the connection has not been driven yet.
+func (c *polled) TLSConn() *tls.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.link == nil {
+		return nil
+	}
+	return c.link.conn
+}
+
 // errNoData is what a Read says that would wait.
 var errNoData net.Error = noData{}
 
