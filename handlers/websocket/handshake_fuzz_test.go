@@ -104,6 +104,8 @@ func weRefuse(in []byte, r *http.Request) string {
 		return "row 5: no key of 16 bytes"
 	case r.ContentLength != 0 || len(r.TransferEncoding) > 0:
 		return "row 5: a body"
+	case !handlers.HasToken(r.Header["Connection"], "upgrade") || !handlers.HasToken(r.Header["Upgrade"], "websocket"):
+		return "row 3: they take a list that is malformed behind the token"
 	case !handlers.SameOrigin(r):
 		return "row 6: another origin"
 	case hosts(head) != 1:
