@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -205,3 +206,39 @@ type parting struct{ tcp.Lines }
 func (*parting) AppendClose(dst []byte, reason error) []byte {
 	return fmt.Appendf(dst, "bye: %v", reason)
 }
+
+// What others send does not come behind the codec's last word: a WebSocket's answer to a close frame.
+func TestDriversLastWord(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		for range 30 {
+			c, rec, client := r.connect(t, handlers.Attachment{Codec: &polite{}})
+			start(c, rec)
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				for c.Send([]byte("more"), handlers.Auto) == nil {
+				}
+			})
+			mustWrite(t, client, "bye")
+			got, err := io.ReadAll(client)
+			if end := got[max(0, len(got)-10):]; !strings.HasSuffix(string(got), "farewell") || err != nil {
+				t.Errorf("the end is %q, %v", end, err)
+			}
+			client.Close()
+			<-rec.gone
+			wg.Wait()
+		}
+	})
+}
+
+// polite answers anything with a farewell.
+type polite struct{ tcp.Lines }
+
+func (*polite) Decode(in []byte, m *handlers.Messages) (int, error) {
+	if len(in) == 0 {
+		return 0, nil
+	}
+	m.Reply = append(m.Reply, "farewell"...)
+	return len(in), io.EOF
+}
+
+func (*polite) AppendClose(dst []byte, _ error) []byte { return dst }

@@ -164,6 +164,16 @@ func (c *polled) endLocked(reason error) {
 	c.wakeLocked()
 }
 
+// lastWord queues what the codec has answered at the end: nothing that others send may follow it.
+func (c *polled) lastWord(m *handlers.Messages) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.replyLocked(m)
+	if !c.ended && !c.broken {
+		c.endLocked(nil)
+	}
+}
+
 func (c *polled) replyLocked(m *handlers.Messages) {
 	if !c.broken && !c.shut {
 		x := c.needLocked()

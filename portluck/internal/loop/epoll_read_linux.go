@@ -142,6 +142,9 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 		c.upgrade(r)
 		next, take := r.m.Next != nil, r.m.Leave
 		r.m.Next, r.m.Leave = nil, nil
+		if r.failed == nil && errors.Is(err, io.EOF) {
+			c.lastWord(&r.m)
+		}
 		c.endTurn(&r.m)
 		data = data[n:]
 		if r.failed != nil {

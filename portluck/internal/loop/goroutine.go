@@ -243,6 +243,9 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 		next := m.Next != nil
 		m.Next = nil
 		c.taker = m.Leave
+		if c.failed == nil && errors.Is(err, io.EOF) {
+			c.lastWord(&m)
+		}
 		c.endTurn(&m)
 		in.reply = m.Reply
 		in.took(n)
@@ -315,6 +318,16 @@ func (c *goConn) queueReply(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.replyLocked(m)
+}
+
+// lastWord queues what the codec has answered at the end: nothing that others send may follow it.
+func (c *goConn) lastWord(m *handlers.Messages) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.replyLocked(m)
+	if !c.ended && !c.broken {
+		c.endLocked(nil)
+	}
 }
 
 func (c *goConn) replyLocked(m *handlers.Messages) {
