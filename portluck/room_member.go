@@ -115,21 +115,26 @@ func (g *group) add(m *seat, framing handlers.Framing, since *Position, complete
 
 // leave ends a membership that its client knows no more.
 func (m *seat) leave() {
-	r, g := m.room, m.group
-	g.mu.Lock()
-	g.removeLocked(m)
-	r.mu.Lock()
-	r.ring.leave(m.tape)
-	r.trimLocked()
-	kept := m.next < r.ring.next && g.holdsLocked(m.next)
-	r.mu.Unlock()
-	g.mu.Unlock()
-	if kept {
-		r.wake(g) // what was kept for it
+	r := m.room
+	if m.remove() {
+		r.wake(m.group)
 	}
 	if r.members.Add(-1) == 0 {
 		r.forget()
 	}
+}
+
+// remove takes m out. It reports whether messages may have been kept for it.
+func (m *seat) remove() (kept bool) {
+	r, g := m.room, m.group
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.removeLocked(m)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ring.leave(m.tape)
+	r.trimLocked()
+	return m.next < r.ring.next && g.holdsLocked(m.next)
 }
 
 // removeLocked takes m out, and another one into its place. A visit that is running has still been to the first ones.
@@ -141,7 +146,9 @@ func (g *group) removeLocked(m *seat) {
 		g.moveLocked(g.seen, at)
 		at = g.seen
 	}
-	g.moveLocked(last, at)
+	if at < last {
+		g.moveLocked(last, at)
+	}
 	g.members[last] = nil
 	if g.members = g.members[:last]; last == 0 {
 		g.low.Store(nobody)
@@ -198,22 +205,26 @@ const retrySlow = 50 * time.Millisecond
 
 // Drained is [loop.Feeder.Drained]: m takes more.
 func (m *seat) Drained() {
+	slow, kept := m.resume()
+	for _, s := range slow {
+		m.room.tellSlow(s)
+	}
+	if kept {
+		m.room.wake(m.group)
+	}
+}
+
+// resume feeds m again. It reports whether what it has got by now may have been kept for it.
+func (m *seat) resume() (slow []slowMember, kept bool) {
 	g := m.group
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	m.waiting = false
-	var slow []slowMember
 	before := m.next
 	if !m.left {
 		g.pass = passing{}
 		slow = g.serve(m, nil)
 		g.restLocked()
 	}
-	kept := g.holdsLocked(before)
-	g.mu.Unlock()
-	for _, s := range slow {
-		m.room.tellSlow(s)
-	}
-	if kept {
-		m.room.wake(g) // what it has got need not be kept
-	}
+	return slow, g.holdsLocked(before)
 }

@@ -3,6 +3,7 @@ package portluck
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/portluck/internal/loop"
 )
@@ -323,5 +325,73 @@ func TestEventsStuckClient(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A WebSocket client that is too slow is told so, when it reads.
+func TestRoomTellsASlowClient(t *testing.T) {
+	h, r := roomOf(RoomOptions{Ring: 4})
+	h.OnConnect = func(_ *Writer, c *Client) { r.Join(c) }
+	gone := make(chan error, 1)
+	h.OnDisconnect = func(_ *Client, err error) { gone <- err }
+	for _, scheme := range []string{"ws", "wss"} {
+		c := dialWS(t, scheme+"://"+serve(t, &Server{Hub: h, TLSConfig: withTLS()}))
+		eventually(t, "it is there", func() bool { return r.Len() == 1 })
+		for r.Stats().Slow == 0 {
+			r.Publish(Message{Data: bytes.Repeat([]byte("x"), 64<<10)})
+			pauseFor(100 * time.Microsecond)
+		}
+		for {
+			head, err := ws.ReadHeader(c)
+			body := make([]byte, head.Length)
+			if err == nil {
+				_, err = io.ReadFull(c, body)
+			}
+			if err == nil && head.OpCode != ws.OpClose {
+				continue
+			}
+			if code, _ := ws.ParseCloseFrameData(body); code != 1013 || err != nil {
+				t.Errorf("%s: closed with %d, %v, want 1013", scheme, code, err)
+			}
+			break
+		}
+		c.Close()
+		if err := <-gone; err != handlers.ErrSlow {
+			t.Errorf("%s: OnDisconnect got %v", scheme, err)
+		}
+		eventually(t, "it has left", func() bool { return r.Len() == 0 })
+	}
+}
+
+// A member leaves when a delivery has been to all: those that take other places know them.
+func TestRoomPlacesAfterLeave(t *testing.T) {
+	h, r := roomOf(RoomOptions{})
+	all := make([]*Client, restEvery)
+	var once sync.Once
+	for i := range all {
+		s := &hooked{sink{room: -1}, func() {}}
+		if i == 10 {
+			s.hook = func() {
+				once.Do(func() {
+					go r.Leave(all[5]) // ends when this visit pauses
+					time.Sleep(20 * time.Millisecond)
+				})
+			}
+		}
+		all[i] = s.client(h)
+		r.Join(all[i])
+	}
+	publish(r, 1, 1)
+	eventually(t, "it has left", func() bool { return r.Len() == restEvery-1 && !r.delivers() })
+	for i, m := range r.groups[0].members {
+		if int(m.at) != i {
+			t.Fatalf("the member at %d believes to be at %d", i, m.at)
+		}
+	}
+	for _, c := range all {
+		r.Leave(c)
+	}
+	if len(h.rooms) != 0 {
+		t.Error("the room is not forgotten")
 	}
 }
