@@ -33,6 +33,13 @@
 // What is published in a [Room] goes to its members, clients of any protocol ([Hub.Room]); [Hub.Broadcast] is the room that
 // everybody is in. With [Server.RoomOf] a GET request is a member too: server-sent events, or a long poll.
 //
+// Publishing waits for nobody: what a member has not read yet is kept once for all, in a ring. The [Policy] of a room, of
+// [Hub.RoomOptions], says what becomes of a member that falls further behind: it is told (close 1013) and disconnected,
+// which is the default, or goes on with the newest or the oldest message that is kept, or Publish waits for it. Nothing is
+// lost in silence: see [RoomStats] and RoomOptions.OnSlow. With RoomOptions.History who joins gets the last messages, and
+// who comes again those since the [Position] that it has ([Room.JoinSince], Last-Event-ID, ?since=). A room costs nothing
+// while it has neither members nor history.
+//
 // # Order and concurrency
 //
 // The events of one client come one at a time and in order, with exactly one OnDisconnect for each OnConnect. Different

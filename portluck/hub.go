@@ -44,8 +44,8 @@ type Hub struct {
 	OnMessage func(m Message, w *Writer, c *Client)
 	// OnDisconnect runs once for each client that was connected. err is nil when it left in good order.
 	OnDisconnect func(c *Client, err error)
-	// RoomOptions says how the room of this name is to be; if nil all are of the zero [RoomOptions]. It runs when the
-	// room begins to exist; the name "" is the room of [Hub.Broadcast].
+	// RoomOptions says how the room of this name is to be; if nil all are of the zero [RoomOptions]. It runs when
+	// [Hub.Room] is asked for a room that the hub does not know, by any goroutine; "" is the room of [Hub.Broadcast].
 	RoomOptions func(name string) RoomOptions
 	// OnError runs for a connection or a request that failed before it was a client: it sent garbage, was refused
 	// or stalled.
@@ -84,8 +84,8 @@ func (h *Hub) Len() int {
 }
 
 // Broadcast sends m to every connected client, framed as each one's protocol frames messages: it publishes it in the room
-// that all clients are in. It never waits: a client that reads too slowly is disconnected with [handlers.ErrSlow]. It
-// returns how many clients there are.
+// that all clients are in. Unless RoomOptions says otherwise it never waits, and a client that reads too slowly is
+// disconnected with [handlers.ErrSlow]. It returns how many clients there are.
 func (h *Hub) Broadcast(m Message) int {
 	h.gathered.Do(h.gather)
 	r := h.everyone.Load()

@@ -16,7 +16,8 @@ import (
 type Policy int
 
 const (
-	// Disconnect ends the client: its OnDisconnect gets [handlers.ErrSlow].
+	// Disconnect ends the client: its OnDisconnect gets [handlers.ErrSlow]. It is told so, behind what it has not read, and
+	// a WebSocket client gets close 1013; if it still does not read it is closed after 5 seconds.
 	Disconnect Policy = iota
 	// SkipToLatest goes on with the newest message.
 	SkipToLatest
