@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -117,49 +115,6 @@ func TestRoomDrainedDuringDelivery(t *testing.T) {
 	}
 }
 
-// What a delivery is about to send is not taken away from under it.
-func TestRoomDropsWhileItSends(t *testing.T) {
-	h, r := roomOf(RoomOptions{Ring: 2, Policy: DropOldest})
-	var got []string
-	full := true
-	s := &single{}
-	s.take = func(msg string) error {
-		if full {
-			return handlers.ErrSlow
-		}
-		if got = append(got, msg); msg == "1" {
-			r.mu.Lock() // as another Publish would
-			defer r.mu.Unlock()
-			r.ring.drop(r.ring.next)
-		}
-		return nil
-	}
-	c := s.client(h)
-	r.Join(c)
-	publish(r, 1, 2)
-	full = false
-	c.rooms.Drained()
-	publish(r, 8, 8)
-	eventually(t, "nothing is kept", func() bool { return r.kept() == 0 })
-	if want := []string{"1", "2", "8"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-// A client whose stream has ended has not taken anything.
-func TestRoomCountsWhatWasTaken(t *testing.T) {
-	h, r := roomOf(RoomOptions{})
-	s := &single{take: func(string) error { return handlers.ErrClosed }}
-	r.Join(s.client(h))
-	publish(r, 1, 3)
-	if got := r.Stats().Delivered; got != 0 {
-		t.Errorf("delivered = %d, want 0", got)
-	}
-	if n := r.kept(); n != 0 {
-		t.Errorf("%d messages are kept for it", n)
-	}
-}
-
 // Who joins a room with history while it is flooded gets messages, or is told to be slow, but is never forgotten.
 func TestRoomJoinsInAFlood(t *testing.T) {
 	h, r := roomOf(RoomOptions{Ring: 1, History: 1, Policy: Disconnect})
@@ -197,33 +152,6 @@ func (r *Room) delivers() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.ContainsFunc(r.groups, func(g *group) bool { return g.running })
-}
-
-// MaxLatency holds for each member, also when nothing more is published.
-func TestRoomMaxLatencyOfEach(t *testing.T) {
-	for _, policy := range []Policy{Disconnect, DropOldest} {
-		synctest.Test(t, func(t *testing.T) {
-			var slow atomic.Int64
-			h, r := roomOf(RoomOptions{Policy: policy, MaxLatency: time.Second, OnSlow: func(_ *Room, _ *Client, missed uint64) {
-				slow.Add(int64(missed))
-			}})
-			first, second := &sink{}, &sink{room: 2}
-			r.Join(first.client(h))
-			r.Join(second.client(h))
-			publish(r, 1, 1)
-			time.Sleep(900 * time.Millisecond)
-			publish(r, 2, 2)
-			time.Sleep(102 * time.Millisecond) // the first is late with message 1, the second not yet with 2
-			if got := slow.Load(); got != map[Policy]int64{Disconnect: 2, DropOldest: 1}[policy] {
-				t.Errorf("missed %d after a second", got)
-			}
-			time.Sleep(900 * time.Millisecond)
-			synctest.Wait()
-			if got := slow.Load(); got != 3 {
-				t.Errorf("missed %d when everything is late, want 3", got)
-			}
-		})
-	}
 }
 
 // Who publishes does not deliver for ever what others publish.
@@ -287,44 +215,6 @@ func TestRoomMembersChangePlaces(t *testing.T) {
 		if !bytes.Equal(s.got.Bytes(), want.Bytes()) {
 			t.Fatalf("member %d has %d lines, not all in order", i, len(s.lines()))
 		}
-	}
-}
-
-// A client of server-sent events that does not read is ended, or does not take longer than Timeout.
-func TestEventsStuckClient(t *testing.T) {
-	tests := []struct {
-		name    string
-		policy  Policy
-		timeout time.Duration
-	}{
-		{"too slow for its room", Disconnect, time.Hour},
-		{"too slow for its connection", SkipToLatest, time.Second},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			h, r := roomOf(RoomOptions{Ring: 4, Policy: tt.policy})
-			gone := make(chan error, 1)
-			h.OnDisconnect = func(_ *Client, err error) { gone <- err }
-			addr := serve(t, &Server{Hub: h, Timeout: tt.timeout, RoomOf: func(*http.Request) (string, bool) { return "x", true }})
-			c := dial(t, addr)
-			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
-			eventually(t, "it is there", func() bool { return r.Len() == 1 })
-			late := time.After(15 * time.Second)
-			for {
-				select {
-				case err := <-gone:
-					if err != handlers.ErrSlow {
-						t.Errorf("OnDisconnect got %v", err)
-					}
-					return
-				case <-late:
-					t.Fatal("it is still there")
-				default:
-					r.Publish(Message{Data: bytes.Repeat([]byte("x"), 64<<10)})
-					pauseFor(time.Millisecond)
-				}
-			}
-		})
 	}
 }
 

@@ -99,7 +99,7 @@ func TestFanoutStalls(t *testing.T) {
 		seq, _, _ := parsePublished(msg)
 		return 1 - b2i(i == 1 && seq == 3)
 	}})
-	r, err := load(t, "fanout", s.addr, "--members", "3", "--count", "5", "--timeout", "1s")
+	r, err := load(t, "fanout", s.addr, "--members", "3", "--count", "5", "--timeout", "4s")
 	wantError(t, err, "1 lost")
 	want(t, r, map[string]float64{"stalls": 1, "deliveries": 14, "lost": 1, "gaps": 1, "published": 5})
 }
@@ -107,8 +107,8 @@ func TestFanoutStalls(t *testing.T) {
 func TestFanoutNobodyHears(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "tcp", &testServer{})
-	_, err := load(t, "fanout", s.addr, "--timeout", "1s")
-	wantError(t, err, "not every member received a first message within 1s")
+	_, err := load(t, "fanout", s.addr, "--timeout", "4s")
+	wantError(t, err, "not every member received a first message within 4s")
 }
 
 func TestTrack(t *testing.T) {

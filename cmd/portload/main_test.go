@@ -205,10 +205,10 @@ func TestEchoWrong(t *testing.T) {
 func TestNoEcho(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "tcp", &testServer{answers: func(int, []byte) int { return 0 }})
-	_, err := load(t, "echo", s.addr, "--timeout", "500ms")
-	wantError(t, err, "no echo within 500ms")
+	_, err := load(t, "echo", s.addr, "--timeout", "2s")
+	wantError(t, err, "no echo within 2s")
 	s = startServer(t, "tcp", &testServer{answers: func(_ int, msg []byte) int { return min(1, int('5'-msg[7])) }})
-	_, err = load(t, "echo", s.addr, "--timeout", "500ms", "--clients", "1")
+	_, err = load(t, "echo", s.addr, "--timeout", "2s", "--clients", "1")
 	wantError(t, err, "1 failed: ")
 }
 
