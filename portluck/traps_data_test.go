@@ -203,7 +203,7 @@ func TestTraps1Row35Proxy(t *testing.T) {
 		for _, pieces := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%t", tt.name, pieces), func(t *testing.T) {
 				hub, e := record(func(_ Message, w *Writer) { w.WriteString(w.Client().Remote().String()) })
-				addr := serve(t, &Server{Hub: hub, ProxyFrom: tt.from})
+				addr := serve(t, &Server{Hub: hub, ProxyFrom: tt.from, SniffTimeout: 15 * time.Second})
 				c := dial(t, addr)
 				if pieces {
 					for _, b := range []byte(tt.head) {
