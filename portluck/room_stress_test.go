@@ -45,7 +45,12 @@ func (c *crowd) errorf(format string, args ...any) {
 
 // server is the server of a crowd: a client is in the room that it names in its first line, or its path.
 func (c *crowd) server() *Server {
-	h := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{Ring: 4096, RingBytes: 1 << 20} }}
+	h := &Hub{RoomOptions: func(name string) RoomOptions {
+		if name == stuckRoom {
+			return RoomOptions{Ring: 4}
+		}
+		return RoomOptions{Ring: 4096, RingBytes: 1 << 20}
+	}}
 	h.OnConnect = func(_ *Writer, cl *Client) {
 		c.connects.Add(1)
 		if r := cl.Request(); r != nil && cl.Protocol() == handlers.ProtocolWebSocket {
@@ -74,11 +79,20 @@ func (c *crowd) server() *Server {
 	}
 }
 
+// stuckRoom is for the clients that read nothing: what is published there is long.
+const stuckRoom = "stuck"
+
 func (c *crowd) room(i int) string { return fmt.Sprint("room", i) }
 
 // publish publishes in every room, every pause, until ctx ends.
 func (c *crowd) publish(ctx context.Context, h *Hub, pause time.Duration) {
 	var wg sync.WaitGroup
+	wg.Go(func() { // ends with ctx
+		for ctx.Err() == nil {
+			h.Room(stuckRoom).Publish(Message{Data: make([]byte, 64<<10)})
+			nap(ctx, 10*time.Millisecond)
+		}
+	})
 	for i := range c.rooms {
 		for p := range c.publishers {
 			wg.Go(func() { // ends with ctx
@@ -108,7 +122,7 @@ func nap(ctx context.Context, d time.Duration) {
 	}
 }
 
-// visit is what one client after the other does until ctx ends: n of them at any time, one in hold of which is stuck.
+// visit is what one client after the other does until ctx ends: n of them at any time, one in 53 of which is stuck.
 func (c *crowd) visit(ctx context.Context, addr string, n int, hold time.Duration) {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -132,6 +146,10 @@ var kinds = []string{"raw", "ws", "tls", "wss", "sse"}
 // session is one client: it joins, reads until end, and goes in one of several ways.
 func (c *crowd) session(ctx context.Context, addr string, k int, room string, end time.Time) error {
 	kind := kinds[k%len(kinds)]
+	stuck := k%53 == 7
+	if stuck {
+		room = stuckRoom
+	}
 	conn, next, err := c.dial(ctx, addr, kind, room)
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
@@ -139,7 +157,7 @@ func (c *crowd) session(ctx context.Context, addr string, k int, room string, en
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
-	if k%53 == 7 { // reads nothing
+	if stuck {
 		c.stuck.Add(1)
 		nap(ctx, time.Until(end))
 		return nil
