@@ -52,7 +52,7 @@ func TestReadmeProgram(t *testing.T) {
 		t.Fatal("the README has no program")
 	}
 	program := "package main\n\nimport \"log\"\nimport \"github.com/portluck" + strings.ReplaceAll(block, "\n    ", "\n") + "\n"
-	dir, err := os.MkdirTemp(".", "readme")
+	dir, err := os.MkdirTemp(".", "_readme") // which ./... leaves out
 	if err != nil {
 		t.Fatal(err)
 	}
