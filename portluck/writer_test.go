@@ -20,8 +20,17 @@ func TestDrain(t *testing.T) {
 	if err := w.Drain(t.Context()); err != nil || w.Queued() != 0 {
 		t.Errorf("Drain() = %v with %d bytes queued, want nothing", err, w.Queued())
 	}
+	full := func() bool { // not only for the moment until it is written
+		for range 20 {
+			if w.Queued() == 0 {
+				return false
+			}
+			pauseFor(time.Millisecond)
+		}
+		return true
+	}
 	fill := func() (n int) {
-		for w.Queued() == 0 {
+		for !full() {
 			m, err := w.Write(make([]byte, 64<<10))
 			if err != nil {
 				t.Fatal(err)
