@@ -101,7 +101,7 @@ type Messages struct {
 	Next Codec
 	// Leave, when Decode sets it, takes the connection out of the loop: what was appended to Reply and queued goes out, the
 	// client ends in good order, and Leave gets the connection, with the bytes from n on still to be read. It runs in a
-	// goroutine of its own and closes what it gets.
+	// goroutine of its own, which a shutdown waits for, and closes what it gets.
 	Leave func(c net.Conn)
 	// Events gets the messages.
 	Events Events

@@ -55,6 +55,11 @@ func (l *log) panicked(info *Info, v any) {
 	l.Error().Str("proto", info.Scheme()).Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic in a callback")
 }
 
+// handler is for a panic in a handler's goroutine.
+func (l *log) handler(v any) {
+	l.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic in a handler")
+}
+
 func (l *log) accept(err error, wait time.Duration) {
 	l.Warn().Err(err).Dur("wait", wait).Msg("accept failed")
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -58,6 +57,7 @@ func newPort(s *Server) (*port, error) {
 	if s.Goroutines {
 		p.loop.Driver = loop.Goroutines
 	}
+	p.loop.Panicked = p.log.handler
 	p.loop.Timeout = s.timeout()
 	p.loop.MessageTimeout = s.messageTimeout()
 	p.loop.HandshakeTimeout = s.sniffTimeout()
@@ -197,7 +197,7 @@ func (p *port) run(wg *sync.WaitGroup, f func()) {
 	wg.Go(func() {
 		defer func() {
 			if v := recover(); v != nil {
-				p.log.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic in a handler")
+				p.log.handler(v)
 			}
 		}()
 		f()

@@ -47,8 +47,28 @@ func (d *departed) Close() error {
 	return err
 }
 
-// see writes what was queued and gives the connection to whoever takes it.
-func (d *departed) see(queued []byte, take func(net.Conn)) {
+// halt lets whoever has the connection finish: a shutdown waits for that.
+func (d *departed) halt() {}
+
+// abort closes it under whoever has it.
+func (d *departed) abort(error) { _ = d.Conn.Close() }
+
+// see writes what was queued, gives the connection to whoever takes it, and returns when that has. A panic there costs the
+// connection only.
+func (l *Loop) see(d *departed, queued []byte, take func(net.Conn)) {
+	if !l.host(d) {
+		d.Close()
+		return
+	}
+	defer l.unhost(d)
+	defer func() {
+		if v := recover(); v != nil {
+			d.Close()
+			if l.Panicked != nil {
+				l.Panicked(v)
+			}
+		}
+	}()
 	if len(queued) > 0 {
 		_ = d.SetWriteDeadline(time.Now().Add(closeWait))
 		if _, err := d.Write(queued); err != nil {
@@ -57,4 +77,24 @@ func (d *departed) see(queued []byte, take func(net.Conn)) {
 	}
 	_ = d.SetDeadline(time.Time{})
 	take(d)
+}
+
+// host has Close find d. It is false when the loop was closed.
+func (l *Loop) host(d *departed) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	if l.guests == nil {
+		l.guests = map[*departed]struct{}{}
+	}
+	l.guests[d] = struct{}{}
+	return true
+}
+
+func (l *Loop) unhost(d *departed) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.guests, d)
 }

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -222,4 +223,38 @@ func (q *quits) Decode(in []byte, m *handlers.Messages) (int, error) {
 	m.Reply = append(m.Reply, "leaving\n"...)
 	m.Leave = q.take
 	return i + 1, nil
+}
+
+// Who takes a connection and keeps it is waited for until the deadline of a shutdown, which closes it; a panic of his costs
+// the connection, and gives its place back.
+func TestDriversLeaveForLong(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		panicked := make(chan any, 1)
+		r.Panicked = func(v any) { panicked <- v }
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &quits{take: func(net.Conn) { panic("oops") }}})
+		start(c, rec)
+		mustWrite(t, client, "first\n")
+		if v := <-panicked; v != "oops" {
+			t.Errorf("panicked with %v", v)
+		}
+		mustRead(t, client, "leaving\n")
+		if _, err := client.Read(make([]byte, 1)); err == nil {
+			t.Error("it is still open")
+		}
+		<-rec.gone
+		took := make(chan struct{})
+		c, rec, client = r.connect(t, handlers.Attachment{Codec: &quits{take: func(nc net.Conn) {
+			close(took)
+			io.Copy(io.Discard, nc)
+		}}})
+		start(c, rec)
+		mustWrite(t, client, "first\n")
+		<-took
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		if err := r.Shutdown(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown() = %v, want DeadlineExceeded", err)
+		}
+		<-rec.gone
+	})
 }

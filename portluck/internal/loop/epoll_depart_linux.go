@@ -14,7 +14,7 @@ import (
 // owns it.
 func (c *polled) depart(unread []byte, take func(net.Conn)) {
 	c.mu.Lock()
-	if c.over || c.broken {
+	if c.over || c.broken || c.ended {
 		c.mu.Unlock()
 		c.leave(nil)
 		return
@@ -31,6 +31,7 @@ func (c *polled) depart(unread []byte, take func(net.Conn)) {
 	c.shard.dismiss(c)
 	c.over, c.broken, c.fd = true, true, -1
 	c.wakeLocked()
+	c.drainedLocked()
 	c.dropPartLocked()
 	c.dropLocked()
 	c.mu.Unlock()
@@ -43,7 +44,7 @@ func (c *polled) depart(unread []byte, take func(net.Conn)) {
 			d.place.Close()
 			return
 		}
-		d.see(queued, take)
+		c.shard.loop.see(d, queued, take)
 	}()
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
 	"runtime"
 	"sync"
 	"testing"
@@ -84,6 +85,7 @@ type leaky struct{ tcp.Lines }
 func (*leaky) Decode(_ []byte, m *handlers.Messages) (int, error) {
 	m.Reply = append(m.Reply, "secret"...)
 	m.Next = &leaky{}
+	m.Leave = func(nc net.Conn) { nc.Close() }
 	panic("oops")
 }
 

@@ -149,10 +149,7 @@ func (c *polled) breakLocked(cause error) {
 
 // wakeLocked wakes those that wait for room: there will be none.
 func (c *polled) wakeLocked() {
-	if c.x == nil {
-		return
-	}
-	if c.x.waiting > 0 {
+	if c.x != nil && c.x.waiting > 0 {
 		c.x.room.Broadcast()
 	}
 }

@@ -97,7 +97,7 @@ func (c *polled) turn(r *runner) {
 func (c *polled) guard(r *runner, do todo) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			r.m.Reply, r.m.Next = r.m.Reply[:0], nil // they are not for the runner's next connection
+			r.m.Reply, r.m.Next, r.m.Leave = r.m.Reply[:0], nil, nil // they are not for the runner's next connection
 			c.endTurn(nil)
 			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
 		}

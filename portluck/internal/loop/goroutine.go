@@ -120,13 +120,13 @@ func (c *goConn) run(connected bool) {
 }
 
 // depart takes the connection out of the loop and gives it to taker, when what was queued is written. It is false when it
-// was broken meanwhile.
+// was ended meanwhile.
 func (c *goConn) depart() bool {
 	c.mu.Lock()
 	for c.flushing || len(c.out) > 0 && !c.broken {
 		c.cond.Wait()
 	}
-	if c.broken {
+	if c.broken || c.ended {
 		c.mu.Unlock()
 		return false
 	}
@@ -140,7 +140,7 @@ func (c *goConn) depart() bool {
 		c.src.Close()
 		return true
 	}
-	(&departed{Conn: nc, place: c.src, unread: c.unread}).see(nil, c.taker)
+	c.loop.see(&departed{Conn: nc, place: c.src, unread: c.unread}, nil, c.taker)
 	return true
 }
 

@@ -112,14 +112,18 @@ type Loop struct {
 	// MaxPartial is how many bytes of messages that are not whole may be kept, for all clients of the epoll driver
 	// together; 256 MiB if zero. A client that would exceed it is ended with [handlers.ErrPolicy].
 	MaxPartial int64
+	// Panicked is told when what took a connection out of the loop ([handlers.Messages]) has panicked; nobody is if nil.
+	Panicked func(v any)
 
 	wg     sync.WaitGroup
 	n      atomic.Int64 // connections
 	shards shards
 
 	mu      sync.Mutex
-	closing bool
-	conns   map[*goConn]struct{} // of the goroutine driver
+	closing bool                   // no connection gets in any more
+	closed  bool                   // none gets out, either
+	conns   map[*goConn]struct{}   // of the goroutine driver
+	guests  map[*departed]struct{} // that have left, and are not closed yet
 }
 
 // New prepares c for being driven. Nothing happens before [Conn.Start].
@@ -168,6 +172,9 @@ func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 
 // Close closes every connection at once. It does not wait for the callbacks.
 func (l *Loop) Close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
 	for _, c := range l.refuse() {
 		c.abort(handlers.ErrShutdown)
 	}
@@ -187,6 +194,9 @@ func (l *Loop) refuse() []ender {
 	all := make([]ender, 0, l.Len())
 	for c := range l.conns {
 		all = append(all, c)
+	}
+	for d := range l.guests {
+		all = append(all, d)
 	}
 	return l.shards.refuse(all)
 }
