@@ -113,7 +113,7 @@ func (c *Client) enter(m *seat) error {
 		return handlers.ErrClosed
 	}
 	for o := c.rooms; o != nil; o = o.sibling {
-		if o.room == m.room {
+		if o.group.room == m.group.room {
 			return errMember
 		}
 	}
@@ -126,7 +126,7 @@ func (c *Client) exit(r *Room) *seat {
 	c.hub.mu.Lock()
 	defer c.hub.mu.Unlock()
 	for at := &c.rooms; *at != nil; at = &(*at).sibling {
-		if m := *at; m.room == r {
+		if m := *at; m.group.room == r {
 			*at = m.sibling
 			return m
 		}

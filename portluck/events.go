@@ -77,10 +77,12 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	err := c.connect()
 	if err == nil {
 		err = s.run(ctx, w, p.closed)
+	} else {
+		http.Error(w, "internal error", http.StatusInternalServerError)
 	}
-	s.close()
+	destroyed := s.close()
 	c.Disconnect(err)
-	if s.destroyed {
+	if destroyed {
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -191,10 +193,12 @@ func (s *sse) drained() {
 	}
 }
 
-func (s *sse) close() {
+// close is the end of the answer. It reports whether the program has destroyed it.
+func (s *sse) close() (destroyed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended, s.over, s.out, s.feeds = true, true, nil, nil
+	return s.destroyed
 }
 
 func (s *sse) wake() {

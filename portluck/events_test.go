@@ -157,6 +157,18 @@ func TestEventsEnd(t *testing.T) {
 	}
 }
 
+// A panic in OnConnect is answered like that of any other request.
+func TestEventsPanic(t *testing.T) {
+	h := &Hub{OnConnect: func(*Writer, *Client) { panic("oops") }}
+	url := "http://" + serve(t, &Server{Hub: h, RoomOf: func(*http.Request) (string, bool) { return "x", true }})
+	if _, resp := stream(t, url, ""); resp.StatusCode != http.StatusInternalServerError {
+		t.Errorf("answered %s", resp.Status)
+	}
+	if h.Len() != 0 || h.Room("x").Len() != 0 {
+		t.Errorf("%d clients and %d members are left", h.Len(), h.Room("x").Len())
+	}
+}
+
 func TestPoll(t *testing.T) {
 	url, h, _ := eventRoom(t)
 	room := h.Room("lobby")

@@ -228,14 +228,14 @@ func (r *Room) join(c *Client, since *Position) (complete bool, err error) {
 		r = r.lockLive()
 		g := r.groupLocked()
 		r.mu.Unlock()
-		if g.add(m, framing, since, &complete, &err) {
-			break
+		switch complete, err = g.add(m, framing, since); err {
+		case errForgotten:
+		case errMember:
+			return true, nil
+		default:
+			return complete, err
 		}
 	}
-	if err == errMember {
-		return true, nil
-	}
-	return complete, err
 }
 
 // Leave ends the membership of c. What is on its way to c already still comes.
@@ -277,7 +277,8 @@ func (r *Room) publish(m Message, wait bool) (Position, error) {
 		close(r.news)
 		r.news = nil
 	}
-	var idle []*group
+	var few [8]*group // spares an allocation on most machines
+	idle := few[:0]
 	for _, g := range r.groups {
 		if !g.running {
 			g.running = true
@@ -302,5 +303,8 @@ func (r *Room) publish(m Message, wait bool) (Position, error) {
 // inlineMembers is up to how many members get their messages in the publishing goroutine.
 const inlineMembers = 16
 
-// errMember means that a client is a member already.
-var errMember = errors.New("a member already")
+// What a group says of a new member.
+var (
+	errMember    = errors.New("a member already")
+	errForgotten = errors.New("the hub has forgotten the room")
+)

@@ -19,7 +19,6 @@ type feeder interface {
 
 // seat is the place of a client in a room.
 type seat struct {
-	room    *Room
 	client  *Client
 	feeder  feeder // nil: its stream takes one message at a time
 	tape    *tape
@@ -76,46 +75,50 @@ func (r *Room) groupLocked() *group {
 	return r.groups[count%n]
 }
 
-// add makes m a member, and gives it what it is behind. It is false when the room was forgotten meanwhile.
-func (g *group) add(m *seat, framing handlers.Framing, since *Position, complete *bool, err *error) bool {
-	r := g.room
+// add makes m a member, and gives it what it is behind.
+func (g *group) add(m *seat, framing handlers.Framing, since *Position) (complete bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r.mu.Lock()
-	if r.dead {
-		r.mu.Unlock()
-		return false
-	}
-	m.room, m.group = r, g
-	if *err = m.client.enter(m); *err != nil {
-		r.mu.Unlock()
-		return true
-	}
-	m.tape = r.ring.tapeOf(framing)
-	m.next = r.ring.next - min(r.ring.next-r.ring.first, r.opts.history())
-	*complete = true
-	if since != nil {
-		m.next, *complete = r.resumeLocked(*since)
-	}
-	r.members.Add(1)
-	m.at = int32(len(g.members))
-	g.members = append(g.members, m)
 	low := g.low.Load()
-	g.low.Store(min(low, m.next))
-	behind := m.next < r.ring.next
-	g.pass = r.passLocked(m.tape) // nothing is given up before it is served
-	r.mu.Unlock()
-	if behind {
+	if complete, err = g.admitLocked(m, framing, since); err != nil {
+		return false, err
+	}
+	if m.next < g.pass.next {
 		g.serve(m, nil)
 		g.low.Store(min(low, m.next))
 	}
 	g.restLocked()
-	return true
+	return complete, nil
+}
+
+// admitLocked makes m a member. From then on nothing is given up that it has not got.
+func (g *group) admitLocked(m *seat, framing handlers.Framing, since *Position) (complete bool, err error) {
+	r := g.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dead {
+		return false, errForgotten
+	}
+	m.group = g
+	if err := m.client.enter(m); err != nil {
+		return false, err
+	}
+	m.tape = r.ring.tapeOf(framing)
+	m.next, complete = r.ring.next-min(r.ring.next-r.ring.first, r.opts.history()), true
+	if since != nil {
+		m.next, complete = r.resumeLocked(*since)
+	}
+	r.members.Add(1)
+	m.at = int32(len(g.members))
+	g.members = append(g.members, m)
+	g.low.Store(min(g.low.Load(), m.next))
+	g.pass = r.passLocked(m.tape)
+	return complete, nil
 }
 
 // leave ends a membership that its client knows no more.
 func (m *seat) leave() {
-	r := m.room
+	r := m.group.room
 	if m.remove() {
 		r.wake(m.group)
 	}
@@ -126,7 +129,8 @@ func (m *seat) leave() {
 
 // remove takes m out. It reports whether messages may have been kept for it.
 func (m *seat) remove() (kept bool) {
-	r, g := m.room, m.group
+	g := m.group
+	r := g.room
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.removeLocked(m)
@@ -207,10 +211,10 @@ const retrySlow = 50 * time.Millisecond
 func (m *seat) Drained() {
 	slow, kept := m.resume()
 	for _, s := range slow {
-		m.room.tellSlow(s)
+		m.group.room.tellSlow(s)
 	}
 	if kept {
-		m.room.wake(m.group)
+		m.group.room.wake(m.group)
 	}
 }
 
