@@ -71,6 +71,7 @@ func theirs(tb testing.TB) (conns peers, upgraded chan *http.Request) {
 			}
 		}),
 	}
+	s.SetKeepAlivesEnabled(false) // the first request is compared
 	done := make(chan struct{})
 	go func() { defer close(done); s.Serve(conns) }() // ends with conns
 	tb.Cleanup(func() { close(conns); <-done; s.Close() })
@@ -126,6 +127,16 @@ func hosts(head []byte) (n int) {
 	return n
 }
 
+// plainList says whether list is nothing but tokens, each behind a comma and a space.
+func plainList(list string) bool {
+	for element := range strings.SplitSeq(list, ",") {
+		if !isToken(strings.TrimPrefix(element, " ")) {
+			return false
+		}
+	}
+	return true
+}
+
 // theyRefuse says why a handshake that we accept is not for them.
 func theyRefuse(r *http.Request) string {
 	connection, upgrade := r.Header["Connection"], r.Header["Upgrade"]
@@ -134,6 +145,8 @@ func theyRefuse(r *http.Request) string {
 		return "row 3: Upgrade is a list"
 	case len(connection) > 1:
 		return "row 3: Connection in two lines"
+	case !plainList(connection[0]):
+		return "row 3: a list with more in it than tokens, each behind a comma and a space"
 	case slices.ContainsFunc(r.Header["Sec-Websocket-Protocol"], func(s string) bool { return !isToken(s) }):
 		return "row 7: a subprotocol does not fail the handshake"
 	case r.Header.Get("Expect") != "":
