@@ -8,8 +8,8 @@ import (
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/matchers"
-	"github.com/portluck/portluck/portluck/internal/loop"
 )
 
 // conn is an accepted connection on its way to its handler: what cmux carries, and the [handlers.Conn] of the handler.

@@ -4,9 +4,9 @@ import (
 	"fmt"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/handlers/tcp"
 	"github.com/portluck/portluck/matchers"
-	"github.com/portluck/portluck/portluck/internal/loop"
 )
 
 // driven is the client of a connection in the loop.

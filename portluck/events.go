@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/portluck/internal/loop"
+	"github.com/portluck/portluck/handlers/loop"
 )
 
 // eventStream is the media type of server-sent events (HTML Living Standard, section 9.2).

@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/portluck/portluck/portluck/internal/loop"
+	"github.com/portluck/portluck/handlers/loop"
 	"golang.org/x/sys/unix"
 )
 

@@ -10,8 +10,8 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/httpd"
+	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/handlers/tcp"
-	"github.com/portluck/portluck/portluck/internal/loop"
 	"github.com/soheilhy/cmux"
 )
 

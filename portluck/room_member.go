@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/portluck/internal/loop"
+	"github.com/portluck/portluck/handlers/loop"
 )
 
 // feeder is a stream that takes framed messages as they are.

@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/handlers/tcp"
-	"github.com/portluck/portluck/portluck/internal/loop"
 )
 
 // sink is the stream of a client that is no connection. It takes room bytes before it is full.

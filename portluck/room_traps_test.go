@@ -12,7 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/portluck/internal/loop"
+	"github.com/portluck/portluck/handlers/loop"
 )
 
 // hooked is a sink that calls back while it is fed.

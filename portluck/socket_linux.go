@@ -7,7 +7,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/portluck/portluck/portluck/internal/loop"
+	"github.com/portluck/portluck/handlers/loop"
 	"golang.org/x/sys/unix"
 )
 

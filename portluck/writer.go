@@ -5,7 +5,7 @@ import (
 	"net/http"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/portluck/internal/loop"
+	"github.com/portluck/portluck/handlers/loop"
 )
 
 // A Writer sends to one client. Its methods may be called by any goroutine at any time, also long after the callback

@@ -3,6 +3,9 @@
 // There are two drivers behind one interface. The epoll driver, on Linux, keeps a connection as a bare descriptor: an idle
 // one has no goroutine, buffer or timer. The goroutine driver has a goroutine for each connection and works anywhere; it
 // also drives what has no descriptor.
+//
+// The port drives its clients with one loop; a handler that works without a port, as a server or client of its own, has
+// another. Programs do not need the package: what it offers may change with the handlers.
 package loop
 
 import (
