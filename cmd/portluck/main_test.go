@@ -175,9 +175,9 @@ func TestClientLines(t *testing.T) {
 	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	t.Setenv("PORTLUCK_CONFIG_DIR", filepath.Dir(ca))
 	for _, line := range clientLines([]string{"localhost:" + port}, ca) {
-		t.Run(line.what, func(t *testing.T) {
-			if line.what == "browser" {
-				resp, err := http.Get(line.command)
+		t.Run(line.What, func(t *testing.T) {
+			if line.What == "browser" {
+				resp, err := http.Get(line.Command)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -187,11 +187,11 @@ func TestClientLines(t *testing.T) {
 				}
 				return
 			}
-			program, _, _ := strings.Cut(line.command, " ")
+			program, _, _ := strings.Cut(line.Command, " ")
 			if _, err := exec.LookPath(program); err != nil {
 				t.Skipf("%s is not installed", program)
 			}
-			hears(t, line.command)
+			hears(t, line.Command)
 		})
 	}
 }

@@ -59,6 +59,9 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.debug, "debug", "", "address for pprof and expvar, such as localhost:6060")
 	f.StringVar(&o.logFormat, "log-format", "auto", "console, json, or auto: console on a terminal")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	for _, s := range o.services() {
+		s.flags(f)
+	}
 }
 
 // check finds what the flags' types do not: mistakes that are known before anything is opened. f has the flags of o.
@@ -82,6 +85,11 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return errors.New("a limit cannot be negative; 0 means that there is none")
 	case o.sniffTimeout <= 0:
 		return errors.New("--sniff-timeout must be more than 0")
+	}
+	for _, s := range o.services() {
+		if err := s.check(); err != nil {
+			return err
+		}
 	}
 	return o.checkLists(f)
 }

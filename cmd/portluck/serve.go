@@ -61,8 +61,9 @@ SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second 
 // serve serves until a signal, or until it fails.
 func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	room := chat.New(o.echo)
+	var services running
 	srv := &portluck.Server{
-		Hub: room.Hub, Pages: page.Handler(func() any { return room.Seen() }), OnVerdict: room.Verdict, RoomOf: room.RoomOf,
+		Hub: room.Hub, Pages: page.Handler(func() any { return room.Seen() }, func() []page.Panel { return services.panels() }), OnVerdict: room.Verdict, RoomOf: room.RoomOf,
 		SniffTimeout: o.sniffTimeout, Timeout: none(o.idleTimeout), MessageLimit: none(o.messageLimit),
 		MaxConns: o.maxConns, MaxConnsPerIP: o.maxConnsPerIP,
 		AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, Logger: &logger,
@@ -85,11 +86,15 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		return err
 	}
 	defer stop()
+	if services, err = o.start(ctx, &demo{srv: srv, room: room, listeners: listeners, logger: &logger}); err != nil {
+		closeAll(listeners)
+		return err
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM) // from the first line on that says that we listen
 	defer signal.Stop(signals)
-	announce(os.Stdout, listeners, ca, isTerminal(os.Stdout))
-	return runServer(ctx, srv, listeners, signals)
+	announce(os.Stdout, listeners, ca, services, isTerminal(os.Stdout))
+	return runServer(ctx, srv, listeners, services, signals)
 }
 
 // setTLS gives srv its certificates. It returns the path of the CA that clients must trust, if it is our own.
@@ -170,8 +175,8 @@ func closeAll(all []net.Listener) {
 	}
 }
 
-// runServer serves on all listeners until one fails or a signal comes.
-func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listener, signals <-chan os.Signal) error {
+// runServer serves on all listeners until one fails or a signal comes, and ends the services.
+func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listener, services running, signals <-chan os.Signal) error {
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
 		go func() { failed <- srv.Serve(l) }() // ends with the server; it is waited for below
@@ -197,6 +202,7 @@ func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listen
 	if shutErr := srv.Shutdown(ctx); shutErr != nil && err == nil {
 		err = fmt.Errorf("some clients were cut off: %w", shutErr)
 	}
+	services.stop(ctx)
 	for ; ended < len(listeners); ended++ {
 		if e := <-failed; err == nil && !errors.Is(e, portluck.ErrServerClosed) {
 			err = e

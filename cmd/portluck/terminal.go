@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
 	"github.com/rs/zerolog"
 )
 
@@ -34,20 +35,21 @@ func newLogger(format, level string) (zerolog.Logger, error) {
 }
 
 // announce prints the addresses, and to a person the lines to copy for each kind of client.
-func announce(w io.Writer, listeners []net.Listener, ca string, person bool) {
+func announce(w io.Writer, listeners []net.Listener, ca string, services running, person bool) {
 	for _, l := range listeners {
 		fmt.Fprintf(w, "listening on %s\n", addressOf(l.Addr()))
 	}
 	if !person {
 		return
 	}
-	for _, line := range clientLines(addresses(listeners), ca) {
-		fmt.Fprintf(w, "  %-20s %s\n", line.what, line.command)
+	lines := clientLines(addresses(listeners), ca)
+	for _, p := range services.panels() {
+		lines = append(lines, p.Commands...)
+	}
+	for _, line := range lines {
+		fmt.Fprintf(w, "  %-20s %s\n", line.What, line.Command)
 	}
 }
-
-// clientLine is a command that joins the room.
-type clientLine struct{ what, command string }
 
 // addresses are what clients on this machine can dial: host:port, or unix:PATH.
 func addresses(listeners []net.Listener) (all []string) {
@@ -58,31 +60,31 @@ func addresses(listeners []net.Listener) (all []string) {
 }
 
 // clientLines are the commands for each kind of client, with the first address.
-func clientLines(addrs []string, ca string) []clientLine {
+func clientLines(addrs []string, ca string) []page.Command {
 	host := addrs[0]
 	if path, ok := strings.CutPrefix(host, "unix:"); ok {
-		return []clientLine{
-			{"raw", "nc -U " + path},
-			{"HTTP", "curl --unix-socket " + path + " -d hello http://localhost/"},
+		return []page.Command{
+			{What: "raw", Command: "nc -U " + path},
+			{What: "HTTP", Command: "curl --unix-socket " + path + " -d hello http://localhost/"},
 		}
 	}
 	name, port, _ := net.SplitHostPort(host)
-	lines := []clientLine{
-		{"browser", "http://" + host + "/"},
-		{"HTTP", "curl -d hello http://" + host + "/"},
-		{"HTTP/2", "curl --http2-prior-knowledge -d hello http://" + host + "/"},
-		{"HTTP, both ways", "curl -sN -T - http://" + host + "/"},
-		{"server-sent events", "curl -sN -H 'Accept: text/event-stream' http://" + host + "/"},
-		{"raw TCP", "nc " + name + " " + port},
-		{"WebSocket", "portluck chat ws://" + host + "/"},
+	lines := []page.Command{
+		{What: "browser", Command: "http://" + host + "/"},
+		{What: "HTTP", Command: "curl -d hello http://" + host + "/"},
+		{What: "HTTP/2", Command: "curl --http2-prior-knowledge -d hello http://" + host + "/"},
+		{What: "HTTP, both ways", Command: "curl -sN -T - http://" + host + "/"},
+		{What: "server-sent events", Command: "curl -sN -H 'Accept: text/event-stream' http://" + host + "/"},
+		{What: "raw TCP", Command: "nc " + name + " " + port},
+		{What: "WebSocket", Command: "portluck chat ws://" + host + "/"},
 	}
 	if ca == "" {
 		return lines
 	}
 	return append(lines,
-		clientLine{"HTTPS", "curl --cacert " + ca + " -d hello https://" + host + "/"},
-		clientLine{"raw TLS", "openssl s_client -quiet -CAfile " + ca + " -connect " + host},
-		clientLine{"WebSocket over TLS", "portluck chat wss://" + host + "/"})
+		page.Command{What: "HTTPS", Command: "curl --cacert " + ca + " -d hello https://" + host + "/"},
+		page.Command{What: "raw TLS", Command: "openssl s_client -quiet -CAfile " + ca + " -connect " + host},
+		page.Command{What: "WebSocket over TLS", Command: "portluck chat wss://" + host + "/"})
 }
 
 // addressOf is an address as --listen takes it.

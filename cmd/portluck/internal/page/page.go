@@ -16,9 +16,29 @@ import (
 //go:embed static
 var static embed.FS
 
-// Handler serves the page at /, its parts beside it, and what connections returns as JSON at /connections.
-// Connections is called by any number of goroutines at once.
-func Handler(connections func() any) http.Handler {
+// A Panel is what the page shows of a service beside the room.
+type Panel struct {
+	Title    string    `json:"title"`
+	Hint     string    `json:"hint"` // one sentence: what it is
+	Facts    []Fact    `json:"facts"`
+	Commands []Command `json:"commands"`
+}
+
+// A Fact is a line of a panel that changes while somebody looks: a counter, an address, the last event.
+type Fact struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// A Command is a line to copy for one kind of client.
+type Command struct {
+	What    string `json:"what"`
+	Command string `json:"command"`
+}
+
+// Handler serves the page at /, its parts beside it, and as JSON what connections returns at /connections and what panels
+// returns at /panels. Both are called by any number of goroutines at once; there are no panels if it is nil.
+func Handler(connections func() any, panels func() []Panel) http.Handler {
 	files := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header(), r.Host)
@@ -29,6 +49,10 @@ func Handler(connections func() any) http.Handler {
 		}
 		if r.URL.Path == "/connections" {
 			serveJSON(w, connections())
+			return
+		}
+		if r.URL.Path == "/panels" && panels != nil {
+			serveJSON(w, panels())
 			return
 		}
 		f, ok := files[r.URL.Path]
@@ -64,7 +88,7 @@ func plainHost(host string) bool {
 func serveJSON(w http.ResponseWriter, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
-		http.Error(w, "The connections cannot be shown.", http.StatusInternalServerError)
+		http.Error(w, "What was asked for cannot be shown.", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

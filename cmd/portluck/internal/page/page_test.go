@@ -19,7 +19,10 @@ func ask(t *testing.T, method, path, host string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, path, nil)
 	r.Host = host
-	h := Handler(func() any { return []map[string]any{{"id": 1, "first": "</script>"}} })
+	h := Handler(func() any { return []map[string]any{{"id": 1, "first": "</script>"}} },
+		func() []Panel {
+			return []Panel{{Title: "Slots", Facts: []Fact{{"taken", "3"}}, Commands: []Command{{"ask", "nc x 1"}}}}
+		})
 	h.ServeHTTP(w, r)
 	return w
 }
@@ -45,6 +48,9 @@ func TestAnswers(t *testing.T) {
 		{"GET", "/connections.js", 200, script, "no-cache"},
 		{"GET", "/icon.svg", 200, "image/svg+xml", "no-cache"},
 		{"GET", "/connections", 200, "application/json", "no-store"},
+		{"GET", "/panels", 200, "application/json", "no-store"},
+		{"GET", "/poll.js", 200, script, "no-cache"},
+		{"GET", "/panels.js", 200, script, "no-cache"},
 		{"GET", "/index.html", 404, text, ""},
 		{"GET", "/static/", 404, text, ""},
 		{"GET", "/../page.go", 404, text, ""},
@@ -115,7 +121,7 @@ func TestReferences(t *testing.T) {
 			t.Errorf("the page has an inline %q", inline)
 		}
 	}
-	for _, id := range []string{"log", "form", "input", "send", "state", "connections"} {
+	for _, id := range []string{"log", "form", "input", "send", "state", "connections", "panels"} {
 		if got := strings.Count(index, ` id="`+id+`"`); got != 1 {
 			t.Errorf("%d elements are #%s, want 1", got, id)
 		}
@@ -139,9 +145,21 @@ func TestConnections(t *testing.T) {
 	}
 }
 
+func TestPanels(t *testing.T) {
+	const want = `[{"title":"Slots","hint":"","facts":[{"name":"taken","value":"3"}],"commands":[{"what":"ask","command":"nc x 1"}]}]`
+	if got := get(t, "/panels").Body.String(); got != want {
+		t.Errorf("panels = %s, want %s", got, want)
+	}
+	w := httptest.NewRecorder()
+	Handler(nil, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/panels", nil))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("code without panels = %d, want 404", w.Code)
+	}
+}
+
 func TestConnectionsNotJSON(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(func() any { return func() {} }).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/connections", nil))
+	Handler(func() any { return func() {} }, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/connections", nil))
 	if w.Code != http.StatusInternalServerError {
 		t.Errorf("code = %d, want 500", w.Code)
 	}
@@ -163,7 +181,7 @@ func TestNotModified(t *testing.T) {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.Header.Set("If-None-Match", tt.match)
-			Handler(nil).ServeHTTP(w, r)
+			Handler(nil, nil).ServeHTTP(w, r)
 			if w.Code != tt.code || (w.Body.Len() > 0) != (tt.code == 200) {
 				t.Errorf("code = %d with %d bytes, want %d", w.Code, w.Body.Len(), tt.code)
 			}

@@ -1,6 +1,7 @@
 // The chat: a WebSocket to the port that served the page.
 import { watch } from "./connections.js";
 import { commands } from "./commands.js";
+import { panels } from "./panels.js";
 
 const maxLines = 500;
 const firstDelay = 500, lastDelay = 15000; // milliseconds between two tries
@@ -64,5 +65,6 @@ form.addEventListener("submit", (event) => {
 $("here").textContent = location.host;
 commands($("commands"));
 watch($("connections"));
+panels($("panels"));
 connect();
 if (matchMedia("(pointer: fine)").matches) input.focus(); // on a phone the keyboard would cover the page

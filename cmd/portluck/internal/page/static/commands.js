@@ -14,7 +14,8 @@ export function commands(list) {
   list.append(...all);
 }
 
-function item(what, command, id) {
+// item is a line with a button that copies it.
+export function item(what, command, id) {
   const li = document.createElement("li");
   const label = document.createElement("span");
   label.className = "what";

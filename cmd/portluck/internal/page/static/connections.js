@@ -1,24 +1,12 @@
-// The connections of the port, asked for every second while somebody looks.
+// The connections of the port.
+import { poll } from "./poll.js";
+
 const maxRows = 100;
-const period = 1000, patience = 5000; // milliseconds
 const columns = ["time", "remote", "route", "first"];
 const rows = new Map(); // id -> row
 
 export function watch(body) {
-  let timer = 0;
-  const poll = async () => {
-    if (document.hidden) return; // visibilitychange goes on
-    try {
-      const answer = await fetch("/connections", { cache: "no-store", signal: AbortSignal.timeout(patience) });
-      if (answer.ok) update(body, (await answer.json()) ?? []);
-    } catch {
-      // the server is away; the chat's state says so
-    }
-    clearTimeout(timer); // one of a poll that began before the page was hidden
-    timer = setTimeout(poll, period);
-  };
-  document.addEventListener("visibilitychange", poll);
-  poll();
+  poll("/connections", (list) => update(body, list));
 }
 
 // update makes the rows those of list, the newest on top; a row that stays is not touched.
