@@ -1,276 +1,17 @@
 package portluck
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
-	"github.com/portluck/portluck/handlers"
 )
-
-// crowd is rooms with members of every kind that come and go. In each room several publish messages with the numbers 1, 2,
-// 3 ... of their own: "room publisher number". From the first that a reader gets of one on, it gets every one, once and in
-// order.
-type crowd struct {
-	rooms, publishers int
-
-	connects, disconnects, slow, published atomic.Int64 // the server's
-	sessions, messages, stuck              atomic.Int64 // the clients'
-	failed                                 atomic.Int64
-	report                                 func(format string, args ...any)
-}
-
-func (c *crowd) errorf(format string, args ...any) {
-	if c.failed.Add(1) < 20 {
-		c.report(format, args...)
-	}
-}
-
-// server is the server of a crowd: a client is in the room that it names in its first line, or its path.
-func (c *crowd) server() *Server {
-	h := &Hub{RoomOptions: func(name string) RoomOptions {
-		if name == stuckRoom {
-			return RoomOptions{Ring: 4}
-		}
-		return RoomOptions{Ring: 4096, RingBytes: 1 << 20}
-	}}
-	h.OnConnect = func(_ *Writer, cl *Client) {
-		c.connects.Add(1)
-		if r := cl.Request(); r != nil && cl.Protocol() == handlers.ProtocolWebSocket {
-			_ = h.Room(strings.Trim(r.URL.Path, "/")).Join(cl)
-		}
-	}
-	h.OnMessage = func(m Message, _ *Writer, cl *Client) {
-		switch s := m.String(); s {
-		case "leave":
-			for i := range c.rooms {
-				h.Room(c.room(i)).Leave(cl)
-			}
-		default:
-			_ = h.Room(s).Join(cl)
-		}
-	}
-	h.OnDisconnect = func(_ *Client, err error) {
-		c.disconnects.Add(1)
-		if errors.Is(err, handlers.ErrSlow) {
-			c.slow.Add(1)
-		}
-	}
-	return &Server{
-		Hub: h, TLSConfig: withTLS(), SniffTimeout: 10 * time.Second, Timeout: 20 * time.Second,
-		RoomOf: func(r *http.Request) (string, bool) { return strings.Trim(r.URL.Path, "/"), true },
-	}
-}
-
-// stuckRoom is for the clients that read nothing: what is published there is long.
-const stuckRoom = "stuck"
-
-func (c *crowd) room(i int) string { return fmt.Sprint("room", i) }
-
-// publish publishes in every room, every pause, until ctx ends.
-func (c *crowd) publish(ctx context.Context, h *Hub, pause time.Duration) {
-	var wg sync.WaitGroup
-	wg.Go(func() { // ends with ctx
-		for ctx.Err() == nil {
-			h.Room(stuckRoom).Publish(Message{Data: make([]byte, 64<<10)})
-			nap(ctx, 10*time.Millisecond)
-		}
-	})
-	for i := range c.rooms {
-		for p := range c.publishers {
-			wg.Go(func() { // ends with ctx
-				pad := strings.Repeat(".", 20*p)
-				for n := 1; ctx.Err() == nil; n++ {
-					h.Room(c.room(i)).Publish(TextMessage(fmt.Sprint(c.room(i), " ", p, " ", n, " ", pad)))
-					c.published.Add(1)
-					nap(ctx, pause)
-				}
-			})
-		}
-	}
-	wg.Wait()
-}
-
-// during is a context that is canceled after d: unlike one with a deadline nothing fails before it has ended.
-func during(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := time.AfterFunc(d, cancel).Stop
-	return ctx, func() { stop(); cancel() }
-}
-
-func nap(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
-// visit is what one client after the other does until ctx ends: n of them at any time, one in 53 of which is stuck.
-func (c *crowd) visit(ctx context.Context, addr string, n int, hold time.Duration) {
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() { // ends with ctx
-			nap(ctx, time.Duration(rand.Int64N(int64(hold))))
-			for k := i; ctx.Err() == nil; k++ {
-				room := c.room(rand.IntN(c.rooms))
-				end := time.Now().Add(hold/2 + time.Duration(rand.Int64N(int64(hold))))
-				if err := c.session(ctx, addr, k, room, end); err != nil && ctx.Err() == nil {
-					c.errorf("%s client: %v", kinds[k%len(kinds)], err)
-				}
-				c.sessions.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-var kinds = []string{"raw", "ws", "tls", "wss", "sse"}
-
-// session is one client: it joins, reads until end, and goes in one of several ways.
-func (c *crowd) session(ctx context.Context, addr string, k int, room string, end time.Time) error {
-	kind := kinds[k%len(kinds)]
-	stuck := k%53 == 7
-	if stuck {
-		room = stuckRoom
-	}
-	conn, next, err := c.dial(ctx, addr, kind, room)
-	if err != nil {
-		return fmt.Errorf("dial: %w", err)
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	defer stop()
-	if stuck {
-		c.stuck.Add(1)
-		nap(ctx, time.Until(end))
-		return nil
-	}
-	if k%3 == 0 && kind == "raw" {
-		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-	}
-	seen := map[string]int{}
-	for time.Now().Before(end) {
-		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
-		text, err := next()
-		if err != nil {
-			return fmt.Errorf("read: %w", err)
-		}
-		if err := c.check(text, room, seen); err != nil {
-			return err
-		}
-	}
-	return c.leave(conn, next, kind, room, seen)
-}
-
-// check holds that a message is the next one of its publisher.
-func (c *crowd) check(text, room string, seen map[string]int) error {
-	f := strings.SplitN(text, " ", 4)
-	if len(f) != 4 || f[0] != room {
-		return fmt.Errorf("%.80q in %s", text, room)
-	}
-	n, err := strconv.Atoi(f[2])
-	if last := seen[f[1]]; err != nil || last != 0 && n != last+1 || strings.Trim(f[3], ".") != "" {
-		return fmt.Errorf("%.80q after number %d", text, last)
-	}
-	seen[f[1]] = n
-	c.messages.Add(1)
-	return nil
-}
-
-// leave goes without a word, half the time, or after all that is on its way.
-func (c *crowd) leave(conn net.Conn, next func() (string, error), kind, room string, seen map[string]int) error {
-	half, ok := conn.(interface{ CloseWrite() error })
-	if !ok || kind == "sse" || kind == "wss" || rand.IntN(2) == 0 {
-		return nil
-	}
-	if kind == "ws" {
-		if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, "")))); err != nil {
-			return err
-		}
-	} else if err := half.CloseWrite(); err != nil {
-		return err
-	}
-	for {
-		text, err := next()
-		var closed wsutil.ClosedError
-		switch {
-		case err == io.EOF || errors.As(err, &closed):
-			return nil
-		case err != nil:
-			return fmt.Errorf("after the farewell: %w", err)
-		}
-		if err := c.check(text, room, seen); err != nil {
-			return err
-		}
-	}
-}
-
-// dial connects and joins room. next reads one message.
-func (c *crowd) dial(ctx context.Context, addr, kind, room string) (conn net.Conn, next func() (string, error), err error) {
-	insecure := &tls.Config{InsecureSkipVerify: true, NextProtos: nil}
-	d := net.Dialer{Timeout: 20 * time.Second}
-	switch kind {
-	case "ws", "wss":
-		wd := ws.Dialer{TLSConfig: insecure, Timeout: 20 * time.Second}
-		conn, br, _, err := wd.Dial(ctx, kind+"://"+addr+"/"+room)
-		if err != nil {
-			return nil, nil, err
-		}
-		in := struct {
-			io.Reader
-			io.Writer
-		}{conn, conn}
-		if br != nil {
-			in.Reader = br
-		}
-		return conn, func() (string, error) {
-			p, _, err := wsutil.ReadServerData(in)
-			return string(p), err
-		}, nil
-	case "tls":
-		conn, err = (&tls.Dialer{NetDialer: &d, Config: insecure}).DialContext(ctx, "tcp", addr)
-	default:
-		conn, err = d.DialContext(ctx, "tcp", addr)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	in := bufio.NewReader(conn)
-	line := func() (string, error) {
-		s, err := in.ReadString('\n')
-		return strings.TrimRight(s, "\r\n"), err
-	}
-	if kind != "sse" {
-		_, err = fmt.Fprintln(conn, room)
-		return conn, line, err
-	}
-	_, err = fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n", room)
-	return conn, func() (string, error) {
-		for {
-			s, err := line()
-			if text, ok := strings.CutPrefix(s, "data: "); ok || err != nil {
-				return text, err
-			}
-		}
-	}, err
-}
 
 // settled is what is left of a process.
 func settled() (goroutines int, heap uint64) {
@@ -316,60 +57,88 @@ func TestRoomStress(t *testing.T) {
 		c.sessions.Load(), c.stuck.Load(), c.connects.Load(), c.slow.Load(), c.published.Load(), c.messages.Load(), heap>>10, after>>10, runtime.NumGoroutine())
 }
 
-// A soak of PORTLUCK_SOAK (30m, say) with PORTLUCK_SOAK_CLIENTS clients (15,000) in several processes.
+// soak is how long TestRoomSoak lasts and with how many clients: 30 minutes with 15,000 by PORTLUCK_SOAK=30m, a short form
+// without. Its processes of clients are told by environment variables.
+type soak struct {
+	lasts, hold, pause time.Duration // hold: of a client, on average; pause: of a publisher
+	clients            int
+	addr               string // of the server, in a process of clients
+}
+
+func newSoak(t *testing.T) soak {
+	t.Helper()
+	s := soak{lasts: 2 * time.Second, hold: time.Second, pause: 50 * time.Millisecond, clients: 100, addr: os.Getenv("PORTLUCK_SOAK_ADDR")}
+	if v := os.Getenv("PORTLUCK_SOAK"); v != "" {
+		var err error
+		if s.lasts, err = time.ParseDuration(v); err != nil {
+			t.Fatalf("PORTLUCK_SOAK: %v", err)
+		}
+		s.hold, s.pause, s.clients = 2*time.Minute, 2*time.Second, 15000
+	}
+	if v := os.Getenv("PORTLUCK_SOAK_CLIENTS"); v != "" {
+		var err error
+		if s.clients, err = strconv.Atoi(v); err != nil {
+			t.Fatalf("PORTLUCK_SOAK_CLIENTS: %v", err)
+		}
+	}
+	return s
+}
+
+// perProcess is how many clients a process has: its descriptors are limited.
+const perProcess = 5000
+
+// TestRoomSoak holds that with clients of all kinds in processes of their own, that come and go, every connect has its
+// disconnect, no message is lost or doubled, and memory stays what it was.
 func TestRoomSoak(t *testing.T) {
-	lasts, err := time.ParseDuration(os.Getenv("PORTLUCK_SOAK"))
-	if err != nil {
-		t.Skip("set PORTLUCK_SOAK to a duration")
-	}
-	n, _ := strconv.Atoi(os.Getenv("PORTLUCK_SOAK_CLIENTS"))
-	if n == 0 {
-		n = 15000
-	}
-	if addr := os.Getenv("PORTLUCK_SOAK_ADDR"); addr != "" { // a process of clients
-		c := &crowd{rooms: 20, publishers: 2, report: t.Errorf}
-		ctx, cancel := during(t.Context(), lasts)
+	o := newSoak(t)
+	c := &crowd{rooms: 20, publishers: 2, report: t.Errorf}
+	if o.addr != "" {
+		ctx, cancel := during(t.Context(), o.lasts)
 		defer cancel()
-		c.visit(ctx, addr, n, 30*time.Second)
+		c.visit(ctx, o.addr, o.clients, o.hold)
 		t.Logf("%d sessions, %d of them stuck, %d messages, %d failures", c.sessions.Load(), c.stuck.Load(), c.messages.Load(), c.failed.Load())
 		return
 	}
-	c := &crowd{rooms: 20, publishers: 2, report: t.Errorf}
 	s := c.server()
 	addr := serve(t, s)
-	ctx, cancel := during(t.Context(), lasts+time.Minute)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	var wg sync.WaitGroup
-	for range (n + 3999) / 4000 {
-		each := n / ((n + 3999) / 4000)
-		wg.Go(func() {
-			cmd := exec.Command(os.Args[0], "-test.run=^TestRoomSoak$", "-test.v", "-test.timeout=0")
-			cmd.Env = append(os.Environ(), "PORTLUCK_SOAK_ADDR="+addr, fmt.Sprint("PORTLUCK_SOAK_CLIENTS=", each))
-			out, err := cmd.CombinedOutput()
-			t.Logf("clients: %s", out)
-			if err != nil {
-				t.Errorf("clients: %v", err)
-			}
-		})
+	var clients, wg sync.WaitGroup
+	for left := o.clients; left > 0; left -= perProcess {
+		clients.Go(func() { soakProcess(t, addr, min(left, perProcess)) })
 	}
-	go func() { // ends with ctx
-		for began := time.Now(); ctx.Err() == nil; nap(ctx, lasts/20) {
-			goroutines, heap := settled()
-			t.Logf("%4.0f s: %d clients, %d connects, %d disconnects, %d too slow, %d published, heap %.1f MB, RSS %s, %d goroutines",
-				time.Since(began).Seconds(), s.Hub.Len(), c.connects.Load(), c.disconnects.Load(), c.slow.Load(), c.published.Load(), float64(heap)/1e6, rss(), goroutines)
-		}
-	}()
-	pub, stop := context.WithCancel(ctx)
-	go func() { // the clients are gone
-		wg.Wait()
-		stop()
-	}()
-	c.publish(pub, s.Hub, 400*time.Millisecond)
+	wg.Go(func() { c.watch(ctx, t, s.Hub, o.lasts/20) })
+	wg.Go(func() { c.publish(ctx, s.Hub, o.pause) })
+	clients.Wait()
+	cancel()
 	wg.Wait()
 	eventually(t, "all are gone", func() bool { return s.Hub.Len() == 0 && c.connects.Load() == c.disconnects.Load() })
-	cancel()
+	if c.connects.Load() == 0 {
+		t.Error("nobody has come")
+	}
 	goroutines, heap := settled()
-	t.Logf("end: %d connects and disconnects, %d too slow, heap %.1f MB, RSS %s, %d goroutines", c.connects.Load(), c.slow.Load(), float64(heap)/1e6, rss(), goroutines)
+	t.Logf("end: %d connects and disconnects, %d too slow, heap %.1f MB, RSS %s, %d goroutines",
+		c.connects.Load(), c.slow.Load(), float64(heap)/1e6, rss(), goroutines)
+}
+
+// soakProcess is a process of n clients.
+func soakProcess(t *testing.T, addr string, n int) {
+	cmd := exec.Command(os.Args[0], "-test.run=^TestRoomSoak$", "-test.v", "-test.timeout=0")
+	cmd.Env = append(os.Environ(), "PORTLUCK_SOAK_ADDR="+addr, fmt.Sprint("PORTLUCK_SOAK_CLIENTS=", n))
+	out, err := cmd.CombinedOutput()
+	t.Logf("clients: %s", out)
+	if err != nil {
+		t.Errorf("clients: %v", err)
+	}
+}
+
+// watch logs how the server is, until ctx ends.
+func (c *crowd) watch(ctx context.Context, t *testing.T, h *Hub, every time.Duration) {
+	for began := time.Now(); ctx.Err() == nil; nap(ctx, every) {
+		goroutines, heap := settled()
+		t.Logf("%4.0f s: %d clients, %d connects, %d disconnects, %d too slow, %d published, heap %.1f MB, RSS %s, %d goroutines",
+			time.Since(began).Seconds(), h.Len(), c.connects.Load(), c.disconnects.Load(), c.slow.Load(), c.published.Load(), float64(heap)/1e6, rss(), goroutines)
+	}
 }
 
 // rss is the memory that the system has given this process, where it tells.

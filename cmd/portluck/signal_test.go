@@ -1,10 +1,13 @@
+//go:build !windows
+
+// Windows has no SIGTERM.
+
 package main
 
 import (
 	"bufio"
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -89,9 +92,6 @@ func wantGoingAway(t *testing.T, c *wsPeer) {
 
 // The first SIGTERM says goodbye to those who wait and finishes what has begun.
 func TestTerminateFinishesWhatHasBegun(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows has no SIGTERM")
-	}
 	t.Parallel()
 	p := startProcess(t, "--echo")
 	socket := aWebSocket(t, p.addr)
@@ -114,9 +114,6 @@ func TestTerminateFinishesWhatHasBegun(t *testing.T) {
 
 // The second SIGTERM does not wait for anybody.
 func TestTerminateTwice(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows has no SIGTERM")
-	}
 	t.Parallel()
 	p := startProcess(t, "--echo")
 	socket := aWebSocket(t, p.addr)
@@ -139,9 +136,6 @@ func TestTerminateTwice(t *testing.T) {
 
 // Who does not finish has 10 seconds.
 func TestTerminateEndsAfterTheDrainTime(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows has no SIGTERM")
-	}
 	t.Parallel()
 	p := startProcess(t, "--echo")
 	inFlight(t, p.addr)
@@ -157,9 +151,6 @@ func TestTerminateEndsAfterTheDrainTime(t *testing.T) {
 
 // A signal that comes as soon as the address is printed is a signal to finish.
 func TestTerminateAtOnce(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("Windows has no SIGTERM")
-	}
 	for range 20 {
 		p := startProcess(t, "--tls", "off")
 		p.terminate(t)

@@ -68,7 +68,7 @@ func TestAbsentClient(t *testing.T) {
 // The first process of a pipeline lives on when only the shell is killed: it holds a connection that tells.
 func TestEveryProcessIsKilled(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
-		t.Skip(err)
+		t.Skip("bash is not installed")
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
