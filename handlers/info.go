@@ -28,7 +28,8 @@ type Info struct {
 	// Request is the HTTP request or WebSocket handshake; nil for other protocols. Its Body must not be read.
 	Request *http.Request
 	// Head is the bytes that Request was parsed from, where a handler has them. The port keeps them instead of Request,
-	// which takes many times as much memory, unless somebody has given Request a context.
+	// which takes many times as much memory, unless somebody has given Request a context; without their Sec-WebSocket-Key,
+	// once for all clients that have sent the same.
 	Head string
 }
 

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,9 +13,10 @@ import (
 
 // identity is what is known of a client. That of many clients is the same, but for their Remote: they share one.
 type identity struct {
-	log  *log
-	info *Info  // without Remote if the client has that, and Request if there is a head; its TLS may be askConn
-	head string // what Request is parsed from
+	log *log
+	// info is without Remote if the client has that, and without Request if it has a Head, of which that is made when
+	// somebody asks for it; its TLS may be askConn.
+	info *Info
 }
 
 // askConn stands for the TLS state of a client whose connection can be asked for it: with it an idle client takes 300
@@ -36,47 +36,71 @@ func (c *Client) tlsConn() *tls.Conn {
 	return nil
 }
 
-// identities are those that are shared.
+// identities are those that are shared. A fleet of clients that send the same handshake has one.
 type identities struct {
+	last atomic.Pointer[identity] // most clients are like the one before
+
 	mu  sync.Mutex
-	all atomic.Pointer[[]*identity]
+	all map[likeness]*identity
+}
+
+// likeness is what clients with the same identity have in common.
+type likeness struct {
+	log           *log
+	info          Info   // without Head
+	before, after string // its Head, around the field that is different for each client
 }
 
 // maxIdentities bounds them: with addresses that a proxy makes up there may be any number.
-const maxIdentities = 64
+const maxIdentities = 256
 
-// of returns the shared identity of this info, or nil if there are too many.
-func (s *identities) of(l *log, info *Info) *identity {
-	find := func() *identity {
-		if all := s.all.Load(); all != nil {
-			for _, i := range *all {
-				if i.log == l && *i.info == *info {
-					return i
-				}
-			}
-		}
-		return nil
-	}
-	if i := find(); i != nil {
+// of returns the identity of clients like this.
+func (s *identities) of(k likeness) *identity {
+	if i := s.last.Load(); i != nil && k.is(i) {
 		return i
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if i := find(); i != nil {
-		return i
+	i := s.all[k]
+	if i == nil {
+		k.before, k.after = strings.Clone(k.before), strings.Clone(k.after) // they are parts of something longer
+		info := k.info
+		info.Head = k.before + k.after
+		i = &identity{log: k.log, info: &info}
+		for old := range s.all {
+			if len(s.all) < maxIdentities {
+				break
+			}
+			delete(s.all, old) // any one: its clients keep it
+		}
+		if s.all == nil {
+			s.all = map[likeness]*identity{}
+		}
+		s.all[k] = i
 	}
-	var all []*identity
-	if p := s.all.Load(); p != nil {
-		all = *p
-	}
-	if len(all) >= maxIdentities {
-		return nil
-	}
-	kept := *info
-	i := &identity{log: l, info: &kept}
-	all = append(slices.Clip(all), i)
-	s.all.Store(&all)
+	s.last.Store(i)
 	return i
+}
+
+// is says whether i is the identity of such clients.
+func (k likeness) is(i *identity) bool {
+	info := *i.info
+	info.Head = ""
+	head := i.info.Head
+	return i.log == k.log && info == k.info &&
+		len(head) == len(k.before)+len(k.after) && head[:len(k.before)] == k.before && head[len(k.before):] == k.after
+}
+
+// around is head on both sides of its Sec-WebSocket-Key, which is of no use after the handshake.
+func around(head string) (before, after string) {
+	at := 0
+	for line := range strings.Lines(head) {
+		if name, _, ok := strings.Cut(line, ":"); ok && strings.EqualFold(name, "Sec-WebSocket-Key") {
+			return head[:at], head[at+len(line):]
+		}
+		at += len(line)
+	}
+	return head, ""
 }
 
 // identify makes info what is known of c, in as little memory as that takes if its Remote is that of c.
@@ -85,25 +109,20 @@ func (c *Client) identify(l *log, info *Info) {
 		c.who.Store(&identity{log: l, info: info})
 		return
 	}
-	rest := *info
-	rest.Remote, rest.Request, rest.Head = netip.AddrPort{}, nil, ""
-	if rest.TLS != nil && c.tlsConn() != nil {
-		rest.TLS = askConn
+	k := likeness{log: l, info: *info}
+	k.info.Remote, k.info.Request, k.info.Head = netip.AddrPort{}, nil, ""
+	k.before, k.after = around(info.Head)
+	if info.TLS != nil && c.tlsConn() != nil {
+		k.info.TLS = askConn
 	}
-	if i := c.who.Load(); i != nil && i.head == info.Head && *i.info == rest {
-		return
+	switch i := c.who.Load(); {
+	case i != nil && k.is(i):
+	case k.info.TLS != nil && k.info.TLS != askConn: // no other client has that
+		k.info.Head = k.before + k.after
+		c.who.Store(&identity{log: l, info: &k.info})
+	default:
+		c.who.Store(c.hub.identities.of(k))
 	}
-	var i *identity
-	if rest.TLS == nil || rest.TLS == askConn {
-		i = c.hub.identities.of(l, &rest)
-	}
-	if i == nil {
-		i = &identity{log: l, info: &rest}
-	}
-	if info.Head != "" {
-		i = &identity{log: l, info: i.info, head: info.Head}
-	}
-	c.who.Store(i)
 }
 
 // remakes says whether the Request is as it was parsed: nobody has given it a context.
@@ -111,17 +130,17 @@ func remakes(info *Info) bool {
 	return info.Head != "" && info.Request.Context() == context.Background()
 }
 
+// remade says whether the Request is to be made of the Head.
+func remade(info *Info) bool { return info.Request == nil && info.Head != "" }
+
 // Info is all that is known of the client. It must not be changed.
 func (c *Client) Info() *Info {
-	i := c.who.Load()
-	if i.head == "" && i.info.TLS != askConn && (i.info.Remote.IsValid() || !c.remote.isValid()) {
-		return i.info
+	known := c.who.Load().info
+	if !remade(known) && known.TLS != askConn && (known.Remote.IsValid() || !c.remote.isValid()) {
+		return known
 	}
-	info := *i.info
-	info.Remote, info.TLS = c.Remote(), c.TLS()
-	if i.head != "" {
-		info.Head, info.Request = i.head, c.Request()
-	}
+	info := *known
+	info.Remote, info.TLS, info.Request = c.Remote(), c.TLS(), c.Request()
 	return &info
 }
 
@@ -144,13 +163,13 @@ func (c *Client) TLS() *tls.ConnectionState {
 }
 
 // Request is the HTTP request, or the WebSocket handshake, of the client; nil for raw clients. That of a WebSocket client
-// is kept as the bytes that it came in, and made of them again at each call after OnConnect.
+// is kept as the bytes that it came in, but for its Sec-WebSocket-Key, and made of them again at each call after OnConnect.
 func (c *Client) Request() *http.Request {
-	i := c.who.Load()
-	if i.head == "" {
-		return i.info.Request
+	known := c.who.Load().info
+	if !remade(known) {
+		return known.Request
 	}
-	r, err := http.ReadRequest(bufio.NewReaderSize(strings.NewReader(i.head), len(i.head)))
+	r, err := http.ReadRequest(bufio.NewReaderSize(strings.NewReader(known.Head), len(known.Head)))
 	if err != nil {
 		return nil // it was parsed before
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -17,8 +18,8 @@ func TestSizes(t *testing.T) {
 	if got := unsafe.Sizeof(Client{}); got > 96 {
 		t.Errorf("a Client is %d bytes, want at most 96", got)
 	}
-	if got := unsafe.Sizeof(identity{}); got > 32 {
-		t.Errorf("an identity is %d bytes, want at most 32", got)
+	if got := unsafe.Sizeof(identity{}); got > 16 {
+		t.Errorf("an identity is %d bytes, want at most 16", got)
 	}
 }
 
@@ -39,6 +40,9 @@ func TestCompactAddresses(t *testing.T) {
 // Whatever form it is kept in, the info of a client is the same.
 func TestIdentities(t *testing.T) {
 	const head = "GET /path?q HTTP/1.1\r\nHost: example.com\r\nCookie: a=b\r\n\r\n"
+	keyed := func(key string) string {
+		return strings.Replace(head, "Cookie", "sec-websocket-KEY: "+key+"\r\nCookie", 1)
+	}
 	local, remote := netip.MustParseAddrPort("127.0.0.1:80"), netip.MustParseAddrPort("127.0.0.2:81")
 	request := func() *http.Request {
 		r, _ := http.NewRequest(http.MethodGet, "/path?q", http.NoBody)
@@ -55,7 +59,7 @@ func TestIdentities(t *testing.T) {
 		{name: "raw", info: newInfo(local, remote), shared: true},
 		{name: "Unix socket", info: newInfo(netip.AddrPort{}, netip.AddrPort{}), shared: true},
 		{name: "zone", info: newInfo(local, netip.MustParseAddrPort("[fe80::1%eth0]:7")), same: true},
-		{name: "WebSocket", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request(), Head: head}},
+		{name: "WebSocket", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request(), Head: keyed("a")}, shared: true},
 		{name: "context", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request().WithContext(ctx), Head: head}, same: true},
 		{name: "no head", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request()}, same: true},
 	}
@@ -69,12 +73,15 @@ func TestIdentities(t *testing.T) {
 				t.Errorf("the info was kept as it is: %t, want %t", same, tt.same)
 			}
 			if got.Protocol != tt.info.Protocol || got.Local != tt.info.Local || got.Remote != tt.info.Remote ||
-				got.Head != tt.info.Head || c.Remote() != tt.info.Remote || c.Local() != tt.info.Local {
+				got.Head != head && tt.info.Head != got.Head || c.Remote() != tt.info.Remote || c.Local() != tt.info.Local {
 				t.Errorf("Info() = %+v, want %+v", got, tt.info)
 			}
 			checkRequest(t, got.Request, tt.info.Request)
 			checkRequest(t, c.Request(), tt.info.Request)
 			other := &Client{hub: h, remote: compact(tt.info.Remote)}
+			if tt.info.Head != "" {
+				tt.info.Head = keyed("b")
+			}
 			other.identify(l, &tt.info)
 			if shared := other.who.Load() == c.who.Load(); shared != tt.shared {
 				t.Errorf("shared with another client: %t, want %t", shared, tt.shared)
@@ -153,8 +160,25 @@ func TestIdentitiesAreBounded(t *testing.T) {
 			t.Errorf("Local = %v, want %v", c.Info().Local, info.Local)
 		}
 	}
-	if got := len(*h.identities.all.Load()); got != maxIdentities {
+	if got := len(h.identities.all); got != maxIdentities {
 		t.Errorf("%d identities are shared, want %d", got, maxIdentities)
+	}
+}
+
+func TestAroundKey(t *testing.T) {
+	tests := []struct{ name, head, before, after string }{
+		{"none", "", "", ""},
+		{"no key", "GET / HTTP/1.1\r\nA: b\r\n\r\n", "GET / HTTP/1.1\r\nA: b\r\n\r\n", ""},
+		{"key", "GET / HTTP/1.1\r\nSec-Websocket-key:c\r\nA: b\r\n\r\n", "GET / HTTP/1.1\r\n", "A: b\r\n\r\n"},
+		{"last, bare LF", "GET / HTTP/1.1\nSEC-WEBSOCKET-KEY: c\n\n", "GET / HTTP/1.1\n", "\n"},
+		{"name within", "GET / HTTP/1.1\r\nX-Sec-WebSocket-Key: c\r\n\r\n", "GET / HTTP/1.1\r\nX-Sec-WebSocket-Key: c\r\n\r\n", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if before, after := around(tt.head); before != tt.before || after != tt.after {
+				t.Errorf("around() = %q, %q, want %q, %q", before, after, tt.before, tt.after)
+			}
+		})
 	}
 }
 
