@@ -9,11 +9,9 @@ import (
 
 // A Client is one client of the hub, connected or gone. Its methods may be called by any goroutine at any time.
 type Client struct {
-	hub    *Hub
-	who    atomic.Pointer[identity]
+	who    atomic.Pointer[identity] // changed by become only
 	stream handlers.Stream
 	id     uint64
-	cause  atomic.Pointer[error] // why the server ended it, if it did
 
 	// These are under hub.mu.
 	prev, next *Client // in hub.head
@@ -30,7 +28,7 @@ func newClient(h *Hub, l *log, info *Info, s handlers.Stream) *Client {
 	c := &struct {
 		Client
 		identity
-	}{Client{hub: h, stream: s, id: h.lastID.Add(1)}, identity{log: l, info: info}}
+	}{Client{stream: s, id: h.lastID.Add(1)}, identity{hub: h, log: l, info: info}}
 	c.who.Store(&c.identity)
 	return &c.Client
 }
@@ -52,9 +50,11 @@ func (c *Client) Writer() *Writer { return (*Writer)(c) }
 
 func (c *Client) log() *log { return c.who.Load().log }
 
+func (c *Client) hub() *Hub { return c.who.Load().hub }
+
 // kill ends the client from the server's side: OnDisconnect gets err.
 func (c *Client) kill(err error) {
-	c.cause.CompareAndSwap(nil, &err)
+	c.blame(err)
 	if s, ok := c.stream.(interface{ Quit(err error) }); ok {
 		s.Quit(err)
 		return
@@ -65,23 +65,23 @@ func (c *Client) kill(err error) {
 // connect raises OnConnect. It returns ErrPanic when the callback panicked.
 func (c *Client) connect() error {
 	c.connected = true
-	c.hub.add(c)
+	c.hub().add(c)
 	c.log().connect(c)
-	if c.hub.OnConnect == nil {
+	if c.hub().OnConnect == nil {
 		return nil
 	}
-	return c.guard(func() { c.hub.OnConnect(c.Writer(), c) })
+	return c.guard(func() { c.hub().OnConnect(c.Writer(), c) })
 }
 
 // Message raises OnMessage; see [handlers.Client].
 func (c *Client) Message(m Message) error {
 	switch {
-	case c.gone || c.cause.Load() != nil:
+	case c.gone || c.who.Load().cause != nil:
 		return handlers.ErrClosed
-	case c.hub.OnMessage == nil:
+	case c.hub().OnMessage == nil:
 		return nil
 	}
-	return c.guard(func() { c.hub.OnMessage(m, c.Writer(), c) })
+	return c.guard(func() { c.hub().OnMessage(m, c.Writer(), c) })
 }
 
 // Disconnect raises OnDisconnect, or OnError for a client that never connected; see [handlers.Client].
@@ -90,25 +90,26 @@ func (c *Client) Disconnect(err error) {
 		return
 	}
 	c.gone = true
-	if cause := c.cause.Load(); cause != nil {
+	if cause := c.who.Load().cause; cause != nil {
 		err = *cause
 	}
 	if !c.connected {
-		c.hub.fail(c.log(), c.Info(), err)
+		c.hub().fail(c.log(), c.Info(), err)
 		return
 	}
-	c.hub.remove(c)
+	c.hub().remove(c)
 	c.leaveRooms()
 	c.log().disconnect(c, err)
-	if c.hub.OnDisconnect != nil {
-		_ = c.guard(func() { c.hub.OnDisconnect(c, err) })
+	if c.hub().OnDisconnect != nil {
+		_ = c.guard(func() { c.hub().OnDisconnect(c, err) })
 	}
 }
 
 // enter notes that c is in a room.
 func (c *Client) enter(m *seat) error {
-	c.hub.mu.Lock()
-	defer c.hub.mu.Unlock()
+	h := c.hub()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if c.left {
 		return handlers.ErrClosed
 	}
@@ -123,8 +124,9 @@ func (c *Client) enter(m *seat) error {
 
 // exit notes that c is no more in r. It is nil if it was not.
 func (c *Client) exit(r *Room) *seat {
-	c.hub.mu.Lock()
-	defer c.hub.mu.Unlock()
+	h := c.hub()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for at := &c.rooms; *at != nil; at = &(*at).sibling {
 		if m := *at; m.group.room == r {
 			*at = m.sibling
@@ -136,10 +138,11 @@ func (c *Client) exit(r *Room) *seat {
 
 // leaveRooms takes c out of every room, for good.
 func (c *Client) leaveRooms() {
-	c.hub.mu.Lock()
+	h := c.hub()
+	h.mu.Lock()
 	m := c.rooms
 	c.rooms, c.left = nil, true
-	c.hub.mu.Unlock()
+	h.mu.Unlock()
 	for ; m != nil; m = m.sibling {
 		m.leave()
 	}

@@ -18,22 +18,22 @@ func (p *port) newDriven(c handlers.Conn, a handlers.Attachment) (*driven, loop.
 		info = c.Info()
 	}
 	lc := p.loop.New(c, a)
-	d := &Client{hub: p.hub, stream: lc, id: p.hub.lastID.Add(1), remote: compact(info.Remote)}
-	d.identify(p.log, info)
+	d := &Client{stream: lc, id: p.hub.lastID.Add(1), remote: compact(info.Remote)}
+	d.identify(p.hub, p.log, info)
 	return (*driven)(d), lc
 }
 
 // Connect is [loop.Events.Connect].
 func (d *driven) Connect(info *Info) error {
 	c := (*Client)(d)
-	l := c.log()
+	h, l := c.hub(), c.log()
 	if info.Request == nil {
-		c.identify(l, info)
+		c.identify(h, l, info)
 		return c.connect()
 	}
-	c.who.Store(&identity{log: l, info: info}) // OnConnect gets the Request itself
+	c.become(&identity{hub: h, log: l, info: info}) // OnConnect gets the Request itself
 	err := c.connect()
-	c.identify(l, info)
+	c.identify(h, l, info)
 	return err
 }
 
@@ -51,7 +51,8 @@ type announced struct {
 
 // adopt makes a raw connection of it. Its info may be that of a PROXY header by now.
 func (a *announced) adopt(codec handlers.Codec, info *Info) {
-	(*Client)(a.client).identify((*Client)(a.client).log(), info)
+	c := (*Client)(a.client)
+	c.identify(c.hub(), c.log(), info)
 	a.Adopt(codec)
 }
 

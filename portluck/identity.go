@@ -13,10 +13,40 @@ import (
 
 // identity is what is known of a client. That of many clients is the same, but for their Remote: they share one.
 type identity struct {
+	hub *Hub
 	log *log
 	// info is without Remote if the client has that, and without Request if it has a Head, of which that is made when
 	// somebody asks for it; its TLS may be askConn.
 	info *Info
+	// cause is why the server ended the client; nil if it did not, and nobody shares the identity otherwise.
+	cause *error
+}
+
+// become makes i the identity of c, but for its cause.
+func (c *Client) become(i *identity) {
+	for {
+		old := c.who.Load()
+		if old != nil && old.cause != nil {
+			kept := *i
+			kept.cause = old.cause
+			i = &kept
+		}
+		if c.who.CompareAndSwap(old, i) {
+			return
+		}
+	}
+}
+
+// blame makes err the cause of c's end, unless it has another one.
+func (c *Client) blame(err error) {
+	for {
+		old := c.who.Load()
+		blamed := *old
+		blamed.cause = &err
+		if old.cause != nil || c.who.CompareAndSwap(old, &blamed) {
+			return
+		}
+	}
 }
 
 // askConn stands for the TLS state of a client whose connection can be asked for it: with it an idle client takes 300
@@ -54,8 +84,8 @@ type likeness struct {
 // maxIdentities bounds them: with addresses that a proxy makes up there may be any number.
 const maxIdentities = 256
 
-// of returns the identity of clients like this.
-func (s *identities) of(k likeness) *identity {
+// of returns the identity of clients of h like this. s is that of h.
+func (s *identities) of(h *Hub, k likeness) *identity {
 	if i := s.last.Load(); i != nil && k.is(i) {
 		return i
 	}
@@ -66,7 +96,7 @@ func (s *identities) of(k likeness) *identity {
 		k.before, k.after = strings.Clone(k.before), strings.Clone(k.after) // they are parts of something longer
 		info := k.info
 		info.Head = k.before + k.after
-		i = &identity{log: k.log, info: &info}
+		i = &identity{hub: h, log: k.log, info: &info}
 		for old := range s.all {
 			if len(s.all) < maxIdentities {
 				break
@@ -104,9 +134,9 @@ func around(head string) (before, after string) {
 }
 
 // identify makes info what is known of c, in as little memory as that takes if its Remote is that of c.
-func (c *Client) identify(l *log, info *Info) {
+func (c *Client) identify(h *Hub, l *log, info *Info) {
 	if c.remote != compact(info.Remote) || info.Remote.IsValid() && !c.remote.isValid() || info.Request != nil && !remakes(info) {
-		c.who.Store(&identity{log: l, info: info})
+		c.become(&identity{hub: h, log: l, info: info})
 		return
 	}
 	k := likeness{log: l, info: *info}
@@ -119,9 +149,9 @@ func (c *Client) identify(l *log, info *Info) {
 	case i != nil && k.is(i):
 	case k.info.TLS != nil && k.info.TLS != askConn: // no other client has that
 		k.info.Head = k.before + k.after
-		c.who.Store(&identity{log: l, info: &k.info})
+		c.become(&identity{hub: h, log: l, info: &k.info})
 	default:
-		c.who.Store(c.hub.identities.of(k))
+		c.become(h.identities.of(h, k))
 	}
 }
 

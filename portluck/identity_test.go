@@ -15,11 +15,11 @@ import (
 
 // What a client costs while it is idle.
 func TestSizes(t *testing.T) {
-	if got := unsafe.Sizeof(Client{}); got > 96 {
-		t.Errorf("a Client is %d bytes, want at most 96", got)
+	if got := unsafe.Sizeof(Client{}); got > 80 {
+		t.Errorf("a Client is %d bytes, want at most 80", got)
 	}
-	if got := unsafe.Sizeof(identity{}); got > 16 {
-		t.Errorf("an identity is %d bytes, want at most 16", got)
+	if got := unsafe.Sizeof(seat{}); got > 48 {
+		t.Errorf("a seat is %d bytes, want at most 48", got)
 	}
 }
 
@@ -66,8 +66,8 @@ func TestIdentities(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			h, l := &Hub{}, newLog(nil)
-			c := &Client{hub: h, remote: compact(tt.info.Remote)}
-			c.identify(l, &tt.info)
+			c := &Client{remote: compact(tt.info.Remote)}
+			c.identify(h, l, &tt.info)
 			got := c.Info()
 			if same := got == &tt.info; same != tt.same {
 				t.Errorf("the info was kept as it is: %t, want %t", same, tt.same)
@@ -78,11 +78,11 @@ func TestIdentities(t *testing.T) {
 			}
 			checkRequest(t, got.Request, tt.info.Request)
 			checkRequest(t, c.Request(), tt.info.Request)
-			other := &Client{hub: h, remote: compact(tt.info.Remote)}
+			other := &Client{remote: compact(tt.info.Remote)}
 			if tt.info.Head != "" {
 				tt.info.Head = keyed("b")
 			}
-			other.identify(l, &tt.info)
+			other.identify(h, l, &tt.info)
 			if shared := other.who.Load() == c.who.Load(); shared != tt.shared {
 				t.Errorf("shared with another client: %t, want %t", shared, tt.shared)
 			}
@@ -155,8 +155,8 @@ func TestIdentitiesAreBounded(t *testing.T) {
 	h, l := &Hub{}, newLog(nil)
 	for i := range 2 * maxIdentities {
 		info := newInfo(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(i+1)), netip.AddrPort{})
-		c := &Client{hub: h}
-		if c.identify(l, &info); c.Info().Local != info.Local {
+		c := &Client{}
+		if c.identify(h, l, &info); c.Info().Local != info.Local {
 			t.Errorf("Local = %v, want %v", c.Info().Local, info.Local)
 		}
 	}

@@ -219,10 +219,9 @@ func (r *Room) JoinSince(c *Client, p Position) (complete bool, err error) { ret
 
 func (r *Room) join(c *Client, since *Position) (complete bool, err error) {
 	m := &seat{client: c}
-	m.feeder, _ = c.stream.(feeder)
 	var framing handlers.Framing
-	if m.feeder != nil {
-		framing = m.feeder.Framing()
+	if f, ok := c.stream.(feeder); ok {
+		framing = f.Framing()
 	}
 	for {
 		r = r.lockLive()

@@ -149,19 +149,21 @@ func TestRoomMemory(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return m.HeapAlloc
 	}
-	s := &sink{}
+	s, who := &sink{}, &identity{hub: h, log: newLog(nil), info: &Info{}}
 	before := heap()
 	keep := make([]*Room, rooms)
 	for i := range keep {
 		keep[i] = h.Room(fmt.Sprint(i))
 		for range members {
-			keep[i].Join(&Client{hub: h, stream: s})
+			c := &Client{stream: s}
+			c.become(who)
+			keep[i].Join(c)
 		}
 		keep[i].Publish(TextMessage("hello"))
 	}
 	per := (heap() - before) / (rooms * members)
 	t.Logf("%d bytes for each membership, its client included", per)
-	if per > 512 {
+	if per > 480 {
 		t.Errorf("%d bytes for each membership", per)
 	}
 	runtime.KeepAlive(keep)

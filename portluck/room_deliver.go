@@ -103,7 +103,7 @@ func (g *group) serve(m *seat, slow []slowMember) []slowMember {
 		m.next = from
 	}
 	if before := m.next; !m.waiting && before < p.next {
-		if m.feeder != nil && m.tape.framing != nil {
+		if m.tape.framing != nil {
 			m.feed(p)
 		} else {
 			m.send(p)

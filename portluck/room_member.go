@@ -20,8 +20,7 @@ type feeder interface {
 // seat is the place of a client in a room.
 type seat struct {
 	client  *Client
-	feeder  feeder // nil: its stream takes one message at a time
-	tape    *tape
+	tape    *tape // its framing is nil: the client's stream takes one message at a time
 	group   *group
 	next    uint64 // the first message that it has not got
 	sibling *seat  // the client in its other rooms; under hub.mu
@@ -170,7 +169,7 @@ func (g *group) holdsLocked(next uint64) bool { return next <= max(g.low.Load(),
 // feed writes what is framed already.
 func (m *seat) feed(p *passing) {
 	p.base = p.cut.begin(m.next)
-	n, err := m.feeder.Feed(p.cut.buf[p.base:], m)
+	n, err := m.client.stream.(feeder).Feed(p.cut.buf[p.base:], m)
 	switch {
 	case err != nil:
 		m.next, m.lost = p.next, true
