@@ -117,7 +117,7 @@ func TestSystemCallsOfAShortConnection(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			all := math.Inf(1)
-			for range 3 { // a request that is held up for a millisecond has its client watched
+			for range 5 { // a request that is held up for a millisecond has its client watched
 				all = min(all, ioCallsEach(t, test.say, test.hear))
 				if all <= test.most {
 					return
