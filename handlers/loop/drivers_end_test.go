@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 func TestDriversHalfClose(t *testing.T) {
@@ -201,7 +200,7 @@ func TestDriversQuit(t *testing.T) {
 }
 
 // parting says why it ends.
-type parting struct{ tcp.Lines }
+type parting struct{ lines }
 
 func (*parting) AppendClose(dst []byte, reason error) []byte {
 	return fmt.Appendf(dst, "bye: %v", reason)
@@ -231,7 +230,7 @@ func TestDriversLastWord(t *testing.T) {
 }
 
 // polite answers anything with a farewell.
-type polite struct{ tcp.Lines }
+type polite struct{ lines }
 
 func (*polite) Decode(in []byte, m *handlers.Messages) (int, error) {
 	if len(in) == 0 {

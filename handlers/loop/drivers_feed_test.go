@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 func TestDriversParked(t *testing.T) {
@@ -82,7 +81,7 @@ func (l *lot) isParked() bool {
 
 // quits is a codec that gives its connection back after the first line.
 type quits struct {
-	tcp.Lines
+	lines
 	take func(net.Conn)
 }
 

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 // bench is one way to drive a connection over real sockets. Every driver passes every test of this file.
@@ -88,7 +87,7 @@ func (r *rig) connect(t *testing.T, a handlers.Attachment) (Conn, *recorder, pee
 // lines is connect with the codec of lines.
 func (r *rig) lines(t *testing.T) (Conn, *recorder, peer) {
 	t.Helper()
-	return r.connect(t, handlers.Attachment{Codec: &tcp.Lines{}})
+	return r.connect(t, handlers.Attachment{Codec: &lines{}})
 }
 
 // tcpPair is a connection over loopback, whose halves can be closed.
@@ -266,7 +265,7 @@ func TestDriversUpgrade(t *testing.T) {
 func TestDriversLongMessages(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		long := strings.Repeat("x", 100<<10)
-		c, rec, client := r.connect(t, handlers.Attachment{Codec: &tcp.Lines{}, Unread: []byte("a\n" + long)})
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &lines{}, Unread: []byte("a\n" + long)})
 		var seen []int
 		rec.onMessage = func(m handlers.Message) error {
 			seen = append(seen, len(m.Data))
@@ -307,6 +306,6 @@ func TestDriversCodecPanics(t *testing.T) {
 	})
 }
 
-type broken struct{ tcp.Lines }
+type broken struct{ lines }
 
 func (*broken) Decode([]byte, *handlers.Messages) (int, error) { panic("oops") }

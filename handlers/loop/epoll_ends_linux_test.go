@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 	"golang.org/x/sys/unix"
 )
 
@@ -87,7 +86,7 @@ func TestDestroyWhileRetiring(t *testing.T) {
 }
 
 // words is a codec with a farewell.
-type words struct{ tcp.Lines }
+type words struct{ lines }
 
 // A peer that reads neither what is queued nor the farewell does not stay.
 func TestFarewellIsNotRead(t *testing.T) {
@@ -129,7 +128,7 @@ func TestConnectFails(t *testing.T) {
 }
 
 // The farewell of a codec may panic too.
-type rude struct{ tcp.Lines }
+type rude struct{ lines }
 
 func TestFarewellPanics(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
@@ -183,7 +182,7 @@ func TestTooFewDescriptors(t *testing.T) {
 		l.shards.fail(unix.EMFILE)
 	})
 	server, client := tcpPair(t)
-	c, rec := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}}), newRecorder()
+	c, rec := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &lines{}}), newRecorder()
 	start(c, rec)
 	client.Close()
 	wantEvents(t, rec, "connect", "disconnect <nil>")

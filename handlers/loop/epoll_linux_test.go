@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 // epollRig is a rig without TLS.
@@ -80,7 +79,7 @@ func TestMonitorAndEndingTurn(t *testing.T) {
 }
 
 // leaky panics with an answer, and a codec, that are not for the next connection.
-type leaky struct{ tcp.Lines }
+type leaky struct{ lines }
 
 func (*leaky) Decode(_ []byte, m *handlers.Messages) (int, error) {
 	m.Reply = append(m.Reply, "secret"...)
@@ -96,7 +95,7 @@ func TestPanicLeavesNothingBehind(t *testing.T) {
 		start(bad, badRec)
 		badPeer.Close()
 		goneWithin(t, 5*time.Second, badRec)
-		c, rec, client := r.connect(t, handlers.Attachment{Codec: &tcp.Lines{}, Unread: []byte("a\n")})
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &lines{}, Unread: []byte("a\n")})
 		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
 		start(c, rec)
 		mustRead(t, client, "a\n")

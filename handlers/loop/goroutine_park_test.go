@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 // lot is a Parking that has one connection.
@@ -35,7 +34,7 @@ func (l *lot) Take() bool {
 
 func parkedPipe(l *Loop) (Conn, *recorder, *lot, net.Conn) {
 	server, client := net.Pipe()
-	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}})
+	c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &lines{}})
 	return c, newRecorder(), &lot{}, client
 }
 
@@ -60,7 +59,7 @@ func TestParkedUntil(t *testing.T) {
 		}, []string{"connect", "disconnect <nil>"}},
 		{"it is adopted", func(t *testing.T, c Conn, lot *lot, client net.Conn) {
 			lot.Take()
-			c.Adopt(&tcp.Lines{})
+			c.Adopt(&lines{})
 			mustWrite(t, client, "b\n")
 			client.Close()
 		}, []string{"connect", "b", "disconnect <nil>"}},
@@ -68,7 +67,7 @@ func TestParkedUntil(t *testing.T) {
 			lot.Take()
 			c.Send([]byte("banner"), handlers.Auto)
 			synctest.Wait()
-			c.Adopt(&tcp.Lines{})
+			c.Adopt(&lines{})
 			mustRead(t, client, "banner\n")
 			client.Close()
 		}, []string{"connect", "disconnect <nil>"}},

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 func TestEchoInOrder(t *testing.T) {
@@ -227,14 +226,14 @@ func TestShutdownDeadline(t *testing.T) {
 }
 
 // shout is the codec after the upgrade.
-type shout struct{ tcp.Lines }
+type shout struct{ lines }
 
 func (s *shout) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(append(dst, strings.ToUpper(string(msg))...), '!')
 }
 
 // shake is a handshake: "hello\n" is answered and announces the client.
-type shake struct{ tcp.Lines }
+type shake struct{ lines }
 
 func (s *shake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	if len(in) < 6 {
@@ -286,7 +285,7 @@ func TestUnreadComesFirst(t *testing.T) {
 		var l Loop
 		server, client := net.Pipe()
 		long := strings.Repeat("x", 3*firstRead)
-		c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{}, Unread: []byte("a\n" + long)})
+		c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &lines{}, Unread: []byte("a\n" + long)})
 		r := newRecorder()
 		start(c, r)
 		mustWrite(t, client, "y\nz\n")
@@ -296,7 +295,7 @@ func TestUnreadComesFirst(t *testing.T) {
 }
 
 // answers is a codec that answers each byte with a hundred.
-type answers struct{ tcp.Lines }
+type answers struct{ lines }
 
 func (*answers) Decode(in []byte, m *handlers.Messages) (int, error) {
 	m.Reply = append(m.Reply, strings.Repeat("x", 100*len(in))...)

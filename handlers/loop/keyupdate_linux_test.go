@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 // A connection that asks for new keys gets them, also when it is idle otherwise.
@@ -32,7 +31,7 @@ func TestTraps3Row6KeyUpdate(t *testing.T) {
 		t.Fatal(err)
 	}
 	tc.SetDeadline(time.Now().Add(20 * time.Second))
-	c, rec := r.New(<-src, handlers.Attachment{Codec: &tcp.Lines{}}), newRecorder()
+	c, rec := r.New(<-src, handlers.Attachment{Codec: &lines{}}), newRecorder()
 	rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
 	start(c, rec)
 	if suite := tc.ConnectionState().CipherSuite; suite != tls.TLS_AES_128_GCM_SHA256 {

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 	"github.com/portluck/portluck/testdata/leak"
 )
 
@@ -73,7 +72,7 @@ func (r *recorder) Disconnect(err error) {
 // pipe gives a driven connection of lines and the peer's end.
 func pipe(l *Loop) (Conn, *recorder, net.Conn) {
 	server, client := net.Pipe()
-	return l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &tcp.Lines{Limit: 1 << 20}}), newRecorder(), client
+	return l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &lines{}}), newRecorder(), client
 }
 
 func start(c Conn, r *recorder) {

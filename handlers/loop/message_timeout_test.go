@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 // drip writes s a byte at a time until the connection is closed. It returns how long that took.
@@ -22,7 +21,7 @@ func drip(w io.Writer, s string, every time.Duration) time.Duration {
 }
 
 // gathering is a codec that keeps the beginning of a message itself.
-type gathering struct{ tcp.Lines }
+type gathering struct{ lines }
 
 func (*gathering) Decode(in []byte, m *handlers.Messages) (int, error) {
 	m.Partial = len(in) > 0
@@ -35,7 +34,7 @@ func TestTraps4Row22MessageTimeout(t *testing.T) {
 	for _, idle := range []time.Duration{0, time.Minute} {
 		l := func() *Loop { return &Loop{MessageTimeout: timeout, Timeout: idle} }
 		eachDriver(t, l, func(t *testing.T, r *rig) {
-			for _, codec := range []handlers.Codec{&tcp.Lines{}, &gathering{}} {
+			for _, codec := range []handlers.Codec{&lines{}, &gathering{}} {
 				c, rec, client := r.connect(t, handlers.Attachment{Codec: codec})
 				start(c, rec)
 				if got := drip(client, "x", 10*time.Millisecond); got < timeout || got > 10*timeout {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 // tlsBench is the epoll driver with a version of TLS.
@@ -108,7 +107,7 @@ func TestTraps3Row6TLSHalfClose(t *testing.T) {
 			t.Fatal(err)
 		}
 		tc.SetDeadline(time.Now().Add(20 * time.Second))
-		c, rec := r.New(<-src, handlers.Attachment{Codec: &tcp.Lines{}}), newRecorder()
+		c, rec := r.New(<-src, handlers.Attachment{Codec: &lines{}}), newRecorder()
 		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
 		start(c, rec)
 		mustWrite(t, tc, "a\ntail")

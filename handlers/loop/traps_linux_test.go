@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
 )
 
 // stormTime is short unless PORTLUCK_STRESS is set.
@@ -100,7 +99,7 @@ func TestTraps3Row6InUserSpace(t *testing.T) {
 			fmt.Fprintf(&sent, "%d\n", i)
 		}
 		want.WriteString("unread\n" + sent.String())
-		c, rec, client := r.connect(t, handlers.Attachment{Codec: &tcp.Lines{}, Unread: []byte("unread\n")})
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &lines{}, Unread: []byte("unread\n")})
 		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
 		mustWrite(t, client, sent.String()) // pipelined, before it is driven
 		time.Sleep(10 * time.Millisecond)
