@@ -101,8 +101,12 @@ type Messages struct {
 	Next Codec
 	// Leave, when Decode sets it, takes the connection out of the loop: what was appended to Reply and queued goes out, the
 	// client ends in good order, and Leave gets the connection, with the bytes from n on still to be read. It runs in a
-	// goroutine of its own, which a shutdown waits for, and closes what it gets.
+	// goroutine of its own, which a shutdown waits for, and closes what it gets. It gets nil, and must return at once, when
+	// the connection has ended meanwhile.
 	Leave func(c net.Conn)
+	// HalfOpen, when Decode sets it at EOF, keeps the connection for what the program still sends: it ends when the program
+	// ends it. Without it it ends when what is queued has gone.
+	HalfOpen bool
 	// Events gets the messages.
 	Events Events
 }

@@ -38,6 +38,14 @@ func (d *departed) CloseWrite() error {
 	return nil
 }
 
+// Detach is [handlers.Detacher.Detach].
+func (d *departed) Detach() io.Closer {
+	if d.place == nil || d.closed.Swap(true) {
+		return io.NopCloser(nil)
+	}
+	return d.place
+}
+
 // Close also gives the connection's place back.
 func (d *departed) Close() error {
 	err := d.Conn.Close()
@@ -56,19 +64,11 @@ func (d *departed) abort(error) { _ = d.Conn.Close() }
 // see writes what was queued, gives the connection to whoever takes it, and returns when that has. A panic there costs the
 // connection only.
 func (l *Loop) see(d *departed, queued []byte, take func(net.Conn)) {
-	if !l.host(d) {
-		d.Close()
-		return
+	if l.host(d) {
+		defer l.unhost(d)
+	} else {
+		d.Close() // whose Read tells
 	}
-	defer l.unhost(d)
-	defer func() {
-		if v := recover(); v != nil {
-			d.Close()
-			if l.Panicked != nil {
-				l.Panicked(v)
-			}
-		}
-	}()
 	if len(queued) > 0 {
 		_ = d.SetWriteDeadline(time.Now().Add(closeWait))
 		if _, err := d.Write(queued); err != nil {
@@ -76,7 +76,33 @@ func (l *Loop) see(d *departed, queued []byte, take func(net.Conn)) {
 		}
 	}
 	_ = d.SetDeadline(time.Time{})
+	l.tell(d, take)
+}
+
+// tell gives d to whoever takes it; nil if the connection has ended. A panic there costs the connection only.
+func (l *Loop) tell(d *departed, take func(net.Conn)) {
+	defer func() {
+		if v := recover(); v != nil {
+			if d != nil {
+				d.Close()
+			}
+			if l.Panicked != nil {
+				l.Panicked(v)
+			}
+		}
+	}()
+	if d == nil {
+		take(nil)
+		return
+	}
 	take(d)
+}
+
+// gone is a connection that was lost.
+func gone() net.Conn {
+	c, _ := net.Pipe()
+	c.Close()
+	return c
 }
 
 // host has Close find d. It is false when the loop was closed.

@@ -50,6 +50,8 @@ type polled struct {
 	ended   bool // the farewell is queued or was written: nothing is added
 	shut    bool // our FIN was sent
 	broken  bool // nothing can be written any more
+	paused  bool // it is not read
+	half    bool // the peer has sent its last, and the program may still write; the owner sets it
 	leaving bool // it ends once what is queued has gone
 	lingers bool // what comes is swallowed
 	over    bool // it has ended
@@ -69,6 +71,8 @@ const (
 	doHalt                    // the loop is shutting down
 	doQuit                    // it is to leave, for x.quit
 	doTake                    // its parking is to be asked for it
+	doWake                    // its events are to be woken
+	doResume                  // what is left of the last read may be decoded again
 )
 
 // opening is what a connection needs until it is driven.

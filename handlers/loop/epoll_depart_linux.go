@@ -11,14 +11,15 @@ import (
 )
 
 // depart takes the connection out of the loop, and gives it to take in a goroutine of its own. Its client ends. The caller
-// owns it.
-func (c *polled) depart(unread []byte, take func(net.Conn)) {
+// owns it. It is false when the connection has ended.
+func (c *polled) depart(unread []byte, take func(net.Conn)) bool {
 	c.mu.Lock()
 	if c.over || c.broken || c.ended {
 		c.mu.Unlock()
-		c.leave(nil)
-		return
+		c.shard.loop.tell(nil, take)
+		return false
 	}
+	d := &departed{place: c.place, unread: bytes.Clone(unread)}
 	var queued []byte
 	if x := c.x; x != nil {
 		queued = bytes.Clone(x.out[x.at:])
@@ -36,16 +37,15 @@ func (c *polled) depart(unread []byte, take func(net.Conn)) {
 	c.dropLocked()
 	c.mu.Unlock()
 	c.ev.Disconnect(nil)
-	d := &departed{place: c.place, unread: bytes.Clone(unread)}
 	go func() { // ends when take has; Loop.Wait waits for it
 		defer c.shard.left()
 		var err error
 		if d.Conn, err = c.reattach(fd, wire, cipher); err != nil {
-			d.place.Close()
-			return
+			d.Conn = gone()
 		}
 		c.shard.loop.see(d, queued, take)
 	}()
+	return true
 }
 
 // reattach makes a net.Conn of the descriptor again. Of TLS wire is what was encrypted and not sent, and cipher what was

@@ -54,6 +54,9 @@ func canDetach(c handlers.Conn) bool {
 			return false
 		}
 		nc = sw.Current()
+		if d, ok := nc.(*departed); ok {
+			nc = d.Conn
+		}
 	}
 	return socketOf(nc) != nil
 }
@@ -100,9 +103,14 @@ func takeFrom(src handlers.Conn) (d detached, err error) {
 		return d, err
 	}
 	sw := tc.NetConn().(*handlers.Switch)
-	if d.fd, err = take(sw.Current()); err == nil {
-		d.link = &tlsLink{conn: tc}
-		sw.Set(d.link)
+	link := &tlsLink{conn: tc}
+	nc = sw.Current()
+	if old, ok := nc.(*departed); ok { // it has left a loop in the clear
+		nc, link.in = old.Conn, old.unread
+	}
+	if d.fd, err = take(nc); err == nil {
+		d.link = link
+		sw.Set(link)
 	}
 	return d, err
 }

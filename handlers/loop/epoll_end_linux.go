@@ -45,7 +45,7 @@ func (c *polled) settle() {
 		return
 	case !c.leaving:
 	case c.queuedLocked() > 0:
-		c.byLocked(closeWait)
+		c.byLocked(c.shard.loop.closeTimeout())
 	case c.eof || c.x.why == handlers.ErrTimeout:
 		c.finishLocked()
 		return

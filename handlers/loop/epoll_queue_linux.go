@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"fmt"
+
 	"github.com/portluck/portluck/handlers"
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +33,7 @@ func (c *polled) flushLocked() {
 			c.resumeLocked()
 			return
 		case err != nil:
-			c.breakLocked(nil) // what the peer has sent is still read
+			c.writeFailedLocked(err)
 		}
 	}
 	if x := c.x; x != nil {
@@ -40,6 +42,10 @@ func (c *polled) flushLocked() {
 	if c.ended && !c.shut && !c.broken {
 		c.shut = true
 		c.closeWriteLocked()
+		if c.half { // the peer has ended before
+			c.needLocked()
+			c.leaving = true
+		}
 	}
 	if c.leaving {
 		c.postLocked(doEnd)
@@ -134,6 +140,16 @@ func (c *polled) closeWriteLocked() {
 	if c.link == nil {
 		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	}
+}
+
+// writeFailedLocked stops writing. What the peer has sent is still read.
+func (c *polled) writeFailedLocked(err error) {
+	if !c.half {
+		c.breakLocked(nil)
+		return
+	}
+	c.breakLocked(fmt.Errorf("write: %w", err)) // there is nothing to wait for
+	c.postLocked(doEnd)
 }
 
 func (c *polled) breakLocked(cause error) {

@@ -14,8 +14,12 @@ const readBudget = 64 << 10
 
 // read reads and decodes what there is.
 func (c *polled) read(r *runner) {
-	if c.lingers {
+	switch {
+	case c.lingers:
 		c.linger(r)
+		return
+	case c.half:
+		c.listen(r)
 		return
 	}
 	defer c.link.save()
@@ -37,10 +41,7 @@ func (c *polled) read(r *runner) {
 			return
 		case errors.Is(err, io.EOF):
 			c.eof = true
-			if c.decode(r, buf[:have], true) {
-				return
-			}
-			c.leave(nil)
+			c.decode(r, buf[:have], true)
 			return
 		case err != nil:
 			c.leave(fmt.Errorf("read: %w", err))
@@ -91,6 +92,9 @@ func readFD(fd int, p []byte) (int, error) {
 func (c *polled) hold() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.paused {
+		return true
+	}
 	if c.broken || c.queuedLocked() < c.shard.loop.maxQueue() {
 		return c.dead.Load()
 	}
@@ -136,7 +140,7 @@ func (c *polled) linger(r *runner) {
 func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 	r.failed, r.told = nil, false
 	for {
-		r.m.EOF, r.m.Partial = eof, false
+		r.m.EOF, r.m.Partial, r.m.HalfOpen = eof, false, false
 		c.cork(r)
 		n, err := c.codec.Decode(data, &r.m)
 		c.upgrade(r)
@@ -152,7 +156,9 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 		}
 		switch {
 		case err == nil && take != nil:
-			c.depart(data, take)
+			if !c.depart(data, take) {
+				c.leave(nil)
+			}
 			return true
 		case errors.Is(err, io.EOF):
 			c.leave(nil)
@@ -161,7 +167,9 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 			c.leave(err)
 			return true
 		case !next && eof:
-			c.leave(nil)
+			if !r.m.HalfOpen || !c.stay() {
+				c.leave(nil)
+			}
 			return true
 		case !next:
 			return !c.keep(r, data)
@@ -211,7 +219,12 @@ func (r *runner) Message(m handlers.Message) {
 	r.failed = c.ev.Message(m)
 }
 
-// carry decodes what was read by somebody else.
+// carry decodes what was read by somebody else, or keeps it for later.
 func (c *polled) carry(r *runner, p []byte) {
+	if c.isPaused() {
+		r.told = false
+		c.keep(r, p)
+		return
+	}
 	c.decode(r, p, false)
 }

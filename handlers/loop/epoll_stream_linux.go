@@ -91,7 +91,7 @@ func (c *polled) Feed(p []byte, f Fed) (n int, err error) {
 		return n, nil
 	case c.queuedLocked() == 0:
 		if n, err = c.writeLocked(p); err != nil && err != unix.EAGAIN {
-			c.breakLocked(nil) // what the peer has sent is still read
+			c.writeFailedLocked(err)
 			c.resumeLocked()
 			return 0, handlers.ErrClosed
 		}

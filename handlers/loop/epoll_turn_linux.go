@@ -117,6 +117,9 @@ func (c *polled) step(r *runner, do todo) {
 	if do&(doOpen|doDrive) != 0 && !c.drive(r) {
 		return
 	}
+	if do&doResume != 0 && !c.resumed(r) {
+		return
+	}
 	if do&doRead != 0 {
 		c.read(r)
 	}
@@ -131,6 +134,9 @@ func (c *polled) step(r *runner, do todo) {
 	}
 	if do&(doTimer|doOpen|doDrive) != 0 {
 		c.timer()
+	}
+	if do&(doTimer|doOpen|doDrive|doWake) != 0 && c.wakes(r) {
+		return
 	}
 	if do&doEnd != 0 || c.dead.Load() {
 		c.settle()

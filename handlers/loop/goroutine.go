@@ -54,6 +54,10 @@ type goConn struct {
 	closeBy  time.Time      // our side has ended: by then it closes
 	cause    error          // why it was destroyed
 	quit     *time.Timer    // destroys it after Quit; nil before
+	alarm    *time.Timer    // calls Wake; nil before Wake is called for later
+	called   bool           // its events are to be woken
+	paused   bool           // it is not read
+	half     bool           // the peer has sent its last, and the program may still write; the driving goroutine sets it
 	feeds    []Feeder       // that wait for out to be empty
 }
 
@@ -108,14 +112,17 @@ func (c *goConn) run(connected bool) {
 	if err == nil {
 		err = c.guard(c.readLoop)
 	}
-	if err == nil && c.taker != nil && c.depart() {
-		return
+	if err == nil && c.taker != nil {
+		if c.depart() {
+			return
+		}
+		c.loop.tell(nil, c.taker)
 	}
 	c.goodbye(err)
 	err = c.reason(err)
 	c.src.Close()
 	c.abort(nil)
-	c.stopQuit()
+	c.stopTimers()
 	c.ev.Disconnect(err)
 }
 
@@ -134,11 +141,11 @@ func (c *goConn) depart() bool {
 	c.cond.Broadcast()
 	c.drainedLocked()
 	c.mu.Unlock()
+	c.stopTimers()
 	c.ev.Disconnect(nil)
 	nc, err := c.src.NetConn()
 	if err != nil {
-		c.src.Close()
-		return true
+		nc = gone()
 	}
 	c.loop.see(&departed{Conn: nc, place: c.src, unread: c.unread}, nil, c.taker)
 	return true
@@ -198,14 +205,18 @@ func (c *goConn) readLoop() error {
 	if err != nil {
 		return err
 	}
-	if len(c.unread) > 0 {
-		in.put(c.unread)
-		c.unread = nil
-		if done, err := c.decode(&in, false); done {
+	for {
+		if done, err := c.rest(&in); done {
 			return err
 		}
-	}
-	for {
+		if len(c.unread) > 0 {
+			in.put(c.unread)
+			c.unread = nil
+			if done, err := c.decode(&in, false); done {
+				return err
+			}
+			continue
+		}
 		c.idle.arm(c)
 		n, err := c.rw.Read(in.space())
 		if n > 0 {
@@ -219,8 +230,10 @@ func (c *goConn) readLoop() error {
 		case err == nil:
 		case errors.Is(err, io.EOF):
 			c.eof = true
-			_, err := c.decode(&in, true)
-			return err
+			if done, err := c.decode(&in, true); done {
+				return err
+			}
+			c.stay()
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			if done, err := c.idle.expired(c); done {
 				return err
@@ -236,7 +249,7 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 	m := handlers.Messages{EOF: eof, Events: (*events)(c), Reply: in.reply[:0]}
 	c.messages, c.told = &m, false
 	for {
-		m.Partial = false
+		m.Partial, m.HalfOpen = false, false
 		c.beginTurn()
 		n, err := c.codec.Decode(in.bytes(), &m)
 		c.upgrade(&m)
@@ -261,7 +274,7 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 			return true, err
 		case !next:
 			c.idle.message(len(in.bytes()) > 0 || m.Partial, c.told)
-			return eof, nil
+			return eof && !m.HalfOpen, nil
 		}
 	}
 }

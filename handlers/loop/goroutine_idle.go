@@ -16,6 +16,7 @@ type idle struct {
 	lastWrite atomic.Int64
 	begun     time.Time // when the message that is not whole began; the driving goroutine's, like lastRead
 	bounded   bool      // the read deadline is not later than that message's
+	bent      bool      // the read deadline was set to wake the events
 }
 
 // start counts from now, and makes the next arm set the deadlines in any case.
@@ -60,6 +61,15 @@ func (i *idle) arm(c *goConn) {
 		_ = c.rw.SetReadDeadline(earlier(now.Add(quiet), c.haltBy))
 	case !c.closeBy.IsZero():
 		_ = c.rw.SetReadDeadline(c.closeBy)
+	case c.called: // since it was looked at
+		_ = c.rw.SetReadDeadline(now)
+	case i.bent:
+		i.bent = false
+		if t > 0 {
+			t = max(t-now.Sub(i.last()), 1)
+		}
+		i.set(c, now, t)
+		i.boundMessage(c)
 	case i.armed.Load() == 0, t > 0 && !c.handshake && i.age(now) > t/8:
 		i.set(c, now, t)
 		fallthrough
@@ -91,6 +101,8 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 		return true, handlers.ErrShutdown
 	case !c.closeBy.IsZero():
 		return !now.Before(c.closeBy), nil
+	case c.called:
+		return false, nil
 	case c.handshake:
 		return true, handlers.ErrTimeout
 	case c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout:
@@ -99,16 +111,20 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 		i.set(c, now, 0)
 		return false, nil
 	}
-	last := i.lastRead
-	if w := time.Unix(0, i.lastWrite.Load()); w.After(last) {
-		last = w
-	}
-	left := c.loop.Timeout - now.Sub(last)
+	left := c.loop.Timeout - now.Sub(i.last())
 	if left <= 0 {
 		return true, handlers.ErrTimeout
 	}
 	i.set(c, now, left)
 	return false, nil
+}
+
+// last is when bytes last came or went.
+func (i *idle) last() time.Time {
+	if w := time.Unix(0, i.lastWrite.Load()); w.After(i.lastRead) {
+		return w
+	}
+	return i.lastRead
 }
 
 func (i *idle) wrote() { i.lastWrite.Store(time.Now().UnixNano()) }

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -131,6 +132,10 @@ func (c *goConn) writeFailedLocked(err error) {
 		c.rw.Close()
 		return
 	}
+	if c.half { // there is nothing to wait for
+		c.breakLocked(fmt.Errorf("write: %w", err))
+		return
+	}
 	c.breakLocked(nil)
 }
 
@@ -170,6 +175,8 @@ func (c *goConn) goodbye(reason error) {
 	if !c.ended && !c.broken {
 		c.endLocked(reason)
 	}
+	_ = c.rw.SetWriteDeadline(time.Now().Add(c.loop.closeTimeout()))
+	c.idle.armedLate.Store(time.Now().UnixNano())
 	for c.flushing {
 		c.cond.Wait()
 	}
@@ -179,8 +186,6 @@ func (c *goConn) goodbye(reason error) {
 	if c.shut = c.shut || c.eof && len(c.out) == 0; c.shut { // closing is as good a FIN
 		return
 	}
-	_ = c.rw.SetWriteDeadline(time.Now().Add(closeWait))
-	c.idle.armedLate.Store(time.Now().UnixNano())
 	c.flushLocked()
 	if c.broken || c.eof || reason == handlers.ErrTimeout {
 		return

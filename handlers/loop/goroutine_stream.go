@@ -141,11 +141,13 @@ func (c *goConn) Quit(err error) {
 	c.kickLocked()
 }
 
-func (c *goConn) stopQuit() {
+func (c *goConn) stopTimers() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.quit != nil {
-		c.quit.Stop()
+	for _, t := range []*time.Timer{c.quit, c.alarm} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 }
 
@@ -183,6 +185,7 @@ func (c *goConn) halt() {
 	defer c.mu.Unlock()
 	now := time.Now()
 	c.haltBy = now.Add(lingerTime)
+	c.cond.Broadcast()
 	c.wakeLocked(now.Add(quiet))
 	c.unparkLocked()
 }

@@ -37,6 +37,20 @@ type Events interface {
 	Disconnect(err error)
 }
 
+// A Waker is Events of a program that has more to do with its connection than to answer messages.
+type Waker interface {
+	Events
+	// Woken is called after [Conn.Wake], perhaps too early or too often, in turn with the other events. idle is how long no
+	// byte has come or gone. It may set m.Leave, and returns when it is to be called again; not at all if zero.
+	Woken(idle time.Duration, m *handlers.Messages) (again time.Duration)
+}
+
+// A Host is a port that lends its loop to handlers whose clients are not the port's.
+type Host interface {
+	handlers.Port
+	Loop() *Loop
+}
+
 // A Conn is a driven connection. Its [handlers.Stream] may be used by any goroutine.
 type Conn interface {
 	handlers.Stream
@@ -64,6 +78,22 @@ type Conn interface {
 	Quit(err error)
 	// Framing is how the connection's messages are framed now; nil if only its codec knows.
 	Framing() handlers.Framing
+	// Flush sends what the peer's side takes of the queue, also within a callback: what that writes waits for its end
+	// otherwise.
+	Flush()
+	// Pause stops reading: once the buffers between are full the peer has to wait. What was read before is still delivered
+	// by the Decode that is running.
+	Pause()
+	// Resume goes on reading after Pause.
+	Resume()
+	// Wake has [Waker.Woken] called, if the connection's events are a Waker, when d has passed, or earlier. It may be called
+	// from Start on.
+	Wake(d time.Duration)
+	// SetNoDelay is [net.TCPConn.SetNoDelay]. It does nothing where there is no TCP.
+	SetNoDelay(on bool) error
+	// SetKeepAlive turns TCP's probes on or off, the first of them after the connection was idle for this long, to the
+	// next second; unchanged if zero. It does nothing where there is no TCP.
+	SetKeepAlive(on bool, idle time.Duration) error
 	// Feed sends p, whole messages that are framed for this connection, as far as that can be done at once, and returns
 	// how many bytes it has taken: whole messages, and none while something is queued. When that is not all, f is told
 	// once that nothing is queued any more, or that nothing can be sent. p is not kept. The error is [handlers.ErrClosed].
@@ -110,6 +140,8 @@ type Loop struct {
 	// MessageTimeout is how long a message may take from its first byte to its last; none if zero or negative. The client
 	// is ended with [handlers.ErrTimeout].
 	MessageTimeout time.Duration
+	// CloseTimeout is how long a connection that has ended may take to send what is queued; 5 seconds if zero.
+	CloseTimeout time.Duration
 	// MaxQueue is how many bytes may wait for a client that does not read; 1 MiB if zero.
 	MaxQueue int
 	// MaxPartial is how many bytes of messages that are not whole may be kept, for all clients of the epoll driver
@@ -214,6 +246,13 @@ func (l *Loop) admitted() {
 func (l *Loop) left() {
 	l.n.Add(-1)
 	l.wg.Done()
+}
+
+func (l *Loop) closeTimeout() time.Duration {
+	if l.CloseTimeout <= 0 {
+		return closeWait
+	}
+	return l.CloseTimeout
 }
 
 func (l *Loop) maxQueue() int {

@@ -1,0 +1,365 @@
+package loop
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// stream is a codec that delivers what comes as it comes, and keeps its connection after the peer's FIN.
+type stream struct{ lines }
+
+func (*stream) Decode(in []byte, m *handlers.Messages) (int, error) {
+	if len(in) > 0 {
+		m.Deliver(handlers.Message{Data: in})
+	}
+	if m.EOF {
+		m.Deliver(handlers.Message{Data: []byte("<end>")})
+	}
+	m.HalfOpen = m.EOF
+	return len(in), nil
+}
+
+func (*stream) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte { return append(dst, msg...) }
+
+// sleeper is a recorder that can be woken.
+type sleeper struct {
+	*recorder
+	woken func(idle time.Duration, m *handlers.Messages) time.Duration
+}
+
+func (s *sleeper) Woken(idle time.Duration, m *handlers.Messages) time.Duration { return s.woken(idle, m) }
+
+// stream is connect with that codec.
+func (r *rig) stream(t *testing.T) (Conn, *recorder, peer) {
+	t.Helper()
+	return r.connect(t, handlers.Attachment{Codec: &stream{}})
+}
+
+// A peer whose connection is paused can send as much as the kernel keeps, and no more until it is resumed.
+func TestDriversPause(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.stream(t)
+		got := make(chan int, 1<<16)
+		rec.onMessage = func(m handlers.Message) error {
+			if m.String() == "stop" {
+				c.Pause()
+			}
+			got <- len(m.Data)
+			return nil
+		}
+		start(c, rec)
+		mustWrite(t, client, "stop")
+		<-got
+		sent, size := 0, 64<<10
+		chunk := make([]byte, size)
+		for {
+			client.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+			n, err := client.Write(chunk)
+			sent += n
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil || sent > 256<<20 {
+				t.Fatalf("%d bytes were taken while it was paused, %v", sent, err)
+			}
+		}
+		if len(got) > 0 {
+			t.Errorf("%d bytes came while it was paused", <-got)
+		}
+		if r.tls { // its last record is broken by the deadline
+			c.Destroy()
+			<-rec.gone
+			return
+		}
+		c.Resume()
+		client.SetWriteDeadline(time.Time{})
+		mustWrite(t, client, "more")
+		for want := sent + len("more"); want > 0; {
+			select {
+			case n := <-got:
+				want -= n
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%d bytes are missing", want)
+			}
+		}
+		client.Close()
+		c.End()
+		<-rec.gone
+	})
+}
+
+// What was read before the connection was driven waits too, and so does the end.
+func TestDriversPauseAtOnce(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &stream{}, Unread: []byte("before ")})
+		connected := make(chan struct{})
+		rec.onConnect = func() {
+			c.Pause()
+			close(connected)
+		}
+		rec.onMessage = func(m handlers.Message) error {
+			if m.String() == "<end>" {
+				return c.End()
+			}
+			return nil
+		}
+		start(c, rec)
+		<-connected
+		mustWrite(t, client, "after")
+		client.CloseWrite()
+		time.Sleep(20 * time.Millisecond)
+		if got := rec.events(); len(got) != 1 {
+			t.Errorf("events %q while it was paused", got)
+		}
+		c.Resume()
+		<-rec.gone
+		if got := strings.Join(rec.events(), ""); got != "connectbefore after<end>disconnect <nil>" {
+			t.Errorf("events %q", got)
+		}
+	})
+}
+
+// Shutdown does not wait for what is paused.
+func TestDriversPauseShutdown(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.stream(t)
+		connected := make(chan struct{})
+		rec.onConnect = func() { c.Pause(); close(connected) }
+		start(c, rec)
+		<-connected
+		mustWrite(t, client, "unread")
+		go func() { // ends when the loop has closed it
+			io.Copy(io.Discard, client)
+			client.Close()
+		}()
+		if err := r.Shutdown(t.Context(), 0); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		wantEvents(t, rec, "connect", "disconnect "+handlers.ErrShutdown.Error())
+	})
+}
+
+// A peer that has sent FIN still gets what the program writes, until that ends, and once only hears of it.
+func TestDriversHalfOpen(t *testing.T) {
+	ended := func(t *testing.T, r *rig) (Conn, *recorder, peer) {
+		c, rec, client := r.stream(t)
+		end := make(chan struct{})
+		rec.onMessage = func(m handlers.Message) error {
+			if m.String() == "<end>" {
+				close(end)
+			}
+			return nil
+		}
+		start(c, rec)
+		mustWrite(t, client, "a")
+		client.CloseWrite()
+		<-end
+		return c, rec, client
+	}
+	tests := []struct {
+		name string
+		act  func(t *testing.T, r *rig, c Conn, client peer)
+		last string
+	}{
+		{"the program writes and ends", func(t *testing.T, _ *rig, c Conn, client peer) {
+			long := strings.Repeat("x", 3<<20)
+			c.Send([]byte(long), handlers.Auto)
+			go func() { // ends when it is read
+				c.Send([]byte("bye"), handlers.Auto)
+				c.End()
+			}()
+			if got, err := io.ReadAll(client); string(got) != long+"bye" || err != nil {
+				t.Errorf("read %d bytes, %v", len(got), err)
+			}
+		}, "disconnect <nil>"},
+		{"the program destroys it", func(_ *testing.T, _ *rig, c Conn, _ peer) { c.Destroy() }, "disconnect <nil>"},
+		{"the loop shuts down", func(t *testing.T, r *rig, _ Conn, _ peer) {
+			if err := r.Shutdown(t.Context(), 0); err != nil {
+				t.Errorf("Shutdown() = %v", err)
+			}
+		}, "disconnect " + handlers.ErrShutdown.Error()},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+				c, rec, client := ended(t, r)
+				tt.act(t, r, c, client)
+				wantEvents(t, rec, "connect", "a", "<end>", tt.last)
+			})
+		})
+	}
+	t.Run("the peer is gone", func(t *testing.T) {
+		eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+			c, rec, client := ended(t, r)
+			if tc, ok := client.(*tls.Conn); ok {
+				tc.NetConn().(*net.TCPConn).SetLinger(0)
+				tc.NetConn().Close()
+			} else {
+				client.(*net.TCPConn).SetLinger(0)
+				client.Close()
+			}
+			for c.Send([]byte("x"), handlers.Auto) == nil { // the goroutine driver finds out by writing
+				time.Sleep(time.Millisecond)
+			}
+			<-rec.gone
+			if last := rec.events()[3]; !strings.Contains(last, "write: ") && !strings.Contains(last, "reset") {
+				t.Errorf("last event %q, want an error", last)
+			}
+		})
+	})
+	t.Run("it is idle", func(t *testing.T) {
+		eachDriver(t, func() *Loop { return &Loop{Timeout: 50 * time.Millisecond} }, func(t *testing.T, r *rig) {
+			_, rec, _ := ended(t, r)
+			wantEvents(t, rec, "connect", "a", "<end>", "disconnect "+handlers.ErrTimeout.Error())
+		})
+	})
+}
+
+// Who is woken hears how long the connection has been idle, when that is worth knowing, and the connection goes on.
+func TestDriversWake(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		const quiet = 200 * time.Millisecond
+		c, rec, client := r.stream(t)
+		told := make(chan time.Duration, 1)
+		s := &sleeper{rec, func(idle time.Duration, _ *handlers.Messages) time.Duration {
+			if idle < quiet {
+				return quiet - idle
+			}
+			told <- idle
+			return 0
+		}}
+		rec.onConnect = func() { c.Wake(quiet) }
+		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+		go c.Start(s)() // ends with its first turn, or the connection
+		for range 3 {
+			mustWrite(t, client, "a")
+			mustRead(t, client, "a")
+			if idle := <-told; idle < quiet {
+				t.Errorf("idle for %v, want %v at least", idle, quiet)
+			}
+			c.Wake(0)
+			if idle := <-told; idle < quiet {
+				t.Errorf("idle for %v, want %v at least", idle, quiet)
+			}
+			mustWrite(t, client, "b")
+			mustRead(t, client, "b")
+			c.Wake(quiet)
+		}
+		client.CloseWrite()
+		c.End()
+		<-rec.gone
+		c.Wake(0)
+		c.Wake(time.Hour)
+	})
+}
+
+// What a callback writes and flushes is there before it returns.
+func TestDriversFlush(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.stream(t)
+		rec.onMessage = func(m handlers.Message) error {
+			if m.String() != "<end>" {
+				c.Send(m.Data, m.Kind)
+				c.Flush()
+				mustRead(t, client, m.String())
+			}
+			return c.End()
+		}
+		start(c, rec)
+		mustWrite(t, client, "a")
+		client.CloseWrite()
+		<-rec.gone
+	})
+}
+
+// The program takes a connection out of the loop as a net.Conn, and may bring it back.
+func TestDriversLeaveByWake(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.stream(t)
+		back := newRecorder()
+		want := false
+		s := &sleeper{rec, func(_ time.Duration, m *handlers.Messages) time.Duration {
+			if !want {
+				return 0
+			}
+			m.Leave = func(nc net.Conn) {
+				p := make([]byte, 3)
+				if _, err := io.ReadFull(nc, p); err != nil {
+					t.Errorf("read: %v", err)
+				}
+				again := r.New(&fakeConn{nc: nc}, handlers.Attachment{Codec: &stream{}})
+				back.onMessage = func(m handlers.Message) error {
+					if m.String() == "<end>" {
+						return again.End()
+					}
+					return again.Send(append(p, m.Data...), m.Kind)
+				}
+				start(again, back)
+			}
+			return 0
+		}}
+		rec.onMessage = func(handlers.Message) error {
+			want = true
+			c.Pause()
+			c.Wake(0)
+			return c.Send([]byte("in the clear "), handlers.Auto)
+		}
+		go c.Start(s)() // ends with its first turn, or the connection
+		mustWrite(t, client, "go")
+		mustRead(t, client, "in the clear ")
+		mustWrite(t, client, "abc")
+		mustWrite(t, client, "def")
+		mustRead(t, client, "abcdef")
+		client.CloseWrite()
+		wantEvents(t, rec, "connect", "go", "disconnect <nil>")
+		wantEvents(t, back, "connect", "def", "<end>", "disconnect <nil>")
+	})
+}
+
+// Who would take a connection that has ended gets nil.
+func TestDriversLeaveTooLate(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.stream(t)
+		took := make(chan net.Conn, 1)
+		s := &sleeper{rec, func(_ time.Duration, m *handlers.Messages) time.Duration {
+			c.End()
+			m.Leave = func(nc net.Conn) { took <- nc }
+			return 0
+		}}
+		rec.onConnect = func() { c.Wake(0) }
+		go c.Start(s)() // ends with its first turn, or the connection
+		if nc := <-took; nc != nil {
+			t.Errorf("took %v, want nil", nc)
+		}
+		client.Close()
+		<-rec.gone
+	})
+}
+
+func TestDriversOptions(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.stream(t)
+		rec.onConnect = func() {
+			for _, err := range []error{c.SetNoDelay(false), c.SetNoDelay(true), c.SetKeepAlive(true, 0), c.SetKeepAlive(true, 1500*time.Millisecond), c.SetKeepAlive(false, 0)} {
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			c.End()
+		}
+		start(c, rec)
+		client.CloseWrite()
+		<-rec.gone
+		if err := c.SetNoDelay(true); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("SetNoDelay() = %v, want ErrClosed", err)
+		}
+	})
+}

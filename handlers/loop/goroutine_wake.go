@@ -1,0 +1,183 @@
+package loop
+
+import (
+	"bytes"
+	"crypto/tls"
+	"net"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Flush is [Conn.Flush]. It does not wait: another goroutine writes.
+func (c *goConn) Flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.out) > 0 && !c.parked {
+		c.startFlushLocked()
+	}
+}
+
+// Pause is [Conn.Pause].
+func (c *goConn) Pause() { c.pause(true) }
+
+// Resume is [Conn.Resume].
+func (c *goConn) Resume() { c.pause(false) }
+
+func (c *goConn) pause(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.paused == on {
+		return
+	}
+	c.paused = on
+	c.lookUpLocked() // from a Read, so that nothing more comes
+}
+
+// Wake is [Conn.Wake].
+func (c *goConn) Wake(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.broken:
+	case d <= 0:
+		c.called = true
+		c.lookUpLocked()
+	case c.alarm == nil:
+		c.alarm = time.AfterFunc(d, func() { c.Wake(0) })
+	default:
+		c.alarm.Reset(d)
+	}
+}
+
+// lookUpLocked has the driving goroutine come to rest.
+func (c *goConn) lookUpLocked() {
+	c.cond.Broadcast()
+	c.idle.bent = true
+	c.wakeLocked(time.Now())
+}
+
+// rest wakes the events if they are to be woken, and waits while the connection is not to be read. It is done when the
+// connection is to be ended.
+func (c *goConn) rest(in *input) (done bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		switch {
+		case c.dead.Load():
+			return true, nil
+		case c.called:
+			c.called = false
+			c.mu.Unlock()
+			done = c.wakes(in)
+			c.mu.Lock()
+			if done {
+				return true, nil
+			}
+		case !c.paused && !c.half:
+			return false, nil
+		case !c.haltBy.IsZero():
+			return true, handlers.ErrShutdown
+		case c.half && (c.shut || c.broken) && !c.flushing:
+			return true, c.cause
+		case c.late():
+			return true, handlers.ErrTimeout
+		default:
+			c.waitLocked()
+		}
+	}
+}
+
+// late says whether a connection that is not read has been idle for too long.
+func (c *goConn) late() bool { return c.loop.Timeout > 0 && time.Since(c.idle.last()) >= c.loop.Timeout }
+
+// waitLocked waits until something has changed, or the connection may be late.
+func (c *goConn) waitLocked() {
+	if c.loop.Timeout > 0 {
+		t := time.AfterFunc(c.loop.Timeout-time.Since(c.idle.last()), func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.cond.Broadcast()
+		})
+		defer t.Stop()
+	}
+	c.cond.Wait()
+}
+
+// stay keeps a connection whose peer has sent its last.
+func (c *goConn) stay() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.half = true
+	c.idle.begun = time.Time{}
+}
+
+// wakes wakes the events, and reports whether they take the connection out of the loop.
+func (c *goConn) wakes(in *input) bool {
+	w, ok := c.ev.(Waker)
+	if !ok {
+		return false
+	}
+	m := handlers.Messages{Events: (*events)(c)}
+	c.messages = &m
+	c.beginTurn()
+	again := w.Woken(time.Since(c.idle.last()), &m)
+	c.endTurn(&m)
+	if again > 0 {
+		c.Wake(again)
+	}
+	if c.taker = m.Leave; c.taker == nil {
+		return false
+	}
+	c.unread = append(bytes.Clone(in.bytes()), c.unread...)
+	return true
+}
+
+// SetNoDelay is [Conn.SetNoDelay].
+func (c *goConn) SetNoDelay(on bool) error {
+	return c.option(func(o tcpOptions) error { return o.SetNoDelay(on) })
+}
+
+// SetKeepAlive is [Conn.SetKeepAlive].
+func (c *goConn) SetKeepAlive(on bool, idle time.Duration) error {
+	if idle == 0 {
+		idle = -1
+	}
+	config := net.KeepAliveConfig{Enable: on, Idle: idle, Interval: -1, Count: -1}
+	return c.option(func(o tcpOptions) error { return o.SetKeepAliveConfig(config) })
+}
+
+// tcpOptions is what a [net.TCPConn] can.
+type tcpOptions interface {
+	SetNoDelay(on bool) error
+	SetKeepAliveConfig(config net.KeepAliveConfig) error
+}
+
+// option sets an option of the socket.
+func (c *goConn) option(set func(o tcpOptions) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken {
+		return net.ErrClosed
+	}
+	if err := c.transportLocked(); err != nil {
+		return err
+	}
+	var below any = c.rw
+	for {
+		switch b := below.(type) {
+		case tcpOptions:
+			return set(b)
+		case noHalfClose:
+			below = b.Conn
+		case *tls.Conn:
+			below = b.NetConn()
+		case *handlers.Switch:
+			below = b.Current()
+		case *departed:
+			below = b.Conn
+		default:
+			return nil
+		}
+	}
+}
