@@ -325,27 +325,3 @@ func (e *events) Message(m handlers.Message) {
 	c.told = true
 	c.failed = c.ev.Message(m)
 }
-
-// queueReply puts the protocol's own answers in their place: ahead of what the program writes next.
-func (c *goConn) queueReply(m *handlers.Messages) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.replyLocked(m)
-}
-
-// lastWord queues what the codec has answered at the end: nothing that others send may follow it.
-func (c *goConn) lastWord(m *handlers.Messages) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.replyLocked(m)
-	if !c.ended && !c.broken {
-		c.endLocked(nil)
-	}
-}
-
-func (c *goConn) replyLocked(m *handlers.Messages) {
-	if !c.broken && !c.shut {
-		c.out = append(c.out, m.Reply...)
-	}
-	m.Reply = m.Reply[:0]
-}

@@ -89,7 +89,9 @@ func (c *goConn) rest(in *input) (done bool, err error) {
 }
 
 // late says whether a connection that is not read has been idle for too long.
-func (c *goConn) late() bool { return c.loop.Timeout > 0 && time.Since(c.idle.last()) >= c.loop.Timeout }
+func (c *goConn) late() bool {
+	return c.loop.Timeout > 0 && time.Since(c.idle.last()) >= c.loop.Timeout
+}
 
 // waitLocked waits until something has changed, or the connection may be late.
 func (c *goConn) waitLocked() {
