@@ -87,7 +87,7 @@ func (p *port) build() {
 	s := p.srv
 	p.lines = &tcp.Handler{Limit: s.MessageLimit, Tail: s.MessageTail}
 	check := s.checkOrigin()
-	ws := &websocket.Handler{CheckOrigin: check, Limit: s.MessageLimit}
+	ws := &websocket.Handler{CheckOrigin: check, Limit: s.MessageLimit, CompressMin: s.CompressMin}
 	p.http = &httpd.Handler{
 		Pages: s.Pages, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.MessageLimit, Tail: s.MessageTail,
 		ExplicitDone: s.ExplicitDone, IdleTimeout: s.Timeout,

@@ -70,6 +70,10 @@ type Server struct {
 	// its beginning instead, as upstream has it.
 	MessageLimit int
 	MessageTail  bool
+	// CompressMin is how long a message must be, in bytes, to be compressed for WebSocket clients that offer it
+	// (permessage-deflate); none is if zero. A message to a room is compressed once for all. What [Writer.Write] and
+	// WriteString send is not compressed: use them for a secret that stands beside a stranger's text.
+	CompressMin int
 	// ExplicitDone keeps every HTTP response open until [Writer.Done].
 	ExplicitDone bool
 	// ProxyFrom are the addresses of proxies: their connections must begin with a PROXY protocol header (v1 or v2),

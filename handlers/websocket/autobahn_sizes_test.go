@@ -97,7 +97,7 @@ func TestAutobahn9(t *testing.T) {
 					t.Errorf("%s: %d messages, want %d", name, s.count, tt.count)
 				}
 			}
-			out := (&Handler{}).frames().AppendMessage(nil, want.Data, want.Kind)
+			out := (&Handler{}).frames(0).AppendMessage(nil, want.Data, want.Kind)
 			if all := replies(t, out); len(all) != 1 || all[0] != want.Kind.String()+" "+payload {
 				t.Errorf("AppendMessage: %d frames, not the message", len(all))
 			}
@@ -108,7 +108,7 @@ func TestAutobahn9(t *testing.T) {
 // run gives a codec without limits input, and waits for the Close at its end.
 func run(t *testing.T, name string, input []byte, cut func(int) int, events handlers.Events) {
 	t.Helper()
-	f := (&Handler{Limit: -1, MaxFragments: 1 << 20}).frames()
+	f := (&Handler{Limit: -1, MaxFragments: 1 << 20}).frames(0)
 	m := handlers.Messages{Events: events}
 	for come, done := 0, 0; come < len(input); {
 		come += cut(len(input) - come)

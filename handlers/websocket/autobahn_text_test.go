@@ -145,7 +145,7 @@ func TestTraps4Row18FailFast(t *testing.T) {
 	for _, s := range all {
 		want := failsAt(s)
 		for name, frames := range map[string][]string{"one frame": {frame(text, true, s+"more")}, "a frame a byte": single(s + "m")} {
-			d, payload := &driver{codec: (&Handler{}).frames()}, 0
+			d, payload := &driver{codec: (&Handler{}).frames(0)}, 0
 			for _, f := range frames {
 				for i := range len(f) {
 					if i >= 6 { // the header

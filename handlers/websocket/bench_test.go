@@ -23,7 +23,7 @@ var sizes = []int{64, 64 << 10}
 // decoder is a run of Decode over one frame that came whole, with the bytes as they came.
 func decoder(tb testing.TB, op ws.OpCode, size int) (f *frames, run func()) {
 	tb.Helper()
-	f = (&Handler{}).frames()
+	f = (&Handler{}).frames(0)
 	in := []byte(frame(op, true, strings.Repeat("x", size)))
 	buf := make([]byte, len(in))
 	m := handlers.Messages{Events: &nobody{}}
@@ -55,7 +55,7 @@ func TestNothingIsAllocated(t *testing.T) {
 
 // A message in fragments is put together in a buffer that is used again.
 func TestFragmentsAreNotAllocated(t *testing.T) {
-	f, m := (&Handler{}).frames(), handlers.Messages{Events: &nobody{}}
+	f, m := (&Handler{}).frames(0), handlers.Messages{Events: &nobody{}}
 	in := []byte(split(text, strings.Repeat("x", 4<<10), 64))
 	buf := make([]byte, len(in))
 	n := testing.AllocsPerRun(100, func() {
@@ -88,7 +88,7 @@ func BenchmarkAppendMessage(b *testing.B) {
 	for _, size := range sizes {
 		for _, kind := range []handlers.Kind{handlers.Auto, handlers.Binary} {
 			b.Run(fmt.Sprintf("%v/%d", kind, size), func(b *testing.B) {
-				f, msg, out := (&Handler{}).frames(), bytes.Repeat([]byte("x"), size), make([]byte, 0, size+16)
+				f, msg, out := (&Handler{}).frames(0), bytes.Repeat([]byte("x"), size), make([]byte, 0, size+16)
 				b.SetBytes(int64(size))
 				b.ReportAllocs()
 				for b.Loop() {

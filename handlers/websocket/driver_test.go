@@ -89,7 +89,7 @@ func feed(codec handlers.Codec, input []byte, cut func(left int) int) *driver {
 // echo runs a codec that echoes every message, and describes what it sends.
 func echo(t testing.TB, h *Handler, input []byte, cut func(left int) int) ([]string, error) {
 	t.Helper()
-	d := &driver{codec: h.frames(), echo: true}
+	d := &driver{codec: h.frames(0), echo: true}
 	d.run(input, cut)
 	return replies(t, d.out), d.err
 }

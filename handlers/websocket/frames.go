@@ -21,6 +21,7 @@ type frames struct {
 	*partial             // Decode's; nil between messages
 	sent     atomic.Bool // our Close was appended; shared by both halves
 	closed   bool        // the peer's has come
+	window   uint8       // of messages that may be compressed; 0 if none may
 }
 
 // partial is what Decode remembers while a frame or a message is not whole.
@@ -37,9 +38,10 @@ var partialPool = sync.Pool{New: func() any { return new(partial) }}
 
 // fragments is a message that is not whole.
 type fragments struct {
-	text  bool
-	count int
-	data  []byte
+	text   bool
+	packed bool // data is compressed
+	count  int
+	data   []byte
 }
 
 var fragmentPool = sync.Pool{New: func() any { return new(fragments) }}
@@ -54,6 +56,7 @@ const maxReply = 64 << 10
 // header is that of a frame.
 type header struct {
 	fin    bool
+	packed bool // it begins a message that is compressed
 	op     ws.OpCode
 	mask   [4]byte
 	size   int // of the header
@@ -122,9 +125,9 @@ func (f *frames) parseHeader(b []byte) (h header, err error) {
 	if len(b) < 2 {
 		return h, nil
 	}
-	h.fin, h.op, h.length = b[0]&0x80 != 0, ws.OpCode(b[0]&15), uint64(b[1]&0x7f)
+	h.fin, h.packed, h.op, h.length = b[0]&0x80 != 0, b[0]&rsv1 != 0, ws.OpCode(b[0]&15), uint64(b[1]&0x7f)
 	switch {
-	case b[0]&0x70 != 0:
+	case b[0]&0x70&^rsv1 != 0, h.packed && (f.window == 0 || h.op != ws.OpText && h.op != ws.OpBinary):
 		return h, protocolError("a reserved bit is set")
 	case b[1]&0x80 == 0:
 		return h, protocolError("a client's frames must be masked")
@@ -174,6 +177,9 @@ func (f *frames) checkLength(h *header) error {
 	if f.part != nil {
 		have = len(f.part.data)
 	}
+	if f.isPacked(h) && limit >= 0 {
+		limit += min(limit/8, 1<<20) + 64 // what cannot be compressed becomes a little longer
+	}
 	switch {
 	case limit >= 0 && h.length > uint64(max(0, limit-have)):
 		return handlers.ErrTooLong
@@ -202,7 +208,7 @@ func (f *frames) frame(h *header, b []byte, m *handlers.Messages) (n int, err er
 		return h.size + len(body), nil
 	}
 	ws.Cipher(body[f.seen:], h.mask, f.seen)
-	if f.isText(h.op) && !f.text.feed(body[f.seen:]) {
+	if f.isText(h.op) && !f.isPacked(h) && !f.text.feed(body[f.seen:]) {
 		return 0, handlers.ErrInvalidText
 	}
 	f.seen = len(body)
@@ -217,25 +223,43 @@ func (f *frames) isText(op ws.OpCode) bool {
 	return op == ws.OpText || op == ws.OpContinuation && f.part.text
 }
 
+// isPacked says whether the message of a data frame is compressed.
+func (f *frames) isPacked(h *header) bool { return h.packed || f.part != nil && f.part.packed }
+
 // data takes a data frame that is whole.
 func (f *frames) data(h *header, body []byte, m *handlers.Messages) error {
-	if h.fin && f.isText(h.op) && !f.text.end() {
-		return handlers.ErrInvalidText
-	}
 	if h.fin && f.part == nil {
-		m.Deliver(handlers.Message{Data: body, Kind: kindOf(h.op == ws.OpText)})
-		return nil
+		return f.deliver(body, h.op == ws.OpText, h.packed, m)
 	}
 	if f.part == nil {
 		f.part = fragmentPool.Get().(*fragments)
-		f.part.text, f.part.count = h.op == ws.OpText, 0
+		f.part.text, f.part.packed, f.part.count = h.op == ws.OpText, h.packed, 0
 	}
 	f.part.count++
 	f.part.data = append(f.part.data, body...)
-	if h.fin {
-		m.Deliver(handlers.Message{Data: f.part.data, Kind: kindOf(f.part.text)})
-		f.dropPart()
+	if !h.fin {
+		return nil
 	}
+	defer f.dropPart()
+	return f.deliver(f.part.data, f.part.text, f.part.packed, m)
+}
+
+// deliver delivers a whole message.
+func (f *frames) deliver(msg []byte, text, packed bool, m *handlers.Messages) error {
+	switch {
+	case packed:
+		i := inflaters.Get().(*inflater)
+		defer i.put()
+		if err := i.inflate(msg, f.handler.limit()); err != nil {
+			return err
+		}
+		if msg = i.out; text && !utf8.Valid(msg) {
+			return handlers.ErrInvalidText
+		}
+	case text && !f.text.end():
+		return handlers.ErrInvalidText
+	}
+	m.Deliver(handlers.Message{Data: msg, Kind: kindOf(text)})
 	return nil
 }
 
@@ -275,32 +299,41 @@ func (f *frames) control(op ws.OpCode, body []byte, m *handlers.Messages) error 
 	return nil
 }
 
-// AppendWrite appends p as one message.
+// AppendWrite appends p as one message, which is not compressed.
 func (f *frames) AppendWrite(dst, p []byte, k handlers.Kind) []byte {
-	return f.AppendMessage(dst, p, k)
-}
-
-// AppendMessage appends one frame: text if msg is valid UTF-8 and not meant to be binary.
-func (f *frames) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	if f.sent.Load() {
 		return dst
+	}
+	return framing{}.AppendMessage(dst, p, k)
+}
+
+// AppendMessage appends one frame.
+func (f *frames) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
+	switch {
+	case f.sent.Load():
+		return dst
+	case f.window > 0:
+		return f.deflated().AppendMessage(dst, msg, k)
 	}
 	return framing{}.AppendMessage(dst, msg, k)
 }
 
-// Framing is [handlers.Framer.Framing].
-func (f *frames) Framing() handlers.Framing { return framing{} }
+func (f *frames) deflated() deflated { return deflated{least: f.handler.CompressMin, window: f.window} }
 
-// framing is that of every WebSocket.
+// Framing is [handlers.Framer.Framing].
+func (f *frames) Framing() handlers.Framing {
+	if f.window > 0 {
+		return f.deflated()
+	}
+	return framing{}
+}
+
+// framing is that of a WebSocket whose messages are not compressed.
 type framing struct{}
 
 // AppendMessage is [handlers.Framing.AppendMessage].
 func (framing) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
-	op := ws.OpBinary
-	if k != handlers.Binary && utf8.Valid(msg) {
-		op = ws.OpText
-	}
-	return append(appendHeader(dst, op, len(msg)), msg...)
+	return append(appendHeader(dst, opOf(msg, k), len(msg)), msg...)
 }
 
 // appendHeader appends the header of a whole frame that is not masked.

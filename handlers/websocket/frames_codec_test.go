@@ -17,11 +17,11 @@ import (
 func TestSizes(t *testing.T) {
 	for _, n := range []int{0, 1, 125, 126, 127, 128, 65535, 65536, 1 << 20} {
 		in := []byte(frame(binop, true, strings.Repeat("x", n)) + normal)
-		d := feed((&Handler{Limit: 1 << 20}).frames(), in, upTo(4096))
+		d := feed((&Handler{Limit: 1 << 20}).frames(0), in, upTo(4096))
 		if len(d.seen) != 1 || len(d.seen[0]) != len("binary ")+n || !errors.Is(d.err, io.EOF) {
 			t.Errorf("%d bytes: %d messages, %v", n, len(d.seen), d.err)
 		}
-		f := (&Handler{}).frames()
+		f := (&Handler{}).frames(0)
 		out := f.AppendMessage(nil, bytes.Repeat([]byte("y"), n), handlers.Binary)
 		if got := replies(t, out); len(got) != 1 || len(got[0]) != len("binary ")+n {
 			t.Errorf("%d bytes: sent %d frames", n, len(got))
@@ -33,7 +33,7 @@ func TestTraps4Row13CloseCodes(t *testing.T) {
 	valid := []int{1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999}
 	invalid := []int{0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535}
 	for _, code := range valid {
-		d := feed((&Handler{}).frames(), []byte(closeFrame(code, "bye")), whole)
+		d := feed((&Handler{}).frames(0), []byte(closeFrame(code, "bye")), whole)
 		if got := fmt.Sprint(replies(t, d.out)); got != fmt.Sprintf("[close %d]", code) {
 			t.Errorf("%d is answered with %s", code, got)
 		}
@@ -43,7 +43,7 @@ func TestTraps4Row13CloseCodes(t *testing.T) {
 		}
 	}
 	for _, code := range invalid {
-		d := feed((&Handler{}).frames(), []byte(closeFrame(code, "")), whole)
+		d := feed((&Handler{}).frames(0), []byte(closeFrame(code, "")), whole)
 		if got := fmt.Sprint(replies(t, d.out)); got != "[close 1002]" {
 			t.Errorf("%d is answered with %s", code, got)
 		}
@@ -51,7 +51,7 @@ func TestTraps4Row13CloseCodes(t *testing.T) {
 }
 
 func TestTraps4Row20PingFlood(t *testing.T) {
-	f := (&Handler{}).frames()
+	f := (&Handler{}).frames(0)
 	in := []byte(strings.Repeat(frame(ws.OpPing, true, strings.Repeat("p", 125)), 10000) + frame(ws.OpPing, true, "newest"))
 	m := handlers.Messages{Events: &driver{}}
 	if _, err := f.Decode(in, &m); err != nil {
@@ -79,7 +79,7 @@ func TestTraps4Row22Limits(t *testing.T) {
 		"too many empty":         {frame(text, false, "") + strings.Repeat(frame(cont, false, ""), 4), true},
 		"control frames are not": {frame(ws.OpPing, true, "01234567890123"), false},
 	} {
-		d := feed(h.frames(), []byte(tt.in), whole)
+		d := feed(h.frames(0), []byte(tt.in), whole)
 		if got := errors.Is(d.err, handlers.ErrTooLong); got != tt.long {
 			t.Errorf("%s: %v", name, d.err)
 		}
@@ -91,7 +91,7 @@ func TestTraps4Row22Limits(t *testing.T) {
 
 // After our Close, which is sent once, nothing is sent, and nothing is wanted but the peer's: rows 14 and 15.
 func TestTraps4Row15ServerCloses(t *testing.T) {
-	f := (&Handler{}).frames()
+	f := (&Handler{}).frames(0)
 	out := f.AppendClose(nil, nil)
 	out = f.AppendClose(out, handlers.ErrShutdown)
 	out = f.AppendMessage(out, []byte("late"), handlers.Text)
@@ -100,7 +100,7 @@ func TestTraps4Row15ServerCloses(t *testing.T) {
 	}
 	in := frame(text, true, "ignored") + frame(ws.OpPing, true, "") + frame(binop, true, strings.Repeat("x", 1<<10)) + normal
 	for name, cut := range map[string]func(int) int{"whole": whole, "bytewise": bytewise} {
-		f := (&Handler{}).frames()
+		f := (&Handler{}).frames(0)
 		f.AppendClose(nil, nil)
 		d := feed(f, []byte(in), cut)
 		if len(d.seen) > 0 || len(d.out) > 0 || !errors.Is(d.err, io.EOF) {
@@ -116,7 +116,7 @@ func TestTraps4Row11CodesOfErrors(t *testing.T) {
 		handlers.ErrPolicy: "[close 1008]", handlers.ErrPanic: "[close 1011]", handlers.ErrShutdown: "[close 1001]",
 		handlers.ErrTimeout: "[close 1001]", handlers.ErrSlow: "[close 1013]", io.ErrNoProgress: "[close 1011]",
 	} {
-		if got := fmt.Sprint(replies(t, (&Handler{}).frames().AppendClose(nil, err))); got != want {
+		if got := fmt.Sprint(replies(t, (&Handler{}).frames(0).AppendClose(nil, err))); got != want {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 	}
@@ -134,7 +134,7 @@ func TestKinds(t *testing.T) {
 		{"\xff", handlers.Text, "binary \xff"},
 		{"a", handlers.Binary, "binary a"},
 	} {
-		if got := replies(t, (&Handler{}).frames().AppendMessage(nil, []byte(tt.msg), tt.kind)); got[0] != tt.want {
+		if got := replies(t, (&Handler{}).frames(0).AppendMessage(nil, []byte(tt.msg), tt.kind)); got[0] != tt.want {
 			t.Errorf("%q as %v: %q", tt.msg, tt.kind, got[0])
 		}
 	}
@@ -145,7 +145,7 @@ func TestSizeOfFrames(t *testing.T) {
 	if got := unsafe.Sizeof(frames{}); unsafe.Sizeof(uintptr(0)) == 8 && got > 24 {
 		t.Errorf("a codec is %d bytes, want at most 24", got)
 	}
-	f := (&Handler{}).frames()
+	f := (&Handler{}).frames(0)
 	in := []byte(frame(text, true, "hello"))
 	for n := range in {
 		d := &driver{codec: f}
@@ -153,7 +153,7 @@ func TestSizeOfFrames(t *testing.T) {
 		if held := f.partial != nil; held != (n > 5 && n+1 < len(in)) {
 			t.Errorf("after %d of %d bytes it holds something: %t", n+1, len(in), held)
 		}
-		f = (&Handler{}).frames()
+		f = (&Handler{}).frames(0)
 		in = []byte(frame(text, true, "hello"))
 	}
 }

@@ -3,7 +3,8 @@
 // It does no I/O: the handshake and the frames are two codecs for the loop. A handshake that arrives as a request on an
 // HTTP connection that has served others before comes in by [Handler.Upgrade].
 //
-// One WebSocket message is one message of the hub, an empty one too. Extensions are declined.
+// One WebSocket message is one message of the hub, an empty one too. Of extensions there is permessage-deflate (RFC 7692),
+// if it is asked for, without context: an idle client has no window.
 package websocket
 
 import (
@@ -35,6 +36,10 @@ type Handler struct {
 	// Protocols are the subprotocols, the best first. A client that offers none of them is served without one. If it
 	// is empty, the first that the client offers is taken: a browser insists on one. What is no token is never taken.
 	Protocols []string
+	// CompressMin is how long a message must be, in bytes, to be compressed for clients that offer permessage-deflate (RFC
+	// 7692); if zero none is, and the offers are declined. What is written as it is (AppendWrite), and what does not become
+	// shorter, is not compressed. Do not compress a secret together with text that a stranger has chosen: the length tells.
+	CompressMin int
 }
 
 var _ handlers.Handler = (*Handler)(nil)
@@ -64,12 +69,12 @@ func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Con
 	unread = bytes.Clone(unread) // the reader with its 4 KiB is not kept
 	r = r.WithContext(context.WithoutCancel(r.Context()))
 	info := h.infoOf(c.Info(), r)
-	if err := greet(nc, accepted); err != nil {
+	if err := greet(nc, accepted.answer); err != nil {
 		c.Close()
 		p.Fail(info, fmt.Errorf("upgrade: %w", err))
 		return
 	}
-	p.Attach(c, handlers.Attachment{Codec: h.frames(), Info: info, Unread: unread})
+	p.Attach(c, handlers.Attachment{Codec: h.frames(accepted.window), Info: info, Unread: unread})
 }
 
 // greet sends the answer to a handshake, which is short enough for any socket buffer.
@@ -83,8 +88,8 @@ func greet(nc net.Conn, answer []byte) error {
 	return nc.SetDeadline(time.Time{})
 }
 
-// frames is the codec of an open connection.
-func (h *Handler) frames() *frames { return &frames{handler: h} }
+// frames is the codec of an open connection. The window is that of [negotiate].
+func (h *Handler) frames(window uint8) *frames { return &frames{handler: h, window: window} }
 
 func (h *Handler) limit() int {
 	if h.Limit == 0 {

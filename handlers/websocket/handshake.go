@@ -47,13 +47,13 @@ func (s *handshake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	if r.TLS = s.info.TLS; s.info.Remote.IsValid() {
 		r.RemoteAddr = s.info.Remote.String()
 	}
-	answer, err := s.handler.check(r)
+	accepted, err := s.handler.check(r)
 	if err != nil {
 		return s.refuse(m, err)
 	}
 	s.answered = true
-	m.Reply = append(m.Reply, answer...)
-	m.Next = s.handler.frames()
+	m.Reply = append(m.Reply, accepted.answer...)
+	m.Next = s.handler.frames(accepted.window)
 	info := s.handler.infoOf(s.info, r)
 	info.Head = string(in[:n])
 	m.Connect(info)
@@ -171,27 +171,33 @@ func isHost(s []byte) bool {
 
 func isAlphanumeric(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' }
 
+// accepted is what a handshake has led to.
+type accepted struct {
+	answer []byte
+	window uint8 // of compressed messages; 0 if there are none
+}
+
 // check is the answer to the handshake r, or why it is refused (RFC 6455, sections 4.2.1 and 4.2.2).
-func (h *Handler) check(r *http.Request) (answer []byte, refused *refusal) {
+func (h *Handler) check(r *http.Request) (a accepted, refused *refusal) {
 	keys, versions := r.Header["Sec-Websocket-Key"], r.Header["Sec-Websocket-Version"]
 	switch {
 	case r.Method != http.MethodGet:
-		return nil, &refusal{status: http.StatusMethodNotAllowed, why: "a WebSocket handshake is a GET request"}
+		return a, &refusal{status: http.StatusMethodNotAllowed, why: "a WebSocket handshake is a GET request"}
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
-		return nil, bad("a WebSocket handshake needs HTTP/1.1")
+		return a, bad("a WebSocket handshake needs HTTP/1.1")
 	case !handlers.HasToken(r.Header["Upgrade"], "websocket") || !handlers.HasToken(r.Header["Connection"], "upgrade"):
-		return nil, &refusal{status: http.StatusUpgradeRequired, why: "there is only WebSocket here"}
+		return a, &refusal{status: http.StatusUpgradeRequired, why: "there is only WebSocket here"}
 	case len(versions) != 1 || versions[0] != "13":
-		return nil, &refusal{status: http.StatusUpgradeRequired, why: "the version must be 13"}
+		return a, &refusal{status: http.StatusUpgradeRequired, why: "the version must be 13"}
 	case r.Host == "":
-		return nil, bad("there must be a Host")
+		return a, bad("there must be a Host")
 	case len(keys) != 1 || !isKey(keys[0]):
-		return nil, bad("there must be one Sec-WebSocket-Key, of 16 bytes in base64")
+		return a, bad("there must be one Sec-WebSocket-Key, of 16 bytes in base64")
 	case r.ContentLength > 0 || len(r.TransferEncoding) > 0:
-		return nil, bad("a WebSocket handshake has no body")
+		return a, bad("a WebSocket handshake has no body")
 	}
 	if refused := h.refuses(r); refused != nil {
-		return nil, refused
+		return a, refused
 	}
 	return h.accept(r, keys[0]), nil
 }
@@ -202,7 +208,7 @@ func isKey(s string) bool {
 }
 
 // accept is the answer to a handshake that is right.
-func (h *Handler) accept(r *http.Request, key string) []byte {
+func (h *Handler) accept(r *http.Request, key string) (a accepted) {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see above
 	b := make([]byte, 0, 192)
 	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
@@ -211,7 +217,15 @@ func (h *Handler) accept(r *http.Request, key string) []byte {
 		b = append(b, "\r\nSec-WebSocket-Protocol: "...)
 		b = append(b, p...)
 	}
-	return append(b, "\r\n\r\n"...)
+	if h.CompressMin > 0 {
+		var extensions string
+		if extensions, a.window = negotiate(r.Header["Sec-Websocket-Extensions"]); a.window > 0 {
+			b = append(b, "\r\nSec-WebSocket-Extensions: "...)
+			b = append(b, extensions...)
+		}
+	}
+	a.answer = append(b, "\r\n\r\n"...)
+	return a
 }
 
 // isToken says whether s may stand in the answer: RFC 9110, section 5.6.2.

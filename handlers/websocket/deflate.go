@@ -1,0 +1,185 @@
+package websocket
+
+import (
+	"compress/flate"
+	"fmt"
+	"io"
+	"sync"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+	"github.com/portluck/portluck/handlers"
+)
+
+// deflated is the framing of clients that have agreed to permessage-deflate (RFC 7692). A message is compressed by itself:
+// the same bytes are for all of them.
+type deflated struct {
+	least  int // bytes of a message that is compressed
+	window uint8
+}
+
+// AppendMessage is [handlers.Framing.AppendMessage].
+func (d deflated) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
+	if len(msg) < d.least {
+		return framing{}.AppendMessage(dst, msg, k)
+	}
+	c := compressors.Get().(*compressor)
+	defer c.put()
+	if c.compress(msg, 1<<d.window); len(c.out) >= len(msg) {
+		return framing{}.AppendMessage(dst, msg, k)
+	}
+	at := len(dst)
+	dst = appendHeader(dst, opOf(msg, k), len(c.out))
+	dst[at] |= rsv1
+	return append(dst, c.out...)
+}
+
+// opOf is the opcode of a message: text if it is valid UTF-8 and not meant to be binary.
+func opOf(msg []byte, k handlers.Kind) ws.OpCode {
+	if k != handlers.Binary && utf8.Valid(msg) {
+		return ws.OpText
+	}
+	return ws.OpBinary
+}
+
+// rsv1 marks the first frame of a compressed message (RFC 7692, section 6).
+const rsv1 = 0x40
+
+// syncMark is how a flush ends. It is not sent (RFC 7692, section 7.2.1).
+const syncMark = "\x00\x00\xff\xff"
+
+// compressor has 1.2 MB of tables: there are as many as messages are compressed at once.
+type compressor struct {
+	w   *flate.Writer
+	out []byte
+}
+
+var compressors = sync.Pool{New: func() any {
+	c := &compressor{}
+	c.w, _ = flate.NewWriter(c, flate.BestSpeed) // it fails for other levels only
+	return c
+}}
+
+func (c *compressor) put() {
+	if cap(c.out) > keepFragments {
+		c.out = nil
+	}
+	compressors.Put(c)
+}
+
+// Write appends to out.
+func (c *compressor) Write(p []byte) (int, error) {
+	c.out = append(c.out, p...)
+	return len(p), nil
+}
+
+// compress makes out of msg. No part of it refers to more than window bytes back.
+func (c *compressor) compress(msg []byte, window int) {
+	c.out = c.out[:0]
+	if window >= 1<<maxWindow {
+		window = len(msg) // a distance is never more
+	}
+	for len(msg) > 0 {
+		piece := msg[:min(window, len(msg))]
+		msg = msg[len(piece):]
+		c.w.Reset(c)
+		_, _ = c.w.Write(piece) // Write of c does not fail
+		_ = c.w.Flush()
+	}
+	c.out = c.out[:max(0, len(c.out)-len(syncMark))]
+}
+
+// inflater is what a message is decompressed with. It has 40 KB and is used again.
+type inflater struct {
+	src packed
+	r   io.ReadCloser // and a flate.Resetter
+	out []byte
+}
+
+var inflaters = sync.Pool{New: func() any {
+	i := &inflater{}
+	i.r = flate.NewReader(&i.src)
+	return i
+}}
+
+func (i *inflater) put() {
+	i.src = packed{}
+	if cap(i.out) > keepFragments {
+		i.out = nil
+	}
+	inflaters.Put(i)
+}
+
+// maxFinals is how many blocks of a message may be marked as the last one: the decompressor is made anew behind each.
+const maxFinals = 16
+
+// inflate decompresses a message into out, which may have limit bytes; any number if that is negative.
+func (i *inflater) inflate(msg []byte, limit int) error {
+	i.src, i.out = packed{msg: msg}, i.out[:0]
+	for finals := 0; finals == 0 || i.src.at < len(msg); finals++ {
+		if finals > maxFinals {
+			return protocolError("too many final blocks in a compressed message")
+		}
+		dict := i.out[max(0, len(i.out)-1<<maxWindow):]
+		if err := i.r.(flate.Resetter).Reset(&i.src, dict); err != nil {
+			return fmt.Errorf("inflate: %w", err)
+		}
+		if err := i.read(limit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read appends what the decompressor gives until the end of a final block.
+func (i *inflater) read(limit int) error {
+	for {
+		if len(i.out) == cap(i.out) {
+			i.out = append(i.out, 0)[:len(i.out)]
+		}
+		n, err := i.r.Read(i.out[len(i.out):cap(i.out)])
+		i.out = i.out[:len(i.out)+n]
+		switch {
+		case limit >= 0 && len(i.out) > limit:
+			return handlers.ErrTooLong
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return protocolError("a compressed message is damaged")
+		}
+	}
+}
+
+// packed is a compressed message as the decompressor reads it: with what was not sent of it, and a final block.
+type packed struct {
+	msg []byte
+	at  int
+}
+
+// tail is what a compressed message ends with: the mark that was left out, and an empty final block.
+const tail = syncMark + "\x01\x00\x00\xff\xff"
+
+// ReadByte keeps the decompressor from reading ahead.
+func (p *packed) ReadByte() (byte, error) {
+	at := p.at
+	p.at++
+	switch {
+	case at < len(p.msg):
+		return p.msg[at], nil
+	case at < len(p.msg)+len(tail):
+		return tail[at-len(p.msg)], nil
+	}
+	p.at = at
+	return 0, io.EOF
+}
+
+// Read is for stored blocks.
+func (p *packed) Read(b []byte) (n int, err error) {
+	if p.at < len(p.msg) {
+		n = copy(b, p.msg[p.at:])
+	} else if n = copy(b, tail[min(p.at-len(p.msg), len(tail)):]); n == 0 && len(b) > 0 {
+		return 0, io.EOF
+	}
+	p.at += n
+	return n, nil
+}
