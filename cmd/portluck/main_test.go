@@ -235,6 +235,7 @@ async def main():
     trust = ssl.create_default_context(cafile=%q)
     for url, tls in (("ws://%s/", None), ("wss://%s/", trust)):
         async with websockets.connect(url, ssl=tls) as ws:
+            assert [e.name for e in ws.extensions] == ["permessage-deflate"]
             for message in ("text", b"\x00binary", "x" * 100000):
                 await ws.send(message)
                 assert await ws.recv() == message

@@ -20,6 +20,7 @@ type options struct {
 	allowOrigin   []string
 	requireOrigin bool
 	messageLimit  int
+	compressMin   int
 	idleTimeout   time.Duration
 	sniffTimeout  time.Duration
 	maxConns      int
@@ -48,6 +49,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 			"repeated (default the server's own origin)")
 	f.BoolVar(&o.requireOrigin, "require-origin", false, "refuse HTTP and WebSocket clients that send no Origin")
 	f.IntVar(&o.messageLimit, "message-limit", 1<<20, "longest message in bytes; 0 for no limit")
+	f.IntVar(&o.compressMin, "compress-min", 512,
+		"shortest message in bytes that is compressed for WebSocket clients that offer it; 0 for none")
 	f.DurationVar(&o.idleTimeout, "idle-timeout", 2*time.Minute, "how long a client may be idle; 0 for no limit")
 	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to show its protocol")
 	f.IntVar(&o.maxConns, "max-conns", 0, "most connections in all; 0 for no limit")
@@ -81,7 +84,7 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return fmt.Errorf("--cert and --key go with --tls files, not %s", o.tls)
 	case o.lan && len(o.listen) > 0:
 		return errors.New("--lan and --listen exclude each other")
-	case o.messageLimit < 0 || o.maxConns < 0 || o.maxConnsPerIP < 0 || o.idleTimeout < 0:
+	case o.messageLimit < 0 || o.compressMin < 0 || o.maxConns < 0 || o.maxConnsPerIP < 0 || o.idleTimeout < 0:
 		return errors.New("a limit cannot be negative; 0 means that there is none")
 	case o.sniffTimeout <= 0:
 		return errors.New("--sniff-timeout must be more than 0")

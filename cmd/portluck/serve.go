@@ -64,7 +64,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	var services running
 	srv := &portluck.Server{
 		Hub: room.Hub, Pages: page.Handler(func() any { return room.Seen() }, func() []page.Panel { return services.panels() }), OnVerdict: room.Verdict, RoomOf: room.RoomOf,
-		SniffTimeout: o.sniffTimeout, Timeout: none(o.idleTimeout), MessageLimit: none(o.messageLimit),
+		SniffTimeout: o.sniffTimeout, Timeout: none(o.idleTimeout), MessageLimit: none(o.messageLimit), CompressMin: o.compressMin,
 		MaxConns: o.maxConns, MaxConnsPerIP: o.maxConnsPerIP,
 		AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, Logger: &logger,
 	}
