@@ -4,6 +4,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/http"
 	"sync/atomic"
 
 	"github.com/portluck/portluck/handlers"
@@ -82,6 +83,20 @@ func (s *Server) HandleALPN(id string, h handlers.Handler) {
 	s.alpn[id] = h
 }
 
+// Mount has h answer the HTTP requests of pattern, which is one of [http.ServeMux], over HTTP/1.1, h2 and TLS: of every
+// method, unless pattern names one, and also POST and PUT, which are no clients of the hub then. A page of another origin
+// may not send them, unless AllowOrigin lets it; Shutdown waits for those that have begun. A WebSocket handshake is a
+// client of the hub also there. It panics after Serve, and if pattern is malformed or conflicts with an earlier one.
+func (s *Server) Mount(pattern string, h http.Handler) {
+	if s.serving.Load() {
+		panic("portluck: Mount after Serve: the patterns are frozen; mount them first")
+	}
+	if s.mux == nil {
+		s.mux = http.NewServeMux()
+	}
+	s.mux.Handle(pattern, h)
+}
+
 // build makes the routes from the server's fields.
 func (p *port) build() {
 	s := p.srv
@@ -89,7 +104,7 @@ func (p *port) build() {
 	check := s.checkOrigin()
 	ws := &websocket.Handler{CheckOrigin: check, Limit: s.MessageLimit, CompressMin: s.CompressMin}
 	p.http = &httpd.Handler{
-		Pages: s.Pages, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.MessageLimit, Tail: s.MessageTail,
+		Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.MessageLimit, Tail: s.MessageTail,
 		ExplicitDone: s.ExplicitDone, IdleTimeout: s.Timeout,
 	}
 	if s.RoomOf != nil {

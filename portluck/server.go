@@ -104,6 +104,7 @@ type Server struct {
 	routes  []*route                    // of Handle, in order
 	listens []*listener                 // of Listen
 	alpn    map[string]handlers.Handler // of HandleALPN
+	mux     *http.ServeMux              // of Mount; nil without
 
 	serving atomic.Bool // the configuration is frozen
 	once    sync.Once

@@ -23,6 +23,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	if l.remote != "" {
 		r.RemoteAddr = l.remote
 	}
+	if h.mounted(w, r, l) {
+		return
+	}
 	if r.Method == http.MethodGet && h.Streams != nil && !wantsWebSocket(r) {
 		info := requestInfo(r, l)
 		if s := h.Streams(r, &info); s != nil {

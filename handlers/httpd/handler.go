@@ -1,7 +1,8 @@
 // Package httpd serves HTTP/1.1, HTTP/2 over TLS and HTTP/2 with prior knowledge, with net/http.
 //
 // Each POST or PUT request is a client of its own: it connects, the lines of its body are its messages, what the program
-// writes is the body of the answer, and it disconnects when that has ended. Requests of other methods are pages.
+// writes is the body of the answer, and it disconnects when that has ended. Requests of other methods are pages. What
+// [Handler.Mux] has a pattern for is neither.
 //
 // A line feed ends a message and is not part of it, also of an empty one; what follows the last line feed is a message
 // unless it is empty. The carriage return of a CRLF stays.
@@ -33,6 +34,10 @@ type Handler struct {
 	// Pages answers requests of other methods than POST, PUT, OPTIONS and CONNECT; 405 if nil. What it hijacks keeps
 	// its place among the connections of the port until it is closed.
 	Pages http.Handler
+	// Mux answers the requests, of any method, for which it has a pattern, before they become clients; none if nil. Their
+	// Origin is checked, but for a GET or HEAD without one, and the waits for their clients are bounded. What shakes hands
+	// for a WebSocket, CONNECT and the target * are not for it.
+	Mux *http.ServeMux
 	// Claim says that Pages answers r although its method is POST, PUT or OPTIONS: gRPC, say, or an upload. It does not
 	// if Claim is nil.
 	Claim func(r *http.Request) bool

@@ -1,0 +1,44 @@
+package httpd
+
+import (
+	"net/http"
+)
+
+// mounted has Mux answer r if it has a pattern for it, and says whether it has. What a browser's page of another origin
+// asks is refused, unless CheckOrigin allows that.
+func (h *Handler) mounted(w http.ResponseWriter, r *http.Request, l *link) bool {
+	if h.Mux == nil || r.Method == http.MethodConnect || r.RequestURI == "*" || h.Upgrade != nil && wantsWebSocket(r) {
+		return false
+	}
+	if asked := r.Header.Get("Access-Control-Request-Method"); r.Method == http.MethodOptions && asked != "" {
+		return h.preflight(w, r, l, asked)
+	}
+	if _, pattern := h.Mux.Handler(r); pattern == "" {
+		return false
+	}
+	if isPage(r) || h.allow(w, r, l) {
+		h.page(w, r, l, h.Mux)
+	}
+	return true
+}
+
+// isPage is for what a browser asks of its own accord, which has no Origin.
+func isPage(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && len(r.Header["Origin"]) == 0
+}
+
+// preflight answers a page that wants to know whether it may send a request of another method to Mux.
+func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, l *link, method string) bool {
+	wanted := *r
+	wanted.Method = method
+	if _, pattern := h.Mux.Handler(&wanted); pattern == "" {
+		return false
+	}
+	pace := h.pacer(w, r)
+	pace.begin()
+	if h.allow(w, r, l) {
+		w.Header().Set("Access-Control-Allow-Methods", method)
+		w.WriteHeader(http.StatusOK)
+	}
+	return true
+}
