@@ -1,0 +1,198 @@
+package alldata
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// DefaultURL is where a [Client] without a URL sends to.
+const DefaultURL = "http://localhost:8080/"
+
+// A Client puts events to a peer. Its zero value sends to [DefaultURL]. A put that failed is sent again: that is safe, for
+// the peer takes the same event under the same key once. Copy it to change a field for one call; any number of goroutines
+// may use it at once.
+type Client struct {
+	// URL is where the peer's _put is; [DefaultURL] if empty.
+	URL string
+	// Method is that of the requests; POST if empty.
+	Method string
+	// HTTP sends the requests; if nil, one that follows no redirects, on the connections of http.DefaultTransport.
+	HTTP *http.Client
+	// Attempts is how often a put is sent at the most; 5 if zero.
+	Attempts int
+	// Timeout bounds each attempt; 10 seconds if zero, no bound if negative.
+	Timeout time.Duration
+	// MinBackoff is the longest pause after the first attempt, which doubles at each up to MaxBackoff; 100 milliseconds
+	// and 5 seconds if zero. How long it is up to then is left to chance, so that clients do not all come back at once; a
+	// peer's Retry-After is kept, up to MaxBackoff.
+	MinBackoff, MaxBackoff time.Duration
+	// OnRetry, if not nil, is told of each attempt that failed and is followed by another.
+	OnRetry func(key string, attempt int, err error)
+}
+
+// A StatusError is an answer that is not 201 Created. With the status 409 it is an [ErrConflict].
+type StatusError struct {
+	Status int
+	Reason string // what the peer says
+}
+
+func (e *StatusError) Error() string {
+	text := fmt.Sprintf("the peer answered %d %s", e.Status, http.StatusText(e.Status))
+	if e.Reason != "" {
+		text += ": " + e.Reason
+	}
+	return text
+}
+
+// Is is for errors.Is.
+func (e *StatusError) Is(target error) bool {
+	return target == ErrConflict && e.Status == http.StatusConflict
+}
+
+// passing says whether the same request may be answered otherwise later.
+func (e *StatusError) passing() bool {
+	return e.Status >= 500 && e.Status != http.StatusNotImplemented ||
+		e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests
+}
+
+var plainHTTP = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+// message is the body of a _put, in upstream's order.
+type message struct {
+	Key   string          `json:"key"`
+	Event json.RawMessage `json:"event"`
+}
+
+// Put sends the event, which is JSON, under its key, until the peer has answered 201, or says that it never will, or
+// Attempts are over, or ctx ends. Unless it returns nil, a [*StatusError] that the peer did not take it, or an
+// [ErrInvalid], nothing is known: the event may have been put.
+func (c *Client) Put(ctx context.Context, key string, event json.RawMessage) error {
+	compact, err := check(key, event)
+	if err != nil {
+		return err
+	}
+	to := cmp.Or(c.URL, DefaultURL)
+	if u, err := url.Parse(to); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("%q is not a URL such as %s", to, DefaultURL)
+	}
+	body, err := encode(key, compact)
+	if err != nil {
+		return err
+	}
+	attempts := cmp.Or(c.Attempts, 5)
+	for attempt := 1; ; attempt++ {
+		wait, err := c.try(ctx, to, body)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil && !isAnswer(err):
+			return fmt.Errorf("put: %w", err)
+		case attempt >= attempts || !isPassing(err):
+			return fmt.Errorf("put, attempt %d: %w", attempt, err)
+		}
+		if c.OnRetry != nil {
+			c.OnRetry(key, attempt, err)
+		}
+		if !pause(ctx, c.backoff(attempt, wait)) {
+			return fmt.Errorf("put, attempt %d: %w, then %w", attempt, err, ctx.Err())
+		}
+	}
+}
+
+// encode is the body, with the text as it is: no escapes for HTML.
+func encode(key string, event []byte) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(message{key, event}); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// try sends the request once. wait is how long the peer asks to be left alone.
+func (c *Client) try(ctx context.Context, to string, body []byte) (wait time.Duration, err error) {
+	if d := cmp.Or(c.Timeout, 10*time.Second); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(c.Method, http.MethodPost), to, bytes.NewReader(body))
+	if err != nil {
+		return 0, permanent{err}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	client := c.HTTP
+	if client == nil {
+		client = plainHTTP
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	reason, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // also so that the connection can be used again
+	if resp.StatusCode == http.StatusCreated {
+		return 0, nil
+	}
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		wait = time.Duration(min(seconds, 3600)) * time.Second
+	}
+	return wait, &StatusError{Status: resp.StatusCode, Reason: line(string(bytes.TrimSpace(reason)))}
+}
+
+// permanent is an error that will come again.
+type permanent struct{ error }
+
+func isAnswer(err error) bool {
+	var status *StatusError
+	return errors.As(err, &status)
+}
+
+// isPassing says whether another attempt may do better.
+func isPassing(err error) bool {
+	var status *StatusError
+	var cert *tls.CertificateVerificationError
+	var perm permanent
+	switch {
+	case errors.As(err, &status):
+		return status.passing()
+	case errors.As(err, &cert), errors.As(err, &perm):
+		return false
+	}
+	return true
+}
+
+// backoff is the pause after an attempt.
+func (c *Client) backoff(attempt int, asked time.Duration) time.Duration {
+	most := cmp.Or(c.MaxBackoff, 5*time.Second)
+	d := cmp.Or(c.MinBackoff, 100*time.Millisecond)
+	for ; attempt > 1 && d < most; attempt-- {
+		d *= 2
+	}
+	d = max(min(d, most), 1)
+	return max(d/2+rand.N(d/2+1), min(asked, most))
+}
+
+// pause waits for d, or until ctx ends: then it is false.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

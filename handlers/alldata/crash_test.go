@@ -1,0 +1,179 @@
+package alldata
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A crash of the machine leaves what was on disk at the last sync, and of what was written since any sectors, in any order.
+// bbolt syncs twice in a commit: after the data, and after the page that makes them count. These tests make the files that
+// a crash at any moment of a commit may leave, and hold that they have all that was answered before it.
+
+const sector = 512
+
+// crash is a file before and after one commit.
+type crash struct {
+	before, after []byte
+	entries       []string // before
+	added         string   // by the commit
+}
+
+// image is the file that a crash leaves: pick says of which sectors what was written is on disk.
+func (c *crash) image(size int, pick func(at int) bool) []byte {
+	image := make([]byte, size)
+	copy(image, c.before)
+	for at := 0; at < size; at += sector {
+		if end := min(at+sector, size); end <= len(c.after) && pick(at) {
+			copy(image[at:end], c.after[at:end])
+		}
+	}
+	return image
+}
+
+// metas are the bytes of the two pages that make the others count.
+var metas = 2 * os.Getpagesize()
+
+// crashes puts events of many sizes, and calls f for each commit.
+func crashes(t *testing.T, f func(c *crash)) {
+	t.Helper()
+	dir := t.TempDir()
+	s := open(t, &Store{Dir: dir})
+	read := func() []byte {
+		content, err := os.ReadFile(filepath.Join(dir, fileName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content
+	}
+	for i, size := range []int{1, 10, 100, 1000, 3000, 5000, 1, 20000, 100, 60000, 300, 300, 200000, 50, 1000} {
+		c := &crash{before: read(), entries: all(t, s, "", "")}
+		key := fmt.Sprintf("%04d", i*7%15)
+		mustPut(t, s, key, `"`+strings.Repeat("x", size)+`"`)
+		c.after, c.added = read(), key
+		f(c)
+	}
+}
+
+// holds opens an image. It must have what was there before the commit; whole says that it must have the new event too,
+// and none that it must not.
+func holds(t *testing.T, c *crash, image []byte, none, whole bool) {
+	t.Helper()
+	s := &Store{Dir: t.TempDir()}
+	if err := os.WriteFile(filepath.Join(s.Dir, fileName), image, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // also what Open itself writes is good
+		if err := s.Open(); err != nil {
+			t.Fatalf("Open() = %v", err)
+		}
+		got := all(t, s, "", "")
+		if n := len(got); none && n != len(c.entries) || whole && n != len(c.entries)+1 {
+			t.Errorf("%d entries after %d and a commit: none of it %t, all %t", n, len(c.entries), none, whole)
+		}
+		got = slices.DeleteFunc(got, func(e string) bool { return strings.HasPrefix(e, c.added+"=") })
+		if !slices.Equal(got, c.entries) {
+			t.Errorf("entries %.50q, want %.50q", got, c.entries)
+		}
+		if _, err := s.Get(c.added); err != nil && !errors.Is(err, ErrNotFound) {
+			t.Errorf("Get() = %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, s)
+	mustPut(t, s, "afterwards", `"fine"`)
+	s.Close()
+}
+
+// Any part of the data, and any length of the file, without the meta page.
+func TestCrashBeforeMeta(t *testing.T) {
+	crashes(t, func(c *crash) {
+		for part := range 5 {
+			size := len(c.before)
+			if grown := len(c.after) - size; grown > 0 {
+				size += rand.IntN(grown + 1)
+			}
+			holds(t, c, c.image(size, func(at int) bool { return at >= metas && rand.IntN(4) < part }), true, false)
+		}
+	})
+}
+
+// All of the data, and the meta page up to any byte: the file has what was before, or all.
+func TestCrashInMeta(t *testing.T) {
+	crashes(t, func(c *crash) {
+		for range 3 {
+			image := c.image(len(c.after), func(at int) bool { return at >= metas })
+			page := c.after[:metas/2]
+			at := 0
+			if slices.Equal(page, c.before[:metas/2]) {
+				at = metas / 2
+			}
+			torn := rand.IntN(metaAt + metaSize + 1)
+			copy(image[at:at+torn], c.after[at:])
+			holds(t, c, image, false, torn == metaAt+metaSize)
+		}
+		holds(t, c, c.after, false, true)
+	})
+}
+
+// A file that was cut off, which no crash does, is found to be so when it is opened.
+func TestOpenCutOff(t *testing.T) {
+	crashes(t, func(c *crash) {
+		image := c.after[:rand.IntN(len(c.after))]
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, fileName), image, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := &Store{Dir: dir}
+		switch err := s.Open(); {
+		case errors.Is(err, ErrDamaged):
+		case err != nil:
+			t.Errorf("Open() of %d of %d bytes = %v", len(image), len(c.after), err)
+		default: // only empty pages are missing
+			if n := len(all(t, s, "", "")); n != len(c.entries)+1 {
+				t.Errorf("%d entries, want %d", n, len(c.entries)+1)
+			}
+			s.Close()
+		}
+	})
+}
+
+// An event whose bytes have changed on disk is an error, not another event.
+func TestDamagedEvent(t *testing.T) {
+	s := &Store{Dir: t.TempDir()}
+	open(t, s)
+	mustPut(t, s, "key", `"as it was"`)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(s.Dir, fileName)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content = []byte(strings.ReplaceAll(string(content), "as it was", "as it wax"))
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, s)
+	if _, err := s.Get("key"); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Get() = %v, want ErrDamaged", err)
+	}
+	for _, err := range s.Range("", "") {
+		if !errors.Is(err, ErrDamaged) {
+			t.Errorf("Range() = %v, want ErrDamaged", err)
+		}
+	}
+	if err := s.Put(context.Background(), "key", json.RawMessage(`"another"`)); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Put() = %v, want ErrDamaged", err)
+	}
+}

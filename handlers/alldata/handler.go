@@ -1,0 +1,237 @@
+package alldata
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Defaults of a [Handler].
+const (
+	DefaultLimit       = 16 << 20
+	DefaultMaxPending  = 64 << 20
+	DefaultReadTimeout = 30 * time.Second
+	DefaultTimeout     = 30 * time.Second
+)
+
+// What an OnPut may return, or wrap, to have the peer told more than 500.
+var (
+	// ErrConflict means that the key has another event: 409.
+	ErrConflict = errors.New("the key has another event")
+	// ErrInvalid means that this is not a key and an event: 400.
+	ErrInvalid = errors.New("not a key and an event")
+	// ErrBusy means that the peer should come again in a second: 503.
+	ErrBusy = errors.New("too much at once")
+)
+
+// A Handler answers _put requests: an http.Handler for any mux. Its zero value refuses them. The fields are not changed
+// once it serves; requests may come from any number of goroutines.
+type Handler struct {
+	// OnPut keeps the event, which is valid JSON, under its key, which is not empty. It is called by any number of
+	// goroutines at once, and returns when ctx ends. What it returns decides the answer: 201 if nil, 409 for
+	// [ErrConflict], 400 for [ErrInvalid], 413 for [handlers.ErrTooLong], 503 for [ErrBusy], [ErrClosed] and the end of
+	// ctx, else 500. A panic costs this request: 500. [Store.Put] and [Client.Put] are such funcs.
+	OnPut func(ctx context.Context, key string, event json.RawMessage) error
+	// Limit is the longest body in bytes; 16 MiB if zero, none if negative. A longer one is answered with 413.
+	Limit int64
+	// MaxPending bounds the bytes of all bodies that are being read or put; 64 MiB if zero, none if negative. What is
+	// beyond is answered with 503.
+	MaxPending int64
+	// ReadTimeout bounds how long a body may take; 30 seconds if zero, no bound if negative. A slower one is answered
+	// with 408.
+	ReadTimeout time.Duration
+	// Timeout bounds the ctx of OnPut; 30 seconds if zero, no bound if negative.
+	Timeout time.Duration
+	// OnError, if not nil, is told why a request was not answered with 201. It is called by many goroutines at once.
+	OnError func(r *http.Request, err error)
+
+	pending atomic.Int64
+}
+
+// refusal is an answer that is decided before OnPut.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+func refuse(status int, format string, args ...any) error {
+	return &refusal{status, fmt.Sprintf(format, args...)}
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	err := h.put(w, r)
+	if err != nil && h.OnError != nil {
+		h.OnError(r, err)
+	}
+	status, text := answer(err)
+	switch {
+	case status == http.StatusMethodNotAllowed:
+		w.Header().Set("Allow", http.MethodPost)
+	case status == http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	}
+	if text == "" {
+		w.WriteHeader(status)
+		return
+	}
+	http.Error(w, text, status)
+}
+
+// answer is what the peer is told. The reason of a 500 is not for it.
+func answer(err error) (status int, text string) {
+	var r *refusal
+	switch {
+	case err == nil:
+		return http.StatusCreated, ""
+	case errors.As(err, &r):
+		return r.status, r.text
+	case errors.Is(err, ErrConflict):
+		return http.StatusConflict, ErrConflict.Error()
+	case errors.Is(err, ErrInvalid):
+		return http.StatusBadRequest, line(err.Error())
+	case errors.Is(err, handlers.ErrTooLong):
+		return http.StatusRequestEntityTooLarge, line(err.Error())
+	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed):
+		return http.StatusServiceUnavailable, "the event was not stored; come again"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return http.StatusServiceUnavailable, "it is not known in time whether the event was stored; come again"
+	}
+	return http.StatusInternalServerError, ""
+}
+
+// line makes a short line of text of an error that may quote what the peer sent.
+func line(s string) string {
+	const most = 200
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7F {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return s
+}
+
+// put reads one request and has OnPut decide.
+func (h *Handler) put(w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodPost {
+		return refuse(http.StatusMethodNotAllowed, "_put is a POST, not a %.20s", line(r.Method))
+	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return refuse(http.StatusUnsupportedMediaType, "the body must not be compressed")
+	}
+	body := &body{h: h, limit: h.limit(), budget: h.maxPending()}
+	defer body.release()
+	if err := body.read(w, r); err != nil {
+		return err
+	}
+	key, event, err := parse(body.bytes)
+	if err != nil {
+		return err
+	}
+	return h.call(r, key, event)
+}
+
+// call calls OnPut.
+func (h *Handler) call(r *http.Request, key string, event json.RawMessage) (err error) {
+	if h.OnPut == nil {
+		return errors.New("alldata: the Handler has no OnPut")
+	}
+	ctx := r.Context()
+	if d := cmp.Or(h.Timeout, DefaultTimeout); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
+		}
+	}()
+	return h.OnPut(ctx, key, event)
+}
+
+func (h *Handler) limit() int64      { return cmp.Or(h.Limit, DefaultLimit) }
+func (h *Handler) maxPending() int64 { return cmp.Or(h.MaxPending, DefaultMaxPending) }
+
+// body is the body of a request, and its part of MaxPending.
+type body struct {
+	h             *Handler
+	limit, budget int64
+	bytes         []byte
+	taken         int64
+}
+
+// firstPart is how much memory a body is given before any of it has come.
+const firstPart = 4 << 10
+
+// read reads the body, which takes as much memory as has come of it, twice that at the most.
+func (b *body) read(w http.ResponseWriter, r *http.Request) error {
+	if b.limit >= 0 && r.ContentLength > b.limit {
+		return b.tooLong()
+	}
+	var late time.Time
+	if d := cmp.Or(b.h.ReadTimeout, DefaultReadTimeout); d > 0 {
+		late = time.Now().Add(d)
+		rc := http.NewResponseController(w) // of a server that has deadlines
+		_ = rc.SetReadDeadline(late)
+		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
+	}
+	size := firstPart
+	if n := r.ContentLength; n >= 0 && n < firstPart {
+		size = int(n) + 1 // one more, to see the end
+	}
+	for {
+		if len(b.bytes) == cap(b.bytes) {
+			if err := b.grow(size); err != nil {
+				return err
+			}
+			size = 2 * cap(b.bytes)
+		}
+		n, err := r.Body.Read(b.bytes[len(b.bytes):cap(b.bytes)])
+		b.bytes = b.bytes[:len(b.bytes)+n]
+		switch {
+		case b.limit >= 0 && int64(len(b.bytes)) > b.limit:
+			return b.tooLong()
+		case errors.Is(err, io.EOF):
+			return nil
+		case !late.IsZero() && !time.Now().Before(late):
+			return refuse(http.StatusRequestTimeout, "the body did not come in time")
+		case err != nil:
+			return refuse(http.StatusBadRequest, "the body broke off")
+		}
+	}
+}
+
+func (b *body) tooLong() error {
+	return refuse(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes", b.limit)
+}
+
+// grow makes room for size bytes in all.
+func (b *body) grow(size int) error {
+	more := int64(size - cap(b.bytes))
+	b.taken += more
+	if all := b.h.pending.Add(more); b.budget >= 0 && all > b.budget {
+		return ErrBusy
+	}
+	grown := make([]byte, len(b.bytes), size)
+	copy(grown, b.bytes)
+	b.bytes = grown
+	return nil
+}
+
+func (b *body) release() { b.h.pending.Add(-b.taken) }

@@ -1,0 +1,129 @@
+package alldata
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// childFull puts until the disk is full, or as good as: the file may not get larger. What was answered stays, the rest is an
+// error, and when there is room again all goes on.
+func childFull(s *Store) {
+	childFails(s.Open())
+	signal.Ignore(syscall.SIGXFSZ)
+	var limit syscall.Rlimit
+	childFails(syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	childFails(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 300 << 10, Max: limit.Max}))
+	ctx := context.Background()
+	event := func(i int) json.RawMessage { return fmt.Appendf(nil, `{"%d":"%s"}`, i, strings.Repeat("x", 3000)) }
+	full := 0
+	for err := error(nil); err == nil; full++ {
+		if err = s.Put(ctx, fmt.Sprintf("%06d", full), event(full)); err != nil {
+			break
+		}
+	}
+	for range 3 { // it stays full
+		if err := s.Put(ctx, fmt.Sprintf("%06d", full), event(full)); !errors.Is(err, syscall.EFBIG) && !strings.Contains(fmt.Sprint(err), "file too large") {
+			childFails(fmt.Errorf("Put() into a full file: %v", err))
+		}
+	}
+	childFails(s.Put(ctx, "000000", event(0))) // which is there
+	childFails(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+	for i := full; i < full+300; i++ {
+		childFails(s.Put(ctx, fmt.Sprintf("%06d", i), event(i)))
+	}
+	if n, err := s.Len(); n != full+300 || err != nil {
+		childFails(fmt.Errorf("Len() = %d, %v, want %d", n, err, full+300))
+	}
+	n := 0
+	for e, err := range s.Range("", "") {
+		childFails(err)
+		if e.Key != fmt.Sprintf("%06d", n) || string(e.Event) != string(event(n)) {
+			childFails(fmt.Errorf("entry %d is %q: %.50s", n, e.Key, e.Event))
+		}
+		n++
+	}
+	childFails(s.Close())
+	fmt.Println("full after", full)
+}
+
+func TestStoreDiskFull(t *testing.T) {
+	out, err := output(t, spawn(t, "full", t.TempDir()))
+	if err != nil || !strings.HasPrefix(out, "full after ") {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// childSync puts while a sync of the disk fails, in strace. The put that it belonged to fails; the same again waits for
+// the disk, although the event may be visible already.
+func childSync(s *Store) {
+	for tries := 0; s.Open() != nil; tries++ { // the sync of Open was the one
+		if tries > 10 {
+			childFails(errors.New("it cannot be opened"))
+		}
+	}
+	for i := range 6 {
+		key := fmt.Sprintf("%d", i)
+		before := s.id()
+		for tries := 0; ; tries++ { // strace counts for each thread
+			err := s.Put(context.Background(), key, eventOf(key))
+			if err == nil {
+				break
+			}
+			if !errors.Is(err, syscall.EIO) || tries > 10 {
+				childFails(err)
+			}
+			fmt.Println("failed")
+			before = s.id()
+		}
+		if s.id() == before {
+			childFails(errors.New("a Put was answered without a commit"))
+		}
+	}
+	childFails(s.Close())
+}
+
+// id is the number of the last transaction.
+func (s *Store) id() int {
+	tx, err := s.db.Begin(false)
+	childFails(err)
+	defer tx.Rollback()
+	return tx.ID()
+}
+
+func TestStoreSyncFails(t *testing.T) {
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Skip("strace is not installed")
+	}
+	failed := 0
+	for when := range 12 {
+		dir := t.TempDir()
+		open(t, &Store{Dir: dir}).Close() // made before
+		out, err := output(t, spawn(t, "sync", dir, "strace", "-f", "-qqq", "-o", "/dev/null",
+			"-e", "trace=fdatasync", "-e", fmt.Sprintf("inject=fdatasync:error=EIO:when=%d", when+1)))
+		if err != nil {
+			t.Errorf("the sync %d fails: %q, %v", when+1, out, err)
+		}
+		failed += strings.Count(out, "failed")
+		keys := map[string]bool{}
+		for i := range 6 {
+			keys[fmt.Sprint(i)] = true
+		}
+		verify(t, dir, keys)
+	}
+	if failed < 5 {
+		t.Errorf("%d puts failed, want one for most of the syncs", failed)
+	}
+}
+
+func output(t *testing.T, cmd *exec.Cmd) (string, error) {
+	t.Helper()
+	out, err := cmd.Output()
+	return string(out), err
+}

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package alldata
+
+func childFull(*Store) {}
+func childSync(*Store) {}

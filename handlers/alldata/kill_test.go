@@ -1,0 +1,167 @@
+package alldata
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// child is what a process of its own does in a test.
+func child(what, dir string) {
+	s := &Store{Dir: dir, LockTimeout: time.Minute}
+	mode, arg, _ := strings.Cut(what, " ")
+	switch mode {
+	case "put":
+		childPuts(s, arg)
+	case "full":
+		childFull(s)
+	case "sync":
+		childSync(s)
+	}
+}
+
+func childFails(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// childPuts has many writers put, each key of which is printed when it is answered, until the process is killed.
+func childPuts(s *Store, round string) {
+	childFails(s.Open())
+	each(16, func(writer int) {
+		for i := 0; ; i++ {
+			key := fmt.Sprintf("%s-%d-%d", round, i, writer)
+			childFails(s.Put(context.Background(), key, eventOf(key)))
+			os.Stdout.WriteString(key + "\n") // one system call
+		}
+	})
+}
+
+// spawn starts this binary as a child.
+func spawn(t *testing.T, what, dir string, through ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append(through, self)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), asChild+"="+what, "ALLDATA_TEST_DIR="+dir)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// kill kills a child that puts: after it has answered n, or, if n is 0, after a while that may be too short to open the
+// store. It returns the keys that were answered.
+func kill(t *testing.T, dir, round string, n int) (answered []string) {
+	t.Helper()
+	cmd := spawn(t, "put "+round, dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if n == 0 {
+		timer := time.AfterFunc(rand.N(60*time.Millisecond), func() { cmd.Process.Kill() })
+		defer timer.Stop()
+	}
+	for in := bufio.NewReader(out); ; {
+		line, err := in.ReadString('\n')
+		if errors.Is(err, io.EOF) {
+			break // and what was printed in part was answered, but cannot be told from less
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered = append(answered, strings.TrimSuffix(line, "\n"))
+		if len(answered) == n {
+			cmd.Process.Kill()
+		}
+	}
+	_ = cmd.Wait() // it was killed
+	if code := cmd.ProcessState.ExitCode(); code >= 0 {
+		t.Errorf("the child exited with %d", code)
+	}
+	return answered
+}
+
+// verify holds that a store has these keys, and nothing that was not put.
+func verify(t *testing.T, dir string, keys map[string]bool) {
+	t.Helper()
+	s := &Store{Dir: dir, LockTimeout: time.Minute}
+	if err := s.Open(); err != nil {
+		t.Fatalf("after a kill: Open() = %v", err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close() = %v", err)
+		}
+	}()
+	n, found, last := 0, 0, ""
+	for e, err := range s.Range("", "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Key <= last || string(e.Event) != string(eventOf(e.Key)) {
+			t.Fatalf("%q after %q: %s", e.Key, last, e.Event)
+		}
+		if last = e.Key; keys[e.Key] {
+			found++
+		}
+		n++
+	}
+	if found != len(keys) {
+		t.Fatalf("%d of %d answered keys are there", found, len(keys))
+	}
+	if got, err := s.Len(); got != n || err != nil {
+		t.Errorf("Len() = %d, %v, want %d", got, err, n)
+	}
+}
+
+// A process that is killed at any moment loses nothing that was answered. ALLDATA_KILL_ROUNDS has it done more often.
+func TestStoreKilled(t *testing.T) {
+	rounds := 12
+	if more, err := strconv.Atoi(os.Getenv("ALLDATA_KILL_ROUNDS")); err == nil {
+		rounds = more
+	}
+	dir, keys := t.TempDir(), map[string]bool{}
+	for round := range rounds {
+		n := rand.IntN(500)
+		if round%4 == 3 {
+			n = 0
+		}
+		for _, key := range kill(t, dir, fmt.Sprint(round), n) {
+			keys[key] = true
+		}
+		verify(t, dir, keys)
+	}
+	t.Logf("%d rounds, %d keys answered", rounds, len(keys))
+	if len(keys) == 0 {
+		t.Error("no put was answered")
+	}
+}
+
+// One that is killed while it makes the store leaves none that cannot be opened.
+func TestStoreKilledEarly(t *testing.T) {
+	for range 6 {
+		dir := t.TempDir()
+		keys := map[string]bool{}
+		for _, key := range kill(t, dir, "early", 0) {
+			keys[key] = true
+		}
+		verify(t, dir, keys)
+	}
+}

@@ -1,0 +1,65 @@
+package alldata
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"unicode/utf8"
+)
+
+// MaxKeySize is the longest key in bytes that a [Store] takes.
+const MaxKeySize = 32 << 10
+
+// parse finds the key and the event in the body of a _put: a JSON object with the members key, a string, and event. Others
+// are ignored; of several with one name the last counts.
+func parse(body []byte) (key string, event json.RawMessage, err error) {
+	if !utf8.Valid(body) {
+		return "", nil, refuse(http.StatusBadRequest, "the body is not UTF-8")
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(body, &members); err != nil {
+		return "", nil, refuse(http.StatusBadRequest, "the body is no JSON object: %s", line(err.Error()))
+	}
+	text := members["key"]
+	event, ok := members["event"]
+	switch {
+	case members == nil:
+		return "", nil, refuse(http.StatusBadRequest, "the body is no JSON object: it is null")
+	case text == nil:
+		return "", nil, refuse(http.StatusBadRequest, "there is no key")
+	case text[0] != '"':
+		return "", nil, refuse(http.StatusBadRequest, "the key is not a string")
+	case !ok:
+		return "", nil, refuse(http.StatusBadRequest, "there is no event")
+	case hasLoneSurrogate(text):
+		return "", nil, refuse(http.StatusBadRequest, "the key has half a surrogate pair")
+	}
+	if err := json.Unmarshal(text, &key); err != nil {
+		return "", nil, refuse(http.StatusBadRequest, "the key is not a string")
+	}
+	if key == "" {
+		return "", nil, refuse(http.StatusBadRequest, "the key is empty")
+	}
+	return key, event, nil
+}
+
+// check holds a key and an event to what can be kept, and returns the event without white space.
+func check(key string, event json.RawMessage) ([]byte, error) {
+	switch {
+	case key == "":
+		return nil, fmt.Errorf("%w: the key is empty", ErrInvalid)
+	case len(key) > MaxKeySize:
+		return nil, fmt.Errorf("%w: the key is longer than %d bytes", ErrInvalid, MaxKeySize)
+	case !utf8.ValidString(key):
+		return nil, fmt.Errorf("%w: the key is not UTF-8", ErrInvalid)
+	case !utf8.Valid(event):
+		return nil, fmt.Errorf("%w: the event is not UTF-8", ErrInvalid)
+	}
+	var compact bytes.Buffer
+	compact.Grow(len(event))
+	if err := json.Compact(&compact, event); err != nil {
+		return nil, fmt.Errorf("%w: the event is no JSON: %w", ErrInvalid, err)
+	}
+	return compact.Bytes(), nil
+}

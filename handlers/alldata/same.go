@@ -1,0 +1,112 @@
+package alldata
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// sameMax is the longest event that is compared by what it means: the comparison takes many times as much memory.
+const sameMax = 1 << 20
+
+// same says whether two JSON texts, without white space, are the same event: members in another order, other spellings of
+// a string or a number make no other event. Long events, and those with half a surrogate pair, which is no character, are
+// the same only if their bytes are.
+func same(a, b []byte) bool {
+	switch {
+	case bytes.Equal(a, b):
+		return true
+	case len(a) > sameMax, len(b) > sameMax, hasLoneSurrogate(a), hasLoneSurrogate(b):
+		return false
+	}
+	x, okX := tree(a)
+	y, okY := tree(b)
+	return okX && okY && equal(x, y)
+}
+
+// tree is what a JSON text means; of members with one name the last counts.
+func tree(text []byte) (v any, ok bool) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	return v, d.Decode(&v) == nil
+}
+
+func equal(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		return ok && maps.EqualFunc(a, b, equal)
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, equal)
+	case json.Number:
+		b, ok := b.(json.Number)
+		return ok && (a == b || newDecimal(a.String()) == newDecimal(b.String()))
+	}
+	return a == b // nil, bool, string; never what cannot be compared
+}
+
+// decimal is a number as 0.DIGITS * 10^exp, with neither leading nor trailing zeros.
+type decimal struct {
+	negative bool
+	digits   string
+	exp      int64
+	text     string // instead, if its exponent is beyond reason
+}
+
+func newDecimal(text string) decimal {
+	mantissa, power, hasPower := strings.Cut(strings.ToLower(text), "e")
+	var exp int64
+	if hasPower {
+		var err error
+		if exp, err = strconv.ParseInt(power, 10, 62); err != nil {
+			return decimal{text: text}
+		}
+	}
+	mantissa, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := whole + fraction
+	exp += int64(len(whole))
+	trimmed := strings.TrimLeft(digits, "0")
+	exp -= int64(len(digits) - len(trimmed))
+	if trimmed = strings.TrimRight(trimmed, "0"); trimmed == "" {
+		return decimal{} // -0 too
+	}
+	return decimal{negative: negative, digits: trimmed, exp: exp}
+}
+
+// hasLoneSurrogate says whether a JSON text has an escape for half a character (RFC 8259, section 8.2), which Go's strings
+// cannot hold.
+func hasLoneSurrogate(text []byte) bool {
+	for {
+		at := bytes.IndexByte(text, '\\')
+		if at < 0 || at+1 >= len(text) {
+			return false
+		}
+		unit, n := escaped(text[at:])
+		text = text[at+n:]
+		if unit < 0xD800 || unit > 0xDFFF {
+			continue
+		}
+		low, n := escaped(text)
+		if unit > 0xDBFF || low < 0xDC00 || low > 0xDFFF {
+			return true
+		}
+		text = text[n:]
+	}
+}
+
+// escaped is the UTF-16 code unit that text begins with, if that is a \u escape, and how long the escape is.
+func escaped(text []byte) (unit, n int) {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return -1, min(2, len(text))
+	}
+	u, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	if err != nil {
+		return -1, 2
+	}
+	return int(u), 6
+}

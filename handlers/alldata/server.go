@@ -1,0 +1,179 @@
+package alldata
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// DefaultAddr is where a [Server] without an Addr listens: port 8080 of every address.
+const DefaultAddr = ":8080"
+
+// A Server is a listener of its own for _put requests. Its zero value is ready, but for the Handler. The fields are not
+// changed while it listens; its methods may be called by any goroutine.
+type Server struct {
+	// Addr is host:port; [DefaultAddr] if empty. Without a host it is every address, and port 0 is any free one.
+	Addr string
+	// Handler answers the requests: a [*Handler], or one around it.
+	Handler http.Handler
+	// Paths are the paths that it has; others are answered with 404. They are / and /_put if nil: what clients use by
+	// default, and what the protocol is called. The path * is every path, as upstream has it.
+	Paths []string
+	// MaxConns bounds the connections: a surplus one is closed. 1,000 if zero, no bound if negative.
+	MaxConns int
+	// IdleTimeout bounds how long a connection may be idle between requests, and HeaderTimeout how long the head of one
+	// may take; 2 minutes and 10 seconds if zero, no bound if negative.
+	IdleTimeout, HeaderTimeout time.Duration
+	// WriteTimeout bounds a request from its head to the end of its answer; 2 minutes if zero, no bound if negative.
+	WriteTimeout time.Duration
+	// CloseTimeout is how long Close lets requests finish; 10 seconds if zero, without end if negative.
+	CloseTimeout time.Duration
+	// OnError, if not nil, is told why the server stopped listening without a Close.
+	OnError func(err error)
+	// ErrorLog gets what net/http has to say; nobody does if it is nil.
+	ErrorLog *log.Logger
+
+	mu     sync.Mutex // guards http
+	http   *http.Server
+	served sync.WaitGroup
+}
+
+// Listen begins to serve and returns the address that it listens on. After Close it may be called again.
+func (s *Server) Listen() (net.Addr, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.http != nil {
+		return nil, errors.New("alldata: the server is listening already")
+	}
+	l, err := net.Listen("tcp", cmp.Or(s.Addr, DefaultAddr))
+	if err != nil {
+		return nil, err
+	}
+	srv := s.server()
+	s.http = srv
+	s.served.Go(func() { // ends with Close, or when the listener fails
+		err := srv.Serve(&limited{Listener: l, most: int64(cmp.Or(s.MaxConns, 1000))})
+		if !errors.Is(err, http.ErrServerClosed) && s.OnError != nil {
+			s.OnError(err)
+		}
+	})
+	return l.Addr(), nil
+}
+
+func (s *Server) server() *http.Server {
+	errorLog := s.ErrorLog
+	if errorLog == nil {
+		errorLog = log.New(io.Discard, "", 0)
+	}
+	return &http.Server{
+		Handler:           http.HandlerFunc(s.serve),
+		ReadHeaderTimeout: cmp.Or(s.HeaderTimeout, 10*time.Second),
+		IdleTimeout:       cmp.Or(s.IdleTimeout, 2*time.Minute),
+		WriteTimeout:      cmp.Or(s.WriteTimeout, 2*time.Minute),
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          errorLog,
+		// OPTIONS * is refused like any other OPTIONS.
+		DisableGeneralOptionsHandler: true,
+	}
+}
+
+// serve answers one request, if the path is one of ours.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	paths := s.Paths
+	if paths == nil {
+		paths = []string{"/", "/_put"}
+	}
+	if !slices.Contains(paths, r.URL.Path) && !slices.Contains(paths, "*") {
+		http.Error(w, "there is nothing at this path", http.StatusNotFound)
+		return
+	}
+	s.Handler.ServeHTTP(w, r)
+}
+
+// Close stops accepting connections, lets the requests that have begun finish, and returns when they have, or, with the
+// error context.DeadlineExceeded, after CloseTimeout, when it has cut them off. Without a Listen before it does nothing.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	srv := s.http
+	s.http = nil
+	s.mu.Unlock()
+	if srv == nil {
+		return nil
+	}
+	ctx := context.Background()
+	if d := cmp.Or(s.CloseTimeout, 10*time.Second); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	err := srv.Shutdown(ctx)
+	if err != nil {
+		_ = srv.Close()
+	}
+	s.served.Wait()
+	return err
+}
+
+// limited is a listener with a bound on its connections.
+type limited struct {
+	net.Listener
+	most int64 // none if negative
+
+	mu   sync.Mutex // guards open
+	open int64
+}
+
+// Accept closes the surplus ones.
+func (l *limited) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if l.enter() {
+			return &limitedConn{Conn: c, l: l}, nil
+		}
+		c.Close()
+	}
+}
+
+func (l *limited) enter() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.most >= 0 && l.open >= l.most {
+		return false
+	}
+	l.open++
+	return true
+}
+
+// limitedConn gives its place back once.
+type limitedConn struct {
+	net.Conn
+	l    *limited
+	once sync.Once
+}
+
+// CloseWrite is what net/http looks for: a client that still sends must get its answer.
+func (c *limitedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
+}
+
+func (c *limitedConn) Close() error {
+	c.once.Do(func() {
+		c.l.mu.Lock()
+		defer c.l.mu.Unlock()
+		c.l.open--
+	})
+	return c.Conn.Close()
+}

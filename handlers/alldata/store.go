@@ -1,0 +1,359 @@
+package alldata
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"iter"
+	"path/filepath"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+// Errors of a [Store].
+var (
+	// ErrClosed means that the store is not open.
+	ErrClosed = errors.New("the store is closed")
+	// ErrNotFound means that there is no event under the key.
+	ErrNotFound = errors.New("no event has this key")
+	// ErrDamaged means that the file is not what was written.
+	ErrDamaged = errors.New("the store is damaged")
+	// ErrInUse means that another process has the store open.
+	ErrInUse = errors.New("another process has the store open")
+)
+
+// A Store keeps events on disk, for ever: each is written once under its key and never changed. The fields are not changed
+// once it is open; its methods may then be called by any number of goroutines at once.
+type Store struct {
+	// Dir is the directory of the store, which has the file alldata.db. Open makes it.
+	Dir string
+	// LockTimeout is how long Open waits for another process that has the store open; 1 second if zero.
+	LockTimeout time.Duration
+	// MaxPending bounds the bytes that wait to be written: Put waits while there are more; 64 MiB if zero.
+	MaxPending int
+	// OnStored, if not nil, is told of each new event once it is on disk, one at a time in the order of writing. While it
+	// runs nothing is written: it must return soon, and must not call Put or Close. A panic of it goes to OnError.
+	OnStored func(key string, event json.RawMessage)
+	// OnError, if not nil, is told of what nobody waits for: a panic of OnStored.
+	OnError func(err error)
+
+	mu      sync.Mutex // guards following
+	wake    sync.Cond  // queue or closing
+	db      *bbolt.DB  // nil unless open
+	closing bool
+	broken  error // why nothing can be written any more
+	queue   []*put
+	pending int           // bytes in queue and in the batch that is being written
+	drained chan struct{} // closed when pending gets less
+	ended   chan struct{} // closed when nothing is written any more
+
+	unsure    bool       // a commit has failed: what is visible may not be on disk. Of the writer's goroutine.
+	comparing sync.Mutex // comparisons take memory: one at a time
+}
+
+// An Entry is an event and its key.
+type Entry struct {
+	Key   string
+	Event json.RawMessage // without white space
+}
+
+// The buckets of the file.
+var (
+	eventsBucket = []byte("events")  // key to crc32c(key, event), event; its sequence is their number
+	formatBucket = []byte("alldata") // "version" to "1"; its sequence counts what makes a commit certain
+	versionKey   = []byte("version")
+	version      = []byte("1")
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum is that of an event under its key.
+func checksum(key string, event []byte) uint32 {
+	return crc32.Update(crc32.Checksum([]byte(key), castagnoli), castagnoli, event)
+}
+
+// seal is what is kept under a key.
+func seal(key string, event []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(event)), checksum(key, event)), event...)
+}
+
+// unseal is the event of what is kept, which it shares.
+func unseal(key string, sealed []byte) ([]byte, error) {
+	if len(sealed) < 4 || binary.BigEndian.Uint32(sealed) != checksum(key, sealed[4:]) {
+		return nil, fmt.Errorf("%w: the event of %.100q has another checksum", ErrDamaged, key)
+	}
+	return sealed[4:], nil
+}
+
+// Open opens the store, and makes it if there is none. What a crash has left behind is either the state before or after a
+// write, and at the latest when Open returns it is on disk.
+func (s *Store) Open() (err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db != nil {
+		return errors.New("alldata: the store is open already")
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("alldata: %w: %v", ErrDamaged, v)
+		}
+	}()
+	db, err := s.open()
+	if err != nil {
+		return fmt.Errorf("alldata: %s: %w", s.Dir, err)
+	}
+	s.db, s.closing, s.broken, s.unsure = db, false, nil, false
+	s.wake.L = &s.mu
+	s.drained, s.ended = make(chan struct{}), make(chan struct{})
+	go s.write(db, s.ended) // ends with Close, which waits for it
+	return nil
+}
+
+func (s *Store) open() (*bbolt.DB, error) {
+	path := filepath.Join(s.Dir, fileName)
+	if err := create(s.Dir, path); err != nil {
+		return nil, err
+	}
+	if err := checkSize(path); err != nil {
+		return nil, err
+	}
+	db, err := bbolt.Open(path, 0o600, s.options())
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, ErrInUse
+	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, fileName, err)
+	case err != nil:
+		return nil, err
+	}
+	// A process that was killed may have written this state without having waited for the disk: this commit does.
+	if err := db.Update(certain); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	sweep(s.Dir)
+	return db, nil
+}
+
+func (s *Store) options() *bbolt.Options {
+	return &bbolt.Options{
+		Timeout: cmp.Or(s.LockTimeout, time.Second), FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+	}
+}
+
+// certain makes a commit of its own: once it is on disk, so is all that was visible before.
+func certain(tx *bbolt.Tx) error {
+	b := tx.Bucket(formatBucket)
+	if b == nil || tx.Bucket(eventsBucket) == nil {
+		return fmt.Errorf("%w: %s is not a file of alldata", ErrDamaged, fileName)
+	}
+	if v := b.Get(versionKey); !bytes.Equal(v, version) {
+		return fmt.Errorf("%s is of version %.20q; this program reads %s", fileName, v, version)
+	}
+	_, err := b.NextSequence()
+	return err
+}
+
+// Close writes what waits to be written and closes the store: nothing is lost that was put before. It may be opened again.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	db, ended := s.db, s.ended
+	if db == nil || s.closing {
+		s.mu.Unlock()
+		if ended != nil {
+			<-ended
+		}
+		return nil
+	}
+	s.closing = true
+	s.wake.Signal()
+	s.mu.Unlock()
+	<-ended
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.db = nil
+	if errors.Is(s.broken, ErrDamaged) {
+		return s.broken // and it may hold locks that would keep db.Close from returning
+	}
+	return db.Close()
+}
+
+// Get returns the event under key, or an [ErrNotFound].
+func (s *Store) Get(key string) (event json.RawMessage, err error) {
+	err = s.view(func(events *bbolt.Bucket) error {
+		sealed := events.Get([]byte(key))
+		if sealed == nil {
+			return fmt.Errorf("%w: %.100q", ErrNotFound, key)
+		}
+		found, err := unseal(key, sealed)
+		event = bytes.Clone(found)
+		return err
+	})
+	return event, err
+}
+
+// Len returns the number of events.
+func (s *Store) Len() (n int, err error) {
+	err = s.view(func(events *bbolt.Bucket) error {
+		n = int(events.Sequence())
+		return nil
+	})
+	return n, err
+}
+
+// Range returns the events whose keys are at least from and less than to, in the order of the bytes of their keys, which
+// is that of time for keys of [NewKey]. All that was answered before is there; what is put meanwhile may be. An empty to
+// has no end. The loop may call any method; it ends with an entry and an error if the store fails or is closed.
+func (s *Store) Range(from, to string) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for next := []byte(from); ; {
+			page, err := s.page(next, to)
+			for _, e := range page {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if err != nil {
+				yield(Entry{}, err)
+				return
+			}
+			if len(page) == 0 {
+				return
+			}
+			next = append([]byte(page[len(page)-1].Key), 0)
+		}
+	}
+}
+
+// How much a Range reads at once: while it reads the file cannot grow.
+const (
+	pageEntries = 256
+	pageBytes   = 1 << 20
+)
+
+// page is the next entries from next on.
+func (s *Store) page(next []byte, to string) (page []Entry, err error) {
+	err = s.view(func(events *bbolt.Bucket) error {
+		size := 0
+		c := events.Cursor()
+		for k, v := c.Seek(next); k != nil && len(page) < pageEntries && size < pageBytes; k, v = c.Next() {
+			key := string(k)
+			if to != "" && key >= to {
+				return nil
+			}
+			event, err := unseal(key, v)
+			if err != nil {
+				return err
+			}
+			page = append(page, Entry{Key: key, Event: bytes.Clone(event)})
+			size += len(v)
+		}
+		return nil
+	})
+	return page, err
+}
+
+// view reads. A file that cannot be read is an error, not a crash.
+func (s *Store) view(read func(events *bbolt.Bucket) error) (err error) {
+	s.mu.Lock()
+	db := s.db
+	s.mu.Unlock()
+	if db == nil {
+		return ErrClosed
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, v)
+		}
+	}()
+	err = db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket(eventsBucket)) })
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
+}
+
+// Put keeps the event, which is JSON, under its key: once it returns nil, it is on disk and is there after any crash. The
+// same event under the same key again is nil too; another event is an [ErrConflict], and the first one stays. What is not
+// JSON, or no key, is an [ErrInvalid].
+//
+// Many Puts at once share one write to the disk. When ctx ends Put returns its error, and the event may be kept or not.
+func (s *Store) Put(ctx context.Context, key string, event json.RawMessage) error {
+	compact, err := check(key, event)
+	if err != nil {
+		return err
+	}
+	p := &put{key: key, sealed: seal(key, compact), done: make(chan struct{})}
+	if err := s.enqueue(ctx, p); err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		return fmt.Errorf("put: it is not known whether the event is kept: %w", ctx.Err())
+	}
+	switch {
+	case p.err != nil:
+		return fmt.Errorf("put: %w", p.err)
+	case p.other == nil:
+		return nil
+	}
+	return s.compare(p, compact)
+}
+
+// compare says whether the event that is there already means the same.
+func (s *Store) compare(p *put, event []byte) error {
+	other, err := unseal(p.key, p.other)
+	if err != nil {
+		return err
+	}
+	s.comparing.Lock()
+	defer s.comparing.Unlock()
+	if !same(other, event) {
+		return fmt.Errorf("%w: %.100q", ErrConflict, p.key)
+	}
+	return nil
+}
+
+// enqueue waits for room, and has p written.
+func (s *Store) enqueue(ctx context.Context, p *put) error {
+	most := cmp.Or(s.MaxPending, DefaultMaxPending)
+	for {
+		s.mu.Lock()
+		var err error
+		switch {
+		case s.db == nil || s.closing:
+			err = ErrClosed
+		case s.broken != nil:
+			err = s.broken
+		case ctx.Err() != nil:
+			err = fmt.Errorf("put: %w", ctx.Err())
+		case s.pending == 0 || s.pending+p.size() <= most:
+			s.pending += p.size()
+			s.queue = append(s.queue, p)
+			s.wake.Signal()
+		default:
+			drained := s.drained
+			s.mu.Unlock()
+			select {
+			case <-drained:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		s.mu.Unlock()
+		return err
+	}
+}
+

@@ -1,0 +1,147 @@
+package alldata
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/portluck/portluck/handlers"
+	"go.etcd.io/bbolt"
+)
+
+// put is an event that waits to be written.
+type put struct {
+	key    string
+	sealed []byte
+
+	// Of the writer, until done is closed.
+	stored bool   // it is new
+	other  []byte // what was there instead, sealed
+	err    error
+	done   chan struct{}
+}
+
+func (p *put) size() int { return len(p.key) + len(p.sealed) + 256 }
+
+// write writes what is queued, all that there is at once, until the store is closed.
+func (s *Store) write(db *bbolt.DB, ended chan struct{}) {
+	defer close(ended)
+	debug.SetPanicOnFault(true)
+	for {
+		batch := s.take()
+		if batch == nil {
+			return
+		}
+		err := s.commit(db, batch)
+		s.finish(batch, err)
+		for _, p := range batch {
+			if p.stored && s.OnStored != nil {
+				s.tell(p)
+			}
+		}
+	}
+}
+
+// take waits for a batch. It is nil when the store is closing and all is written.
+func (s *Store) take() []*put {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.queue) == 0 && !s.closing {
+		s.wake.Wait()
+	}
+	batch := s.queue
+	s.queue = nil
+	return batch
+}
+
+// finish answers the batch. Those who were just answered may well put more: they get the chance to be in the next batch.
+func (s *Store) finish(batch []*put, err error) {
+	s.mu.Lock()
+	for _, p := range batch {
+		s.pending -= p.size()
+	}
+	if errors.Is(err, ErrDamaged) && s.broken == nil {
+		s.broken = err
+	}
+	close(s.drained)
+	s.drained = make(chan struct{})
+	s.mu.Unlock()
+	for _, p := range batch {
+		if err != nil {
+			p.err, p.stored = err, false
+		}
+	}
+	for _, p := range batch {
+		close(p.done)
+	}
+	runtime.Gosched()
+}
+
+// errUnchanged ends a transaction that has nothing to write.
+var errUnchanged = errors.New("unchanged")
+
+// commit writes a batch in one transaction.
+func (s *Store) commit(db *bbolt.DB, batch []*put) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, v)
+		}
+	}()
+	err = db.Update(func(tx *bbolt.Tx) error {
+		changed, err := s.insert(tx, batch)
+		switch {
+		case err != nil:
+			return err
+		case s.unsure:
+			return certain(tx)
+		case !changed:
+			return errUnchanged
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, errUnchanged):
+		return nil // all that is there is on disk
+	case err != nil:
+		s.unsure = true
+		return err
+	}
+	s.unsure = false
+	return nil
+}
+
+// insert puts the events of a batch that are new.
+func (s *Store) insert(tx *bbolt.Tx, batch []*put) (changed bool, err error) {
+	events := tx.Bucket(eventsBucket)
+	events.FillPercent = 0.9 // most keys come in order
+	for _, p := range batch {
+		key := []byte(p.key)
+		old := events.Get(key)
+		switch {
+		case old == nil:
+			if err := events.Put(key, p.sealed); err != nil {
+				p.err = err // too large
+				continue
+			}
+			if _, err := events.NextSequence(); err != nil {
+				return false, err
+			}
+			p.stored, changed = true, true
+		case !bytes.Equal(old, p.sealed):
+			p.other = bytes.Clone(old)
+		}
+	}
+	return changed, nil
+}
+
+// tell calls OnStored.
+func (s *Store) tell(p *put) {
+	defer func() {
+		if v := recover(); v != nil && s.OnError != nil {
+			s.OnError(fmt.Errorf("OnStored: %w: %v", handlers.ErrPanic, v))
+		}
+	}()
+	s.OnStored(p.key, p.sealed[4:])
+}
