@@ -46,20 +46,23 @@ func crashes(t *testing.T, f func(c *crash)) {
 	t.Helper()
 	dir := t.TempDir()
 	s := open(t, &Store{Dir: dir})
-	read := func() []byte {
-		content, err := os.ReadFile(filepath.Join(dir, fileName))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return content
-	}
 	for i, size := range []int{1, 10, 100, 1000, 3000, 5000, 1, 20000, 100, 60000, 300, 300, 200000, 50, 1000} {
-		c := &crash{before: read(), entries: all(t, s, "", "")}
+		c := &crash{before: read(t, dir), entries: all(t, s, "", "")}
 		key := fmt.Sprintf("%04d", i*7%15)
 		mustPut(t, s, key, `"`+strings.Repeat("x", size)+`"`)
-		c.after, c.added = read(), key
+		c.after, c.added = read(t, dir), key
 		f(c)
 	}
+}
+
+// read is the file of a store.
+func read(t testing.TB, dir string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dir, fileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
 }
 
 // holds opens an image. It must have what was there before the commit; whole says that it must have the new event too,

@@ -57,7 +57,7 @@ func spawn(t *testing.T, what, dir string, through ...string) *exec.Cmd {
 	}
 	args := append(through, self)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), asChild+"="+what, "ALLDATA_TEST_DIR="+dir)
+	cmd.Env = append(os.Environ(), asChild+"="+what, "ALLDATA_TEST_DIR="+dir, "GORACE=atexit_sleep_ms=0")
 	cmd.Stderr = os.Stderr
 	return cmd
 }

@@ -1,0 +1,130 @@
+package alldata
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// FuzzParse holds that a body that is taken has a key and an event, which come out of it again when they are sent, and
+// that any other is refused in one line.
+func FuzzParse(f *testing.F) {
+	for _, body := range []string{
+		upstreamBody, `{"event":[1,2.5e3,"\ud83d\ude00"],"key":"\u006b"}`, `{"key":"a","key":"\ud800","event":null}`, "null", "[]",
+		`{"key":5,"event":1}`, "{foo: 'bar'}", "\uFEFF{}", "{\"key\":\"\xff\",\"event\":1}", `{"Key":"k","event":1}`,
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		key, event, err := parse(body)
+		if err != nil {
+			status, text := answer(err)
+			if status != 400 || strings.ContainsAny(text, "\r\n") || !utf8.ValidString(text) || len(text) > 300 {
+				t.Errorf("%d %q", status, text)
+			}
+			return
+		}
+		compact, err := check(key, event)
+		if err != nil {
+			if len(key) <= MaxKeySize {
+				t.Errorf("check(%q, %s) = %v", key, event, err)
+			}
+			return
+		}
+		sent, err := encode(key, compact)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, same2, err := parse(sent)
+		if err != nil || again != key || !bytes.Equal(same2, compact) {
+			t.Errorf("%q %s came out of %s as %q %s, %v", key, compact, sent, again, same2, err)
+		}
+		if !same(compact, same2) {
+			t.Errorf("%s is not the same as itself", compact)
+		}
+	})
+}
+
+// FuzzSame holds that what a JSON library makes of a text is the same event, and that sameness has no side.
+func FuzzSame(f *testing.F) {
+	for _, pair := range [][2]string{
+		{`{"a":1,"b":[2]}`, `{"b":[2.0],"a":10e-1}`}, {`"\ud800"`, `"\udc00"`}, {"1e5", "100000"}, {"-0", "0.0"}, {`"\u00e9"`, `"é"`},
+	} {
+		f.Add([]byte(pair[0]), []byte(pair[1]))
+	}
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		if !json.Valid(a) || !json.Valid(b) || !utf8.Valid(a) || !utf8.Valid(b) {
+			return
+		}
+		if same(a, b) != same(b, a) || !same(a, a) {
+			t.Errorf("same(%s, %s) has a side", a, b)
+		}
+		v, ok := tree(a)
+		if !ok || hasLoneSurrogate(a) {
+			return
+		}
+		again, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !same(a, again) {
+			t.Errorf("%s is not the same as %s", a, again)
+		}
+		// Two texts that a JSON library makes the same of are the same event.
+		if w, ok := tree(b); ok && !hasLoneSurrogate(b) {
+			other, err := json.Marshal(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Equal(again, other) && !same(a, b) {
+				t.Errorf("%s and %s are both %s", a, b, again)
+			}
+		}
+	})
+}
+
+// FuzzHandler holds that any request is answered with a status that is documented, and that only a POST puts.
+func FuzzHandler(f *testing.F) {
+	f.Add("POST", []byte(upstreamBody))
+	f.Add("GET", []byte(upstreamBody))
+	f.Add("POST", []byte(strings.Repeat("x", 2000)))
+	f.Fuzz(func(t *testing.T, method string, body []byte) {
+		p := &puts{}
+		r := httptest.NewRequest("POST", "/", bytes.NewReader(body))
+		r.Method = method
+		w := httptest.NewRecorder()
+		(&Handler{OnPut: p.put, Limit: 1000}).ServeHTTP(w, r)
+		want := map[int]bool{201: method == "POST", 400: method == "POST", 413: method == "POST" && len(body) > 1000, 405: method != "POST"}
+		if !want[w.Code] || (w.Code == 201) != (p.all() != "") {
+			t.Errorf("%q %q: %d, puts %q", method, body, w.Code, p.all())
+		}
+	})
+}
+
+// FuzzOpenHead holds that a file with any head opens or is damaged, and never crashes the program.
+func FuzzOpenHead(f *testing.F) {
+	s := &Store{Dir: f.TempDir()}
+	open(f, s)
+	mustPut(f, s, "key", "1")
+	if err := s.Close(); err != nil {
+		f.Fatal(err)
+	}
+	whole := read(f, s.Dir)
+	f.Add(0, byte(1), len(whole))
+	f.Add(metaAt+40, byte(0xFF), len(whole))
+	f.Add(metas/2+metaAt+48, byte(1), 5000)
+	f.Fuzz(func(t *testing.T, at int, flip byte, size int) {
+		if size < 0 || size > len(whole) || at < 0 || at >= 2*metas || at >= size {
+			return
+		}
+		image := bytes.Clone(whole[:size])
+		image[at] ^= flip
+		need, ok := pagesNeed(bytes.NewReader(image), int64(size))
+		if ok && need <= 0 {
+			t.Errorf("need = %d", need)
+		}
+	})
+}
