@@ -83,7 +83,7 @@ func TestImportsAreLight(t *testing.T) {
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
-	for _, heavy := range []string{"spf13", "chromedp", "rogpeppe", "x/crypto/ssh", "module/cmd"} {
+	for _, heavy := range []string{"spf13", "chromedp", "rogpeppe", "x/crypto/ssh", "bbolt", "module/cmd"} {
 		if strings.Contains(string(out), heavy) {
 			t.Errorf("portluck depends on %s", heavy)
 		}

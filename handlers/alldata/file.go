@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -145,8 +146,9 @@ func pagesNeed(f io.ReaderAt, size int64) (need int64, ok bool) {
 			return 0
 		}
 		pageSize = int64(order.Uint32(b[8:]))
-		if txid := order.Uint64(b[48:]); !ok || txid > newest {
-			need, newest, ok = int64(order.Uint64(b[40:]))*pageSize, txid, true
+		if txid := order.Uint64(b[48:]); pageSize > 0 && (!ok || txid > newest) {
+			pages := min(order.Uint64(b[40:]), uint64(math.MaxInt64/pageSize))
+			need, newest, ok = int64(pages)*pageSize, txid, true
 		}
 		return pageSize
 	}

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"iter"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -188,102 +187,6 @@ func (s *Store) Close() error {
 	return db.Close()
 }
 
-// Get returns the event under key, or an [ErrNotFound].
-func (s *Store) Get(key string) (event json.RawMessage, err error) {
-	err = s.view(func(events *bbolt.Bucket) error {
-		sealed := events.Get([]byte(key))
-		if sealed == nil {
-			return fmt.Errorf("%w: %.100q", ErrNotFound, key)
-		}
-		found, err := unseal(key, sealed)
-		event = bytes.Clone(found)
-		return err
-	})
-	return event, err
-}
-
-// Len returns the number of events.
-func (s *Store) Len() (n int, err error) {
-	err = s.view(func(events *bbolt.Bucket) error {
-		n = int(events.Sequence())
-		return nil
-	})
-	return n, err
-}
-
-// Range returns the events whose keys are at least from and less than to, in the order of the bytes of their keys, which
-// is that of time for keys of [NewKey]. All that was answered before is there; what is put meanwhile may be. An empty to
-// has no end. The loop may call any method; it ends with an entry and an error if the store fails or is closed.
-func (s *Store) Range(from, to string) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
-		for next := []byte(from); ; {
-			page, err := s.page(next, to)
-			for _, e := range page {
-				if !yield(e, nil) {
-					return
-				}
-			}
-			if err != nil {
-				yield(Entry{}, err)
-				return
-			}
-			if len(page) == 0 {
-				return
-			}
-			next = append([]byte(page[len(page)-1].Key), 0)
-		}
-	}
-}
-
-// How much a Range reads at once: while it reads the file cannot grow.
-const (
-	pageEntries = 256
-	pageBytes   = 1 << 20
-)
-
-// page is the next entries from next on.
-func (s *Store) page(next []byte, to string) (page []Entry, err error) {
-	err = s.view(func(events *bbolt.Bucket) error {
-		size := 0
-		c := events.Cursor()
-		for k, v := c.Seek(next); k != nil && len(page) < pageEntries && size < pageBytes; k, v = c.Next() {
-			key := string(k)
-			if to != "" && key >= to {
-				return nil
-			}
-			event, err := unseal(key, v)
-			if err != nil {
-				return err
-			}
-			page = append(page, Entry{Key: key, Event: bytes.Clone(event)})
-			size += len(v)
-		}
-		return nil
-	})
-	return page, err
-}
-
-// view reads. A file that cannot be read is an error, not a crash.
-func (s *Store) view(read func(events *bbolt.Bucket) error) (err error) {
-	s.mu.Lock()
-	db := s.db
-	s.mu.Unlock()
-	if db == nil {
-		return ErrClosed
-	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("%w: %v", ErrDamaged, v)
-		}
-	}()
-	err = db.View(func(tx *bbolt.Tx) error { return read(tx.Bucket(eventsBucket)) })
-	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
-		return ErrClosed
-	}
-	return err
-}
-
 // Put keeps the event, which is JSON, under its key: once it returns nil, it is on disk and is there after any crash. The
 // same event under the same key again is nil too; another event is an [ErrConflict], and the first one stays. What is not
 // JSON, or no key, is an [ErrInvalid].
@@ -356,4 +259,3 @@ func (s *Store) enqueue(ctx context.Context, p *put) error {
 		return err
 	}
 }
-

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -102,17 +103,11 @@ func TestUpstreamServer(t *testing.T) {
 func TestUpstreamServerAddress(t *testing.T) {
 	p := &puts{}
 	t.Run("A1 listens on port 8080 by default", func(t *testing.T) {
-		if l, err := net.Listen("tcp", DefaultAddr); err != nil {
-			t.Logf("port 8080 is taken: %v", err)
-			if _, err := (&Server{Handler: http.NotFoundHandler()}).Listen(); err == nil {
-				t.Error("Listen() on a port that is taken succeeded")
-			}
-			return
-		} else {
-			l.Close()
-		}
 		s := &Server{Handler: &Handler{OnPut: p.put}}
 		addr, err := s.Listen()
+		if errors.Is(err, syscall.EADDRINUSE) && strings.Contains(err.Error(), ":8080") {
+			return // by somebody else on this machine: it was tried, at any rate
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -53,8 +53,8 @@ func TestMounted(t *testing.T) {
 		{"preflight of a client", "OPTIONS", "/", "Origin: http://x\r\nAccess-Control-Request-Method: POST\r\n", 200, ""},
 	}
 	h := &Handler{
-		Mux:     mounts("/api", "/tree/", "DELETE /one"),
-		Pages:   http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "page") }),
+		Mux:   mounts("/api", "/tree/", "DELETE /one"),
+		Pages: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "page") }),
 	}
 	p := &port{message: echo}
 	addr, _ := serve(t, h, p)

@@ -1,0 +1,156 @@
+package alldata
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// Of many puts of one key at once one event stays: all of it succeed, all others are conflicts.
+func TestStoreOneKey(t *testing.T) {
+	var told atomic.Int64
+	s := open(t, &Store{OnStored: func(string, json.RawMessage) { told.Add(1) }})
+	var mu sync.Mutex
+	won := map[string]int{}
+	each(64, func(i int) {
+		event := fmt.Sprintf(`{"writer":%d}`, i/8)
+		switch err := s.Put(t.Context(), "key", json.RawMessage(event)); {
+		case err == nil:
+			mu.Lock()
+			won[event]++
+			mu.Unlock()
+		case !errors.Is(err, ErrConflict):
+			t.Errorf("Put() = %v", err)
+		}
+	})
+	got, err := s.Get("key")
+	if err != nil || len(won) != 1 || won[string(got)] != 8 {
+		t.Errorf("kept %s, %v; succeeded: %v", got, err, won)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := told.Load(); n != 1 {
+		t.Errorf("OnStored was called %d times, want once", n)
+	}
+}
+
+// Many writers share a write: there are far fewer transactions than puts.
+func TestStoreGroupCommit(t *testing.T) {
+	hold, held := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s := open(t, &Store{OnStored: func(string, json.RawMessage) {
+		once.Do(func() {
+			close(held)
+			<-hold
+		})
+	}})
+	mustPut(t, s, "first", "1")
+	<-held // the writer waits
+	before := transaction(t, s)
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() { mustPut(t, s, fmt.Sprint("key", i), "1") }) // ends when all are written
+	}
+	s.await(100) // until all are queued
+	close(hold)
+	wg.Wait()
+	if n := transaction(t, s) - before; n != 1 {
+		t.Errorf("%d transactions for 100 puts at once, want 1", n)
+	}
+	for range 10 { // nothing new: nothing is written
+		mustPut(t, s, "first", "1")
+	}
+	if n := transaction(t, s) - before; n != 1 {
+		t.Errorf("%d transactions after puts of what is there, want 1", n)
+	}
+}
+
+// await waits until n puts are queued.
+func (s *Store) await(n int) {
+	for queued := 0; queued < n; runtime.Gosched() {
+		s.mu.Lock()
+		queued = len(s.queue)
+		s.mu.Unlock()
+	}
+}
+
+// transaction is the number of the last one.
+func transaction(t *testing.T, s *Store) (id int) {
+	t.Helper()
+	err := s.db.View(func(tx *bbolt.Tx) error {
+		id = tx.ID()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// Put waits while too much waits to be written, until its ctx ends.
+func TestStoreMaxPending(t *testing.T) {
+	hold, held := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s := open(t, &Store{MaxPending: 1000, OnStored: func(string, json.RawMessage) {
+		once.Do(func() {
+			close(held)
+			<-hold
+		})
+	}})
+	mustPut(t, s, "first", "1")
+	<-held
+	long := `"` + strings.Repeat("x", 5000) + `"`
+	first, second := make(chan error), make(chan error)
+	go func() { first <- s.Put(context.Background(), "long", json.RawMessage(long)) }() // ends when it is written
+	s.await(1)                                                                          // until it is queued, beyond the bound, for it is the only one
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { second <- s.Put(ctx, "surplus", json.RawMessage("1")) }() // ends with ctx
+	cancel()
+	if err := <-second; !errors.Is(err, context.Canceled) {
+		t.Errorf("Put() = %v, want context.Canceled", err)
+	}
+	go func() { second <- s.Put(context.Background(), "later", json.RawMessage("1")) }() // ends when it is written
+	close(hold)
+	if err := errors.Join(<-first, <-second); err != nil {
+		t.Errorf("Put() = %v", err)
+	}
+	if _, err := s.Get("surplus"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Get() = %v, want ErrNotFound", err)
+	}
+}
+
+// When ctx ends during the write Put says that it does not know, and the event is kept.
+func TestStorePutGivesUp(t *testing.T) {
+	hold, held := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s := open(t, &Store{OnStored: func(string, json.RawMessage) {
+		once.Do(func() {
+			close(held)
+			<-hold
+		})
+	}})
+	mustPut(t, s, "first", "1")
+	<-held
+	ctx, cancel := context.WithCancel(t.Context())
+	put := make(chan error)
+	go func() { put <- s.Put(ctx, "key", json.RawMessage("1")) }() // ends with ctx
+	s.await(1)                                                     // until it is queued
+	cancel()
+	if err := <-put; !errors.Is(err, context.Canceled) {
+		t.Errorf("Put() = %v, want context.Canceled", err)
+	}
+	close(hold)
+	mustPut(t, s, "key", "1")
+	if err := s.Put(ctx, "other", json.RawMessage("1")); !errors.Is(err, context.Canceled) {
+		t.Errorf("Put() after the end of ctx = %v", err)
+	}
+}
