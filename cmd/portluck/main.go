@@ -3,6 +3,7 @@
 //	portluck                      serve a chat room on localhost:8100, over every protocol
 //	portluck send URL [MSG...]    send messages and print the answers
 //	portluck chat URL             talk in the room
+//	portluck put URL [KEY] EVENT  put an event into an AllData store
 package main
 
 import (
@@ -61,7 +62,7 @@ The exit code is 0, 1 if something failed, or 2 if the command line was wrong.`,
 	root.SetVersionTemplate("portluck {{.Version}}\n")
 	root.Flags().AddFlagSet(serve.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serve, newSend(), newChat(), newMan(root))
+	root.AddCommand(serve, newSend(), newChat(), newPut(), newMan(root))
 	return root
 }
 

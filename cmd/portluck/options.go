@@ -31,6 +31,7 @@ type options struct {
 	debug         string
 	logFormat     string
 	logLevel      string
+	alldata       eventStore
 }
 
 func (o *options) flags(f *pflag.FlagSet) {

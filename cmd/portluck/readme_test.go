@@ -64,3 +64,32 @@ func TestReadmeProgram(t *testing.T) {
 		t.Errorf("%s\n%s", program, out)
 	}
 }
+
+// The README's lines for AllData work as they stand, but for the port.
+func TestReadmeAllData(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("curl is not installed")
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := regexp.MustCompile("(?m)^    (.*(?:--alldata|_put).*)$").FindAllStringSubmatch(string(readme), -1)
+	if len(lines) != 3 || !strings.HasSuffix(lines[0][1], " serve --alldata events") {
+		t.Fatalf("lines %q, want a serve and two puts", lines)
+	}
+	p := startProcess(t, "--tls", "off", "--alldata", filepath.Join(t.TempDir(), "events"))
+	exe, _ := os.Executable()
+	dir := t.TempDir()
+	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	replace := strings.NewReplacer("localhost:8100", p.addr, "go run ./cmd/portluck", "portluck")
+	for i, want := range []string{"HTTP/1.1 201 Created\r\n", "20"} {
+		out, err := exec.Command("timeout", "60", "bash", "-c", replace.Replace(lines[i+1][1])).Output()
+		if err != nil || !strings.HasPrefix(string(out), want) {
+			t.Errorf("%s: %q, %v, want %q", lines[i+1][1], out, err, want)
+		}
+	}
+}

@@ -35,6 +35,7 @@ type Room struct {
 	Hub *portluck.Hub
 
 	lobby *portluck.Room // has everybody
+	echo  bool
 
 	mu   sync.Mutex
 	seen []*Seen // oldest first
@@ -43,7 +44,7 @@ type Room struct {
 
 // New makes a room. With echo a message goes back to who sent it instead.
 func New(echo bool) *Room {
-	r := &Room{}
+	r := &Room{echo: echo}
 	r.Hub = &portluck.Hub{OnConnect: r.connect, OnMessage: r.say}
 	r.Hub.RoomOptions = func(string) portluck.RoomOptions { return portluck.RoomOptions{History: history} }
 	r.lobby = r.Hub.Room("lobby")
@@ -57,6 +58,13 @@ func New(echo bool) *Room {
 func (r *Room) say(m portluck.Message, _ *portluck.Writer, c *portluck.Client) {
 	if text := Clean(m.String()); text != "" {
 		r.lobby.Publish(portluck.TextMessage(fmt.Sprintf("[%s %s] %s", c.Scheme(), name(c.Info()), text)))
+	}
+}
+
+// Tell tells everybody what no client has said. With echo there is no room to tell it in.
+func (r *Room) Tell(text string) {
+	if !r.echo {
+		r.lobby.Publish(portluck.TextMessage(Clean(text)))
 	}
 }
 

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/chat"
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
+	"github.com/portluck/portluck/handlers/alldata"
+	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
+)
+
+// putPath is where serve takes events.
+const putPath = "/_put"
+
+// eventStore is the service of --alldata: what is posted to /_put is kept, and said in the room.
+type eventStore struct {
+	dir  string
+	open *openStore // from start on
+}
+
+// openStore is what happens in an eventStore that was started.
+type openStore struct {
+	dir     string
+	store   *alldata.Store
+	room    *chat.Room
+	logger  *zerolog.Logger
+	address string // to reach the port at
+
+	again, refused atomic.Int64
+
+	mu     sync.Mutex // guards stored and last
+	stored int
+	last   string
+}
+
+func (s *eventStore) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.dir, "alldata", "", "keep the events that are posted to "+putPath+" in this directory, which is made if "+
+		"there is none: each once under its key, on disk before it is answered")
+}
+
+func (s *eventStore) check() error { return nil }
+func (s *eventStore) on() bool     { return s.dir != "" }
+
+func (s *eventStore) start(d *demo) error {
+	o := &openStore{dir: s.dir, room: d.room, logger: d.logger, address: reachable(d.listeners[0].Addr())}
+	o.store = &alldata.Store{Dir: s.dir, OnStored: o.tell, OnError: func(err error) { d.logger.Error().Err(err).Msg("alldata") }}
+	switch err := o.store.Open(); {
+	case errors.Is(err, alldata.ErrInUse):
+		return fmt.Errorf("%w: end that one, or give another directory (--alldata)", err)
+	case err != nil:
+		return fmt.Errorf("%w (--alldata)", err)
+	}
+	d.srv.Mount(putPath, &alldata.Handler{OnPut: o.put, OnError: func(*http.Request, error) { o.refused.Add(1) }})
+	s.open = o
+	return nil
+}
+
+func (s *eventStore) stop(context.Context) {
+	if err := s.open.store.Close(); err != nil {
+		s.open.logger.Error().Err(err).Msg("alldata not closed")
+	}
+}
+
+func (s *eventStore) panel() page.Panel { return s.open.panel() }
+
+// put keeps an event.
+func (s *openStore) put(ctx context.Context, key string, event json.RawMessage) error {
+	err := s.store.Put(ctx, key, event)
+	switch {
+	case err == nil:
+		s.again.Add(1) // less those that are new
+	case errors.Is(err, alldata.ErrConflict), errors.Is(err, alldata.ErrInvalid), ctx.Err() != nil:
+	default:
+		s.logger.Error().Err(err).Msg("event not stored")
+	}
+	return err
+}
+
+// shownBytes is how much of an event is shown.
+const shownBytes = 500
+
+// tell shows a new event.
+func (s *openStore) tell(key string, event json.RawMessage) {
+	text := fmt.Sprintf("[put %s] %s", shorten(key), shorten(string(event)))
+	s.mu.Lock()
+	s.stored++
+	s.last = chat.Clean(text)
+	s.mu.Unlock()
+	s.room.Tell(text)
+}
+
+func shorten(s string) string {
+	if len(s) <= shownBytes {
+		return s
+	}
+	return strings.ToValidUTF8(s[:shownBytes], "") + "..."
+}
+
+func (s *openStore) panel() page.Panel {
+	events := "unknown"
+	if n, err := s.store.Len(); err == nil {
+		events = strconv.Itoa(n)
+	}
+	s.mu.Lock()
+	stored, last := s.stored, s.last
+	s.mu.Unlock()
+	return page.Panel{
+		Title: "AllData",
+		Hint:  "What is posted to " + putPath + " is kept for ever, once under its key, and shown in the room.",
+		Facts: []page.Fact{
+			{Name: "events", Value: events},
+			{Name: "new since the start", Value: strconv.Itoa(stored)},
+			{Name: "put again", Value: strconv.FormatInt(max(s.again.Load()-int64(stored), 0), 10)},
+			{Name: "refused", Value: strconv.FormatInt(s.refused.Load(), 10)},
+			{Name: "last", Value: last},
+			{Name: "kept in", Value: s.dir},
+		},
+		Commands: putLines(s.address),
+	}
+}
+
+// putLines are commands that put an event.
+func putLines(address string) []page.Command {
+	const body = `'{"key":"key1","event":{"foo":"bar"}}'`
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return []page.Command{{What: "put an event", Command: "curl -si --unix-socket " + path + " -d " + body + " http://localhost" + putPath}}
+	}
+	url := "http://" + address + putPath
+	return []page.Command{
+		{What: "put an event", Command: "curl -si -d " + body + " " + url},
+		{What: "put, with a new key", Command: "portluck put " + url + ` '{"foo":"bar"}'`},
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/portluck/portluck/handlers/alldata"
+	"github.com/spf13/cobra"
+)
+
+func newPut() *cobra.Command {
+	var t trust
+	p := putting{out: os.Stdout, notices: os.Stderr, input: os.Stdin}
+	cmd := &cobra.Command{
+		Use:   "put URL [KEY] EVENT",
+		Short: "Put an event into an AllData store, once under its key",
+		Long: `put sends EVENT, which is JSON, to the AllData peer at URL, and prints its key when the peer has it on disk. EVENT is read
+from standard input if it is -. Without KEY it makes one of the time, which no other event has.
+
+What may pass, such as a peer that is starting, is tried again: the same event under the same key is kept once. The exit
+code is 0 when the event is kept, and 1 when it is not or when that is not known; the key is printed in any case, so that the
+same command with it can be given again. Another event under a key that has one is a conflict, and the first one stays.
+
+URL is http:// or https:// with host and port; its path is /_put if it has none.`,
+		Example: `  portluck put http://localhost:8100/_put key1 '{"foo":"bar"}'
+  portluck put http://localhost:8100/_put '{"temperature":21.5}'
+  date +'"%c"' | portluck put https://localhost:8100/_put -`,
+		Args: args(cobra.RangeArgs(2, 3)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			if p.timeout <= 0 || p.attempts <= 0 {
+				return usageError{errors.New("--timeout and --attempts must be more than 0")}
+			}
+			return p.run(cmd.Context(), list, &t)
+		},
+	}
+	t.flags(cmd.Flags())
+	cmd.Flags().DurationVar(&p.timeout, "timeout", 30*time.Second, "end after this long")
+	cmd.Flags().IntVar(&p.attempts, "attempts", 5, "send it this often at the most")
+	return cmd
+}
+
+// putting is what put does.
+type putting struct {
+	out, notices io.Writer
+	input        io.Reader // whose event is sent if it is -
+	timeout      time.Duration
+	attempts     int
+}
+
+// run puts the event of a command line: URL, perhaps a key, and the event.
+func (p *putting) run(ctx context.Context, list []string, t *trust) error {
+	to, config, err := putURL(list[0], t)
+	if err != nil {
+		return err
+	}
+	event, err := p.event(list[len(list)-1])
+	if err != nil {
+		return err
+	}
+	key := ""
+	if len(list) == 3 {
+		key = list[1]
+	} else {
+		key = new(alldata.Keygen).Next()
+	}
+	transport := &http.Transport{
+		TLSClientConfig: config, ForceAttemptHTTP2: true,
+		DialContext: (&net.Dialer{Timeout: dialTime}).DialContext, TLSHandshakeTimeout: dialTime,
+	}
+	defer transport.CloseIdleConnections()
+	client := &alldata.Client{
+		URL: to, Attempts: p.attempts,
+		HTTP: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
+		OnRetry: func(_ string, attempt int, err error) {
+			fmt.Fprintf(p.notices, "portluck: attempt %d: %v; trying again\n", attempt, err)
+		},
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	err = client.Put(ctx, key, event)
+	if errors.Is(err, alldata.ErrInvalid) {
+		return usageError{err}
+	}
+	fmt.Fprintln(p.out, key)
+	return explain(err, to)
+}
+
+// event is the JSON that the command line has, or standard input.
+func (p *putting) event(arg string) (json.RawMessage, error) {
+	text := []byte(arg)
+	if arg == "-" {
+		var err error
+		if text, err = io.ReadAll(io.LimitReader(p.input, maxMessage+1)); err != nil {
+			return nil, err
+		}
+		if len(text) > maxMessage {
+			return nil, fmt.Errorf("the event is longer than %d bytes", maxMessage)
+		}
+	}
+	if text = bytes.TrimSpace(text); !json.Valid(text) {
+		return nil, usageError{fmt.Errorf("the event %.60q is no JSON; a text needs quotes of its own: '%q'", text, "hello")}
+	}
+	return text, nil
+}
+
+// putURL checks the URL of a peer. config is for https.
+func putURL(raw string, t *trust) (to string, config *tls.Config, err error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return "", nil, usageError{fmt.Errorf("%q is not a URL such as http://localhost:8100/_put", raw)}
+	}
+	if u.Path == "" {
+		u.Path = putPath
+	}
+	if u.Scheme == "https" {
+		if config, err = t.config(); err != nil {
+			return "", nil, err
+		}
+	}
+	return u.String(), config, nil
+}
+
+// explain says what to do about an error, where that is known.
+func explain(err error, to string) error {
+	var answer *alldata.StatusError
+	if !errors.As(err, &answer) {
+		return err
+	}
+	switch answer.Status {
+	case http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed:
+		return fmt.Errorf("%w; %s does not take events: is its path right, and does its server run with --alldata?", err, to)
+	case http.StatusConflict:
+		return fmt.Errorf("%w, which stays; give this one a key of its own", err)
+	}
+	return err
+}
