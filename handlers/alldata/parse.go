@@ -3,6 +3,7 @@ package alldata
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"unicode/utf8"
@@ -14,23 +15,15 @@ const MaxKeySize = 32 << 10
 // parse finds the key and the event in the body of a _put: a JSON object with the members key, a string, and event. Others
 // are ignored; of several with one name the last counts.
 func parse(body []byte) (key string, event json.RawMessage, err error) {
-	if !utf8.Valid(body) {
-		return "", nil, refuse(http.StatusBadRequest, "the body is not UTF-8")
-	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(body, &members); err != nil {
-		return "", nil, refuse(http.StatusBadRequest, "the body is no JSON object: %s", line(err.Error()))
-	}
-	text := members["key"]
-	event, ok := members["event"]
+	text, event, err := members(body)
 	switch {
-	case members == nil:
-		return "", nil, refuse(http.StatusBadRequest, "the body is no JSON object: it is null")
+	case err != nil:
+		return "", nil, refuse(http.StatusBadRequest, "the body is no JSON object: %s", line(err.Error()))
 	case text == nil:
 		return "", nil, refuse(http.StatusBadRequest, "there is no key")
 	case text[0] != '"':
 		return "", nil, refuse(http.StatusBadRequest, "the key is not a string")
-	case !ok:
+	case event == nil:
 		return "", nil, refuse(http.StatusBadRequest, "there is no event")
 	case hasLoneSurrogate(text):
 		return "", nil, refuse(http.StatusBadRequest, "the key has half a surrogate pair")
@@ -42,6 +35,40 @@ func parse(body []byte) (key string, event json.RawMessage, err error) {
 		return "", nil, refuse(http.StatusBadRequest, "the key is empty")
 	}
 	return key, event, nil
+}
+
+// members finds the two members by their exact names, which json.Unmarshal would not, and keeps no others.
+func members(body []byte) (key, event json.RawMessage, err error) {
+	switch trimmed := bytes.TrimLeft(body, " \t\r\n"); {
+	case !utf8.Valid(body):
+		return nil, nil, errors.New("it is not UTF-8")
+	case len(trimmed) == 0:
+		return nil, nil, errors.New("it is empty")
+	case trimmed[0] != '{':
+		return nil, nil, fmt.Errorf("it begins with %q", bytes.Runes(trimmed[:min(len(trimmed), utf8.UTFMax)])[0])
+	}
+	if err := json.Unmarshal(body, new(struct{})); err != nil {
+		return nil, nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	_, err = d.Token() // the brace
+	for err == nil && d.More() {
+		var name json.Token
+		if name, err = d.Token(); err != nil {
+			break
+		}
+		var value json.RawMessage
+		if err = d.Decode(&value); err != nil {
+			break
+		}
+		switch name {
+		case "key":
+			key = value
+		case "event":
+			event = value
+		}
+	}
+	return key, event, err
 }
 
 // check holds a key and an event to what can be kept, and returns the event without white space.
