@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/chromedp/chromedp"
 	"github.com/portluck/portluck/handlers/alldata"
 )
 
@@ -99,4 +102,73 @@ func holdsEvents(t *testing.T, dir string, keys map[string]bool) {
 		}
 	}
 	t.Logf("%d events", len(keys))
+}
+
+// The demo's page may put, and shows it; a page of another origin may not.
+func TestChromiumAllData(t *testing.T) {
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("chromium is not installed")
+	}
+	dir := filepath.Join(t.TempDir(), "events")
+	p := startProcess(t, "--tls", "off", "--alldata", dir)
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<title>another origin</title>")
+	}))
+	defer other.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	ctx, cancelAlloc := chromedp.NewExecAllocator(ctx, chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless,
+		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.Flag("disable-background-networking", true))
+	defer cancelAlloc()
+	ctx, cancelTab := chromedp.NewContext(ctx)
+	defer cancelTab()
+	put := func(key, options string) string {
+		t.Helper()
+		js := fmt.Sprintf(`fetch("http://%s/_put", {method: "POST", body: '{"key":%q,"event":{"event":%q}}', %s})
+			.then(r => r.type + " " + r.status, e => e.name)`, p.addr, key, key, options)
+		answer, err := chromedp.Run(ctx, chromedp.Evaluate[string](js, chromedp.EvalAwaitPromise))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	err = chromedp.Do(ctx, chromedp.Navigate("http://"+p.addr+"/"),
+		chromedp.Poll[chromedp.Void](`document.querySelector("#state").textContent === "connected"`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := put("own", ""); got != "basic 201" {
+		t.Errorf("the page's put: %s, want 201", got)
+	}
+	err = chromedp.Do(ctx,
+		chromedp.Poll[chromedp.Void](`document.querySelector("#log").textContent.includes('{"event":"own"}')`),
+		chromedp.Poll[chromedp.Void](`document.querySelector("#panels").textContent.includes('[put own] {"event":"own"}')`))
+	if err != nil {
+		t.Errorf("the page does not show it: %v", err)
+	}
+	if err := chromedp.Do(ctx, chromedp.Navigate(other.URL)); err != nil {
+		t.Fatal(err)
+	}
+	for options, want := range map[string]string{
+		`mode: "no-cors"`: "opaque 0", `mode: "cors"`: "TypeError", `headers: {"Content-Type": "application/json"}`: "TypeError",
+	} {
+		if got := put("evil", options); got != want {
+			t.Errorf("put by another origin, %s: %s, want %s", options, got, want)
+		}
+	}
+	if err := p.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-p.exited
+	holdsEvents(t, dir, map[string]bool{"own": true})
+	s := &alldata.Store{Dir: dir}
+	if err := s.Open(); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if n, err := s.Len(); n != 1 || err != nil {
+		t.Errorf("%d events, %v: another origin has put one", n, err)
+	}
 }
