@@ -154,3 +154,28 @@ func TestStorePutGivesUp(t *testing.T) {
 		t.Errorf("Put() after the end of ctx = %v", err)
 	}
 }
+
+// Open commits, and so does the first batch after a commit that failed, even if it has nothing new: what is visible may
+// have been written by a process that was killed before it had waited for the disk.
+func TestStoreMakesSure(t *testing.T) {
+	s := open(t, &Store{})
+	mustPut(t, s, "key", "1")
+	before := transaction(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, s)
+	if got := transaction(t, s); got != before+1 {
+		t.Errorf("Open made %d transactions, want 1", got-before)
+	}
+	mustPut(t, s, "key", "1")
+	if got := transaction(t, s); got != before+1 {
+		t.Errorf("a put of what is there made %d transactions, want none", got-before-1)
+	}
+	s.unsure = true // as after a failure; the writer has nothing to do
+	mustPut(t, s, "key", "1")
+	mustPut(t, s, "key", "1")
+	if got := transaction(t, s); got != before+2 {
+		t.Errorf("two puts after a failure made %d transactions, want 1", got-before-1)
+	}
+}
