@@ -15,6 +15,8 @@ import (
 // childFull puts until the disk is full, or as good as: the file may not get larger. What was answered stays, the rest is an
 // error, and when there is room again all goes on.
 func childFull(s *Store) {
+	told := 0
+	s.OnStored = func(string, json.RawMessage) { told++ }
 	childFails(s.Open())
 	signal.Ignore(syscall.SIGXFSZ)
 	var limit syscall.Rlimit
@@ -50,6 +52,9 @@ func childFull(s *Store) {
 		n++
 	}
 	childFails(s.Close())
+	if told != n {
+		childFails(fmt.Errorf("OnStored was called %d times for %d events", told, n))
+	}
 	fmt.Println("full after", full)
 }
 
