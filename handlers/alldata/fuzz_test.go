@@ -31,6 +31,10 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
+		var reference map[string]json.RawMessage
+		if err := json.Unmarshal(body, &reference); err != nil || !bytes.Equal(reference["event"], event) {
+			t.Errorf("event %s of %s, want %s, %v", event, body, reference["event"], err)
+		}
 		compact, err := check(key, event)
 		if err != nil {
 			if len(key) <= MaxKeySize {

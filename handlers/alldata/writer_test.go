@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -177,5 +178,44 @@ func TestStoreMakesSure(t *testing.T) {
 	mustPut(t, s, "key", "1")
 	if got := transaction(t, s); got != before+2 {
 		t.Errorf("two puts after a failure made %d transactions, want 1", got-before-1)
+	}
+}
+
+// While Close writes what waits nothing more is taken.
+func TestStorePutWhileClosing(t *testing.T) {
+	hold, held := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	s := &Store{Dir: t.TempDir(), OnStored: func(string, json.RawMessage) {
+		once.Do(func() {
+			close(held)
+			<-hold
+		})
+	}}
+	open(t, s)
+	mustPut(t, s, "first", "1")
+	<-held
+	queued, closed := make(chan error), make(chan error)
+	go func() { queued <- s.Put(context.Background(), "queued", json.RawMessage("1")) }() // ends when it is written
+	s.await(1)
+	go func() { closed <- s.Close() }() // ends when that is written
+	for closing := false; !closing; runtime.Gosched() {
+		s.mu.Lock()
+		closing = s.closing
+		s.mu.Unlock()
+	}
+	late, cancel := context.WithTimeout(t.Context(), 20*time.Second) // if it were queued it would wait for hold
+	defer cancel()
+	if err := s.Put(late, "late", json.RawMessage("1")); !errors.Is(err, ErrClosed) {
+		t.Errorf("Put() while closing = %v, want ErrClosed", err)
+	}
+	close(hold)
+	if err := errors.Join(<-queued, <-closed); err != nil {
+		t.Errorf("Put() before Close, Close() = %v", err)
+	}
+	if err := s.Open(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get("queued"); err != nil {
+		t.Errorf("Get() = %v", err)
 	}
 }
