@@ -1,9 +1,11 @@
 package loop
 
 import (
+	"math"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"golang.org/x/sys/unix"
 )
 
 // halted ends a connection whose peer has been quiet for a moment, or when its time is up.
@@ -19,8 +21,14 @@ func (c *polled) halted(r *runner) {
 	time.AfterFunc(quiet, func() { c.post(doHalt | doRead) })
 }
 
-// sinceActive is how long no byte has come or gone.
-func (c *polled) sinceActive(now uint64) uint64 { return uint64(uint32(now) - c.active.Load()) }
+// sinceActive is how long no byte has come or gone. What has come after now, in another goroutine, is no age.
+func (c *polled) sinceActive(now uint64) uint64 {
+	age := uint32(now) - c.active.Load()
+	if age > math.MaxUint32-uint32(time.Minute/time.Millisecond) {
+		return 0
+	}
+	return uint64(age)
+}
 
 // timer ends a connection whose deadline has passed, or looks again when it will have.
 func (c *polled) timer() {
@@ -49,6 +57,32 @@ func (c *polled) timer() {
 	c.leave(err)
 }
 
+// overdueLocked ends a connection whose peer takes nothing, when its time is up. Its owner may be in a callback that waits
+// for the peer, and would not look at the deadline.
+func (c *polled) overdueLocked() {
+	due := c.slowByLocked()
+	switch {
+	case due == 0 || c.x == nil || c.x.waiting == 0:
+	case due > c.now():
+		c.shard.schedule(c, due)
+	default:
+		c.dead.Store(true)
+		c.breakLocked(handlers.ErrSlow)
+		if c.fd >= 0 {
+			_ = unix.Shutdown(int(c.fd), unix.SHUT_RDWR)
+		}
+	}
+}
+
+// slowByLocked is when a peer that takes nothing is too slow; 0 for never.
+func (c *polled) slowByLocked() (due uint64) {
+	if c.shard.loop.Timeout <= 0 {
+		return 0
+	}
+	now := c.now()
+	return now - c.sinceActive(now) + uint64(c.shard.loop.Timeout/time.Millisecond)
+}
+
 // dueLocked is when the connection is to end and why; 0 for never.
 func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 	l := c.shard.loop
@@ -60,7 +94,7 @@ func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 	case c.shake:
 		return c.shakeByLocked(now), handlers.ErrTimeout
 	case l.Timeout > 0:
-		due, err = now-c.sinceActive(now)+uint64(l.Timeout/time.Millisecond), handlers.ErrTimeout
+		due, err = c.slowByLocked(), handlers.ErrTimeout
 		if c.queuedLocked() > 0 {
 			err = handlers.ErrSlow
 		}

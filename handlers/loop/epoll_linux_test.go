@@ -296,3 +296,18 @@ func eachEpoll(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
 		}
 	}
 }
+
+// Bytes that come while it is asked how long there were none are no eternity ago.
+func TestSinceActive(t *testing.T) {
+	c := &polled{}
+	for _, tt := range []struct {
+		now    uint64
+		active uint32
+		want   uint64
+	}{{5000, 4000, 1000}, {5000, 5001, 0}, {1<<32 + 10, 1<<32 - 10, 20}} {
+		c.active.Store(tt.active)
+		if got := c.sinceActive(tt.now); got != tt.want {
+			t.Errorf("sinceActive(%d) = %d with %d, want %d", tt.now, got, tt.active, tt.want)
+		}
+	}
+}

@@ -240,6 +240,9 @@ func (c *polled) roomLocked(wait bool) error {
 		}
 		x := c.needLocked()
 		x.room.L = &c.mu
+		if due := c.slowByLocked(); due != 0 {
+			c.shard.hasten(c, due) // it may not have been told of its deadline yet: this may be its first turn
+		}
 		x.waiting++
 		x.room.Wait()
 		x.waiting--

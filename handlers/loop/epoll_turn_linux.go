@@ -63,6 +63,9 @@ func (c *polled) begin(do todo) bool {
 	if do&doWrite != 0 {
 		c.flushLocked()
 	}
+	if !mine && do&doTimer != 0 {
+		c.overdueLocked()
+	}
 	if mine && c.todo == 0 {
 		c.busy = false
 		c.tidyLocked()
