@@ -2,6 +2,7 @@ package loop
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"sync/atomic"
@@ -66,6 +67,82 @@ func TestDriversSlowReader(t *testing.T) {
 		if err := c.Send(nil, handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
 			t.Errorf("Send after the end = %v, want ErrClosed", err)
 		}
+	})
+}
+
+// A client that does not read ends the Send that its own callback waits in, also in its first turn.
+func TestDriversSlowReaderInItsCallback(t *testing.T) {
+	slow := func() *Loop { return &Loop{MaxQueue: 64 << 10, Timeout: 500 * time.Millisecond} }
+	for name, at := range map[string]string{"OnConnect": "connect", "OnMessage": "message"} {
+		t.Run(name, func(t *testing.T) {
+			eachDriver(t, slow, func(t *testing.T, r *rig) {
+				c, rec, client := r.lines(t)
+				ended := make(chan error, 1)
+				flood := func() {
+					line := bytes.Repeat([]byte("0"), 8<<10)
+					for {
+						if err := c.Send(line, handlers.Auto); err != nil {
+							ended <- err
+							return
+						}
+					}
+				}
+				if at == "connect" {
+					rec.onConnect = flood
+				} else {
+					rec.onMessage = func(handlers.Message) error {
+						flood()
+						return nil
+					}
+				}
+				start(c, rec)
+				mustWrite(t, client, "go\n")
+				select {
+				case err := <-ended:
+					if !errors.Is(err, handlers.ErrClosed) {
+						t.Errorf("Send = %v, want ErrClosed", err)
+					}
+				case <-time.After(15 * time.Second):
+					t.Error("Send waits for ever")
+					c.Destroy()
+				}
+				<-rec.gone
+				all := rec.events()
+				if got, want := all[len(all)-1], "disconnect "+handlers.ErrSlow.Error(); got != want {
+					t.Errorf("last event %q, want %q", got, want)
+				}
+			})
+		})
+	}
+}
+
+// A callback that does not return keeps a shutdown no longer than its context lasts.
+func TestDriversShutdownOfABlockedCallback(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		in, release := make(chan struct{}), make(chan struct{})
+		rec.onMessage = func(handlers.Message) error {
+			close(in)
+			<-release
+			return nil
+		}
+		start(c, rec)
+		mustWrite(t, client, "go\n")
+		<-in
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		down := make(chan error, 1)
+		go func() { down <- r.Shutdown(ctx, 0) }()
+		select {
+		case err := <-down:
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Shutdown() = %v, want DeadlineExceeded", err)
+			}
+		case <-time.After(15 * time.Second):
+			t.Error("Shutdown waits for the callback")
+		}
+		close(release)
+		<-rec.gone
 	})
 }
 

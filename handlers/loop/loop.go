@@ -181,7 +181,8 @@ type ender interface {
 }
 
 // Shutdown says goodbye to every connection, in an even flow over spread, and waits for all of them to end. When ctx
-// ends first it closes what is left and returns the error of ctx. No connection can be started after.
+// ends first it closes what is left and returns the error of ctx, without waiting for callbacks that do not return. No
+// connection can be started after.
 func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 	all := l.refuse()
 	for i, c := range all {
@@ -200,7 +201,6 @@ func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		l.Close()
-		<-done
 		return ctx.Err()
 	}
 }
