@@ -33,6 +33,7 @@ func (c *polled) Retire() bool {
 	c.parked, c.broken, c.over = false, true, true
 	c.shard.dismiss(c)
 	c.wakeLocked()
+	c.drainedLocked()
 	c.mu.Unlock()
 	c.dead.Store(true)
 	go func() { // ends when the callback returns; Loop.Wait waits for it
