@@ -33,8 +33,8 @@ type port struct {
 
 	draining atomic.Bool // what the kernel has accepted is served before the listeners are closed
 
-	work    sync.WaitGroup // goroutines of handlers, of connections being read, and of callbacks
-	funcs   sync.WaitGroup // of HandleFunc
+	work    tasks          // goroutines of handlers, of connections being read, and of callbacks
+	funcs   tasks          // of HandleFunc
 	subs    sync.WaitGroup // cmux
 	workers sync.WaitGroup // acceptRoute
 
@@ -193,8 +193,8 @@ func (p *port) Fail(info *Info, err error) { p.failed(info, err) }
 // Go runs f in a goroutine that Shutdown waits for. A panic in it is logged and ends f only.
 func (p *port) Go(f func()) { p.run(&p.work, f) }
 
-func (p *port) run(wg *sync.WaitGroup, f func()) {
-	wg.Go(func() {
+func (p *port) run(t *tasks, f func()) {
+	t.Go(func() {
 		defer func() {
 			if v := recover(); v != nil {
 				p.log.handler(v)

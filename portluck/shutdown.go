@@ -28,13 +28,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	p.closeListens()
 	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
 	defer cancel()
-	await(settle, &p.work) // handshakes
+	_ = p.work.wait(settle) // handshakes
 	var wg sync.WaitGroup
 	var httpErr error
 	wg.Go(func() { httpErr = p.http.Shutdown(ctx) })
 	loopErr := p.loop.Shutdown(ctx, farewellWindow(p.loop.Len()))
 	wg.Wait()
-	err = errors.Join(httpErr, loopErr, await(ctx, &p.workers), await(ctx, &p.work), await(ctx, &p.funcs))
+	err = errors.Join(httpErr, loopErr, await(ctx, &p.workers), p.work.wait(ctx), p.funcs.wait(ctx))
 	if err != nil || ctx.Err() != nil {
 		p.hardClose()
 		return context.Cause(ctx)
