@@ -94,6 +94,9 @@ func (c *Client) Disconnect(err error) {
 		err = *cause
 	}
 	if !c.connected {
+		if err != nil {
+			c.log().failures.Add(1)
+		}
 		c.hub().fail(c.log(), c.Info(), err)
 		return
 	}

@@ -2,18 +2,23 @@ package portluck
 
 import (
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"runtime/debug"
 	"sync/atomic"
 	"time"
 
+	"github.com/portluck/portluck/handlers/tlsd"
+	"github.com/portluck/portluck/handlers/websocket"
 	"github.com/rs/zerolog"
 )
 
 // log writes what happens to the program's logger, and never what clients say. A nil log writes nothing.
 type log struct {
 	zerolog.Logger
-	lastFailure atomic.Int64 // unix seconds of the window that failures counts in
-	failures    atomic.Int32
+	window   atomic.Int64  // unix seconds that lines counts in
+	lines    atomic.Int32  // about failures
+	failures atomic.Uint64 // of clients that the loop had and that did not connect
 }
 
 // failuresPerSecond bounds what hostile clients can make us write.
@@ -33,14 +38,28 @@ func (l *log) connect(c *Client) {
 }
 
 func (l *log) disconnect(c *Client, err error) {
-	l.Debug().Uint64("id", c.id).Str("proto", c.Scheme()).Err(err).Msg("disconnect")
+	if e := l.Debug(); e.Enabled() {
+		e.Uint64("id", c.id).Str("proto", c.Scheme()).Err(ours(err)).Msg("disconnect")
+	}
 }
 
 // failed logs a connection that did not become a client, failuresPerSecond at the most.
 func (l *log) failed(info *Info, err error) {
 	if l.allow() {
-		l.Info().Str("proto", info.Scheme()).Stringer("remote", info.Remote).Err(err).Msg("client failed")
+		l.Info().Str("proto", info.Scheme()).Stringer("remote", info.Remote).Err(ours(err)).Msg("client failed")
 	}
+}
+
+// ours is err without the words of the client.
+func ours(err error) error {
+	closed, ok := errors.AsType[*websocket.CloseError](err)
+	switch {
+	case ok:
+		return fmt.Errorf("websocket: closed with code %d", closed.Code)
+	case errors.Is(err, tlsd.ErrALPN):
+		return tlsd.ErrALPN // behind it crypto/tls has the list
+	}
+	return err
 }
 
 // unmatched logs the first bytes, in hex, of a connection that no route took.
@@ -69,8 +88,8 @@ func (l *log) allow() bool {
 		return false
 	}
 	now := time.Now().Unix()
-	if l.lastFailure.Swap(now) != now {
-		l.failures.Store(0)
+	if l.window.Swap(now) != now {
+		l.lines.Store(0)
 	}
-	return l.failures.Add(1) <= failuresPerSecond
+	return l.lines.Add(1) <= failuresPerSecond
 }

@@ -85,13 +85,15 @@ type Position struct{ Epoch, Seq uint64 }
 // String is the form that [ParsePosition] reads.
 func (p Position) String() string { return fmt.Sprintf("%x-%d", p.Epoch, p.Seq) }
 
+var errPosition = errors.New("portluck: not a position in a room")
+
 // ParsePosition reads what [Position.String] has written.
 func ParsePosition(s string) (Position, error) {
 	epoch, seq, ok := strings.Cut(s, "-")
 	e, err := strconv.ParseUint(epoch, 16, 64)
 	n, err2 := strconv.ParseUint(seq, 10, 64)
 	if !ok || err != nil || err2 != nil {
-		return Position{}, fmt.Errorf("portluck: %.40q is no position in a room", s)
+		return Position{}, errPosition
 	}
 	return Position{Epoch: e, Seq: n}, nil
 }

@@ -23,6 +23,9 @@ type counters struct {
 
 // Stats returns the counters. Any goroutine may call it at any time; before the first Serve all are zero.
 func (s *Server) Stats() Stats {
+	if !s.serving.Load() {
+		return Stats{} // start would freeze the configuration
+	}
 	p, err := s.start()
 	if err != nil {
 		return Stats{}
@@ -30,7 +33,7 @@ func (s *Server) Stats() Stats {
 	c := &p.stats
 	st := Stats{
 		Accepted: c.accepted.Load(), Refused: c.refused.Load(), Shed: c.shed.Load(), Silent: c.silent.Load(),
-		Stalled: c.stalled.Load(), Failed: c.failed.Load(), AcceptErrors: c.acceptErrors.Load(),
+		Stalled: c.stalled.Load(), Failed: c.failed.Load() + p.log.failures.Load(), AcceptErrors: c.acceptErrors.Load(),
 		Open: p.limits.open(), Sniffing: p.sniff.len() + p.readers.len(), Clients: p.hub.Len(),
 		Routes: map[string]uint64{},
 	}
