@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// peer is who connections are counted for: an address, or a /64 of IPv6. It is zero on a Unix socket.
+// peer is who connections are counted for: an address, or a /64 of IPv6. It is zero on a Unix socket, and for a proxy.
 type peer netip.Addr
 
 func peerOf(a netip.AddrPort) peer {
@@ -42,9 +42,8 @@ type member struct {
 	prev, next *conn
 }
 
-// admit counts c. It is false when there are too many.
-func (l *limits) admit(c *conn) bool {
-	p := peerOf(c.info.Remote)
+// admit counts c, as a connection of p. It is false when there are too many.
+func (l *limits) admit(c *conn, p peer) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.max > 0 && l.n >= l.max {
@@ -61,6 +60,20 @@ func (l *limits) admit(c *conn) bool {
 		l.head.prev = c
 	}
 	c.next, l.head = l.head, c
+	return true
+}
+
+// rename counts c, which is nobody's yet, as a connection of p. It is false when that has too many.
+func (l *limits) rename(c *conn, p peer) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.shareLocked(p)
+	if s != &l.rest && s.n >= l.perIP {
+		return false
+	}
+	s.n++
+	c.share.n--
+	c.share = s
 	return true
 }
 

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"container/list"
 	"errors"
 	"io"
 	"os"
@@ -20,6 +21,8 @@ type reader struct {
 
 	mu    sync.Mutex
 	want  bool          // Take wants the connection
+	shed  bool          // there are too many; under readers.mu
+	older *list.Element // where it is in readers.fresh; under readers.mu
 	given bool          // Take gets it
 	gone  chan struct{} // closed when the goroutine that reads has ended
 }
@@ -28,6 +31,7 @@ type reader struct {
 type readers struct {
 	mu      sync.Mutex
 	set     map[*reader]struct{}
+	fresh   list.List // of those whose client is not announced, the oldest first
 	closing bool
 }
 
@@ -81,7 +85,7 @@ func (r *reader) run() {
 	}
 }
 
-// look is done when the connection is somebody else's.
+// look classifies what was read. It is done when the connection is somebody else's.
 func (r *reader) look(eof bool) (done bool) {
 	if eof {
 		r.in.err = io.EOF
@@ -108,6 +112,7 @@ func (r *reader) look(eof bool) (done bool) {
 }
 
 func (r *reader) dispatch(to *route) {
+	r.port.readers.remove(r) // no deadline of ours comes after this one
 	r.deadline(0)
 	r.port.dispatch(r.conn, to, bytesOf(r.in.prefix))
 }
@@ -117,8 +122,13 @@ func (r *reader) expired() (done bool) {
 	if r.give() {
 		return true
 	}
-	if r.port.readers.isClosing() {
+	switch shed, closing := r.port.readers.state(r); {
+	case closing:
 		r.port.drop(r.conn, handlers.ErrShutdown)
+		return true
+	case shed:
+		r.port.stats.shed.Add(1)
+		r.port.drop(r.conn, ErrShed)
 		return true
 	}
 	to, err := r.port.expire(r.conn, r.in.prefix)
@@ -135,9 +145,11 @@ func (r *reader) expired() (done bool) {
 		return true
 	case r.port.srv.OnUnmatched != nil:
 		r.conn.waiting = true
+		r.port.readers.keep(r)
 		r.deadline(r.port.srv.timeout())
 		return false
 	}
+	r.port.readers.remove(r)
 	r.deadline(0)
 	r.port.announce(r.conn, r)
 	return true
@@ -190,19 +202,49 @@ func (s *readers) add(r *reader, timeout time.Duration) bool {
 	}
 	s.set[r] = struct{}{}
 	r.deadline(timeout)
+	if r.conn.pending != nil {
+		return true
+	}
+	r.older = s.fresh.PushBack(r)
+	if s.fresh.Len() > r.port.srv.maxSniffing() {
+		s.shedLocked(s.fresh.Front().Value.(*reader))
+	}
 	return true
+}
+
+// shedLocked ends the Read of a connection that has been undecided for longest.
+func (s *readers) shedLocked(r *reader) {
+	r.shed = true
+	s.forgetLocked(r)
+	_ = r.in.Conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+func (s *readers) forgetLocked(r *reader) {
+	if r.older != nil {
+		s.fresh.Remove(r.older)
+		r.older = nil
+	}
 }
 
 func (s *readers) remove(r *reader) {
 	s.mu.Lock()
 	delete(s.set, r)
+	s.forgetLocked(r)
 	s.mu.Unlock()
 }
 
-func (s *readers) isClosing() bool {
+// keep has r stay, however many others come.
+func (s *readers) keep(r *reader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.closing
+	s.forgetLocked(r)
+}
+
+// state says why a Read may have ended before its time.
+func (s *readers) state(r *reader) (shed, closing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.shed, s.closing
 }
 
 // stop gives what is being read d to show its protocol. Nothing is added after.

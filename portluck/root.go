@@ -1,9 +1,7 @@
 package portluck
 
 import (
-	"errors"
 	"net"
-	"os"
 	"sync"
 )
 
@@ -88,12 +86,8 @@ func (r *root) sleepLocked(a *acceptor) {
 	r.asleep = true
 	r.mu.Unlock()
 	err := a.src.accept(true)
-	if errors.Is(err, os.ErrDeadlineExceeded) && !a.port.isClosing() {
+	if a.resumes(err) {
 		err = nil
-		a.src.(restarter).start()
-		if a.port.isClosing() {
-			a.src.stop()
-		}
 	}
 	r.mu.Lock()
 	r.asleep = false

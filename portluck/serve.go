@@ -170,7 +170,7 @@ func (a *acceptor) run() error {
 	for {
 		err := a.accept()
 		switch {
-		case err == nil:
+		case err == nil, a.resumes(err):
 			wait = 0
 			continue
 		case a.port.isClosing():
@@ -200,6 +200,20 @@ func (a *acceptor) accept() error {
 	return a.src.accept(false)
 }
 
+// resumes lets accept wait again after a stop that was to wake root's goroutine: it may come when that has left this
+// listener for another. It is false when err is something else.
+func (a *acceptor) resumes(err error) bool {
+	r, ok := a.src.(restarter)
+	if !ok || !errors.Is(err, os.ErrDeadlineExceeded) || a.port.isClosing() {
+		return false
+	}
+	r.start()
+	if a.port.isClosing() {
+		a.src.stop()
+	}
+	return true
+}
+
 // isTemporary is for the errors that pass: no descriptors, no memory, a client that has gone.
 func isTemporary(err error) bool {
 	var ne net.Error
@@ -210,7 +224,11 @@ func isTemporary(err error) bool {
 // admit counts c, or closes it if there are too many.
 func (p *port) admit(c *conn) bool {
 	p.stats.accepted.Add(1)
-	if p.limits.admit(c) {
+	who := peer{} // a proxy's connections are those of its clients
+	if !p.fromProxy(c.info.Remote.Addr()) {
+		who = peerOf(c.info.Remote)
+	}
+	if p.limits.admit(c, who) {
 		return true
 	}
 	p.stats.refused.Add(1)

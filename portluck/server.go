@@ -3,6 +3,7 @@ package portluck
 import (
 	"crypto/tls"
 	"errors"
+	"math"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -61,9 +62,11 @@ type Server struct {
 
 	// MaxConns bounds the connections of all clients; 0 means no bound. A surplus one is closed.
 	MaxConns int
-	// MaxConnsPerIP bounds the connections of one address (of one /64 in IPv6); 0 means no bound.
+	// MaxConnsPerIP bounds the connections of one address (of one /64 in IPv6), behind a proxy of ProxyFrom too; 0 means
+	// no bound.
 	MaxConnsPerIP int
-	// MaxSniffing bounds the connections whose protocol is not known yet; the oldest is closed first. 16,384 if zero.
+	// MaxSniffing bounds the connections whose protocol is not known yet; the oldest is closed first. 16,384 if zero, no
+	// bound if negative.
 	MaxSniffing int
 	// MessageLimit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one costs the client
 	// its connection: 413, close 1009, an error line. With MessageTail a raw or HTTP client's longer message loses
@@ -135,8 +138,11 @@ func (s *Server) messageTimeout() time.Duration { return bound(s.MessageTimeout,
 func (s *Server) timeout() time.Duration        { return bound(s.Timeout, 2*time.Minute) }
 
 func (s *Server) maxSniffing() int {
-	if s.MaxSniffing == 0 {
+	switch {
+	case s.MaxSniffing == 0:
 		return 16 << 10
+	case s.MaxSniffing < 0:
+		return math.MaxInt
 	}
 	return s.MaxSniffing
 }

@@ -81,6 +81,10 @@ func (p *port) lookProxy(c *conn, b []byte, eof bool) (*route, int, error) {
 	c.proxied = true
 	if h.remote.IsValid() {
 		c.info.Remote, c.info.Local = h.remote, h.local
+		if !p.limits.rename(c, peerOf(h.remote)) {
+			p.stats.refused.Add(1)
+			return nil, 0, ErrLimit
+		}
 	}
 	return nil, n, nil
 }
