@@ -3,7 +3,9 @@
 package portluck
 
 import (
+	"crypto/tls"
 	"errors"
+	"maps"
 	"math"
 	"net"
 	"runtime"
@@ -46,13 +48,14 @@ func silentClients(t testing.TB, addr string, n int) (closeAll func()) {
 	return closeAll
 }
 
-// A silent client holds up nothing: rows 1, 2, 12 and 13.
+// Silent clients hold up nothing, however long they may be silent.
 func TestTraps1Row01SilentClientsDoNotHoldUpClose(t *testing.T) {
-	s := &Server{}
+	s := &Server{SniffTimeout: time.Hour, OnSilence: handlers.Refuse} // which has the kernel not keep them
 	l := listen(t)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	silentClients(t, l.Addr().String(), 1000)
+	eventually(t, "all are being sniffed", func() bool { return s.Stats().Sniffing == 1000 })
 	s.Close()
 	select {
 	case err := <-done:
@@ -67,6 +70,54 @@ func TestTraps1Row01SilentClientsDoNotHoldUpClose(t *testing.T) {
 func TestTraps1Row02SilentClientIsClosedAtTheDeadline(t *testing.T) {
 	addr := serve(t, &Server{SniffTimeout: sniffSoon, OnSilence: handlers.Refuse})
 	expectEnd(t, dial(t, addr))
+}
+
+// A silent client that was announced is closed when it has been idle for Timeout, and one that waits for what it will say
+// where raw is refused.
+func TestTraps1Row13SilentClientsAreGoneAtTimeout(t *testing.T) {
+	for name, unmatched := range map[string]handlers.Handler{"raw": nil, "no raw": handlers.Refuse} {
+		t.Run(name, func(t *testing.T) {
+			const n = 300
+			hub, e := record(nil)
+			s := &Server{Hub: hub, SniffTimeout: sniffSoon, Timeout: 300 * time.Millisecond, OnUnmatched: unmatched}
+			addr := serve(t, s)
+			silentClients(t, addr, n)
+			eventually(t, "all have come and gone", func() bool { return s.Stats().Accepted == n && s.Stats().Open == 0 })
+			want := map[string]int{"connect tcp": n, "disconnect tcp: " + handlers.ErrTimeout.Error(): n}
+			if unmatched != nil {
+				want = map[string]int{"error " + handlers.ErrTimeout.Error(): n}
+			}
+			got := map[string]int{}
+			for _, ev := range e.waitFor(n * len(want)) {
+				got[ev]++
+			}
+			if !maps.Equal(got, want) {
+				t.Errorf("events %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// A client that was silent for longer than SniffTimeout is classified by what it says then: part 5, row 1.
+func TestTraps5Row1PreconnectedBrowser(t *testing.T) {
+	for name, unmatched := range map[string]handlers.Handler{"raw": nil, "no raw": handlers.Refuse} {
+		t.Run(name, func(t *testing.T) {
+			hub, _ := record(echo)
+			s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon, OnUnmatched: unmatched}
+			addr := serve(t, s)
+			plain, secure := dial(t, addr), dial(t, addr)
+			inner := dialTLS(t, addr) // no ALPN: silent inside TLS too
+			pauseFor(4 * sniffSoon)
+			const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
+			tc := tls.Client(secure, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+			for name, c := range map[string]net.Conn{"plain": plain, "TLS": tc, "inside TLS": inner} {
+				send(t, c, post)
+				if got := expectEnd(t, c); !strings.HasPrefix(got, "HTTP/1.1 200 ") || !strings.HasSuffix(got, "hi\n") {
+					t.Errorf("%s: %q", name, got)
+				}
+			}
+		})
+	}
 }
 
 // What a silent client costs: rows 12 and 13, and part 2, row 6. It is the slope between two numbers of them, once all
