@@ -1,0 +1,196 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	leastPause = 5 * time.Millisecond // before accepting again after it has failed
+	mostPause  = time.Second
+	probeTime  = time.Second // for a Unix socket to show that somebody listens
+)
+
+// listening is a server that listens.
+type listening struct {
+	server   *Server
+	listener net.Listener
+	home     *lodging
+	reserve  *os.File // a descriptor that is given up to refuse a connection when there are no others
+
+	once   sync.Once
+	closed chan struct{}
+}
+
+// Listen has the server accept streams at an address, as [net.Listen] knows them: "tcp" and "localhost:8124", "tcp4" and
+// ":8124" for all addresses of this machine, "unix" and a path. It returns when connections are accepted. A socket that
+// nobody listens on any more is removed from the path; anything else that is there is an error.
+func (v *Server) Listen(network, address string) error {
+	if network == "unix" {
+		if err := clearPath(address); err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+	}
+	l, err := net.Listen(network, address)
+	if err != nil {
+		return err
+	}
+	if err := v.ListenOn(l); err != nil {
+		l.Close()
+		return err
+	}
+	return nil
+}
+
+// clearPath removes a socket that nobody listens on.
+func clearPath(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case err != nil: // most of all because there is nothing; what else it is bind tells
+		return nil
+	case info.Mode()&os.ModeSocket == 0:
+		return &os.PathError{Op: "unix", Path: path, Err: errors.New("there is something that is no socket")}
+	}
+	nc, err := net.DialTimeout("unix", path, probeTime)
+	if err == nil {
+		nc.Close()
+		return nil // bind tells
+	}
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return os.Remove(path)
+	}
+	return nil
+}
+
+// ListenFD is Listen on a descriptor that is bound and listens already, such as one that was inherited. It is the server's
+// from then on; its path, if it is a Unix socket, is not removed.
+func (v *Server) ListenFD(fd uintptr) error {
+	f := os.NewFile(fd, "listener")
+	if f == nil {
+		return fmt.Errorf("listen on descriptor %d: %w", fd, os.ErrInvalid)
+	}
+	l, err := net.FileListener(f)
+	f.Close() // net.FileListener has a duplicate
+	if err != nil {
+		return fmt.Errorf("listen on descriptor %d: %w", fd, err)
+	}
+	if u, ok := l.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(false)
+	}
+	if err := v.ListenOn(l); err != nil {
+		l.Close()
+		return err
+	}
+	return nil
+}
+
+// ListenOn is Listen on any listener, which is the server's from then on unless there is an error.
+func (v *Server) ListenOn(l net.Listener) error {
+	g := &listening{server: v, listener: l, closed: make(chan struct{})}
+	v.mu.Lock()
+	if v.listening != nil {
+		v.mu.Unlock()
+		return ErrListening
+	}
+	v.listening = g
+	v.mu.Unlock()
+	g.home = v.enter()
+	g.reserve, _ = os.Open(os.DevNull) // without it the surplus waits
+	go g.accept()                      // ends when the listener is closed
+	return nil
+}
+
+func (g *listening) close() error {
+	g.once.Do(func() { close(g.closed) })
+	return g.listener.Close()
+}
+
+// accept makes streams until the listener is closed or fails.
+func (g *listening) accept() {
+	v := g.server
+	defer g.ended()
+	for pause := time.Duration(0); ; {
+		nc, err := g.listener.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			g.serve(nc)
+			continue
+		case errors.Is(err, net.ErrClosed):
+			return
+		}
+		if v.OnError != nil {
+			_ = call(func() { v.OnError(err) })
+		}
+		if !passes(err) {
+			return
+		}
+		g.shed(err)
+		pause = min(max(2*pause, leastPause), mostPause)
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-g.closed:
+			t.Stop()
+		}
+	}
+}
+
+// ended tells that the server does not listen any more.
+func (g *listening) ended() {
+	v := g.server
+	_ = g.close()
+	if g.reserve != nil {
+		g.reserve.Close()
+	}
+	v.mu.Lock()
+	if v.listening == g {
+		v.listening = nil
+	}
+	v.mu.Unlock()
+	if v.OnClose != nil {
+		_ = call(v.OnClose)
+	}
+	g.home.leave()
+}
+
+// serve makes a stream of nc, or closes it.
+func (g *listening) serve(nc net.Conn) {
+	v := g.server
+	if !v.admit() {
+		nc.Close()
+		return
+	}
+	home := v.enter()
+	v.start(&plain{nc}, addressOf(nc.RemoteAddr()), &home.loop, home)
+}
+
+// passes says whether accepting may work again after err.
+func passes(err error) bool {
+	return exhausted(err) || errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.ENOBUFS) ||
+		errors.Is(err, syscall.ENOMEM)
+}
+
+// exhausted says that there are no descriptors left.
+func exhausted(err error) bool { return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) }
+
+// shed closes a connection that cannot be accepted for want of a descriptor: its peer need not wait.
+func (g *listening) shed(err error) {
+	if g.reserve == nil || !exhausted(err) {
+		return
+	}
+	g.reserve.Close()
+	if d, ok := g.listener.(interface{ SetDeadline(t time.Time) error }); ok {
+		_ = d.SetDeadline(time.Now().Add(leastPause))
+		if nc, err := g.listener.Accept(); err == nil {
+			nc.Close()
+		}
+		_ = d.SetDeadline(time.Time{})
+	}
+	g.reserve, _ = os.Open(os.DevNull)
+}

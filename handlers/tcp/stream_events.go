@@ -1,0 +1,257 @@
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
+)
+
+// driven is a stream as the loop sees it: the codec and the events of its connection.
+type driven Stream
+
+var _ loop.Waker = (*driven)(nil)
+
+// Connect is [loop.Events.Connect]. It is called for each connection, and once more after the handshake of SetSecure.
+func (d *driven) Connect(info *handlers.Info) error {
+	s := (*Stream)(d)
+	s.mu.Lock()
+	first := !s.connected
+	s.connected = true
+	if info.TLS != nil && first {
+		s.rareLocked().outside = info.TLS
+	}
+	var before chan struct{}
+	if x := s.rare; x != nil {
+		before, x.before = x.before, nil
+	}
+	secure := s.secureLocked()
+	s.optionsLocked()
+	s.mu.Unlock()
+	if before != nil {
+		<-before
+	}
+	if first {
+		if v := s.server; v != nil && v.OnConnection != nil {
+			if err := call(func() { v.OnConnection(s) }); err != nil {
+				return err
+			}
+		}
+		if err := s.tell(func(e *Events) func(*Stream) { return e.OnConnect }); err != nil {
+			return err
+		}
+	}
+	if secure {
+		return s.tell(func(e *Events) func(*Stream) { return e.OnSecure })
+	}
+	return nil
+}
+
+// optionsLocked sets up a new connection as the stream is to be.
+func (s *Stream) optionsLocked() {
+	_ = s.conn.SetNoDelay(s.noDelay) // a connection that is broken tells so when it is read
+	x := s.rare
+	if x == nil {
+		return
+	}
+	if x.keep != nil {
+		_ = s.conn.SetKeepAlive(x.keep.on, x.keep.idle)
+	}
+	if x.watch != nil {
+		x.watch.begin(time.Now())
+		s.conn.Wake(x.watch.timeout)
+	}
+}
+
+// tell tells an event, unless the program has destroyed the stream.
+func (s *Stream) tell(event func(e *Events) func(*Stream)) error {
+	if s.Events == nil || s.isDestroyed() {
+		return nil
+	}
+	f := event(s.Events)
+	if f == nil {
+		return nil
+	}
+	return call(func() { f(s) })
+}
+
+func (s *Stream) isDestroyed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.destroyed
+}
+
+// call calls a callback of the program's. A panic there is an error.
+func call(f func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
+		}
+	}()
+	f()
+	return nil
+}
+
+// Message is [loop.Events.Message].
+func (d *driven) Message(m handlers.Message) error {
+	s := (*Stream)(d)
+	s.mu.Lock()
+	var text *decoder
+	if s.rare != nil {
+		text = s.rare.text
+	}
+	s.mu.Unlock()
+	data := m.Data
+	if text != nil {
+		data = text.decode(data)
+	}
+	return s.data(data)
+}
+
+// data tells OnData.
+func (s *Stream) data(data []byte) error {
+	if len(data) == 0 || s.Events == nil || s.Events.OnData == nil || s.isDestroyed() {
+		return nil
+	}
+	return call(func() { s.Events.OnData(s, data) })
+}
+
+// Decode is [handlers.Codec.Decode]. What comes after SetSecure is for the handshake.
+func (d *driven) Decode(in []byte, m *handlers.Messages) (int, error) {
+	s := (*Stream)(d)
+	s.mu.Lock()
+	securing := s.securing
+	s.mu.Unlock()
+	if securing {
+		return 0, nil
+	}
+	if len(in) > 0 {
+		m.Deliver(handlers.Message{Data: in})
+	}
+	if !m.EOF {
+		return len(in), nil
+	}
+	m.HalfOpen = s.AllowHalfOpen
+	return len(in), s.finished()
+}
+
+// finished tells OnEnd.
+func (s *Stream) finished() error {
+	s.mu.Lock()
+	s.fin = true
+	var rest []byte
+	if x := s.rare; x != nil && x.text != nil {
+		rest = x.text.flush()
+	}
+	if _, ok := s.conn.Queued(); !ok && !s.destroyed {
+		s.mu.Unlock()
+		return fmt.Errorf("write: %w", syscall.EPIPE) // what was queued is lost
+	}
+	s.mu.Unlock()
+	if err := s.data(rest); err != nil {
+		return err
+	}
+	err := s.tell(func(e *Events) func(*Stream) { return e.OnEnd })
+	s.mu.Lock()
+	s.ended = s.ended || !s.AllowHalfOpen
+	s.mu.Unlock()
+	return err
+}
+
+// Woken is [loop.Waker.Woken].
+func (d *driven) Woken(idle time.Duration, m *handlers.Messages) (again time.Duration) {
+	s := (*Stream)(d)
+	s.mu.Lock()
+	if s.securing {
+		s.moving = true
+		m.Leave = s.handshake
+		s.mu.Unlock()
+		return 0
+	}
+	_, ok := s.conn.Queued()
+	drained := s.drained && !s.draining && ok
+	s.drained = false
+	s.mu.Unlock()
+	var err error
+	if drained {
+		err = s.tell(func(e *Events) func(*Stream) { return e.OnDrain })
+	}
+	if err == nil {
+		again, err = s.look(idle)
+	}
+	if err != nil {
+		s.fail(err)
+	}
+	return again
+}
+
+// Disconnect is [loop.Events.Disconnect].
+func (d *driven) Disconnect(err error) {
+	s := (*Stream)(d)
+	s.mu.Lock()
+	moving := s.moving
+	s.mu.Unlock()
+	if !moving {
+		s.closed(err)
+	}
+}
+
+// closed ends a connection, and tells of it.
+func (s *Stream) closed(err error) {
+	done := make(chan struct{})
+	s.mu.Lock()
+	switch x := s.rare; {
+	case x != nil && x.err != nil:
+		err = x.err
+	case s.destroyed || errors.Is(err, handlers.ErrShutdown):
+		err = nil
+	}
+	server, home := s.resetLocked(done)
+	s.mu.Unlock()
+	if server != nil {
+		server.n.Add(-1)
+	}
+	if e := s.Events; e != nil {
+		if err != nil && e.OnError != nil {
+			_ = call(func() { e.OnError(s, err) }) // it is closed: there is nothing left that a panic could cost
+		}
+		if e.OnClose != nil {
+			_ = call(func() { e.OnClose(s, err != nil) })
+		}
+	}
+	close(done)
+	home.leave()
+}
+
+// resetLocked makes the stream a closed one, which keeps its settings. Its next connection waits for done.
+func (s *Stream) resetLocked(done chan struct{}) (server *Server, home *lodging) {
+	if s.counted {
+		server = s.server
+	}
+	home = s.lodging
+	s.conn, s.loop, s.lodging = nil, nil, nil
+	s.state = stateClosed
+	s.connected, s.client, s.ended, s.fin, s.destroyed, s.paused = false, false, false, false, false, false
+	s.securing, s.moving, s.draining, s.drained, s.counted = false, false, false, false, false
+	old := s.rareLocked()
+	if old.room != nil {
+		close(old.room)
+	}
+	s.rare = &rare{before: done, text: old.text, watch: old.watch, keep: old.keep}
+	if old.text != nil {
+		old.text.flush()
+	}
+	return server, home
+}
+
+// AppendWrite is [handlers.Codec.AppendWrite].
+func (*driven) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
+
+// AppendMessage is [handlers.Codec.AppendMessage].
+func (*driven) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte { return append(dst, msg...) }
+
+// AppendClose appends nothing: FIN says it.
+func (*driven) AppendClose(dst []byte, _ error) []byte { return dst }

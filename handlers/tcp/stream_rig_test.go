@@ -1,0 +1,240 @@
+package tcp
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers/loop"
+)
+
+// soon is how long a test waits for what should happen at once.
+const soon = 30 * time.Second
+
+// eachDriver runs f with either driver of the loop.
+func eachDriver(t *testing.T, f func(t *testing.T)) {
+	for _, d := range []struct {
+		name   string
+		driver loop.Driver
+	}{{"auto", loop.Auto}, {"goroutines", loop.Goroutines}} {
+		t.Run(d.name, func(t *testing.T) {
+			driver = d.driver
+			t.Cleanup(func() { driver = loop.Auto })
+			f(t)
+		})
+	}
+}
+
+// diary remembers the events of a stream, and then does what the test wants.
+type diary struct {
+	do Events
+
+	mu      sync.Mutex
+	entries []string
+	data    []byte
+	changed chan struct{}
+}
+
+func newDiary() *diary { return &diary{changed: make(chan struct{})} }
+
+func (d *diary) note(format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.entries = append(d.entries, fmt.Sprintf(format, args...))
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// events are what the diary hears of.
+func (d *diary) events() *Events {
+	plain := func(name string, do *func(*Stream)) func(*Stream) {
+		return func(s *Stream) {
+			d.note("%s", name)
+			if *do != nil {
+				(*do)(s)
+			}
+		}
+	}
+	return &Events{
+		OnConnect: plain("connect", &d.do.OnConnect),
+		OnSecure:  plain("secure", &d.do.OnSecure),
+		OnEnd:     plain("end", &d.do.OnEnd),
+		OnTimeout: plain("timeout", &d.do.OnTimeout),
+		OnDrain:   plain("drain", &d.do.OnDrain),
+		OnData: func(s *Stream, p []byte) {
+			d.mu.Lock()
+			d.data = append(d.data, p...)
+			d.mu.Unlock()
+			d.note("data %s", p)
+			if d.do.OnData != nil {
+				d.do.OnData(s, p)
+			}
+		},
+		OnError: func(s *Stream, err error) {
+			d.note("error %v", err)
+			if d.do.OnError != nil {
+				d.do.OnError(s, err)
+			}
+		},
+		OnClose: func(s *Stream, hadError bool) {
+			d.note("close %t", hadError)
+			if d.do.OnClose != nil {
+				d.do.OnClose(s, hadError)
+			}
+		},
+	}
+}
+
+func (d *diary) all() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.entries)
+}
+
+func (d *diary) received() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return string(d.data)
+}
+
+// await waits until cond holds, which is asked after each event.
+func (d *diary) await(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	late := time.NewTimer(soon)
+	defer late.Stop()
+	for {
+		d.mu.Lock()
+		changed := d.changed
+		d.mu.Unlock()
+		if cond() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			t.Fatalf("no %s: events %.2000q", what, d.all())
+		}
+	}
+}
+
+// has waits for this entry.
+func (d *diary) has(t *testing.T, entry string) {
+	t.Helper()
+	d.await(t, entry, func() bool { return slices.Contains(d.all(), entry) })
+}
+
+// got waits until all that was received is this.
+func (d *diary) got(t *testing.T, want string) {
+	t.Helper()
+	d.await(t, fmt.Sprintf("%.100q", want), func() bool { return len(d.received()) >= len(want) })
+	if got := d.received(); got != want {
+		t.Fatalf("received %.200q (%d bytes), want %.200q", got, len(got), want)
+	}
+}
+
+// wants waits for the end and compares all entries.
+func (d *diary) wants(t *testing.T, want ...string) {
+	t.Helper()
+	d.closed(t)
+	if got := d.all(); !slices.Equal(got, want) {
+		t.Errorf("events %.2000q, want %.2000q", got, want)
+	}
+}
+
+// closed waits for the end.
+func (d *diary) closed(t *testing.T) {
+	t.Helper()
+	d.await(t, "close", func() bool {
+		all := d.all()
+		return len(all) > 0 && (all[len(all)-1] == "close true" || all[len(all)-1] == "close false")
+	})
+}
+
+// listen starts v on a free port of loopback and ends it with the test.
+func listen(t *testing.T, v *Server) (addr string) {
+	t.Helper()
+	return listenOn(t, v, "tcp", "127.0.0.1:0")
+}
+
+func listenOn(t *testing.T, v *Server, network, address string) (addr string) {
+	t.Helper()
+	if err := v.Listen(network, address); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { shutdown(t, v) })
+	return v.Addr().String()
+}
+
+// shutdown ends v at once.
+func shutdown(t *testing.T, v *Server) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = v.Shutdown(ctx)
+	for late := time.Now().Add(soon); v.Connections() != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%d connections are left", v.Connections())
+		}
+	}
+}
+
+// dial opens s with the events of d.
+func dial(t *testing.T, d *diary, network, addr string) *Stream {
+	t.Helper()
+	s := &Stream{Events: d.events()}
+	if err := s.Dial(t.Context(), network, addr); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Destroy)
+	return s
+}
+
+// plainDial is a peer that is no stream.
+func plainDial(t *testing.T, addr string) *net.TCPConn {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	if err := nc.SetDeadline(time.Now().Add(soon)); err != nil {
+		t.Fatal(err)
+	}
+	return nc.(*net.TCPConn)
+}
+
+func mustWrite(t *testing.T, w io.Writer, s string) {
+	t.Helper()
+	if _, err := io.WriteString(w, s); err != nil {
+		t.Fatalf("write %.40q: %v", s, err)
+	}
+}
+
+func mustRead(t *testing.T, r io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(r, got); err != nil || string(got) != want {
+		t.Fatalf("read %.200q, %v, want %.200q", got, err, want)
+	}
+}
+
+// write writes what must be accepted.
+func write(t *testing.T, s *Stream, text string) (flushed bool) {
+	t.Helper()
+	flushed, err := s.Write([]byte(text))
+	if err != nil {
+		t.Errorf("Write(%.40q) = %v", text, err)
+	}
+	return flushed
+}
+
+func wantState(t *testing.T, s *Stream, want ReadyState) {
+	t.Helper()
+	if got := s.ReadyState(); got != want {
+		t.Errorf("ReadyState() = %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,233 @@
+package tcp
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+const (
+	defaultHandshakeTimeout = 10 * time.Second
+	alertTime               = time.Second // for the peer to read why its handshake has failed
+	alertBytes              = 64 << 10    // of the peer that are swallowed meanwhile
+)
+
+// Errors of secure streams.
+var (
+	// ErrNotSecure means that a stream is not secure, or not yet.
+	ErrNotSecure = errors.New("stream is not a secure stream")
+	// ErrSecure means that SetSecure was called before.
+	ErrSecure = errors.New("stream is secure already")
+	// ErrNoCertificate means that the peer has shown no certificate.
+	ErrNoCertificate = errors.New("the peer has shown no certificate")
+	// ErrNoCAs means that a server has no authorities to verify a client's certificate with.
+	ErrNoCAs = errors.New("no CAs to verify the client with")
+)
+
+// SetSecure begins TLS on an open stream: as the server on one that a [Server] has accepted, else as the client. What was
+// written before goes out in the clear, what is written from then on waits for the handshake, and what the peer sends from
+// then on is TLS: it is to be called by an event of the stream, or while that is paused. OnSecure tells that the handshake
+// is complete. One that fails is OnError and OnClose.
+//
+// A server asks for the client's certificate if config has ClientCAs. A certificate that is not good is no failure of the
+// handshake: [Stream.VerifyPeer] tells. It is one on a client whose config has a ServerName and not InsecureSkipVerify,
+// and on a server whose ClientAuth says so.
+func (s *Stream) SetSecure(config *tls.Config) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.conn == nil || s.ended || s.fin || s.destroyed:
+		return handlers.ErrClosed
+	case s.securing || s.secureLocked():
+		return ErrSecure
+	case config == nil && !s.client:
+		return errors.New("a server needs a TLS configuration with a certificate")
+	}
+	s.rareLocked().config = s.configLocked(config)
+	s.securing = true
+	s.conn.Pause()
+	s.conn.Wake(0)
+	return nil
+}
+
+// configLocked is config with what the stream adds.
+func (s *Stream) configLocked(config *tls.Config) *tls.Config {
+	config = config.Clone()
+	if config == nil {
+		config = &tls.Config{}
+	}
+	switch {
+	case s.client && config.ServerName == "":
+		config.InsecureSkipVerify = true // VerifyPeer verifies
+	case !s.client && config.ClientCAs != nil && config.ClientAuth == tls.NoClientCert:
+		config.ClientAuth = tls.RequestClientCert
+	}
+	return config
+}
+
+// handshake makes the handshake on nc, which has left the loop for it, and returns to the loop. It runs in a goroutine of
+// its own.
+func (s *Stream) handshake(nc net.Conn) {
+	s.mu.Lock()
+	x := s.rareLocked()
+	if nc == nil { // the connection is broken, which reading it tells
+		s.moving, s.securing = false, false
+		s.conn.Resume()
+		s.mu.Unlock()
+		return
+	}
+	x.transit = nc
+	destroyed, client, config := s.destroyed, s.client, x.config
+	s.mu.Unlock()
+	if destroyed {
+		nc.Close()
+		s.closed(nil)
+		return
+	}
+	tc, err := s.shake(nc, client, config)
+	if err != nil {
+		s.closed(fmt.Errorf("TLS handshake: %w", err))
+		lingerAlert(nc)
+		return
+	}
+	s.resume(nc, tc)
+}
+
+func (s *Stream) shake(nc net.Conn, client bool, config *tls.Config) (*tls.Conn, error) {
+	ctx := context.Background()
+	if t := s.handshakeTimeout(); t > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, t)
+		defer cancel()
+	}
+	sw := handlers.NewSwitch(nc) // so that the loop can take the connection over
+	tc := tls.Server(sw, config)
+	if client {
+		tc = tls.Client(sw, config)
+	}
+	return tc, tc.HandshakeContext(ctx)
+}
+
+func (s *Stream) handshakeTimeout() time.Duration {
+	if s.HandshakeTimeout == 0 {
+		return defaultHandshakeTimeout
+	}
+	return s.HandshakeTimeout
+}
+
+// resume gives the stream back to the loop.
+func (s *Stream) resume(nc net.Conn, tc *tls.Conn) {
+	s.mu.Lock()
+	if s.destroyed {
+		s.mu.Unlock()
+		nc.Close()
+		s.closed(nil)
+		return
+	}
+	s.rare.secure, s.rare.transit = tc, nil
+	s.securing, s.moving = false, false
+	run := s.startLocked(&secured{tc, nc}, s.loop)
+	s.mu.Unlock()
+	if run != nil {
+		go run() // ends with its first turn; its loop waits for the connection
+	}
+}
+
+// lingerAlert closes a connection whose peer is to read an alert: closing it with unread bytes would reset it.
+func lingerAlert(nc net.Conn) {
+	defer nc.Close()
+	if c, ok := nc.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
+		return
+	}
+	if nc.SetReadDeadline(time.Now().Add(alertTime)) == nil {
+		_, _ = io.CopyN(io.Discard, nc, alertBytes)
+	}
+}
+
+// secured is a connection after the handshake.
+type secured struct {
+	tc    *tls.Conn
+	below net.Conn
+}
+
+// Info is [handlers.Conn.Info].
+func (c *secured) Info() *handlers.Info { return &unknown }
+
+// NetConn is [handlers.Conn.NetConn].
+func (c *secured) NetConn() (net.Conn, error) { return c.tc, nil }
+
+// Close is [handlers.Conn.Close].
+func (c *secured) Close() error { return c.below.Close() }
+
+// Detach is [handlers.Detacher.Detach]: what is left is the place of the connection below.
+func (c *secured) Detach() io.Closer {
+	if d, ok := c.below.(interface{ Detach() io.Closer }); ok {
+		return d.Detach()
+	}
+	return nowhere{}
+}
+
+// secureLocked says whether the stream is TLS.
+func (s *Stream) secureLocked() bool {
+	return s.rare != nil && (s.rare.secure != nil || s.rare.outside != nil)
+}
+
+// tlsState is what is known of the stream's TLS.
+func (s *Stream) tlsState() (state tls.ConnectionState, config *tls.Config, client bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.secureLocked():
+		return state, nil, false, ErrNotSecure
+	case s.rare.secure == nil:
+		return *s.rare.outside, nil, false, nil
+	}
+	return s.rare.secure.ConnectionState(), s.rare.config, s.client, nil
+}
+
+// VerifyPeer says why the peer's certificate is not to be trusted; nil if it is: it is valid now and comes from one of the
+// authorities that SetSecure was told (ClientCAs of a server, RootCAs or else the system's of a client), and for a client
+// whose config has a ServerName it is for that name.
+func (s *Stream) VerifyPeer() error {
+	state, config, client, err := s.tlsState()
+	switch {
+	case err != nil:
+		return err
+	case len(state.PeerCertificates) == 0:
+		return ErrNoCertificate
+	case len(state.VerifiedChains) > 0:
+		return nil
+	case config == nil || !client && config.ClientCAs == nil:
+		return ErrNoCAs
+	}
+	o := x509.VerifyOptions{Roots: config.ClientCAs, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	if client {
+		o = x509.VerifyOptions{Roots: config.RootCAs, DNSName: config.ServerName}
+	}
+	if config.Time != nil {
+		o.CurrentTime = config.Time()
+	}
+	o.Intermediates = x509.NewCertPool()
+	for _, cert := range state.PeerCertificates[1:] {
+		o.Intermediates.AddCert(cert)
+	}
+	_, err = state.PeerCertificates[0].Verify(o)
+	return err
+}
+
+// PeerCertificate describes the peer's certificate. It is the zero value if the peer has shown none, and the error is
+// [ErrNotSecure].
+func (s *Stream) PeerCertificate() (Certificate, error) {
+	state, _, _, err := s.tlsState()
+	if err != nil || len(state.PeerCertificates) == 0 {
+		return Certificate{}, err
+	}
+	return describe(state.PeerCertificates[0]), nil
+}
