@@ -90,11 +90,15 @@ func (v *Server) Serve(c handlers.Conn, p handlers.Port) {
 
 // admit counts a stream. It is false when there are too many.
 func (v *Server) admit() bool {
-	if n := v.n.Add(1); v.MaxConnections > 0 && n > int64(v.MaxConnections) {
-		v.n.Add(-1)
-		return false
+	for {
+		n := v.n.Load()
+		if v.MaxConnections > 0 && n >= int64(v.MaxConnections) {
+			return false
+		}
+		if v.n.CompareAndSwap(n, n+1) {
+			return true
+		}
 	}
-	return true
 }
 
 // start makes a stream of c.

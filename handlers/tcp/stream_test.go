@@ -261,7 +261,7 @@ func TestStreamPause(t *testing.T) {
 		}
 		nc.CloseWrite()
 		if got := d.all(); len(got) != 1 {
-			t.Errorf("events %.200q while it was paused", got)
+			t.Errorf("events %s while it was paused", brief(got))
 		}
 		stream.Resume()
 		d.closed(t)
