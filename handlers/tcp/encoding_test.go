@@ -1,0 +1,145 @@
+package tcp
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"os"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+var encodings = []struct {
+	name     string
+	encoding Encoding
+	in, want string
+}{
+	{"bytes", Bytes, "\xff\x00a\xe2", "\xff\x00a\xe2"},
+	{"ascii", ASCII, "abc\x00\x7f", "abc\x00\x7f"},
+	{"ascii, high bytes", ASCII, "\x80\xe9\xff", "\u0080éÿ"},
+	{"utf8", UTF8, "aé€😀z", "aé€😀z"},
+	{"utf8, not valid", UTF8, "a\xffb\xe2\x82c\xf0\x9f\x98", "a�b��c���"},
+	{"utf8, ends in the middle", UTF8, "a\xe2\x82", "a��"},
+	{"utf8, surrogates and overlong", UTF8, "\xed\xa0\x80\xc0\x80", "�����"},
+	{"base64", Base64, "hello", "aGVsbG8="},
+	{"base64, nothing left", Base64, "hello!", "aGVsbG8h"},
+	{"nothing", UTF8, "", ""},
+}
+
+// However the network cuts the stream, its text is the same.
+func TestEncodings(t *testing.T) {
+	for _, tt := range encodings {
+		t.Run(tt.name, func(t *testing.T) {
+			splits(tt.in, func(chunks [][]byte) bool {
+				if got := decodeAll(tt.encoding, chunks); got != tt.want {
+					t.Errorf("%q = %q, want %q", chunks, got, tt.want)
+				}
+				return !t.Failed()
+			})
+		})
+	}
+}
+
+// decodeAll is what OnData gets of the chunks, all of it.
+func decodeAll(e Encoding, chunks [][]byte) string {
+	var b strings.Builder
+	d := &decoder{encoding: e}
+	for _, chunk := range chunks {
+		b.Write(d.decode(append([]byte(nil), chunk...)))
+	}
+	b.Write(d.flush())
+	return b.String()
+}
+
+func TestEncodingBytes(t *testing.T) {
+	for _, tt := range []struct {
+		encoding Encoding
+		text     string
+		want     string
+		wantErr  bool
+	}{
+		{Bytes, "é\xff", "é\xff", false},
+		{UTF8, "é", "é", false},
+		{ASCII, "aéÿ", "a\xe9\xff", false},
+		{ASCII, "€", "\xac", false}, // the low byte
+		{Base64, "aGVsbG8=", "hello", false},
+		{Base64, "aGVsbG8", "", true},
+	} {
+		got, err := tt.encoding.bytes(tt.text)
+		if string(got) != tt.want || (err != nil) != tt.wantErr {
+			t.Errorf("%v.bytes(%q) = %q, %v, want %q", tt.encoding, tt.text, got, err, tt.want)
+		}
+	}
+	s := new(Stream)
+	if _, err := s.WriteString("!", Base64); err == nil || !strings.Contains(err.Error(), "base64") {
+		t.Errorf("WriteString() = %v", err)
+	}
+}
+
+// A code point is not split over two events, and what is left comes before the end.
+func TestStreamEncoding(t *testing.T) {
+	eachDriver(t, func(t *testing.T) {
+		d := newDiary()
+		d.do.OnData = func(s *Stream, p []byte) {
+			if !utf8.Valid(p) {
+				t.Errorf("data %q", p)
+			}
+			write(t, s, ".")
+		}
+		v := &Server{Events: d.events(), OnConnection: func(s *Stream) { s.SetEncoding(UTF8) }}
+		nc := plainDial(t, listen(t, v))
+		mustWrite(t, nc, "a\xe2\x82")
+		mustRead(t, nc, ".")
+		mustWrite(t, nc, "\xac\xe2")
+		mustRead(t, nc, ".")
+		nc.CloseWrite()
+		d.wants(t, "connect", "data a", "data €", "data �", "end", "close false")
+	})
+}
+
+func FuzzEncoding(f *testing.F) {
+	for _, tt := range encodings {
+		f.Add([]byte(tt.in), uint64(5))
+	}
+	f.Fuzz(func(t *testing.T, in []byte, cuts uint64) {
+		chunks := cutAt(string(in), func(i int) bool { return cuts>>(i%64)&1 == 1 })
+		for e, want := range map[Encoding]string{
+			Bytes: string(in), UTF8: string([]rune(string(in))), Base64: base64.StdEncoding.EncodeToString(in),
+			ASCII: string(appendASCII(nil, in)),
+		} {
+			got := decodeAll(e, chunks)
+			if got != want {
+				t.Errorf("%v of %q = %q, want %q", e, chunks, got, want)
+			}
+			if back, err := e.bytes(got); (e == ASCII || e == Base64) && (string(back) != string(in) || err != nil) {
+				t.Errorf("%v: %q became %q, %v", e, in, back, err)
+			}
+		}
+	})
+}
+
+func FuzzOneLine(f *testing.F) {
+	file, err := os.ReadFile("testdata/agent.pem")
+	if err != nil {
+		f.Fatal(err)
+	}
+	block, _ := pem.Decode(file)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(cert.RawSubject)
+	f.Add([]byte{0x30, 0})
+	f.Fuzz(func(t *testing.T, der []byte) {
+		got := oneLine(der)
+		for _, c := range []byte(got) {
+			if c < ' ' || c > '~' {
+				t.Errorf("oneLine(%x) = %q", der, got)
+			}
+		}
+		if got != "" && !strings.HasPrefix(got, "/") {
+			t.Errorf("oneLine(%x) = %q", der, got)
+		}
+	})
+}
