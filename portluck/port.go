@@ -75,6 +75,8 @@ func newPort(s *Server) (*port, error) {
 	return p, nil
 }
 
+var _ loop.Host = (*port)(nil)
+
 // idleWorkers is how many goroutines wait for the connections of a route, at the most.
 const idleWorkers = 4
 
@@ -189,6 +191,9 @@ func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
 
 // Fail reports what never became a client; see [handlers.Port].
 func (p *port) Fail(info *Info, err error) { p.failed(info, err) }
+
+// Loop is [loop.Host.Loop]: what it drives for a handler ends with the port, by the port's bounds.
+func (p *port) Loop() *loop.Loop { return &p.loop }
 
 // Go runs f in a goroutine that Shutdown waits for. A panic in it is logged and ends f only.
 func (p *port) Go(f func()) { p.run(&p.work, f) }
