@@ -26,6 +26,9 @@ type Lines struct {
 	// "Host: x" among the first 16, ends it with [handlers.ErrProtocol], before that line is delivered: no web page
 	// can make its user's browser send messages in the body of a request.
 	AllowHTTP bool
+	// AllowHalfOpen keeps a client that has closed its half until the program ends it. Without it the client ends when it
+	// has got what was queued.
+	AllowHalfOpen bool
 
 	cut     bool  // Tail has dropped the beginning of this message
 	method  bool  // what was dropped began like an HTTP request line
@@ -54,6 +57,7 @@ func (l *Lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	}
 	rest := in[n:]
 	if m.EOF {
+		m.HalfOpen = l.AllowHalfOpen
 		if len(rest) == 0 {
 			return n, nil
 		}

@@ -177,7 +177,9 @@ func passes(err error) bool {
 }
 
 // exhausted says that there are no descriptors left.
-func exhausted(err error) bool { return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) }
+func exhausted(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
 
 // shed closes a connection that cannot be accepted for want of a descriptor: its peer need not wait.
 func (g *listening) shed(err error) {

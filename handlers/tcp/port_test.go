@@ -198,3 +198,43 @@ func TestServerInPortPaused(t *testing.T) {
 		}
 	})
 }
+
+// A raw client that has closed its half hears what the program says later, until that ends it.
+func TestHandlerAllowHalfOpen(t *testing.T) {
+	for _, goroutines := range []bool{false, true} {
+		t.Run(fmt.Sprintf("goroutines %t", goroutines), func(t *testing.T) {
+			writers := make(chan *portluck.Writer, 1)
+			gone := make(chan error, 1)
+			srv := &portluck.Server{
+				Goroutines: goroutines, OnUnmatched: &tcp.Handler{AllowHalfOpen: true},
+				Hub: &portluck.Hub{
+					OnMessage:    func(_ portluck.Message, w *portluck.Writer, _ *portluck.Client) { writers <- w },
+					OnDisconnect: func(_ *portluck.Client, err error) { gone <- err },
+				},
+			}
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error)
+			go func() { done <- srv.Serve(l) }()
+			nc := dial(t, l.Addr().String())
+			io.WriteString(nc, "the last line")
+			nc.CloseWrite()
+			w := <-writers
+			time.AfterFunc(50*time.Millisecond, func() {
+				w.WriteString("and ")
+				w.WriteString("later\n")
+				w.End()
+			})
+			if got, err := io.ReadAll(nc); string(got) != "and later\n" || err != nil {
+				t.Errorf("read %q, %v", got, err)
+			}
+			if err := <-gone; err != nil {
+				t.Errorf("OnDisconnect(%v)", err)
+			}
+			srv.Close()
+			<-done
+		})
+	}
+}

@@ -93,12 +93,12 @@ func TestStreamDialFails(t *testing.T) {
 	free := l.Addr().String()
 	l.Close()
 	tests := []struct {
-		name   string
-		dial   func(context.Context, string, string) (net.Conn, error)
-		bound  time.Duration
-		ctx    func() context.Context
-		addr   string
-		want   error
+		name  string
+		dial  func(context.Context, string, string) (net.Conn, error)
+		bound time.Duration
+		ctx   func() context.Context
+		addr  string
+		want  error
 	}{
 		{name: "refused", addr: free, want: syscall.ECONNREFUSED},
 		{name: "no name", dial: func(context.Context, string, string) (net.Conn, error) { return nil, lost }, want: lost},

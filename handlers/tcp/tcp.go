@@ -1,13 +1,3 @@
-// Package tcp serves raw streams: a client that only opens a socket and sends bytes, in the clear or inside TLS.
-//
-// TCP has no messages, so a codec of this package makes them:
-//
-//   - [Lines] splits the stream at a delimiter, a line feed if not told otherwise; it is what [Handler] uses;
-//   - [Prefixed] reads the length of each message in front of it;
-//   - [Raw] takes the bytes as they come.
-//
-// A client may close its half of the connection first (FIN): what it sent last is still a message, and it still gets the
-// replies.
 package tcp
 
 import (
@@ -26,11 +16,12 @@ type Handler struct {
 	// NewCodec makes the codec of a connection; nil stands for [Lines] with the fields below. It is called in the
 	// accepting goroutine, so it must not wait. If it returns nil the connection is refused.
 	NewCodec func(info *handlers.Info) handlers.Codec
-	// Delimiter, Limit, Tail and AllowHTTP are the fields of [Lines]. They have no meaning with NewCodec.
-	Delimiter string
-	Limit     int
-	Tail      bool
-	AllowHTTP bool
+	// Delimiter, Limit, Tail, AllowHTTP and AllowHalfOpen are the fields of [Lines]. They have no meaning with NewCodec.
+	Delimiter     string
+	Limit         int
+	Tail          bool
+	AllowHTTP     bool
+	AllowHalfOpen bool
 
 	once sync.Once
 	base *Lines // made of the fields
@@ -65,7 +56,11 @@ func (h *Handler) Codec(info *handlers.Info) handlers.Codec {
 	if h.NewCodec != nil {
 		return h.NewCodec(info)
 	}
-	h.once.Do(func() { h.base = &Lines{Delimiter: h.Delimiter, Limit: h.Limit, Tail: h.Tail, AllowHTTP: h.AllowHTTP} })
+	h.once.Do(func() {
+		h.base = &Lines{
+			Delimiter: h.Delimiter, Limit: h.Limit, Tail: h.Tail, AllowHTTP: h.AllowHTTP, AllowHalfOpen: h.AllowHalfOpen,
+		}
+	})
 	return &line{Lines: h.base}
 }
 
