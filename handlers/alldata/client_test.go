@@ -2,10 +2,12 @@ package alldata
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -192,6 +194,19 @@ func TestClientRefuses(t *testing.T) {
 				t.Errorf("Put() = %v", err)
 			}
 		})
+	}
+}
+
+// A peer that cannot prove who it is is not asked again.
+func TestClientCertificate(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	c := &Client{URL: srv.URL, OnRetry: func(_ string, _ int, err error) { t.Errorf("it tries again after %v", err) }}
+	var cert *tls.CertificateVerificationError
+	if err := c.Put(t.Context(), "k", json.RawMessage("1")); !errors.As(err, &cert) {
+		t.Errorf("Put() = %v", err)
 	}
 }
 

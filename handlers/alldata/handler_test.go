@@ -200,6 +200,20 @@ func TestHandlerLimit(t *testing.T) {
 	}
 }
 
+// A body whose length is told to be too long is not even read.
+func TestHandlerLimitTold(t *testing.T) {
+	r := httptest.NewRequest("POST", "/", readerFunc(func([]byte) (int, error) {
+		t.Error("the body is read")
+		return 0, io.EOF
+	}))
+	r.ContentLength = 11
+	w := httptest.NewRecorder()
+	(&Handler{Limit: 10}).ServeHTTP(w, r)
+	if w.Code != 413 {
+		t.Errorf("status %d, want 413", w.Code)
+	}
+}
+
 // A body that comes too slowly, or breaks off, is no put.
 func TestHandlerSlowBody(t *testing.T) {
 	tests := []struct {
