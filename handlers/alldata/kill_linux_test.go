@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -131,4 +133,40 @@ func output(t *testing.T, cmd *exec.Cmd) (string, error) {
 	t.Helper()
 	out, err := cmd.Output()
 	return string(out), err
+}
+
+// A file that somebody cuts off while it is open, or a disk that cannot be read any more, is an error and not the end of the
+// program.
+func TestStoreCutOffWhileOpen(t *testing.T) {
+	s := &Store{Dir: t.TempDir()}
+	if err := s.Open(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		mustPut(t, s, fmt.Sprintf("%03d", i), `"`+strings.Repeat("x", 1000)+`"`)
+	}
+	if err := os.Truncate(filepath.Join(s.Dir, fileName), int64(metas)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Get("100"); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Get() = %v, want ErrDamaged", err)
+	}
+	failed := false
+	for _, err := range s.Range("", "") {
+		failed = errors.Is(err, ErrDamaged)
+	}
+	if !failed {
+		t.Error("Range() ended without ErrDamaged")
+	}
+	for range 2 {
+		if err := s.Put(t.Context(), "new", json.RawMessage("1")); !errors.Is(err, ErrDamaged) {
+			t.Errorf("Put() = %v, want ErrDamaged", err)
+		}
+	}
+	if err := s.Close(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Close() = %v, want ErrDamaged", err)
+	}
+	if err := (&Store{Dir: s.Dir, LockTimeout: 1}).Open(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("Open() = %v, want ErrDamaged", err)
+	}
 }

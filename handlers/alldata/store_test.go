@@ -119,7 +119,7 @@ func TestStoreRangeWhilePutting(t *testing.T) {
 			}
 		case err != nil:
 			t.Fatal(err)
-		case n < 500:
+		case n < 100:
 			mustPut(t, s, "-before "+e.Key, `"`+strings.Repeat("y", 80000)+`"`) // the file grows
 		}
 		if n++; n == 600 {
