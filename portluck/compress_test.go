@@ -2,6 +2,7 @@ package portluck
 
 import (
 	"context"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -42,8 +43,12 @@ func (c *wsClient) sendPacked(t *testing.T, s string) {
 // receive reads a message, and reports whether it was compressed.
 func (c *wsClient) receive(t *testing.T) (s string, packed bool) {
 	t.Helper()
-	f, err := ws.ReadFrame(c)
-	if err != nil {
+	h, err := ws.ReadHeader(c)
+	if err != nil || h.Length > 1<<20 {
+		t.Fatalf("%+v, %v", h, err)
+	}
+	f := ws.Frame{Header: h, Payload: make([]byte, h.Length)}
+	if _, err := io.ReadFull(c, f.Payload); err != nil {
 		t.Fatal(err)
 	}
 	if packed, _ = wsflate.IsCompressed(f.Header); packed {
