@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -128,11 +129,12 @@ func TestTraps1Row08ServeTwice(t *testing.T) {
 	}
 }
 
-// floodEnv makes this binary the server of row 9.
+// floodEnv makes this binary the server of row 9, with this SniffTimeout.
 const floodEnv = "PORTLUCK_FLOOD"
 
 func init() {
-	if os.Getenv(floodEnv) == "" {
+	sniff, err := time.ParseDuration(os.Getenv(floodEnv))
+	if err != nil {
 		return
 	}
 	limit := syscall.Rlimit{Cur: 64, Max: 64}
@@ -140,7 +142,7 @@ func init() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	s := &Server{Hub: echoHub(), SniffTimeout: 500 * time.Millisecond, OnSilence: handlers.Refuse}
+	s := &Server{Hub: echoHub(), SniffTimeout: sniff, OnSilence: handlers.Refuse}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Println(err)
@@ -154,25 +156,48 @@ func init() {
 	os.Exit(0)
 }
 
-// Without descriptors the server waits instead of spinning, and recovers: also part 2, row 10.
-func TestTraps1Row09NoDescriptors(t *testing.T) {
+// flooded is a server with few descriptors. What is written to in is answered with how many accept errors there were, and
+// the milliseconds of CPU.
+func flooded(t *testing.T, sniff time.Duration) (addr string, in io.Writer, out *bufio.Reader) {
+	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), floodEnv+"=1")
-	in, _ := cmd.StdinPipe()
-	outPipe, _ := cmd.StdoutPipe()
+	cmd.Env = append(os.Environ(), floodEnv+"="+sniff.String())
+	stdin, _ := cmd.StdinPipe()
+	stdout, _ := cmd.StdoutPipe()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		in.Close()
+		stdin.Close()
 		cmd.Wait()
 	})
-	out := bufio.NewReader(outPipe)
+	out = bufio.NewReader(stdout)
 	addr, err := out.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr = strings.TrimSpace(addr)
+	return strings.TrimSpace(addr), stdin, out
+}
+
+// A client for which there is no descriptor is told so, by being closed: also part 3, row 12.
+func TestTraps1Row09TheReserveSheds(t *testing.T) {
+	addr, _, _ := flooded(t, time.Hour)
+	ends := make(chan error, 100)
+	for range cap(ends) {
+		c := dial(t, addr)
+		go func() { // ends with the connection, at the end of the test at the latest
+			_, err := c.Read(make([]byte, 1))
+			ends <- err
+		}()
+	}
+	if err := <-ends; errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("nobody is closed")
+	}
+}
+
+// Without descriptors the server waits instead of spinning, and recovers: also part 2, row 10.
+func TestTraps1Row09NoDescriptors(t *testing.T) {
+	addr, in, out := flooded(t, 500*time.Millisecond)
 	ask := func() (errs, cpu int) {
 		fmt.Fprintln(in)
 		fmt.Fscanln(out, &errs, &cpu)

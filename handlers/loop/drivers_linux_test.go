@@ -1,8 +1,12 @@
 package loop
 
 import (
+	"fmt"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,18 +65,88 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 	wantEvents(t, rec, "connect", "mine", "disconnect <nil>")
 	for range len(r.shards.all) * 2 { // one of them gets the slot
 		next, nextEvents, nextClient := r.lines(t)
-		nextEvents.onMessage = func(m handlers.Message) error { return next.Send(m.Data, m.Kind) }
+		second := next.(*polled)
+		hung := make(chan bool, 1)
+		nextEvents.onMessage = func(m handlers.Message) error {
+			hung <- second.hung // the owner's, which runs this
+			return next.Send(m.Data, m.Kind)
+		}
 		start(next, nextEvents)
 		mustWrite(t, client, "stray\n")
 		mustWrite(t, nextClient, "a\n")
 		mustRead(t, nextClient, "a\n")
-		second := next.(*polled)
+		<-hung
+		second.mu.Lock()
 		reused := second.slot == slot && second.shard == first.shard
-		nextClient.Close()
-		wantEvents(t, nextEvents, "connect", "a", "disconnect <nil>")
+		second.mu.Unlock()
 		if reused {
+			within(t, 10*time.Second, "it is watched", func() bool {
+				second.mu.Lock()
+				defer second.mu.Unlock()
+				return second.watched && !second.busy
+			})
+			client.CloseWrite()
+			mustWrite(t, nextClient, "b\n") // told of behind the FIN, of which it must know nothing
+			mustRead(t, nextClient, "b\n")
+			if <-hung {
+				t.Error("the FIN of a closed connection has reached another one")
+			}
+			nextClient.Close()
+			wantEvents(t, nextEvents, "connect", "a", "b", "disconnect <nil>")
 			return
 		}
+		nextClient.Close()
+		wantEvents(t, nextEvents, "connect", "a", "disconnect <nil>")
 	}
 	t.Error("the slot was not used again")
+}
+
+// A descriptor that the loop drives is in one epoll set, its own, and is told of edges, again and again: what comes wakes
+// nobody else, and needs no call to be told of the next.
+func TestTraps3Row4Row8OneRegistration(t *testing.T) {
+	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.echo(t)
+		mustWrite(t, client, "x\n")
+		mustRead(t, client, "x\n")
+		driven, fd := c.(*polled), int32(-1)
+		within(t, 10*time.Second, "it is watched", func() bool {
+			driven.mu.Lock()
+			defer driven.mu.Unlock()
+			fd = driven.fd
+			return driven.watched && !driven.busy
+		})
+		inode, sets := socketInode(t, fmt.Sprint(fd)), 0
+		files, err := filepath.Glob("/proc/self/fdinfo/*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			info, _ := os.ReadFile(file)
+			for line := range strings.Lines(string(info)) {
+				var tfd string
+				var events uint32
+				if n, _ := fmt.Sscanf(line, "tfd: %s events: %x", &tfd, &events); n < 2 || socketInode(t, tfd) != inode {
+					continue
+				}
+				if sets++; events&unix.EPOLLET == 0 || events&unix.EPOLLONESHOT != 0 {
+					t.Errorf("it is registered for %#x", events)
+				}
+			}
+		}
+		if sets != 1 {
+			t.Errorf("it is in %d epoll sets", sets)
+		}
+		client.Close()
+		goneWithin(t, 10*time.Second, rec)
+	})
+}
+
+// socketInode is empty for what is no socket.
+func socketInode(t *testing.T, fd string) string {
+	t.Helper()
+	name, _ := os.Readlink("/proc/self/fd/" + fd)
+	if !strings.HasPrefix(name, "socket:") {
+		return ""
+	}
+	return name
 }
