@@ -32,7 +32,7 @@ func Cmux(m Matcher) cmux.Matcher {
 // there is, and is undecided when it has read to the end of that without a match.
 func FromCmux(f cmux.Matcher) Matcher {
 	return MatcherFunc(func(h Hello) Verdict {
-		r := peeked{Reader: bytes.NewReader(h.Bytes)}
+		r := peeked{in: bytes.NewReader(h.Bytes)}
 		switch {
 		case f(&r):
 			return Yes
@@ -43,15 +43,15 @@ func FromCmux(f cmux.Matcher) Matcher {
 	})
 }
 
-// peeked reads what has come so far and remembers that more was wanted.
+// peeked reads what has come so far and remembers that more was wanted. There is no other way to read from it.
 type peeked struct {
-	*bytes.Reader
+	in  *bytes.Reader
 	end bool
 }
 
 // Read is io.Reader.
 func (p *peeked) Read(b []byte) (int, error) {
-	n, err := p.Reader.Read(b)
+	n, err := p.in.Read(b)
 	p.end = p.end || err != nil || n < len(b)
 	return n, err
 }

@@ -258,6 +258,16 @@ func TestCmuxBothWays(t *testing.T) {
 	}
 }
 
+// What is read in other ways than by Read is wanted no less.
+func TestFromCmuxHidesTheReader(t *testing.T) {
+	copies := func(r io.Reader) bool {
+		var b bytes.Buffer
+		_, _ = io.Copy(&b, r)
+		return b.String() == "hello"
+	}
+	verdicts(t, matchers.FromCmux(copies), map[string]string{"hel": "more", "hello": "yes"})
+}
+
 // iotest gives one byte a Read.
 type iotest struct{ r io.Reader }
 
