@@ -11,8 +11,12 @@ import (
 // stealAfter is how long a turn may take, and at the most as much again, until its shard is given to another runner.
 const stealAfter = 4 * time.Millisecond
 
-// readSize is how much is read at once.
-const readSize = 128 << 10
+// readSize is how much is read at once, and turnSize how much by a runner that takes a single turn: there may be thousands,
+// each with a callback that blocks.
+const (
+	readSize = 128 << 10
+	turnSize = smallPart + 4<<10
+)
 
 // A runner is a goroutine that drives connections, with the buffers that it takes from one to the next.
 type runner struct {
@@ -48,10 +52,17 @@ func newRunner() *runner {
 
 // buffer is in, made on demand: a runner that is only to end a connection, as thousands may be at once, needs none.
 func (r *runner) buffer() []byte {
-	if r.in == nil {
-		r.in = make([]byte, readSize)
+	if n := r.size(); len(r.in) < n {
+		r.in = make([]byte, n)
 	}
 	return r.in
+}
+
+func (r *runner) size() int {
+	if r.shard == nil {
+		return turnSize
+	}
+	return readSize
 }
 
 // begin and end enclose a turn. end is false when the runner was taken for lost in it.

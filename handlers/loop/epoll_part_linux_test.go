@@ -93,3 +93,42 @@ func TestPartShrinks(t *testing.T) {
 		t.Errorf("%d events, the last messages %.10q", len(got), got[1:])
 	}
 }
+
+// Callbacks that block keep little memory each, however many there are.
+func TestBlockedCallbacksAreCheap(t *testing.T) {
+	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
+		const n = 200
+		in, release := make(chan struct{}, n), make(chan struct{})
+		recs, peers := make([]*recorder, n), make([]peer, n)
+		for i := range n {
+			c, rec, client := r.lines(t)
+			rec.onMessage = func(handlers.Message) error {
+				in <- struct{}{}
+				<-release
+				return nil
+			}
+			mustWrite(t, client, "x\n")
+			start(c, rec)
+			recs[i], peers[i] = rec, client
+		}
+		for range n {
+			<-in
+		}
+		r.shards.crew.mu.Lock()
+		kept := 0
+		for _, one := range r.shards.crew.all {
+			if one.shard == nil && one.cur.Load() != nil {
+				kept += len(one.in) + len(one.cipher)
+			}
+		}
+		r.shards.crew.mu.Unlock()
+		if most := 64 << 10; kept/n > most {
+			t.Errorf("%d bytes for each, want at most %d", kept/n, most)
+		}
+		close(release)
+		for i, p := range peers {
+			p.Close()
+			goneWithin(t, 10*time.Second, recs[i])
+		}
+	})
+}

@@ -54,8 +54,8 @@ const maxRecord = 16 << 10
 
 // read reads plaintext.
 func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err error) {
-	if r.cipher == nil {
-		r.cipher = make([]byte, readSize)
+	if n := r.size(); len(r.cipher) < n {
+		r.cipher = make([]byte, n)
 	}
 	for {
 		n, err = t.conn.Read(p)
