@@ -136,7 +136,7 @@ func (p *port) dispatch(c *conn, r *route, first []byte) {
 		p.log.unmatched(c.Info(), first)
 	}
 	if !p.root.push(c) {
-		c.Close()
+		p.drop(c, handlers.ErrShutdown)
 	}
 }
 

@@ -31,8 +31,9 @@ type reader struct {
 type readers struct {
 	mu      sync.Mutex
 	set     map[*reader]struct{}
-	fresh   list.List // of those whose client is not announced, the oldest first
-	closing bool
+	fresh   list.List     // of those whose client is not announced, the oldest first
+	most    time.Duration // what one has left while the server shuts down; 0 before
+	closing bool          // no more are let in
 }
 
 // sniffReader starts to classify c.
@@ -201,6 +202,9 @@ func (s *readers) add(r *reader, timeout time.Duration) bool {
 		s.set = map[*reader]struct{}{}
 	}
 	s.set[r] = struct{}{}
+	if s.most > 0 {
+		timeout = s.most
+	}
 	r.deadline(timeout)
 	if r.conn.pending != nil {
 		return true
@@ -244,16 +248,26 @@ func (s *readers) keep(r *reader) {
 func (s *readers) state(r *reader) (shed, closing bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return r.shed, s.closing
+	return r.shed, s.closing || s.most > 0
 }
 
-// stop gives what is being read d to show its protocol. Nothing is added after.
-func (s *readers) stop(d time.Duration) {
+// hurry gives what is being read, and what will be, d to show its protocol.
+func (s *readers) hurry(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = d
+	for r := range s.set {
+		_ = r.in.Conn.SetReadDeadline(time.Now().Add(d))
+	}
+}
+
+// stop ends what is being read. Nothing is added after.
+func (s *readers) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closing = true
 	for r := range s.set {
-		_ = r.in.Conn.SetReadDeadline(time.Now().Add(d))
+		_ = r.in.Conn.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 

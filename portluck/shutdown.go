@@ -26,9 +26,6 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	p.root.Close()
 	await(ctx, &p.subs)
 	p.closeListens()
-	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
-	defer cancel()
-	_ = p.work.wait(settle) // handshakes
 	var wg sync.WaitGroup
 	var httpErr error
 	wg.Go(func() { httpErr = p.http.Shutdown(ctx) })
@@ -63,7 +60,7 @@ func (p *port) closeListens() {
 
 func (p *port) hardClose() {
 	p.closeListens()
-	p.readers.stop(0)
+	p.readers.stop()
 	for _, c := range p.sniff.drain() {
 		p.dropped(c)
 	}
@@ -95,9 +92,10 @@ func (p *port) stopAccepting(rest bool) {
 	p.accepting.Wait()
 }
 
-// decideRest gives the undecided connections a moment to show their protocol, and closes those that do not.
+// decideRest gives the undecided connections a moment to show their protocol, also inside TLS once they have shaken hands,
+// and closes those that do not.
 func (p *port) decideRest(ctx context.Context) {
-	p.readers.stop(settleQuiet)
+	p.readers.hurry(settleQuiet)
 	if p.sniff.len() > 0 {
 		t := time.NewTimer(settleQuiet)
 		defer t.Stop()
@@ -109,6 +107,10 @@ func (p *port) decideRest(ctx context.Context) {
 	for _, c := range p.sniff.drain() {
 		p.dropped(c)
 	}
+	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
+	defer cancel()
+	_ = p.work.wait(settle) // handshakes, and what is being read
+	p.readers.stop()
 }
 
 // settleQuiet is how long the undecided have left at a shutdown.

@@ -4,8 +4,10 @@ package portluck
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -106,4 +108,68 @@ func TestShutdownDeadline(t *testing.T) {
 	close(block)
 	<-done
 	http.DefaultClient.CloseIdleConnections()
+}
+
+// Silent clients that leave as the server shuts down have their disconnect, also inside TLS.
+func TestShutdownWhileSilentClientsLeave(t *testing.T) {
+	const n = 100
+	hub, e := record(nil)
+	s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: 500 * time.Millisecond, Goroutines: byGoroutines}
+	l := listen(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	var all []net.Conn
+	for range n {
+		all = append(all, dialTLS(t, l.Addr().String()))
+	}
+	eventually(t, "all are announced", func() bool { return s.Stats().Silent == n })
+	for _, c := range all {
+		c.(*tls.Conn).NetConn().Close()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown() = %v", err)
+	}
+	<-done
+	got := 0
+	for _, ev := range e.all() {
+		if strings.HasPrefix(ev, "disconnect") {
+			got++
+		}
+	}
+	if got != n || s.Stats().Open != 0 || hub.Len() != 0 {
+		t.Errorf("%d of %d clients have disconnected, %d are open", got, n, s.Stats().Open)
+	}
+}
+
+// What was sent inside TLS before Shutdown is served, although its protocol has to be read first.
+func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
+	const n = 50
+	s := &Server{Hub: echoHub(), TLSConfig: withTLS(), Goroutines: byGoroutines}
+	l := listen(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	var all []net.Conn
+	for range n {
+		all = append(all, dialTLS(t, l.Addr().String())) // no ALPN
+	}
+	for i, c := range all {
+		if i%2 == 0 {
+			send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+		} else {
+			send(t, c, "{hi\n")
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown() = %v", err)
+	}
+	<-done
+	for i, c := range all {
+		if got, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(got), "hi\n") {
+			t.Errorf("client %d reads %q, %v", i, got, err)
+		}
+	}
 }
