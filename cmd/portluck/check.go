@@ -13,13 +13,16 @@ import (
 const maxUnixPath = 107
 
 // checkListen says what is wrong with an address of --listen. It does not look names up.
-func checkListen(addr string) error {
+func checkListen(addr string) error { return checkListenFlag("--listen", addr) }
+
+// checkListenFlag is checkListen for another flag.
+func checkListenFlag(flag, addr string) error {
 	path, ok := strings.CutPrefix(addr, "unix:")
 	switch {
 	case !ok && checkAddress(addr) != nil:
-		return fmt.Errorf("--listen %q: %w, or unix:PATH", addr, checkAddress(addr))
+		return fmt.Errorf("%s %q: %w, or unix:PATH", flag, addr, checkAddress(addr))
 	case ok && (path == "" || len(path) > maxUnixPath || strings.ContainsRune(path, 0)):
-		return fmt.Errorf("--listen %q: the path of a Unix socket has 1 to %d bytes", addr, maxUnixPath)
+		return fmt.Errorf("%s %q: the path of a Unix socket has 1 to %d bytes", flag, addr, maxUnixPath)
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ type options struct {
 	logFormat     string
 	logLevel      string
 	alldata       eventStore
+	streams       streams
 }
 
 func (o *options) flags(f *pflag.FlagSet) {

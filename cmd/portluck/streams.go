@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
+	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/matchers"
+	"github.com/spf13/pflag"
+)
+
+const (
+	// echoPrefix is what a client of the shared port begins with that wants to be a stream.
+	echoPrefix = "ECHO"
+	// streamIdle is how long a stream of the demo may be idle.
+	streamIdle = 2 * time.Minute
+)
+
+// streams is the service of --echo-stream: the echo server of Node's net.
+type streams struct {
+	addr  string
+	*echo // nil before it is started
+}
+
+// echo is the server itself.
+type echo struct {
+	server tcp.Server
+	shared string // where the shared port is
+	seen   atomic.Int64
+	bytes  atomic.Int64
+}
+
+var _ service = (*streams)(nil)
+
+func (s *streams) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.addr, "echo-stream", "",
+		"serve streams, which get back each byte, on this address too, HOST:PORT or unix:PATH, and on the shared port to clients "+
+			"that begin with "+echoPrefix)
+}
+
+func (s *streams) check() error {
+	if s.addr == "" {
+		return nil
+	}
+	return checkListenFlag("--echo-stream", s.addr)
+}
+
+func (s *streams) on() bool { return s.addr != "" }
+
+func (s *streams) start(d *demo) error {
+	s.echo = new(echo)
+	s.server.Events = &tcp.Events{
+		OnConnect: func(c *tcp.Stream) {
+			s.seen.Add(1)
+			c.SetTimeout(streamIdle)
+			_, _ = c.WriteString("hello\r\n", tcp.UTF8)
+		},
+		OnData: func(c *tcp.Stream, p []byte) {
+			s.bytes.Add(int64(len(p)))
+			_, _ = c.Write(p) // while its queue is full it is not read
+		},
+		OnEnd:     func(c *tcp.Stream) { _ = c.End([]byte("goodbye\r\n")) },
+		OnTimeout: (*tcp.Stream).Destroy,
+		OnError: func(c *tcp.Stream, err error) {
+			d.logger.Debug().Err(err).Stringer("remote", c.RemoteAddress()).Msg("stream failed")
+		},
+	}
+	s.server.MaxConnections = d.srv.MaxConns
+	network, address := "tcp", s.addr
+	if path, ok := strings.CutPrefix(s.addr, "unix:"); ok {
+		network, address = "unix", path
+	}
+	if err := s.server.Listen(network, address); err != nil {
+		return fmt.Errorf("%w (--echo-stream %s)", err, s.addr)
+	}
+	s.shared = reachable(d.listeners[0].Addr())
+	d.srv.Handle("stream", matchers.Prefix(echoPrefix), &s.server)
+	return nil
+}
+
+func (s *streams) stop(ctx context.Context) { _ = s.server.Shutdown(ctx) }
+
+func (s *streams) panel() page.Panel {
+	p := page.Panel{
+		Title: "Streams",
+		Hint:  "An echo of bytes as they come, with a hello and a goodbye: the server of Node's net.",
+		Facts: []page.Fact{
+			{Name: "connections", Value: strconv.Itoa(s.server.Connections())},
+			{Name: "in all", Value: strconv.FormatInt(s.seen.Load(), 10)},
+			{Name: "bytes", Value: strconv.FormatInt(s.bytes.Load(), 10)},
+		},
+	}
+	if a := s.server.Addr(); a != nil {
+		p.Facts = append(p.Facts, page.Fact{Name: "listening on", Value: addressOf(a)})
+		p.Commands = append(p.Commands, page.Command{What: "stream", Command: "nc -N " + ncAddress(reachable(a))})
+	}
+	p.Commands = append(p.Commands, page.Command{
+		What: "stream, shared port", Command: "echo " + echoPrefix + " me | nc -N " + ncAddress(s.shared),
+	})
+	return p
+}
+
+// ncAddress is an address as nc wants it.
+func ncAddress(addr string) string {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return "-U " + path
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	return host + " " + port
+}
