@@ -46,8 +46,8 @@ func (c *polled) timer() {
 		c.mu.Unlock()
 		return
 	}
-	if c.x != nil && c.x.closeBy != 0 && c.queuedLocked() > 0 && !c.leaving { // it has not even read the farewell
-		c.leaving, c.x.why = true, handlers.ErrSlow
+	if x := c.x; x != nil && x.closeBy != 0 && c.queuedLocked() > 0 && (!c.leaving || x.why == nil) { // something is lost
+		c.leaving, x.why = true, handlers.ErrSlow
 	}
 	if c.leaving {
 		c.finishLocked()

@@ -40,10 +40,10 @@ func (s *Stream) SetEncoding(e Encoding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
+	case s.rare != nil && s.rare.text != nil:
+		s.rare.text.encoding = e // what is kept is told as that
 	case e != Bytes:
 		s.rareLocked().text = &decoder{encoding: e}
-	case s.rare != nil:
-		s.rare.text = nil
 	}
 }
 
@@ -99,12 +99,14 @@ func (d *decoder) flush() []byte {
 	p := d.kept[:d.n]
 	d.n = 0
 	switch d.encoding {
+	case ASCII:
+		return appendASCII(nil, p)
 	case UTF8:
 		return validUTF8(p)
 	case Base64:
 		return base64.StdEncoding.AppendEncode(nil, p)
 	}
-	return nil
+	return p
 }
 
 func appendASCII(dst, p []byte) []byte {

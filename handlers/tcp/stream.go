@@ -106,7 +106,7 @@ type rare struct {
 	cancel  context.CancelFunc   // of Dial
 	pending []byte               // written before there is somebody to write it
 	room    chan struct{}        // closed when nothing is queued; nil while nobody waits
-	before  chan struct{}        // closed when OnClose of the connection before has returned
+	before  []chan struct{}      // closed when OnClose of the connections before has returned
 	transit net.Conn             // during the handshake
 	config  *tls.Config          // of SetSecure
 	secure  *tls.Conn            // after it

@@ -3,6 +3,7 @@ package tcp
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 
@@ -24,15 +25,15 @@ func (d *driven) Connect(info *handlers.Info) error {
 	if info.TLS != nil && first {
 		s.rareLocked().outside = info.TLS
 	}
-	var before chan struct{}
+	var before []chan struct{}
 	if x := s.rare; x != nil {
 		before, x.before = x.before, nil
 	}
 	secure := s.secureLocked()
 	s.optionsLocked()
 	s.mu.Unlock()
-	if before != nil {
-		<-before
+	for _, done := range before {
+		<-done
 	}
 	if first {
 		if v := s.server; v != nil && v.OnConnection != nil {
@@ -98,16 +99,12 @@ func call(f func()) (err error) {
 // Message is [loop.Events.Message].
 func (d *driven) Message(m handlers.Message) error {
 	s := (*Stream)(d)
+	data := m.Data
 	s.mu.Lock()
-	var text *decoder
-	if s.rare != nil {
-		text = s.rare.text
+	if s.rare != nil && s.rare.text != nil {
+		data = s.rare.text.decode(data)
 	}
 	s.mu.Unlock()
-	data := m.Data
-	if text != nil {
-		data = text.decode(data)
-	}
 	return s.data(data)
 }
 
@@ -209,12 +206,13 @@ func (s *Stream) closed(err error) {
 	case s.destroyed || errors.Is(err, handlers.ErrShutdown):
 		err = nil
 	}
+	announced := s.connected || s.client
 	server, home := s.resetLocked(done)
 	s.mu.Unlock()
 	if server != nil {
 		server.n.Add(-1)
 	}
-	if e := s.Events; e != nil {
+	if e := s.Events; e != nil && announced {
 		if err != nil && e.OnError != nil {
 			_ = call(func() { e.OnError(s, err) }) // it is closed: there is nothing left that a panic could cost
 		}
@@ -240,11 +238,23 @@ func (s *Stream) resetLocked(done chan struct{}) (server *Server, home *lodging)
 	if old.room != nil {
 		close(old.room)
 	}
-	s.rare = &rare{before: done, text: old.text, watch: old.watch, keep: old.keep}
+	s.rare = &rare{before: append(running(old.before), done), text: old.text, watch: old.watch, keep: old.keep}
 	if old.text != nil {
-		old.text.flush()
+		old.text.n = 0
 	}
 	return server, home
+}
+
+// running are those that are not closed: OnClose that was called by an OnClose.
+func running(all []chan struct{}) []chan struct{} {
+	return slices.DeleteFunc(all, func(done chan struct{}) bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // AppendWrite is [handlers.Codec.AppendWrite].

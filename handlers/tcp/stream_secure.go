@@ -92,7 +92,11 @@ func (s *Stream) handshake(nc net.Conn) {
 		return
 	}
 	tc, err := s.shake(nc, client, config)
-	if err != nil {
+	switch {
+	case errors.Is(err, net.ErrClosed): // by whoever ends the loop
+		s.closed(handlers.ErrShutdown)
+		return
+	case err != nil:
 		s.closed(fmt.Errorf("TLS handshake: %w", err))
 		lingerAlert(nc)
 		return
