@@ -106,7 +106,7 @@ func (s *Stream) startLocked(c handlers.Conn, l *loop.Loop) (run func()) {
 	if s.ended {
 		_ = lc.End()
 	}
-	if s.draining && !lc.Drain(&feeder{s, lc}) {
+	if s.draining && !lc.Drain((*driven)(s)) {
 		s.drainedLocked()
 		lc.Wake(0)
 	}

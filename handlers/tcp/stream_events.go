@@ -14,7 +14,10 @@ import (
 // driven is a stream as the loop sees it: the codec and the events of its connection.
 type driven Stream
 
-var _ loop.Waker = (*driven)(nil)
+var (
+	_ loop.Waker  = (*driven)(nil)
+	_ loop.Feeder = (*driven)(nil)
+)
 
 // Connect is [loop.Events.Connect]. It is called for each connection, and once more after the handshake of SetSecure.
 func (d *driven) Connect(info *handlers.Info) error {
@@ -168,9 +171,13 @@ func (d *driven) Woken(idle time.Duration, m *handlers.Messages) (again time.Dur
 		s.mu.Unlock()
 		return 0
 	}
-	_, ok := s.conn.Queued()
-	drained := s.drained && !s.draining && ok
-	s.drained = false
+	drained := false
+	if s.drained {
+		s.drained = false
+		s.draining = s.draining || s.conn.Drain(d)
+		_, ok := s.conn.Queued()
+		drained = ok && !s.draining
+	}
 	s.mu.Unlock()
 	var err error
 	if drained {

@@ -302,7 +302,7 @@ func TestStreamIdleHasNoGoroutine(t *testing.T) {
 }
 
 // within waits until cond holds.
-func within(t *testing.T, what string, cond func() bool) {
+func within(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for late := time.Now().Add(soon); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {

@@ -5,7 +5,6 @@ import (
 	"io"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/loop"
 )
 
 // maxPending is how much may be written before the stream is open.
@@ -38,7 +37,7 @@ func (s *Stream) writeLocked(p []byte) (flushed bool, err error) {
 		return false, err
 	}
 	s.conn.Flush()
-	s.draining = s.draining || s.conn.Drain(&feeder{s, s.conn})
+	s.draining = s.draining || s.conn.Drain((*driven)(s))
 	return !s.draining, nil
 }
 
@@ -125,18 +124,12 @@ func (s *Stream) End(p []byte) error {
 	return s.conn.End()
 }
 
-// feeder is told that nothing is queued any more.
-type feeder struct {
-	s    *Stream
-	conn loop.Conn
-}
-
-// Drained is [loop.Feeder.Drained].
-func (f *feeder) Drained() {
-	s := f.s
+// Drained is [loop.Feeder.Drained]. It may come from the connection before the handshake: Woken looks.
+func (d *driven) Drained() {
+	s := (*Stream)(d)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.conn != f.conn || s.securing {
+	if s.conn == nil || s.securing {
 		return
 	}
 	s.drainedLocked()
