@@ -2,7 +2,12 @@
 
 package loop
 
-import "github.com/portluck/portluck/handlers"
+import (
+	"net"
+	"syscall"
+
+	"github.com/portluck/portluck/handlers"
+)
 
 // shards is empty where there is no epoll.
 type shards struct{}
@@ -10,3 +15,10 @@ type shards struct{}
 func (*shards) refuse(all []ender) []ender { return all }
 
 func (*Loop) newPolled(handlers.Conn, handlers.Attachment) Conn { return nil }
+
+// rawOptions does nothing where only a [net.TCPConn] knows the options of its socket.
+type rawOptions struct{ syscall.Conn }
+
+func (rawOptions) SetNoDelay(bool) error { return nil }
+
+func (rawOptions) SetKeepAliveConfig(net.KeepAliveConfig) error { return nil }

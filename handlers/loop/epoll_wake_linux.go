@@ -2,8 +2,6 @@ package loop
 
 import (
 	"fmt"
-	"net"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -94,49 +92,4 @@ func (c *polled) wakes(r *runner) bool {
 		unread = c.x.part
 	}
 	return c.depart(unread, take)
-}
-
-// SetNoDelay is [Conn.SetNoDelay].
-func (c *polled) SetNoDelay(on bool) error {
-	return c.option(func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, number(on)) })
-}
-
-// SetKeepAlive is [Conn.SetKeepAlive].
-func (c *polled) SetKeepAlive(on bool, idle time.Duration) error {
-	return c.option(func(fd int) error { return keepAlive(fd, on, idle) })
-}
-
-func keepAlive(fd int, on bool, idle time.Duration) error {
-	if on && idle > 0 {
-		seconds := int((idle + time.Second - 1) / time.Second)
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds); err != nil {
-			return err
-		}
-	}
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, number(on))
-}
-
-// option sets an option of the socket.
-func (c *polled) option(set func(fd int) error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.fd < 0 {
-		return net.ErrClosed
-	}
-	return optionError(set(int(c.fd)))
-}
-
-// optionError leaves out that a Unix socket has no options of TCP.
-func optionError(err error) error {
-	if err == unix.EOPNOTSUPP || err == unix.ENOPROTOOPT {
-		return nil
-	}
-	return os.NewSyscallError("setsockopt", err)
-}
-
-func number(on bool) int {
-	if on {
-		return 1
-	}
-	return 0
 }

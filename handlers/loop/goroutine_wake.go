@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -178,6 +179,8 @@ func (c *goConn) option(set func(o tcpOptions) error) error {
 			below = b.Current()
 		case *departed:
 			below = b.Conn
+		case syscall.Conn:
+			return set(rawOptions{b})
 		default:
 			return nil
 		}

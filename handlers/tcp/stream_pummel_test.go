@@ -361,8 +361,9 @@ func TestNodeN20Timeout(t *testing.T) {
 			write(t, s, "hello\r\n")
 		}
 		client.do.OnData = func(s *Stream, p []byte) {
+			text := string(p)
 			if exchanges++; exchanges < 5 {
-				time.AfterFunc(timeout/2, func() { write(t, s, string(p)) })
+				time.AfterFunc(timeout/2, func() { write(t, s, text) })
 			}
 		}
 		dial(t, client, "tcp", listen(t, v))
