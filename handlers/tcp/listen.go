@@ -166,7 +166,7 @@ func (g *listening) serve(nc net.Conn) {
 		nc.Close()
 		return
 	}
-	home := v.enter()
+	home := g.home.join() // which refuses it after a Shutdown
 	v.start(&plain{nc}, addressOf(nc.RemoteAddr()), &home.loop, home)
 }
 

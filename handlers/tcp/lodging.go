@@ -41,6 +41,14 @@ func (h *home) enter(setup func(l *loop.Loop)) *lodging {
 	return h.current
 }
 
+// join is enter for who comes to somebody that is in already.
+func (g *lodging) join() *lodging {
+	g.home.mu.Lock()
+	defer g.home.mu.Unlock()
+	g.n++
+	return g
+}
+
 // leave ends the loop if nobody else needs it. The lodging of a stream in a port is nil.
 func (g *lodging) leave() {
 	if g == nil {

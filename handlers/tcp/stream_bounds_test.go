@@ -89,7 +89,7 @@ func TestStreamFlushesAtEnd(t *testing.T) {
 func TestStreamCloseTimeout(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
-		d.do.OnConnect = func(s *Stream) { s.Write(make([]byte, 15<<20)) }
+		d.do.OnConnect = func(s *Stream) { s.Write(make([]byte, 15<<20)) } // less than would keep the peer's end from being read
 		v := &Server{Events: d.events(), CloseTimeout: 300 * time.Millisecond}
 		nc := plainDial(t, listen(t, v))
 		nc.CloseWrite()

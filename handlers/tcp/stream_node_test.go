@@ -124,12 +124,16 @@ func TestNodeN5KeepAlive(t *testing.T) {
 			s.SetTimeout(1200 * time.Millisecond)
 		}
 		server.do.OnConnect, client.do.OnConnect = keep, keep
-		open := func(s *Stream) { wantState(t, s, Open) }
+		told := make(chan struct{}, 2)
+		open := func(s *Stream) {
+			wantState(t, s, Open)
+			told <- struct{}{}
+		}
 		server.do.OnTimeout, client.do.OnTimeout = open, open
 		v := &Server{Events: server.events()}
 		s := dial(t, client, "tcp", listen(t, v))
-		server.has(t, "timeout")
-		client.has(t, "timeout")
+		<-told
+		<-told
 		s.End(nil)
 		server.wants(t, "connect", "timeout", "end", "close false")
 		client.wants(t, "connect", "timeout", "end", "close false")

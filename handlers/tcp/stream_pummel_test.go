@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -297,7 +298,7 @@ func TestNodeN17PingPongDelay(t *testing.T) {
 
 func TestNodeN19Throttle(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
-		body := random(14 << 20)
+		body := random(8 << 20)
 		server, client := newDiary(), newDiary()
 		server.do.OnConnect = func(s *Stream) {
 			if write(t, s, body) {
@@ -322,7 +323,16 @@ func TestNodeN19Throttle(t *testing.T) {
 				})
 			}
 		}
-		dial(t, client, "tcp", listen(t, v))
+		s := &Stream{Events: client.events(), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			nc, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err == nil {
+				err = nc.(*net.TCPConn).SetReadBuffer(64 << 10) // so that the kernel keeps little
+			}
+			return nc, err
+		}}
+		if err := s.Dial(t.Context(), "tcp", listen(t, v)); err != nil {
+			t.Fatal(err)
+		}
 		client.closed(t)
 		if pauses <= 2 {
 			t.Errorf("%d pauses, want more", pauses)

@@ -2,15 +2,18 @@ package tcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
 )
 
@@ -241,6 +244,21 @@ func write(t *testing.T, s *Stream, text string) (flushed bool) {
 		t.Errorf("Write(%.40q) = %v", text, err)
 	}
 	return flushed
+}
+
+// fill writes to a peer that does not read until the queue is full.
+func fill(t *testing.T, s *Stream) {
+	t.Helper()
+	chunk := []byte(strings.Repeat("x", 1<<20))
+	for range 1000 {
+		if _, err := s.Write(chunk); errors.Is(err, handlers.ErrSlow) {
+			return
+		} else if err != nil {
+			t.Errorf("Write() = %v", err)
+			return
+		}
+	}
+	t.Error("it is never full")
 }
 
 func wantState(t *testing.T, s *Stream, want ReadyState) {

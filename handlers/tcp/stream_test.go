@@ -207,7 +207,7 @@ func TestStreamPanics(t *testing.T) {
 		{"OnData", Events{OnData: func(*Stream, []byte) { panic("oops") }}},
 		{"OnEnd", Events{OnEnd: oops}},
 		{"OnTimeout", Events{OnConnect: func(s *Stream) { s.SetTimeout(time.Millisecond) }, OnTimeout: oops}},
-		{"OnDrain", Events{OnConnect: func(s *Stream) { s.Write(make([]byte, 8<<20)) }, OnDrain: oops}},
+		{"OnDrain", Events{OnConnect: func(s *Stream) { fill(t, s) }, OnDrain: oops}},
 		{"OnError", Events{OnConnect: oops, OnError: func(*Stream, error) { panic("again") }}},
 		{"OnClose", Events{OnConnect: oops, OnClose: func(*Stream, bool) { panic("again") }}},
 	} {
@@ -215,6 +215,13 @@ func TestStreamPanics(t *testing.T) {
 			eachDriver(t, func(t *testing.T) {
 				d, other := newDiary(), newDiary()
 				d.do = tt.do
+				connected := make(chan struct{})
+				d.do.OnConnect = func(s *Stream) {
+					defer close(connected)
+					if tt.do.OnConnect != nil {
+						tt.do.OnConnect(s)
+					}
+				}
 				events := make(chan *Events, 2)
 				events <- d.events()
 				events <- other.events()
@@ -225,7 +232,10 @@ func TestStreamPanics(t *testing.T) {
 				if tt.name == "OnEnd" {
 					nc.CloseWrite()
 				}
-				go io.Copy(io.Discard, nc) // ends with the connection
+				go func() { // ends with the connection
+					<-connected
+					io.Copy(io.Discard, nc)
+				}()
 				d.has(t, "error callback panicked: oops")
 				d.has(t, "close true")
 				mustWrite(t, plainDial(t, addr), "still there")
