@@ -150,3 +150,11 @@ type Stream interface {
 	// WriteHeader starts an HTTP response with this status; elsewhere, or a second time, it does nothing.
 	WriteHeader(status int)
 }
+
+// A ShutdownNotifier is a [Port] that says when it begins to shut down, for handlers whose connections would not end by
+// themselves: Shutdown waits for what they have started with [Port.Go].
+type ShutdownNotifier interface {
+	Port
+	// ShuttingDown is closed when Shutdown or Close begins.
+	ShuttingDown() <-chan struct{}
+}

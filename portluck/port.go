@@ -223,6 +223,9 @@ func (p *port) Route(c handlers.Conn) {
 	p.Go(func() { p.sniffReader(inner) })
 }
 
+// ShuttingDown is closed when the server begins to shut down; see [handlers.ShutdownNotifier].
+func (p *port) ShuttingDown() <-chan struct{} { return p.closed }
+
 // isClosed says whether err only means that we closed something ourselves.
 func isClosed(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, cmux.ErrServerClosed) || errors.Is(err, cmux.ErrListenerClosed)

@@ -1,0 +1,98 @@
+package callosum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// ErrRejected means that [Dialer.Accept] did not want the slot.
+var ErrRejected = errors.New("slot rejected")
+
+// A Dialer connects to servers. Its zero value is ready. Its methods may be called by any goroutine.
+type Dialer struct {
+	// Timeout is how long connecting and the slot line may take; 10 seconds if zero, no bound if negative.
+	Timeout time.Duration
+	// Accept says whether to keep a connection that got this slot; every one is kept if nil.
+	Accept func(slot int) bool
+	// Preface sends [Preface] first, for a server on a port that it shares with others: it then need not wait for the
+	// client to be silent. Upstream's servers take it for a part of the stream.
+	Preface bool
+	// DialContext makes the connections; that of a net.Dialer if nil.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// Dial connects to the server at addr, host:port or a host with port 4040, and reads the slot that it assigns.
+func Dial(ctx context.Context, addr string) (*Conn, error) { return new(Dialer).Dial(ctx, addr) }
+
+// Dial connects to the server at addr, host:port or a host with port 4040, and reads the slot that it assigns. A slot that
+// Accept does not want is rejected by closing; the error is [ErrRejected] then.
+func (d *Dialer) Dial(ctx context.Context, addr string) (*Conn, error) {
+	c, err := d.dial(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("callosum: %w", err)
+	}
+	return c, nil
+}
+
+func (d *Dialer) dial(ctx context.Context, addr string) (*Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, bound(d.Timeout, 10*time.Second))
+	defer cancel()
+	dial := d.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	addr = withPort(addr)
+	nc, err := dial(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	slot, rest, err := d.greet(ctx, nc)
+	if err == nil && d.Accept != nil && !d.Accept(slot) {
+		err = fmt.Errorf("%w: %d of %s", ErrRejected, slot, addr)
+	}
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return &Conn{Conn: nc, slot: slot, lead: rest, gone: make(chan struct{})}, nil
+}
+
+// greet reads the slot line.
+func (d *Dialer) greet(ctx context.Context, nc net.Conn) (slot int, rest []byte, err error) {
+	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if d.Preface {
+		if _, err := io.WriteString(nc, Preface); err != nil {
+			return 0, nil, cause(ctx, err)
+		}
+	}
+	slot, rest, err = readLine(nc)
+	switch {
+	case err != nil:
+		return 0, nil, fmt.Errorf("slot line: %w", cause(ctx, err))
+	case !stop():
+		return 0, nil, ctx.Err()
+	}
+	return slot, rest, nil
+}
+
+// cause is why ctx has ended, if it has, or err.
+func cause(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// withPort is addr with the default port if it has none.
+func withPort(addr string) string {
+	if _, _, err := net.SplitHostPort(addr); err == nil {
+		return addr
+	}
+	return net.JoinHostPort(strings.TrimSuffix(strings.TrimPrefix(addr, "["), "]"), DefaultPort)
+}

@@ -1,0 +1,213 @@
+package callosum
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// A Conn is a connection that has a slot: at the server the one that it gave, at the client the one that it got. It is the
+// rest of the stream: the slot line is not part of it, nor is the [Preface]. Its methods may be called by any goroutine.
+type Conn struct {
+	net.Conn // what is watched
+
+	slot int
+	info *handlers.Info
+
+	plain   atomic.Bool // lead is empty and nothing is to be looked for in what comes
+	reading sync.Mutex  // guards what follows, while not plain
+	lead    []byte      // comes before what is read
+	preface bool        // may still come
+
+	heard  atomic.Bool // the peer has said something
+	holdTo time.Time   // until when writes wait if it has not; not at all if zero
+
+	mu      sync.Mutex
+	state   slotState
+	ended   bool          // the peer has sent its last byte
+	gone    chan struct{} // closed with ended or closed
+	closed  bool
+	stopped bool                        // the server is shutting down
+	late    *time.Timer                 // closes the connection under the application
+	handler *Handler                    // at the server
+	owner   any                         // what the handler serves it for
+	wg      sync.WaitGroup              // callbacks about it
+	cancel  context.CancelCauseFunc     // of its context
+	onClose func()                      // at the client, of its pool
+	fail    func(*handlers.Info, error) // tells of errors
+}
+
+// slotState is what has become of a connection's slot.
+type slotState uint8
+
+const (
+	slotNone slotState = iota // none was given yet
+	slotHeld
+	slotFreed
+)
+
+// Slot is the connection's slot.
+func (c *Conn) Slot() int { return c.slot }
+
+// Info says who the peer is. The caller must not change it. It is nil at the client.
+func (c *Conn) Info() *handlers.Info { return c.info }
+
+// Read reads the application's bytes. When the server is shutting down it returns [handlers.ErrShutdown] once there is
+// nothing more to read.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.plain.Load() {
+		return c.read(p)
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	for {
+		if !c.preface && len(c.lead) > 0 {
+			n := copy(p, c.lead)
+			c.lead = c.lead[n:]
+			return n, nil
+		}
+		if !c.preface {
+			c.lead = nil
+			c.plain.Store(true)
+			return c.read(p)
+		}
+		n, err := c.readPreface(p)
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// readPreface reads what may be the preface. What is not is returned, or is left in lead when some of it was read before.
+func (c *Conn) readPreface(p []byte) (int, error) {
+	if len(c.lead) > 0 {
+		p = make([]byte, len(Preface)-len(c.lead))
+	}
+	n, err := c.read(p)
+	got := append(c.lead[:len(c.lead):len(c.lead)], p[:n]...)
+	first := got[:min(len(got), len(Preface))]
+	switch {
+	case err != nil && errors.Is(err, io.EOF) && len(got) > 0:
+		c.preface, c.lead = false, got
+		return 0, nil // the end comes again
+	case err != nil && n == 0:
+		return 0, err
+	case string(first) == Preface[:len(first)] && len(first) < len(Preface):
+		c.lead = got
+		return 0, nil
+	case string(first) == Preface:
+		c.preface, c.lead = false, got[len(Preface):]
+		return 0, nil
+	case len(c.lead) == 0: // all of it is in p already
+		c.preface = false
+		return n, nil
+	}
+	c.preface, c.lead = false, got
+	return 0, nil
+}
+
+// read reads from the connection.
+func (c *Conn) read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && !c.heard.Load() {
+		c.heard.Store(true)
+	}
+	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && c.isStopped() {
+		err = handlers.ErrShutdown
+	}
+	return n, err
+}
+
+// Write writes the application's bytes. At the server the first of them wait for [Handler.Hold], unless the client has said
+// something: it may take whatever it reads first for the slot line.
+func (c *Conn) Write(p []byte) (int, error) {
+	if !c.heard.Load() && !c.holdTo.IsZero() {
+		c.hold()
+	}
+	return c.Conn.Write(p)
+}
+
+// hold waits until the slot line has been read, as far as one can tell.
+func (c *Conn) hold() {
+	d := time.Until(c.holdTo)
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.gone:
+	}
+}
+
+// SetReadDeadline is that of net.Conn. A shutdown's own deadline stays.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopped {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// SetDeadline is that of net.Conn. A shutdown's own deadline stays.
+func (c *Conn) SetDeadline(t time.Time) error {
+	if err := c.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return c.SetWriteDeadline(t)
+}
+
+// CloseWrite sends FIN after all that was written. The error is errors.ErrUnsupported on a connection that has none.
+func (c *Conn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// Close closes the connection and frees its slot. The second call does nothing.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	if !c.ended {
+		close(c.gone)
+	}
+	if c.late != nil {
+		c.late.Stop()
+	}
+	c.mu.Unlock()
+	c.free()
+	err := c.Conn.Close()
+	if c.onClose != nil {
+		c.onClose()
+	}
+	return err
+}
+
+// isStopped says whether the server is shutting down.
+func (c *Conn) isStopped() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stopped
+}
+
+// isGone says whether the peer has ended or the connection is closed.
+func (c *Conn) isGone() bool {
+	select {
+	case <-c.gone:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,2 @@
+// Package callosum gives each connection a slot.
+package callosum

@@ -1,0 +1,261 @@
+package callosum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Protocol is the [handlers.Info.Protocol] of connections that have a slot.
+const Protocol = "callosum"
+
+// Preface is what a client may send first, for a port that it shares with others: a matcher of this prefix then knows it
+// at once. It is not part of the stream. Its first byte is never part of UTF-8 text.
+const Preface = "\xc1callosum\r\n"
+
+// A Handler gives each connection a slot. Its zero value is ready: it gives the lowest free slot from 0 and holds the
+// connections until their clients leave. It serves on a port ([portluck.Server.Handle], or OnSilence) and on a [Server] at
+// once; the slots are then the same ones. The fields are set before and not changed after. A duration that is zero means
+// its default, a negative one that there is no such bound.
+//
+// The callbacks of different connections run at once. A panic in one costs that connection only.
+//
+// [portluck.Server.Handle]: https://pkg.go.dev/github.com/portluck/portluck/portluck#Server.Handle
+type Handler struct {
+	// OnSlotRequest assigns a slot to a new connection; the lowest free one is if nil. It may take its time: ctx ends when
+	// the client leaves or SlotTimeout has passed. An error closes the connection, and OnError gets it.
+	OnSlotRequest func(ctx context.Context) (slot int, err error)
+	// OnSlotFree is told, exactly once for each slot that was assigned, that its connection is broken: the client has sent
+	// FIN or a reset, or the server has closed it.
+	OnSlotFree func(slot int)
+	// OnConnection serves a connection that has been assigned a slot: c is what follows the slot line. ctx ends when the
+	// client has ended, or the server is shutting down. When it returns, what it has written is sent and c is closed. If
+	// nil, what clients send is dropped until they leave.
+	OnConnection func(ctx context.Context, c *Conn)
+	// OnError gets what went wrong with a connection before or besides OnConnection. If nil, the port's OnError does.
+	OnError func(info *handlers.Info, err error)
+
+	// MaxSlots is how many slots are given out at once, if OnSlotRequest is nil; a client more is closed, with
+	// [ErrNoSlot]. No bound if zero.
+	MaxSlots int
+	// SlotTimeout is how long a client waits for its slot line; 10 seconds if zero.
+	SlotTimeout time.Duration
+	// Hold is how long what the application writes first is held back after the slot line, if the client has not said
+	// anything: upstream's client takes the first bytes that it reads for the line. 100 milliseconds if zero.
+	Hold time.Duration
+	// EndTimeout is how long OnConnection may go on when its client has ended, or the server is shutting down, before the
+	// connection is closed under it; 30 seconds if zero.
+	EndTimeout time.Duration
+	// LingerTimeout is how long the client has to end after OnConnection has returned; 2 seconds if zero.
+	LingerTimeout time.Duration
+	// UnreadTimeout is how long 64 KiB of a client's bytes may wait for OnConnection to read them, where the system does
+	// not tell whether the client is still there: inside TLS, and on systems other than Linux. The connection is closed
+	// then. 2 minutes if zero.
+	UnreadTimeout time.Duration
+
+	slots   Slots
+	watcher watcher
+
+	mu     sync.Mutex
+	conns  map[*Conn]struct{}
+	owners map[any]bool // the ports and servers that it serves for, and whether they are shutting down
+	given  uint64
+	once   sync.Once
+}
+
+func bound(d, def time.Duration) time.Duration {
+	switch {
+	case d == 0:
+		return def
+	case d < 0:
+		return 100 * 365 * 24 * time.Hour
+	}
+	return d
+}
+
+func (h *Handler) slotTimeout() time.Duration   { return bound(h.SlotTimeout, 10*time.Second) }
+func (h *Handler) endTimeout() time.Duration    { return bound(h.EndTimeout, 30*time.Second) }
+func (h *Handler) lingerTimeout() time.Duration { return bound(h.LingerTimeout, 2*time.Second) }
+func (h *Handler) unreadTimeout() time.Duration { return bound(h.UnreadTimeout, 2*time.Minute) }
+
+// Conns are the connections that hold a slot now, the lowest slot first. Any goroutine may call it.
+func (h *Handler) Conns() []*Conn {
+	h.mu.Lock()
+	all := make([]*Conn, 0, len(h.conns))
+	for c := range h.conns {
+		all = append(all, c)
+	}
+	h.mu.Unlock()
+	all = slices.DeleteFunc(all, func(c *Conn) bool { return !c.holds() })
+	slices.SortFunc(all, func(a, b *Conn) int { return a.slot - b.slot })
+	return all
+}
+
+// Given is how many slots were given out so far. Any goroutine may call it.
+func (h *Handler) Given() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.given
+}
+
+// Serve is [handlers.Handler].
+func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
+	nc, err := c.NetConn()
+	if err != nil {
+		c.Close()
+		p.Fail(c.Info(), err)
+		return
+	}
+	info := *c.Info()
+	info.Protocol = Protocol
+	h.follow(p)
+	p.Go(func() { // ends with the connection
+		defer c.Close()
+		h.serve(nc, &info, p, p.Fail)
+	})
+}
+
+// follow has h shut down when p does.
+func (h *Handler) follow(p handlers.Port) {
+	n, ok := p.(handlers.ShutdownNotifier)
+	if !ok {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, known := h.owners[p]; known {
+		return
+	}
+	h.ownLocked(p)
+	p.Go(func() { // ends with the port
+		<-n.ShuttingDown()
+		h.stop(p)
+	})
+}
+
+func (h *Handler) ownLocked(owner any) {
+	if h.owners == nil {
+		h.owners = map[any]bool{}
+	}
+	h.owners[owner] = false
+}
+
+// stop shuts down what h serves for owner.
+func (h *Handler) stop(owner any) {
+	h.mu.Lock()
+	if h.owners == nil {
+		h.owners = map[any]bool{}
+	}
+	h.owners[owner] = true
+	var all []*Conn
+	for c := range h.conns {
+		if c.owner == owner {
+			all = append(all, c)
+		}
+	}
+	h.mu.Unlock()
+	for _, c := range all {
+		c.stop()
+	}
+}
+
+// serve gives nc a slot, serves it and closes it.
+func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*handlers.Info, error)) {
+	if h.OnError != nil {
+		fail = h.OnError
+	}
+	h.once.Do(func() { h.slots.Max = h.MaxSlots })
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	c := &Conn{
+		info: info, handler: h, owner: owner, cancel: cancel, preface: true, gone: make(chan struct{}),
+		fail: func(info *handlers.Info, err error) { guard(nil, func() { fail(info, err) }) },
+	}
+	c.mu.Lock() // until c is complete
+	conn, forget := h.watcher.watch(nc, h.unreadTimeout(), func() { c.wg.Go(c.peerEnded) })
+	c.Conn = conn
+	h.enter(c)
+	c.mu.Unlock()
+	defer func() {
+		c.Close()
+		forget()
+		c.wg.Wait()
+		h.leave(c)
+	}()
+	if !c.assign(ctx) {
+		return
+	}
+	c.guard(func() { h.connection(ctx, c) })
+	c.finish()
+}
+
+// enter makes c known, and stops it if its owner is stopping.
+func (h *Handler) enter(c *Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.conns == nil {
+		h.conns = map[*Conn]struct{}{}
+	}
+	h.conns[c] = struct{}{}
+	if h.owners[c.owner] {
+		c.stopLocked()
+	}
+}
+
+func (h *Handler) leave(c *Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.conns, c)
+}
+
+// request asks for a slot.
+func (h *Handler) request(ctx context.Context) (slot int, err error) {
+	if h.OnSlotRequest == nil {
+		return h.slots.Get()
+	}
+	if slot, err = h.OnSlotRequest(ctx); err == nil && slot < 0 {
+		err = fmt.Errorf("%w: %d", ErrSlot, slot)
+	}
+	return slot, err
+}
+
+// release takes a slot back.
+func (h *Handler) release(slot int) {
+	if h.OnSlotRequest == nil {
+		_ = h.slots.Put(slot) // it was given out
+	}
+	if h.OnSlotFree != nil {
+		h.OnSlotFree(slot)
+	}
+}
+
+// connection is the life of c after the slot line.
+func (h *Handler) connection(ctx context.Context, c *Conn) {
+	if h.OnConnection != nil {
+		h.OnConnection(ctx, c)
+		return
+	}
+	_, _ = io.Copy(io.Discard, c)
+}
+
+// guard runs f, and gives its panic as an error to failed, if that is not nil.
+func guard(failed func(error), f func()) {
+	defer func() {
+		if v := recover(); v != nil && failed != nil {
+			failed(fmt.Errorf("%w: %v", handlers.ErrPanic, v))
+		}
+	}()
+	f()
+}
+
+// isEnd is for what a connection that was closed or has left says.
+func isEnd(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
+}

@@ -1,0 +1,167 @@
+package callosum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// The life of a connection at the server: assign, [Handler.OnConnection], finish. peerEnded and stop may come in between.
+
+// assign gets c its slot and tells it to the client. It is false when there is no connection to serve after that.
+func (c *Conn) assign(ctx context.Context) bool {
+	h := c.handler
+	ctx, cancel := context.WithTimeout(ctx, h.slotTimeout())
+	defer cancel()
+	var late atomic.Bool
+	timer := time.AfterFunc(h.slotTimeout(), func() {
+		late.Store(true)
+		c.Conn.Close()
+	})
+	defer timer.Stop()
+	failed := func(what string, err error) bool {
+		switch {
+		case late.Load(), errors.Is(ctx.Err(), context.DeadlineExceeded):
+			c.fail(c.info, fmt.Errorf("%s: %w", what, ErrSlotTimeout))
+		case !c.expects(err):
+			c.fail(c.info, fmt.Errorf("%s: %w", what, err))
+		}
+		return false
+	}
+	slot, err, answered := 0, error(nil), false
+	c.guard(func() {
+		slot, err = h.request(ctx)
+		answered = true
+	})
+	if !answered { // it panicked
+		return false
+	}
+	if err != nil {
+		return failed("slot request", err)
+	}
+	c.hand(slot)
+	if late.Load() {
+		return failed("slot request", nil)
+	}
+	if _, err := c.Conn.Write(appendLine(nil, slot)); err != nil {
+		return failed("slot line", err)
+	}
+	if h.Hold >= 0 {
+		c.holdTo = time.Now().Add(bound(h.Hold, 100*time.Millisecond))
+	}
+	if c.isGone() { // the line was for a client that has nothing to send
+		c.finish()
+		return false
+	}
+	return true
+}
+
+// expects says whether err is only what comes of the client's leaving, or of a shutdown.
+func (c *Conn) expects(err error) bool {
+	return c.isGone() || c.isStopped() && (errors.Is(err, context.Canceled) || errors.Is(err, handlers.ErrShutdown)) || isEnd(err)
+}
+
+// hand gives c its slot, and takes it back at once if the client has gone.
+func (c *Conn) hand(slot int) {
+	c.mu.Lock()
+	c.slot, c.state = slot, slotHeld
+	gone := c.ended || c.closed
+	c.mu.Unlock()
+	c.handler.mu.Lock()
+	c.handler.given++
+	c.handler.mu.Unlock()
+	if gone {
+		c.free()
+	}
+}
+
+// holds says whether c has its slot.
+func (c *Conn) holds() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state == slotHeld
+}
+
+// free frees the slot, if c still has it.
+func (c *Conn) free() {
+	c.mu.Lock()
+	held := c.state == slotHeld
+	if held {
+		c.state = slotFreed
+	}
+	c.mu.Unlock()
+	if held {
+		c.guard(func() { c.handler.release(c.slot) })
+	}
+}
+
+// peerEnded is told that the client has sent its last byte, or a reset.
+func (c *Conn) peerEnded() {
+	c.mu.Lock()
+	if c.ended || c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.ended = true
+	close(c.gone)
+	c.lateLocked()
+	c.mu.Unlock()
+	c.cancel(io.EOF)
+	c.free()
+}
+
+// stop is for a server that is shutting down: what has come is still read, then reads fail.
+func (c *Conn) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopLocked()
+}
+
+func (c *Conn) stopLocked() {
+	if c.stopped || c.closed {
+		return
+	}
+	c.stopped = true
+	_ = c.Conn.SetReadDeadline(time.Now().Add(settleTime))
+	c.lateLocked()
+	c.cancel(handlers.ErrShutdown)
+}
+
+// settleTime is how long what is on its way has to come when the server is shutting down.
+const settleTime = 50 * time.Millisecond
+
+// lateLocked gives the application EndTimeout from now.
+func (c *Conn) lateLocked() {
+	if c.late == nil {
+		c.late = time.AfterFunc(c.handler.endTimeout(), func() { c.Conn.Close() })
+	}
+}
+
+// finish ends a connection that was served, so that what was written arrives: closing with unread bytes would reset it.
+func (c *Conn) finish() {
+	c.free()
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.stopped = true // the deadline is ours from here on
+	_ = c.Conn.SetReadDeadline(time.Now().Add(c.handler.lingerTimeout()))
+	c.mu.Unlock()
+	if closeWrite(c.Conn) == nil {
+		_, _ = io.CopyN(io.Discard, c.Conn, maxLinger)
+	}
+}
+
+// maxLinger is how much of what a client still sends is taken in after the application has finished.
+const maxLinger = 1 << 20
+
+// guard runs a callback. Its panic is told.
+func (c *Conn) guard(f func()) {
+	guard(func(err error) { c.fail(c.info, err) }, f)
+}

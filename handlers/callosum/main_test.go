@@ -1,0 +1,231 @@
+package callosum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/testdata/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
+
+// patience is how long tests on real sockets wait for what comes at once on a machine that is not loaded.
+const patience = 20 * time.Second
+
+// events remembers what a handler tells.
+type events struct {
+	mu   sync.Mutex
+	cond sync.Cond
+	seen []string
+}
+
+func newEvents() *events {
+	e := &events{}
+	e.cond.L = &e.mu
+	return e
+}
+
+func (e *events) note(format string, args ...any) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen = append(e.seen, fmt.Sprintf(format, args...))
+	e.cond.Broadcast()
+}
+
+// want holds that the events, once there are as many, are these.
+func (e *events) want(t testing.TB, want ...string) {
+	t.Helper()
+	timer := time.AfterFunc(patience, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.cond.Broadcast()
+	})
+	defer timer.Stop()
+	late := time.Now().Add(patience)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for len(e.seen) < len(want) && time.Now().Before(late) {
+		e.cond.Wait()
+	}
+	if got := slices.Clone(e.seen); !slices.Equal(got, want) {
+		t.Errorf("events\n got %q\nwant %q", got, want)
+	}
+}
+
+// recorded is a handler that gives slots from the list, or built-in ones if it is nil, and remembers its events. Its
+// connections are served until the client ends.
+func recorded(slots []int) (*Handler, *events) {
+	e := newEvents()
+	var mu sync.Mutex
+	h := &Handler{
+		Hold:       -1,
+		OnSlotFree: func(slot int) { e.note("free %d", slot) },
+		OnConnection: func(ctx context.Context, c *Conn) {
+			e.note("connection %d", c.Slot())
+			<-ctx.Done()
+		},
+		OnError: func(_ *handlers.Info, err error) { e.note("error %v", err) },
+	}
+	if slots != nil {
+		h.OnSlotRequest = func(context.Context) (int, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			e.note("request")
+			slot := slots[0]
+			slots = slots[1:]
+			return slot, nil
+		}
+	}
+	return h, e
+}
+
+// network is one of pipes: addresses are names.
+type network struct {
+	mu    sync.Mutex
+	hosts map[string]*pipes
+}
+
+// pipes is a listener whose connections are of net.Pipe.
+type pipes struct {
+	net  *network
+	name string
+	in   chan net.Conn
+	down chan struct{}
+	once sync.Once
+}
+
+func (n *network) listen(name string) *pipes {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.hosts == nil {
+		n.hosts = map[string]*pipes{}
+	}
+	l := &pipes{net: n, name: name, in: make(chan net.Conn), down: make(chan struct{})}
+	n.hosts[withPort(name)] = l
+	return l
+}
+
+// dial is for [Dialer.DialContext].
+func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
+	n.mu.Lock()
+	l := n.hosts[addr]
+	n.mu.Unlock()
+	if l == nil {
+		return nil, errRefused
+	}
+	ours, theirs := net.Pipe()
+	select {
+	case l.in <- theirs:
+		return ours, nil
+	case <-l.down:
+		return nil, errRefused
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+var errRefused = errors.New("connection refused")
+
+func (l *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.in:
+		return c, nil
+	case <-l.down:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipes) Close() error {
+	l.once.Do(func() { close(l.down) })
+	return nil
+}
+
+func (l *pipes) Addr() net.Addr { return &net.UnixAddr{Name: l.name, Net: "pipe"} }
+
+// serve serves h on l until the test ends.
+func serve(t testing.TB, h *Handler, l net.Listener) *Server {
+	t.Helper()
+	s := &Server{Handler: h}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Close()
+		if err := <-done; !errors.Is(err, ErrServerClosed) {
+			t.Errorf("Serve() = %v, want ErrServerClosed", err)
+		}
+		s.wg.Wait()
+	})
+	return s
+}
+
+// serveTCP serves h on a port of loopback until the test ends.
+func serveTCP(t testing.TB, h *Handler) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, h, l)
+	return l.Addr().String()
+}
+
+// connect dials addr until the test ends.
+func connect(t testing.TB, addr string) *net.TCPConn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return c.(*net.TCPConn)
+}
+
+// expect reads exactly want.
+func expect(t testing.TB, r io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(r, got); err != nil || string(got) != want {
+		t.Fatalf("read %q, %v, want %q", got[:n], err, want)
+	}
+}
+
+// expectEnd reads want to the end.
+func expectEnd(t testing.TB, r io.Reader, want string) {
+	t.Helper()
+	if got, err := io.ReadAll(r); err != nil || string(got) != want {
+		t.Fatalf("read %q, %v, want %q and the end", got, err, want)
+	}
+}
+
+func send(t testing.TB, w io.Writer, s string) {
+	t.Helper()
+	if _, err := io.WriteString(w, s); err != nil {
+		t.Fatalf("write %q: %v", s, err)
+	}
+}
+
+// eventually waits until ok.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for late := time.Now().Add(patience); !ok(); <-time.After(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// served is how many connections h serves.
+func served(h *Handler) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.conns)
+}

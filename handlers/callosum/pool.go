@@ -1,0 +1,370 @@
+package callosum
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Errors of a [Pool].
+var (
+	// ErrPoolClosed means that Run has ended.
+	ErrPoolClosed = errors.New("pool closed")
+	// ErrBusy means that no connection became free in time.
+	ErrBusy = errors.New("no connection is free")
+	// ErrNoServers means that the pool knows no server.
+	ErrNoServers = errors.New("no servers to contact")
+)
+
+// A Pool keeps connections to a set of servers, and hands the one with the lowest slot to each request. While [Pool.Run]
+// runs it fills itself, and then probes a server every ProbeInterval: a connection with a lower slot than the highest one
+// takes that one's place. So clients leave crowded servers for idle ones, and the load balances itself.
+//
+// Its zero value is ready. The fields are set before use and not changed after. Its methods may be called by any goroutine.
+type Pool struct {
+	// Servers are the addresses of the servers by their ids, at first; see Add and Drop.
+	Servers map[string]string
+	// Size is how many connections are kept; 100 if zero.
+	Size int
+	// ProbeInterval is the time between probes; 1 second if zero.
+	ProbeInterval time.Duration
+	// Wait is how long Get waits for a connection; 10 seconds if zero, no longer than its ctx if negative.
+	Wait time.Duration
+	// MaxDials is how many connections are made at once; 4 if zero.
+	MaxDials int
+	// UnreadTimeout is as that of [Handler], for a connection that nobody reads; 2 minutes if zero.
+	UnreadTimeout time.Duration
+	// Dialer makes the connections.
+	Dialer Dialer
+	// OnError is told, by Run, of each server that was unreachable or broke the protocol, by its id; and of
+	// [ErrNoServers], without an id, at each probe.
+	OnError func(id string, err error)
+
+	watcher watcher
+	once    sync.Once
+	wg      sync.WaitGroup
+
+	mu      sync.Mutex
+	servers map[string]string
+	members []*member // the lowest slot first
+	leased  map[*Conn]*member
+	waiting []chan *Conn // of Get, the oldest first
+	wake    chan struct{}
+	closed  bool
+}
+
+// member is a connection of a pool. One that is displaced while it is leased is no member any more, but still leased.
+type member struct {
+	conn      *Conn
+	id        string // of its server; empty if it was offered
+	addr      string
+	leased    bool
+	displaced bool // or broken
+	uses      uint64
+}
+
+// A Member is what a [Pool] tells of one of its connections.
+type Member struct {
+	Server string // its id; empty if it was offered
+	Addr   string
+	Slot   int
+	Leased bool
+	Uses   uint64 // how often it was handed out
+}
+
+func (p *Pool) size() int                    { return cmp.Or(max(p.Size, 0), 100) }
+func (p *Pool) maxDials() int                { return cmp.Or(max(p.MaxDials, 0), 4) }
+func (p *Pool) probeInterval() time.Duration { return bound(p.ProbeInterval, time.Second) }
+
+// init makes the maps. It is called before p.mu is taken.
+func (p *Pool) init() {
+	p.once.Do(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.servers, p.leased, p.wake = map[string]string{}, map[*Conn]*member{}, make(chan struct{}, 1)
+		for id, addr := range p.Servers {
+			p.servers[id] = addr
+		}
+	})
+}
+
+// Add adds a server, or gives the one with this id another address: connections to the old one are closed, once they are
+// put back.
+func (p *Pool) Add(id, addr string) {
+	p.init()
+	p.mu.Lock()
+	old, known := p.servers[id]
+	p.servers[id] = addr
+	p.mu.Unlock()
+	if known && old != addr {
+		p.dropMembers(id)
+	}
+	p.nudge()
+}
+
+// Drop removes a server. Connections to it are closed, once they are put back.
+func (p *Pool) Drop(id string) {
+	p.init()
+	p.mu.Lock()
+	delete(p.servers, id)
+	p.mu.Unlock()
+	p.dropMembers(id)
+	p.nudge()
+}
+
+func (p *Pool) dropMembers(id string) {
+	p.mu.Lock()
+	var idle []*member
+	for _, m := range slices.Clone(p.members) {
+		if m.id != id {
+			continue
+		}
+		p.removeLocked(m)
+		if !m.leased {
+			idle = append(idle, m)
+		}
+	}
+	p.mu.Unlock()
+	for _, m := range idle {
+		m.conn.Close()
+	}
+}
+
+// Members are the connections of the pool, the lowest slot first.
+func (p *Pool) Members() []Member {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]Member, len(p.members))
+	for i, m := range p.members {
+		all[i] = Member{Server: m.id, Addr: m.addr, Slot: m.conn.slot, Leased: m.leased, Uses: m.uses}
+	}
+	return all
+}
+
+// TryGet returns the free connection with the lowest slot, or nil if there is none. It must be put back.
+func (p *Pool) TryGet() *Conn {
+	p.init()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m := p.lowestLocked(); m != nil && !p.closed {
+		return p.leaseLocked(m)
+	}
+	return nil
+}
+
+// Get is TryGet that waits for a connection, until ctx ends or Wait has passed. The error is that of ctx, [ErrBusy] or
+// [ErrPoolClosed].
+func (p *Pool) Get(ctx context.Context) (*Conn, error) {
+	p.init()
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil, ErrPoolClosed
+	}
+	if m := p.lowestLocked(); m != nil && len(p.waiting) == 0 {
+		defer p.mu.Unlock()
+		return p.leaseLocked(m), nil
+	}
+	turn := make(chan *Conn, 1)
+	p.waiting = append(p.waiting, turn)
+	p.mu.Unlock()
+	t := time.NewTimer(bound(p.Wait, 10*time.Second))
+	defer t.Stop()
+	err := error(ErrBusy)
+	select {
+	case c := <-turn:
+		return got(c)
+	case <-t.C:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	p.mu.Lock()
+	i := slices.Index(p.waiting, turn)
+	if i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	}
+	p.mu.Unlock()
+	if i < 0 { // it was given one just now
+		return got(<-turn)
+	}
+	return nil, err
+}
+
+func got(c *Conn) (*Conn, error) {
+	if c == nil {
+		return nil, ErrPoolClosed
+	}
+	return c, nil
+}
+
+// lowestLocked is the free member with the lowest slot, of several the one that was used least; nil if there is none.
+func (p *Pool) lowestLocked() (lowest *member) {
+	for _, m := range p.members {
+		if lowest != nil && m.conn.slot > lowest.conn.slot {
+			break
+		}
+		if !m.leased && (lowest == nil || m.uses < lowest.uses) {
+			lowest = m
+		}
+	}
+	return lowest
+}
+
+func (p *Pool) leaseLocked(m *member) *Conn {
+	m.leased = true
+	m.uses++
+	p.leased[m.conn] = m
+	return m.conn
+}
+
+// Put gives a connection back. It must be in a state in which the next request can use it: else it is closed instead, and
+// need not be put back. A connection that is broken, or whose place was taken by one with a lower slot, is closed.
+func (p *Pool) Put(c *Conn) {
+	p.init()
+	p.mu.Lock()
+	m := p.leased[c]
+	if m == nil {
+		p.mu.Unlock()
+		return
+	}
+	delete(p.leased, c)
+	m.leased = false
+	if !m.displaced && !p.closed {
+		p.freedLocked()
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	c.Close()
+}
+
+// freedLocked gives free members to who waits.
+func (p *Pool) freedLocked() {
+	for len(p.waiting) > 0 {
+		m := p.lowestLocked()
+		if m == nil {
+			return
+		}
+		p.waiting[0] <- p.leaseLocked(m)
+		p.waiting = p.waiting[1:]
+	}
+}
+
+// Do hands a connection to f: Get, f, Put. When f fails or panics the connection is closed instead: what is still to come
+// on it would be taken for the next answer.
+func (p *Pool) Do(ctx context.Context, f func(c *Conn) error) error {
+	c, err := p.Get(ctx)
+	if err != nil {
+		return fmt.Errorf("callosum: %w", err)
+	}
+	good := false
+	defer func() {
+		if !good {
+			c.Close()
+		}
+		p.Put(c)
+	}()
+	if err := f(c); err != nil {
+		return err
+	}
+	good = true
+	return nil
+}
+
+// Offer offers a connection to the pool. It keeps it while there is room; else only one whose slot is lower than the
+// highest in the pool, which is closed in its place, at once or when it is put back. A connection that is not kept is
+// closed. Put does nothing for it until it was handed out.
+func (p *Pool) Offer(c *Conn) (kept bool) { return p.offer(&member{conn: c}) }
+
+func (p *Pool) offer(m *member) (kept bool) {
+	p.init()
+	c := m.conn
+	conn, forget := p.watcher.watch(c.Conn, bound(p.UnreadTimeout, 2*time.Minute), func() {
+		go p.broke(m) // ends at once
+	})
+	c.Conn = conn
+	c.onClose = func() {
+		p.gone(m)
+		go forget() // ends when what reads ahead has
+	}
+	p.mu.Lock()
+	out, kept := p.enterLocked(m)
+	p.mu.Unlock()
+	if out != nil {
+		out.conn.Close()
+	}
+	return kept
+}
+
+// enterLocked makes m a member. out is to be closed: m itself, if it is not kept, or the one in whose place it is.
+func (p *Pool) enterLocked(m *member) (out *member, kept bool) {
+	known := m.id == "" || p.servers[m.id] == m.addr
+	if p.closed || !known || m.displaced {
+		return m, false
+	}
+	if len(p.members) >= p.size() {
+		highest := p.members[len(p.members)-1]
+		if highest.conn.slot <= m.conn.slot {
+			return m, false
+		}
+		p.removeLocked(highest)
+		if !highest.leased {
+			out = highest
+		}
+	}
+	i, _ := slices.BinarySearchFunc(p.members, m.conn.slot, func(m *member, slot int) int { return m.conn.slot - slot })
+	p.members = slices.Insert(p.members, i, m)
+	p.freedLocked()
+	return out, true
+}
+
+// removeLocked makes m no member, if it is one. It is closed when it is put back.
+func (p *Pool) removeLocked(m *member) bool {
+	m.displaced = true
+	i := slices.Index(p.members, m)
+	if i < 0 {
+		return false
+	}
+	p.members = slices.Delete(p.members, i, i+1)
+	return true
+}
+
+// broke is for a connection whose server has ended it. Who has leased it may still read what came before.
+func (p *Pool) broke(m *member) {
+	p.mu.Lock()
+	was, leased := p.removeLocked(m), m.leased
+	p.mu.Unlock()
+	if !leased {
+		m.conn.Close()
+	}
+	if was {
+		p.nudge()
+	}
+}
+
+// gone is for a connection that is closed: another takes its place.
+func (p *Pool) gone(m *member) {
+	p.mu.Lock()
+	was := p.removeLocked(m)
+	delete(p.leased, m.conn)
+	p.mu.Unlock()
+	if was {
+		p.nudge()
+	}
+}
+
+// nudge has Run look whether there is something to do.
+func (p *Pool) nudge() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// jitter is about d: clients that were started together do not probe together.
+func jitter(d time.Duration) time.Duration { return d*9/10 + rand.N(d/5+1) }

@@ -1,0 +1,162 @@
+package callosum
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+// rover is what makes a pool's connections, while Run runs. One goroutine has it.
+type rover struct {
+	pool    *Pool
+	results chan dialled
+	dialing int
+	failed  map[string]bool // servers that are not tried again before the next probe
+}
+
+// dialled is what became of making a connection.
+type dialled struct {
+	id, addr string
+	conn     *Conn
+	err      error
+}
+
+// Run keeps the pool filled and balanced until ctx ends, then closes it and returns why. It is called once.
+func (p *Pool) Run(ctx context.Context) error {
+	p.init()
+	ctx, cancel := context.WithCancel(ctx)
+	r := &rover{pool: p, results: make(chan dialled), failed: map[string]bool{}}
+	defer p.close()
+	defer r.wait()
+	defer cancel()
+	next := time.NewTimer(jitter(p.probeInterval()))
+	defer next.Stop()
+	r.probe(ctx)
+	for {
+		r.fill(ctx)
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case d := <-r.results:
+			r.done(d)
+		case <-p.wake:
+		case <-next.C:
+			next.Reset(jitter(p.probeInterval()))
+			clear(r.failed)
+			r.probe(ctx)
+		}
+	}
+}
+
+// fill makes connections until the pool is full.
+func (r *rover) fill(ctx context.Context) {
+	for r.dialing < min(r.pool.missing(), r.pool.maxDials()) && r.dial(ctx) {
+	}
+}
+
+// probe makes a connection although the pool is full, to see whether it has a lower slot.
+func (r *rover) probe(ctx context.Context) {
+	if r.pool.isEmpty() {
+		r.tell("", ErrNoServers)
+		return
+	}
+	if r.dialing < r.pool.maxDials() && r.pool.missing() == 0 {
+		r.dial(ctx)
+	}
+}
+
+// missing is how many connections the pool lacks.
+func (p *Pool) missing() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.size() - len(p.members)
+}
+
+func (p *Pool) isEmpty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.servers) == 0
+}
+
+// dial begins to connect to some server. It is false when there is none to try.
+func (r *rover) dial(ctx context.Context) bool {
+	id, addr, ok := r.choose()
+	if !ok {
+		return false
+	}
+	r.dialing++
+	r.pool.wg.Go(func() { // ends with the slot line, at the dialer's timeout, or with ctx
+		c, err := r.pool.Dialer.dial(ctx, addr)
+		r.results <- dialled{id, addr, c, err}
+	})
+	return true
+}
+
+// choose chooses a server at random, but none that has just failed.
+func (r *rover) choose() (id, addr string, ok bool) {
+	p := r.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := 0
+	for i, a := range p.servers {
+		if r.failed[i] {
+			continue
+		}
+		if n++; rand.IntN(n) == 0 {
+			id, addr = i, a
+		}
+	}
+	return id, addr, n > 0
+}
+
+// done takes in what became of a dial.
+func (r *rover) done(d dialled) {
+	r.dialing--
+	switch {
+	case d.err == nil:
+		r.pool.offer(&member{conn: d.conn, id: d.id, addr: d.addr})
+	case errors.Is(d.err, ErrRejected):
+	default:
+		r.failed[d.id] = true
+		r.tell(d.id, d.err)
+	}
+}
+
+// wait ends the dials that have begun. Their ctx has ended.
+func (r *rover) wait() {
+	for ; r.dialing > 0; r.dialing-- {
+		if d := <-r.results; d.conn != nil {
+			d.conn.Close()
+		}
+	}
+	r.pool.wg.Wait()
+}
+
+// tell tells the program. Its panic is its own loss.
+func (r *rover) tell(id string, err error) {
+	if r.pool.OnError != nil {
+		guard(nil, func() { r.pool.OnError(id, err) })
+	}
+}
+
+// close closes the pool's connections; those that are leased when they are put back.
+func (p *Pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	var idle []*member
+	for _, m := range p.members {
+		if !m.leased {
+			idle = append(idle, m)
+		}
+	}
+	waiting := p.waiting
+	p.waiting = nil
+	p.mu.Unlock()
+	for _, turn := range waiting {
+		turn <- nil
+	}
+	for _, m := range idle {
+		m.conn.Close()
+	}
+}

@@ -1,0 +1,222 @@
+package callosum
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// DefaultPort is the port of servers, for [Server] and for [Dialer].
+const DefaultPort = "4040"
+
+// ErrServerClosed is returned by Serve and ListenAndServe after Shutdown or Close.
+var ErrServerClosed = errors.New("server closed")
+
+// A Server is a port of its own for a [Handler]. Its zero value is ready. The fields are set before Serve and not changed
+// after.
+type Server struct {
+	// Addr is where ListenAndServe listens: host:port; port 4040 of all addresses if empty.
+	Addr string
+	// Handler gives the slots; a new one if nil.
+	Handler *Handler
+	// MaxConns bounds the connections; no bound if zero. A surplus one is closed.
+	MaxConns int
+
+	mu        sync.Mutex
+	handler   *Handler
+	listeners map[net.Listener]struct{}
+	conns     map[net.Conn]struct{}
+	closing   bool
+	closed    chan struct{} // with closing
+	wg        sync.WaitGroup
+}
+
+// ListenAndServe listens on Addr and serves until Shutdown or Close, then returns [ErrServerClosed].
+func (s *Server) ListenAndServe() error {
+	addr := s.Addr
+	if addr == "" {
+		addr = ":" + DefaultPort
+	}
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("callosum: %w", err)
+	}
+	return s.Serve(l)
+}
+
+// Serve serves the connections of l, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or until l
+// fails. It may be called for several listeners at once.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close()
+	if !s.enter(l) {
+		return ErrServerClosed
+	}
+	defer s.leave(l)
+	var wait time.Duration
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			wait = 0
+			s.take(nc)
+			continue
+		case s.isClosing():
+			return ErrServerClosed
+		case !isTemporary(err):
+			return fmt.Errorf("callosum: accept: %w", err)
+		}
+		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+		s.fail(nil, fmt.Errorf("accept: %w", err))
+		s.sleep(wait)
+	}
+}
+
+// enter is false when the server is closed.
+func (s *Server) enter(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.initLocked()
+	if s.closing {
+		return false
+	}
+	s.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) initLocked() {
+	if s.closed != nil {
+		return
+	}
+	s.closed, s.listeners, s.conns = make(chan struct{}), map[net.Listener]struct{}{}, map[net.Conn]struct{}{}
+	if s.handler = s.Handler; s.handler == nil {
+		s.handler = &Handler{}
+	}
+}
+
+func (s *Server) leave(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+}
+
+// take serves nc in a goroutine of its own.
+func (s *Server) take(nc net.Conn) {
+	info := &handlers.Info{Protocol: Protocol, Local: addrOf(nc.LocalAddr()), Remote: addrOf(nc.RemoteAddr())}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing || s.MaxConns > 0 && len(s.conns) >= s.MaxConns {
+		nc.Close()
+		return
+	}
+	s.conns[nc] = struct{}{}
+	s.wg.Go(func() { // ends with the connection
+		s.handler.serve(nc, info, s, s.fail)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.conns, nc)
+	})
+}
+
+// fail tells the handler.
+func (s *Server) fail(info *handlers.Info, err error) {
+	if f := s.handler.OnError; f != nil {
+		guard(nil, func() { f(info, err) })
+	}
+}
+
+// Addrs are the addresses that the server listens on now.
+func (s *Server) Addrs() []net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]net.Addr, 0, len(s.listeners))
+	for l := range s.listeners {
+		all = append(all, l.Addr())
+	}
+	return all
+}
+
+// Shutdown stops accepting, has OnConnection finish what it has begun, and returns nil when all connections are gone. When
+// ctx ends first it closes what is left and returns the error of ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	h := s.stopAccepting()
+	h.stop(s)
+	done := make(chan struct{})
+	go func() { // ends when all callbacks have returned
+		s.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		s.closeAll()
+		return ctx.Err()
+	}
+}
+
+// Close closes the listeners and all connections at once. It does not wait for callbacks that are running.
+func (s *Server) Close() error {
+	h := s.stopAccepting()
+	h.stop(s)
+	s.closeAll()
+	return nil
+}
+
+func (s *Server) stopAccepting() *Handler {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.initLocked()
+	if !s.closing {
+		s.closing = true
+		close(s.closed)
+	}
+	for l := range s.listeners {
+		l.Close()
+	}
+	return s.handler
+}
+
+func (s *Server) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for nc := range s.conns {
+		nc.Close()
+	}
+}
+
+func (s *Server) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+// sleep waits for d, or until the server is closing.
+func (s *Server) sleep(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.closed:
+	}
+}
+
+// isTemporary is for the errors of Accept that pass: no descriptors, a client that has gone.
+func isTemporary(err error) bool {
+	var ne net.Error
+	//lint:ignore SA1019 errors of Accept are what Temporary is for, and net/http asks it too
+	return errors.As(err, &ne) && ne.Temporary()
+}
+
+func addrOf(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}

@@ -1,0 +1,319 @@
+package callosum
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Upstream's tests of the server, SEEDS.md B5.
+func TestUpstreamServer(t *testing.T) {
+	t.Run("K1 listens on 4040 by default and accepts", func(t *testing.T) {
+		s := &Server{}
+		done := make(chan error, 1)
+		go func() { done <- s.ListenAndServe() }()
+		var err error
+		eventually(t, "it listens or fails", func() bool {
+			select {
+			case err = <-done:
+				return true
+			default:
+				return len(s.Addrs()) > 0
+			}
+		})
+		if err != nil { // somebody else has it
+			if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), ":4040:") {
+				t.Errorf("ListenAndServe() = %v", err)
+			}
+			return
+		}
+		expect(t, connect(t, "127.0.0.1:4040"), "0\r\n")
+		s.Close()
+		if err := <-done; !errors.Is(err, ErrServerClosed) {
+			t.Errorf("ListenAndServe() = %v, want ErrServerClosed", err)
+		}
+		s.wg.Wait()
+	})
+	t.Run("K2 and K8 address from the fields", func(t *testing.T) {
+		s := &Server{Addr: "127.0.0.1:0"}
+		done := make(chan error, 1)
+		go func() { done <- s.ListenAndServe() }()
+		eventually(t, "it listens", func() bool { return len(s.Addrs()) == 1 })
+		c := connect(t, s.Addrs()[0].String())
+		expect(t, c, "0\r\n")
+		if err := s.Shutdown(t.Context()); err != nil { // with the client connected
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if err := <-done; !errors.Is(err, ErrServerClosed) {
+			t.Errorf("ListenAndServe() = %v, want ErrServerClosed", err)
+		}
+		expectEnd(t, c, "")
+	})
+	t.Run("K3 slot request, K4 slot 0 and connection", func(t *testing.T) {
+		h, e := recorded([]int{0})
+		expect(t, connect(t, serveTCP(t, h)), "0\r\n")
+		e.want(t, "request", "connection 0")
+	})
+	t.Run("K5 slot freed at end", func(t *testing.T) {
+		h, e := recorded([]int{171})
+		c := connect(t, serveTCP(t, h))
+		e.want(t, "request", "connection 171")
+		c.CloseWrite()
+		e.want(t, "request", "connection 171", "free 171")
+		expectEnd(t, c, "171\r\n")
+	})
+	t.Run("K6 slot freed at an error of the connection", func(t *testing.T) {
+		h, e := recorded([]int{171})
+		c := connect(t, serveTCP(t, h))
+		e.want(t, "request", "connection 171")
+		c.SetLinger(0)
+		c.Close()
+		e.want(t, "request", "connection 171", "free 171")
+		if all := h.Conns(); len(all) != 0 {
+			t.Errorf("%d connections hold a slot", len(all))
+		}
+	})
+	t.Run("K7 the client reads its slot", func(t *testing.T) {
+		h, _ := recorded([]int{13})
+		expect(t, connect(t, serveTCP(t, h)), "13\r\n")
+	})
+	t.Run("J1 first client gets 0", func(t *testing.T) {
+		expect(t, connect(t, serveTCP(t, &Handler{})), "0\r\n")
+	})
+}
+
+// The line is alone in its segment: what the application writes at once waits.
+func TestLineIsAlone(t *testing.T) {
+	h := &Handler{OnConnection: func(_ context.Context, c *Conn) { io.WriteString(c, "application") }}
+	c := connect(t, serveTCP(t, h))
+	first := make([]byte, 100)
+	n, err := c.Read(first)
+	if err != nil || string(first[:n]) != "0\r\n" {
+		t.Errorf("the first chunk is %q, %v", first[:n], err)
+	}
+	expectEnd(t, c, "application")
+}
+
+// What a client sends before it has its slot is the application's.
+func TestEarlyBytes(t *testing.T) {
+	for _, test := range []struct{ name, in, want string }{
+		{"none", "", ""},
+		{"bytes", "hello", "hello"},
+		{"the preface", Preface, ""},
+		{"the preface and bytes", Preface + "hello", "hello"},
+		{"the preface twice", Preface + Preface, Preface},
+		{"half a preface", Preface[:5], Preface[:5]},
+		{"nearly a preface", Preface[:5] + "x", Preface[:5] + "x"},
+		{"the preface later", "x" + Preface, "x" + Preface},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			for _, step := range []int{1, 3, 100} {
+				got := make(chan string, 1)
+				answer := make(chan struct{})
+				h := &Handler{
+					OnSlotRequest: func(ctx context.Context) (int, error) {
+						select {
+						case <-answer:
+						case <-ctx.Done():
+						}
+						return 7, nil
+					},
+					OnConnection: func(_ context.Context, c *Conn) {
+						b, err := io.ReadAll(c)
+						if err != nil {
+							t.Errorf("ReadAll() = %v", err)
+						}
+						got <- string(b)
+					},
+				}
+				c := connect(t, serveTCP(t, h))
+				for i := 0; i < len(test.in); i += step {
+					send(t, c, test.in[i:min(i+step, len(test.in))])
+				}
+				close(answer)
+				expect(t, c, "7\r\n")
+				c.CloseWrite()
+				if s := <-got; s != test.want {
+					t.Errorf("by %d bytes: read %q, want %q", step, s, test.want)
+				}
+				expectEnd(t, c, "")
+			}
+		})
+	}
+}
+
+// The slot is freed exactly once, however the connection breaks, also when nobody reads.
+func TestFreedOnce(t *testing.T) {
+	stays := func(ctx context.Context, _ *Conn) { <-ctx.Done() }
+	for _, test := range []struct {
+		name  string
+		serve func(ctx context.Context, c *Conn)
+		leave func(c *net.TCPConn)
+	}{
+		{"FIN", stays, func(c *net.TCPConn) { c.CloseWrite() }},
+		{"close", stays, func(c *net.TCPConn) { c.Close() }},
+		{"reset", stays, func(c *net.TCPConn) { c.SetLinger(0); c.Close() }},
+		{"FIN behind unread bytes", stays, func(c *net.TCPConn) { io.WriteString(c, "unread"); c.CloseWrite() }},
+		{"reset behind unread bytes", stays, func(c *net.TCPConn) { io.WriteString(c, "unread"); c.SetLinger(0); c.Close() }},
+		{"the application closes", func(_ context.Context, c *Conn) { c.Close(); c.Close() }, func(*net.TCPConn) {}},
+		{"the application returns", func(context.Context, *Conn) {}, func(*net.TCPConn) {}},
+		{"the application panics", func(context.Context, *Conn) { panic("oh") }, func(*net.TCPConn) {}},
+		{"the application sends FIN", func(ctx context.Context, c *Conn) { c.CloseWrite(); <-ctx.Done() }, func(c *net.TCPConn) { c.Close() }},
+		{"nobody serves", nil, func(c *net.TCPConn) { io.WriteString(c, strings.Repeat("x", 1<<18)); c.CloseWrite() }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := newEvents()
+			h := &Handler{
+				OnConnection: test.serve, Hold: -1,
+				OnSlotFree: func(slot int) { e.note("free %d", slot) },
+				OnError: func(_ *handlers.Info, err error) {
+					if !errors.Is(err, handlers.ErrPanic) {
+						t.Errorf("OnError(%v)", err)
+					}
+				},
+			}
+			addr := serveTCP(t, h)
+			c := connect(t, addr)
+			expect(t, c, "0\r\n")
+			test.leave(c)
+			e.want(t, "free 0")
+			eventually(t, "the connection is gone", func() bool { return served(h) == 0 })
+			e.want(t, "free 0")
+			expect(t, connect(t, addr), "0\r\n")
+		})
+	}
+}
+
+// A client that leaves between request and answer: no connection, the slot comes back.
+func TestLeavesBeforeTheAnswer(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		leave func(c *net.TCPConn)
+	}{
+		{"FIN", func(c *net.TCPConn) { c.CloseWrite() }},
+		{"bytes and FIN", func(c *net.TCPConn) { io.WriteString(c, "x"); c.CloseWrite() }},
+		{"reset", func(c *net.TCPConn) { c.SetLinger(0); c.Close() }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h, e := recorded(nil)
+			asked := make(chan struct{})
+			h.OnSlotRequest = func(ctx context.Context) (int, error) {
+				close(asked)
+				<-ctx.Done() // which ends when the client leaves
+				return 5, nil
+			}
+			c := connect(t, serveTCP(t, h))
+			<-asked
+			test.leave(c)
+			e.want(t, "free 5")
+			eventually(t, "the connection is gone", func() bool { return served(h) == 0 })
+			e.want(t, "free 5")
+		})
+	}
+}
+
+// An answer that is an error closes the connection and is told; nothing is sent.
+func TestSlotRequestFails(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		answer func(ctx context.Context) (int, error)
+		want   error
+	}{
+		{"error", func(context.Context) (int, error) { return 3, io.ErrNoProgress }, io.ErrNoProgress},
+		{"negative slot", func(context.Context) (int, error) { return -1, nil }, ErrSlot},
+		{"panic", func(context.Context) (int, error) { panic("oh") }, handlers.ErrPanic},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			errs := make(chan error, 10)
+			h := &Handler{
+				OnSlotRequest: test.answer,
+				OnSlotFree:    func(slot int) { t.Errorf("free %d", slot) },
+				OnConnection:  func(context.Context, *Conn) { t.Error("connection") },
+				OnError:       func(_ *handlers.Info, err error) { errs <- err },
+			}
+			c := connect(t, serveTCP(t, h))
+			expectEnd(t, c, "")
+			if err := <-errs; !errors.Is(err, test.want) {
+				t.Errorf("OnError(%v), want %v", err, test.want)
+			}
+		})
+	}
+}
+
+func TestMaxSlots(t *testing.T) {
+	h, e := recorded(nil)
+	h.MaxSlots = 1
+	addr := serveTCP(t, h)
+	c := connect(t, addr)
+	expect(t, c, "0\r\n")
+	expectEnd(t, connect(t, addr), "")
+	e.want(t, "connection 0", "error slot request: no slot is free")
+	c.Close()
+	e.want(t, "connection 0", "error slot request: no slot is free", "free 0")
+	expect(t, connect(t, addr), "0\r\n")
+}
+
+func TestMaxConns(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{MaxConns: 1}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	c := connect(t, l.Addr().String())
+	expect(t, c, "0\r\n")
+	expectEnd(t, connect(t, l.Addr().String()), "")
+	c.Close()
+	eventually(t, "there is room again", func() bool {
+		c := connect(t, l.Addr().String())
+		defer c.Close()
+		b, _ := io.ReadAll(io.LimitReader(c, 3))
+		return string(b) == "0\r\n"
+	})
+	s.Close()
+	<-done
+	s.wg.Wait()
+}
+
+// J2 1000 concurrent clients get all of 0..999 and all come back.
+func TestUpstreamThousand(t *testing.T) {
+	const n = 1000
+	h := &Handler{}
+	addr := serveTCP(t, h)
+	slots := make(chan int, n)
+	release := make(chan struct{})
+	for range n {
+		go func() {
+			c, err := (&Dialer{Timeout: patience}).Dial(context.Background(), addr)
+			if err != nil {
+				t.Errorf("Dial() = %v", err)
+				slots <- -1
+				return
+			}
+			slots <- c.Slot()
+			<-release
+			c.Close()
+		}()
+	}
+	seen := map[int]bool{}
+	for range n {
+		seen[<-slots] = true
+	}
+	for slot := range n {
+		if !seen[slot] {
+			t.Errorf("nobody has slot %d", slot)
+		}
+	}
+	if got := len(h.Conns()); got != n || h.Given() != n {
+		t.Errorf("%d connections hold one of %d slots, want %d", got, h.Given(), n)
+	}
+	close(release)
+	eventually(t, "all are back", func() bool { return h.slots.Len() == 0 })
+}

@@ -1,0 +1,89 @@
+package callosum
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// Errors of slots.
+var (
+	// ErrNoSlot means that all slots up to [Slots.Max] are given out.
+	ErrNoSlot = errors.New("no slot is free")
+	// ErrSlot means that a number is no slot: it is negative, or was not given out.
+	ErrSlot = errors.New("invalid slot")
+	// ErrSlotTimeout means that a client did not get its slot within [Handler.SlotTimeout].
+	ErrSlotTimeout = errors.New("no slot line in time")
+)
+
+// Slots gives out the lowest free number, from 0. Its zero value is ready, and its methods may be called by any goroutine.
+type Slots struct {
+	// Max is how many may be given out at once; no bound if zero.
+	Max int
+
+	mu    sync.Mutex
+	free  lowest   // was given out and came back
+	given []uint64 // a bit for each number below next that is out
+	next  int      // never given out, nor any above it
+	out   int
+}
+
+// Get gives out the lowest free slot. The error is [ErrNoSlot].
+func (s *Slots) Get() (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.Max > 0 && s.out >= s.Max {
+		return 0, ErrNoSlot
+	}
+	slot := s.next
+	if len(s.free) > 0 {
+		slot = heap.Pop(&s.free).(int)
+	} else {
+		s.next++
+	}
+	if slot/64 == len(s.given) {
+		s.given = append(s.given, 0)
+	}
+	s.given[slot/64] |= 1 << (slot % 64)
+	s.out++
+	return slot, nil
+}
+
+// Put takes a slot back. The error is [ErrSlot] when it is not given out, as when it is taken back twice; nothing changes then.
+func (s *Slots) Put(slot int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slot < 0 || slot >= s.next || s.given[slot/64]&(1<<(slot%64)) == 0 {
+		return fmt.Errorf("%w: %d", ErrSlot, slot)
+	}
+	s.given[slot/64] &^= 1 << (slot % 64)
+	if s.out--; s.out == 0 { // what a crowd has left behind is garbage
+		s.free, s.given, s.next = nil, nil, 0
+		return nil
+	}
+	heap.Push(&s.free, slot)
+	return nil
+}
+
+// Len is how many slots are given out.
+func (s *Slots) Len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.out
+}
+
+// lowest is a heap whose first number is the lowest.
+type lowest []int
+
+func (l lowest) Len() int           { return len(l) }
+func (l lowest) Less(i, j int) bool { return l[i] < l[j] }
+func (l lowest) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
+func (l *lowest) Push(x any)        { *l = append(*l, x.(int)) }
+
+func (l *lowest) Pop() any {
+	last := len(*l) - 1
+	x := (*l)[last]
+	*l = (*l)[:last]
+	return x
+}
