@@ -48,13 +48,14 @@ func (c *Conn) assign(ctx context.Context) bool {
 	if late.Load() {
 		return failed("slot request", nil)
 	}
+	gone := c.isGone()
 	if _, err := c.Conn.Write(appendLine(nil, slot)); err != nil {
 		return failed("slot line", err)
 	}
 	if h.Hold >= 0 {
 		c.holdTo = time.Now().Add(bound(h.Hold, 100*time.Millisecond))
 	}
-	if c.isGone() { // the line was for a client that has nothing to send
+	if gone { // before the answer: the line was for one that only has nothing to send
 		c.finish()
 		return false
 	}

@@ -117,7 +117,7 @@ func (r *rover) done(d dialled) {
 	case d.err == nil:
 		r.pool.offer(&member{conn: d.conn, id: d.id, addr: d.addr})
 	case errors.Is(d.err, ErrRejected):
-	default:
+	case !r.failed[d.id]: // it is told once an interval
 		r.failed[d.id] = true
 		r.tell(d.id, d.err)
 	}
