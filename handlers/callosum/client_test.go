@@ -151,7 +151,10 @@ func TestWithPort(t *testing.T) {
 
 // rover is upstream's rover: the first chunk that it reads must be the slot line and nothing else.
 func TestUpstreamRover(t *testing.T) {
-	h := &Handler{OnConnection: func(_ context.Context, c *Conn) { io.WriteString(c, "the application speaks at once"); io.Copy(io.Discard, c) }}
+	h := &Handler{OnConnection: func(_ context.Context, c *Conn) {
+		io.WriteString(c, "the application speaks at once")
+		io.Copy(io.Discard, c)
+	}}
 	addr := serveTCP(t, h)
 	var held []net.Conn
 	for want := range 20 {
