@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -109,11 +110,10 @@ func addrPort(addr, port []byte) netip.AddrPort {
 }
 
 // fromProxy says whether a connection from addr must begin with a PROXY header.
-func (p *port) fromProxy(addr netip.Addr) bool {
-	for _, prefix := range p.srv.ProxyFrom {
-		if prefix.Contains(addr.Unmap()) {
-			return true
-		}
-	}
-	return false
+func (p *port) fromProxy(addr netip.Addr) bool { return inPrefixes(p.srv.ProxyFrom, addr) }
+
+// inPrefixes says whether one of all has addr. IPv4 addresses may have come over IPv6, and link-local ones with a zone.
+func inPrefixes(all []netip.Prefix, addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	return slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(addr) })
 }

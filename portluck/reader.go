@@ -60,6 +60,9 @@ func (r *reader) start(timeout time.Duration) {
 }
 
 func (r *reader) run() {
+	if r.port.srv.SpeakFirst != nil && r.look(false) { // before there is a byte
+		return
+	}
 	for {
 		if len(r.in.prefix) == cap(r.in.prefix) {
 			r.in.prefix = append(make([]byte, 0, max(1<<10, 2*cap(r.in.prefix))), r.in.prefix...)

@@ -53,6 +53,9 @@ type Server struct {
 	// speaks first. If nil, the connection becomes a raw client of the hub, but whatever it says later is still
 	// classified, and when raw is refused it just waits. [handlers.Refuse] closes it.
 	OnSilence handlers.Handler
+	// SpeakFirst are the addresses of clients that are known to wait for the server to speak: OnSilence serves them at
+	// once, whatever they may send, and they reach no other protocol. It has no say if OnSilence is nil.
+	SpeakFirst []netip.Prefix
 	// OnStall serves a connection whose bytes by SniffTimeout may still become more than one protocol. If nil it is
 	// closed, HTTP with a 408.
 	OnStall handlers.Handler

@@ -46,6 +46,8 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 		return p.lookProxy(c, b, eof)
 	}
 	switch {
+	case len(p.srv.SpeakFirst) > 0 && p.speaksFirst(c):
+		return p.named.silent, 0, nil
 	case len(b) == 0 && eof:
 		return p.leave(c)
 	case len(b) == 0:
@@ -58,6 +60,11 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 		err = ErrStalled
 	}
 	return r, 0, err
+}
+
+// speaksFirst says whether c waits for the server.
+func (p *port) speaksFirst(c *conn) bool {
+	return p.srv.OnSilence != nil && inPrefixes(p.srv.SpeakFirst, c.info.Remote.Addr())
 }
 
 // leave is for a client that has gone without a word: no event for one that was not announced.
