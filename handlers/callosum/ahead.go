@@ -42,7 +42,7 @@ func readAhead(nc net.Conn, unread time.Duration, ended func()) *ahead {
 
 // run reads until the connection ends.
 func (a *ahead) run() {
-	chunk := make([]byte, 4<<10)
+	chunk := make([]byte, 512)
 	for a.room() {
 		n, err := a.Conn.Read(chunk)
 		a.mu.Lock()
@@ -53,8 +53,14 @@ func (a *ahead) run() {
 		if err != nil {
 			return
 		}
+		if n == len(chunk) && n < maxChunk {
+			chunk = make([]byte, 2*n)
+		}
 	}
 }
+
+// maxChunk is the most that is read at a time. An idle connection has a much smaller buffer.
+const maxChunk = 8 << 10
 
 // room waits until there is room for more. It is false when the application has not made any for too long, or has closed.
 func (a *ahead) room() bool {

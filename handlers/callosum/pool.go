@@ -54,6 +54,7 @@ type Pool struct {
 	members []*member // the lowest slot first
 	leased  map[*Conn]*member
 	waiting []chan *Conn // of Get, the oldest first
+	uses    uint64
 	wake    chan struct{}
 	closed  bool
 }
@@ -66,6 +67,7 @@ type member struct {
 	leased    bool
 	displaced bool // or broken
 	uses      uint64
+	last      uint64 // the pool's uses at the last one
 }
 
 // A Member is what a [Pool] tells of one of its connections.
@@ -79,7 +81,7 @@ type Member struct {
 
 func (p *Pool) size() int                    { return cmp.Or(max(p.Size, 0), 100) }
 func (p *Pool) maxDials() int                { return cmp.Or(max(p.MaxDials, 0), 4) }
-func (p *Pool) probeInterval() time.Duration { return bound(p.ProbeInterval, time.Second) }
+func (p *Pool) probeInterval() time.Duration { return cmp.Or(max(p.ProbeInterval, 0), time.Second) }
 
 // init makes the maps. It is called before p.mu is taken.
 func (p *Pool) init() {
@@ -202,21 +204,30 @@ func got(c *Conn) (*Conn, error) {
 	return c, nil
 }
 
-// lowestLocked is the free member with the lowest slot, of several the one that was used least; nil if there is none.
+// lowestLocked is the free member with the lowest slot; nil if there is none. A slot is a rough measure of its server's
+// load: of those up to nearby times the lowest the one whose last use is longest ago is taken.
 func (p *Pool) lowestLocked() (lowest *member) {
+	limit := 0
 	for _, m := range p.members {
-		if lowest != nil && m.conn.slot > lowest.conn.slot {
-			break
-		}
-		if !m.leased && (lowest == nil || m.uses < lowest.uses) {
+		switch {
+		case lowest != nil && m.conn.slot > limit:
+			return lowest
+		case m.leased:
+		case lowest == nil:
+			lowest, limit = m, nearby*m.conn.slot
+		case m.last < lowest.last:
 			lowest = m
 		}
 	}
 	return lowest
 }
 
+// nearby is how many times as high a slot may be and still tell as much as another.
+const nearby = 4
+
 func (p *Pool) leaseLocked(m *member) *Conn {
-	m.leased = true
+	p.uses++
+	m.leased, m.last = true, p.uses
 	m.uses++
 	p.leased[m.conn] = m
 	return m.conn
@@ -367,4 +378,4 @@ func (p *Pool) nudge() {
 }
 
 // jitter is about d: clients that were started together do not probe together.
-func jitter(d time.Duration) time.Duration { return d*9/10 + rand.N(d/5+1) }
+func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }
