@@ -97,16 +97,16 @@ func (c *Conn) readPreface(p []byte) (int, error) {
 	got := append(c.lead[:len(c.lead):len(c.lead)], p[:n]...)
 	first := got[:min(len(got), len(Preface))]
 	switch {
-	case err != nil && errors.Is(err, io.EOF) && len(got) > 0:
+	case string(first) == Preface:
+		c.preface, c.lead = false, got[len(Preface):]
+		return 0, nil
+	case errors.Is(err, io.EOF) && len(got) > 0:
 		c.preface, c.lead = false, got
 		return 0, nil // the end comes again
 	case err != nil && n == 0:
 		return 0, err
-	case string(first) == Preface[:len(first)] && len(first) < len(Preface):
+	case string(first) == Preface[:len(first)]:
 		c.lead = got
-		return 0, nil
-	case string(first) == Preface:
-		c.preface, c.lead = false, got[len(Preface):]
 		return 0, nil
 	case len(c.lead) == 0: // all of it is in p already
 		c.preface = false

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-var simulated = flag.Int("clients", 150, "of TestSimulation")
+var simulated = flag.Int("clients", 60, "of TestSimulation")
 
 // TestSimulation shows that the load spreads: thousands of clients with a [Pool] each, over a network in memory and in
 // simulated time, while servers come and go. go test -run Simulation -v -args -clients 2000 prints the table.
