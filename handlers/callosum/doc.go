@@ -1,2 +1,97 @@
-// Package callosum gives each connection a slot.
+// Package callosum lets services balance their load themselves, without a balancer: Callosum over TCP, the protocol of
+// callosum-server-tcp for Node, which is Indeed's Boxcar.
+//
+// A server gives each connection a slot: the lowest number, from 0, that no other connection has. It says so at once, in a
+// line of its own, and the rest of the stream is the application's:
+//
+//	13\r\n
+//
+// That is the whole protocol. A client that does not like its slot closes the connection. A low slot means an idle server,
+// so a client that keeps the connections with the lowest slots it can find, and now and then tries for a lower one, uses
+// the servers that have the least to do. Nobody else need know of anything.
+//
+// # A server
+//
+//	srv := &callosum.Server{Addr: "localhost:4040", Handler: &callosum.Handler{
+//		OnConnection: func(ctx context.Context, c *callosum.Conn) { io.Copy(c, c) }, // after the slot line
+//	}}
+//	log.Fatal(srv.ListenAndServe())
+//
+// A slot is freed exactly once: when the client sends FIN or a reset, whether or not the application reads and whatever it
+// has left unread, or when the server closes the connection. On Linux one goroutine and one epoll set watch all
+// connections, which stay as they are; elsewhere, and inside TLS, up to 64 KiB of each are read ahead. A client that leaves
+// before it has its slot is never a connection, and what was assigned to it is freed; one that has sent FIN without
+// anything before still gets the line.
+//
+// # A client
+//
+//	c, err := callosum.Dial(ctx, "localhost:4040") // c.Slot() is what it got
+//
+//	pool := &callosum.Pool{Size: 10, Servers: map[string]string{"a": "10.0.0.1:4040", "b": "10.0.0.2:4040"}}
+//	go pool.Run(ctx)
+//	err := pool.Do(ctx, func(c *callosum.Conn) error { ... }) // a request, on the connection with the lowest slot
+//
+// A [Pool] is upstream's client and rover in one. It fills itself at once, replaces what breaks, and probes a server about
+// every second: a connection with a lower slot than its highest takes that one's place. [Pool.Add] and [Pool.Drop] tell it
+// of servers that come and go. The test TestSimulation has thousands of clients do that in simulated time and prints how
+// the load spreads: go test -run Simulation -v ./handlers/callosum -args -clients 2000. Of 2,000 clients with 4 connections
+// each, 90 simulated seconds after each step, with the busiest server's part of connections and of requests, in means of
+// all, and the same when every slot is 0:
+//
+//	step              connections of A, B, C, D, E      requests in 30 s              busiest     every slot 0
+//	four servers      2000, 2000, 2000, 2000, -         7175, 7480, 7631, 7556, -     1.00, 1.02  1.00, 1.00
+//	E is added        1600, 1600, 1600, 1600, 1600      5368, 5594, 5858, 5551, 7267  1.00, 1.23  1.26, 1.27
+//	A is lost         -, 2000, 2000, 2000, 2000         -, 6956, 7237, 7033, 8608     1.00, 1.15  1.26, 1.26
+//	A is back         1600, 1600, 1600, 1600, 1600      6345, 5663, 5572, 5437, 6718  1.00, 1.13  1.57, 1.58
+//	B and C are lost  2667, -, -, 2666, 2667            9985, -, -, 9687, 10148       1.00, 1.02  1.59, 1.59
+//	B and C are back  1600, 1600, 1600, 1600, 1600      6060, 5930, 6259, 5504, 6077  1.00, 1.05  2.65, 2.65
+//	all start anew    1600, 1600, 1600, 1600, 1600      6105, 6031, 6095, 5708, 5823  1.00, 1.03  1.67, 1.68
+//
+// # On a shared port
+//
+// A client says nothing before it has its slot, so a port that speaks other protocols too must know it by something else:
+//
+//	srv.OnSilence = h                                                // after SniffTimeout, for every silent client
+//	srv.OnSilence, srv.SpeakFirst = h, []netip.Prefix{...}           // at once, for clients from these addresses
+//	srv.Handle("callosum", matchers.Prefix(callosum.Preface), h)     // at once, for a Dialer with Preface
+//
+// From dialling to the slot it takes 2.0 s by silence, 55 to 70 µs by address and 60 to 150 µs by the preface, against 50
+// to 160 µs on a port of its own: go test -run '^$' -bench FirstLine -benchtime 5x ./handlers/callosum, on a loaded machine
+// of 2 cores. A server on its own port takes the preface off too. No upstream client sends it.
+//
+// # Upstream's names
+//
+//	callosum-server-tcp                    here
+//	new CallosumServer({host, port})       Server{Addr}
+//	server.listen, CallosumServer.listen   Server.ListenAndServe, Server.Serve
+//	server.close(callback)                 Server.Shutdown; Server.Close closes the connections too
+//	event 'connection'                     Handler.OnConnection
+//	event 'slot request'                   Handler.OnSlotRequest; the lowest free slot if nil
+//	event 'slot free'                      Handler.OnSlotFree
+//	event 'error'                          Handler.OnError; errors of listening are returned
+//	connection._slot                       Conn.Slot
+//	callosum-server-slots get, put         Slots.Get, Slots.Put
+//	callosum-client-tcp MAX_SLOTS          Pool.Size
+//	getConnection, returnConnection        Pool.Get, Pool.TryGet; Pool.Put
+//	newConnection(slot, socket)            Pool.Offer
+//	callosum-client-tcp-rover start        Pool.Run
+//	ROVING_INTERVAL, servers               Pool.ProbeInterval, Pool.Servers
+//	addServer, dropServer                  Pool.Add, Pool.Drop
+//	events 'unreachable', 'error'          Pool.OnError
+//
+// # What differs, on purpose
+//
+//   - An error for an answer to a slot request closes the connection and is told; upstream sends "undefined". A slot is a
+//     number from 0, and an answer is a return: there are no second ones.
+//   - A client that leaves before the answer costs its slot nothing; upstream dies or loses the slot. So does one whose
+//     bytes nobody reads.
+//   - Without a slot request handler upstream's clients wait for ever; here they get the lowest free slot.
+//   - What the application writes first waits 100 ms for the slot line to be read ([Handler.Hold]), unless the client has
+//     spoken: upstream's rover takes what it reads first for the line.
+//   - Port 0 is any free port, not 4040.
+//   - Taking a slot back twice is an error; upstream would give it out twice.
+//   - A pool fills itself at once, not by one connection a second; a broken connection makes room at once; a rover has a
+//     timeout; a slot line may come in parts, or with what follows.
+//   - Of a pool's free connections the lowest slot is preferred, but of those with up to four times that slot the one whose
+//     last use is longest ago is taken: a client with one request at a time would else use one server only.
 package callosum

@@ -276,7 +276,7 @@ func TestUpstreamRovers(t *testing.T) {
 	run("no servers is told at each interval", func(t *testing.T, _ *network) {
 		e := newEvents()
 		start(t, &Pool{ProbeInterval: time.Second, OnError: func(id string, err error) { e.note("%s%v", id, err) }})
-		time.Sleep(1900 * time.Millisecond)
+		time.Sleep(1500 * time.Millisecond)
 		e.want(t, "no servers to contact", "no servers to contact")
 	})
 }
