@@ -33,6 +33,7 @@ type options struct {
 	logLevel      string
 	alldata       eventStore
 	streams       streams
+	slots         slotService
 }
 
 func (o *options) flags(f *pflag.FlagSet) {
@@ -126,9 +127,12 @@ func (o *options) checkLists(f *pflag.FlagSet) error {
 }
 
 // proxies are the prefixes of --proxy-from.
-func (o *options) proxies() ([]netip.Prefix, error) {
+func (o *options) proxies() ([]netip.Prefix, error) { return prefixes("proxy-from", o.proxyFrom) }
+
+// prefixes are those of a flag that has addresses and prefixes.
+func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
-	for _, s := range o.proxyFrom {
+	for _, s := range list {
 		if addr, err := netip.ParseAddr(s); err == nil {
 			addr = addr.Unmap()
 			all = append(all, netip.PrefixFrom(addr, addr.BitLen()))
@@ -136,7 +140,7 @@ func (o *options) proxies() ([]netip.Prefix, error) {
 		}
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, fmt.Errorf("--proxy-from %q: it is an address or a prefix, such as 10.0.0.0/8", s)
+			return nil, fmt.Errorf("--%s %q: it is an address or a prefix, such as 10.0.0.0/8", flag, s)
 		}
 		all = append(all, p)
 	}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/callosum"
+	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/portluck"
+	"github.com/spf13/pflag"
+)
+
+// slotService gives slots: callosum, on a port of its own and on the shared one. After the slot line it sends back what it
+// gets.
+type slotService struct {
+	addr      string
+	onSilence bool
+	from      []string
+	max       int
+	*slots    // of start
+}
+
+// slots are what a slotService has while it runs.
+type slots struct {
+	handler  callosum.Handler
+	server   callosum.Server
+	own      []net.Listener
+	shared   []net.Listener
+	finished chan struct{} // one for each of own
+}
+
+func (s *slotService) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.addr, "callosum", "", "address on which each connection gets a slot, such as localhost:4040 (the callosum protocol)")
+	f.BoolVar(&s.onSilence, "slots-on-silence", false,
+		"give a slot to clients of the shared port that say nothing within --sniff-timeout, instead of taking them for raw ones")
+	f.StringSliceVar(&s.from, "slots-from", nil,
+		"address or prefix whose clients get a slot on the shared port at once; needs --slots-on-silence; may be repeated")
+	f.IntVar(&s.max, "max-slots", 0, "most slots that are given out at once; 0 for no limit")
+}
+
+func (s *slotService) on() bool { return s.addr != "" || s.onSilence }
+
+func (s *slotService) check() error {
+	switch {
+	case s.addr != "" && checkAddress(s.addr) != nil:
+		return fmt.Errorf("--callosum %q: %w", s.addr, checkAddress(s.addr))
+	case s.max < 0:
+		return errors.New("--max-slots cannot be negative; 0 means that there is no limit")
+	case len(s.from) > 0 && !s.onSilence:
+		return errors.New("--slots-from needs --slots-on-silence")
+	}
+	_, err := prefixes("slots-from", s.from)
+	return err
+}
+
+// start listens on the service's own address, and adds it to the shared port, which also knows its clients by their preface.
+func (s *slotService) start(d *demo) error {
+	s.slots = &slots{}
+	s.handler.MaxSlots = s.max
+	s.handler.OnConnection = func(_ context.Context, c *callosum.Conn) { _, _ = io.Copy(c, c) }
+	s.handler.OnError = func(info *handlers.Info, err error) {
+		remote := netip.AddrPort{}
+		if info != nil {
+			remote = info.Remote
+		}
+		d.logger.Warn().Err(err).Stringer("remote", remote).Msg("slot failed")
+	}
+	s.server.Handler = &s.handler
+	s.shared = d.listeners
+	d.srv.Handle(callosum.Protocol, matchers.Prefix(callosum.Preface), &s.handler)
+	if s.onSilence {
+		d.srv.OnSilence = &s.handler
+		d.srv.SpeakFirst, _ = prefixes("slots-from", s.from)
+	}
+	if s.addr == "" {
+		return nil
+	}
+	var err error
+	if s.own, err = portluck.Listen(s.addr); err != nil {
+		return fmt.Errorf("%w (--callosum %s)", err, s.addr)
+	}
+	s.finished = make(chan struct{}, len(s.own))
+	for _, l := range s.own {
+		d.logger.Info().Stringer("addr", l.Addr()).Msg("slots")
+		go func() { // ends with stop
+			if err := s.server.Serve(l); !errors.Is(err, callosum.ErrServerClosed) {
+				d.logger.Error().Err(err).Msg("slots")
+			}
+			s.finished <- struct{}{}
+		}()
+	}
+	return nil
+}
+
+func (s *slotService) stop(ctx context.Context) {
+	_ = s.server.Shutdown(ctx)
+	for range s.own {
+		<-s.finished
+	}
+}
+
+// shownSlots is how many connections the page names.
+const shownSlots = 8
+
+func (s *slotService) panel() page.Panel {
+	p := page.Panel{
+		Title: "Slots",
+		Hint:  "Each connection gets the lowest free slot; clients prefer low ones, and so find the server that has least to do (callosum).",
+	}
+	conns := s.handler.Conns()
+	held := make([]string, 0, shownSlots+1)
+	for _, c := range conns[:min(shownSlots, len(conns))] {
+		held = append(held, fmt.Sprintf("%d: %s", c.Slot(), c.Info().Remote))
+	}
+	if len(conns) > shownSlots {
+		held = append(held, "...")
+	}
+	p.Facts = []page.Fact{
+		{Name: "held now", Value: fmt.Sprint(len(conns))},
+		{Name: "given so far", Value: fmt.Sprint(s.handler.Given())},
+		{Name: "connections", Value: strings.Join(held, ", ")},
+	}
+	for _, addr := range addresses(s.own)[:min(1, len(s.own))] {
+		host, port, _ := net.SplitHostPort(addr)
+		p.Facts = append(p.Facts, page.Fact{Name: "address", Value: addr})
+		p.Commands = append(p.Commands, page.Command{What: "a pool of slots", Command: "portluck slots " + addr},
+			page.Command{What: "a slot", Command: "nc " + host + " " + port})
+	}
+	if addr := addresses(s.shared)[0]; !strings.HasPrefix(addr, "unix:") {
+		p.Commands = append(p.Commands, page.Command{What: "slots on this port", Command: "portluck slots --preface " + addr})
+	}
+	return p
+}
