@@ -1,0 +1,106 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
+)
+
+// slotServer starts a server of slots. It returns its shared port and its own.
+func slotServer(t *testing.T) (shared, own string, panel page.Panel) {
+	t.Helper()
+	addr, _ := startServer(t, "--callosum", "127.0.0.1:0", "--slots-on-silence", "--tls", "off")
+	resp, err := http.Get("http://" + addr + "/panels")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var all []page.Panel
+	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil || len(all) != 1 || all[0].Title != "Slots" {
+		t.Fatalf("panels %+v, %v", all, err)
+	}
+	for _, f := range all[0].Facts {
+		if _, port, ok := strings.Cut(f.Value, "localhost:"); ok && f.Name == "address" {
+			own = port
+		}
+	}
+	_, shared, _ = strings.Cut(addr, ":")
+	if own == "" || shared == "" {
+		t.Fatalf("panel %+v", all[0])
+	}
+	return shared, own, all[0]
+}
+
+// portluckInPath has the command portluck be this test binary.
+func portluckInPath(t *testing.T) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+}
+
+// getsSlot runs a line, which must print a slot.
+func getsSlot(t *testing.T, line string) {
+	t.Helper()
+	if strings.HasPrefix(line, "nc ") {
+		if _, err := exec.LookPath("nc"); err != nil {
+			t.Skip("nc is not installed")
+		}
+		line = "sleep 2 | " + line
+	} else if !strings.Contains(line, "--") {
+		line += " --time 3s"
+	}
+	out, err := exec.Command("timeout", "60", "bash", "-c", line).CombinedOutput()
+	if !regexp.MustCompile(`(?m)slot \d+|^\d+\r$`).Match(out) {
+		t.Errorf("%s: %q, %v", line, out, err)
+	}
+}
+
+// The lines of the README's section work as they stand, but for the ports.
+func TestReadmeSlots(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, ok := strings.Cut(string(readme), "\n## Callosum")
+	if !ok {
+		t.Fatal("no section")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	lines := regexp.MustCompile(`(?m)^    (.*4040.*|.*8100.*)$`).FindAllStringSubmatch(section, -1)
+	if len(lines) != 4 || !strings.Contains(lines[0][1], "serve --callosum localhost:4040 --slots-on-silence") {
+		t.Fatalf("lines %q", lines)
+	}
+	portluckInPath(t)
+	shared, own, _ := slotServer(t)
+	replace := strings.NewReplacer("go run ./cmd/portluck", "portluck", "4040", own, "8100", shared)
+	for _, line := range lines[1:] {
+		t.Run(line[1], func(t *testing.T) { getsSlot(t, replace.Replace(line[1])) })
+	}
+}
+
+// The lines of the panel work.
+func TestPanelOfSlots(t *testing.T) {
+	portluckInPath(t)
+	_, _, panel := slotServer(t)
+	if len(panel.Commands) != 3 {
+		t.Errorf("commands %+v", panel.Commands)
+	}
+	for _, c := range panel.Commands {
+		line := strings.Replace(c.Command, "slots --preface", "slots --time 3s --preface", 1)
+		t.Run(c.What, func(t *testing.T) { getsSlot(t, line) })
+	}
+}
