@@ -129,7 +129,7 @@ func (a *ahead) SetReadDeadline(t time.Time) error {
 	}
 	a.deadline = t
 	a.changed.Broadcast()
-	if d := time.Until(t); !t.IsZero() && d > 0 {
+	if d := time.Until(t); !t.IsZero() && d > 0 && !a.closed {
 		a.alarm = time.AfterFunc(d, func() {
 			a.mu.Lock()
 			defer a.mu.Unlock()

@@ -26,8 +26,9 @@ type Conn struct {
 	lead    []byte      // comes before what is read
 	preface bool        // may still come
 
-	heard  atomic.Bool // the peer has said something
-	holdTo time.Time   // until when writes wait if it has not; not at all if zero
+	heard  atomic.Bool   // the peer has said something
+	spoke  chan struct{} // closed with it; nil at the client
+	holdTo time.Time     // until when writes wait if it has not; not at all if zero
 
 	mu      sync.Mutex
 	state   slotState
@@ -119,8 +120,8 @@ func (c *Conn) readPreface(p []byte) (int, error) {
 // read reads from the connection.
 func (c *Conn) read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if n > 0 && !c.heard.Load() {
-		c.heard.Store(true)
+	if n > 0 && !c.heard.Load() && c.heard.CompareAndSwap(false, true) && c.spoke != nil {
+		close(c.spoke)
 	}
 	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) && c.isStopped() {
 		err = handlers.ErrShutdown
@@ -147,6 +148,7 @@ func (c *Conn) hold() {
 	defer t.Stop()
 	select {
 	case <-t.C:
+	case <-c.spoke:
 	case <-c.gone:
 	}
 }

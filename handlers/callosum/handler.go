@@ -175,7 +175,8 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	c := &Conn{
-		info: info, handler: h, owner: owner, cancel: cancel, preface: true, gone: make(chan struct{}),
+		info: info, handler: h, owner: owner, cancel: cancel, preface: true,
+		gone: make(chan struct{}), spoke: make(chan struct{}),
 		fail: func(info *handlers.Info, err error) { guard(nil, func() { fail(info, err) }) },
 	}
 	c.mu.Lock() // until c is complete

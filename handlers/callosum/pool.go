@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -56,18 +55,8 @@ type Pool struct {
 	waiting []chan *Conn // of Get, the oldest first
 	uses    uint64
 	wake    chan struct{}
+	failed  map[string]bool // servers that are not tried again before the next probe
 	closed  bool
-}
-
-// member is a connection of a pool. One that is displaced while it is leased is no member any more, but still leased.
-type member struct {
-	conn      *Conn
-	id        string // of its server; empty if it was offered
-	addr      string
-	leased    bool
-	displaced bool // or broken
-	uses      uint64
-	last      uint64 // the pool's uses at the last one
 }
 
 // A Member is what a [Pool] tells of one of its connections.
@@ -89,6 +78,7 @@ func (p *Pool) init() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.servers, p.leased, p.wake = map[string]string{}, map[*Conn]*member{}, make(chan struct{}, 1)
+		p.failed = map[string]bool{}
 		for id, addr := range p.Servers {
 			p.servers[id] = addr
 		}
@@ -117,24 +107,6 @@ func (p *Pool) Drop(id string) {
 	p.mu.Unlock()
 	p.dropMembers(id)
 	p.nudge()
-}
-
-func (p *Pool) dropMembers(id string) {
-	p.mu.Lock()
-	var idle []*member
-	for _, m := range slices.Clone(p.members) {
-		if m.id != id {
-			continue
-		}
-		p.removeLocked(m)
-		if !m.leased {
-			idle = append(idle, m)
-		}
-	}
-	p.mu.Unlock()
-	for _, m := range idle {
-		m.conn.Close()
-	}
 }
 
 // Members are the connections of the pool, the lowest slot first.
@@ -286,96 +258,3 @@ func (p *Pool) Do(ctx context.Context, f func(c *Conn) error) error {
 	good = true
 	return nil
 }
-
-// Offer offers a connection to the pool. It keeps it while there is room; else only one whose slot is lower than the
-// highest in the pool, which is closed in its place, at once or when it is put back. A connection that is not kept is
-// closed. Put does nothing for it until it was handed out.
-func (p *Pool) Offer(c *Conn) (kept bool) { return p.offer(&member{conn: c}) }
-
-func (p *Pool) offer(m *member) (kept bool) {
-	p.init()
-	c := m.conn
-	conn, forget := p.watcher.watch(c.Conn, bound(p.UnreadTimeout, 2*time.Minute), func() {
-		go p.broke(m) // ends at once
-	})
-	c.Conn = conn
-	c.onClose = func() {
-		p.gone(m)
-		go forget() // ends when what reads ahead has
-	}
-	p.mu.Lock()
-	out, kept := p.enterLocked(m)
-	p.mu.Unlock()
-	if out != nil {
-		out.conn.Close()
-	}
-	return kept
-}
-
-// enterLocked makes m a member. out is to be closed: m itself, if it is not kept, or the one in whose place it is.
-func (p *Pool) enterLocked(m *member) (out *member, kept bool) {
-	known := m.id == "" || p.servers[m.id] == m.addr
-	if p.closed || !known || m.displaced {
-		return m, false
-	}
-	if len(p.members) >= p.size() {
-		highest := p.members[len(p.members)-1]
-		if highest.conn.slot <= m.conn.slot {
-			return m, false
-		}
-		p.removeLocked(highest)
-		if !highest.leased {
-			out = highest
-		}
-	}
-	i, _ := slices.BinarySearchFunc(p.members, m.conn.slot, func(m *member, slot int) int { return m.conn.slot - slot })
-	p.members = slices.Insert(p.members, i, m)
-	p.freedLocked()
-	return out, true
-}
-
-// removeLocked makes m no member, if it is one. It is closed when it is put back.
-func (p *Pool) removeLocked(m *member) bool {
-	m.displaced = true
-	i := slices.Index(p.members, m)
-	if i < 0 {
-		return false
-	}
-	p.members = slices.Delete(p.members, i, i+1)
-	return true
-}
-
-// broke is for a connection whose server has ended it. Who has leased it may still read what came before.
-func (p *Pool) broke(m *member) {
-	p.mu.Lock()
-	was, leased := p.removeLocked(m), m.leased
-	p.mu.Unlock()
-	if !leased {
-		m.conn.Close()
-	}
-	if was {
-		p.nudge()
-	}
-}
-
-// gone is for a connection that is closed: another takes its place.
-func (p *Pool) gone(m *member) {
-	p.mu.Lock()
-	was := p.removeLocked(m)
-	delete(p.leased, m.conn)
-	p.mu.Unlock()
-	if was {
-		p.nudge()
-	}
-}
-
-// nudge has Run look whether there is something to do.
-func (p *Pool) nudge() {
-	select {
-	case p.wake <- struct{}{}:
-	default: // it will look anyway
-	}
-}
-
-// jitter is about d: clients that were started together do not probe together.
-func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }

@@ -12,7 +12,6 @@ type rover struct {
 	pool    *Pool
 	results chan dialled
 	dialing int
-	failed  map[string]bool // servers that are not tried again before the next probe
 }
 
 // dialled is what became of making a connection.
@@ -26,7 +25,7 @@ type dialled struct {
 func (p *Pool) Run(ctx context.Context) error {
 	p.init()
 	ctx, cancel := context.WithCancel(ctx)
-	r := &rover{pool: p, results: make(chan dialled), failed: map[string]bool{}}
+	r := &rover{pool: p, results: make(chan dialled)}
 	defer p.close()
 	defer r.wait()
 	defer cancel()
@@ -43,7 +42,7 @@ func (p *Pool) Run(ctx context.Context) error {
 		case <-p.wake:
 		case <-next.C:
 			next.Reset(jitter(p.probeInterval()))
-			clear(r.failed)
+			p.forgive()
 			r.probe(ctx)
 		}
 	}
@@ -100,7 +99,7 @@ func (r *rover) choose() (id, addr string, ok bool) {
 	defer p.mu.Unlock()
 	n := 0
 	for i, a := range p.servers {
-		if r.failed[i] {
+		if p.failed[i] {
 			continue
 		}
 		if n++; rand.IntN(n) == 0 {
@@ -113,14 +112,29 @@ func (r *rover) choose() (id, addr string, ok bool) {
 // done takes in what became of a dial.
 func (r *rover) done(d dialled) {
 	r.dialing--
-	switch {
-	case d.err == nil:
+	if d.err == nil {
 		r.pool.offer(&member{conn: d.conn, id: d.id, addr: d.addr})
-	case errors.Is(d.err, ErrRejected):
-	case !r.failed[d.id]: // it is told once an interval
-		r.failed[d.id] = true
+		return
+	}
+	if first := r.pool.suspect(d.id); first && !errors.Is(d.err, ErrRejected) { // it is told once an interval
 		r.tell(d.id, d.err)
 	}
+}
+
+// suspect has a server left alone until the next probe. It is false if it was already.
+func (p *Pool) suspect(id string) (first bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first = !p.failed[id]
+	p.failed[id] = true
+	return first
+}
+
+// forgive has all servers be tried again.
+func (p *Pool) forgive() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.failed)
 }
 
 // wait ends the dials that have begun. Their ctx has ended.
@@ -140,23 +154,13 @@ func (r *rover) tell(id string, err error) {
 	}
 }
 
-// close closes the pool's connections; those that are leased when they are put back.
-func (p *Pool) close() {
-	p.mu.Lock()
-	p.closed = true
-	var idle []*member
-	for _, m := range p.members {
-		if !m.leased {
-			idle = append(idle, m)
-		}
-	}
-	waiting := p.waiting
-	p.waiting = nil
-	p.mu.Unlock()
-	for _, turn := range waiting {
-		turn <- nil
-	}
-	for _, m := range idle {
-		m.conn.Close()
+// nudge has Run look whether there is something to do.
+func (p *Pool) nudge() {
+	select {
+	case p.wake <- struct{}{}:
+	default: // it will look anyway
 	}
 }
+
+// jitter is about d: clients that were started together do not probe together.
+func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }

@@ -15,8 +15,13 @@ import (
 // DefaultPort is the port of servers, for [Server] and for [Dialer].
 const DefaultPort = "4040"
 
-// ErrServerClosed is returned by Serve and ListenAndServe after Shutdown or Close.
-var ErrServerClosed = errors.New("server closed")
+// Errors of a [Server].
+var (
+	// ErrServerClosed is returned by Serve and ListenAndServe after Shutdown or Close.
+	ErrServerClosed = errors.New("server closed")
+	// ErrTooMany means that there are MaxConns connections.
+	ErrTooMany = errors.New("too many connections")
+)
 
 // A Server is a port of its own for a [Handler]. Its zero value is ready. The fields are set before Serve and not changed
 // after.
@@ -25,7 +30,7 @@ type Server struct {
 	Addr string
 	// Handler gives the slots; a new one if nil.
 	Handler *Handler
-	// MaxConns bounds the connections; no bound if zero. A surplus one is closed.
+	// MaxConns bounds the connections; no bound if zero. A surplus one is closed, and OnError gets [ErrTooMany].
 	MaxConns int
 
 	mu        sync.Mutex
@@ -110,8 +115,11 @@ func (s *Server) take(nc net.Conn) {
 	info := &handlers.Info{Protocol: Protocol, Local: addrOf(nc.LocalAddr()), Remote: addrOf(nc.RemoteAddr())}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closing || s.MaxConns > 0 && len(s.conns) >= s.MaxConns {
+	if surplus := s.MaxConns > 0 && len(s.conns) >= s.MaxConns; surplus || s.closing {
 		nc.Close()
+		if surplus {
+			s.wg.Go(func() { s.fail(info, ErrTooMany) }) // ends with the callback
+		}
 		return
 	}
 	s.conns[nc] = struct{}{}

@@ -246,6 +246,28 @@ func TestSlotRequestFails(t *testing.T) {
 	}
 }
 
+// A panic in OnSlotFree or OnError costs nothing else.
+func TestCallbacksPanic(t *testing.T) {
+	errs := make(chan error, 10)
+	h := &Handler{
+		OnSlotFree: func(int) { panic("oh") },
+		OnError: func(_ *handlers.Info, err error) {
+			errs <- err
+			panic("again")
+		},
+	}
+	addr := serveTCP(t, h)
+	for range 3 {
+		c := connect(t, addr)
+		expect(t, c, "0\r\n")
+		c.Close()
+		if err := <-errs; !errors.Is(err, handlers.ErrPanic) {
+			t.Errorf("OnError(%v), want ErrPanic", err)
+		}
+		eventually(t, "it is gone", func() bool { return served(h) == 0 })
+	}
+}
+
 func TestMaxSlots(t *testing.T) {
 	h, e := recorded(nil)
 	h.MaxSlots = 1
@@ -264,12 +286,21 @@ func TestMaxConns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{MaxConns: 1}
+	errs := make(chan error, 1)
+	s := &Server{MaxConns: 1, Handler: &Handler{OnError: func(_ *handlers.Info, err error) {
+		select {
+		case errs <- err:
+		default:
+		}
+	}}}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	c := connect(t, l.Addr().String())
 	expect(t, c, "0\r\n")
 	expectEnd(t, connect(t, l.Addr().String()), "")
+	if err := <-errs; !errors.Is(err, ErrTooMany) {
+		t.Errorf("OnError(%v), want ErrTooMany", err)
+	}
 	c.Close()
 	eventually(t, "there is room again", func() bool {
 		c := connect(t, l.Addr().String())
