@@ -33,13 +33,14 @@ type Handler struct {
 	// the client leaves or SlotTimeout has passed. An error closes the connection, and OnError gets it.
 	OnSlotRequest func(ctx context.Context) (slot int, err error)
 	// OnSlotFree is told, exactly once for each slot that was assigned, that its connection is broken: the client has sent
-	// FIN or a reset, or the server has closed it.
+	// FIN or a reset, or the server has closed it. It is not assigned again before OnSlotFree has returned.
 	OnSlotFree func(slot int)
 	// OnConnection serves a connection that has been assigned a slot: c is what follows the slot line. ctx ends when the
 	// client has ended, or the server is shutting down. When it returns, what it has written is sent and c is closed. If
 	// nil, what clients send is dropped until they leave.
 	OnConnection func(ctx context.Context, c *Conn)
-	// OnError gets what went wrong with a connection before or besides OnConnection. If nil, the port's OnError does.
+	// OnError gets what went wrong with a connection before or besides OnConnection. If nil, the port's OnError does, if
+	// there is a port.
 	OnError func(info *handlers.Info, err error)
 
 	// MaxSlots is how many slots are given out at once, if OnSlotRequest is nil; a client more is closed, with
@@ -227,10 +228,10 @@ func (h *Handler) request(ctx context.Context) (slot int, err error) {
 	return slot, err
 }
 
-// release takes a slot back.
+// release takes a slot back, once the program knows: nobody else has it before.
 func (h *Handler) release(slot int) {
 	if h.OnSlotRequest == nil {
-		_ = h.slots.Put(slot) // it was given out
+		defer func() { _ = h.slots.Put(slot) }() // it was given out
 	}
 	if h.OnSlotFree != nil {
 		h.OnSlotFree(slot)

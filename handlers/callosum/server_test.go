@@ -278,6 +278,7 @@ func TestMaxSlots(t *testing.T) {
 	e.want(t, "connection 0", "error slot request: no slot is free")
 	c.Close()
 	e.want(t, "connection 0", "error slot request: no slot is free", "free 0")
+	eventually(t, "it is back", func() bool { return h.slots.Len() == 0 })
 	expect(t, connect(t, addr), "0\r\n")
 }
 

@@ -104,10 +104,10 @@ func (w *watcher) run(set *epollSet) {
 				}
 			}
 		})
-		if err != nil {
+		if err != nil || n < 0 {
 			return
 		}
-		for _, ev := range events[:max(n, 0)] {
+		for _, ev := range events[:n] {
 			w.tell(set, uint64(uint32(ev.Fd))|uint64(uint32(ev.Pad))<<32)
 		}
 	}
