@@ -21,7 +21,8 @@
 // order: the program's own ([Server.Handle]), then TLS, HTTP/2 with prior knowledge, WebSocket and HTTP/1.1; what no
 // matcher knows is raw. Inside TLS the client's ALPN decides; for a client that offers none the decrypted bytes are
 // looked at in the same way. A client that says nothing becomes a raw client after [Server.SniffTimeout], and is still
-// classified by what it says later.
+// classified by what it says later; or a client of [Server.OnSilence], whose server speaks first: at once, for the addresses
+// of [Server.SpeakFirst].
 //
 // # Your own protocol
 //

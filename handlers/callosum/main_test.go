@@ -169,11 +169,38 @@ func serve(t testing.TB, h *Handler, l net.Listener) *Server {
 // serveTCP serves h on a port of loopback until the test ends.
 func serveTCP(t testing.TB, h *Handler) (addr string) {
 	t.Helper()
+	return serveKind(t, h, kinds["told by the system"])
+}
+
+// opaque is a listener whose connections are read ahead, as where the system does not tell when a peer has ended.
+type opaque struct{ net.Listener }
+
+func (o opaque) Accept() (net.Conn, error) {
+	c, err := o.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return opaqueConn{c}, nil
+}
+
+type opaqueConn struct{ net.Conn }
+
+func (c opaqueConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// kinds are the two ways to see the end of a peer.
+var kinds = map[string]func(l net.Listener) net.Listener{
+	"told by the system": func(l net.Listener) net.Listener { return l },
+	"read ahead":         func(l net.Listener) net.Listener { return opaque{l} },
+}
+
+// serveKind serves h on a port of loopback until the test ends.
+func serveKind(t testing.TB, h *Handler, wrap func(l net.Listener) net.Listener) (addr string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	serve(t, h, l)
+	serve(t, h, wrap(l))
 	return l.Addr().String()
 }
 

@@ -218,6 +218,35 @@ func TestPoolBlackHole(t *testing.T) {
 	})
 }
 
+// What the system tells of a server's end empties the pool of it, on real sockets.
+func TestPoolSeesEnds(t *testing.T) {
+	servers := map[string]*Server{}
+	p := &Pool{Servers: map[string]string{}, Size: 8, ProbeInterval: 10 * time.Millisecond}
+	for _, id := range []string{"a", "b"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers[id] = serve(t, &Handler{}, l)
+		p.Servers[id] = l.Addr().String()
+	}
+	start(t, p)
+	all := func(of ...string) func() bool {
+		return func() bool {
+			seen := map[string]bool{}
+			for _, m := range p.Members() {
+				seen[m.Server] = true
+			}
+			return len(p.Members()) == 8 && len(seen) == len(of) && seen[of[0]]
+		}
+	}
+	eventually(t, "connections to both", all("a", "b"))
+	servers["b"].Close()
+	eventually(t, "connections to one", all("a"))
+	p.Drop("a")
+	eventually(t, "none", func() bool { return len(p.Members()) == 0 })
+}
+
 // When its server breaks, a connection is replaced at once.
 func TestPoolReplaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

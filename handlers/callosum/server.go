@@ -117,7 +117,7 @@ func (s *Server) take(nc net.Conn) {
 	defer s.mu.Unlock()
 	if surplus := s.MaxConns > 0 && len(s.conns) >= s.MaxConns; surplus || s.closing {
 		nc.Close()
-		if surplus {
+		if !s.closing {
 			s.wg.Go(func() { s.fail(info, ErrTooMany) }) // ends with the callback
 		}
 		return
