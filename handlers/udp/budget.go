@@ -1,0 +1,158 @@
+package udp
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"hash/maphash"
+	"math"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// amplification is how many times what an unvalidated source has sent may be sent to it (RFC 9000, section 8.1).
+const amplification = 3
+
+// credit notes that c has sent n bytes in one datagram.
+func (o *output) credit(c *client, n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c.bytes = saturate(uint64(c.bytes) + amplification*uint64(n))
+	c.datagrams = saturate(uint64(c.datagrams) + amplification)
+}
+
+func saturate(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
+
+// affords says whether n bytes may go to c, which is not validated, and counts them. The caller has its output.mu.
+func (s *Server) affords(c *client, n int) bool {
+	if c.datagrams == 0 || int64(c.bytes) < int64(n) || !s.rate.take(c.remote.Addr(), n, s.now()) {
+		return false
+	}
+	c.bytes -= uint32(n)
+	c.datagrams--
+	return true
+}
+
+// trusts says whether a source address can be believed.
+func (s *Server) trusts(a netip.Addr) bool {
+	if a.IsLoopback() {
+		return true
+	}
+	a = a.WithZone("")
+	for _, p := range s.Trusted {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// rate bounds what goes to the unvalidated sources of one network: each has a second's worth, which is filled again as time
+// goes by. There is a fixed number of accounts, so that networks may share one.
+type rate struct {
+	perSecond int
+	seed      maphash.Seed
+
+	mu       sync.Mutex
+	accounts []account // nil before the first is needed
+}
+
+type account struct {
+	spent int64         // bytes
+	at    time.Duration // as of then
+}
+
+// accounts is how many there are.
+const accounts = 4096
+
+func (r *rate) init(perSecond int) { r.perSecond, r.seed = perSecond, maphash.MakeSeed() }
+
+// take counts n bytes to a. It is false if they are too many.
+func (r *rate) take(a netip.Addr, n int, now time.Duration) bool {
+	if r.perSecond < 0 {
+		return true
+	}
+	bits := 48
+	if a.Is4() {
+		bits = 24
+	}
+	network, _ := a.WithZone("").Prefix(bits)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.accounts == nil {
+		r.accounts = make([]account, accounts)
+	}
+	of := &r.accounts[maphash.Comparable(r.seed, network.Addr())%accounts]
+	filled := int64(min(now-of.at, time.Second)) * int64(r.perSecond) / int64(time.Second)
+	of.spent, of.at = max(0, of.spent-filled), now
+	if of.spent+int64(n) > int64(r.perSecond) {
+		return false
+	}
+	of.spent += int64(n)
+	return true
+}
+
+// TokenSize is how many bytes a token has.
+const TokenSize = 16
+
+// tokenTime is for how long a token is given out. It is accepted for as long again.
+const tokenTime = 10 * time.Minute
+
+// secret makes tokens.
+type secret struct{ key [32]byte }
+
+func (k *secret) init() { _, _ = rand.Read(k.key[:]) } // it does not fail
+
+// of is the token of a in a period.
+func (k *secret) of(a netip.AddrPort, period int64) []byte {
+	mac := hmac.New(sha256.New, k.key[:])
+	ip := a.Addr().As16()
+	var b [10]byte
+	binary.BigEndian.PutUint16(b[:], a.Port())
+	binary.BigEndian.PutUint64(b[2:], uint64(period))
+	mac.Write(ip[:])
+	mac.Write(b[:])
+	return hex.AppendEncode(nil, mac.Sum(nil)[:TokenSize/2])
+}
+
+// Token returns what only who reads what is sent to remote can know: 16 hexadecimal digits. The program sends it, for one in
+// OnConnect, to a client of which it wants to know that it is where it says it is. A datagram that begins with it validates
+// the client that sends it, for as long as it is connected. The token, and a line end behind it, is taken off, and what is
+// left is a message unless it is empty. A token holds for 10 to 20 minutes.
+func (s *Server) Token(remote netip.AddrPort) string {
+	s.init()
+	return string(s.secret.of(unmap(remote), int64(s.now()/tokenTime)))
+}
+
+// redeem takes a token of a off the front of p. It is false if there is none.
+func (s *Server) redeem(a netip.AddrPort, p []byte) (rest []byte, ok bool) {
+	if len(p) < TokenSize || !isHex(p[:TokenSize]) {
+		return p, false
+	}
+	period := int64(s.now() / tokenTime)
+	for _, at := range []int64{period, period - 1} {
+		if hmac.Equal(p[:TokenSize], s.secret.of(a, at)) {
+			rest = p[TokenSize:]
+			if len(rest) > 0 && rest[0] == '\r' {
+				rest = rest[1:]
+			}
+			if len(rest) > 0 && rest[0] == '\n' {
+				rest = rest[1:]
+			}
+			return rest, true
+		}
+	}
+	return p, false
+}
+
+func isHex(p []byte) bool {
+	for _, b := range p {
+		if (b < '0' || b > '9') && (b < 'a' || b > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,148 @@
+package udp
+
+import (
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// client is one address that talks to us. It is the [handlers.Stream] of its client in the hub. While it is idle this is
+// all that there is of it.
+type client struct {
+	key
+
+	heard atomic.Int64 // when its last datagram came: time since the server's start
+
+	// These are under output.mu of its socket.
+	bytes, datagrams uint32 // that it may be sent while it is not validated
+	free             bool   // it is validated
+	ended            bool   // nothing more is sent to it
+	void             bool   // nor is what was queued
+
+	// These are under Server.mu.
+	hub         handlers.Client // nil before OnConnect
+	why         error           // it leaves for that
+	prev, next  *client         // in table.lists, unless it leaves
+	ready       *client         // the next one in socket.ready
+	first, last *packet         // that wait for its callbacks
+	waiting     uint16          // how many; those that came after it left are of its successor
+	own         uint16          // when it leaves: how many are its own
+	level       level
+	busy        bool // it is in socket.ready, or its callback runs
+	leaving     bool
+	gone        bool // there are no more events
+}
+
+var _ handlers.Stream = (*client)(nil)
+
+func (c *client) seen() time.Duration { return time.Duration(c.heard.Load()) }
+
+// Write sends p as one datagram. It does not wait.
+func (c *client) Write(p []byte, _ handlers.Kind) (int, error) {
+	if err := c.send(p, false, now); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// Send sends p as one datagram. It does not wait.
+func (c *client) Send(p []byte, _ handlers.Kind) error {
+	return c.send(p, c.path.socket.srv.Lines, now)
+}
+
+// TrySend is what rooms send: it is dropped, and counted, if the client gets no room traffic now.
+func (c *client) TrySend(p []byte, _ handlers.Kind) error {
+	s := c.path.socket.srv
+	if !s.hearsRooms(c) {
+		s.counters.muted.Add(1)
+		return nil
+	}
+	err := c.send(p, s.Lines, soon)
+	if err == ErrUnvalidated {
+		return nil // it is counted, and the next message may be shorter
+	}
+	return err
+}
+
+// hearsRooms says whether room traffic is sent to c now.
+func (s *Server) hearsRooms(c *client) bool {
+	return (s.RoomsEverywhere || c.remote.Addr().IsLoopback()) && s.now()-c.seen() <= s.roomWindow()
+}
+
+// The headers of IP and UDP are part of the 65,535 bytes of a datagram in IPv4, those of UDP in IPv6.
+const (
+	maxPayload4 = maxDatagram - 20 - 8
+	maxPayload6 = maxDatagram - 8
+)
+
+func (c *client) send(p []byte, line bool, w when) error {
+	size, most := len(p), maxPayload6
+	if c.remote.Addr().Is4() {
+		most = maxPayload4
+	}
+	if line {
+		size++
+	}
+	if size > most {
+		return fmt.Errorf("%w: %d bytes, and a datagram has at most %d", handlers.ErrTooLong, size, most)
+	}
+	return c.path.socket.out.put(c, p, line, w)
+}
+
+// DoneAfterWrite does nothing.
+func (c *client) DoneAfterWrite() {}
+
+// Done does nothing.
+func (c *client) Done() error { return nil }
+
+// End ends the client, of which the peer is not told: UDP has no farewell. What was written goes out, and what has come is
+// delivered. The peer's next datagram is a new client's.
+func (c *client) End() error { return c.quit(false) }
+
+// Destroy ends the client at once: what is queued, and what waits to be delivered, is dropped.
+func (c *client) Destroy() { _ = c.quit(true) }
+
+func (c *client) quit(void bool) error {
+	k := c.path.socket
+	if k.out.end(c, void) && !void {
+		return handlers.ErrClosed
+	}
+	k.srv.mu.Lock()
+	defer k.srv.mu.Unlock()
+	c.leaveLocked(nil, void)
+	return nil
+}
+
+// Header is nil: there is no HTTP.
+func (c *client) Header() http.Header { return nil }
+
+// WriteHeader does nothing.
+func (c *client) WriteHeader(int) {}
+
+// leaveLocked begins the end of c. What waits for its callbacks is still delivered, unless it is void.
+func (c *client) leaveLocked(why error, void bool) {
+	s := c.path.socket.srv
+	if c.gone {
+		return
+	}
+	if !c.leaving {
+		s.table.lists[c.level].remove(c)
+		c.leaving, c.why, c.own = true, why, c.waiting
+	}
+	if void {
+		c.path.socket.out.end(c, true)
+		for ; c.own > 0; c.own-- {
+			s.freeLocked(c.takeLocked())
+			s.counters.overflowed.Add(1)
+		}
+	}
+	c.path.socket.readyLocked(c)
+}
+
+// info describes c for the hub.
+func (c *client) info() *handlers.Info {
+	return &handlers.Info{Protocol: Protocol, Local: c.path.local, Remote: c.remote}
+}

@@ -1,0 +1,2 @@
+// Package udp serves datagrams.
+package udp

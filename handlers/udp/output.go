@@ -1,0 +1,273 @@
+package udp
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// when says how soon something is sent.
+type when bool
+
+const (
+	now  when = false // before put returns, if the socket takes it
+	soon when = true  // with what others put meanwhile
+)
+
+// output is what is to be sent from one socket. Whoever puts something in sends it, unless somebody is about to: then it
+// goes out with what else there is by then.
+type output struct {
+	socket *socket
+	many   []departure // used by whoever flushes
+
+	mu          sync.Mutex
+	next, taken queue
+	flushing    bool // somebody sends what is in taken
+	corked      bool // who raises events will flush after them
+	closed      bool
+	idle        chan struct{} // closed when there is nothing, for Shutdown; nil if nobody waits
+}
+
+// queue is datagrams one behind the other.
+type queue struct {
+	items []item
+	buf   []byte
+}
+
+type item struct {
+	client *client
+	end    int // in buf
+}
+
+// itemCost is what a datagram counts beside its bytes.
+const itemCost = 32
+
+func (q *queue) size() int { return len(q.buf) + itemCost*len(q.items) }
+
+// keep is the most that an empty queue keeps of its memory.
+const keep = 64 << 10
+
+func (q *queue) reset() {
+	clear(q.items)
+	q.items, q.buf = q.items[:0], q.buf[:0]
+	if cap(q.buf) > keep || cap(q.items) > keep/16 {
+		*q = queue{}
+	}
+}
+
+// put sends one datagram to c, or queues it.
+func (o *output) put(c *client, p []byte, line bool, w when) error {
+	s := o.socket.srv
+	size := len(p)
+	if line {
+		size++
+	}
+	o.mu.Lock()
+	switch {
+	case c.ended || o.closed:
+		o.mu.Unlock()
+		return handlers.ErrClosed
+	case o.next.size() > 0 && o.next.size()+o.taken.size()+size > s.maxQueue():
+		o.mu.Unlock()
+		s.counters.dropped.Add(1)
+		return handlers.ErrSlow
+	case !c.free && !s.affords(c, size):
+		o.mu.Unlock()
+		s.counters.unvalidated.Add(1)
+		return ErrUnvalidated
+	}
+	o.next.buf = append(o.next.buf, p...)
+	if line {
+		o.next.buf = append(o.next.buf, '\n')
+	}
+	o.next.items = append(o.next.items, item{c, len(o.next.buf)})
+	full := len(o.next.items) >= s.batch()
+	if o.flushing || o.corked && !full {
+		o.mu.Unlock()
+		return nil
+	}
+	o.flushing = true
+	if w == soon && !full || !o.socket.wire.prompt() {
+		o.socket.srv.wg.Go(o.flushWaiting) // ends when there is nothing to send
+		o.mu.Unlock()
+		return nil
+	}
+	o.mu.Unlock()
+	o.flush()
+	return nil
+}
+
+// cork keeps back what is put, until uncork.
+func (o *output) cork() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.corked = true
+}
+
+// uncork sends what was kept back.
+func (o *output) uncork() {
+	o.mu.Lock()
+	o.corked = false
+	if o.flushing || len(o.next.items) == 0 {
+		o.mu.Unlock()
+		return
+	}
+	o.flushing = true
+	if !o.socket.wire.prompt() {
+		o.socket.srv.wg.Go(o.flushWaiting) // ends when there is nothing to send
+		o.mu.Unlock()
+		return
+	}
+	o.mu.Unlock()
+	o.flush()
+}
+
+// rounds is how often a goroutine that has other things to do sends what others have put meanwhile.
+const rounds = 4
+
+// flush sends what there is. What the system does not take at once is left to another goroutine.
+func (o *output) flush() {
+	for range rounds {
+		if !o.takeNext() {
+			return
+		}
+		if !o.writeTaken(false) {
+			break
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.socket.srv.wg.Go(o.flushWaiting) // ends when there is nothing to send
+}
+
+// flushWaiting sends what there is, and waits for the system to take it, for WriteTimeout at the most.
+func (o *output) flushWaiting() {
+	for o.takeNext() {
+		o.writeTaken(true)
+	}
+}
+
+// takeNext takes what is to be sent; what was taken before is first. It is false if there is nothing: the caller is no more
+// the one that flushes.
+func (o *output) takeNext() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.many) > 0 {
+		return true
+	}
+	o.taken.reset()
+	if len(o.next.items) == 0 || o.closed {
+		o.next.reset()
+		o.flushing = false
+		if o.idle != nil {
+			close(o.idle)
+			o.idle = nil
+		}
+		return false
+	}
+	o.next, o.taken = o.taken, o.next
+	from := 0
+	for _, it := range o.taken.items {
+		if !it.client.void {
+			o.many = append(o.many, departure{o.taken.buf[from:it.end], it.client.remote, it.client.path})
+		}
+		from = it.end
+	}
+	return true
+}
+
+// writeTaken sends what was taken. It is false if the system does not take it now.
+func (o *output) writeTaken(wait bool) bool {
+	k := o.socket
+	c := &k.srv.counters
+	left := o.many
+	for len(left) > 0 {
+		if wait {
+			_ = k.pc.SetWriteDeadline(time.Now().Add(k.srv.writeTimeout()))
+		}
+		n, err := k.wire.write(left, wait)
+		for _, d := range left[:n] {
+			c.bytesOut.Add(uint64(len(d.data)))
+		}
+		c.sent.Add(uint64(n))
+		if left = left[n:]; err == nil {
+			continue
+		}
+		if errors.Is(err, errWouldBlock) && !wait {
+			o.many = o.many[:copy(o.many, left)]
+			return false
+		}
+		left = o.refused(left, err)
+	}
+	clear(o.many)
+	o.many = o.many[:0]
+	if wait {
+		_ = k.pc.SetWriteDeadline(time.Time{})
+	}
+	return true
+}
+
+// refused is when the first of left was not sent. It returns what can be sent.
+func (o *output) refused(left []departure, err error) []departure {
+	s := o.socket.srv
+	var ne interface{ Timeout() bool }
+	switch d := &left[0]; {
+	case isClosed(err):
+		s.counters.dropped.Add(uint64(len(left)))
+		return nil
+	case errors.Is(err, errWouldBlock) || errors.As(err, &ne) && ne.Timeout():
+		s.counters.dropped.Add(uint64(len(left)))
+		s.fail(netip.AddrPort{}, err)
+		return nil
+	case d.from.oob != nil && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EADDRNOTAVAIL)):
+		d.from.oob = nil // the address is gone, or none to send from: that of the system's choice will do
+		return left
+	}
+	s.counters.sendErrors.Add(1)
+	s.fail(left[0].to, err)
+	return left[1:]
+}
+
+// end has nothing more sent to c, nor what is queued if it is void. It reports whether that was so before.
+func (o *output) end(c *client, void bool) (before bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before = c.ended
+	c.ended, c.void = true, c.void || void
+	return before
+}
+
+// validate takes the bound off c.
+func (o *output) validate(c *client) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	c.free = true
+}
+
+// drained returns a channel that is closed when nothing is to be sent.
+func (o *output) drained() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.idle == nil {
+		o.idle = make(chan struct{})
+	}
+	idle := o.idle
+	if !o.flushing && len(o.next.items) == 0 {
+		close(o.idle)
+		o.idle = nil
+	}
+	return idle
+}
+
+// close drops what there is.
+func (o *output) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	o.socket.srv.counters.dropped.Add(uint64(len(o.next.items)))
+	o.next.reset()
+}

@@ -1,0 +1,109 @@
+package udp
+
+import (
+	"sync"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// packet is a datagram that waits for a callback.
+type packet struct {
+	next *packet
+	data []byte
+}
+
+// Datagrams up to these sizes are kept in buffers that are used again.
+const (
+	smallPacket = 256
+	largePacket = 2048
+)
+
+var (
+	smallPackets = sync.Pool{New: func() any { return &packet{data: make([]byte, 0, smallPacket)} }}
+	largePackets = sync.Pool{New: func() any { return &packet{data: make([]byte, 0, largePacket)} }}
+)
+
+// newPacket keeps a copy of p.
+func newPacket(p []byte) *packet {
+	var k *packet
+	switch {
+	case len(p) <= smallPacket:
+		k = smallPackets.Get().(*packet)
+	case len(p) <= largePacket:
+		k = largePackets.Get().(*packet)
+	default:
+		k = &packet{data: make([]byte, 0, len(p))}
+	}
+	k.data = append(k.data[:0], p...)
+	return k
+}
+
+// recycle gives the buffer back.
+func (p *packet) recycle() {
+	p.next = nil
+	switch cap(p.data) {
+	case smallPacket:
+		smallPackets.Put(p)
+	case largePacket:
+		largePackets.Put(p)
+	}
+}
+
+// freeLocked is for a packet that waits no more, and was not delivered.
+func (s *Server) freeLocked(p *packet) {
+	s.backlog -= cap(p.data)
+	p.recycle()
+}
+
+// waitLocked has a datagram wait for the callbacks of c. It is dropped when too many are.
+func (s *Server) waitLocked(c *client, data []byte) {
+	if int(c.waiting) >= s.maxWaiting() || s.backlog > 0 && s.backlog+len(data) > s.maxBacklog() {
+		s.counters.overflowed.Add(1)
+		return
+	}
+	p := newPacket(data)
+	s.backlog += cap(p.data)
+	c.appendLocked(p)
+	c.path.socket.readyLocked(c)
+}
+
+func (c *client) appendLocked(p *packet) {
+	if c.last != nil {
+		c.last.next = p
+	} else {
+		c.first = p
+	}
+	c.last = p
+	c.waiting++
+}
+
+// takeLocked takes the packet that has waited for longest. There is one.
+func (c *client) takeLocked() *packet {
+	p := c.first
+	if c.first = p.next; c.first == nil {
+		c.last = nil
+	}
+	p.next = nil
+	c.waiting--
+	return p
+}
+
+// message is what a datagram means.
+func (s *Server) message(p *packet) handlers.Message {
+	data := p.data
+	if s.Lines {
+		data = trimLine(data)
+	}
+	return handlers.Message{Data: data}
+}
+
+// trimLine takes one line end off.
+func trimLine(p []byte) []byte {
+	if n := len(p); n > 0 && p[n-1] == '\n' {
+		p = p[:n-1]
+		if n := len(p); n > 0 && p[n-1] == '\r' {
+			p = p[:n-1]
+		}
+	}
+	return p
+}

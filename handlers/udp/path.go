@@ -1,0 +1,104 @@
+package udp
+
+import (
+	"net"
+	"net/netip"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// path is one of our addresses, to which datagrams have come: a reply goes out from there. There is one of each for a
+// socket, however many clients use it.
+type path struct {
+	socket *socket
+	local  netip.AddrPort
+	oob    []byte // tells the system to send from local; nil if it has no choice
+}
+
+// maxPaths bounds the addresses of a socket that are told apart: with a route for a whole prefix a host may have any
+// number. Replies to clients of the others go out from where the system likes.
+const maxPaths = 1024
+
+// oobSpace is enough for what tells of the address, of either family.
+const oobSpace = 128
+
+// paths finds the path of a datagram. It is used by one goroutine at a time.
+type paths struct {
+	base    *path                 // of the address that the socket is bound to
+	byOOB   map[string]*path      // by what the system said, which saves parsing it
+	byLocal map[netip.Addr]*path  // by what it means
+}
+
+// learn asks the system to tell the address that each datagram came to, if the socket has more than one. On a system
+// that cannot, replies go out from the address that it likes.
+func learn(pc *net.UDPConn, local netip.AddrPort) {
+	if !local.Addr().IsUnspecified() {
+		return
+	}
+	_ = ipv4.NewPacketConn(pc).SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
+	if local.Addr().Is6() {
+		_ = ipv6.NewPacketConn(pc).SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
+	}
+}
+
+// of is the path of a datagram that came with oob.
+func (s *paths) of(oob []byte) *path {
+	if len(oob) == 0 {
+		return s.base
+	}
+	if p := s.byOOB[string(oob)]; p != nil {
+		return p
+	}
+	p := s.base
+	if local := destination(oob); local.IsValid() {
+		p = s.to(local)
+	}
+	if len(s.byOOB) < 2*maxPaths { // an address may come with several interfaces
+		if s.byOOB == nil {
+			s.byOOB = map[string]*path{}
+		}
+		s.byOOB[string(oob)] = p
+	}
+	return p
+}
+
+func (s *paths) to(local netip.Addr) *path {
+	if p := s.byLocal[local]; p != nil {
+		return p
+	}
+	if len(s.byLocal) >= maxPaths || local.IsMulticast() {
+		return s.base
+	}
+	p := &path{socket: s.base.socket, local: netip.AddrPortFrom(local, s.base.local.Port()), oob: source(local)}
+	if s.byLocal == nil {
+		s.byLocal = map[netip.Addr]*path{}
+	}
+	s.byLocal[local] = p
+	return p
+}
+
+// destination reads the address that a datagram came to; it is not valid if oob does not say it.
+func destination(oob []byte) netip.Addr {
+	var six ipv6.ControlMessage
+	if err := six.Parse(oob); err == nil && six.Dst != nil {
+		if a, ok := netip.AddrFromSlice(six.Dst); ok {
+			return a.Unmap()
+		}
+	}
+	var four ipv4.ControlMessage
+	if err := four.Parse(oob); err == nil && four.Dst != nil {
+		if a, ok := netip.AddrFromSlice(four.Dst); ok {
+			return a.Unmap()
+		}
+	}
+	return netip.Addr{}
+}
+
+// source makes the control message that has a datagram sent from local.
+func source(local netip.Addr) []byte {
+	if local.Is4() {
+		return (&ipv4.ControlMessage{Src: local.AsSlice()}).Marshal()
+	}
+	return (&ipv6.ControlMessage{Src: local.AsSlice()}).Marshal()
+}

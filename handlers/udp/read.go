@@ -1,0 +1,265 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// socket is one that is served. One goroutine reads it, and raises the events of what it has read; see runner.
+type socket struct {
+	srv   *Server
+	port  handlers.Port
+	pc    net.PacketConn
+	wire  wire
+	out   output
+	in    []arrival // used by who reads
+	paths paths     // used by who reads
+
+	dried sync.Once
+	dry   chan struct{} // closed when nothing more is read
+
+	closing sync.Once
+	over    chan struct{} // closed when pc is
+	failure error         // why, before over is closed; nil for Shutdown and Close
+
+	// These are under Server.mu.
+	ready, last *client     // whose callbacks are to run
+	attended    bool        // somebody runs them, or is about to
+	runner      *runner     // who runs them
+	seq         uint64      // of the last callback
+	watch       *time.Timer // of look; nil before the first callback
+	watching    bool        // look will be called
+	looked      uint64      // the callback that look has seen running
+}
+
+func newSocket(s *Server, pc net.PacketConn, p handlers.Port) *socket {
+	k := &socket{srv: s, port: p, pc: pc, dry: make(chan struct{}), over: make(chan struct{})}
+	k.out.socket = k
+	k.paths.base = &path{socket: k, local: addrPort(pc.LocalAddr())}
+	n := 1
+	if uc, ok := pc.(*net.UDPConn); ok {
+		if size := orInt(s.ReadBuffer, 1<<20); size > 0 {
+			_ = uc.SetReadBuffer(size) // as far as the system lets us
+		}
+		learn(uc, k.paths.base.local)
+		if n = s.batch(); n > 1 {
+			k.wire = newBatched(uc, n)
+		}
+		if k.wire == nil {
+			n, k.wire = 1, &plain{uc, k.paths.base.local.Addr().Is6()}
+		}
+	} else {
+		k.wire = &single{pc}
+	}
+	size := s.messageLimit() + 1 // so that one that is too long is seen
+	buf := make([]byte, n*size)
+	k.in = make([]arrival, n)
+	for i := range k.in {
+		k.in[i].buf = buf[i*size : (i+1)*size : (i+1)*size]
+		k.in[i].oob = make([]byte, 0, oobSpace)
+	}
+	return k
+}
+
+// How long reading pauses after an error that passes, doubled at each.
+const (
+	minBackOff = 5 * time.Millisecond
+	maxBackOff = time.Second
+)
+
+// read reads until the socket fails, the server stops, or another goroutine reads.
+func (k *socket) read() {
+	s := k.srv
+	r := &runner{reader: true}
+	var pause time.Duration
+	for k.work(r) {
+		if s.isStopping() {
+			k.rest(r)
+			return
+		}
+		n, err := k.wire.read(k.in, false)
+		switch {
+		case err == nil:
+			pause = 0
+			k.take(k.in[:n])
+			continue
+		case s.isStopping():
+			continue
+		case !passes(err):
+			k.close(err)
+			return
+		}
+		s.counters.readErrors.Add(1)
+		s.fail(netip.AddrPort{}, err)
+		if isPeers(err) {
+			continue
+		}
+		pause = min(max(2*pause, minBackOff), maxBackOff)
+		s.sleep(pause)
+	}
+}
+
+// restTime bounds how long a shutdown takes in what comes.
+const restTime = time.Second
+
+// rest takes in what the system has received by the time of a shutdown.
+func (k *socket) rest(r *runner) {
+	ctx, cancel := context.WithTimeout(context.Background(), restTime)
+	defer cancel()
+	for ctx.Err() == nil {
+		n, err := k.wire.read(k.in, true)
+		if err != nil {
+			break
+		}
+		k.take(k.in[:n])
+		if !k.work(r) {
+			return // who reads now does the same
+		}
+	}
+	k.dried.Do(func() { close(k.dry) })
+}
+
+func (s *Server) isStopping() bool {
+	select {
+	case <-s.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// sleep waits for d, or until the server stops.
+func (s *Server) sleep(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-s.stop:
+	}
+}
+
+// take gives each datagram to its client. The events are raised by work, which the caller calls next.
+func (k *socket) take(in []arrival) {
+	s := k.srv
+	now, limit := s.now(), s.messageLimit()
+	bytes := 0
+	var long []netip.AddrPort
+	s.mu.Lock()
+	k.attended = true
+	for i := range in {
+		a := &in[i]
+		bytes += a.n
+		if a.cut || a.n > limit {
+			long = append(long, a.from)
+			continue
+		}
+		k.receiveLocked(a, now)
+	}
+	s.mu.Unlock()
+	s.counters.received.Add(uint64(len(in)))
+	s.counters.bytesIn.Add(uint64(bytes))
+	for _, from := range long {
+		s.counters.tooLong.Add(1)
+		s.fail(from, fmt.Errorf("%w: a datagram of more than %d bytes", handlers.ErrTooLong, limit))
+	}
+}
+
+// receiveLocked is one datagram.
+func (k *socket) receiveLocked(a *arrival, now time.Duration) {
+	s := k.srv
+	id := key{a.from, k.paths.of(a.oob)}
+	if s.refuses(id) {
+		s.counters.refused.Add(1)
+		return
+	}
+	data := a.buf[:a.n]
+	c := s.table.clients[id]
+	if c != nil {
+		s.hearLocked(c, now)
+	} else if c = s.welcomeLocked(id, data, now); c == nil {
+		s.counters.refused.Add(1)
+		return
+	}
+	k.readyLocked(c)
+	if c.level != validated {
+		rest, ok := s.redeem(a.from, data)
+		if ok {
+			s.validateLocked(c)
+		}
+		if ok && len(rest) == 0 {
+			return
+		}
+		k.out.credit(c, len(data))
+		data = rest
+	}
+	s.waitLocked(c, data)
+}
+
+// welcomeLocked is the first datagram of a client; nil if it becomes none.
+func (s *Server) welcomeLocked(id key, data []byte, now time.Duration) *client {
+	if isQUIC(data) && !s.trusts(id.remote.Addr()) {
+		return nil
+	}
+	return s.admitLocked(id, now)
+}
+
+// close closes the socket. Its clients are disconnected if it has failed.
+func (k *socket) close(err error) {
+	k.closing.Do(func() {
+		s := k.srv
+		s.mu.Lock()
+		delete(s.sockets, k)
+		if err != nil {
+			for _, c := range s.table.clients {
+				if c.path.socket == k {
+					c.leaveLocked(err, true)
+				}
+			}
+		}
+		s.mu.Unlock()
+		k.out.close()
+		k.failure = err
+		_ = k.pc.Close()
+		k.dried.Do(func() { close(k.dry) })
+		close(k.over)
+	})
+}
+
+// isClosed says whether err only means that the socket was closed.
+func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
+
+// passes says whether a socket can be read after err.
+func passes(err error) bool {
+	var errno syscall.Errno
+	var ne net.Error
+	switch {
+	case isClosed(err):
+		return false
+	case errors.As(err, &errno):
+		return errno != syscall.EBADF && errno != syscall.EINVAL && errno != syscall.ENOTSOCK && errno != syscall.EFAULT
+	}
+	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// isPeers says whether err is no trouble of ours: what ICMP told, or a datagram that did not fit (Windows).
+func isPeers(err error) bool {
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return false
+	}
+	switch errno {
+	case syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EMSGSIZE:
+		return true
+	}
+	const wsaEMsgSize, wsaENetReset, wsaEConnReset = 10040, 10052, 10054
+	return runtime.GOOS == "windows" && (errno == wsaEMsgSize || errno == wsaENetReset || errno == wsaEConnReset)
+}

@@ -1,0 +1,256 @@
+package udp
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// runner is a goroutine that raises events, one after the other: those of all the clients of a socket, until a callback
+// takes too long. Then it is lost: it keeps the client of that callback, and another goroutine goes on with the rest.
+type runner struct {
+	reader bool // it is the one that reads
+
+	// These are under Server.mu.
+	seq     uint64 // of its callback
+	calling bool   // that callback runs
+	lost    bool
+}
+
+// patience is after how long a callback is seen to take too long, once or twice.
+const patience = 4 * time.Millisecond
+
+// turn is how many datagrams of a client are delivered before it is another client's turn.
+const turn = 16
+
+// readyLocked has the callbacks of c run.
+func (k *socket) readyLocked(c *client) {
+	if c.busy || c.gone {
+		return
+	}
+	c.busy = true
+	k.pushLocked(c)
+	if !k.attended {
+		k.attended = true
+		k.srv.wg.Go(k.help) // ends when nobody is ready
+	}
+}
+
+func (k *socket) pushLocked(c *client) {
+	if k.last != nil {
+		k.last.ready = c
+	} else {
+		k.ready = c
+	}
+	k.last = c
+}
+
+func (k *socket) popLocked() *client {
+	c := k.ready
+	if k.ready = c.ready; k.ready == nil {
+		k.last = nil
+	}
+	c.ready = nil
+	return c
+}
+
+// help raises what the goroutine that reads knows nothing of, as it waits.
+func (k *socket) help() { k.work(&runner{}) }
+
+// work raises the events that wait, unless another goroutine does. It is false when r is lost.
+func (k *socket) work(r *runner) bool {
+	s := k.srv
+	s.mu.Lock()
+	if k.runner != nil || k.ready == nil {
+		k.attended = k.runner != nil
+		s.mu.Unlock()
+		return true
+	}
+	k.runner = r
+	k.watchLocked()
+	k.out.cork()
+	for n := 1; k.ready != nil && !r.lost; n++ {
+		k.serveLocked(k.popLocked(), r)
+		if n%len(k.in) == 0 && !r.lost {
+			s.mu.Unlock()
+			k.out.uncork()
+			k.out.cork()
+			s.mu.Lock()
+		}
+	}
+	if r.lost {
+		s.mu.Unlock()
+		return false
+	}
+	k.runner, k.attended = nil, false
+	s.mu.Unlock()
+	k.out.uncork()
+	return true
+}
+
+// serveLocked raises the events of c until none waits, or it is others' turn. It gives Server.mu up meanwhile.
+func (k *socket) serveLocked(c *client, r *runner) {
+	for n := 0; ; n++ {
+		switch {
+		case c.leaving && c.own == 0:
+			k.departLocked(c, r)
+			return
+		case c.hub == nil:
+			k.connectLocked(c, r)
+		case c.first == nil:
+			c.busy = false
+			return
+		case n >= turn && !r.lost && k.ready != nil:
+			k.pushLocked(c)
+			return
+		default:
+			k.deliverLocked(c, r)
+		}
+	}
+}
+
+// callLocked and calledLocked are before and after a callback.
+func (k *socket) callLocked(r *runner) {
+	k.seq++
+	r.seq, r.calling = k.seq, true
+	k.srv.mu.Unlock()
+}
+
+func (k *socket) called(r *runner) {
+	k.srv.mu.Lock()
+	r.calling = false
+}
+
+// connectLocked raises OnConnect.
+func (k *socket) connectLocked(c *client, r *runner) {
+	var hub handlers.Client
+	var err error
+	k.callLocked(r)
+	guard(&err, func() { hub, err = k.port.Connect(c.info(), c) })
+	k.called(r)
+	if err != nil || hub == nil {
+		c.leaveLocked(err, true)
+		return
+	}
+	c.hub = hub
+}
+
+// deliverLocked raises OnMessage.
+func (k *socket) deliverLocked(c *client, r *runner) {
+	p := c.takeLocked()
+	if c.leaving {
+		c.own--
+	}
+	k.callLocked(r)
+	err := k.message(c, p)
+	k.called(r)
+	k.srv.freeLocked(p)
+	if err != nil {
+		if err == handlers.ErrClosed {
+			err = nil
+		}
+		c.leaveLocked(err, true)
+	}
+}
+
+func (k *socket) message(c *client, p *packet) (err error) {
+	defer recovered(&err)
+	return c.hub.Message(k.srv.message(p))
+}
+
+// departLocked raises OnDisconnect. What has come since c left is of a new client.
+func (k *socket) departLocked(c *client, r *runner) {
+	s := k.srv
+	k.out.end(c, false)
+	if c.hub != nil {
+		k.callLocked(r)
+		var err error
+		guard(&err, func() { c.hub.Disconnect(c.why) })
+		k.called(r)
+	}
+	delete(s.table.clients, c.key)
+	c.gone, c.busy = true, false
+	if c.first != nil {
+		k.succeedLocked(c)
+	}
+	s.goneLocked()
+}
+
+// succeedLocked makes a new client of what has come since c left.
+func (k *socket) succeedLocked(c *client) {
+	s := k.srv
+	var next *client
+	if !s.closed {
+		next = s.admitLocked(c.key, c.seen())
+	}
+	for c.first != nil {
+		p := c.takeLocked()
+		if next == nil {
+			s.freeLocked(p)
+			s.counters.refused.Add(1)
+			continue
+		}
+		k.out.credit(next, len(p.data))
+		next.appendLocked(p)
+	}
+	if next == nil {
+		return
+	}
+	if s.empty != nil {
+		next.leaveLocked(handlers.ErrShutdown, false)
+	}
+	k.readyLocked(next)
+}
+
+// guard runs f, whose panic is an error.
+func guard(err *error, f func()) {
+	defer recovered(err)
+	f()
+}
+
+func recovered(err *error) {
+	if v := recover(); v != nil {
+		*err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
+	}
+}
+
+// watchLocked sees to it that a callback that takes too long is seen.
+func (k *socket) watchLocked() {
+	if k.watching {
+		return
+	}
+	k.watching = true
+	if k.watch == nil {
+		k.watch = time.AfterFunc(patience, k.look)
+		return
+	}
+	k.watch.Reset(patience)
+}
+
+// look takes the place of the runner from it if it is in the same callback as the last time.
+func (k *socket) look() {
+	s := k.srv
+	s.mu.Lock()
+	r := k.runner
+	if r == nil {
+		k.watching = false
+		s.mu.Unlock()
+		return
+	}
+	if r.calling && r.seq == k.looked {
+		r.lost, k.runner = true, nil
+		switch {
+		case r.reader:
+			s.wg.Go(k.read) // ends with the socket, or when it is lost
+		case k.ready != nil:
+			s.wg.Go(k.help) // ends when nobody is ready
+		default:
+			k.attended = false
+		}
+	}
+	k.looked = r.seq
+	k.watch.Reset(patience)
+	s.mu.Unlock()
+	k.out.uncork()
+}

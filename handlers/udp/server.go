@@ -1,0 +1,283 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Protocol is the name of the protocol in [handlers.Info].
+const Protocol = "udp"
+
+// Errors of the package, beside those of package handlers.
+var (
+	// ErrServerClosed is returned by ServePacket after Shutdown or Close.
+	ErrServerClosed = errors.New("udp: server closed")
+	// ErrUnvalidated is returned for what would be more than three times what the client has sent, while it may be
+	// somebody else who wrote its address on the datagrams.
+	ErrUnvalidated = errors.New("the client's address is not validated: it gets three times what it has sent at the most")
+	// ErrEvicted is what a client is disconnected for that had to make room for another.
+	ErrEvicted = errors.New("the table of clients is full")
+)
+
+// A Server serves datagrams. Its zero value is ready. The fields are set before the first ServePacket and not changed
+// after; its methods may be called by any goroutine.
+type Server struct {
+	// Lines is for people with nc -u: one line end is taken off each datagram, and added to each message that is sent.
+	// What Write sends is sent as it is.
+	Lines bool
+	// MessageLimit is the longest datagram that is a message; 65,535 bytes, which is all, if zero. A longer one is
+	// dropped and told to OnError.
+	MessageLimit int
+	// Timeout is how long a client may be silent before it is disconnected with [handlers.ErrTimeout]; 2 minutes if
+	// zero, for ever if negative. What is sent to it does not count: UDP does not tell whether it arrives.
+	Timeout time.Duration
+	// MaxClients bounds the clients; 65,536 if zero. When there are as many, a new one takes the place of the
+	// unvalidated one that has been silent for longest: of those that have sent one datagram only, then of those that
+	// have been silent for 10 seconds. A validated newcomer may also take the place of a validated client that has been
+	// silent for RoomWindow. With none of these the newcomer is dropped.
+	MaxClients int
+	// MaxWaiting is how many datagrams of a client may wait while its callback runs; 64 if zero. More are dropped.
+	MaxWaiting int
+	// MaxBacklog is how many bytes of all clients may wait for callbacks; 16 MiB if zero. More are dropped.
+	MaxBacklog int
+	// MaxQueue is how many bytes may wait for a socket that takes no more; 1 MiB if zero. Send then returns
+	// [handlers.ErrSlow]: it never waits.
+	MaxQueue int
+	// WriteTimeout is how long a socket may take none of what is queued, before it is dropped; 1 second if zero.
+	WriteTimeout time.Duration
+	// Batch is how many datagrams are read or written with one system call, on Linux; 32 if zero.
+	Batch int
+	// ReadBuffer is what the system is asked to keep of datagrams that were not read yet; 1 MiB if zero, what the
+	// system likes if negative.
+	ReadBuffer int
+
+	// Trusted are networks whose source addresses can be believed, because routers drop what is forged: their clients
+	// are validated. Those of loopback always are.
+	Trusted []netip.Prefix
+	// RoomsEverywhere has room traffic sent to clients beyond loopback too.
+	RoomsEverywhere bool
+	// RoomWindow is how long after a client's last datagram room traffic is sent to it; 1 minute if zero.
+	RoomWindow time.Duration
+	// UnvalidatedRate is how many bytes a second go to the unvalidated clients of one network, a /24 of IPv4 or a /48 of
+	// IPv6; 64 KiB if zero, no bound if negative.
+	UnvalidatedRate int
+	// RefusePort says from which source ports no datagram is taken; if nil those of services that answer anybody, to
+	// which others can be made to talk by forged datagrams: see [Reflector].
+	RefusePort func(port uint16) bool
+
+	// OnError is told of datagrams that are too long, and of errors of the system; remote is not valid if it was not
+	// about one client. It is called by goroutines that have other things to do, and must return soon.
+	OnError func(remote netip.AddrPort, err error)
+
+	counters counters
+	secret   secret
+	rate     rate
+	start    time.Time
+	once     sync.Once
+	wg       sync.WaitGroup // goroutines that read, or raise events
+
+	mu       sync.Mutex
+	stopping bool // no more is read
+	closed   bool
+	stop     chan struct{} // with stopping
+	sockets  map[*socket]struct{}
+	table    table
+	backlog  int           // bytes that wait for callbacks
+	expiry   *time.Timer   // disconnects who is silent; nil before the first client
+	empty    chan struct{} // closed when there are no clients, for Shutdown; nil if nobody waits
+}
+
+var _ handlers.PacketHandler = (*Server)(nil)
+
+func orInt(n, def int) int {
+	if n == 0 {
+		return def
+	}
+	return n
+}
+
+func orTime(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// maxDatagram is more than any datagram has.
+const maxDatagram = 65535
+
+func (s *Server) messageLimit() int           { return min(orInt(s.MessageLimit, maxDatagram), maxDatagram) }
+func (s *Server) timeout() time.Duration      { return orTime(s.Timeout, 2*time.Minute) }
+func (s *Server) maxClients() int             { return orInt(s.MaxClients, 64<<10) }
+func (s *Server) maxWaiting() int             { return min(orInt(s.MaxWaiting, 64), 1<<15) }
+func (s *Server) maxBacklog() int             { return orInt(s.MaxBacklog, 16<<20) }
+func (s *Server) maxQueue() int               { return orInt(s.MaxQueue, 1<<20) }
+func (s *Server) writeTimeout() time.Duration { return orTime(s.WriteTimeout, time.Second) }
+func (s *Server) batch() int                  { return max(1, min(orInt(s.Batch, 32), 1024)) }
+func (s *Server) roomWindow() time.Duration   { return orTime(s.RoomWindow, time.Minute) }
+
+func (s *Server) init() {
+	s.once.Do(func() {
+		s.start, s.stop = time.Now(), make(chan struct{})
+		s.sockets = map[*socket]struct{}{}
+		s.table.init()
+		s.secret.init()
+		s.rate.init(orInt(s.UnvalidatedRate, 64<<10))
+	})
+}
+
+// now is the time since the server has begun.
+func (s *Server) now() time.Duration { return time.Since(s.start) }
+
+// ServePacket serves the datagrams of pc, which it closes, until Shutdown or Close, and then returns [ErrServerClosed]; or
+// until pc fails. It may be called for several sockets, which have their clients in one table.
+func (s *Server) ServePacket(pc net.PacketConn, p handlers.Port) error {
+	s.init()
+	k := newSocket(s, pc, p)
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		_ = pc.Close()
+		return ErrServerClosed
+	}
+	s.sockets[k] = struct{}{}
+	s.wg.Go(k.read) // ends with pc, or when another goroutine reads in its place
+	s.mu.Unlock()
+	<-k.over
+	if err := k.failure; err != nil {
+		return fmt.Errorf("udp: %w", err)
+	}
+	return ErrServerClosed
+}
+
+// Shutdown ends the server in good order: it takes in what the system has received, has all of it served, disconnects
+// every client with [handlers.ErrShutdown], sends what is queued, closes the sockets and returns nil. When ctx ends first
+// it closes at once, and returns the error of ctx.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.init()
+	sockets := s.refuse()
+	for _, k := range sockets {
+		_ = k.pc.SetReadDeadline(time.Unix(1, 0))
+	}
+	err := s.wind(ctx, sockets)
+	if err != nil {
+		_ = s.Close()
+		return err
+	}
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, k := range sockets {
+		k.close(nil)
+	}
+	s.wg.Wait()
+	return nil
+}
+
+// wind does what Shutdown does before it closes the sockets.
+func (s *Server) wind(ctx context.Context, sockets []*socket) error {
+	for _, k := range sockets {
+		if err := await(ctx, k.dry); err != nil {
+			return err
+		}
+	}
+	if err := await(ctx, s.dismiss(handlers.ErrShutdown)); err != nil {
+		return err
+	}
+	for _, k := range sockets {
+		if err := await(ctx, k.out.drained()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// await waits for done, and says so also when ctx has ended as well.
+func await(ctx context.Context, done <-chan struct{}) error {
+	select {
+	case <-done:
+		return nil
+	default:
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close closes the sockets at once and disconnects every client with [handlers.ErrShutdown]. It does not wait for
+// callbacks.
+func (s *Server) Close() error {
+	s.init()
+	sockets := s.refuse()
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	for _, k := range sockets {
+		k.close(nil)
+	}
+	s.dismiss(handlers.ErrShutdown)
+	return nil
+}
+
+// refuse lets no socket in any more, and returns those that there are.
+func (s *Server) refuse() []*socket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopping {
+		s.stopping = true
+		close(s.stop)
+	}
+	all := make([]*socket, 0, len(s.sockets))
+	for k := range s.sockets {
+		all = append(all, k)
+	}
+	return all
+}
+
+// dismiss disconnects every client for err. The channel is closed when all have gone.
+func (s *Server) dismiss(err error) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.table.clients {
+		c.leaveLocked(err, s.closed)
+	}
+	if s.expiry != nil {
+		s.expiry.Stop()
+	}
+	if s.empty == nil {
+		s.empty = make(chan struct{})
+		s.goneLocked()
+	}
+	return s.empty
+}
+
+// goneLocked is after a client has gone.
+func (s *Server) goneLocked() {
+	if s.empty == nil || s.table.len() > 0 {
+		return
+	}
+	select {
+	case <-s.empty:
+	default:
+		close(s.empty)
+	}
+}
+
+// fail tells OnError.
+func (s *Server) fail(remote netip.AddrPort, err error) {
+	if s.OnError == nil {
+		return
+	}
+	defer func() { _ = recover() }() // it is the program's to look after
+	s.OnError(remote, err)
+}

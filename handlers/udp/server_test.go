@@ -1,0 +1,435 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// Addresses of clients.
+const (
+	far   = "203.0.113.5:40000"
+	other = "198.51.100.7:40001"
+	near  = "127.0.0.1:40002"
+	six   = "[2001:db8::1]:40003"
+)
+
+func TestEvents(t *testing.T) {
+	h := &hub{message: echo}
+	inBubble(t, &Server{}, h, func(t *testing.T, conn *fakeConn) {
+		conn.push(far, "a", "", "b\n")
+		conn.push(six, "c")
+		synctest.Wait()
+		equal(t, "events", h.events(), "connect "+far, "message "+far+" a", "message "+far+" ", "message "+far+" b\n",
+			"connect "+six, "message "+six+" c")
+		equal(t, "sent", conn.sent(), far+" a", far+" ", far+" b\n", six+" c")
+		info := h.client().info
+		if info.Protocol != "udp" || info.Local != conn.local || info.Scheme() != "udp" {
+			t.Errorf("info = %+v", info)
+		}
+		time.Sleep(time.Minute)
+		conn.push(far, "d")
+		time.Sleep(time.Minute + 2*time.Second) // that the expiry may be late
+		equal(t, "events", h.events(), "message "+far+" d", "disconnect "+six+" idle timeout")
+		time.Sleep(time.Minute)
+		equal(t, "events", h.events(), "disconnect "+far+" idle timeout")
+		conn.push(far, "again")
+		synctest.Wait()
+		equal(t, "events", h.events(), "connect "+far, "message "+far+" again")
+	})
+	equal(t, "events", h.events(), "disconnect "+far+" server is shutting down")
+}
+
+func TestLines(t *testing.T) {
+	h := &hub{message: echo, connect: func(c *hubClient) error {
+		_, err := c.Write([]byte("hi"), handlers.Text)
+		return err
+	}}
+	inBubble(t, &Server{Lines: true}, h, func(t *testing.T, conn *fakeConn) {
+		conn.push(near, "a\n", "b\r\n", "c", "\n", "d\n\n", "e\r", "")
+		synctest.Wait()
+		equal(t, "events", h.events(), "connect "+near, "message "+near+" a", "message "+near+" b", "message "+near+" c",
+			"message "+near+" ", "message "+near+" d\n", "message "+near+" e\r", "message "+near+" ")
+		equal(t, "sent", conn.sent(), near+" hi", near+" a\n", near+" b\n", near+" c\n", near+" \n", near+" d\n\n",
+			near+" e\r\n", near+" \n")
+	})
+}
+
+// A program cannot send more than a datagram has, and is told so.
+func TestTooLongToSend(t *testing.T) {
+	h := &hub{}
+	inBubble(t, &Server{Trusted: []netip.Prefix{netip.MustParsePrefix("::/0")}, Lines: true}, h, func(t *testing.T, conn *fakeConn) {
+		for _, tt := range []struct {
+			addr string
+			most int
+		}{{near, 65507}, {six, 65527}} {
+			conn.push(tt.addr, "x")
+			synctest.Wait()
+			c := h.client()
+			if n, err := c.Write(make([]byte, tt.most), handlers.Auto); n != tt.most || err != nil {
+				t.Errorf("%s: Write(%d bytes) = %d, %v", tt.addr, tt.most, n, err)
+			}
+			for name, err := range map[string]error{
+				"Write": func() error { _, err := c.Write(make([]byte, tt.most+1), handlers.Auto); return err }(),
+				"Send":  c.Send(make([]byte, tt.most), handlers.Auto), // and a line end
+			} {
+				if !errors.Is(err, handlers.ErrTooLong) || !strings.Contains(err.Error(), "at most 655") {
+					t.Errorf("%s: %s() = %v, want ErrTooLong", tt.addr, name, err)
+				}
+			}
+			synctest.Wait()
+			if n := len(conn.sent()); n != 1 {
+				t.Errorf("%s: %d datagrams were sent, want 1", tt.addr, n)
+			}
+		}
+	})
+}
+
+// A datagram that is too long is dropped and told; its client stays.
+func TestTooLongReceived(t *testing.T) {
+	h := &hub{}
+	var told []string
+	s := &Server{MessageLimit: 5, OnError: func(remote netip.AddrPort, err error) {
+		told = append(told, remote.String()+" "+err.Error())
+	}}
+	inBubble(t, s, h, func(t *testing.T, conn *fakeConn) {
+		conn.push(far, "12345", "123456", strings.Repeat("x", 60000), "more")
+		conn.push(other, "123456")
+		synctest.Wait()
+		equal(t, "events", h.events(), "connect "+far, "message "+far+" 12345", "message "+far+" more")
+		text := " message too long: a datagram of more than 5 bytes"
+		equal(t, "told", told, far+text, far+text, other+text)
+		if st := s.Stats(); st.TooLong != 3 || st.Received != 5 || st.Clients != 1 {
+			t.Errorf("Stats() = %+v", st)
+		}
+	})
+}
+
+// End and Destroy end a client; the next datagram is a new one's, whose events come after those of the old one.
+func TestEnds(t *testing.T) {
+	tests := []struct {
+		name string
+		end  func(c *hubClient) error
+		want []string // after the message that ends it
+	}{
+		{"End", func(c *hubClient) error { return c.End() }, []string{"message " + near + " late", "disconnect " + near + " <nil>"}},
+		{"Destroy", func(c *hubClient) error { c.Destroy(); return nil }, []string{"disconnect " + near + " <nil>"}},
+		{"error", func(*hubClient) error { return handlers.ErrPanic }, []string{"disconnect " + near + " callback panicked"}},
+		{"closed", func(*hubClient) error { return handlers.ErrClosed }, []string{"disconnect " + near + " <nil>"}},
+		{"panic", func(*hubClient) error { panic("no") }, []string{"disconnect " + near + " callback panicked: no"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := &hub{}
+			began, goOn := make(chan struct{}), make(chan struct{})
+			h.message = func(c *hubClient, m string) error {
+				if m != "end" {
+					return nil
+				}
+				close(began)
+				<-goOn
+				_, _ = c.Write([]byte("bye"), handlers.Auto)
+				err := tt.end(c)
+				if tt.name != "End" && tt.name != "Destroy" {
+					return err
+				}
+				if _, err := c.Write(nil, handlers.Auto); err != handlers.ErrClosed {
+					t.Errorf("Write() = %v after the end", err)
+				}
+				if err := c.End(); err != handlers.ErrClosed {
+					t.Errorf("End() = %v after the end", err)
+				}
+				return err
+			}
+			inBubble(t, &Server{}, h, func(t *testing.T, conn *fakeConn) {
+				began, goOn = make(chan struct{}), make(chan struct{})
+				conn.push(near, "end")
+				<-began
+				conn.push(near, "late")
+				synctest.Wait()
+				time.Sleep(time.Second) // the reader has been replaced
+				close(goOn)
+				synctest.Wait()
+				conn.push(near, "new")
+				synctest.Wait()
+				want := append([]string{"connect " + near, "message " + near + " end"}, tt.want...)
+				equal(t, "events", h.events(), append(want, "connect "+near, "message "+near+" new")...)
+				var sent []string
+				if tt.name == "End" {
+					sent = []string{near + " bye"}
+				}
+				if got := conn.sent(); tt.name == "End" && len(got) != 1 || len(got) > 1 {
+					t.Errorf("sent %q, want %q", got, sent)
+				}
+			})
+		})
+	}
+}
+
+// What comes while a client leaves is of the next one, after the last event of the old one.
+func TestSuccessor(t *testing.T) {
+	h := &hub{}
+	goOn := make(chan struct{})
+	h.message = func(c *hubClient, m string) error {
+		if m == "end" {
+			_ = c.End()
+		}
+		return nil
+	}
+	h.leave = func(_ *hubClient, err error) {
+		if err == nil {
+			<-goOn
+		}
+	}
+	inBubble(t, &Server{}, h, func(t *testing.T, conn *fakeConn) {
+		goOn = make(chan struct{})
+		conn.push(far, "end")
+		synctest.Wait()
+		conn.push(far, "one", "two")
+		conn.push(other, "meanwhile")
+		time.Sleep(time.Second)
+		equal(t, "events", h.events(), "connect "+far, "message "+far+" end", "connect "+other, "message "+other+" meanwhile")
+		close(goOn)
+		synctest.Wait()
+		equal(t, "events", h.events(), "disconnect "+far+" <nil>", "connect "+far, "message "+far+" one", "message "+far+" two")
+		if err := h.client().Send([]byte("123456789"), handlers.Auto); err != ErrUnvalidated && err != nil {
+			t.Errorf("Send() = %v", err)
+		}
+	})
+}
+
+// A panic in OnConnect, or its refusal, costs that client only.
+func TestConnectFails(t *testing.T) {
+	h := &hub{}
+	h.connect = func(c *hubClient) error {
+		switch c.info.Remote.String() {
+		case far:
+			panic("no")
+		case other:
+			return handlers.ErrPanic
+		}
+		return nil
+	}
+	inBubble(t, &Server{}, h, func(t *testing.T, conn *fakeConn) {
+		conn.push(far, "a")
+		conn.push(other, "b", "c")
+		conn.push(near, "d")
+		synctest.Wait()
+		got := h.events()
+		if last := got[len(got)-2:]; last[0] != "connect "+near || last[1] != "message "+near+" d" {
+			t.Errorf("events %q", got)
+		}
+		for _, e := range got {
+			if strings.HasPrefix(e, "disconnect") || strings.HasPrefix(e, "message "+far) || strings.HasPrefix(e, "message "+other) {
+				t.Errorf("a client that was refused has the event %q", e)
+			}
+		}
+	})
+}
+
+// A callback that blocks delays its own client only, however many do.
+func TestBlockedCallbacks(t *testing.T) {
+	h := &hub{}
+	block := make(chan struct{})
+	h.message = func(c *hubClient, m string) error {
+		if m == "block" {
+			<-block
+		}
+		return echo(c, m)
+	}
+	inBubble(t, &Server{}, h, func(t *testing.T, conn *fakeConn) {
+		block = make(chan struct{})
+		for _, addr := range []string{far, other, six} {
+			conn.push(addr, "block", "next")
+		}
+		time.Sleep(time.Second)
+		conn.push(near, "quick")
+		synctest.Wait()
+		equal(t, "sent while three block", conn.sent(), near+" quick")
+		conn.push(near, "block", "a", "b")
+		time.Sleep(time.Second)
+		conn.push("127.0.0.1:5000", "quick")
+		synctest.Wait()
+		equal(t, "sent while four block", conn.sent(), "127.0.0.1:5000 quick")
+		close(block)
+		synctest.Wait()
+		order := map[string]string{}
+		for _, s := range conn.sent() {
+			addr, data, _ := strings.Cut(s, " ")
+			order[addr] += data + " "
+		}
+		for _, addr := range []string{far, other, six} {
+			if got := order[addr]; got != "block next " {
+				t.Errorf("%s got %q", addr, got)
+			}
+		}
+		if got := order[near]; got != "block a b " {
+			t.Errorf("%s got %q", near, got)
+		}
+	})
+}
+
+// Only so many datagrams wait for a callback, of a client and of all.
+func TestWaitingIsBounded(t *testing.T) {
+	tests := []struct {
+		name string
+		s    *Server
+		size int
+		want int // messages of two clients that send 10 each while they block in the first
+	}{
+		{"of a client", &Server{MaxWaiting: 4}, 10, 2 * 5},
+		{"of all", &Server{MaxBacklog: 5000}, 300, 2 + 1}, // in buffers of 2048 bytes
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := &hub{}
+			block := make(chan struct{})
+			h.message = func(*hubClient, string) error { <-block; return nil }
+			inBubble(t, tt.s, h, func(t *testing.T, conn *fakeConn) {
+				block = make(chan struct{})
+				for _, addr := range []string{far, other} {
+					conn.push(addr, strings.Repeat("x", tt.size))
+					time.Sleep(time.Second)
+				}
+				for range 10 {
+					conn.push(far, strings.Repeat("x", tt.size))
+					conn.push(other, strings.Repeat("x", tt.size))
+				}
+				time.Sleep(time.Second)
+				close(block)
+				synctest.Wait()
+				n := 0
+				for _, e := range h.events() {
+					if strings.HasPrefix(e, "message") {
+						n++
+					}
+				}
+				if dropped := int(tt.s.Stats().Overflowed); n+dropped != 22 || n > tt.want || n < 2 {
+					t.Errorf("%d messages and %d dropped, want %d at the most", n, dropped, tt.want)
+				}
+			})
+		})
+	}
+}
+
+// Shutdown serves what has come, disconnects each client once, and sends what is queued.
+func TestShutdown(t *testing.T) {
+	h := &hub{message: echo}
+	synctest.Test(t, func(t *testing.T) {
+		s, conn := &Server{}, newFakeConn()
+		done := make(chan error, 1)
+		go func() { done <- s.ServePacket(conn, h) }() // ends with Shutdown
+		synctest.Wait()
+		conn.push(near, "before")
+		synctest.Wait()
+		conn.push(near, "a", "b") // which nobody has read yet
+		conn.push(far, "new")
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if err := <-done; err != ErrServerClosed {
+			t.Errorf("ServePacket() = %v", err)
+		}
+		equal(t, "sent", conn.sent(), near+" before", near+" a", near+" b", far+" new")
+		ends := 0
+		for _, e := range h.events() {
+			if strings.HasPrefix(e, "disconnect") && strings.HasSuffix(e, "server is shutting down") {
+				ends++
+			}
+		}
+		if ends != 2 {
+			t.Errorf("%d clients were disconnected, want 2", ends)
+		}
+		if err := h.client().Send(nil, handlers.Auto); err != handlers.ErrClosed {
+			t.Errorf("Send() = %v", err)
+		}
+		h.client().Destroy()
+		if err := s.ServePacket(newFakeConn(), h); err != ErrServerClosed {
+			t.Errorf("ServePacket() = %v after Shutdown", err)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown() = %v the second time", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("Close() = %v", err)
+		}
+	})
+}
+
+// Shutdown with a context that ends closes at once, and still disconnects each client once.
+func TestShutdownEnds(t *testing.T) {
+	h := &hub{}
+	block := make(chan struct{})
+	h.message = func(*hubClient, string) error { <-block; return nil }
+	synctest.Test(t, func(t *testing.T) {
+		block = make(chan struct{})
+		s, conn := &Server{}, newFakeConn()
+		done := make(chan error, 1)
+		go func() { done <- s.ServePacket(conn, h) }() // ends with Shutdown
+		synctest.Wait()
+		conn.push(near, "a", "b")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != context.DeadlineExceeded {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if err := <-done; err != ErrServerClosed {
+			t.Errorf("ServePacket() = %v", err)
+		}
+		close(block)
+		synctest.Wait()
+		equal(t, "events", h.events(), "connect "+near, "message "+near+" a", "disconnect "+near+" server is shutting down")
+	})
+}
+
+// Errors that pass do not end the server, and are told; one that does not ends it and its clients.
+func TestReadErrors(t *testing.T) {
+	h := &hub{}
+	told := 0
+	s := &Server{OnError: func(netip.AddrPort, error) { told++; panic("of the program") }}
+	synctest.Test(t, func(t *testing.T) {
+		conn := newFakeConn()
+		done := make(chan error, 1)
+		go func() { done <- s.ServePacket(conn, h) }() // ends with the socket
+		synctest.Wait()
+		start := time.Now()
+		for range 100 { // as ICMP may tell
+			conn.fail(&os.SyscallError{Syscall: "recvmsg", Err: syscall.ECONNREFUSED})
+		}
+		conn.push(far, "a")
+		synctest.Wait()
+		if d := time.Since(start); d != 0 {
+			t.Errorf("reading has paused for %v after what ICMP told", d)
+		}
+		for range 3 {
+			conn.fail(syscall.ENOBUFS)
+		}
+		conn.push(far, "b")
+		time.Sleep(5*time.Millisecond + 10*time.Millisecond)
+		synctest.Wait()
+		equal(t, "events", h.events(), "connect "+far, "message "+far+" a")
+		time.Sleep(20 * time.Millisecond)
+		synctest.Wait()
+		equal(t, "events after the pause", h.events(), "message "+far+" b")
+		conn.fail(syscall.EBADF)
+		if err := <-done; !errors.Is(err, syscall.EBADF) {
+			t.Errorf("ServePacket() = %v", err)
+		}
+		synctest.Wait()
+		equal(t, "events", h.events(), "disconnect "+far+" bad file descriptor")
+		if st := s.Stats(); st.ReadErrors != 103 || told != 103 || st.Clients != 0 {
+			t.Errorf("%d errors told, %+v", told, st)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package udp
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Reflector says whether a datagram from this source port is more likely to be forged than sent: it is the port of a service
+// that answers anybody, so that a forged datagram would have it and us talk to each other, or of no service at all.
+func Reflector(port uint16) bool {
+	switch port {
+	case 0, // nobody can be answered there
+		7, 9, 13, 17, 19, 37, // echo, discard, daytime, qotd, chargen, time
+		53, 69, 111, 123, 137, 138, 161, 389, 427, 500, 520, 1434, 1900, 3702, 5353, 5355, 11211: // dns, tftp, portmap, ntp, ...
+		return true
+	}
+	return false
+}
+
+// refuses says whether a source is none to be answered.
+func (s *Server) refuses(k key) bool {
+	port := k.remote.Port()
+	switch {
+	case !k.remote.IsValid() || k.remote.Addr().IsUnspecified() || k.remote.Addr().IsMulticast():
+		return true
+	case port == 0, k.path.socket.ours(k.remote):
+		return true
+	case s.RefusePort != nil:
+		return s.RefusePort(port)
+	}
+	return Reflector(port)
+}
+
+// ours says whether a is an address of k: a datagram that seems to come from there would have us talk to ourselves.
+func (k *socket) ours(a netip.AddrPort) bool {
+	base := k.paths.base.local
+	return a == base || a.Port() == base.Port() && k.paths.byLocal[a.Addr()] != nil
+}
+
+// isQUIC says whether p begins a connection of QUIC (RFC 9000, section 14.1, and RFC 9369): a browser that tries HTTP/3 is
+// no client of messages.
+func isQUIC(p []byte) bool {
+	if len(p) < 1200 || p[0]&0xc0 != 0xc0 {
+		return false
+	}
+	version := binary.BigEndian.Uint32(p[1:])
+	return version == 1 || version == 0x6b3343cf
+}

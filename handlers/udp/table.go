@@ -1,0 +1,192 @@
+package udp
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// key is who a client is: an address, and the one of ours that it talks to.
+type key struct {
+	remote netip.AddrPort
+	path   *path
+}
+
+// level is how much is known of a client.
+type level uint8
+
+const (
+	newcomer  level = iota // it has sent one datagram
+	known                  // it has sent more
+	validated              // it is where it says it is
+	levels
+)
+
+// table has the clients. Those of each level are in a list, the one that has been silent for longest first; one that leaves
+// is in none, but in the table until it has gone.
+type table struct {
+	clients map[key]*client
+	lists   [levels]list
+}
+
+// list is a list of clients.
+type list struct {
+	first, last *client
+	n           int
+}
+
+func (t *table) init() { t.clients = map[key]*client{} }
+
+func (t *table) len() int { return len(t.clients) }
+
+// active is how many clients do not leave.
+func (t *table) active() int {
+	n := 0
+	for i := range t.lists {
+		n += t.lists[i].n
+	}
+	return n
+}
+
+// leaving is how many do.
+func (t *table) leaving() int { return t.len() - t.active() }
+
+// push puts c behind the others.
+func (l *list) push(c *client) {
+	c.prev, c.next = l.last, nil
+	if l.last != nil {
+		l.last.next = c
+	} else {
+		l.first = c
+	}
+	l.last = c
+	l.n++
+}
+
+// remove takes c out.
+func (l *list) remove(c *client) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.first = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		l.last = c.prev
+	}
+	c.prev, c.next = nil, nil
+	l.n--
+}
+
+// idleKnown is how long a client that is not validated, but has sent more than one datagram, must have been silent to have
+// to make room.
+const idleKnown = 10 * time.Second
+
+// lookAt is how many clients of a list are looked at for one that can make room.
+const lookAt = 16
+
+// victimLocked is who makes room for a new client of that level; nil if nobody does.
+func (s *Server) victimLocked(of level, now time.Duration) *client {
+	idle := [levels]time.Duration{known: idleKnown, validated: s.roomWindow()}
+	for l := newcomer; l < levels && (l < validated || of == validated); l++ {
+		c := s.table.lists[l].first
+		for i := 0; i < lookAt && c != nil && now-c.seen() >= idle[l]; i++ {
+			if !c.busy {
+				return c
+			}
+			c = c.next
+		}
+	}
+	return nil
+}
+
+// admitLocked makes a client of k. It is nil if there are too many.
+func (s *Server) admitLocked(k key, now time.Duration) *client {
+	of := newcomer
+	if s.trusts(k.remote.Addr()) {
+		of = validated
+	}
+	if s.table.leaving() >= s.maxClients() {
+		return nil
+	}
+	if s.table.active() >= s.maxClients() {
+		v := s.victimLocked(of, now)
+		if v == nil {
+			return nil
+		}
+		s.counters.evicted.Add(1)
+		v.leaveLocked(ErrEvicted, true)
+	}
+	c := &client{key: k, level: of, free: of == validated}
+	c.heard.Store(int64(now))
+	s.table.clients[k] = c
+	s.table.lists[of].push(c)
+	s.expireLocked(now)
+	return c
+}
+
+// hearLocked notes that c has sent a datagram.
+func (s *Server) hearLocked(c *client, now time.Duration) {
+	c.heard.Store(int64(now))
+	if c.leaving {
+		return
+	}
+	s.table.lists[c.level].remove(c)
+	if c.level == newcomer {
+		c.level = known
+	}
+	s.table.lists[c.level].push(c)
+}
+
+// validateLocked notes that c is where it says it is.
+func (s *Server) validateLocked(c *client) {
+	if c.level == validated || c.leaving {
+		return
+	}
+	s.table.lists[c.level].remove(c)
+	c.level = validated
+	s.table.lists[validated].push(c)
+	c.path.socket.out.validate(c)
+}
+
+// expireLocked sees to it that expire is called when the first client has been silent for too long.
+func (s *Server) expireLocked(now time.Duration) {
+	if s.timeout() < 0 || s.expiry != nil && s.table.active() > 1 {
+		return
+	}
+	if s.expiry == nil {
+		s.expiry = time.AfterFunc(s.timeout(), s.expire)
+		return
+	}
+	s.expiry.Reset(s.nextExpiryLocked(now))
+}
+
+// nextExpiryLocked is when expire has something to do. It is late by a hundredth of the timeout at the most, so that it
+// finds many at once.
+func (s *Server) nextExpiryLocked(now time.Duration) time.Duration {
+	due := now + s.timeout()
+	for i := range s.table.lists {
+		if c := s.table.lists[i].first; c != nil {
+			due = min(due, c.seen()+s.timeout())
+		}
+	}
+	return max(due-now, min(s.timeout()/100, time.Second))
+}
+
+// expire disconnects who has been silent for too long.
+func (s *Server) expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for i := range s.table.lists {
+		l := &s.table.lists[i]
+		for c := l.first; c != nil && now-c.seen() >= s.timeout(); c = l.first {
+			c.leaveLocked(handlers.ErrTimeout, false)
+		}
+	}
+	if s.table.active() > 0 {
+		s.expiry.Reset(s.nextExpiryLocked(now))
+	}
+}
