@@ -51,7 +51,7 @@ func (s *Server) trusts(a netip.Addr) bool {
 }
 
 // rate bounds what goes to the unvalidated sources of one network: each has a second's worth, which is filled again as time
-// goes by. There is a fixed number of accounts, so that networks may share one.
+// goes by. There is a fixed number of accounts, so that in a flood networks share some.
 type rate struct {
 	perSecond int
 	seed      maphash.Seed
@@ -61,12 +61,16 @@ type rate struct {
 }
 
 type account struct {
-	spent int64         // bytes
-	at    time.Duration // as of then
+	network netip.Addr
+	spent   int64         // bytes
+	at      time.Duration // as of then
 }
 
-// accounts is how many there are.
-const accounts = 4096
+// There are so many accounts, and that of a network is one of so many.
+const (
+	accounts = 4096
+	probes   = 4
+)
 
 func (r *rate) init(perSecond int) { r.perSecond, r.seed = perSecond, maphash.MakeSeed() }
 
@@ -82,10 +86,7 @@ func (r *rate) take(a netip.Addr, n int, now time.Duration) bool {
 	network, _ := a.WithZone("").Prefix(bits)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.accounts == nil {
-		r.accounts = make([]account, accounts)
-	}
-	of := &r.accounts[maphash.Comparable(r.seed, network.Addr())%accounts]
+	of := r.ofLocked(network.Addr(), now)
 	filled := int64(min(now-of.at, time.Second)) * int64(r.perSecond) / int64(time.Second)
 	of.spent, of.at = max(0, of.spent-filled), now
 	if of.spent+int64(n) > int64(r.perSecond) {
@@ -93,6 +94,29 @@ func (r *rate) take(a netip.Addr, n int, now time.Duration) bool {
 	}
 	of.spent += int64(n)
 	return true
+}
+
+// ofLocked is the account of a network: its own, or one that is full again, or one that it shares.
+func (r *rate) ofLocked(network netip.Addr, now time.Duration) *account {
+	if r.accounts == nil {
+		r.accounts = make([]account, accounts)
+	}
+	at := maphash.Comparable(r.seed, network)
+	var free *account
+	for i := range uint64(probes) {
+		of := &r.accounts[(at+i)%accounts]
+		if of.network == network {
+			return of
+		}
+		if free == nil && (now-of.at >= time.Second || !of.network.IsValid()) {
+			free = of
+		}
+	}
+	if free != nil {
+		*free = account{network: network, at: now}
+		return free
+	}
+	return &r.accounts[at%accounts]
 }
 
 // TokenSize is how many bytes a token has.
