@@ -98,21 +98,21 @@ func (c *client) DoneAfterWrite() {}
 // Done does nothing.
 func (c *client) Done() error { return nil }
 
-// End ends the client, of which the peer is not told: UDP has no farewell. What was written goes out, and what has come is
-// delivered. The peer's next datagram is a new client's.
-func (c *client) End() error { return c.quit(false) }
+// End ends the client, of which the peer is not told: UDP has no farewell. What was written goes out. The peer's next datagram,
+// and those that have come but were not delivered yet, are a new client's.
+func (c *client) End() error { return c.quit(keepWaiting) }
 
 // Destroy ends the client at once: what is queued, and what waits to be delivered, is dropped.
-func (c *client) Destroy() { _ = c.quit(true) }
+func (c *client) Destroy() { _ = c.quit(dropWaiting) }
 
-func (c *client) quit(void bool) error {
+func (c *client) quit(w waiting) error {
 	k := c.path.socket
-	if k.out.end(c, void) && !void {
+	if k.out.end(c, w == dropWaiting) && w != dropWaiting {
 		return handlers.ErrClosed
 	}
 	k.srv.mu.Lock()
 	defer k.srv.mu.Unlock()
-	c.leaveLocked(nil, void)
+	c.leaveLocked(nil, w)
 	return nil
 }
 
@@ -122,17 +122,29 @@ func (c *client) Header() http.Header { return nil }
 // WriteHeader does nothing.
 func (c *client) WriteHeader(int) {}
 
-// leaveLocked begins the end of c. What waits for its callbacks is still delivered, unless it is void.
-func (c *client) leaveLocked(why error, void bool) {
+// waiting says what becomes of the datagrams that wait for the callbacks of a client which leaves.
+type waiting int
+
+const (
+	deliverWaiting waiting = iota // they are delivered first
+	keepWaiting                   // they are those of a new client
+	dropWaiting                   // they are dropped, and so is what is queued for it
+)
+
+// leaveLocked begins the end of c.
+func (c *client) leaveLocked(why error, w waiting) {
 	s := c.path.socket.srv
 	if c.gone {
 		return
 	}
 	if !c.leaving {
 		s.table.lists[c.level].remove(c)
-		c.leaving, c.why, c.own = true, why, c.waiting
+		c.leaving, c.why = true, why
+		if w != keepWaiting {
+			c.own = c.waiting
+		}
 	}
-	if void {
+	if w == dropWaiting {
 		c.path.socket.out.end(c, true)
 		for ; c.own > 0; c.own-- {
 			s.freeLocked(c.takeLocked())

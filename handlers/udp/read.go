@@ -221,7 +221,7 @@ func (k *socket) close(err error) {
 		if err != nil {
 			for _, c := range s.table.clients {
 				if c.path.socket == k {
-					c.leaveLocked(err, true)
+					c.leaveLocked(err, dropWaiting)
 				}
 			}
 		}

@@ -130,7 +130,7 @@ func (k *socket) connectLocked(c *client, r *runner) {
 	guard(&err, func() { hub, err = k.port.Connect(c.info(), c) })
 	k.called(r)
 	if err != nil || hub == nil {
-		c.leaveLocked(err, true)
+		c.leaveLocked(err, dropWaiting)
 		return
 	}
 	c.hub = hub
@@ -150,7 +150,7 @@ func (k *socket) deliverLocked(c *client, r *runner) {
 		if err == handlers.ErrClosed {
 			err = nil
 		}
-		c.leaveLocked(err, true)
+		c.leaveLocked(err, dropWaiting)
 	}
 }
 
@@ -198,7 +198,7 @@ func (k *socket) succeedLocked(c *client) {
 		return
 	}
 	if s.empty != nil {
-		next.leaveLocked(handlers.ErrShutdown, false)
+		next.leaveLocked(handlers.ErrShutdown, deliverWaiting)
 	}
 	k.readyLocked(next)
 }

@@ -248,8 +248,12 @@ func (s *Server) refuse() []*socket {
 func (s *Server) dismiss(err error) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	w := deliverWaiting
+	if s.closed {
+		w = dropWaiting
+	}
 	for _, c := range s.table.clients {
-		c.leaveLocked(err, s.closed)
+		c.leaveLocked(err, w)
 	}
 	if s.expiry != nil {
 		s.expiry.Stop()

@@ -117,7 +117,7 @@ func (s *Server) admitLocked(k key, now time.Duration) *client {
 			return nil
 		}
 		s.counters.evicted.Add(1)
-		v.leaveLocked(ErrEvicted, true)
+		v.leaveLocked(ErrEvicted, dropWaiting)
 	}
 	c := &client{key: k, level: of, free: of == validated}
 	c.heard.Store(int64(now))
@@ -183,7 +183,7 @@ func (s *Server) expire() {
 	for i := range s.table.lists {
 		l := &s.table.lists[i]
 		for c := l.first; c != nil && now-c.seen() >= s.timeout(); c = l.first {
-			c.leaveLocked(handlers.ErrTimeout, false)
+			c.leaveLocked(handlers.ErrTimeout, deliverWaiting)
 		}
 	}
 	if s.table.active() > 0 {

@@ -1,0 +1,388 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// patience of tests with real sockets, on a machine that has other things to do.
+const generous = 20 * time.Second
+
+// serve serves s on a real socket until the test ends.
+func serve(t testing.TB, s *Server, h handlers.Port, network, addr string) netip.AddrPort {
+	t.Helper()
+	pc, err := net.ListenPacket(network, addr)
+	if err != nil {
+		t.Skipf("%s %s: %v", network, addr, err)
+	}
+	serveOn(t, s, h, pc)
+	return addrPort(pc.LocalAddr())
+}
+
+func serveOn(t testing.TB, s *Server, h handlers.Port, pc net.PacketConn) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- s.ServePacket(pc, h) }() // ends with Shutdown
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), generous)
+		defer cancel()
+		if err := s.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if err := <-done; !errors.Is(err, ErrServerClosed) {
+			t.Errorf("ServePacket() = %v", err)
+		}
+	})
+}
+
+func dial(t testing.TB, network, addr string) *net.UDPConn {
+	t.Helper()
+	c, err := net.Dial(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(generous))
+	return c.(*net.UDPConn)
+}
+
+// ask sends a datagram and returns the answer.
+func ask(t testing.TB, c *net.UDPConn, msg string) string {
+	t.Helper()
+	if _, err := c.Write([]byte(msg)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, maxDatagram)
+	n, err := c.Read(buf)
+	if err != nil {
+		t.Fatalf("after %.20q: %v", msg, err)
+	}
+	return string(buf[:n])
+}
+
+// wires are the ways to read and write a real socket: many datagrams at a time, one, and one of any net.PacketConn.
+var wires = []struct {
+	name  string
+	batch int
+	wrap  func(pc net.PacketConn) net.PacketConn
+}{
+	{"batched", 0, func(pc net.PacketConn) net.PacketConn { return pc }},
+	{"single", 1, func(pc net.PacketConn) net.PacketConn { return pc }},
+	{"any", 0, func(pc net.PacketConn) net.PacketConn { return struct{ net.PacketConn }{pc} }},
+}
+
+func TestEcho(t *testing.T) {
+	for _, w := range wires {
+		for _, network := range []string{"udp4 127.0.0.1:0", "udp6 [::1]:0", "udp :0"} {
+			t.Run(w.name+" "+network, func(t *testing.T) {
+				network, listen, _ := strings.Cut(network, " ")
+				pc, err := net.ListenPacket(network, listen)
+				if err != nil {
+					t.Skipf("this machine has no %s: %v", listen, err)
+				}
+				h := &hub{message: echo}
+				serveOn(t, &Server{Batch: w.batch}, h, w.wrap(pc))
+				port := addrPort(pc.LocalAddr()).Port()
+				var clients []*net.UDPConn
+				for _, host := range []string{"127.0.0.1", "127.0.0.2", "[::1]"} {
+					if network == "udp" && w.name != "any" || strings.HasPrefix(listen, host) {
+						clients = append(clients, dial(t, "udp", fmt.Sprintf("%s:%d", host, port)))
+					}
+				}
+				for _, c := range clients { // which take answers only from where they have sent to
+					for _, msg := range []string{"hello", "", "\x00\xff", strings.Repeat("x", 1400), strings.Repeat("y", 65507)} {
+						if got := ask(t, c, msg); got != msg {
+							t.Errorf("%v: %.20q (%d bytes) comes back as %.20q (%d)", c.RemoteAddr(), msg, len(msg), got, len(got))
+						}
+					}
+					info := h.client().info
+					if w.name != "any" && info.Local != addrPort(c.RemoteAddr()) || info.Remote != addrPort(c.LocalAddr()) {
+						t.Errorf("info = %v to %v, want %v to %v", info.Remote, info.Local, c.LocalAddr(), c.RemoteAddr())
+					}
+				}
+			})
+		}
+	}
+}
+
+// A datagram that is longer than the limit is seen to be.
+func TestTruncated(t *testing.T) {
+	for _, w := range wires {
+		t.Run(w.name, func(t *testing.T) {
+			pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var told atomic.Int64
+			s := &Server{Batch: w.batch, MessageLimit: 100, OnError: func(_ netip.AddrPort, err error) {
+				if errors.Is(err, handlers.ErrTooLong) {
+					told.Add(1)
+				}
+			}}
+			serveOn(t, s, &hub{message: echo}, w.wrap(pc))
+			c := dial(t, "udp", pc.LocalAddr().String())
+			for _, n := range []int{101, 102, 5000, 65507} {
+				if _, err := c.Write(make([]byte, n)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			msg := strings.Repeat("x", 100)
+			if got := ask(t, c, msg); got != msg {
+				t.Errorf("%d bytes come back, want 100", len(got))
+			}
+			if st := s.Stats(); st.TooLong != 4 || told.Load() != 4 {
+				t.Errorf("%d were told; %+v", told.Load(), st)
+			}
+		})
+	}
+}
+
+// Many clients at once get their own answers, in order, while some callbacks are slow and some clients come and go.
+func TestManyClients(t *testing.T) {
+	for _, w := range wires {
+		t.Run(w.name, func(t *testing.T) {
+			pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var n, connects, leaves atomic.Int64
+			h := &hub{}
+			h.connect = func(*hubClient) error { connects.Add(1); return nil }
+			h.leave = func(*hubClient, error) { leaves.Add(1) }
+			h.message = func(c *hubClient, m string) error {
+				switch {
+				case m == "end":
+					return c.End()
+				case n.Add(1)%200 == 0:
+					<-time.After(15 * time.Millisecond) // longer than it is waited for
+				}
+				return echo(c, m)
+			}
+			s := &Server{Batch: w.batch}
+			serveOn(t, s, h, w.wrap(pc))
+			var wg sync.WaitGroup
+			for i := range 20 {
+				wg.Go(func() { // ends with its messages
+					c := dial(t, "udp", pc.LocalAddr().String())
+					for j := range 200 {
+						msg := fmt.Sprintf("%d-%d", i, j)
+						if got := ask(t, c, msg); got != msg {
+							t.Errorf("%q comes back as %q", msg, got)
+							return
+						}
+						if j%50 == 49 {
+							_, _ = c.Write([]byte("end"))
+						}
+					}
+				})
+			}
+			wg.Wait()
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Errorf("Shutdown() = %v", err)
+			}
+			if c, l := connects.Load(), leaves.Load(); c != l || c < 80 {
+				t.Errorf("%d have connected and %d left, of 80", c, l)
+			}
+			for _, e := range h.events() {
+				if strings.HasSuffix(e, "twice") {
+					t.Error(e)
+				}
+			}
+		})
+	}
+}
+
+// Programs may send to a client, and end it, from any goroutine.
+func TestConcurrentSends(t *testing.T) {
+	h := &hub{message: echo}
+	addr := serve(t, &Server{}, h, "udp4", "127.0.0.1:0")
+	c := dial(t, "udp", addr.String())
+	ask(t, c, "hello")
+	client := h.client()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for range 10 { // what the peer's system keeps
+				_ = client.Send([]byte{byte('a' + i)}, handlers.Auto)
+				_ = client.TrySend([]byte{byte('A' + i)}, handlers.Auto)
+			}
+		})
+	}
+	got := map[byte]int{}
+	buf := make([]byte, 100)
+	for range 8 * 2 * 10 {
+		if n, err := c.Read(buf); err != nil || n != 1 {
+			t.Fatalf("after %v: %q, %v", got, buf[:n], err)
+		}
+		got[buf[0]]++
+	}
+	wg.Wait()
+	for b, n := range got {
+		if n != 10 {
+			t.Errorf("%c came %d times", b, n)
+		}
+	}
+	for range 4 {
+		wg.Go(func() { _ = client.End(); client.Destroy() })
+	}
+	wg.Wait()
+	if got := ask(t, c, "a new client"); got != "a new client" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// A server that nobody listens to any more (ICMP: port unreachable) goes on serving the others.
+func TestClientHasGone(t *testing.T) {
+	h := &hub{message: echo}
+	addr := serve(t, &Server{}, h, "udp4", "127.0.0.1:0")
+	gone := dial(t, "udp", addr.String())
+	ask(t, gone, "hello")
+	client := h.client()
+	gone.Close()
+	c := dial(t, "udp", addr.String())
+	for i := range 20 {
+		_ = client.Send([]byte("is there anybody"), handlers.Auto)
+		if msg := fmt.Sprint(i); ask(t, c, msg) != msg {
+			t.Errorf("%s did not come back", msg)
+		}
+	}
+}
+
+// TRAPS, attack 20: bytes and datagrams are counted out and in, for sources that are not validated.
+func TestSpoofHarness(t *testing.T) {
+	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &hub{}
+	h.message = func(c *hubClient, m string) error {
+		for range 20 {
+			_ = c.Send([]byte(strings.Repeat(m, 5)), handlers.Auto)
+			_ = c.Send(nil, handlers.Auto)
+		}
+		_ = c.Send([]byte("over"), handlers.Auto)
+		return nil
+	}
+	s := &Server{UnvalidatedRate: -1}
+	serveOn(t, s, h, &disguised{PacketConn: pc})
+	c := dial(t, "udp", pc.LocalAddr().String())
+	in, sizes := 0, []int{0, 1, 2, 10, 100, 1400}
+	for _, n := range sizes {
+		in += n
+		if _, err := c.Write(make([]byte, n)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for late := time.Now().Add(generous); s.Stats().Received < uint64(len(sizes)) && time.Now().Before(late); {
+		<-time.After(time.Millisecond)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	st := s.Stats()
+	if st.BytesIn != uint64(in) || st.BytesOut > 3*st.BytesIn || st.Sent > 3*st.Received || st.Sent == 0 {
+		t.Errorf("%d bytes in %d datagrams came, and %d in %d went out", st.BytesIn, st.Received, st.BytesOut, st.Sent)
+	}
+	t.Logf("%d bytes in %d datagrams came, and %d in %d went out", st.BytesIn, st.Received, st.BytesOut, st.Sent)
+}
+
+// disguised has loopback look like a network beyond.
+type disguised struct{ net.PacketConn }
+
+func (d *disguised) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, a, err := d.PacketConn.ReadFrom(p)
+	if u, ok := a.(*net.UDPAddr); ok {
+		a = &net.UDPAddr{IP: net.IPv4(203, 0, 113, 1), Port: u.Port}
+	}
+	return n, a, err
+}
+
+func (d *disguised) WriteTo(p []byte, a net.Addr) (int, error) {
+	return d.PacketConn.WriteTo(p, &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: a.(*net.UDPAddr).Port})
+}
+
+// What the system says of the address that a datagram came to is understood, and what it is told in turn.
+func TestControlMessages(t *testing.T) {
+	for _, addr := range []string{"127.0.0.2", "2001:db8::1"} {
+		a := netip.MustParseAddr(addr)
+		oob := source(a)
+		if len(oob) == 0 {
+			t.Skip("this system has no control messages of this kind")
+		}
+		// what is sent has the address where what is received has it, in IPv6
+		if got := destination(oob); a.Is6() && got != a {
+			t.Errorf("destination(source(%v)) = %v", a, got)
+		}
+		if len(oob) > oobSpace {
+			t.Errorf("%d bytes of control message", len(oob))
+		}
+	}
+	base := &path{socket: &socket{}, local: netip.MustParseAddrPort("[::]:8100")}
+	p := paths{base: base}
+	one, two := p.of(source(netip.MustParseAddr("2001:db8::1"))), p.of(source(netip.MustParseAddr("2001:db8::2")))
+	if one == base || two == one || p.of(source(netip.MustParseAddr("2001:db8::1"))) != one || p.of(nil) != base {
+		t.Error("the paths of two addresses are not told apart")
+	}
+	if got := p.of([]byte("garbage")); got != base {
+		t.Errorf("the path of garbage is that of %v", got.local)
+	}
+	for i := range 3 * maxPaths {
+		p.of(source(netip.AddrFrom16([16]byte{0x20, 1, 14: byte(i >> 8), 15: byte(i)})))
+	}
+	if len(p.byLocal) > maxPaths || len(p.byOOB) > 2*maxPaths {
+		t.Errorf("%d paths, %d control messages are kept", len(p.byLocal), len(p.byOOB))
+	}
+}
+
+// FuzzControl: nothing that the system says of a datagram makes us fail.
+func FuzzControl(f *testing.F) {
+	f.Add(source(netip.MustParseAddr("127.0.0.1")))
+	f.Add(source(netip.MustParseAddr("2001:db8::1")))
+	f.Add(slices.Concat(source(netip.MustParseAddr("127.0.0.1")), source(netip.MustParseAddr("::1"))))
+	f.Fuzz(func(t *testing.T, oob []byte) {
+		if a := destination(oob); a.IsValid() && a.Is4In6() {
+			t.Errorf("destination(%x) = %v is mapped", oob, a)
+		}
+	})
+}
+
+// FuzzReceive: whatever comes, each datagram is one message, or a token; nothing else is made of it.
+func FuzzReceive(f *testing.F) {
+	f.Add([]byte("hello\n"), uint16(40000), true)
+	f.Add([]byte("0123456789abcdef\r\nx"), uint16(53), false)
+	f.Add(append([]byte{0xc3, 0, 0, 0, 1}, make([]byte, 1195)...), uint16(1), true)
+	f.Fuzz(func(t *testing.T, data []byte, port uint16, lines bool) {
+		s := &Server{Lines: lines, Timeout: -1, RefusePort: func(uint16) bool { return false }}
+		h := &hub{}
+		s.init()
+		k := newSocket(s, newFakeConn(), h)
+		from := netip.AddrPortFrom(netip.MustParseAddr("203.0.113.5"), port)
+		k.take([]arrival{{buf: data, n: len(data), from: from}})
+		k.work(&runner{})
+		want := data
+		if lines {
+			want = trimLine(want)
+		}
+		refused := port == 0 || isQUIC(data)
+		if got := h.events(); refused && len(got) > 0 || !refused && (len(got) != 2 || got[1] != fmt.Sprintf("message %v %s", from, want)) {
+			t.Errorf("%x from port %d makes %q", data, port, got)
+		}
+		if len(data) > 1<<16-1 {
+			return
+		}
+		if s.backlog != 0 || s.table.len() > 1 {
+			t.Errorf("%d bytes and %d clients are kept", s.backlog, s.table.len())
+		}
+	})
+}
