@@ -30,6 +30,7 @@ type port struct {
 	stats   counters
 	sniff   sniffer
 	readers readers
+	packets packets
 
 	draining atomic.Bool // what the kernel has accepted is served before the listeners are closed
 
@@ -181,12 +182,22 @@ func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 
 // Connect announces a client that its handler drives; see [handlers.Port].
 func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
-	c := newClient(p.hub, p.log, info, s)
+	c := p.clientOf(info, s)
 	if err := c.connect(); err != nil {
 		c.Disconnect(err)
 		return nil, err
 	}
 	return c, nil
+}
+
+// clientOf makes a client that its handler drives. What is known of it is kept in as little memory as that takes.
+func (p *port) clientOf(info *Info, s handlers.Stream) *Client {
+	if info.Request != nil || info.TLS != nil || info.Head != "" {
+		return newClient(p.hub, p.log, info, s)
+	}
+	c := &Client{stream: s, id: p.hub.lastID.Add(1), remote: compact(info.Remote)}
+	c.identify(p.hub, p.log, info)
+	return c
 }
 
 // Fail reports what never became a client; see [handlers.Port].

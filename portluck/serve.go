@@ -75,14 +75,17 @@ func (s *Server) ListenAndServe() error {
 	if addr == "" {
 		addr = DefaultAddr
 	}
-	all, err := Listen(addr)
+	all, packets, err := s.listen(addr)
 	if err != nil {
 		return fmt.Errorf("portluck: %w", err)
 	}
-	errs := make(chan error, len(all))
+	errs := make(chan error, len(all)+len(packets))
 	var wg sync.WaitGroup
 	for _, l := range all {
 		wg.Go(func() { errs <- s.Serve(l) }) // ends with the server
+	}
+	for _, pc := range packets {
+		wg.Go(func() { errs <- s.ServePacket(pc, s.Packets) }) // ends with the server
 	}
 	err = <-errs
 	if !errors.Is(err, ErrServerClosed) {
@@ -90,6 +93,26 @@ func (s *Server) ListenAndServe() error {
 	}
 	wg.Wait()
 	return err
+}
+
+// listen opens all that ListenAndServe serves. With port 0 it looks for one that is free over both TCP and UDP.
+func (s *Server) listen(addr string) ([]net.Listener, []net.PacketConn, error) {
+	for try := 0; ; try++ {
+		all, err := Listen(addr)
+		if err != nil || s.Packets == nil {
+			return all, nil, err
+		}
+		packets, err := ListenPackets(all)
+		if err == nil {
+			return all, packets, nil
+		}
+		for _, l := range all {
+			l.Close()
+		}
+		if _, port, _ := net.SplitHostPort(addr); port != "0" || try == 16 || !isAddrInUse(err) {
+			return nil, nil, err
+		}
+	}
 }
 
 // Serve serves the connections of l, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or until

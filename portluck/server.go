@@ -30,6 +30,8 @@ type Server struct {
 	// Addr is the TCP address that ListenAndServe listens on: host:port, or unix:PATH. [DefaultAddr] if empty. The
 	// host localhost means 127.0.0.1 and ::1.
 	Addr string
+	// Packets serves the same address over UDP in ListenAndServe, such as &udp.Server{} of handlers/udp; nobody if nil.
+	Packets handlers.PacketHandler
 	// Hub gets the events; a new one that drops them if nil.
 	Hub *Hub
 	// TLSConfig has the certificates; nil refuses TLS. It is cloned.

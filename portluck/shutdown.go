@@ -14,8 +14,8 @@ import (
 
 // Shutdown ends the server in good order: it stops accepting, decides or closes the connections whose protocol is not
 // known yet, serves all that is queued, finishes the HTTP requests, sends close 1001 to WebSocket clients and FIN to raw
-// ones, and returns nil when every client's OnDisconnect has returned. When ctx ends first it closes what is left at
-// once and returns the error of ctx.
+// ones, disconnects the clients of datagrams, and returns nil when every client's OnDisconnect has returned. When ctx ends
+// first it closes what is left at once and returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	p, err := s.start()
 	if err != nil {
@@ -27,11 +27,12 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	await(ctx, &p.subs)
 	p.closeListens()
 	var wg sync.WaitGroup
-	var httpErr error
+	var httpErr, packetErr error
 	wg.Go(func() { httpErr = p.http.Shutdown(ctx) })
+	wg.Go(func() { packetErr = p.packets.shutdown(ctx) })
 	loopErr := p.loop.Shutdown(ctx, farewellWindow(p.loop.Len()))
 	wg.Wait()
-	err = errors.Join(httpErr, loopErr, await(ctx, &p.workers), p.work.wait(ctx), p.funcs.wait(ctx))
+	err = errors.Join(httpErr, packetErr, loopErr, await(ctx, &p.workers), p.work.wait(ctx), p.funcs.wait(ctx))
 	if err != nil || ctx.Err() != nil {
 		p.hardClose()
 		return context.Cause(ctx)
@@ -69,6 +70,7 @@ func (p *port) hardClose() {
 		c.kill()
 	}
 	_ = p.http.Close()
+	p.packets.close()
 	p.loop.Close()
 	p.sniff.stop()
 }

@@ -33,8 +33,12 @@ func TestAmplification(t *testing.T) {
 		{"trusted", &Server{Trusted: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}}, far, []string{""}, []int{1, 1000}, "1 1000"},
 		{"trusted others", &Server{Trusted: []netip.Prefix{netip.MustParsePrefix("203.0.112.0/24")}}, far, []string{""}, []int{1000}, ""},
 		{"rate", &Server{UnvalidatedRate: 10}, far, []string{"123456789"}, []int{11, 10, 1}, "10"},
-		{"no rate", &Server{UnvalidatedRate: -1}, far, []string{strings.Repeat("x", 60000), strings.Repeat("x", 60000)},
-			[]int{60000, 60000}, "60000 60000"},
+		{
+			"no rate", &Server{UnvalidatedRate: -1}, far,
+			[]string{strings.Repeat("x", 60000), strings.Repeat("x", 60000)},
+			[]int{60000, 60000},
+			"60000 60000",
+		},
 		{"default rate", &Server{}, far, []string{strings.Repeat("x", 60000), strings.Repeat("x", 60000)}, []int{60000, 60000}, "60000"},
 	}
 	for _, tt := range tests {

@@ -25,9 +25,9 @@ const oobSpace = 128
 
 // paths finds the path of a datagram. It is used by one goroutine at a time.
 type paths struct {
-	base    *path                 // of the address that the socket is bound to
-	byOOB   map[string]*path      // by what the system said, which saves parsing it
-	byLocal map[netip.Addr]*path  // by what it means
+	base    *path                // of the address that the socket is bound to
+	byOOB   map[string]*path     // by what the system said, which saves parsing it
+	byLocal map[netip.Addr]*path // by what it means
 }
 
 // learn asks the system to tell the address that each datagram came to, if the socket has more than one. On a system

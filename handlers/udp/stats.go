@@ -23,9 +23,9 @@ type Stats struct {
 }
 
 type counters struct {
-	received, sent, bytesIn, bytesOut                    atomic.Uint64
-	tooLong, refused, overflowed, evicted                atomic.Uint64
-	unvalidated, muted, dropped, sendErrors, readErrors  atomic.Uint64
+	received, sent, bytesIn, bytesOut                   atomic.Uint64
+	tooLong, refused, overflowed, evicted               atomic.Uint64
+	unvalidated, muted, dropped, sendErrors, readErrors atomic.Uint64
 }
 
 // Stats returns the counters.

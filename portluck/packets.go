@@ -1,0 +1,113 @@
+package portluck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// ListenPackets opens a UDP socket on the address and port of each of the listeners that is one of TCP.
+func ListenPackets(listeners []net.Listener) ([]net.PacketConn, error) {
+	var all []net.PacketConn
+	for _, l := range listeners {
+		if _, ok := l.Addr().(*net.TCPAddr); !ok {
+			continue
+		}
+		pc, err := net.ListenPacket("udp", l.Addr().String())
+		if err != nil {
+			for _, pc := range all {
+				pc.Close()
+			}
+			return nil, err
+		}
+		all = append(all, pc)
+	}
+	return all, nil
+}
+
+// ServePacket has h serve the datagrams of pc, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or
+// until pc fails. Their clients are clients of the hub. It may be called for several sockets at once, with the same handler
+// or others, beside Serve or alone. At the first call the configuration is frozen.
+func (s *Server) ServePacket(pc net.PacketConn, h handlers.PacketHandler) error {
+	p, err := s.start()
+	if err != nil {
+		pc.Close()
+		return err
+	}
+	if !p.packets.enter(h) {
+		pc.Close()
+		return ErrServerClosed
+	}
+	defer p.packets.leave()
+	err = h.ServePacket(pc, p)
+	switch {
+	case p.isClosing():
+		return ErrServerClosed
+	case err == nil:
+		err = net.ErrClosed // somebody has shut h down
+	}
+	return fmt.Errorf("portluck: %w", err)
+}
+
+// packets are the handlers of datagrams.
+type packets struct {
+	serving sync.WaitGroup // goroutines in ServePacket
+
+	mu       sync.Mutex
+	closing  bool
+	handlers map[handlers.PacketHandler]struct{}
+}
+
+// enter is false when the port is closing.
+func (p *packets) enter(h handlers.PacketHandler) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closing {
+		return false
+	}
+	if p.handlers == nil {
+		p.handlers = map[handlers.PacketHandler]struct{}{}
+	}
+	p.handlers[h] = struct{}{}
+	p.serving.Add(1)
+	return true
+}
+
+func (p *packets) leave() { p.serving.Done() }
+
+// refuse lets nobody in any more, and returns the handlers that there are.
+func (p *packets) refuse() []handlers.PacketHandler {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closing = true
+	var all []handlers.PacketHandler
+	for h := range p.handlers {
+		all = append(all, h)
+	}
+	return all
+}
+
+// shutdown shuts all handlers down at once.
+func (p *packets) shutdown(ctx context.Context) error {
+	all := p.refuse()
+	errs := make([]error, len(all))
+	var wg sync.WaitGroup
+	for i, h := range all {
+		wg.Go(func() { errs[i] = h.Shutdown(ctx) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return await(ctx, &p.serving)
+}
+
+func (p *packets) close() {
+	for _, h := range p.refuse() {
+		_ = h.Close()
+	}
+}
