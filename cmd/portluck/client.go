@@ -78,7 +78,7 @@ func (t *trust) config() (*tls.Config, error) {
 	return &tls.Config{RootCAs: roots}, nil
 }
 
-// dial connects to a URL: http, https, ws, wss, tcp or tls.
+// dial connects to a URL: http, https, ws, wss, tcp, tls or udp.
 func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
@@ -91,11 +91,11 @@ func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 	}{
 		"http": {dialHTTP, false, "80"}, "https": {dialHTTP, true, "443"},
 		"ws": {dialWebSocket, false, "80"}, "wss": {dialWebSocket, true, "443"},
-		"tcp": {dialRaw, false, ""}, "tls": {dialRaw, true, ""},
+		"tcp": {dialRaw, false, ""}, "tls": {dialRaw, true, ""}, "udp": {dialUDP, false, ""},
 	}
 	scheme, ok := schemes[u.Scheme]
 	if !ok {
-		return nil, usageError{fmt.Errorf("%q: the scheme is http, https, ws, wss, tcp or tls", raw)}
+		return nil, usageError{fmt.Errorf("%q: the scheme is http, https, ws, wss, tcp, tls or udp", raw)}
 	}
 	addr := u.Host
 	if u.Port() == "" && scheme.port != "" {

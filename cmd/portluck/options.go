@@ -34,6 +34,7 @@ type options struct {
 	alldata       eventStore
 	streams       streams
 	slots         slotService
+	udp           udpService
 }
 
 func (o *options) flags(f *pflag.FlagSet) {
@@ -102,7 +103,7 @@ func (o *options) check(f *pflag.FlagSet) error {
 
 // checkLists checks the addresses and patterns.
 func (o *options) checkLists(f *pflag.FlagSet) error {
-	for name, list := range map[string][]string{"listen": o.listen, "allow-origin": o.allowOrigin, "proxy-from": o.proxyFrom} {
+	for name, list := range map[string][]string{"listen": o.listen, "allow-origin": o.allowOrigin, "proxy-from": o.proxyFrom, "udp-trust": o.udp.trust} {
 		if f.Changed(name) && len(list) == 0 {
 			return fmt.Errorf("--%s needs a value", name)
 		}
@@ -130,6 +131,7 @@ func (o *options) checkLists(f *pflag.FlagSet) error {
 func (o *options) proxies() ([]netip.Prefix, error) { return prefixes("proxy-from", o.proxyFrom) }
 
 // prefixes are those of a flag that has addresses and prefixes.
+// prefixes are the networks that a flag names.
 func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	for _, s := range list {

@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-const urlHelp = `URL is http://, https://, ws://, wss://, tcp:// or tls:// with host and port.`
+const urlHelp = `URL is http://, https://, ws://, wss://, tcp://, tls:// or udp:// with host and port.`
 
 func newSend() *cobra.Command {
 	var t trust
@@ -29,8 +29,8 @@ func newSend() *cobra.Command {
 		Long: `send sends each MSG, or each line of standard input if there is none, and prints what comes back until the server has
 answered all and closed.
 
-A WebSocket is closed once as many messages have come as were sent, or 2 seconds after the last; --wait is for servers
-that take longer.
+A WebSocket is closed once as many messages have come as were sent, or 2 seconds after the last, and so does udp:// end;
+--wait is for servers that take longer.
 
 A server that has answered but does not close, such as one with --explicit-done, ends at --timeout: what came by then is
 the answer. The exit code is 0 when all was sent and the server has answered or closed; it is 1 when there was no answer
@@ -128,11 +128,15 @@ func (s *sending) run(ctx context.Context, p peer) error {
 	return nil
 }
 
-// linger stays connected for the time of --wait. A WebSocket cannot say that it has sent all but will still listen: there
+// linger stays connected for the time of --wait. A WebSocket, or a client of UDP, cannot say that it has sent all but will still listen: there
 // linger lasts until as many messages have come as were sent, for farewellTime at the most.
 func (s *sending) linger(p peer, received <-chan error) (err error, ended bool) {
 	wait := s.wait
-	_, both := p.(*wsPeer)
+	both := false
+	switch p.(type) {
+	case *wsPeer, *udpPeer:
+		both = true
+	}
 	if both {
 		wait = max(wait, farewellTime)
 	}
@@ -221,6 +225,7 @@ func newChat() *cobra.Command {
 		Use:   "chat URL",
 		Short: "Talk in the room: each line typed is a message",
 		Long: `chat sends each line of standard input and prints what the others say, until the end of the input (Ctrl-D) or Ctrl-C.
+Over udp:// the room is heard for a minute after each line; an empty one will do.
 
 ` + urlHelp,
 		Example: `  portluck chat ws://localhost:8100/

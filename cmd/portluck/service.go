@@ -27,6 +27,9 @@ type service interface {
 	panel() page.Panel
 }
 
+// A beginner is a service that has something to do once all have started, and the server changes no more.
+type beginner interface{ begin() }
+
 // demo is what services are added to.
 type demo struct {
 	srv       *portluck.Server // it may still be changed
@@ -38,7 +41,7 @@ type demo struct {
 // services are all that there are, in the order in which they are started and shown: fields of o, so that each call returns the
 // same ones.
 func (o *options) services() []service {
-	return []service{&o.alldata, &o.streams, &o.slots}
+	return []service{&o.alldata, &o.streams, &o.slots, &o.udp}
 }
 
 // running are the services that were started.
@@ -56,6 +59,11 @@ func (o *options) start(ctx context.Context, d *demo) (running, error) {
 			return nil, err
 		}
 		all = append(all, s)
+	}
+	for _, s := range all {
+		if b, ok := s.(beginner); ok {
+			b.begin()
+		}
 	}
 	return all, nil
 }

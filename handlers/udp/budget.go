@@ -37,12 +37,15 @@ func (s *Server) affords(c *client, n int) bool {
 }
 
 // trusts says whether a source address can be believed.
-func (s *Server) trusts(a netip.Addr) bool {
+func (s *Server) trusts(a netip.Addr) bool { return isIn(a, s.Trusted) }
+
+// isIn says whether a is on loopback or in one of these networks.
+func isIn(a netip.Addr, networks []netip.Prefix) bool {
 	if a.IsLoopback() {
 		return true
 	}
 	a = a.WithZone("")
-	for _, p := range s.Trusted {
+	for _, p := range networks {
 		if p.Contains(a) {
 			return true
 		}

@@ -187,9 +187,10 @@ func TestTokenFirst(t *testing.T) {
 	})
 }
 
-// Room traffic goes to clients of loopback that spoke in the last minute; beyond it only with RoomsEverywhere, and within
+// Room traffic goes to clients of loopback that spoke in the last minute; beyond it only with RoomsTo, and within
 // what unvalidated clients get.
 func TestRooms(t *testing.T) {
+	everywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	tests := []struct {
 		name string
 		s    *Server
@@ -202,9 +203,10 @@ func TestRooms(t *testing.T) {
 		{"loopback, silent", &Server{}, near, time.Minute + 1, false},
 		{"another window", &Server{RoomWindow: time.Second}, near, 2 * time.Second, false},
 		{"beyond", &Server{}, far, 0, false},
-		{"beyond, trusted", &Server{Trusted: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}, far, 0, false},
-		{"everywhere", &Server{RoomsEverywhere: true}, far, 0, true},
-		{"everywhere, silent", &Server{RoomsEverywhere: true}, far, time.Minute + 1, false},
+		{"beyond, trusted", &Server{Trusted: everywhere}, far, 0, false},
+		{"beyond, elsewhere", &Server{RoomsTo: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, far, 0, false},
+		{"everywhere", &Server{RoomsTo: everywhere}, far, 0, true},
+		{"everywhere, silent", &Server{RoomsTo: everywhere}, far, time.Minute + 1, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

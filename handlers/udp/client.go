@@ -69,7 +69,7 @@ func (c *client) TrySend(p []byte, _ handlers.Kind) error {
 
 // hearsRooms says whether room traffic is sent to c now.
 func (s *Server) hearsRooms(c *client) bool {
-	return (s.RoomsEverywhere || c.remote.Addr().IsLoopback()) && s.now()-c.seen() <= s.roomWindow()
+	return isIn(c.remote.Addr(), s.RoomsTo) && s.now()-c.seen() <= s.roomWindow()
 }
 
 // The headers of IP and UDP are part of the 65,535 bytes of a datagram in IPv4, those of UDP in IPv6.

@@ -55,7 +55,7 @@
 // forge the next as blindly.
 //
 // Room traffic (TrySend, in terms of [handlers.Stream]) goes only to clients that have spoken in the last minute (RoomWindow),
-// and only to those of loopback unless RoomsEverywhere is set. The bound for unvalidated clients holds for it too. What is
+// and only to those of loopback unless RoomsTo names others. The bound for unvalidated clients holds for it too. What is
 // not sent is counted ([Stats]), and the room takes it for delivered.
 //
 // A flood of made-up sources costs a table of MaxClients entries, some 320 bytes each with all that the hub knows, and no

@@ -32,8 +32,8 @@ type Server struct {
 	// Lines is for people with nc -u: one line end is taken off each datagram, and added to each message that is sent.
 	// What Write sends is sent as it is.
 	Lines bool
-	// MessageLimit is the longest datagram that is a message; 65,535 bytes, which is all, if zero. A longer one is
-	// dropped and told to OnError.
+	// MessageLimit is the longest datagram that is a message; any is if zero or negative. A longer one is dropped and told
+	// to OnError.
 	MessageLimit int
 	// Timeout is how long a client may be silent before it is disconnected with [handlers.ErrTimeout]; 2 minutes if
 	// zero, for ever if negative. What is sent to it does not count: UDP does not tell whether it arrives.
@@ -61,8 +61,8 @@ type Server struct {
 	// Trusted are networks whose source addresses can be believed, because routers drop what is forged: their clients
 	// are validated. Those of loopback always are.
 	Trusted []netip.Prefix
-	// RoomsEverywhere has room traffic sent to clients beyond loopback too.
-	RoomsEverywhere bool
+	// RoomsTo are networks to whose clients room traffic is sent, beside those of loopback.
+	RoomsTo []netip.Prefix
 	// RoomWindow is how long after a client's last datagram room traffic is sent to it; 1 minute if zero.
 	RoomWindow time.Duration
 	// UnvalidatedRate is how many bytes a second go to the unvalidated clients of one network, a /24 of IPv4 or a /48 of
@@ -113,7 +113,6 @@ func orTime(d, def time.Duration) time.Duration {
 // maxDatagram is more than any datagram has.
 const maxDatagram = 65535
 
-func (s *Server) messageLimit() int           { return min(orInt(s.MessageLimit, maxDatagram), maxDatagram) }
 func (s *Server) timeout() time.Duration      { return orTime(s.Timeout, 2*time.Minute) }
 func (s *Server) maxClients() int             { return orInt(s.MaxClients, 64<<10) }
 func (s *Server) maxWaiting() int             { return min(orInt(s.MaxWaiting, 64), 1<<15) }
@@ -122,6 +121,13 @@ func (s *Server) maxQueue() int               { return orInt(s.MaxQueue, 1<<20) 
 func (s *Server) writeTimeout() time.Duration { return orTime(s.WriteTimeout, time.Second) }
 func (s *Server) batch() int                  { return max(1, min(orInt(s.Batch, 32), 1024)) }
 func (s *Server) roomWindow() time.Duration   { return orTime(s.RoomWindow, time.Minute) }
+
+func (s *Server) messageLimit() int {
+	if s.MessageLimit <= 0 {
+		return maxDatagram
+	}
+	return min(s.MessageLimit, maxDatagram)
+}
 
 func (s *Server) init() {
 	s.once.Do(func() {

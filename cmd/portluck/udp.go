@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
+	"github.com/portluck/portluck/handlers/udp"
+	"github.com/portluck/portluck/portluck"
+	"github.com/rs/zerolog"
+	"github.com/spf13/pflag"
+)
+
+// udpService serves the port number of the listeners over UDP too.
+type udpService struct {
+	enabled bool
+	trust   []string
+
+	*udpSockets // from start to stop
+}
+
+// udpSockets are what is served.
+type udpSockets struct {
+	srv     *portluck.Server
+	packets udp.Server
+	sockets []net.PacketConn
+	logger  *zerolog.Logger
+	serving sync.WaitGroup // goroutines of begin
+
+	logged struct{ second, lines atomic.Int64 }
+}
+
+func (u *udpService) flags(f *pflag.FlagSet) {
+	f.BoolVar(&u.enabled, "udp", false, "serve the same port number over UDP too: each datagram is a message")
+	f.StringSliceVar(&u.trust, "udp-trust", nil,
+		"address or prefix of clients of --udp whose source addresses can be believed, such as those of your own network: they "+
+			"hear the room as clients on this machine do, and get more than three times what they send; may be repeated")
+}
+
+func (u *udpService) check() error {
+	if len(u.trust) > 0 && !u.enabled {
+		return errors.New("--udp-trust goes with --udp")
+	}
+	_, err := prefixes("udp-trust", u.trust)
+	return err
+}
+
+func (u *udpService) on() bool { return u.enabled }
+
+// start opens the sockets. They are served by begin.
+func (u *udpService) start(d *demo) error {
+	sockets, err := portluck.ListenPackets(d.listeners)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w (--udp: choose a port that is free over TCP and UDP with --listen)", err)
+	case len(sockets) == 0:
+		return errors.New("--udp needs a TCP address in --listen, whose port it serves too")
+	}
+	u.udpSockets = &udpSockets{srv: d.srv, sockets: sockets, logger: d.logger}
+	u.packets.Lines, u.packets.Timeout, u.packets.MessageLimit = true, d.srv.Timeout, d.srv.MessageLimit
+	u.packets.Trusted, _ = prefixes("udp-trust", u.trust)
+	u.packets.RoomsTo = u.packets.Trusted
+	u.packets.OnError = u.failed
+	return nil
+}
+
+// begin serves the sockets, until the server is shut down.
+func (u *udpSockets) begin() {
+	for _, pc := range u.sockets {
+		u.serving.Go(func() { // ends with the server
+			if err := u.srv.ServePacket(pc, &u.packets); !errors.Is(err, portluck.ErrServerClosed) {
+				u.logger.Error().Err(err).Msg("no more datagrams are served")
+			}
+		})
+	}
+}
+
+// stop closes the sockets, also those that were never served.
+func (u *udpSockets) stop(context.Context) {
+	_ = u.packets.Close()
+	for _, pc := range u.sockets {
+		_ = pc.Close()
+	}
+	u.serving.Wait()
+}
+
+// logsPerSecond bounds what datagrams can make us write.
+const logsPerSecond = 10
+
+// failed logs what goes wrong with a datagram.
+func (u *udpSockets) failed(remote netip.AddrPort, err error) {
+	if now := time.Now().Unix(); u.logged.second.Swap(now) != now {
+		u.logged.lines.Store(0)
+	}
+	if u.logged.lines.Add(1) > logsPerSecond {
+		return
+	}
+	u.logger.Warn().Stringer("remote", remote).Err(err).Msg("datagram failed")
+}
+
+// panel is the counters of the datagrams, and how to send one.
+func (u *udpSockets) panel() page.Panel {
+	st := u.packets.Stats()
+	p := page.Panel{
+		Title: "UDP",
+		Hint:  "The same port number over UDP: each datagram is a message, and each address that sends one is in the room.",
+		Facts: []page.Fact{
+			{Name: "clients", Value: fmt.Sprint(st.Clients)},
+			{Name: "datagrams received", Value: fmt.Sprintf("%d (%d bytes)", st.Received, st.BytesIn)},
+			{Name: "datagrams sent", Value: fmt.Sprintf("%d (%d bytes)", st.Sent, st.BytesOut)},
+			{Name: "not taken", Value: fmt.Sprint(st.TooLong + st.Refused + st.Overflowed)},
+			{Name: "not sent", Value: fmt.Sprint(st.Unvalidated + st.Muted + st.Dropped + st.SendErrors)},
+		},
+	}
+	for _, pc := range u.sockets {
+		p.Facts = append(p.Facts, page.Fact{Name: "address", Value: pc.LocalAddr().String()})
+	}
+	host, port := numeric(u.sockets[0].LocalAddr())
+	p.Commands = []page.Command{
+		{What: "raw UDP", Command: "nc -u " + host + " " + port},
+		{What: "UDP", Command: "portluck chat udp://" + net.JoinHostPort(host, port)},
+	}
+	return p
+}
+
+// numeric is where a client on this machine reaches a. It is no name: nc -u takes the first address of one, whether somebody
+// is there or not.
+func numeric(a net.Addr) (host, port string) {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		host, port, _ = net.SplitHostPort(a.String())
+		return host, port
+	}
+	ip := ap.Addr().Unmap()
+	if ip.IsUnspecified() {
+		ip = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return ip.String(), fmt.Sprint(ap.Port())
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
+)
+
+// onPath has the command's own name found, as the lines to copy need it.
+func onPath(t *testing.T) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+}
+
+// udpPanel is what the page of a server shows of UDP.
+func udpPanel(t *testing.T, addr string) page.Panel {
+	t.Helper()
+	resp, err := http.Get("http://" + addr + "/panels")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var all []page.Panel
+	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range all {
+		if p.Title == "UDP" {
+			return p
+		}
+	}
+	t.Fatalf("no panel of UDP in %+v", all)
+	return page.Panel{}
+}
+
+// The lines to copy of the panel, which are printed at the start too, work; the counters of the panel count.
+func TestUDPLines(t *testing.T) {
+	addr, _ := startServer(t, "--udp")
+	onPath(t)
+	for _, line := range udpPanel(t, addr).Commands {
+		t.Run(line.What, func(t *testing.T) {
+			program, _, _ := strings.Cut(line.Command, " ")
+			if _, err := exec.LookPath(program); err != nil {
+				t.Skipf("%s is not installed", program)
+			}
+			hears(t, line.Command)
+		})
+	}
+	for _, fact := range udpPanel(t, addr).Facts {
+		switch fact.Name {
+		case "address":
+			if fact.Value != addr {
+				t.Errorf("address %s, want %s", fact.Value, addr)
+			}
+		case "datagrams received":
+			if strings.HasPrefix(fact.Value, "0 ") {
+				t.Errorf("%s %s", fact.Value, fact.Name)
+			}
+		}
+	}
+}
+
+// The README's lines for UDP work as they stand, but for the port.
+func TestReadmeUDP(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, _ := startServer(t, "--udp")
+	onPath(t)
+	_, port, _ := net.SplitHostPort(addr)
+	lines := regexp.MustCompile("`((?:nc -u|go run ./cmd/portluck chat udp)[^`]*)`").FindAllStringSubmatch(string(readme), -1)
+	if len(lines) != 2 {
+		t.Fatalf("%d lines for UDP, want 2", len(lines))
+	}
+	replace := strings.NewReplacer("8100", port, "go run ./cmd/portluck", "portluck")
+	for _, line := range lines {
+		command := replace.Replace(line[1])
+		program, _, _ := strings.Cut(command, " ")
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not installed", program)
+		}
+		hears(t, command)
+	}
+}
+
+// A port that is taken over UDP is told with what to do.
+func TestUDPPortTaken(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	cmd := command(t, "serve", "--udp", "--tls", "off", "--listen", pc.LocalAddr().String())
+	out, err := cmd.CombinedOutput()
+	if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "choose a port that is free over TCP and UDP with --listen") {
+		t.Errorf("%s, %v", out, err)
+	}
+}
