@@ -24,6 +24,14 @@ func (o *output) credit(c *client, n int) {
 	c.datagrams = saturate(uint64(c.datagrams) + amplification)
 }
 
+// bequeath leaves what c may still be sent to its successor.
+func (o *output) bequeath(c, next *client) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	next.bytes, next.datagrams = c.bytes, c.datagrams
+	c.bytes, c.datagrams = 0, 0
+}
+
 func saturate(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
 
 // affords says whether n bytes may go to c, which is not validated, and counts them. The caller has its output.mu.

@@ -255,6 +255,7 @@ func TestRefusedSources(t *testing.T) {
 		{"memcached", &Server{}, "127.0.0.1:11211", "x", false},
 		{"own rule", &Server{RefusePort: func(p uint16) bool { return p < 1024 }}, "203.0.113.5:11211", "x", true},
 		{"own rule refuses", &Server{RefusePort: func(p uint16) bool { return p < 1024 }}, "203.0.113.5:1023", "x", false},
+		{"own rule panics", &Server{RefusePort: func(uint16) bool { panic("no") }}, "203.0.113.5:1023", "x", false},
 		{"port 0 with own rule", &Server{RefusePort: func(uint16) bool { return false }}, "203.0.113.5:0", "x", false},
 		{"ourselves", &Server{}, "192.0.2.1:8100", "x", false},
 		{"our port elsewhere", &Server{}, "192.0.2.2:8100", "x", true},
@@ -278,4 +279,40 @@ func TestRefusedSources(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A client that ends leaves no more to its successor than the source has still to get.
+func TestAmplificationAcrossEnds(t *testing.T) {
+	h, s := &hub{}, &Server{}
+	in := 0
+	h.message = func(c *hubClient, m string) error {
+		for range 10 {
+			_ = c.Send([]byte(m), handlers.Auto)
+		}
+		if m != "" {
+			_ = c.End()
+		}
+		return nil
+	}
+	h.leave = func(*hubClient, error) { time.Sleep(20 * time.Millisecond) }
+	inBubble(t, s, h, func(t *testing.T, conn *fakeConn) {
+		for i := range 50 {
+			msg := strings.Repeat("x", i%7)
+			in += len(msg)
+			conn.push(far, msg)
+			if i%3 == 0 {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+			}
+		}
+		time.Sleep(time.Minute)
+		out := 0
+		sent := conn.sent()
+		for _, d := range sent {
+			_, data, _ := strings.Cut(d, " ")
+			out += len(data)
+		}
+		if out > 3*in || len(sent) > 3*50 || out < in {
+			t.Errorf("%d bytes in 50 datagrams came, and %d in %d went out", in, out, len(sent))
+		}
+	})
 }

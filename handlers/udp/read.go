@@ -153,16 +153,25 @@ func (k *socket) take(in []arrival) {
 	now, limit := s.now(), s.messageLimit()
 	bytes := 0
 	var long []netip.AddrPort
-	s.mu.Lock()
-	k.attended = true
 	for i := range in {
 		a := &in[i]
 		bytes += a.n
-		if a.cut || a.n > limit {
+		a.path = k.paths.of(a.oob)
+		switch {
+		case a.cut || a.n > limit:
 			long = append(long, a.from)
-			continue
+			a.path = nil
+		case s.refuses(key{a.from, a.path}):
+			s.counters.refused.Add(1)
+			a.path = nil
 		}
-		k.receiveLocked(a, now)
+	}
+	s.mu.Lock()
+	k.attended = true
+	for i := range in {
+		if in[i].path != nil {
+			k.receiveLocked(&in[i], now)
+		}
 	}
 	s.mu.Unlock()
 	s.counters.received.Add(uint64(len(in)))
@@ -176,11 +185,7 @@ func (k *socket) take(in []arrival) {
 // receiveLocked is one datagram.
 func (k *socket) receiveLocked(a *arrival, now time.Duration) {
 	s := k.srv
-	id := key{a.from, k.paths.of(a.oob)}
-	if s.refuses(id) {
-		s.counters.refused.Add(1)
-		return
-	}
+	id := key{a.from, a.path}
 	data := a.buf[:a.n]
 	c := s.table.clients[id]
 	if c != nil {

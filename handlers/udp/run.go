@@ -191,12 +191,12 @@ func (k *socket) succeedLocked(c *client) {
 			s.counters.refused.Add(1)
 			continue
 		}
-		k.out.credit(next, len(p.data))
 		next.appendLocked(p)
 	}
 	if next == nil {
 		return
 	}
+	k.out.bequeath(c, next)
 	if s.empty != nil {
 		next.leaveLocked(handlers.ErrShutdown, deliverWaiting)
 	}

@@ -70,6 +70,7 @@ type Server struct {
 	UnvalidatedRate int
 	// RefusePort says from which source ports no datagram is taken; if nil those of services that answer anybody, to
 	// which others can be made to talk by forged datagrams: see [Reflector].
+	// It is called for every datagram, and must return soon.
 	RefusePort func(port uint16) bool
 
 	// OnError is told of datagrams that are too long, and of errors of the system; remote is not valid if it was not

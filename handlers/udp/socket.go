@@ -25,6 +25,7 @@ type arrival struct {
 	cut  bool // it was longer than buf
 	from netip.AddrPort
 	oob  []byte // says to which of our addresses it came
+	path *path  // what that means; nil if the source is none to be answered
 }
 
 // departure is a datagram to be written.

@@ -26,9 +26,19 @@ func (s *Server) refuses(k key) bool {
 	case port == 0, k.path.socket.ours(k.remote):
 		return true
 	case s.RefusePort != nil:
-		return s.RefusePort(port)
+		return s.refusesPort(port)
 	}
 	return Reflector(port)
+}
+
+// refusesPort asks the program. What it panics for is refused.
+func (s *Server) refusesPort(port uint16) (refused bool) {
+	defer func() {
+		if v := recover(); v != nil {
+			refused = true
+		}
+	}()
+	return s.RefusePort(port)
 }
 
 // ours says whether a is an address of k: a datagram that seems to come from there would have us talk to ourselves.
