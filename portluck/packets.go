@@ -43,7 +43,7 @@ func (s *Server) ServePacket(pc net.PacketConn, h handlers.PacketHandler) error 
 		return ErrServerClosed
 	}
 	defer p.packets.leave()
-	err = h.ServePacket(pc, p)
+	err = h.ServePacket(pc, packetPort{p})
 	switch {
 	case p.isClosing():
 		return ErrServerClosed
@@ -51,6 +51,17 @@ func (s *Server) ServePacket(pc net.PacketConn, h handlers.PacketHandler) error 
 		err = net.ErrClosed // somebody has shut h down
 	}
 	return fmt.Errorf("portluck: %w", err)
+}
+
+// packetPort is the port of a handler of datagrams.
+type packetPort struct{ *port }
+
+// Connect also tells OnVerdict, as nothing has been classified before.
+func (p packetPort) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
+	if f := p.srv.OnVerdict; f != nil {
+		f(Verdict{Route: info.Protocol, Info: info})
+	}
+	return p.port.Connect(info, s)
 }
 
 // packets are the handlers of datagrams.

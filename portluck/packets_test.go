@@ -59,13 +59,18 @@ func receive(t testing.TB, c net.Conn) string {
 // The same port number serves TCP and UDP, with the same events.
 func TestPackets(t *testing.T) {
 	hub, e := record(echo)
-	addr := servePackets(t, &Server{Hub: hub}, &udp.Server{})
+	verdicts := make(chan string, 10)
+	s := &Server{Hub: hub, OnVerdict: func(v Verdict) { verdicts <- v.Route + " " + v.Info.Remote.String() }}
+	addr := servePackets(t, s, &udp.Server{})
 	c := dialUDP(t, addr)
 	for _, msg := range []string{"hello", "", "two\nlines\n"} {
 		send(t, c, msg)
 		if got := receive(t, c); got != msg {
 			t.Errorf("%q comes back as %q", msg, got)
 		}
+	}
+	if got, want := <-verdicts, "udp "+c.LocalAddr().String(); got != want {
+		t.Errorf("the verdict is %q, want %q", got, want)
 	}
 	tcp := dial(t, addr)
 	send(t, tcp, "over tcp\n")

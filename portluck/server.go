@@ -105,8 +105,8 @@ type Server struct {
 
 	// Logger gets what happens, never what clients say; nothing is logged if nil.
 	Logger *zerolog.Logger
-	// OnVerdict, if not nil, is told how each connection was classified. It is called by many goroutines at once and
-	// must return soon.
+	// OnVerdict, if not nil, is told how each connection was classified, and of each client of datagrams, whose Route is its
+	// protocol. It is called by many goroutines at once and must return soon.
 	OnVerdict func(Verdict)
 
 	routes  []*route                    // of Handle, in order

@@ -40,6 +40,7 @@ that one client sends goes to all, tagged with where it came from; with --echo e
 SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second one ends at once.`,
 		Example: `  portluck                                    a chat room on localhost:8100
   portluck --lan                              for the whole network
+  portluck --udp                              over UDP too, for nc -u
   portluck --echo --listen 127.0.0.1:0        an echo server on a free port, which it prints
   portluck --listen unix:/tmp/portluck.sock   on a Unix socket`,
 		Args: args(cobra.NoArgs),

@@ -205,10 +205,10 @@ func TestSourceIsGone(t *testing.T) {
 	k := newSocket(s, newFakeConn(), &hub{})
 	p := &path{socket: k, oob: []byte("x")}
 	left := []departure{{[]byte("a"), netip.MustParseAddrPort(far), p}, {}}
-	if got := k.out.refused(left, syscall.EINVAL); len(got) != 2 || p.oob != nil {
-		t.Errorf("%d are left, from %q", len(got), p.oob)
+	if got := k.out.refused(left, syscall.ENETUNREACH); len(got) != 2 || got[0].from.oob != nil || p.oob == nil {
+		t.Errorf("%d are left, from %q", len(got), got[0].from.oob)
 	}
-	if got := k.out.refused(left, syscall.EINVAL); len(got) != 1 || s.Stats().SendErrors != 1 {
+	if got := k.out.refused(left, syscall.ENETUNREACH); len(got) != 1 || s.Stats().SendErrors != 1 {
 		t.Errorf("%d are left the second time; %+v", len(got), s.Stats())
 	}
 	if got := k.out.refused(left, errors.Join(net.ErrClosed)); len(got) != 0 {
