@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -222,4 +223,48 @@ func benchServer(b *testing.B, s *Server, pc net.PacketConn) (stop func()) {
 func median(all []float64) float64 {
 	slices.Sort(all)
 	return all[len(all)/2]
+}
+
+// loopWire is a socket without a system: what comes is always there, and what goes is gone.
+type loopWire struct{ left int }
+
+func (w *loopWire) prompt() bool { return true }
+
+func (w *loopWire) read(in []arrival, _ bool) (int, error) {
+	if w.left == 0 {
+		return 0, net.ErrClosed
+	}
+	n := min(len(in), w.left)
+	w.left -= n
+	for i := range n {
+		in[i].n, in[i].from = 64, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(40000+i))
+	}
+	return n, nil
+}
+
+func (w *loopWire) write(out []departure, _ bool) (int, error) { return len(out), nil }
+
+// BenchmarkDatagram is what a datagram and its echo cost beside the system calls.
+func BenchmarkDatagram(b *testing.B) {
+	b.ReportAllocs()
+	s := &Server{}
+	s.init()
+	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	k := newSocket(s, pc, &echoPort{})
+	k.wire = &loopWire{left: b.N}
+	b.ResetTimer()
+	k.read()
+	<-k.over // another goroutine may read by now
+	b.StopTimer()
+	if err := s.Shutdown(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	st := s.Stats()
+	if int(st.Received) != b.N || st.Sent == 0 {
+		b.Errorf("of %d datagrams: %+v", b.N, st)
+	}
+	b.ReportMetric(float64(st.Sent)/float64(b.N), "echoes/op") // less than 1 if it had to wait for a processor
 }

@@ -58,14 +58,18 @@ func (k *socket) popLocked() *client {
 // help raises what the goroutine that reads knows nothing of, as it waits.
 func (k *socket) help() { k.work(&runner{}) }
 
-// work raises the events that wait, unless another goroutine does. It is false when r is lost.
+// work raises the events that wait. One that does not read leaves them to another goroutine if that does; one that reads
+// relieves it. It is false when r is lost.
 func (k *socket) work(r *runner) bool {
 	s := k.srv
 	s.mu.Lock()
-	if k.runner != nil || k.ready == nil {
+	if k.ready == nil || k.runner != nil && !r.reader {
 		k.attended = k.runner != nil
 		s.mu.Unlock()
 		return true
+	}
+	if k.runner != nil {
+		k.runner.lost = true // who reads must not read faster than events are raised
 	}
 	k.runner = r
 	k.watchLocked()
