@@ -223,23 +223,16 @@ func (o *output) refused(left []departure, err error) []departure {
 		s.counters.dropped.Add(uint64(len(left)))
 		s.fail(netip.AddrPort{}, err)
 		return nil
-	case d.from.oob != nil && isSource(err):
-		d.from = &path{socket: d.from.socket, local: d.from.local} // that of the system's choice will do
+	case d.from.oob != nil && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EADDRNOTAVAIL)):
+		d.from.oob = nil // it is gone, or was never one to send from: the system's choice will do
+		return left
+	case d.from.oob != nil && (errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH)):
+		d.from = &path{socket: d.from.socket, local: d.from.local} // it may be one of broadcast, or there is no way for now
 		return left
 	}
 	s.counters.sendErrors.Add(1)
 	s.fail(left[0].to, err)
 	return left[1:]
-}
-
-// isSource says whether err may mean that there is no sending from an address: it is gone, or is one of broadcast.
-func isSource(err error) bool {
-	for _, e := range []error{syscall.EINVAL, syscall.EADDRNOTAVAIL, syscall.ENETUNREACH, syscall.EHOSTUNREACH} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
 
 // end has nothing more sent to c, nor what is queued if it is void. It reports whether that was so before.

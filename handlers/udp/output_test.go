@@ -203,7 +203,12 @@ func TestSourceIsGone(t *testing.T) {
 	s := &Server{}
 	s.init()
 	k := newSocket(s, newFakeConn(), &hub{})
-	p := &path{socket: k, oob: []byte("x")}
+	p := &path{socket: k, oob: []byte("y")}
+	gone := []departure{{[]byte("a"), netip.MustParseAddrPort(far), p}}
+	if got := k.out.refused(gone, syscall.EINVAL); len(got) != 1 || p.oob != nil {
+		t.Errorf("%d are left, from %q", len(got), p.oob)
+	}
+	p = &path{socket: k, oob: []byte("x")}
 	left := []departure{{[]byte("a"), netip.MustParseAddrPort(far), p}, {}}
 	if got := k.out.refused(left, syscall.ENETUNREACH); len(got) != 2 || got[0].from.oob != nil || p.oob == nil {
 		t.Errorf("%d are left, from %q", len(got), got[0].from.oob)

@@ -85,6 +85,7 @@ func (k *socket) work(r *runner) bool {
 	}
 	if r.lost {
 		s.mu.Unlock()
+		k.out.uncork() // it may have been corked after who came next had uncorked it
 		return false
 	}
 	k.runner, k.attended = nil, false
