@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -113,9 +112,7 @@ const restTime = time.Second
 
 // rest takes in what the system has received by the time of a shutdown.
 func (k *socket) rest(r *runner) {
-	ctx, cancel := context.WithTimeout(context.Background(), restTime)
-	defer cancel()
-	for ctx.Err() == nil {
+	for time.Since(k.srv.stopped) < restTime {
 		n, err := k.wire.read(k.in, true)
 		if err != nil {
 			break

@@ -88,6 +88,7 @@ type Server struct {
 	stopping bool // no more is read
 	closed   bool
 	stop     chan struct{} // with stopping
+	stopped  time.Time     // when; set before stop is closed
 	sockets  map[*socket]struct{}
 	table    table
 	backlog  int           // bytes that wait for callbacks
@@ -241,7 +242,7 @@ func (s *Server) refuse() []*socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.stopping {
-		s.stopping = true
+		s.stopping, s.stopped = true, time.Now()
 		close(s.stop)
 	}
 	all := make([]*socket, 0, len(s.sockets))

@@ -3,6 +3,7 @@ package udp
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -435,6 +436,40 @@ func TestReadErrors(t *testing.T) {
 		}
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Errorf("Shutdown() = %v", err)
+		}
+	})
+}
+
+// floodConn is a socket that never ceases to have datagrams.
+type floodConn struct{ *fakeConn }
+
+func (f floodConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	time.Sleep(time.Millisecond)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return 0, nil, net.ErrClosed
+	}
+	return copy(p, "flood"), net.UDPAddrFromAddrPort(netip.MustParseAddrPort(near)), nil
+}
+
+// A flood does not hold a shutdown up, nor do callbacks that are too slow for one goroutine.
+func TestShutdownInFlood(t *testing.T) {
+	h := &hub{message: func(*hubClient, string) error { time.Sleep(10 * time.Millisecond); return nil }}
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{}
+		done := make(chan error, 1)
+		go func() { done <- s.ServePacket(floodConn{newFakeConn()}, h) }() // ends with Shutdown
+		time.Sleep(time.Second)
+		start := time.Now()
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if d := time.Since(start); d > 3*time.Second {
+			t.Errorf("Shutdown() took %v", d)
+		}
+		if err := <-done; err != ErrServerClosed {
+			t.Errorf("ServePacket() = %v", err)
 		}
 	})
 }
