@@ -441,16 +441,20 @@ func TestReadErrors(t *testing.T) {
 }
 
 // floodConn is a socket that never ceases to have datagrams.
-type floodConn struct{ *fakeConn }
+type floodConn struct {
+	*fakeConn
+	n int
+}
 
-func (f floodConn) ReadFrom(p []byte) (int, net.Addr, error) {
+func (f *floodConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	time.Sleep(time.Millisecond)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return 0, nil, net.ErrClosed
 	}
-	return copy(p, "flood"), net.UDPAddrFromAddrPort(netip.MustParseAddrPort(near)), nil
+	f.n++ // each from another client, so that none has a goroutine already
+	return copy(p, "flood"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(20000+f.n%10000))), nil
 }
 
 // A flood does not hold a shutdown up, nor do callbacks that are too slow for one goroutine.
@@ -459,7 +463,7 @@ func TestShutdownInFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{}
 		done := make(chan error, 1)
-		go func() { done <- s.ServePacket(floodConn{newFakeConn()}, h) }() // ends with Shutdown
+		go func() { done <- s.ServePacket(&floodConn{fakeConn: newFakeConn()}, h) }() // ends with Shutdown
 		time.Sleep(time.Second)
 		start := time.Now()
 		if err := s.Shutdown(t.Context()); err != nil {
