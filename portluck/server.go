@@ -31,6 +31,7 @@ type Server struct {
 	// host localhost means 127.0.0.1 and ::1.
 	Addr string
 	// Packets serves the same address over UDP in ListenAndServe, such as &udp.Server{} of handlers/udp; nobody if nil.
+	// It bounds its own clients: they do not count for MaxConns, and Timeout and MessageLimit are its own too.
 	Packets handlers.PacketHandler
 	// Hub gets the events; a new one that drops them if nil.
 	Hub *Hub

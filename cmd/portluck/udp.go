@@ -109,7 +109,8 @@ func (u *udpSockets) panel() page.Panel {
 	st := u.packets.Stats()
 	p := page.Panel{
 		Title: "UDP",
-		Hint:  "The same port number over UDP: each datagram is a message, and each address that sends one is in the room.",
+		Hint: "The same port number over UDP: each datagram is a message, and each address that sends one is in the room. " +
+			"Beyond this machine only the networks of --udp-trust hear it.",
 		Facts: []page.Fact{
 			{Name: "clients", Value: fmt.Sprint(st.Clients)},
 			{Name: "datagrams received", Value: fmt.Sprintf("%d (%d bytes)", st.Received, st.BytesIn)},

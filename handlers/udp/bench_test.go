@@ -226,7 +226,10 @@ func median(all []float64) float64 {
 }
 
 // loopWire is a socket without a system: what comes is always there, and what goes is gone.
-type loopWire struct{ left int }
+type loopWire struct {
+	left  int
+	fresh bool // each datagram is from another address
+}
 
 func (w *loopWire) prompt() bool { return true }
 
@@ -238,6 +241,10 @@ func (w *loopWire) read(in []arrival, _ bool) (int, error) {
 	w.left -= n
 	for i := range n {
 		in[i].n, in[i].from = 64, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(40000+i))
+		if w.fresh {
+			at := w.left + i
+			in[i].from = netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(at >> 16), byte(at >> 8), byte(at)}), uint16(40000+at>>24))
+		}
 	}
 	return n, nil
 }
@@ -246,15 +253,20 @@ func (w *loopWire) write(out []departure, _ bool) (int, error) { return len(out)
 
 // BenchmarkDatagram is what a datagram and its echo cost beside the system calls.
 func BenchmarkDatagram(b *testing.B) {
+	b.Run("known", func(b *testing.B) { benchLoop(b, &Server{}, &loopWire{left: b.N}) })
+	// a flood of made-up sources, when the table is full
+	b.Run("flood", func(b *testing.B) { benchLoop(b, &Server{MaxClients: 1000}, &loopWire{left: b.N, fresh: true}) })
+}
+
+func benchLoop(b *testing.B, s *Server, w *loopWire) {
 	b.ReportAllocs()
-	s := &Server{}
 	s.init()
 	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		b.Fatal(err)
 	}
 	k := newSocket(s, pc, &echoPort{})
-	k.wire = &loopWire{left: b.N}
+	k.wire = w
 	b.ResetTimer()
 	k.read()
 	<-k.over // another goroutine may read by now

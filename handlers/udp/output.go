@@ -15,7 +15,7 @@ type when bool
 
 const (
 	now  when = false // before put returns, if the socket takes it
-	soon when = true  // with what others put meanwhile
+	soon when = true  // by another goroutine, with what others put meanwhile: the caller may hold a lock
 )
 
 // output is what is to be sent from one socket. Whoever puts something in sends it, unless somebody is about to: then it
@@ -91,7 +91,7 @@ func (o *output) put(c *client, p []byte, line bool, w when) error {
 		return nil
 	}
 	o.flushing = true
-	if w == soon && !full || !o.socket.wire.prompt() {
+	if w == soon || !o.socket.wire.prompt() {
 		o.socket.srv.wg.Go(o.flushWaiting) // ends when there is nothing to send
 		o.mu.Unlock()
 		return nil

@@ -74,7 +74,8 @@ type Server struct {
 	RefusePort func(port uint16) bool
 
 	// OnError is told of datagrams that are too long, and of errors of the system; remote is not valid if it was not
-	// about one client. It is called by goroutines that have other things to do, and must return soon.
+	// about one client. It is called by goroutines that have other things to do, perhaps in the middle of a Send, and must
+	// return soon.
 	OnError func(remote netip.AddrPort, err error)
 
 	counters counters
