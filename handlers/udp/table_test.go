@@ -3,6 +3,7 @@ package udp
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -132,6 +133,23 @@ func TestIdle(t *testing.T) {
 		}
 		if err := h.client().Send(nil, handlers.Auto); err != handlers.ErrClosed {
 			t.Errorf("Send() = %v", err)
+		}
+	})
+}
+
+// Clients that have nothing to say have no goroutine.
+func TestNoGoroutines(t *testing.T) {
+	h, s := &hub{}, &Server{}
+	inBubble(t, s, h, func(t *testing.T, conn *fakeConn) {
+		conn.push(near, "x")
+		time.Sleep(time.Second)
+		before := runtime.NumGoroutine()
+		for i := range 1000 {
+			conn.push(remote(i), "x")
+		}
+		time.Sleep(time.Second)
+		if n := runtime.NumGoroutine() - before; n > 0 || s.Stats().Clients != 1001 {
+			t.Errorf("%d goroutines more, with %d clients", n, s.Stats().Clients)
 		}
 	})
 }
