@@ -185,6 +185,7 @@ func BenchmarkEcho(b *testing.B) {
 					if err != nil {
 						b.Fatal(err)
 					}
+					_ = pc.SetReadBuffer(1 << 20) // as the server does
 					stop := s.run(b, pc)
 					used, began := cpuTime(), time.Now()
 					cmd := exec.Command(os.Args[0], "-test.run=^$")
