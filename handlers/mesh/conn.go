@@ -1,0 +1,219 @@
+package mesh
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// A Conn is the connection with one other node. It is a [net.Conn] whose methods may be called by any goroutine, except
+// that one at a time reads. What comes in is read ahead, 64 KiB at the most, so that the departure of the peer is
+// seen also while nobody reads; what goes out is queued, [Node.Queue] bytes at the most.
+//
+// When the peer ends its side, what is queued still goes out, and the connection is closed. What was read ahead can be
+// read after that.
+type Conn struct {
+	node    *Node
+	raw     net.Conn
+	id      string
+	dialled bool
+	since   time.Time
+	release func() // gives the connection back to the port that it came from; may be nil
+
+	in  inbox
+	out outbox
+
+	flushed chan struct{} // closed when nothing more will be written
+	done    chan struct{} // closed when the socket is closed
+
+	grace *time.Timer // of Close; out.mu guards it
+}
+
+var _ net.Conn = (*Conn)(nil)
+
+func newConn(n *Node, raw net.Conn, id string, dialled bool) *Conn {
+	c := &Conn{
+		node: n, raw: raw, id: id, dialled: dialled, since: time.Now(),
+		flushed: make(chan struct{}), done: make(chan struct{}),
+	}
+	c.out.limit = n.queue()
+	return c
+}
+
+// Peer is the id of the other node in upper case. It is empty for a connection that the other one has dialled, unless
+// [Node.Hello], a key or an identity tells who it is: upstream's wire has nothing that would.
+func (c *Conn) Peer() string { return c.id }
+
+// Dialled says that this node has dialled.
+func (c *Conn) Dialled() bool { return c.dialled }
+
+// Done is closed when the connection is gone and no longer in [Node.Connections].
+func (c *Conn) Done() <-chan struct{} { return c.done }
+
+// Err is why the connection has ended: nil while it has not, and if it has in good order.
+func (c *Conn) Err() error {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	if errors.Is(c.in.err, io.EOF) || errors.Is(c.in.err, net.ErrClosed) {
+		return nil
+	}
+	return c.in.err
+}
+
+// Read reads what the peer has sent. It is io.EOF after the last byte.
+func (c *Conn) Read(p []byte) (int, error) { return c.in.read(p) }
+
+// Write queues p. It waits while the queue is full; a peer that takes nothing for [Node.WriteTimeout] is disconnected.
+func (c *Conn) Write(p []byte) (int, error) {
+	total := 0
+	for {
+		n, start, err := c.out.put(p[total:])
+		if start {
+			c.node.wg.Go(c.flush) // ends when the queue is empty
+		}
+		if total += n; err != nil || total == len(p) {
+			return total, err
+		}
+	}
+}
+
+// Send is Write that never waits: it returns [handlers.ErrSlow], and nothing is queued, when there is no room.
+func (c *Conn) Send(p []byte) error {
+	start, err := c.out.putAll(p)
+	if start {
+		c.node.wg.Go(c.flush) // ends when the queue is empty
+	}
+	return err
+}
+
+// Close sends what is queued, then ends the connection. It does not wait: the connection is closed when the peer has ended its
+// side too, or after [Node.CloseTimeout]. What the peer still sends is dropped.
+func (c *Conn) Close() error {
+	c.in.drop()
+	c.finish()
+	return nil
+}
+
+// finish ends our side when the queue is empty.
+func (c *Conn) finish() {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if c.out.ended || c.out.err != nil {
+		return
+	}
+	c.out.ended = true
+	c.grace = time.AfterFunc(c.node.closeTimeout(), func() { c.raw.Close() })
+	if !c.out.running {
+		c.out.running = true
+		c.node.wg.Go(c.flush) // the queue is empty: it only ends our side
+	}
+}
+
+// abort closes the connection at once. What is queued is lost.
+func (c *Conn) abort(err error) {
+	c.in.end(err)
+	c.raw.Close()
+}
+
+// LocalAddr is this end.
+func (c *Conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
+
+// RemoteAddr is the other end.
+func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
+
+// SetDeadline sets both.
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.in.deadline.set(t)
+	c.out.deadline.set(t)
+	return nil
+}
+
+// SetReadDeadline bounds the waits of Read.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	c.in.deadline.set(t)
+	return nil
+}
+
+// SetWriteDeadline bounds the waits of Write.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.out.deadline.set(t)
+	return nil
+}
+
+// pump reads ahead until the peer has ended, sees that our side ends too, and closes the socket.
+func (c *Conn) pump() {
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := c.raw.Read(buf)
+		if n > 0 {
+			c.in.put(buf[:n])
+		}
+		if err == nil {
+			continue
+		}
+		c.in.end(err)
+		if err == io.EOF {
+			c.finish()
+		} else {
+			c.out.fail(err)
+			c.raw.Close()
+			c.seal()
+		}
+		break
+	}
+	<-c.flushed
+	c.raw.Close()
+	c.out.fail(net.ErrClosed)
+	c.out.mu.Lock()
+	if c.grace != nil {
+		c.grace.Stop()
+	}
+	c.out.mu.Unlock()
+	if c.release != nil {
+		c.release()
+	}
+	c.node.remove(c)
+	close(c.done)
+}
+
+// seal closes flushed if no flush is running that will.
+func (c *Conn) seal() {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	if !c.out.running {
+		c.out.running = true
+		close(c.flushed)
+	}
+}
+
+// flush writes what is queued, and ends our side behind it if that was asked for. It ends when the queue is empty, or with the
+// connection.
+func (c *Conn) flush() {
+	for {
+		p, last := c.out.take()
+		if p == nil {
+			if last {
+				c.endWrite()
+				close(c.flushed) // and running stays true
+			}
+			return
+		}
+		_ = c.raw.SetWriteDeadline(time.Now().Add(c.node.writeTimeout()))
+		if _, err := c.raw.Write(p); err != nil {
+			c.out.fail(err)
+			c.abort(err)
+		}
+	}
+}
+
+// endWrite sends the end of our side.
+func (c *Conn) endWrite() {
+	c.out.mu.Lock()
+	failed := c.out.err != nil
+	c.out.mu.Unlock()
+	half, ok := c.raw.(interface{ CloseWrite() error })
+	if failed || !ok || half.CloseWrite() != nil {
+		c.raw.Close()
+	}
+}

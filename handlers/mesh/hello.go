@@ -1,0 +1,223 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// HelloPrefix is what a connection begins with in both directions when [Node.Hello] is set: a matcher of it routes the mesh on a
+// shared port. It is one of Hello, not of Key or Identity, whose connections begin as TLS with the protocol [ALPN].
+const HelloPrefix = "PORTLUCK-MESH/1 "
+
+// ALPN is the application protocol that connections with Key or Identity ask for.
+const ALPN = "portluck-mesh/1"
+
+// maxHello is how long the line can be.
+const maxHello = len(HelloPrefix) + 15 + 1 + 63 + 1
+
+var (
+	errHello = fmt.Errorf("not a hello of this mesh: %w", handlers.ErrProtocol)
+	errPanic = handlers.ErrPanic
+)
+
+// hello is the line that tells who we are.
+func hello(name, id string) string { return HelloPrefix + name + " " + id + "\n" }
+
+// parseHello is what a hello without its line end says.
+func parseHello(line string) (name, id string, err error) {
+	rest, ok := strings.CutPrefix(line, HelloPrefix)
+	name, id, _ = strings.Cut(rest, " ")
+	clean, nameErr := cleanName(name)
+	if !ok || nameErr != nil || clean != name || CheckID(id) != nil || id != strings.ToUpper(id) {
+		return "", "", errHello
+	}
+	return name, id, nil
+}
+
+// readHello reads the line, and nothing behind it.
+func readHello(c net.Conn) (name, id string, err error) {
+	var line [maxHello]byte
+	for i := range line {
+		if _, err := readByte(c, line[i:i+1]); err != nil {
+			return "", "", err
+		}
+		if line[i] == '\n' {
+			return parseHello(string(line[:i]))
+		}
+		if i < len(HelloPrefix) && line[i] != HelloPrefix[i] {
+			break
+		}
+	}
+	return "", "", errHello
+}
+
+func readByte(c net.Conn, p []byte) (int, error) {
+	for {
+		if n, err := c.Read(p); n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// The lines behind the hellos: who has dialled knows by now whom, and asks to join.
+const (
+	join   = "join\n"
+	second = "have\n" // refused: there is a connection already
+)
+
+// exchangeJoin asks to join.
+func (n *Node) exchangeJoin(ctx context.Context, nc net.Conn) error {
+	defer n.bound(ctx, nc)()
+	if _, err := nc.Write([]byte(join)); err != nil {
+		return err
+	}
+	switch word, err := readWord(nc); {
+	case err != nil:
+		return err
+	case word == second:
+		return errSecond
+	case word != join:
+		return errHello
+	}
+	return nil
+}
+
+// answerJoin answers who has asked to join.
+func (n *Node) answerJoin(nc net.Conn, welcome bool) error {
+	_ = nc.SetWriteDeadline(time.Now().Add(n.helloTimeout()))
+	defer func() { _ = nc.SetWriteDeadline(time.Time{}) }()
+	word := second
+	if welcome {
+		word = join
+	}
+	_, err := nc.Write([]byte(word))
+	return err
+}
+
+func readWord(nc net.Conn) (string, error) {
+	var word [len(join)]byte
+	_, err := io.ReadFull(nc, word[:])
+	return string(word[:]), err
+}
+
+// greet tells a peer that we have dialled who we are, and makes sure that it is the one with the id want, or finds its id out.
+func (n *Node) greet(ctx context.Context, nc net.Conn, want string) (inner net.Conn, id string, err error) {
+	defer n.bound(ctx, nc)()
+	proven := want
+	if n.secure != nil {
+		nc, proven, err = n.secure.client(ctx, nc, want)
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	if _, err := nc.Write([]byte(hello(n.name, n.id))); err != nil {
+		return nil, "", err
+	}
+	id, err = n.hear(nc)
+	switch {
+	case err != nil:
+		return nil, "", err
+	case proven != "" && id != proven:
+		return nil, "", fmt.Errorf("it is %s, not %s: %w", id, proven, handlers.ErrPolicy)
+	}
+	return nc, id, nil
+}
+
+// receive finds out who has dialled, and that it wants to join.
+func (n *Node) receive(ctx context.Context, nc net.Conn) (inner net.Conn, id string, err error) {
+	defer n.bound(ctx, nc)()
+	proven := ""
+	if n.secure != nil {
+		nc, proven, err = n.secure.server(ctx, nc)
+		if err != nil {
+			return nil, "", err
+		}
+	}
+	id, err = n.hear(nc)
+	if err != nil && !errors.Is(err, errSelf) {
+		return nil, "", err
+	}
+	if proven != "" && id != proven {
+		return nil, "", fmt.Errorf("it is %s and says %s: %w", proven, id, handlers.ErrPolicy)
+	}
+	if _, err := nc.Write([]byte(hello(n.name, n.id))); err != nil {
+		return nil, "", err
+	}
+	if err != nil {
+		return nil, "", err // it is this node, which now knows that too
+	}
+	switch word, err := readWord(nc); {
+	case err != nil:
+		return nil, "", fmt.Errorf("%s has not joined: %w", id, err)
+	case word != join:
+		return nil, "", errHello
+	}
+	return nc, id, nil
+}
+
+// hear reads the other side's hello.
+func (n *Node) hear(nc net.Conn) (id string, err error) {
+	name, id, err := readHello(nc)
+	switch {
+	case err != nil:
+		return "", err
+	case name != n.name:
+		return "", fmt.Errorf("it is of the mesh %s: %w", name, handlers.ErrPolicy)
+	case id == n.id:
+		return id, errSelf
+	}
+	return id, nil
+}
+
+// bound ends what is done with nc after HelloTimeout, and at once when ctx ends. The func that it returns lifts that.
+func (n *Node) bound(ctx context.Context, nc net.Conn) (lift func()) {
+	_ = nc.SetDeadline(time.Now().Add(n.helloTimeout()))
+	stop := context.AfterFunc(ctx, func() { nc.Close() })
+	return func() {
+		stop()
+		_ = nc.SetDeadline(time.Time{})
+	}
+}
+
+// Serve takes a connection of the mesh from a port that it shares, see [Node.Join]. Any number of goroutines may call it.
+func (n *Node) Serve(c handlers.Conn, p handlers.Port) {
+	n.mu.Lock()
+	take := n.takeShared
+	if n.closing {
+		take = nil
+	}
+	n.mu.Unlock()
+	nc, err := c.NetConn()
+	if take == nil || err != nil {
+		c.Close()
+		p.Fail(c.Info(), fmt.Errorf("mesh: this node has not joined: %w", net.ErrClosed))
+		return
+	}
+	watch(nc, n.keepAlive(), n.peerTimeout())
+	take(nc, func() { c.Close() })
+}
+
+var _ handlers.Handler = (*Node)(nil)
+
+// watch has the system notice that the peer's machine is gone.
+func watch(nc net.Conn, keepAlive net.KeepAliveConfig, timeout time.Duration) {
+	if t, ok := nc.(interface {
+		SetKeepAliveConfig(net.KeepAliveConfig) error
+	}); ok {
+		_ = t.SetKeepAliveConfig(keepAlive) // it may be closed already
+	}
+	control := controlTimeout(timeout)
+	if s, ok := nc.(syscall.Conn); ok && control != nil {
+		if raw, err := s.SyscallConn(); err == nil {
+			_ = control("", "", raw)
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package mesh
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// patience is how long a test waits for what must come: other people load the machine.
+const patience = 60 * time.Second
+
+// eventually waits until ok.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for late := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("%s: not so after %v", what, patience)
+		}
+	}
+}
+
+// get receives from c.
+func get[T any](t testing.TB, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("%s: nothing after %v", what, patience)
+	}
+	return v
+}
+
+// lan is a network in which nodes find each other at once.
+type lan struct {
+	mu    sync.Mutex
+	nodes map[string]Peer
+	all   []func(Peer)
+}
+
+func (l *lan) Discover(ctx context.Context, self Self, e Events) error {
+	me := Peer{ID: self.ID, Addrs: addrsOf(self)}
+	l.mu.Lock()
+	e.Ready()
+	if l.nodes == nil {
+		l.nodes = map[string]Peer{}
+	}
+	for _, p := range l.nodes {
+		e.Found(p)
+	}
+	for _, tell := range l.all {
+		tell(me)
+	}
+	l.nodes[self.ID] = me
+	l.all = append(l.all, e.Found)
+	i := len(l.all) - 1
+	l.mu.Unlock()
+	<-ctx.Done()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.nodes, self.ID)
+	l.all[i] = func(Peer) {}
+	for _, tell := range l.all {
+		tell(Peer{ID: self.ID})
+	}
+	return nil
+}
+
+func addrsOf(self Self) (all []netip.AddrPort) {
+	for _, a := range addressesOf(self.Addr.Addr()) {
+		all = append(all, netip.AddrPortFrom(a, self.Addr.Port()))
+	}
+	return all
+}
+
+// watched is a node whose events are kept.
+type watched struct {
+	*Node
+	mu        sync.Mutex
+	events    []string
+	conns     chan *Conn
+	listening chan struct{}
+	errors    chan error
+}
+
+func (w *watched) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.events = append(w.events, fmt.Sprintf(format, args...))
+}
+
+func (w *watched) noted() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.events)
+}
+
+// watch takes the events of n, and closes it at the end of the test.
+func watchNode(t testing.TB, n *Node) *watched {
+	w := &watched{
+		Node: n, conns: make(chan *Conn, 100), listening: make(chan struct{}), errors: make(chan error, 100),
+	}
+	n.OnConnection = func(c *Conn) {
+		w.note("connection")
+		w.conns <- c
+	}
+	n.OnListening = func() {
+		w.note("listening")
+		close(w.listening)
+	}
+	n.OnError = func(err error) {
+		select {
+		case w.errors <- err:
+		default:
+		}
+	}
+	n.OnClose = func() { w.note("close") }
+	t.Cleanup(func() { n.Close() })
+	return w
+}
+
+// listen makes a node on the loopback interface and waits until it listens.
+func listen(t testing.TB, n *Node) *watched {
+	t.Helper()
+	w := watchNode(t, n)
+	if err := n.Listen(0, "127.0.0.1"); err != nil {
+		t.Fatalf("Listen: %v", err)
+	}
+	get(t, "listening", w.listening)
+	return w
+}
+
+// wantConns waits until the nodes have these numbers of connections.
+func wantConns(t testing.TB, want []int, nodes ...*watched) {
+	t.Helper()
+	got := make([]int, len(nodes))
+	eventually(t, fmt.Sprintf("connections are %v", want), func() bool {
+		for i, n := range nodes {
+			got[i] = len(n.Connections())
+		}
+		return slices.Equal(got, want)
+	})
+}
+
+// say writes on c, and wants that it arrives at the other end.
+func say(t testing.TB, from, to net.Conn, text string) {
+	t.Helper()
+	if _, err := from.Write([]byte(text)); err != nil {
+		t.Errorf("Write: %v", err)
+	}
+	hear(t, to, text)
+}
+
+// hear reads text from c.
+func hear(t testing.TB, c net.Conn, text string) {
+	t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(patience))
+	var got strings.Builder
+	buf := make([]byte, 1)
+	for got.Len() < len(text) {
+		n, err := c.Read(buf)
+		got.Write(buf[:n])
+		if err != nil {
+			t.Fatalf("Read() = %v after %q, want %q", err, got.String(), text)
+		}
+	}
+	if got.String() != text {
+		t.Errorf("got %q, want %q", got.String(), text)
+	}
+}
+
+// idOfTest is a short name for a test, another one in each run.
+func idOfTest(name string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", name, os.Getpid(), started.UnixNano()))
+	return hex.EncodeToString(sum[:5])
+}
+
+var started = time.Now()
+
+// failingDial is a dial of which the first one fails.
+func failingDial(err error, tried *atomic.Bool) func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	return func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+		if tried.CompareAndSwap(false, true) {
+			return nil, err
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", addr.String())
+	}
+}
+
+// brokenListener fails once.
+type brokenListener struct {
+	net.Listener
+	err error
+}
+
+func (l *brokenListener) Accept() (net.Conn, error) {
+	if err := l.err; err != nil {
+		l.err = nil
+		return nil, err
+	}
+	return l.Listener.Accept()
+}

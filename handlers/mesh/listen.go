@@ -1,0 +1,259 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// errListening is what a second Listen gets.
+var errListening = errors.New("the node listens already")
+
+// Listen joins the mesh: it listens on port, a free one if 0, of an address of this machine or a name of one, on all if it is
+// empty, 0.0.0.0 or ::. It returns when the port is open; OnListening runs when the other nodes can find this one. On a loopback
+// address only nodes of this machine can.
+func (n *Node) Listen(port int, address string) error {
+	if port < 0 || port > 65535 {
+		return fmt.Errorf("mesh: port %d: it must be a number from 0 to 65535", port)
+	}
+	ip, err := lookup(n.dialTimeout(), address)
+	if err != nil {
+		return fmt.Errorf("mesh: listen on %s: %w", address, err)
+	}
+	host := ""
+	if !ip.IsUnspecified() {
+		host = ip.String()
+	}
+	lc := net.ListenConfig{KeepAliveConfig: n.keepAlive(), Control: controlTimeout(n.peerTimeout())}
+	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		return fmt.Errorf("mesh: %w", err)
+	}
+	if err := n.ListenOn(l); err != nil {
+		l.Close()
+		return err
+	}
+	return nil
+}
+
+// lookup is the address that a name stands for: IPv4 if it has one.
+func lookup(timeout time.Duration, name string) (netip.Addr, error) {
+	switch name {
+	case "", "0.0.0.0", "::", "::0":
+		return netip.IPv4Unspecified(), nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	all, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	best := all[0].Unmap()
+	for _, ip := range all {
+		if ip = ip.Unmap(); ip.Is4() && !best.Is4() {
+			best = ip
+		}
+	}
+	return best, nil
+}
+
+// ListenOn is Listen on a listener that is open already. The node closes it.
+func (n *Node) ListenOn(l net.Listener) error {
+	at, err := netip.ParseAddrPort(l.Addr().String())
+	if err != nil {
+		return fmt.Errorf("mesh: %s is no address that others could dial: %w", l.Addr(), err)
+	}
+	return n.join(at, l)
+}
+
+// Join joins the mesh at the address of a listener that somebody else has, a port of portluck, who gives this node's
+// connections to [Node.Serve]. It needs Hello, a Key or an Identity, by which the port tells them from others.
+func (n *Node) Join(at netip.AddrPort) error {
+	if !n.Hello && len(n.Key) == 0 && n.Identity == nil {
+		return errors.New("mesh: a shared port needs Hello, Key or Identity, which tell the mesh from other protocols")
+	}
+	return n.join(at, nil)
+}
+
+// join starts everything.
+func (n *Node) join(at netip.AddrPort, l net.Listener) error {
+	name, err := cleanName(n.Name)
+	if err != nil {
+		return err
+	}
+	id, err := n.makeID()
+	if err != nil {
+		return err
+	}
+	sec, err := n.newSecurity(name, id)
+	if err != nil {
+		return err
+	}
+	at = netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	ctx, cut := context.WithCancel(context.Background())
+	seeking, stop := context.WithCancel(ctx)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closing || n.stop != nil {
+		cut()
+		stop()
+		if n.closing {
+			return fmt.Errorf("mesh: %w", net.ErrClosed)
+		}
+		return fmt.Errorf("mesh: %w", errListening)
+	}
+	n.stop, n.cut = stop, cut
+	n.name, n.id, n.local, n.listener, n.secure = name, id, at, l, sec
+	n.peers, n.members, n.joining = map[string]*peer{}, map[string]*Conn{}, map[string]bool{}
+	n.takeShared = func(nc net.Conn, release func()) { n.take(ctx, nc, release) }
+	n.ready, n.errs, n.lost = make(chan struct{}), make(chan error, 64), make(chan struct{}, 1)
+	n.makeClosedLocked()
+	if l != nil {
+		n.wg.Go(func() { n.accept(ctx, l) }) // ends when Close closes l
+	}
+	n.callbacks.Go(func() { n.reportErrors(n.errs, n.closed) }) // ends with the node
+	n.found.Go(func() { n.seek(ctx, seeking) })                 // ends with seeking
+	return nil
+}
+
+// seek runs discovery. A discovery that fails is tried again.
+func (n *Node) seek(ctx, seeking context.Context) {
+	defer n.quit()
+	d := n.Discovery
+	if d == nil {
+		d = &MDNS{}
+	}
+	self := Self{Name: n.name, ID: n.id, Addr: n.local, Lost: n.lost}
+	events := Events{
+		Ready:  n.announced,
+		Found:  func(p Peer) { n.meet(ctx, p) },
+		Failed: func(err error) { n.fail(fmt.Errorf("mesh: discovery: %w", err)) },
+	}
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, n.retry()) {
+		err := d.Discover(seeking, self, events)
+		if seeking.Err() != nil {
+			return
+		}
+		if err != nil {
+			events.Failed(err)
+		}
+		select {
+		case <-seeking.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// announced runs OnListening, once.
+func (n *Node) announced() {
+	n.mu.Lock()
+	first := !n.listening && !n.closing
+	n.listening = true
+	n.mu.Unlock()
+	if !first {
+		return
+	}
+	if n.OnListening == nil {
+		close(n.ready)
+		return
+	}
+	n.callbacks.Go(func() {
+		defer close(n.ready)
+		guard(n.OnListening)
+	})
+}
+
+// quit is the end of discovery: nobody waits any more for what will not come.
+func (n *Node) quit() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.listening {
+		n.listening = true
+		close(n.ready)
+	}
+}
+
+// reportErrors calls OnError until the node is closed.
+func (n *Node) reportErrors(errs <-chan error, closed <-chan struct{}) {
+	for {
+		select {
+		case err := <-errs:
+			guard(func() { n.OnError(err) })
+		case <-closed:
+			return
+		}
+	}
+}
+
+// Close leaves the mesh: it withdraws the announcement, sends what is queued, ends every connection and waits until all are
+// closed; peers that do not end theirs are cut off after [Node.CloseTimeout]. Then OnClose runs. It may be called at any time and
+// again.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	n.makeClosedLocked()
+	if n.closing {
+		n.mu.Unlock()
+		<-n.closed
+		return nil
+	}
+	n.closing = true
+	stop, cut, l := n.stop, n.cut, n.listener
+	n.mu.Unlock()
+	if stop != nil {
+		stop()
+		n.found.Wait() // the goodbye precedes the end of the connections, so that nobody dials again
+		cut()
+		if l != nil {
+			l.Close()
+		}
+		for _, c := range n.Connections() {
+			c.Close()
+		}
+		n.wg.Wait()
+	}
+	close(n.closed)
+	if n.OnClose != nil {
+		guard(n.OnClose)
+	}
+	return nil
+}
+
+func (n *Node) makeClosedLocked() {
+	if n.closed == nil {
+		n.closed = make(chan struct{})
+	}
+}
+
+// accept takes connections until the listener is closed.
+func (n *Node) accept(ctx context.Context, l net.Listener) {
+	pause := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			n.take(ctx, nc, nil)
+			continue
+		case errors.Is(err, net.ErrClosed) || ctx.Err() != nil:
+			return
+		}
+		n.fail(fmt.Errorf("mesh: %w", err))
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// keepAlive notices a peer that is gone without a word, while nothing is sent to it.
+func (n *Node) keepAlive() net.KeepAliveConfig {
+	t := n.peerTimeout()
+	return net.KeepAliveConfig{Enable: true, Idle: t / 2, Interval: max(t/6, time.Second), Count: 3}
+}

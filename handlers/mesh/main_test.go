@@ -1,0 +1,9 @@
+package mesh
+
+import (
+	"testing"
+
+	"github.com/portluck/portluck/testdata/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

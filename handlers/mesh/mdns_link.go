@@ -1,0 +1,244 @@
+package mesh
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+const (
+	mdnsPort  = 5353
+	maxPacket = 9000 // RFC 6762, section 17
+)
+
+var (
+	group4 = netip.MustParseAddrPort("224.0.0.251:5353")
+	group6 = netip.MustParseAddrPort("[ff02::fb]:5353")
+)
+
+// link is a network interface that we use.
+type link struct {
+	index int
+	name  string
+	addrs []netip.Addr // that are told on it
+	v4    *ipv4.PacketConn
+	v6    *ipv6.PacketConn
+	ended chan struct{}
+
+	answered time.Time
+	due      bool // an answer is
+	broken   bool
+}
+
+// packet is what has come over a link.
+type packet struct {
+	data    []byte
+	from    netip.AddrPort
+	ifindex int
+}
+
+// rescan opens links with networks that have come, closes those with networks that have gone, and comes again.
+func (r *responder) rescan() {
+	r.after(or(r.mdns.Rescan, 5*time.Second), r.rescan)
+	list, err := net.Interfaces()
+	if err != nil {
+		r.failed(err)
+		return
+	}
+	seen := map[int]bool{}
+	for _, ifi := range list {
+		addrs := r.wanted(ifi)
+		if len(addrs) == 0 {
+			continue
+		}
+		seen[ifi.Index] = true
+		switch l := r.links[ifi.Index]; {
+		case l == nil:
+			r.open(ifi, addrs)
+		case l.broken:
+			l.close()
+			delete(r.links, ifi.Index)
+			r.open(ifi, addrs)
+		case !slices.Equal(l.addrs, addrs):
+			l.addrs = addrs
+			r.appear(l)
+		}
+	}
+	for index, l := range r.links {
+		if !seen[index] {
+			l.close()
+			delete(r.links, index)
+			r.cache.unplug(index)
+		}
+	}
+}
+
+// wanted are the addresses that are told on an interface; none if it is not used.
+func (r *responder) wanted(ifi net.Interface) []netip.Addr {
+	only := r.self.Addr.Addr()
+	named := len(r.mdns.Interfaces) > 0
+	switch {
+	case ifi.Flags&net.FlagUp == 0:
+		return nil
+	case ifi.Flags&(net.FlagMulticast|net.FlagLoopback) == 0: // Linux has no such flag on lo, where it works
+		return nil
+	case named && !slices.Contains(r.mdns.Interfaces, ifi.Name):
+		return nil
+	}
+	list, _ := ifi.Addrs() // it may be gone by now
+	var all []netip.Addr
+	for _, a := range list {
+		p, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		addr, _ := netip.AddrFromSlice(p.IP)
+		addr = addr.Unmap()
+		if only.IsUnspecified() || addr == only.WithZone("") {
+			all = append(all, addr)
+		}
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return all[:min(len(all), maxAddrs)]
+}
+
+// open starts a link.
+func (r *responder) open(ifi net.Interface, addrs []netip.Addr) {
+	l := &link{index: ifi.Index, name: ifi.Name, addrs: addrs, ended: make(chan struct{})}
+	var errs []error
+	if p4, err := listen4(&ifi); err != nil {
+		errs = append(errs, err)
+	} else {
+		l.v4 = ipv4.NewPacketConn(p4)
+		errs = append(errs, l.v4.SetMulticastInterface(&ifi), l.v4.SetMulticastTTL(255), l.v4.SetMulticastLoopback(true))
+		_ = l.v4.SetControlMessage(ipv4.FlagInterface, true) // not everywhere; then all that comes is of this interface
+		r.readers.Go(func() { r.read4(l) })                  // ends when the link is closed
+	}
+	if p6, err := listen6(&ifi); err != nil {
+		errs = append(errs, err)
+	} else {
+		l.v6 = ipv6.NewPacketConn(p6)
+		errs = append(errs, l.v6.SetMulticastInterface(&ifi), l.v6.SetMulticastHopLimit(255), l.v6.SetMulticastLoopback(true))
+		_ = l.v6.SetControlMessage(ipv6.FlagInterface, true)
+		r.readers.Go(func() { r.read6(l) }) // ends when the link is closed
+	}
+	if l.v4 == nil && l.v6 == nil {
+		r.failed(errors.Join(errs...))
+		return
+	}
+	r.links[l.index] = l
+	r.appear(l)
+}
+
+// appear tells a network of the node, and asks who is there.
+func (r *responder) appear(l *link) {
+	if !r.announced {
+		return // it will
+	}
+	r.tell(l)
+	r.after(time.Second, func() { r.tell(l) })
+	r.askAgain()
+}
+
+// failed tells of an error, but not of the same one again and again.
+func (r *responder) failed(err error) {
+	if text := err.Error(); text != r.failure {
+		r.failure = text
+		r.events.Failed(err)
+	}
+}
+
+func (l *link) close() {
+	close(l.ended)
+	if l.v4 != nil {
+		l.v4.Close()
+	}
+	if l.v6 != nil {
+		l.v6.Close()
+	}
+}
+
+// send sends p to all. A link over which it cannot is opened again by the next rescan.
+func (l *link) send(p []byte) {
+	sent := false
+	if l.v4 != nil && l.has(netip.Addr.Is4) {
+		_, err := l.v4.WriteTo(p, nil, net.UDPAddrFromAddrPort(group4))
+		sent = err == nil
+	}
+	if l.v6 != nil {
+		to := netip.AddrPortFrom(group6.Addr().WithZone(l.name), mdnsPort)
+		_, err := l.v6.WriteTo(p, nil, net.UDPAddrFromAddrPort(to))
+		sent = sent || err == nil
+	}
+	l.broken = !sent
+}
+
+func (l *link) has(is func(netip.Addr) bool) bool { return slices.ContainsFunc(l.addrs, is) }
+
+// sendTo sends p to one, who has asked from another port.
+func (l *link) sendTo(p []byte, to netip.AddrPort) {
+	if to.Addr().Is4() && l.v4 != nil {
+		_, _ = l.v4.WriteTo(p, nil, net.UDPAddrFromAddrPort(to)) // it asks again
+	} else if l.v6 != nil {
+		_, _ = l.v6.WriteTo(p, nil, net.UDPAddrFromAddrPort(to))
+	}
+}
+
+func (r *responder) read4(l *link) {
+	buf := make([]byte, maxPacket)
+	for {
+		n, cm, from, err := l.v4.ReadFrom(buf)
+		index := l.index
+		if cm != nil && cm.IfIndex != 0 {
+			index = cm.IfIndex
+		}
+		if !r.pass(l, buf[:n], index, from, err) {
+			return
+		}
+	}
+}
+
+func (r *responder) read6(l *link) {
+	buf := make([]byte, maxPacket)
+	for {
+		n, cm, from, err := l.v6.ReadFrom(buf)
+		index := l.index
+		if cm != nil && cm.IfIndex != 0 {
+			index = cm.IfIndex
+		}
+		if !r.pass(l, buf[:n], index, from, err) {
+			return
+		}
+	}
+}
+
+// pass gives a packet to the responder. It is false when the link is closed.
+func (r *responder) pass(l *link, data []byte, index int, from net.Addr, err error) bool {
+	udp, ok := from.(*net.UDPAddr)
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		return false
+	case err != nil || !ok:
+		select { // such as a network that is down: it may come again
+		case <-l.ended:
+			return false
+		case <-time.After(100 * time.Millisecond):
+			return true
+		}
+	case index != l.index:
+		return true
+	}
+	at := udp.AddrPort()
+	p := packet{data: slices.Clone(data), from: netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), ifindex: index}
+	select {
+	case r.packets <- p:
+		return true
+	case <-l.ended:
+		return false
+	}
+}

@@ -1,0 +1,86 @@
+package mesh
+
+import (
+	"net/netip"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// message is what of a packet concerns us.
+type message struct {
+	id        uint16
+	response  bool
+	questions []dnsmessage.Question
+	records   []record // of all sections
+}
+
+// record is a PTR, an SRV or an address.
+type record struct {
+	name     dnsmessage.Name
+	ttl      uint32
+	flush    bool
+	ptr, srv bool
+	target   dnsmessage.Name // of PTR and SRV
+	port     uint16
+	addr     netip.Addr
+}
+
+// maxRecords is how many records of a packet are looked at.
+const maxRecords = 512
+
+// parseMessage reads a packet. What is behind something malformed is not seen.
+func parseMessage(data []byte) (m message, err error) {
+	var p dnsmessage.Parser
+	h, err := p.Start(data)
+	if err != nil {
+		return m, err
+	}
+	m.id, m.response = h.ID, h.Response
+	for len(m.questions) < maxRecords {
+		q, err := p.Question()
+		if err != nil {
+			break
+		}
+		q.Class &^= cacheFlush // "answer to me alone", which we need not
+		m.questions = append(m.questions, q)
+	}
+	if err := p.SkipAllQuestions(); err != nil {
+		return m, nil
+	}
+	sections := []func() (dnsmessage.Resource, error){p.Answer, p.Authority, p.Additional}
+	for _, next := range sections {
+		for len(m.records) < maxRecords {
+			r, err := next()
+			if err == dnsmessage.ErrSectionDone {
+				break
+			}
+			if err != nil {
+				return m, nil
+			}
+			if rec, ok := newRecord(r); ok {
+				m.records = append(m.records, rec)
+			}
+		}
+	}
+	return m, nil
+}
+
+func newRecord(r dnsmessage.Resource) (record, bool) {
+	rec := record{name: r.Header.Name, ttl: r.Header.TTL, flush: r.Header.Class&cacheFlush != 0}
+	if r.Header.Class&^cacheFlush != dnsmessage.ClassINET {
+		return rec, false
+	}
+	switch b := r.Body.(type) {
+	case *dnsmessage.PTRResource:
+		rec.ptr, rec.target = true, b.PTR
+	case *dnsmessage.SRVResource:
+		rec.srv, rec.target, rec.port = true, b.Target, b.Port
+	case *dnsmessage.AResource:
+		rec.addr = netip.AddrFrom4(b.A)
+	case *dnsmessage.AAAAResource:
+		rec.addr = netip.AddrFrom16(b.AAAA)
+	default:
+		return rec, false
+	}
+	return rec, true
+}

@@ -1,0 +1,224 @@
+package mesh
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// ErrIDInUse means that another node of the mesh has the same id: neither can be told from the other.
+var ErrIDInUse = errors.New("the id is in use by another node of this name")
+
+// A Node is one member of a mesh: it has one connection with each other node of the same name. The fields are set before
+// [Node.Listen] and not changed after; only Name is needed. Its methods may be called by any goroutine.
+//
+// No two callbacks wait for each other, except that OnListening is first and OnClose last. Each may call any method. A
+// panic in OnConnection costs that connection; other panics of callbacks are dropped.
+type Node struct {
+	// Name is what all nodes of the mesh share: 1 to 15 letters, digits and hyphens. A leading _ is dropped.
+	Name string
+	// ID tells this node from the others: 1 to 63 hexadecimal digits, of the same number on each node; one of [NewID], or
+	// that of Identity, if empty.
+	ID string
+
+	// OnConnection has each new connection, in a goroutine of its own. It may keep c and return.
+	OnConnection func(c *Conn)
+	// OnListening runs when the other nodes can find this one.
+	OnListening func()
+	// OnError is told of what goes wrong outside of a connection: a peer that cannot be reached, a stranger who was
+	// refused, the listener, discovery. The node goes on. It is called by one goroutine; when it is slow errors are dropped.
+	OnError func(err error)
+	// OnClose runs when everything is closed.
+	OnClose func()
+
+	// Discovery finds the other nodes; [MDNS] if nil.
+	Discovery Discovery
+
+	// Hello begins each connection with a line in each direction that tells who it is. With it the nodes may share a port with
+	// other protocols, see [HelloPrefix]. Without it, and without Key and Identity, nothing is sent but what the program sends: upstream's wire.
+	Hello bool
+	// Key is a secret that all nodes share, of 16 bytes or more: connections are TLS, and who does not know it is refused.
+	Key []byte
+	// Identity is this node's own key: connections are TLS, its id is [IdentityID] of it, and only the nodes of Trust are
+	// talked to.
+	Identity ed25519.PrivateKey
+	// Trust are the ids that may join, with Identity.
+	Trust []string
+
+	// Dial connects to a peer; a [net.Dialer] if nil.
+	Dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
+	// DialTimeout bounds the dial of one address; 5 seconds if zero.
+	DialTimeout time.Duration
+	// HelloTimeout bounds TLS and Hello; 10 seconds if zero.
+	HelloTimeout time.Duration
+	// WriteTimeout is how long a peer may take nothing of what is sent to it; 10 seconds if zero.
+	WriteTimeout time.Duration
+	// CloseTimeout bounds the end of a connection, and each of the two steps of [Node.Close]; 5 seconds if zero.
+	CloseTimeout time.Duration
+	// PeerTimeout is how long it takes to notice that a peer's machine is gone without a word; 30 seconds if zero.
+	PeerTimeout time.Duration
+	// Retry is the longest pause between attempts to reach a peer; 30 seconds if zero. The first is 100 ms.
+	Retry time.Duration
+	// Forget is how long a peer that cannot be reached is tried after it was last heard of; 5 minutes if zero.
+	Forget time.Duration
+	// MaxConns bounds the connections; 1,024 if zero. A surplus one is closed.
+	MaxConns int
+	// Queue is how many bytes wait for one peer at the most; 1 MiB if zero.
+	Queue int
+
+	mu        sync.Mutex
+	name      string // Name as it is announced
+	id        string // ID in upper case, or what was made for it
+	listener  net.Listener
+	local     netip.AddrPort
+	listening bool
+	closing   bool
+	stop      context.CancelFunc // of discovery; nil before Listen
+	cut       context.CancelFunc // of everything
+	conns     []*Conn            // in the order in which they came
+	members   map[string]*Conn   // of conns, those whose id is known
+	joining   map[string]bool    // ids of peers that we are joining
+	pending   int                // accepted, but not yet of conns
+	peers     map[string]*peer   // that we dial
+	secure    *security          // nil without Key and Identity
+
+	takeShared func(nc net.Conn, release func()) // of Serve; nil before Join
+	ready      chan struct{}                     // closed when OnListening has run, or will not
+	closed     chan struct{}                     // closed when everything is, before OnClose
+	errs       chan error
+	lost       chan struct{}
+
+	found     sync.WaitGroup // discovery
+	wg        sync.WaitGroup // all that Close waits for
+	callbacks sync.WaitGroup // of the program; they may call Close
+}
+
+// LocalID is the node's id in upper case. It is empty before Listen if the node makes its own.
+func (n *Node) LocalID() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.id
+}
+
+// Connections are the connections there are now, the oldest first.
+func (n *Node) Connections() []*Conn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.conns)
+}
+
+// Broadcast sends p to every node there is a connection with, and returns how many they are. It waits for none: one that is
+// too slow, whose queue has no room, is disconnected with [handlers.ErrSlow].
+func (n *Node) Broadcast(p []byte) int {
+	sent := 0
+	for _, c := range n.Connections() {
+		switch err := c.Send(p); {
+		case err == nil:
+			sent++
+		case errors.Is(err, handlers.ErrSlow):
+			c.abort(err)
+			n.fail(fmt.Errorf("mesh: peer %s at %s: %w", c.id, c.RemoteAddr(), err))
+		}
+	}
+	return sent
+}
+
+// An Address is where a node can be reached.
+type Address struct {
+	Port int
+	// Addresses are those of this machine that it listens on: IPv4 before IPv6, and loopback first in each.
+	Addresses []netip.Addr
+}
+
+// Address is where the node listens. It is nil before OnListening and after Close.
+func (n *Node) Address() *Address {
+	n.mu.Lock()
+	local, listening := n.local, n.listening && !n.closing
+	n.mu.Unlock()
+	if !listening {
+		return nil
+	}
+	return &Address{Port: int(local.Port()), Addresses: addressesOf(local.Addr())}
+}
+
+// addressesOf are the addresses that a listener on ip listens on.
+func addressesOf(ip netip.Addr) []netip.Addr {
+	if !ip.IsUnspecified() {
+		return []netip.Addr{ip}
+	}
+	var all []netip.Addr
+	list, _ := net.InterfaceAddrs() // without any there is nothing to tell
+	for _, a := range list {
+		if p, ok := a.(*net.IPNet); ok {
+			if addr, ok := netip.AddrFromSlice(p.IP); ok {
+				all = append(all, addr.Unmap())
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b netip.Addr) int { return local(a) - local(b) })
+	return all
+}
+
+func local(a netip.Addr) int {
+	order := 0
+	if !a.Is4() {
+		order = 2
+	}
+	if !a.IsLoopback() {
+		order++
+	}
+	return order
+}
+
+// fail reports an error to OnError.
+func (n *Node) fail(err error) {
+	n.mu.Lock()
+	errs := n.errs
+	n.mu.Unlock()
+	if errs == nil || n.OnError == nil {
+		return
+	}
+	select {
+	case errs <- err:
+	default: // OnError is slow
+	}
+}
+
+// guard calls a callback of the program.
+func guard(f func()) (ok bool) {
+	defer func() {
+		if recover() != nil {
+			ok = false
+		}
+	}()
+	f()
+	return true
+}
+
+func or[T int | time.Duration](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
+
+func (n *Node) dialTimeout() time.Duration  { return or(n.DialTimeout, 5*time.Second) }
+func (n *Node) helloTimeout() time.Duration { return or(n.HelloTimeout, 10*time.Second) }
+func (n *Node) writeTimeout() time.Duration { return or(n.WriteTimeout, 10*time.Second) }
+func (n *Node) closeTimeout() time.Duration { return or(n.CloseTimeout, 5*time.Second) }
+func (n *Node) peerTimeout() time.Duration  { return or(n.PeerTimeout, 30*time.Second) }
+func (n *Node) retry() time.Duration        { return or(n.Retry, 30*time.Second) }
+func (n *Node) forget() time.Duration       { return or(n.Forget, 5*time.Minute) }
+func (n *Node) maxConns() int               { return or(n.MaxConns, 1024) }
+func (n *Node) queue() int                  { return or(n.Queue, 1<<20) }
+
+// tells says that a connection begins with who it is.
+func (n *Node) tells() bool { return n.Hello || n.secure != nil }

@@ -1,0 +1,355 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	firstPause = 100 * time.Millisecond // before the second attempt to reach a peer
+	settled    = 5 * time.Second        // how long a connection must have lived to count as one that works
+	maxPeers   = 1024
+	maxAddrs   = 16 // of one peer
+)
+
+// peer is a node that we dial.
+type peer struct {
+	id    string // empty if it is not known before it tells
+	addrs []netip.AddrPort
+	heard time.Time
+	gone  bool          // it has said goodbye
+	news  chan struct{} // has a value when addrs or gone have changed
+}
+
+// meet is told of a peer.
+func (n *Node) meet(ctx context.Context, p Peer) {
+	p.ID = strings.ToUpper(p.ID)
+	if !n.concerns(p) {
+		return
+	}
+	key := p.ID
+	if key == "" {
+		key = p.Addrs[0].String()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	known := n.peers[key]
+	switch {
+	case n.closing, known == nil && (len(p.Addrs) == 0 || len(n.peers) >= maxPeers):
+		return
+	case known == nil:
+		known = &peer{id: p.ID, news: make(chan struct{}, 1)}
+		n.peers[key] = known
+		n.wg.Go(func() { n.keep(ctx, key, known) }) // ends when the peer is forgotten, or with ctx
+	}
+	known.heard = time.Now()
+	addrs := slices.Clone(p.Addrs[:min(len(p.Addrs), maxAddrs)])
+	if known.gone != (len(addrs) == 0) || !known.gone && !slices.Equal(addrs, known.addrs) {
+		known.addrs, known.gone = addrs, len(addrs) == 0
+		select {
+		case known.news <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// concerns says that we are the one who dials p.
+func (n *Node) concerns(p Peer) bool {
+	if p.ID == "" {
+		return n.tells() && len(p.Addrs) > 0
+	}
+	return CheckID(p.ID) == nil && p.ID != n.id && dials(n.id, p.ID)
+}
+
+// keep keeps a connection with p, until p is forgotten.
+func (n *Node) keep(ctx context.Context, key string, p *peer) {
+	select {
+	case <-n.ready:
+	case <-ctx.Done():
+	}
+	for pause := firstPause; ; {
+		addrs, ok := n.wanted(key, p)
+		if !ok || ctx.Err() != nil {
+			return
+		}
+		if n.hold(ctx, p, addrs) {
+			pause = firstPause
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause/2 + rand.N(pause)):
+			pause = min(2*pause, n.retry())
+		case <-p.news:
+		}
+	}
+}
+
+// wanted returns where p is. It forgets a peer that has left, or that was not heard of for long.
+func (n *Node) wanted(key string, p *peer) ([]netip.AddrPort, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closing || p.gone || time.Since(p.heard) > n.forget() {
+		delete(n.peers, key)
+		return nil, false
+	}
+	return p.addrs, true
+}
+
+// hold connects with p and returns when the connection is gone. It says whether it has lasted.
+func (n *Node) hold(ctx context.Context, p *peer, addrs []netip.AddrPort) bool {
+	c, err := n.reach(ctx, p, addrs)
+	if err != nil && ctx.Err() == nil {
+		n.fail(err)
+	}
+	if c != nil {
+		select {
+		case <-c.Done():
+		case <-ctx.Done():
+			return false
+		}
+	}
+	select {
+	case n.lost <- struct{}{}: // discovery may ask where it is now
+	default:
+	}
+	if c == nil {
+		return false
+	}
+	n.mu.Lock()
+	p.heard = time.Now()
+	n.mu.Unlock()
+	return time.Since(c.since) > settled
+}
+
+// reach dials the addresses of p, one after the other. It returns the connection with p, which another one may have made. There is
+// neither a connection nor an error when there is one under way, or p is this node.
+func (n *Node) reach(ctx context.Context, p *peer, addrs []netip.AddrPort) (*Conn, error) {
+	var errs []error
+	for _, addr := range addrs {
+		nc, err := n.dial(ctx, addr)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		c, err := n.introduce(ctx, nc, p.id)
+		if err == nil {
+			return c, nil
+		}
+		nc.Close()
+		if errors.Is(err, errSelf) {
+			n.mu.Lock()
+			p.gone = true
+			n.mu.Unlock()
+			return nil, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
+	}
+	name := p.id
+	if name == "" {
+		name = "(id not known)"
+	}
+	return nil, fmt.Errorf("mesh: peer %s: %w", name, errors.Join(errs...))
+}
+
+func (n *Node) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.dialTimeout())
+	defer cancel()
+	if n.Dial != nil {
+		return n.Dial(ctx, addr)
+	}
+	d := net.Dialer{KeepAliveConfig: n.keepAlive(), Control: controlTimeout(n.peerTimeout())}
+	return d.DialContext(ctx, "tcp", addr.String())
+}
+
+// introduce makes a connection that we have dialled a member, or returns the one that there is with that peer.
+func (n *Node) introduce(ctx context.Context, nc net.Conn, want string) (*Conn, error) {
+	if !n.tells() {
+		return n.enter(newConn(n, nc, want, true))
+	}
+	inner, id, err := n.greet(ctx, nc, want)
+	if err != nil {
+		return nil, err
+	}
+	old, ours := n.claim(id)
+	if !ours {
+		nc.Close()
+		return old, nil
+	}
+	defer n.unclaim(id)
+	switch err := n.exchangeJoin(ctx, inner); {
+	case errors.Is(err, errSecond):
+		nc.Close()
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return n.enter(newConn(n, inner, id, true))
+}
+
+// enter admits and starts c. If there is a better connection it returns that.
+func (n *Node) enter(c *Conn) (*Conn, error) {
+	old, err := n.admit(c)
+	if errors.Is(err, errSecond) {
+		c.raw.Close()
+		return old, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	n.start(c, old)
+	return c, nil
+}
+
+// claim says that the caller is the one to join the peer with this id, until unclaim. If it is not it gets the connection that
+// there is, or nil if somebody else is joining.
+func (n *Node) claim(id string) (c *Conn, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if c = n.members[id]; c != nil || n.joining[id] {
+		return c, false
+	}
+	n.joining[id] = true
+	return nil, true
+}
+
+func (n *Node) unclaim(id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.joining, id)
+}
+
+// take makes a connection that was accepted a member. release is called when it is closed.
+func (n *Node) take(ctx context.Context, nc net.Conn, release func()) {
+	if release == nil {
+		release = func() {}
+	}
+	drop := func(err error) {
+		nc.Close()
+		release()
+		n.fail(fmt.Errorf("mesh: connection from %s: %w", nc.RemoteAddr(), err))
+	}
+	n.mu.Lock()
+	closing, full := n.closing, len(n.conns)+n.pending >= n.maxConns()
+	if !closing && !full {
+		n.pending++
+		n.wg.Go(func() { // ends when OnConnection can be called
+			err := n.welcome(ctx, nc, release)
+			n.mu.Lock()
+			n.pending--
+			n.mu.Unlock()
+			if err != nil {
+				drop(err)
+			}
+		})
+	}
+	n.mu.Unlock()
+	switch {
+	case closing:
+		nc.Close()
+		release()
+	case full:
+		drop(errFull)
+	}
+}
+
+// welcome finds out who has dialled, if that is told, and starts the connection.
+func (n *Node) welcome(ctx context.Context, nc net.Conn, release func()) error {
+	select {
+	case <-n.ready: // nobody is a member before OnListening
+	case <-ctx.Done():
+		return net.ErrClosed
+	}
+	if !n.tells() {
+		return n.welcomed(newConn(n, nc, "", false), release)
+	}
+	inner, id, err := n.receive(ctx, nc)
+	if err != nil {
+		return err
+	}
+	return n.welcomed(newConn(n, inner, id, false), release)
+}
+
+func (n *Node) welcomed(c *Conn, release func()) error {
+	c.release = release
+	old, err := n.admit(c)
+	if c.id != "" {
+		if werr := n.answerJoin(c.raw, err == nil); werr != nil && err == nil {
+			n.remove(c)
+			err = werr
+		}
+	}
+	if err == nil {
+		n.start(c, old)
+	}
+	return err
+}
+
+var (
+	errFull   = errors.New("too many connections")
+	errSelf   = errors.New("this node itself")
+	errSecond = errors.New("there is a connection with this peer already")
+)
+
+// admit enters c, unless there is a better connection with the same peer. It returns the one that c replaces: a connection that
+// the node with the lower id has dialled replaces one of the other, and a later one of the same node an earlier one.
+func (n *Node) admit(c *Conn) (old *Conn, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch old = n.members[c.id]; {
+	case n.closing:
+		return nil, net.ErrClosed
+	case old == nil:
+	case old.dialled == c.dialled, c.dialled == dials(n.id, c.id):
+		n.removeLocked(old)
+	default:
+		return old, errSecond
+	}
+	n.conns = append(n.conns, c)
+	if c.id != "" {
+		n.members[c.id] = c
+	}
+	return old, nil
+}
+
+// start runs a connection that was admitted.
+func (n *Node) start(c, old *Conn) {
+	if old != nil {
+		old.abort(errSecond)
+	}
+	n.wg.Go(c.pump) // ends with the connection
+	n.mu.Lock()
+	closing := n.closing
+	n.mu.Unlock()
+	if closing { // while Close ends the others
+		c.Close()
+		return
+	}
+	if n.OnConnection != nil {
+		n.callbacks.Go(func() {
+			if !guard(func() { n.OnConnection(c) }) {
+				c.abort(errPanic)
+			}
+		})
+	}
+}
+
+func (n *Node) remove(c *Conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.removeLocked(c)
+}
+
+func (n *Node) removeLocked(c *Conn) {
+	n.conns = slices.DeleteFunc(n.conns, func(o *Conn) bool { return o == c })
+	if n.members[c.id] == c {
+		delete(n.members, c.id)
+	}
+}

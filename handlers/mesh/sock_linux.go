@@ -1,0 +1,18 @@
+package mesh
+
+import (
+	"syscall"
+	"time"
+)
+
+// tcpUserTimeout is TCP_USER_TIMEOUT.
+const tcpUserTimeout = 18
+
+// controlTimeout bounds how long what was sent may stay without an acknowledgement. Accepted connections inherit it.
+func controlTimeout(d time.Duration) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds())) // a Unix socket has none
+		})
+	}
+}
