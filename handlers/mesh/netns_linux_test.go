@@ -1,0 +1,199 @@
+package mesh
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// network is hosts in network namespaces, each with an interface eth0 at a switch.
+type network struct {
+	t     *testing.T
+	ports string // namespace of the switch
+	hosts []string
+}
+
+// newNetwork makes n hosts. Their interfaces are up if ready.
+func newNetwork(t *testing.T, n int, ready bool) *network {
+	t.Helper()
+	if os.Getenv("PORTLUCK_NETNS") == "" {
+		t.Skip("makes network namespaces: set PORTLUCK_NETNS=1, as root, to run it")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		t.Skip("the program ip is absent")
+	}
+	prefix := fmt.Sprintf("mesh%d", os.Getpid()%100000)
+	w := &network{t: t, ports: prefix + "-sw"}
+	out, err := exec.Command("ip", "netns", "add", w.ports).CombinedOutput()
+	if err != nil {
+		t.Skipf("this machine makes no network namespaces: %s", out)
+	}
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", w.ports).Run() })
+	for _, br := range []string{"br0", "br1"} {
+		w.run("ip", "-n", w.ports, "link", "add", br, "type", "bridge", "mcast_snooping", "0")
+		w.run("ip", "-n", w.ports, "link", "set", br, "up")
+	}
+	for i := range n {
+		host, port := fmt.Sprintf("%s-%d", prefix, i), fmt.Sprintf("p%d", i)
+		w.run("ip", "netns", "add", host)
+		t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", host).Run() })
+		w.hosts = append(w.hosts, host)
+		w.run("ip", "-n", host, "link", "set", "lo", "up")
+		w.run("ip", "link", "add", port, "netns", w.ports, "type", "veth", "peer", "name", "eth0", "netns", host)
+		w.plug(i, "br0")
+		w.run("ip", "-n", w.ports, "link", "set", port, "up")
+		if ready {
+			w.up(i)
+		}
+	}
+	return w
+}
+
+func (w *network) run(command ...string) {
+	w.t.Helper()
+	if out, err := exec.Command(command[0], command[1:]...).CombinedOutput(); err != nil {
+		w.t.Fatalf("%s: %v: %s", strings.Join(command, " "), err, out)
+	}
+}
+
+// up gives a host its address and switches its interface on.
+func (w *network) up(i int) {
+	w.t.Helper()
+	w.run("ip", "-n", w.hosts[i], "addr", "add", fmt.Sprintf("10.77.0.%d/24", i+1), "dev", "eth0")
+	w.run("ip", "-n", w.hosts[i], "link", "set", "eth0", "up")
+}
+
+// plug connects a host with a switch.
+func (w *network) plug(i int, bridge string) {
+	w.t.Helper()
+	w.run("ip", "-n", w.ports, "link", "set", fmt.Sprintf("p%d", i), "master", bridge)
+}
+
+// on is how a command is run on a host.
+func (w *network) on(i int, command ...string) []string {
+	return append([]string{"ip", "netns", "exec", w.hosts[i]}, command...)
+}
+
+func (w *network) node(i int, s childSpec) *child {
+	w.t.Helper()
+	return startChild(w.t, s, w.on(i)...)
+}
+
+// Five hosts are a full mesh, also when one comes late; it falls apart with the network and grows together again.
+func TestHosts(t *testing.T) {
+	w := newNetwork(t, 5, false)
+	var all []*child
+	for i := range 5 {
+		if i < 4 {
+			w.up(i)
+		}
+		all = append(all, w.node(i, childSpec{Name: "hosts", ID: fmt.Sprintf("%02X", 0xA0+i)}))
+	}
+	wantChildren(t, []int{3, 3, 3, 3, 0}, all...)
+	w.up(4) // a network that comes up later
+	wantChildren(t, []int{4, 4, 4, 4, 4}, all...)
+	w.plug(3, "br1")
+	w.plug(4, "br1")
+	wantChildren(t, []int{2, 2, 2, 1, 1}, all...)
+	w.plug(3, "br0")
+	w.plug(4, "br0")
+	wantChildren(t, []int{4, 4, 4, 4, 4}, all...)
+	all[2].stop()
+	wantChildren(t, []int{3, 3, 3, 3}, all[0], all[1], all[3], all[4])
+}
+
+// Hosts without IPv4 find each other by their link-local addresses, and a host may be on two networks.
+func TestHostsIPv6(t *testing.T) {
+	w := newNetwork(t, 3, false)
+	for i := range 3 {
+		w.run("ip", "-n", w.hosts[i], "link", "set", "eth0", "up")
+	}
+	w.plug(2, "br1")
+	w.run("ip", "link", "add", "q1", "netns", w.ports, "type", "veth", "peer", "name", "eth1", "netns", w.hosts[1])
+	w.run("ip", "-n", w.ports, "link", "set", "q1", "master", "br1", "up")
+	w.run("ip", "-n", w.hosts[1], "link", "set", "eth1", "up")
+	var all []*child
+	for i := range 3 {
+		all = append(all, w.node(i, childSpec{Name: "hosts6", ID: fmt.Sprintf("%02X", 0xA0+i)}))
+	}
+	wantChildren(t, []int{1, 2, 1}, all...)
+}
+
+// Avahi, on this host and on another one, sees a node; the node sees what avahi publishes.
+func TestAvahi(t *testing.T) {
+	for _, name := range []string{"avahi-daemon", "avahi-browse", "avahi-publish-service", "dbus-daemon"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Skipf("the program %s is absent", name)
+		}
+	}
+	w := newNetwork(t, 2, true)
+	node := w.node(0, childSpec{Name: "avahi", ID: "0A"})
+	env := []string{w.avahi(0), w.avahi(1)}
+	for i := range 2 {
+		want := fmt.Sprintf(`=;eth0;IPv4;0A;_avahi._tcp;local;mesh-`)
+		eventually(t, fmt.Sprintf("avahi on host %d sees the node", i), func() bool {
+			cmd := exec.Command("timeout", w.on(i, "env", env[i], "avahi-browse", "-p", "-r", "-t", "_avahi._tcp")...)
+			cmd.Args = append([]string{"timeout", "10"}, cmd.Args[1:]...)
+			out, _ := cmd.Output() // it may not be ready
+			for line := range strings.Lines(string(out)) {
+				if strings.HasPrefix(line, want) && strings.HasSuffix(line, fmt.Sprintf(`;10.77.0.1;%d;""`+"\n", node.get(&node.port))) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	silent := w.node(1, childSpec{Name: "avahi", ID: "0B", Silent: true})
+	publish := w.on(1, "env", env[1], "avahi-publish-service", "0B", "_avahi._tcp", fmt.Sprint(silent.get(&silent.port)))
+	w.background(publish...)
+	wantChildren(t, []int{1, 1}, node, silent)
+}
+
+// background runs a command until the end of the test.
+func (w *network) background(command ...string) {
+	w.t.Helper()
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Stderr = testLog{w.t}
+	if err := cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		_ = cmd.Process.Kill() // ip netns exec has become it
+		_ = cmd.Wait()
+	})
+}
+
+// avahi starts avahi and a D-Bus for it on a host. It returns the variable by which programs find them.
+func (w *network) avahi(i int) (env string) {
+	w.t.Helper()
+	dir := w.t.TempDir()
+	bus := filepath.Join(dir, "bus")
+	busConf, avahiConf := filepath.Join(dir, "bus.conf"), filepath.Join(dir, "avahi.conf")
+	files := map[string]string{
+		busConf: `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><listen>unix:path=` + bus + `</listen><auth>EXTERNAL</auth>
+<policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/></policy>
+</busconfig>`,
+		avahiConf: fmt.Sprintf("[server]\nhost-name=host%d\nuse-ipv4=yes\nuse-ipv6=yes\n[wide-area]\nenable-wide-area=no\n", i),
+	}
+	for name, text := range files {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	env = "DBUS_SYSTEM_BUS_ADDRESS=unix:path=" + bus
+	w.background(w.on(i, "dbus-daemon", "--nofork", "--config-file="+busConf)...)
+	eventually(w.t, "the bus is there", func() bool {
+		_, err := os.Stat(bus)
+		return err == nil
+	})
+	// ip netns exec has made a mount namespace: /run is this daemon's own, where its pid is.
+	daemon := "mount -t tmpfs tmpfs /run && exec env " + env +
+		" avahi-daemon --no-drop-root --no-chroot --no-rlimits --no-proc-title -f " + avahiConf
+	w.background(w.on(i, "sh", "-c", daemon)...)
+	return env
+}
