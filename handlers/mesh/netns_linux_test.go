@@ -139,7 +139,7 @@ func TestAvahi(t *testing.T) {
 			cmd.Args = append([]string{"timeout", "10"}, cmd.Args[1:]...)
 			out, _ := cmd.Output() // it may not be ready
 			for line := range strings.Lines(string(out)) {
-				if strings.HasPrefix(line, want) && strings.HasSuffix(line, fmt.Sprintf(`;10.77.0.1;%d;""`+"\n", node.get(&node.port))) {
+				if strings.HasPrefix(line, want) && strings.HasSuffix(line, fmt.Sprintf(`;10.77.0.1;%d;`+"\n", node.get(&node.port))) {
 					return true
 				}
 			}
