@@ -50,7 +50,11 @@ type Hub struct {
 	// OnError runs for a connection or a request that failed before it was a client: it sent garbage, was refused
 	// or stalled.
 	OnError func(info *Info, err error)
+	// OnGap is told how many messages have not come that were published on another server ([Hub.Carry]); where origin is
+	// empty, have not gone from here to the others. Any goroutine may call it; it must return soon.
+	OnGap func(origin string, missed uint64)
 
+	backplane  atomic.Pointer[handlers.Backplane]
 	lastID     atomic.Uint64
 	identities identities
 

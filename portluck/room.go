@@ -44,6 +44,8 @@ type RoomOptions struct {
 	// OnSlow is told of every member to which Policy was applied, and how many messages it has missed. It may be called
 	// by many goroutines at once.
 	OnSlow func(r *Room, c *Client, missed uint64)
+	// Local keeps what is published on this server, where [Hub.Carry] connects the rooms of several.
+	Local bool
 }
 
 func (o *RoomOptions) ring() int {
@@ -251,12 +253,19 @@ func (r *Room) Leave(c *Client) {
 // member. m.Data is copied.
 func (r *Room) Publish(m Message) Position {
 	p, _ := r.publish(m, true)
+	r.carry(m)
 	return p
 }
 
 // TryPublish is Publish that never waits: with Backpressure it returns [handlers.ErrSlow], and nothing is published, when
 // a member is too far behind.
-func (r *Room) TryPublish(m Message) (Position, error) { return r.publish(m, false) }
+func (r *Room) TryPublish(m Message) (Position, error) {
+	p, err := r.publish(m, false)
+	if err == nil {
+		r.carry(m)
+	}
+	return p, err
+}
 
 func (r *Room) publish(m Message, wait bool) (Position, error) {
 	r = r.lockToPublish()

@@ -123,8 +123,10 @@ func TestCache(t *testing.T) {
 		{"no address", eth0, b(lasting), "[] true"},
 		{"all, the best first", eth0, b(lasting, all...), "[{0B [127.0.0.1:7 192.0.2.1:7 [2001:db8::1]:7 169.254.0.1:7 [fe80::1%eth0]:7]}] false"},
 		{"another one instead", eth0, b(lasting, "192.0.2.9", "fe80::1"), "[{0B [192.0.2.9:7 [fe80::1%eth0]:7]}] false"},
-		{"on another link too", eth1, b(lasting, "198.51.100.1", "fe80::1"),
-			"[{0B [192.0.2.9:7 198.51.100.1:7 [fe80::1%eth0]:7 [fe80::1%eth1]:7]}] false"},
+		{
+			"on another link too", eth1, b(lasting, "198.51.100.1", "fe80::1"),
+			"[{0B [192.0.2.9:7 198.51.100.1:7 [fe80::1%eth0]:7 [fe80::1%eth1]:7]}] false",
+		},
 		{"an address of somebody else", eth0, announcement(t, "0B", "c.local.", lasting, "192.0.2.3")[3:], "[] false"},
 		{"goodbye", eth0, b(farewell, "192.0.2.9"), "[{0B []}] false"},
 		{"goodbye again", eth1, b(farewell, "192.0.2.9"), "[] false"},

@@ -357,14 +357,16 @@ func TestDNS(t *testing.T) {
 	}
 	at := netip.MustParseAddrPort(l.Addr().String())
 	fails := true
-	d := &DNS{Host: "nodes.example", Port: int(at.Port()), Interval: 10 * time.Millisecond,
+	d := &DNS{
+		Host: "nodes.example", Port: int(at.Port()), Interval: 10 * time.Millisecond,
 		Lookup: func(_ context.Context, host string) ([]netip.Addr, error) {
 			if fails {
 				fails = false
 				return nil, errors.New("no such " + host)
 			}
 			return []netip.Addr{at.Addr()}, nil
-		}}
+		},
+	}
 	a := watchNode(t, &Node{Name: "x", Hello: true, Discovery: &told{}})
 	if err := a.ListenOn(l); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,283 @@
+package mesh
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// A Backplane carries what is published in the rooms of hubs between the nodes of a mesh: a [handlers.Backplane], for the Carry of
+// a portluck.Hub. Its Serve is the OnConnection of the [Node]. The zero value is ready.
+//
+// Each node sends what it publishes to each other one: nothing is passed on, so nothing comes twice or in a circle. A peer that
+// does not keep up is disconnected; what it has missed by then, and until the node has dialled again, is told to its Subscriber.
+type Backplane struct {
+	// Limit is the longest message; 1 MiB if zero.
+	Limit int
+	// OnLine gets the lines of peers that speak something else, for each peer one at a time. Its line is valid during the call.
+	OnLine func(c *Conn, line []byte)
+
+	serving sync.WaitGroup
+
+	mu         sync.Mutex
+	closed     bool
+	subscribed bool
+	subscriber handlers.Subscriber
+	epoch      uint64 // of what we publish; 0 before the first use
+	seq        uint64 // of the last that we have published
+	conns      map[*Conn]bool
+	origins    map[string]*origin // by id
+	stats      BackplaneStats
+}
+
+var _ handlers.Backplane = (*Backplane)(nil)
+
+// BackplaneStats counts messages since the beginning.
+type BackplaneStats struct {
+	Published uint64 // here
+	Delivered uint64 // from elsewhere
+	Missed    uint64 // of which is known that they were published elsewhere and will not come
+	Nodes     int    // that speak this protocol, and are connected now
+}
+
+// origin is a node whose messages we get.
+type origin struct {
+	epoch uint64
+	last  uint64 // the number of the last message that has come, or of which was told that it will not
+	conn  *Conn  // that it speaks on; nil if none
+	done  chan struct{}
+}
+
+// maxOrigins is how many nodes are remembered, with those that are gone.
+const maxOrigins = 4096
+
+var errSubscribed = errors.New("mesh: the backplane has a subscriber already")
+
+// Publish gives m to all other nodes. It does not wait. A message longer than the Limit is refused with [handlers.ErrTooLong].
+func (b *Backplane) Publish(room string, m handlers.Message) error {
+	if len(m.Data) > b.limit() || len(room) > maxRoom {
+		return fmt.Errorf("mesh: message in room %.40q: %w", room, handlers.ErrTooLong)
+	}
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return handlers.ErrClosed
+	}
+	b.seq++
+	b.stats.Published++
+	p := appendMessage(nil, b.seq, room, m)
+	var slow []*Conn
+	for c := range b.conns {
+		if err := c.Send(p); errors.Is(err, handlers.ErrSlow) { // it only queues: under the lock, so that all get the same order
+			slow = append(slow, c)
+		}
+	}
+	b.mu.Unlock()
+	for _, c := range slow {
+		c.abort(handlers.ErrSlow)
+		c.node.fail(fmt.Errorf("mesh: peer %s at %s: %w", c.id, c.RemoteAddr(), handlers.ErrSlow))
+	}
+	return nil
+}
+
+// Subscribe has s called with what the other nodes publish.
+func (b *Backplane) Subscribe(s handlers.Subscriber) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return handlers.ErrClosed
+	case b.subscribed:
+		return errSubscribed
+	}
+	b.subscriber, b.subscribed = s, true
+	return nil
+}
+
+// Stats returns the counters.
+func (b *Backplane) Stats() BackplaneStats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stats
+	for _, o := range b.origins {
+		if o.conn != nil {
+			s.Nodes++
+		}
+	}
+	return s
+}
+
+// Close ends the connections and waits for the callbacks that are under way. It must not be called by one of them. The node lives on.
+func (b *Backplane) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	for c := range b.conns {
+		c.Close()
+	}
+	b.mu.Unlock()
+	b.serving.Wait()
+	return nil
+}
+
+func (b *Backplane) limit() int { return or(b.Limit, 1<<20) }
+
+// Serve speaks with one other node until the connection ends. It is for [Node.OnConnection].
+func (b *Backplane) Serve(c *Conn) {
+	if !b.enter(c) {
+		c.Close()
+		return
+	}
+	defer b.leave(c)
+	r := bufio.NewReaderSize(c, maxLine)
+	f := frames{limit: b.limit()}
+	var from *origin
+	var id string
+	defer func() { b.part(from) }()
+	for {
+		kind, err := f.next(r)
+		if err != nil {
+			if errors.Is(err, handlers.ErrProtocol) || errors.Is(err, handlers.ErrTooLong) {
+				c.abort(err)
+				c.node.fail(fmt.Errorf("mesh: backplane: peer %s at %s: %w", c.id, c.RemoteAddr(), err))
+			}
+			return
+		}
+		switch {
+		case kind == frameLine:
+			if b.OnLine != nil {
+				b.OnLine(c, f.line)
+			}
+		case kind == frameAt && from == nil && (c.id == "" || c.id == f.id) && f.id != c.node.LocalID():
+			id = f.id
+			from = b.meet(c, id, &f)
+		case kind == frameMessage && from != nil:
+			b.deliver(from, id, &f)
+		default:
+			c.abort(handlers.ErrProtocol)
+			c.node.fail(fmt.Errorf("mesh: backplane: peer %s at %s: %w", c.id, c.RemoteAddr(), handlers.ErrProtocol))
+			return
+		}
+	}
+}
+
+// enter has c get what is published from now on, and tells it what was published last.
+func (b *Backplane) enter(c *Conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	for b.epoch == 0 {
+		b.epoch = rand.Uint64()
+	}
+	if b.conns == nil {
+		b.conns, b.origins = map[*Conn]bool{}, map[string]*origin{}
+	}
+	b.conns[c] = true
+	b.serving.Add(1)
+	_ = c.Send(appendAt(nil, c.node.LocalID(), b.epoch, b.seq)) // an error shows in Serve
+	return true
+}
+
+func (b *Backplane) leave(c *Conn) {
+	b.mu.Lock()
+	delete(b.conns, c)
+	b.mu.Unlock()
+	b.serving.Done()
+}
+
+// meet makes c the connection that an origin speaks on, and tells what was missed since the last one.
+func (b *Backplane) meet(c *Conn, id string, f *frames) *origin {
+	for {
+		b.mu.Lock()
+		o := b.origins[id]
+		if o == nil || o.conn == nil {
+			break
+		}
+		old, done := o.conn, o.done
+		b.mu.Unlock()
+		old.abort(errSecond) // the peer has lost it; what has come over it is still delivered
+		<-done
+	}
+	o := b.origins[id]
+	known := o != nil
+	if !known {
+		b.makeRoomLocked()
+		o = &origin{}
+		b.origins[id] = o
+	}
+	missed := uint64(0)
+	switch {
+	case o.epoch == f.epoch:
+		missed = f.seq - min(o.last, f.seq)
+	case known:
+		missed = f.seq // it has begun again
+	}
+	o.epoch, o.last, o.conn, o.done = f.epoch, f.seq, c, make(chan struct{})
+	b.mu.Unlock()
+	b.gap(id, missed, f.seq+1)
+	return o
+}
+
+// makeRoomLocked forgets an origin that is gone if there are too many.
+func (b *Backplane) makeRoomLocked() {
+	if len(b.origins) < maxOrigins {
+		return
+	}
+	for id, o := range b.origins {
+		if o.conn == nil {
+			delete(b.origins, id)
+			return
+		}
+	}
+}
+
+// part is the end of a connection.
+func (b *Backplane) part(o *origin) {
+	if o == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	o.conn = nil
+	close(o.done)
+}
+
+// deliver tells of a message that has come.
+func (b *Backplane) deliver(o *origin, id string, f *frames) {
+	if f.seq <= o.last { // only this goroutine has o while it is o.conn's
+		return
+	}
+	missed := f.seq - o.last - 1
+	b.mu.Lock()
+	o.last = f.seq
+	b.stats.Delivered++
+	deliver := b.subscriber.Deliver
+	b.mu.Unlock()
+	b.gap(id, missed, f.seq)
+	if deliver != nil {
+		deliver(handlers.Delivery{Origin: id, Seq: f.seq, Room: f.room, Message: f.message})
+	}
+}
+
+// gap tells of messages that will not come.
+func (b *Backplane) gap(id string, missed, next uint64) {
+	if missed == 0 {
+		return
+	}
+	b.mu.Lock()
+	b.stats.Missed += missed
+	tell := b.subscriber.Gap
+	b.mu.Unlock()
+	if tell != nil {
+		tell(id, missed, next)
+	}
+}
+
+// eof says that an error is the end of the stream.
+func eof(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }

@@ -1,0 +1,52 @@
+package portluck
+
+import (
+	"errors"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// A Backplane carries rooms between hubs: see [handlers.Backplane] and package handlers/mesh.
+type Backplane = handlers.Backplane
+
+var errCarried = errors.New("portluck: the hub has a backplane already")
+
+// Carry connects the rooms with those of the same name of the other hubs on b: what is published in one is published in all,
+// unless it is [RoomOptions.Local]. What comes from elsewhere goes to the members here, and no further. It is called once; the caller
+// closes b.
+//
+// A message that is lost on the way is told to OnGap. Positions are each hub's own: a client that resumes at another server gets
+// that room's history.
+func (h *Hub) Carry(b Backplane) error {
+	if !h.backplane.CompareAndSwap(nil, &b) {
+		return errCarried
+	}
+	return b.Subscribe(handlers.Subscriber{
+		Deliver: func(d handlers.Delivery) {
+			r := h.Room(d.Room)
+			if r.opts.Local {
+				return
+			}
+			if _, err := r.publish(d.Message, false); err != nil {
+				h.gap(d.Origin, 1)
+			}
+		},
+		Gap: func(origin string, missed, _ uint64) { h.gap(origin, missed) },
+	})
+}
+
+// carry gives what was published here to the other hubs.
+func (r *Room) carry(m Message) {
+	if r.opts.Local {
+		return
+	}
+	if b := r.hub.backplane.Load(); b != nil && (*b).Publish(r.name, m) != nil {
+		r.hub.gap("", 1)
+	}
+}
+
+func (h *Hub) gap(origin string, missed uint64) {
+	if h.OnGap != nil {
+		h.OnGap(origin, missed)
+	}
+}
