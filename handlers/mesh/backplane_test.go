@@ -81,12 +81,17 @@ func (c *carrier) want(t testing.TB, want string) {
 }
 
 func TestBackplane(t *testing.T) {
-	for _, node := range []Node{{}, {Hello: true}, {Key: testKey}} {
-		t.Run(fmt.Sprintf("hello %t key %t", node.Hello, node.Key != nil), func(t *testing.T) {
+	tests := []struct {
+		name  string
+		hello bool
+		key   []byte
+	}{{"plain", false, nil}, {"hello", true, nil}, {"key", false, testKey}}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
 			l := &lan{}
 			var all []*carrier
 			for _, id := range []string{"0A", "0B", "0C"} {
-				all = append(all, carry(t, &Node{Name: "x", ID: id, Discovery: l, Hello: node.Hello, Key: node.Key}))
+				all = append(all, carry(t, &Node{Name: "x", ID: id, Discovery: l, Hello: tt.hello, Key: tt.key}))
 			}
 			a, b, c := all[0], all[1], all[2]
 			for _, n := range all {

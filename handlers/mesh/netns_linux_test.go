@@ -133,7 +133,7 @@ func TestAvahi(t *testing.T) {
 	node := w.node(0, childSpec{Name: "avahi", ID: "0A"})
 	env := []string{w.avahi(0), w.avahi(1)}
 	for i := range 2 {
-		want := fmt.Sprintf(`=;eth0;IPv4;0A;_avahi._tcp;local;mesh-`)
+		want := `=;eth0;IPv4;0A;_avahi._tcp;local;mesh-`
 		eventually(t, fmt.Sprintf("avahi on host %d sees the node", i), func() bool {
 			cmd := exec.Command("timeout", w.on(i, "env", env[i], "avahi-browse", "-p", "-r", "-t", "_avahi._tcp")...)
 			cmd.Args = append([]string{"timeout", "10"}, cmd.Args[1:]...)
