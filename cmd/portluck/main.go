@@ -5,6 +5,7 @@
 //	portluck chat URL             talk in the room
 //	portluck put URL [KEY] EVENT  put an event into an AllData store
 //	portluck slots ADDR...        show the slots of callosum servers
+//	portluck mesh NAME            show who is in a mesh, and what they say
 package main
 
 import (
@@ -63,7 +64,7 @@ The exit code is 0, 1 if something failed, or 2 if the command line was wrong.`,
 	root.SetVersionTemplate("portluck {{.Version}}\n")
 	root.Flags().AddFlagSet(serve.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(serve, newSend(), newChat(), newPut(), newSlots(), newMan(root))
+	root.AddCommand(serve, newSend(), newChat(), newPut(), newSlots(), newMesh(), newMan(root))
 	return root
 }
 

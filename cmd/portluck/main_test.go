@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -35,6 +36,7 @@ func TestScripts(t *testing.T) {
 func setup(env *testscript.Env) error {
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+	env.Setenv("MESH", fmt.Sprintf("t%d", rand.Uint64N(1e13))) // a name that nobody else on the machine has
 	env.Setenv("CA", filepath.Join(env.WorkDir, "config", "portluck", "ca.pem"))
 	return nil
 }

@@ -35,6 +35,7 @@ type options struct {
 	streams       streams
 	slots         slotService
 	udp           udpService
+	mesh          meshService
 }
 
 func (o *options) flags(f *pflag.FlagSet) {

@@ -41,7 +41,7 @@ type demo struct {
 // services are all that there are, in the order in which they are started and shown: fields of o, so that each call returns the
 // same ones.
 func (o *options) services() []service {
-	return []service{&o.alldata, &o.streams, &o.slots, &o.udp}
+	return []service{&o.alldata, &o.streams, &o.slots, &o.mesh, &o.udp}
 }
 
 // running are the services that were started.

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/chat"
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/mesh"
+	"github.com/spf13/cobra"
+)
+
+func newMesh() *cobra.Command {
+	m := meshing{out: os.Stdout, input: os.Stdin}
+	cmd := &cobra.Command{
+		Use:   "mesh NAME",
+		Short: "Show who is in a mesh, and what they say",
+		Long: `mesh joins the mesh NAME and shows who is there: "+" and "-" are those that come and go, each other line is what one of
+them says. Lines typed are said to all, in the room of --room.
+
+The others may be servers of "portluck serve --mesh NAME", whose rooms are shown, or anything else that begins with the
+mesh's hello; with --plain they are nodes of tcpnet, whose bytes are shown as lines, and typed lines are sent as they are.
+
+Nodes on this machine and on its networks find each other by multicast DNS, without configuration. It ends with Ctrl-C, at
+the end of the input on a terminal (Ctrl-D), or after --for.`,
+		Example: `  portluck mesh demo
+  portluck mesh demo --listen 127.0.0.1:0     only on this machine
+  portluck mesh my-cluster --plain            among nodes of tcpnet
+  portluck mesh demo --for 5s </dev/null      who is there?`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			if err := m.check(list[0]); err != nil {
+				return usageError{err}
+			}
+			return m.run(cmd.Context(), list[0])
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&m.id, "id", "", "id of this node, hexadecimal (default a random one)")
+	f.StringVar(&m.listen, "listen", ":0", "address for the others to dial: HOST:PORT, or :PORT for every interface; 0 is any free port")
+	f.StringVar(&m.keyFile, "key", "", "file with the secret of the mesh, as serve's --mesh-key")
+	f.StringVar(&m.room, "room", "lobby", "room that typed lines are said in; the demo's is lobby")
+	f.BoolVar(&m.plain, "plain", false, "upstream's wire: nothing is sent but what is typed")
+	f.DurationVar(&m.time, "for", 0, "end after this long; 0 for no limit")
+	return cmd
+}
+
+// meshing is what mesh does.
+type meshing struct {
+	id, listen, keyFile, room string
+	plain                     bool
+	time                      time.Duration
+	input                     *os.File
+
+	mu  sync.Mutex
+	out io.Writer
+
+	node  *mesh.Node
+	plane *mesh.Backplane
+}
+
+func (m *meshing) check(name string) error {
+	switch {
+	case m.plain && m.keyFile != "":
+		return errors.New("--plain and --key exclude each other: upstream's wire has no secrets")
+	case m.time < 0:
+		return errors.New("--for cannot be negative")
+	}
+	if err := checkAddress(m.listen); err != nil {
+		return fmt.Errorf("--listen %q: %w", m.listen, err)
+	}
+	return checkMesh(name, m.id)
+}
+
+// run is a node until something ends it.
+func (m *meshing) run(ctx context.Context, name string) error {
+	key, err := readKey(m.keyFile)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if m.time > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, m.time)
+		defer cancel()
+	}
+	m.node = &mesh.Node{
+		Name: name, ID: m.id, Key: key, Hello: !m.plain, OnConnection: m.connection, OnListening: m.listening,
+		OnError: func(err error) { fmt.Fprintln(os.Stderr, "portluck:", err) },
+	}
+	m.plane = &mesh.Backplane{OnLine: m.line}
+	if err := m.plane.Subscribe(handlers.Subscriber{Deliver: m.deliver, Gap: m.gap}); err != nil {
+		return err
+	}
+	host, service, _ := net.SplitHostPort(m.listen)
+	port, err := net.LookupPort("tcp", service)
+	if err != nil {
+		return err
+	}
+	if err := m.node.Listen(port, host); err != nil {
+		return err
+	}
+	defer m.node.Close()
+	typed := make(chan error, 1)
+	go func() { typed <- sendAll(m.say, nil, m.input) }() // ends with the input; the process does not wait
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-typed:
+		if err != nil || isTerminal(m.input) {
+			return err
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// print prints a line, made safe for a terminal.
+func (m *meshing) print(format string, args ...any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	fmt.Fprintln(m.out, chat.Clean(fmt.Sprintf(format, args...)))
+}
+
+func (m *meshing) listening() {
+	a := m.node.Address()
+	if a == nil {
+		return // it is closed again
+	}
+	ip := "*"
+	if len(a.Addresses) == 1 {
+		ip = a.Addresses[0].String()
+	}
+	m.print("listening on %s as %s", net.JoinHostPort(ip, strconv.Itoa(a.Port)), m.node.LocalID())
+}
+
+// connection shows one peer.
+func (m *meshing) connection(c *mesh.Conn) {
+	m.print("+ %s %s", who(c), c.RemoteAddr())
+	if m.plain {
+		m.lines(c)
+	} else {
+		m.plane.Serve(c)
+	}
+	<-c.Done()
+	m.print("- %s %s", who(c), c.RemoteAddr())
+}
+
+// lines shows what a peer of another kind says.
+func (m *meshing) lines(c *mesh.Conn) {
+	in := newLines(c, 1<<20)
+	for {
+		line, err := in.next()
+		switch {
+		case errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			fmt.Fprintf(os.Stderr, "portluck: %s %s: %v\n", who(c), c.RemoteAddr(), err)
+			c.Close()
+			return
+		}
+		m.line(c, []byte(line))
+	}
+}
+
+func (m *meshing) line(c *mesh.Conn, line []byte) { m.print("%s: %s", short(who(c)), line) }
+
+func (m *meshing) deliver(d handlers.Delivery) {
+	m.print("%s %s: %s", short(d.Origin), d.Room, d.Message.Data)
+}
+
+func (m *meshing) gap(origin string, missed, _ uint64) {
+	m.print("%s: %d messages are missing", short(origin), missed)
+}
+
+// say sends a line that was typed.
+func (m *meshing) say(line string) error {
+	if m.plain {
+		m.node.Broadcast([]byte(line + "\n"))
+		return nil
+	}
+	return m.plane.Publish(m.room, handlers.Message{Data: []byte(line), Kind: handlers.Text})
+}
+
+// who is the id of a peer, if it is known.
+func who(c *mesh.Conn) string {
+	if c.Peer() == "" {
+		return "(unknown)"
+	}
+	return c.Peer()
+}
+
+// short is the beginning of an id.
+func short(id string) string { return strings.TrimSpace(id[:min(len(id), 8)]) }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
+	"github.com/portluck/portluck/handlers/mesh"
+	"github.com/portluck/portluck/matchers"
+	"github.com/spf13/pflag"
+)
+
+// meshService carries the room between the servers of a mesh, on the demo's own port.
+type meshService struct {
+	name, id, keyFile string
+
+	node  *mesh.Node
+	plane *mesh.Backplane
+}
+
+func (s *meshService) flags(f *pflag.FlagSet) {
+	f.StringVar(&s.name, "mesh", "",
+		"join the mesh of this name: the room is that of all servers of the name on the network, which find each other by mDNS")
+	f.StringVar(&s.id, "mesh-id", "", "id of this server in the mesh, hexadecimal (default a random one)")
+	f.StringVar(&s.keyFile, "mesh-key", "",
+		"file with the secret of the mesh, 16 bytes or more: its connections are TLS then, and who does not have it cannot join")
+}
+
+func (s *meshService) on() bool { return s.name != "" }
+
+func (s *meshService) check() error {
+	if !s.on() {
+		if s.id != "" || s.keyFile != "" {
+			return errors.New("--mesh-id and --mesh-key go with --mesh NAME")
+		}
+		return nil
+	}
+	return checkMesh(s.name, s.id)
+}
+
+// checkMesh checks the name and the id of a node; the latter may be empty.
+func checkMesh(name, id string) error {
+	if err := mesh.CheckName(name); err != nil {
+		return err
+	}
+	if id == "" {
+		return nil
+	}
+	return mesh.CheckID(id)
+}
+
+// readKey is the key in a file, without the end of the line; nil without a file.
+func readKey(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	key, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("the key of the mesh: %w", err)
+	}
+	if key = bytes.TrimRight(key, "\r\n"); len(key) < 16 {
+		return nil, fmt.Errorf("the key in %s has less than 16 bytes; make one with: head -c 32 /dev/urandom | base64 > %s", file, file)
+	}
+	return key, nil
+}
+
+func (s *meshService) start(d *demo) error {
+	key, err := readKey(s.keyFile)
+	if err != nil {
+		return err
+	}
+	at, err := meshAddress(d)
+	if err != nil {
+		return err
+	}
+	s.plane = &mesh.Backplane{}
+	s.node = &mesh.Node{
+		Name: s.name, ID: s.id, Key: key, Hello: key == nil, OnConnection: s.plane.Serve,
+		OnListening: func() { d.logger.Info().Str("name", s.name).Str("id", s.node.LocalID()).Msg("mesh joined") },
+		OnError:     func(err error) { d.logger.Warn().Err(err).Msg("mesh") },
+	}
+	matcher := matchers.Prefix(mesh.HelloPrefix)
+	if key != nil {
+		matcher = matchers.ALPN(mesh.ALPN)
+	}
+	d.srv.Handle("mesh", matcher, s.node)
+	d.room.Hub.OnGap = func(origin string, missed uint64) {
+		d.logger.Warn().Str("origin", origin).Uint64("missed", missed).Msg("messages between servers are lost")
+	}
+	if err := d.room.Hub.Carry(s.plane); err != nil {
+		return err
+	}
+	return s.node.Join(at)
+}
+
+// meshAddress is the address that the others dial.
+func meshAddress(d *demo) (netip.AddrPort, error) {
+	for _, l := range d.listeners {
+		if at, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
+			return at, nil
+		}
+	}
+	return netip.AddrPort{}, errors.New("--mesh needs a TCP address that the other servers can dial: add --listen HOST:PORT")
+}
+
+func (s *meshService) stop(ctx context.Context) {
+	done := make(chan struct{})
+	go func() { // ends in a bounded time: each of its waits is
+		s.node.Close()
+		s.plane.Close()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done(): // a second signal: there is time for a goodbye
+		select {
+		case <-done:
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (s *meshService) panel() page.Panel {
+	stats := s.plane.Stats()
+	p := page.Panel{
+		Title: "Mesh",
+		Hint:  "Servers of one name on the network find each other, and the room is that of all.",
+		Facts: []page.Fact{
+			{Name: "name", Value: s.name},
+			{Name: "id", Value: s.node.LocalID()},
+			{Name: "messages sent", Value: fmt.Sprint(stats.Published)},
+			{Name: "messages from others", Value: fmt.Sprint(stats.Delivered)},
+			{Name: "messages lost on the way", Value: fmt.Sprint(stats.Missed)},
+			{Name: "servers and listeners", Value: fmt.Sprint(stats.Nodes)},
+		},
+		Commands: []page.Command{
+			{What: "mesh: listen", Command: "portluck mesh " + s.name + keyFlag("--key", s.keyFile)},
+			{What: "mesh: another", Command: "portluck serve --listen 127.0.0.1:0 --mesh " + s.name + keyFlag("--mesh-key", s.keyFile)},
+		},
+	}
+	for _, c := range s.node.Connections() {
+		p.Facts = append(p.Facts, page.Fact{Name: "peer " + c.Peer(), Value: c.RemoteAddr().String()})
+	}
+	return p
+}
+
+func keyFlag(flag, file string) string {
+	if file == "" {
+		return ""
+	}
+	return " " + flag + " " + file
+}
