@@ -1,2 +1,90 @@
-// Package mesh connects all nodes of one name on a local network with each other, without configuration: tcpnet in Go.
+// Package mesh connects all nodes of one name on a network with each other, without configuration: tcpnet in Go.
+//
+// A [Node] announces itself by multicast DNS, finds the others, and has exactly one TCP connection with each. A node that comes is
+// connected, one that goes is noticed, a connection that is lost is dialled again. What is said on the connections is the
+// program's business.
+//
+//	node := &mesh.Node{Name: "my-cluster", OnConnection: func(c *mesh.Conn) {
+//		io.Copy(os.Stdout, c)
+//	}}
+//	if err := node.Listen(0, ""); err != nil { // a free port, on all addresses
+//		log.Fatal(err)
+//	}
+//	for range time.Tick(time.Second) {
+//		node.Broadcast([]byte("hello from " + node.LocalID() + "\n"))
+//	}
+//
+// # From tcpnet
+//
+//	tcpnet(name), tcpnet({name, uuid})   Node{Name, ID}
+//	new service, listener argument       Node.OnConnection
+//	service.listen(port, address, cb)    Node.Listen(port, address) and OnListening
+//	service.address()                    Node.Address()
+//	service.connections                  Node.Connections(), Node.Broadcast(p)
+//	service.close(cb)                    Node.Close() and OnClose
+//	event connection                     Node.OnConnection
+//	event listening                      Node.OnListening
+//	event error                          Node.OnError, or the error of Listen if it is known at once
+//	event close                          Node.OnClose
+//	socket 'close'                       Conn.Done()
+//
+// The wire is upstream's, so that nodes of both find each other: the service is _NAME._tcp, the instance is the id in upper-case hex,
+// SRV has the port, TXT is empty, the node with the lower id dials, and nothing is sent on the connection but what the program sends.
+//
+// # Where it differs, on purpose
+//
+//	upstream                                  here
+//	a lost connection stays lost              it is dialled again, while the peer is announced, with growing pauses
+//	one address of a peer is tried            all are, IPv4 first, link-local ones with their zone
+//	a peer whose machine dies stays           it is noticed after PeerTimeout
+//	the host is the machine's own name        it is one of the node's: the machine's belongs to avahi or Bonjour
+//	needs the system's daemon                 has its own mDNS, beside the daemon if there is one
+//	loopback is refused with avahi            it works
+//	an id that is in use crashes              ErrIDInUse goes to OnError, and it is tried again
+//	'connection' may precede 'listening'      it does not
+//	errors without a handler are thrown       they are dropped; nothing crashes
+//	anybody who connects is a member          with Hello, Key or Identity only nodes of the mesh are
+//	a peer that sends and is not read grows   64 KiB are read ahead, 1 MiB waits to be sent
+//
+// A connection that either side closes comes again: to leave, close the node.
+//
+// On upstream's wire the node that is dialled does not know by whom: [Conn.Peer] is empty there. When such a peer is cut off and
+// dials again, the node has its old connection beside the new one until it notices that it is dead, after PeerTimeout at the latest. With Hello
+// the new one takes its place.
+//
+// # Who may join
+//
+// With [Node.Key], a secret of all nodes, connections are TLS 1.3 with certificates on both sides, signed by an authority whose
+// private key is derived from the secret: who knows it can make one, and nobody else; a recorded conversation stays secret when
+// the Key becomes known. It is standard TLS with nothing added, which is why it is that and no handshake of our own. The Key must be random: one who can
+// connect can try to guess it at leisure (PBKDF2 with 600,000 rounds makes each guess dear, not impossible).
+//
+// With [Node.Identity], a key of the node's own, its id is the fingerprint of it, so that an id cannot be taken by another: no authority is
+// needed, and [Node.Trust] lists the ids that may join. Both can be combined.
+//
+// # On a shared port
+//
+// A node need not have a port of its own. As a handlers.Handler it takes its connections from a portluck.Server; it joins at
+// the server's address:
+//
+//	node := &mesh.Node{Name: "my-cluster", Hello: true}
+//	srv.Handle("mesh", matchers.Prefix(mesh.HelloPrefix), node) // with a Key: matchers.ALPN(mesh.ALPN)
+//	err := node.Join(addr)
+//
+// Upstream's wire has no first byte to recognise: it needs a port of its own.
+//
+// # Rooms across servers
+//
+// A [Backplane] carries the rooms of a portluck.Hub between servers:
+//
+//	plane := &mesh.Backplane{}
+//	node := &mesh.Node{Name: "my-cluster", Hello: true, OnConnection: plane.Serve}
+//	err := hub.Carry(plane)
+//
+// Each message has an origin and a number. What is lost, because a peer was away or too slow, is told as a gap.
+//
+// # Discovery
+//
+// [MDNS] is the default. [Static] is a list, [DNS] asks for a name; a [Discovery] of the program's is another. Where ids are not
+// known beforehand nodes tell each other with Hello, Key or Identity, and one connection of each pair stays.
 package mesh
