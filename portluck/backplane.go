@@ -15,6 +15,9 @@ var errCarried = errors.New("portluck: the hub has a backplane already")
 // unless it is [RoomOptions.Local]. What comes from elsewhere goes to the members here, and no further. It is called once; the caller
 // closes b.
 //
+// Who is on b may publish in every room that is not Local: RoomOptions is asked for names that others choose, and should give
+// History to those only that it knows.
+//
 // A message that is lost on the way is told to OnGap. Positions are each hub's own: a client that resumes at another server gets
 // that room's history.
 func (h *Hub) Carry(b Backplane) error {

@@ -81,8 +81,10 @@ func (s *meshService) start(d *demo) error {
 	s.plane = &mesh.Backplane{}
 	s.node = &mesh.Node{
 		Name: s.name, ID: s.id, Key: key, Hello: key == nil, OnConnection: s.plane.Serve,
-		OnListening: func() { d.logger.Info().Str("name", s.name).Str("id", s.node.LocalID()).Msg("mesh joined") },
-		OnError:     func(err error) { d.logger.Warn().Err(err).Msg("mesh") },
+		OnListening: func() {
+			d.logger.Info().Str("name", s.name).Str("id", s.node.LocalID()).Str("reach", reach(at)).Msg("mesh joined")
+		},
+		OnError: func(err error) { d.logger.Warn().Err(err).Msg("mesh") },
 	}
 	matcher := matchers.Prefix(mesh.HelloPrefix)
 	if key != nil {
@@ -106,6 +108,14 @@ func meshAddress(d *demo) (netip.AddrPort, error) {
 		}
 	}
 	return netip.AddrPort{}, errors.New("--mesh needs a TCP address that the other servers can dial: add --listen HOST:PORT")
+}
+
+// reach is how far away others can be.
+func reach(at netip.AddrPort) string {
+	if at.Addr().IsLoopback() {
+		return "this machine only; add --lan for the network"
+	}
+	return "the network"
 }
 
 func (s *meshService) stop(ctx context.Context) {

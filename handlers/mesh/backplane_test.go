@@ -283,3 +283,29 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
+
+// Messages of 100 bytes are sent and come, 1,000 on the way at the most.
+func BenchmarkBackplane(b *testing.B) {
+	l := &lan{}
+	from := carry(b, &Node{Name: "x", ID: "0A", Discovery: l})
+	to := carry(b, &Node{Name: "x", ID: "0B", Discovery: l})
+	eventually(b, "they have met", func() bool { return from.b.Stats().Nodes == 1 && to.b.Stats().Nodes == 1 })
+	const window = 1000 // messages on the way
+	come := make(chan struct{}, window)
+	to.b.mu.Lock()
+	to.b.subscriber = handlers.Subscriber{Deliver: func(handlers.Delivery) { come <- struct{}{} }}
+	to.b.mu.Unlock()
+	m := handlers.Message{Data: make([]byte, 100), Kind: handlers.Binary}
+	for i := 0; b.Loop(); i++ {
+		if i >= window {
+			<-come
+		}
+		if err := from.b.Publish("lobby", m); err != nil {
+			b.Fatal(err)
+		}
+	}
+	eventually(b, "all have come", func() bool {
+		s := to.b.Stats()
+		return s.Delivered == from.b.Stats().Published && s.Missed == 0
+	})
+}

@@ -169,7 +169,7 @@ func (n *Node) hear(nc net.Conn) (id string, err error) {
 	switch {
 	case err != nil:
 		return "", err
-	case name != n.name:
+	case !strings.EqualFold(name, n.name): // as in the DNS
 		return "", fmt.Errorf("it is of the mesh %s: %w", name, handlers.ErrPolicy)
 	case id == n.id:
 		return id, errSelf

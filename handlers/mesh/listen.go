@@ -115,13 +115,15 @@ func (n *Node) join(at netip.AddrPort, l net.Listener) error {
 	if l != nil {
 		n.wg.Go(func() { n.accept(ctx, l) }) // ends when Close closes l
 	}
-	n.callbacks.Go(func() { n.reportErrors(n.errs, n.closed) }) // ends with the node
-	n.found.Go(func() { n.seek(ctx, seeking) })                 // ends with seeking
+	n.sought = make(chan struct{})
+	go n.reportErrors(n.errs, n.closed) // ends with the node
+	go n.seek(ctx, seeking)             // ends with seeking; Close waits for it
 	return nil
 }
 
 // seek runs discovery. A discovery that fails is tried again.
 func (n *Node) seek(ctx, seeking context.Context) {
+	defer close(n.sought)
 	defer n.quit()
 	d := n.Discovery
 	if d == nil {
@@ -162,10 +164,10 @@ func (n *Node) announced() {
 		close(n.ready)
 		return
 	}
-	n.callbacks.Go(func() {
+	go func() { // ends with OnListening
 		defer close(n.ready)
 		guard(n.OnListening)
-	})
+	}()
 }
 
 // quit is the end of discovery: nobody waits any more for what will not come.
@@ -206,7 +208,10 @@ func (n *Node) Close() error {
 	n.mu.Unlock()
 	if stop != nil {
 		stop()
-		n.found.Wait() // the goodbye precedes the end of the connections, so that nobody dials again
+		select { // the goodbye precedes the end of the connections, so that nobody dials again
+		case <-n.sought:
+		case <-time.After(n.closeTimeout()):
+		}
 		cut()
 		if l != nil {
 			l.Close()

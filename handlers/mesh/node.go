@@ -94,11 +94,10 @@ type Node struct {
 	ready      chan struct{}                     // closed when OnListening has run, or will not
 	closed     chan struct{}                     // closed when everything is, before OnClose
 	errs       chan error
-	lost       chan struct{}
+	lost       chan struct{} // of Self
+	sought     chan struct{} // closed when discovery has ended
 
-	found     sync.WaitGroup // discovery
-	wg        sync.WaitGroup // all that Close waits for
-	callbacks sync.WaitGroup // of the program; they may call Close
+	wg sync.WaitGroup // all that Close waits for; callbacks are not of it: they may call Close
 }
 
 // LocalID is the node's id in upper case. It is empty before Listen if the node makes its own.

@@ -60,7 +60,7 @@ func (n *Node) newSecurity(name, id string) (*security, error) {
 	}
 	signer := own
 	if len(n.Key) > 0 {
-		seed, err := pbkdf2.Key(sha256.New, string(n.Key), []byte("portluck mesh "+name), keyRounds, ed25519.SeedSize)
+		seed, err := pbkdf2.Key(sha256.New, string(n.Key), []byte("portluck mesh "+strings.ToLower(name)), keyRounds, ed25519.SeedSize)
 		if err != nil {
 			return nil, fmt.Errorf("mesh: %w", err)
 		}

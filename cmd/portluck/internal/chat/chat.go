@@ -26,6 +26,9 @@ type Seen struct {
 // maxSeen is how many connections are remembered.
 const maxSeen = 100
 
+// lobby is the name of the room that everybody is in.
+const lobby = "lobby"
+
 // history is how many lines a reader of events or a poller can be behind.
 const history = 100
 
@@ -46,8 +49,13 @@ type Room struct {
 func New(echo bool) *Room {
 	r := &Room{echo: echo}
 	r.Hub = &portluck.Hub{OnConnect: r.connect, OnMessage: r.say}
-	r.Hub.RoomOptions = func(string) portluck.RoomOptions { return portluck.RoomOptions{History: history} }
-	r.lobby = r.Hub.Room("lobby")
+	r.Hub.RoomOptions = func(name string) portluck.RoomOptions {
+		if name != lobby {
+			return portluck.RoomOptions{Local: true} // other servers may name any room
+		}
+		return portluck.RoomOptions{History: history}
+	}
+	r.lobby = r.Hub.Room(lobby)
 	if echo {
 		r.Hub.OnMessage = func(m portluck.Message, w *portluck.Writer, _ *portluck.Client) { _ = w.Send(m) }
 	}
