@@ -43,6 +43,9 @@
 // who comes again those since the [Position] that it has ([Room.JoinSince], Last-Event-ID, ?since=). A room costs nothing
 // while it has neither members nor history.
 //
+// Several servers share their rooms over a [Backplane], such as that of package handlers/mesh, whose servers find each other
+// ([Hub.Carry]).
+//
 // # Order and concurrency
 //
 // The events of one client come one at a time and in order, with exactly one OnDisconnect for each OnConnect. Different

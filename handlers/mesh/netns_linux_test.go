@@ -138,10 +138,8 @@ func TestAvahi(t *testing.T) {
 	for i := range 2 {
 		want := `=;eth0;IPv4;0A;_avahi._tcp;local;mesh-`
 		eventually(t, fmt.Sprintf("avahi on host %d sees the node", i), func() bool {
-			cmd := exec.Command("timeout", w.on(i, "env", env[i], "avahi-browse", "-p", "-r", "-t", "_avahi._tcp")...)
-			cmd.Args = append([]string{"timeout", "10"}, cmd.Args[1:]...)
-			out, _ := cmd.Output() // it may not be ready
-			for line := range strings.Lines(string(out)) {
+			out, _ := w.browse(i, env[i]) // it may not be ready
+			for line := range strings.Lines(out) {
 				if strings.HasPrefix(line, want) && strings.HasSuffix(line, fmt.Sprintf(`;10.77.0.1;%d;`+"\n", node.get(&node.port))) {
 					return true
 				}
@@ -153,6 +151,18 @@ func TestAvahi(t *testing.T) {
 	publish := w.on(1, "env", env[1], "avahi-publish-service", "0B", "_avahi._tcp", fmt.Sprint(silent.get(&silent.port)))
 	w.background(publish...)
 	wantChildren(t, []int{1, 1}, node, silent)
+	node.stop()
+	eventually(t, "avahi has heard the goodbye", func() bool {
+		out, err := w.browse(1, env[1])
+		return err == nil && strings.Contains(out, ";0B;") && !strings.Contains(out, ";0A;")
+	})
+}
+
+// browse is what avahi knows on a host.
+func (w *network) browse(i int, env string) (string, error) {
+	args := append([]string{"10"}, w.on(i, "env", env, "avahi-browse", "-p", "-r", "-t", "_avahi._tcp")...)
+	out, err := exec.Command("timeout", args...).Output()
+	return string(out), err
 }
 
 // background runs a command until the end of the test.

@@ -29,7 +29,8 @@ type Node struct {
 	// that of Identity, if empty.
 	ID string
 
-	// OnConnection has each new connection, in a goroutine of its own. It may keep c and return.
+	// OnConnection has each new connection, in a goroutine of its own. It may keep c and return. Somebody must read from
+	// c, and be it to drop it: a peer of whom 64 KiB are not read can send no more, and gives up in the end.
 	OnConnection func(c *Conn)
 	// OnListening runs when the other nodes can find this one.
 	OnListening func()
