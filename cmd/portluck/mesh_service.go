@@ -9,9 +9,12 @@ import (
 	"os"
 	"time"
 
+	"github.com/portluck/portluck/cmd/portluck/internal/chat"
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/mesh"
 	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/portluck"
 	"github.com/spf13/pflag"
 )
 
@@ -94,10 +97,25 @@ func (s *meshService) start(d *demo) error {
 	d.room.Hub.OnGap = func(origin string, missed uint64) {
 		d.logger.Warn().Str("origin", origin).Uint64("missed", missed).Msg("messages between servers are lost")
 	}
-	if err := d.room.Hub.Carry(s.plane); err != nil {
+	if err := d.room.Hub.Carry(cleaned{s.plane}); err != nil {
 		return err
 	}
 	return s.node.Join(at)
+}
+
+// cleaned is a backplane from which only text comes that is safe on a terminal, as from the room's own clients.
+type cleaned struct{ handlers.Backplane }
+
+// Subscribe is [handlers.Backplane.Subscribe].
+func (c cleaned) Subscribe(s handlers.Subscriber) error {
+	deliver := s.Deliver
+	s.Deliver = func(d handlers.Delivery) {
+		if text := chat.Clean(d.Message.String()); text != "" {
+			d.Message = portluck.TextMessage(text)
+			deliver(d)
+		}
+	}
+	return c.Backplane.Subscribe(s)
 }
 
 // meshAddress is the address that the others dial.
