@@ -18,7 +18,8 @@ const childVar = "MESH_TEST_CHILD"
 // childSpec is what a child is to be.
 type childSpec struct {
 	Name, ID string
-	Silent   bool // no discovery
+	Silent   bool   // no discovery
+	Listen   string // the address; all if empty
 }
 
 // runChild is a node until stdin ends. It says on stdout what happens.
@@ -41,7 +42,7 @@ func runChild(spec string) int {
 		<-c.Done()
 		tell("connections %d", len(n.Connections()))
 	}
-	if err := n.Listen(0, ""); err != nil {
+	if err := n.Listen(0, s.Listen); err != nil {
 		fmt.Println(err)
 		return 1
 	}

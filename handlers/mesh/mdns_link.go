@@ -26,6 +26,7 @@ type link struct {
 	index int
 	name  string
 	addrs []netip.Addr // that are told on it
+	has4  bool         // the interface has an IPv4 address to send from, told or not
 	v4    *ipv4.PacketConn
 	v6    *ipv6.PacketConn
 	ended chan struct{}
@@ -52,20 +53,20 @@ func (r *responder) rescan() {
 	}
 	seen := map[int]bool{}
 	for _, ifi := range list {
-		addrs := r.wanted(ifi)
+		addrs, has4 := r.wanted(ifi)
 		if len(addrs) == 0 {
 			continue
 		}
 		seen[ifi.Index] = true
 		switch l := r.links[ifi.Index]; {
 		case l == nil:
-			r.open(ifi, addrs)
+			r.open(ifi, addrs, has4)
 		case l.broken:
 			l.close()
 			delete(r.links, ifi.Index)
-			r.open(ifi, addrs)
-		case !slices.Equal(l.addrs, addrs):
-			l.addrs = addrs
+			r.open(ifi, addrs, has4)
+		case l.has4 != has4, !slices.Equal(l.addrs, addrs):
+			l.addrs, l.has4 = addrs, has4
 			r.appear(l)
 		}
 	}
@@ -78,20 +79,19 @@ func (r *responder) rescan() {
 	}
 }
 
-// wanted are the addresses that are told on an interface; none if it is not used.
-func (r *responder) wanted(ifi net.Interface) []netip.Addr {
+// wanted are the addresses that are told on an interface, none if it is not used, and whether it has IPv4.
+func (r *responder) wanted(ifi net.Interface) (all []netip.Addr, has4 bool) {
 	only := r.self.Addr.Addr()
 	named := len(r.mdns.Interfaces) > 0
 	switch {
 	case ifi.Flags&net.FlagUp == 0:
-		return nil
+		return nil, false
 	case ifi.Flags&(net.FlagMulticast|net.FlagLoopback) == 0: // Linux has no such flag on lo, where it works
-		return nil
+		return nil, false
 	case named && !slices.Contains(r.mdns.Interfaces, ifi.Name):
-		return nil
+		return nil, false
 	}
 	list, _ := ifi.Addrs() // it may be gone by now
-	var all []netip.Addr
 	for _, a := range list {
 		p, ok := a.(*net.IPNet)
 		if !ok {
@@ -99,17 +99,18 @@ func (r *responder) wanted(ifi net.Interface) []netip.Addr {
 		}
 		addr, _ := netip.AddrFromSlice(p.IP)
 		addr = addr.Unmap()
+		has4 = has4 || addr.Is4()
 		if only.IsUnspecified() || addr == only.WithZone("") {
 			all = append(all, addr)
 		}
 	}
 	slices.SortFunc(all, netip.Addr.Compare)
-	return all[:min(len(all), maxAddrs)]
+	return all[:min(len(all), maxAddrs)], has4
 }
 
 // open starts a link.
-func (r *responder) open(ifi net.Interface, addrs []netip.Addr) {
-	l := &link{index: ifi.Index, name: ifi.Name, addrs: addrs, ended: make(chan struct{})}
+func (r *responder) open(ifi net.Interface, addrs []netip.Addr, has4 bool) {
+	l := &link{index: ifi.Index, name: ifi.Name, addrs: addrs, has4: has4, ended: make(chan struct{})}
 	var errs []error
 	if p4, err := listen4(&ifi); err != nil {
 		errs = append(errs, err)
@@ -166,7 +167,7 @@ func (l *link) close() {
 // send sends p to all. A link over which it cannot is opened again by the next rescan.
 func (l *link) send(p []byte) {
 	sent := false
-	if l.v4 != nil && l.has(netip.Addr.Is4) {
+	if l.v4 != nil && l.has4 {
 		_, err := l.v4.WriteTo(p, nil, net.UDPAddrFromAddrPort(group4))
 		sent = err == nil
 	}
@@ -177,8 +178,6 @@ func (l *link) send(p []byte) {
 	}
 	l.broken = !sent
 }
-
-func (l *link) has(is func(netip.Addr) bool) bool { return slices.ContainsFunc(l.addrs, is) }
 
 // sendTo sends p to one, who has asked from another port.
 func (l *link) sendTo(p []byte, to netip.AddrPort) {

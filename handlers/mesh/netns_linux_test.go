@@ -125,6 +125,14 @@ func TestHostsIPv6(t *testing.T) {
 	wantChildren(t, []int{1, 2, 1}, all...)
 }
 
+// A node that listens on one address of its host is found there.
+func TestHostsOneAddress(t *testing.T) {
+	w := newNetwork(t, 2, true)
+	a := w.node(0, childSpec{Name: "hosts1", ID: "0B", Listen: "10.77.0.1"})
+	b := w.node(1, childSpec{Name: "hosts1", ID: "0A"})
+	wantChildren(t, []int{1, 1}, a, b)
+}
+
 // Avahi, on this host and on another one, sees a node; the node sees what avahi publishes.
 func TestAvahi(t *testing.T) {
 	for _, name := range []string{"avahi-daemon", "avahi-browse", "avahi-publish-service", "dbus-daemon"} {
