@@ -17,7 +17,14 @@ func TestChaos(t *testing.T) {
 		name  string
 		hello bool
 		ids   bool // known beforehand
-	}{{"upstream's wire", false, true}, {"hello", true, true}, {"without ids", true, false}}
+		key   []byte
+	}{
+		{"upstream's wire", false, true, nil},
+		{"hello", true, true, nil},
+		{"without ids", true, false, nil},
+		{"key", true, true, testKey},
+		{"key without ids", true, false, testKey},
+	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := &lan{}
@@ -34,7 +41,7 @@ func TestChaos(t *testing.T) {
 			var nodes []*watched
 			want := make([]int, size)
 			for i, ln := range listeners {
-				n := &Node{Name: "x", ID: fmt.Sprintf("%02X", i), Hello: tt.hello, Discovery: l, Retry: 200 * time.Millisecond}
+				n := &Node{Name: "x", ID: fmt.Sprintf("%02X", i), Hello: tt.hello, Key: tt.key, Discovery: l, Retry: 200 * time.Millisecond}
 				if !tt.ids {
 					n.Discovery = list
 				}
