@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
@@ -126,6 +127,29 @@ func dialDirectly(t *testing.T, from, to *watched) {
 	get(t, "done", c.Done())
 	if err := get(t, "error", to.errors); err == nil {
 		t.Error("no error")
+	}
+}
+
+// A list may have the node itself in it, which is no error; another node with its id is one.
+func TestItself(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := Static{{Addrs: []netip.AddrPort{netip.MustParseAddrPort(ln.Addr().String())}}}
+	a := watchNode(t, &Node{Name: "x", ID: "0A", Hello: true, Discovery: list})
+	if err := a.ListenOn(ln); err != nil {
+		t.Fatal(err)
+	}
+	get(t, "listening", a.listening)
+	b := listen(t, &Node{Name: "x", ID: "0a", Hello: true, Discovery: list})
+	if err := get(t, "error", b.errors); !errors.Is(err, ErrIDInUse) {
+		t.Errorf("OnError got %v", err)
+	}
+	c := listen(t, &Node{Name: "X", ID: "0B", Hello: true, Discovery: list})
+	get(t, "connection", c.conns)
+	if len(a.Connections()) != 1 || len(a.errors) > 0 {
+		t.Errorf("%d connections, %d errors", len(a.Connections()), len(a.errors))
 	}
 }
 

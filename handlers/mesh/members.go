@@ -16,7 +16,9 @@ func (n *Node) take(ctx context.Context, nc net.Conn, release func()) {
 	drop := func(err error) {
 		nc.Close()
 		release()
-		n.fail(fmt.Errorf("mesh: connection from %s: %w", nc.RemoteAddr(), err))
+		if !errors.Is(err, errSelf) { // it tells that itself
+			n.fail(fmt.Errorf("mesh: connection from %s: %w", nc.RemoteAddr(), err))
+		}
 	}
 	n.mu.Lock()
 	closing, full := n.closing, len(n.conns)+n.pending >= n.maxConns()

@@ -144,11 +144,14 @@ func (n *Node) reach(ctx context.Context, p *peer, addrs []netip.AddrPort) (*Con
 			return c, nil
 		}
 		nc.Close()
-		if errors.Is(err, errSelf) {
+		switch itself := errors.Is(err, errSelf); {
+		case itself && n.isOurs(addr):
 			n.mu.Lock()
 			p.gone = true
 			n.mu.Unlock()
 			return nil, nil
+		case itself:
+			err = ErrIDInUse
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", addr, err))
 	}
@@ -157,6 +160,11 @@ func (n *Node) reach(ctx context.Context, p *peer, addrs []netip.AddrPort) (*Con
 		name = "(id not known)"
 	}
 	return nil, fmt.Errorf("mesh: peer %s: %w", name, errors.Join(errs...))
+}
+
+// isOurs says that addr is where this node listens.
+func (n *Node) isOurs(addr netip.AddrPort) bool {
+	return addr.Port() == n.local.Port() && slices.Contains(addressesOf(n.local.Addr()), addr.Addr().WithZone(""))
 }
 
 func (n *Node) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
