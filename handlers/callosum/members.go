@@ -90,8 +90,8 @@ func (p *Pool) broke(m *member) {
 	}
 }
 
-// suspectLocked has a server left alone until the next probe whose connection has not lasted until one: it would be tried
-// over and over.
+// suspectLocked has a server left alone until the next probe that has ended a connection before one: it would be tried over
+// and over.
 func (p *Pool) suspectLocked(m *member) {
 	if m.id != "" && !m.displaced && time.Since(m.since) < p.probeInterval() {
 		p.failed[m.id] = true
@@ -101,7 +101,6 @@ func (p *Pool) suspectLocked(m *member) {
 // gone is for a connection that is closed: another takes its place.
 func (p *Pool) gone(m *member) {
 	p.mu.Lock()
-	p.suspectLocked(m)
 	was := p.removeLocked(m)
 	delete(p.leased, m.conn)
 	p.mu.Unlock()

@@ -171,6 +171,25 @@ func TestPoolDo(t *testing.T) {
 	}
 }
 
+// A connection that the program has closed is replaced without waiting for a probe.
+func TestPoolDoFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		serve(t, &Handler{}, n.listen("a"))
+		p := &Pool{Servers: map[string]string{"a": "a"}, Size: 1, Dialer: Dialer{DialContext: n.dial}}
+		start(t, p)
+		begin := time.Now()
+		for range 20 {
+			if err := p.Do(t.Context(), func(*Conn) error { return io.ErrNoProgress }); !errors.Is(err, io.ErrNoProgress) {
+				t.Fatalf("Do() = %v", err)
+			}
+		}
+		if d := time.Since(begin); d != 0 {
+			t.Errorf("20 requests that fail wait for %v", d)
+		}
+	})
+}
+
 // Who has leased a connection reads what came before its end.
 func TestPoolReadsToTheEnd(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
