@@ -89,10 +89,12 @@
 //   - Without a slot request handler upstream's clients wait for ever; here they get the lowest free slot.
 //   - What the application writes first waits 100 ms for the slot line to be read ([Handler.Hold]), unless the client has
 //     spoken: upstream's rover takes what it reads first for the line.
+//   - Shutdown lets what has begun finish and then ends the connections; upstream's close waits until the clients leave,
+//     which is had by closing the listener only.
 //   - Port 0 is any free port, not 4040.
 //   - Taking a slot back twice is an error; upstream would give it out twice.
-//   - A pool fills itself at once, not by one connection a second; a broken connection makes room at once; a rover has a
-//     timeout; a slot line may come in parts, or with what follows.
+//   - A pool fills itself at once, not by one connection a second; a broken connection makes room at once; a server that
+//     has failed is tried again at the next probe; a rover has a timeout; a slot line may come in parts, or with what follows.
 //   - Of a pool's free connections the lowest slot is preferred, but of those with up to four times that slot the one whose
 //     last use is longest ago is taken: a client with one request at a time would else use one server only.
 package callosum
