@@ -96,6 +96,9 @@ type Messages struct {
 	// Partial, when Decode sets it, says that the codec keeps the beginning of a message that is not whole (fragments).
 	// What Decode leaves of in need not be told.
 	Partial bool
+	// Kept, when Decode sets it, is how many bytes of memory that beginning takes. The loop has a bound for all connections
+	// together, and ends one that would exceed it.
+	Kept int
 	// Next, when Decode sets it, is the codec of the bytes from n on: an upgrade. What was appended to Reply goes out
 	// as it is.
 	Next Codec

@@ -41,8 +41,13 @@ func (c *polled) keep(r *runner, rest []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clockLocked(r, begun)
+	if err := c.keptLocked(r.m.Kept); err != nil {
+		c.todo |= doEnd
+		c.leaveLocked(err)
+		return false
+	}
 	if len(rest) == 0 {
-		c.dropPartLocked()
+		c.dropRestLocked()
 		return true
 	}
 	x := c.needLocked()
@@ -104,7 +109,32 @@ func (c *polled) resizePartLocked(size int) error {
 	return nil
 }
 
+// keptLocked notes that the codec keeps n bytes.
+func (c *polled) keptLocked(n int) error {
+	x, ss := c.needLocked(), &c.shard.loop.shards
+	more := int64(n - x.kept)
+	if more == 0 {
+		return nil
+	}
+	if ss.part.Add(more) > c.shard.loop.maxPartial() && more > 0 {
+		ss.part.Add(-more)
+		return errors.Join(handlers.ErrPolicy, errPartials)
+	}
+	x.kept = n
+	return nil
+}
+
+// dropPartLocked is the end of a message that is not whole. The codec keeps nothing either.
 func (c *polled) dropPartLocked() {
+	c.dropRestLocked()
+	if c.x != nil {
+		c.shard.loop.shards.part.Add(-int64(c.x.kept))
+		c.x.kept = 0
+	}
+}
+
+// dropRestLocked gives back what the codec had left over.
+func (c *polled) dropRestLocked() {
 	c.part = false
 	if c.x == nil || c.x.part == nil {
 		return

@@ -132,3 +132,53 @@ func TestBlockedCallbacksAreCheap(t *testing.T) {
 		}
 	})
 }
+
+// hoarder is a codec that keeps all that comes until there is a line end.
+type hoarder struct {
+	lines
+	kept []byte
+}
+
+func (h *hoarder) Decode(in []byte, m *handlers.Messages) (int, error) {
+	if h.kept = append(h.kept, in...); bytes.HasSuffix(h.kept, []byte("\n")) {
+		m.Deliver(handlers.Message{Data: h.kept})
+		h.kept = nil
+	}
+	m.Partial, m.Kept = len(h.kept) > 0, cap(h.kept)
+	return len(in), nil
+}
+
+// What codecs keep of messages that are not whole has the same budget: TRAPS part 3, row 9.
+func TestTraps3Row9KeptByCodecs(t *testing.T) {
+	const clients, each, budget = 20, 8 << 10, 64 << 10
+	eachEpoll(t, func() *Loop { return &Loop{MaxPartial: budget} }, func(t *testing.T, r *rig) {
+		recs, peers := make([]*recorder, clients), make([]peer, clients)
+		for i := range clients {
+			c, rec, client := r.connect(t, handlers.Attachment{Codec: &hoarder{}})
+			start(c, rec)
+			for range 8 {
+				_, _ = client.Write(make([]byte, each/8)) // it may be ended by now
+			}
+			recs[i], peers[i] = rec, client
+		}
+		within(t, 10*time.Second, "some are ended", func() bool { return r.Len() <= budget/each })
+		if got := r.shards.part.Load(); got > budget {
+			t.Errorf("%d bytes are kept, of %d", got, budget)
+		}
+		refused := 0
+		for i, p := range peers {
+			_, _ = p.Write([]byte("\n"))
+			p.Close()
+			goneWithin(t, 10*time.Second, recs[i])
+			if all := recs[i].events(); strings.HasPrefix(all[len(all)-1], "disconnect "+handlers.ErrPolicy.Error()) {
+				refused++
+			}
+		}
+		if refused == 0 || refused == clients {
+			t.Errorf("%d of %d were refused", refused, clients)
+		}
+		if got := r.shards.part.Load(); got != 0 {
+			t.Errorf("%d bytes are left in the account", got)
+		}
+	})
+}

@@ -140,7 +140,7 @@ func (c *polled) linger(r *runner) {
 func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 	r.failed, r.told = nil, false
 	for {
-		r.m.EOF, r.m.Partial, r.m.HalfOpen = eof, false, false
+		r.m.EOF, r.m.Partial, r.m.Kept, r.m.HalfOpen = eof, false, 0, false
 		c.cork(r)
 		n, err := c.codec.Decode(data, &r.m)
 		c.upgrade(r)

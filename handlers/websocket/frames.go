@@ -36,19 +36,6 @@ type partial struct {
 
 var partialPool = sync.Pool{New: func() any { return new(partial) }}
 
-// fragments is a message that is not whole.
-type fragments struct {
-	text   bool
-	packed bool // data is compressed
-	count  int
-	data   []byte
-}
-
-var fragmentPool = sync.Pool{New: func() any { return new(fragments) }}
-
-// keepFragments is the largest buffer that goes back to the pool.
-const keepFragments = 64 << 10
-
 // maxReply is how many bytes of pongs wait for one Decode to end. Of more pings only the newest are answered (RFC 6455,
 // section 5.5.3).
 const maxReply = 64 << 10
@@ -104,7 +91,9 @@ func (f *frames) decode(in []byte, m *handlers.Messages) (n int, err error) {
 			break
 		}
 	}
-	m.Partial = f.part != nil
+	if m.Partial = f.part != nil; m.Partial {
+		m.Kept = cap(f.part.data)
+	}
 	if m.EOF {
 		return n, f.end()
 	}
@@ -261,18 +250,6 @@ func (f *frames) deliver(msg []byte, text, packed bool, m *handlers.Messages) er
 	}
 	m.Deliver(handlers.Message{Data: msg, Kind: kindOf(text)})
 	return nil
-}
-
-// dropPart gives the buffer of fragments back.
-func (f *frames) dropPart() {
-	if f.part == nil {
-		return
-	}
-	if cap(f.part.data) <= keepFragments {
-		f.part.data = f.part.data[:0]
-		fragmentPool.Put(f.part)
-	}
-	f.part = nil
 }
 
 func kindOf(text bool) handlers.Kind {

@@ -157,3 +157,17 @@ func TestSizeOfFrames(t *testing.T) {
 		in = []byte(frame(text, true, "hello"))
 	}
 }
+
+// The loop is told how much memory the fragments of a message take: TRAPS part 3, row 9.
+func TestTraps3Row9FragmentsAreTold(t *testing.T) {
+	d := &driver{codec: (&Handler{}).frames(0)}
+	for i, op := range []ws.OpCode{ws.OpText, ws.OpContinuation, ws.OpContinuation} {
+		d.turn([]byte(frame(op, false, strings.Repeat("x", 1000))), false)
+		if least := 1000 * (i + 1); !d.m.Partial || d.m.Kept < least {
+			t.Errorf("%d bytes are told to be kept after fragment %d, want %d", d.m.Kept, i, least)
+		}
+	}
+	if d.turn([]byte(frame(ws.OpContinuation, true, "")), false); d.m.Partial || d.m.Kept != 0 {
+		t.Errorf("%d bytes are told to be kept of a message that is whole", d.m.Kept)
+	}
+}
