@@ -11,23 +11,26 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
+// halfOpen is a connection whose peer has sent one byte and FIN.
+func halfOpen(t *testing.T, r *rig) (Conn, *recorder, peer) {
+	t.Helper()
+	c, rec, client := r.stream(t)
+	end := make(chan struct{})
+	rec.onMessage = func(m handlers.Message) error {
+		if m.String() == "<end>" {
+			close(end)
+		}
+		return nil
+	}
+	start(c, rec)
+	mustWrite(t, client, "a")
+	client.CloseWrite()
+	<-end
+	return c, rec, client
+}
+
 // A peer that has sent FIN still gets what the program writes, until that ends, and once only hears of it.
 func TestDriversHalfOpen(t *testing.T) {
-	ended := func(t *testing.T, r *rig) (Conn, *recorder, peer) {
-		c, rec, client := r.stream(t)
-		end := make(chan struct{})
-		rec.onMessage = func(m handlers.Message) error {
-			if m.String() == "<end>" {
-				close(end)
-			}
-			return nil
-		}
-		start(c, rec)
-		mustWrite(t, client, "a")
-		client.CloseWrite()
-		<-end
-		return c, rec, client
-	}
 	tests := []struct {
 		name string
 		act  func(t *testing.T, r *rig, c Conn, client peer)
@@ -54,35 +57,39 @@ func TestDriversHalfOpen(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			eachDriver(t, noBounds, func(t *testing.T, r *rig) {
-				c, rec, client := ended(t, r)
+				c, rec, client := halfOpen(t, r)
 				tt.act(t, r, c, client)
 				wantEvents(t, rec, "connect", "a", "<end>", tt.last)
 			})
 		})
 	}
-	t.Run("the peer is gone", func(t *testing.T) {
-		eachDriver(t, noBounds, func(t *testing.T, r *rig) {
-			c, rec, client := ended(t, r)
-			if tc, ok := client.(*tls.Conn); ok {
-				tc.NetConn().(*net.TCPConn).SetLinger(0)
-				tc.NetConn().Close()
-			} else {
-				client.(*net.TCPConn).SetLinger(0)
-				client.Close()
-			}
-			for c.Send([]byte("x"), handlers.Auto) == nil { // the goroutine driver finds out by writing
-				time.Sleep(time.Millisecond)
-			}
-			<-rec.gone
-			if last := rec.events()[3]; !strings.Contains(last, "write: ") && !strings.Contains(last, "reset") {
-				t.Errorf("last event %q, want an error", last)
-			}
-		})
+}
+
+// It ends when its peer is gone.
+func TestDriversHalfOpenGone(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := halfOpen(t, r)
+		if tc, ok := client.(*tls.Conn); ok {
+			tc.NetConn().(*net.TCPConn).SetLinger(0)
+			tc.NetConn().Close()
+		} else {
+			client.(*net.TCPConn).SetLinger(0)
+			client.Close()
+		}
+		for c.Send([]byte("x"), handlers.Auto) == nil { // the goroutine driver finds out by writing
+			time.Sleep(time.Millisecond)
+		}
+		<-rec.gone
+		if last := rec.events()[3]; !strings.Contains(last, "write: ") && !strings.Contains(last, "reset") {
+			t.Errorf("last event %q, want an error", last)
+		}
 	})
-	t.Run("it is idle", func(t *testing.T) {
-		eachDriver(t, func() *Loop { return &Loop{Timeout: 50 * time.Millisecond} }, func(t *testing.T, r *rig) {
-			_, rec, _ := ended(t, r)
-			wantEvents(t, rec, "connect", "a", "<end>", "disconnect "+handlers.ErrTimeout.Error())
-		})
+}
+
+// It may be idle as long as others.
+func TestDriversHalfOpenIdle(t *testing.T) {
+	eachDriver(t, func() *Loop { return &Loop{Timeout: 50 * time.Millisecond} }, func(t *testing.T, r *rig) {
+		_, rec, _ := halfOpen(t, r)
+		wantEvents(t, rec, "connect", "a", "<end>", "disconnect "+handlers.ErrTimeout.Error())
 	})
 }

@@ -167,9 +167,10 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 			c.leave(err)
 			return true
 		case !next && eof:
-			if !r.m.HalfOpen || !c.stay() {
-				c.leave(nil)
+			if r.m.HalfOpen && c.stay() {
+				return true
 			}
+			c.leave(nil)
 			return true
 		case !next:
 			return !c.keep(r, data)

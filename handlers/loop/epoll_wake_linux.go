@@ -42,7 +42,11 @@ func (c *polled) resumed(r *runner) bool {
 func (c *polled) stay() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended || c.broken || c.dead.Load() {
+	switch {
+	case c.ended || c.dead.Load():
+		return false
+	case c.broken:
+		c.leaveLocked(errLost)
 		return false
 	}
 	c.half, c.begun = true, false

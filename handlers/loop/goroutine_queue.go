@@ -2,7 +2,6 @@ package loop
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"time"
 
@@ -130,10 +129,6 @@ func (c *goConn) writeFailedLocked(err error) {
 		c.breakLocked(handlers.ErrSlow)
 		c.dead.Store(true)
 		c.rw.Close()
-		return
-	}
-	if c.half { // there is nothing to wait for
-		c.breakLocked(fmt.Errorf("write: %w", err))
 		return
 	}
 	c.breakLocked(nil)

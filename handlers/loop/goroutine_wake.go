@@ -79,8 +79,10 @@ func (c *goConn) rest(in *input) (done bool, err error) {
 			return false, nil
 		case !c.haltBy.IsZero():
 			return true, handlers.ErrShutdown
-		case c.half && (c.shut || c.broken) && !c.flushing:
-			return true, c.cause
+		case c.half && c.shut && !c.flushing:
+			return true, nil
+		case c.half && c.broken && !c.flushing:
+			return true, errLost
 		case c.late():
 			return true, handlers.ErrTimeout
 		default:

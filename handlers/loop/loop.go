@@ -10,8 +10,10 @@ package loop
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -268,6 +270,9 @@ func (l *Loop) maxPartial() int64 {
 	}
 	return l.MaxPartial
 }
+
+// errLost is why a connection ends whose peer has sent its last and takes nothing any more.
+var errLost = fmt.Errorf("write: %w", syscall.EPIPE)
 
 func pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)

@@ -146,19 +146,29 @@ func (s *Stream) finished() error {
 	if x := s.rare; x != nil && x.text != nil {
 		rest = x.text.flush()
 	}
-	if _, ok := s.conn.Queued(); !ok && !s.destroyed {
+	if err := s.lostLocked(); err != nil {
 		s.mu.Unlock()
-		return fmt.Errorf("write: %w", syscall.EPIPE) // what was queued is lost
+		return err
 	}
 	s.mu.Unlock()
 	if err := s.data(rest); err != nil {
 		return err
 	}
-	err := s.tell(func(e *Events) func(*Stream) { return e.OnEnd })
+	if err := s.tell(func(e *Events) func(*Stream) { return e.OnEnd }); err != nil {
+		return err
+	}
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.ended = s.ended || !s.AllowHalfOpen
-	s.mu.Unlock()
-	return err
+	return s.lostLocked()
+}
+
+// lostLocked says that what was queued is lost: the peer takes nothing any more.
+func (s *Stream) lostLocked() error {
+	if _, ok := s.conn.Queued(); ok || s.destroyed {
+		return nil
+	}
+	return fmt.Errorf("write: %w", syscall.EPIPE)
 }
 
 // Woken is [loop.Waker.Woken].

@@ -143,74 +143,86 @@ func TestNodeN5KeepAlive(t *testing.T) {
 // N18, with the states and addresses, is the same.
 func TestNodeN6N18PingPong(t *testing.T) {
 	for _, where := range []struct{ name, network, address, remote string }{
-		{"localhost", "tcp", "localhost:0", "127.0.0.1"},
+		{"localhost", "tcp", "localhost:0", "127.0.0.1 ::1"},
 		{"default host", "tcp4", ":0", "127.0.0.1"},
 		{"IPv6", "tcp", "[::1]:0", "::1"},
 		{"Unix", "unix", "", ""},
 	} {
 		t.Run(where.name, func(t *testing.T) {
 			eachDriver(t, func(t *testing.T) {
+				v, server := ponger(t, where.remote)
 				address := where.address
 				if where.network == "unix" {
 					address = filepath.Join(t.TempDir(), "s")
 				}
-				server, client := newDiary(), newDiary()
-				v := &Server{Events: server.events(), AllowHalfOpen: true}
-				server.do.OnConnect = func(s *Stream) {
-					s.SetNoDelay(true)
-					if got := remoteOf(s); got != where.remote && (got != "::1" || where.name != "localhost") {
-						t.Errorf("RemoteAddress() = %q, want %q", got, where.remote)
-					}
-				}
-				server.do.OnData = func(s *Stream, p []byte) {
-					if got := v.Connections(); got != 1 || s.Server() != v {
-						t.Errorf("Connections() = %d, want 1; Server() = %p, want %p", got, s.Server(), v)
-					}
-					wantState(t, s, Open)
-					if string(p) != "PING" {
-						t.Errorf("data %q", p)
-					}
-					write(t, s, "PONG")
-				}
-				server.do.OnEnd = func(s *Stream) {
-					wantState(t, s, WriteOnly)
-					s.End(nil)
-				}
-				server.do.OnClose = func(s *Stream, _ bool) { wantState(t, s, Closed) }
 				addr := listenOn(t, v, where.network, address)
 				if where.network == "tcp4" {
 					addr = fmt.Sprintf("127.0.0.1:%d", v.Addr().(*net.TCPAddr).Port)
 				}
-				count, sent := 0, false
-				client.do.OnConnect = func(s *Stream) {
-					wantState(t, s, Open)
-					write(t, s, "PING")
-				}
-				client.do.OnData = func(s *Stream, p []byte) {
-					if string(p) != "PONG" {
-						t.Errorf("data %q", p)
-					}
-					switch count++; {
-					case sent:
-						wantState(t, s, ReadOnly)
-					case count < 1000:
-						wantState(t, s, Open)
-						write(t, s, "PING")
-					default:
-						sent = true
-						write(t, s, "PING")
-						s.End(nil)
-					}
-				}
+				client := newDiary()
+				count := pings(t, client)
 				dial(t, client, where.network, addr)
 				client.closed(t)
 				server.closed(t)
-				if count != 1001 || !sent {
-					t.Errorf("%d answers, want 1001", count)
+				if *count != 1001 {
+					t.Errorf("%d answers, want 1001", *count)
 				}
 			})
 		})
 	}
+}
+
+// ponger answers each PING of a peer whose address is one of remote.
+func ponger(t *testing.T, remote string) (*Server, *diary) {
+	d := newDiary()
+	v := &Server{Events: d.events(), AllowHalfOpen: true}
+	d.do.OnConnect = func(s *Stream) {
+		s.SetNoDelay(true)
+		if got := remoteOf(s); !strings.Contains(remote, got) {
+			t.Errorf("RemoteAddress() = %q, want %q", got, remote)
+		}
+	}
+	d.do.OnData = func(s *Stream, p []byte) {
+		if got := v.Connections(); got != 1 || s.Server() != v {
+			t.Errorf("Connections() = %d, want 1; Server() = %p, want %p", got, s.Server(), v)
+		}
+		wantState(t, s, Open)
+		if string(p) != "PING" {
+			t.Errorf("data %q", p)
+		}
+		write(t, s, "PONG")
+	}
+	d.do.OnEnd = func(s *Stream) {
+		wantState(t, s, WriteOnly)
+		s.End(nil)
+	}
+	d.do.OnClose = func(s *Stream, _ bool) { wantState(t, s, Closed) }
+	return v, d
+}
+
+// pings has a client of a ponger send 1000, one after the other, and then one more with its end. It counts the answers.
+func pings(t *testing.T, d *diary) (count *int) {
+	count = new(int)
+	d.do.OnConnect = func(s *Stream) {
+		wantState(t, s, Open)
+		write(t, s, "PING")
+	}
+	d.do.OnData = func(s *Stream, p []byte) {
+		if string(p) != "PONG" {
+			t.Errorf("data %q", p)
+		}
+		switch *count++; {
+		case *count > 1000:
+			wantState(t, s, ReadOnly)
+		case *count < 1000:
+			wantState(t, s, Open)
+			write(t, s, "PING")
+		default:
+			write(t, s, "PING")
+			s.End(nil)
+		}
+	}
+	return count
 }
 
 func remoteOf(s *Stream) string {
