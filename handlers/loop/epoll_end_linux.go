@@ -39,6 +39,10 @@ func (c *polled) settle() {
 		c.mu.Unlock()
 		return
 	}
+	if c.half && c.shut { // both sides have ended
+		c.needLocked()
+		c.leaving = true
+	}
 	switch {
 	case c.broken || c.fd < 0:
 		c.finishLocked()

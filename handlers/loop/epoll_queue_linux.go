@@ -42,12 +42,8 @@ func (c *polled) flushLocked() {
 	if c.ended && !c.shut && !c.broken {
 		c.shut = true
 		c.closeWriteLocked()
-		if c.half { // the peer has ended before
-			c.needLocked()
-			c.leaving = true
-		}
 	}
-	if c.leaving {
+	if c.leaving || c.half && c.shut {
 		c.postLocked(doEnd)
 	}
 	c.resumeLocked()
