@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -118,12 +118,19 @@ func (m *meshing) run(ctx context.Context, name string) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-typed:
-		if err != nil || isTerminal(m.input) {
+		if err != nil || isTerminal(m.input) && !isNull(m.input) {
 			return err
 		}
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// isNull says that f is what discards everything, which looks like a terminal.
+func isNull(f *os.File) bool {
+	a, err := f.Stat()
+	b, err2 := os.Stat(os.DevNull)
+	return err == nil && err2 == nil && os.SameFile(a, b)
 }
 
 // print prints a line, made safe for a terminal.
@@ -174,7 +181,9 @@ func (m *meshing) lines(c *mesh.Conn) {
 	}
 }
 
-func (m *meshing) line(c *mesh.Conn, line []byte) { m.print("%s: %s", short(who(c)), line) }
+func (m *meshing) line(c *mesh.Conn, line []byte) {
+	m.print("%s: %s", cmp.Or(short(c.Peer()), c.RemoteAddr().String()), line)
+}
 
 func (m *meshing) deliver(d handlers.Delivery) {
 	m.print("%s %s: %s", short(d.Origin), d.Room, d.Message.Data)
@@ -202,4 +211,4 @@ func who(c *mesh.Conn) string {
 }
 
 // short is the beginning of an id.
-func short(id string) string { return strings.TrimSpace(id[:min(len(id), 8)]) }
+func short(id string) string { return id[:min(len(id), 8)] }
