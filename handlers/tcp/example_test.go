@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/tcp"
@@ -105,10 +106,9 @@ func ExampleStream() {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "count.sock")
-	served := 0
+	var served atomic.Int64
 	srv := &tcp.Server{OnConnection: func(s *tcp.Stream) {
-		served++
-		number := served
+		number := served.Add(1)
 		s.Events = &tcp.Events{OnData: func(s *tcp.Stream, p []byte) {
 			s.End(fmt.Appendf(nil, "%s, you are number %d", p, number))
 		}}
