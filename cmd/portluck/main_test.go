@@ -27,7 +27,7 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: setup,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"need": need, "serve": serveInScript, "stop": stop,
+			"need": need, "serve": serveInScript, "terminate": terminate,
 		},
 	})
 }
@@ -92,8 +92,8 @@ func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 	})
 }
 
-// stop sends SIGTERM and waits for the exit with code 0.
-func stop(ts *testscript.TestScript, _ bool, _ []string) {
+// terminate interrupts the server and waits for the exit with code 0.
+func terminate(ts *testscript.TestScript, _ bool, _ []string) {
 	found, _ := servers.Load(ts)
 	s := found.(*server)
 	ts.Check(s.cmd.Process.Signal(os.Interrupt))

@@ -326,8 +326,8 @@ func TestGoodbye(t *testing.T) {
 	b.Close()
 	wantConns(t, []int{0}, a)
 	eventually(t, "the peer is forgotten", func() bool {
-		a.mu.Lock()
-		defer a.mu.Unlock()
+		a.Node.mu.Lock()
+		defer a.Node.mu.Unlock()
 		return len(a.peers) == 0
 	})
 	select {
