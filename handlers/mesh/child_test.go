@@ -37,10 +37,16 @@ func runChild(spec string) int {
 	tell := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	n.OnListening = func() { tell("listening %d", n.Address().Port) }
 	n.OnError = func(err error) { fmt.Fprintln(os.Stderr, s.ID, err) }
+	var mu sync.Mutex // what is told last is how it is
+	count := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		tell("connections %d", len(n.Connections()))
+	}
 	n.OnConnection = func(c *Conn) {
-		tell("connections %d", len(n.Connections()))
+		count()
 		<-c.Done()
-		tell("connections %d", len(n.Connections()))
+		count()
 	}
 	if err := n.Listen(0, s.Listen); err != nil {
 		fmt.Println(err)
