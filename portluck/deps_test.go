@@ -57,7 +57,6 @@ func checkThirdParty(t *testing.T, name, imported string) {
 		"golang.org/x/sys":           "portluck handlers/loop handlers/tcp handlers/tlsd handlers/udp cmd",
 		"golang.org/x/net":           "handlers/udp handlers/mesh",
 		"go.etcd.io/bbolt":           "handlers/alldata",
-		"github.com/pion/":           "handlers/mesh",
 		"github.com/mattn/":          "cmd",
 		"github.com/gobwas/httphead": "handlers/websocket",
 	}

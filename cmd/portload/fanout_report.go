@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/spf13/cobra"
 )
 
@@ -66,11 +67,11 @@ func (o *fanoutOptions) checkFanout(cmd *cobra.Command) error {
 	}
 	switch {
 	case o.flood && o.rate != 0:
-		return usageError{errModes}
+		return cli.Usage(errModes)
 	case o.rate < 0:
-		return usageError{fmt.Errorf("--rate %v: it is more than 0", o.rate)}
+		return cli.Usage(fmt.Errorf("--rate %v: it is more than 0", o.rate))
 	case o.plan.Stuck < 0 || o.plan.Stuck >= o.plan.Conns:
-		return usageError{fmt.Errorf("--stuck %d: it is less than --members %d", o.plan.Stuck, o.plan.Conns)}
+		return cli.Usage(fmt.Errorf("--stuck %d: it is less than --members %d", o.plan.Stuck, o.plan.Conns))
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/spf13/cobra"
 )
 
@@ -66,7 +67,7 @@ func (o *idleOptions) checkIdle(cmd *cobra.Command) error {
 		o.from = o.plan.Conns / 8
 	}
 	if o.from >= o.plan.Conns {
-		return usageError{fmt.Errorf("--from %d: it is less than --conns %d", o.from, o.plan.Conns)}
+		return cli.Usage(fmt.Errorf("--from %d: it is less than --conns %d", o.from, o.plan.Conns))
 	}
 	return nil
 }

@@ -8,22 +8,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/spf13/cobra"
 )
 
 func main() { os.Exit(run()) }
 
-// usageError is a mistake in the command line: exit code 2.
-type usageError struct{ error }
-
-// run is main, with the exit code: 0, 1 if it or a part of the load failed, 2 if the command line was wrong.
+// run is main, with the exit code: 1 also if a part of the load failed.
 func run() int {
 	if os.Getenv(childEnv) != "" {
 		return runChild()
@@ -31,17 +27,7 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)() // the second Ctrl-C ends at once
-	cmd, err := newRoot().ExecuteContextC(ctx)
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(os.Stderr, "portload: %v\n", err)
-	var usage usageError
-	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
-		fmt.Fprintf(os.Stderr, "Try: %s --help\n", cmd.CommandPath())
-		return 2
-	}
-	return 1
+	return cli.Run(ctx, newRoot())
 }
 
 func newRoot() *cobra.Command {
@@ -56,20 +42,17 @@ the command line was wrong. Ctrl-C ends the load and prints what was measured so
 		Example: `  portluck serve --echo --listen 127.0.0.1:8100 &
   portload conn 127.0.0.1:8100 --pid $!
   portload echo 127.0.0.1:8100 --proto ws --clients 50 --depth 10 --pid $!`,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newConn(), newEcho(), newIdle(), newFanout())
-	return root
+	return cli.Root(root)
 }
 
-// oneAddr makes anything but one argument a usageError.
+// oneAddr makes anything but one argument a mistake in the command line.
 func oneAddr(_ *cobra.Command, list []string) error {
 	if len(list) != 1 {
-		return usageError{fmt.Errorf("one ADDR (host:port) is needed, not %d", len(list))}
+		return cli.Usage(fmt.Errorf("one ADDR (host:port) is needed, not %d", len(list)))
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/portluck/portluck/testdata/leak"
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -118,8 +118,8 @@ func TestUsage(t *testing.T) {
 			root.SetArgs(strings.Fields(tc.args))
 			err := root.ExecuteContext(t.Context())
 			wantError(t, err, tc.want)
-			if !errors.As(err, new(usageError)) {
-				t.Errorf("%v is not a usageError", err)
+			if !cli.IsUsage(err) {
+				t.Errorf("%v is no mistake in the command line", err)
 			}
 		})
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/portluck/portluck/cmd/internal/cli"
 )
 
 // A plan is what to do, for this process and its children: they get it as JSON.
@@ -45,7 +47,7 @@ func (p *plan) secure() bool { return p.Proto == "tls" || p.Proto == "https" || 
 // checkProto makes sure that the protocol is one of these.
 func (p *plan) checkProto(allowed []string) error {
 	if !slices.Contains(allowed, p.Proto) {
-		return usageError{fmt.Errorf("--proto %q: it is %s", p.Proto, strings.Join(allowed, ", "))}
+		return cli.Usage(fmt.Errorf("--proto %q: it is %s", p.Proto, strings.Join(allowed, ", ")))
 	}
 	return nil
 }
@@ -54,11 +56,11 @@ func (p *plan) checkProto(allowed []string) error {
 func (p *plan) resolve(ctx context.Context, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return usageError{fmt.Errorf("%q is not an address such as localhost:8100", addr)}
+		return cli.Usage(fmt.Errorf("%q is not an address such as localhost:8100", addr))
 	}
 	n, err := net.DefaultResolver.LookupPort(ctx, "tcp", port)
 	if err != nil || n == 0 {
-		return usageError{fmt.Errorf("%q is not a port", port)}
+		return cli.Usage(fmt.Errorf("%q is not a port", port))
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", cmp.Or(host, "127.0.0.1"))
 	if err != nil {
@@ -77,7 +79,7 @@ func (p *plan) spread() error {
 	loopback := p.Target.Addr().Is4() && p.Target.Addr().IsLoopback()
 	switch {
 	case p.LocalIPs > 1 && !loopback:
-		return usageError{fmt.Errorf("--local-ips %d: only 127.0.0.1 has more of them, not %v", p.LocalIPs, p.Target.Addr())}
+		return cli.Usage(fmt.Errorf("--local-ips %d: only 127.0.0.1 has more of them, not %v", p.LocalIPs, p.Target.Addr()))
 	case p.LocalIPs == 0 && loopback && runtime.GOOS == "linux":
 		p.LocalIPs = p.Conns/connsPerIP + 1
 		if p.Command == "conn" {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -40,7 +41,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 func atLeast(f *pflag.FlagSet, least int, names ...string) error {
 	for _, name := range names {
 		if n, err := f.GetInt(name); err == nil && n < least {
-			return usageError{fmt.Errorf("--%s %d: it is at least %d", name, n, least)}
+			return cli.Usage(fmt.Errorf("--%s %d: it is at least %d", name, n, least))
 		}
 	}
 	return nil
@@ -52,13 +53,13 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return err
 	}
 	if o.plan.Time < 0 {
-		return usageError{fmt.Errorf("--time %v: it is at least 0", o.plan.Time)}
+		return cli.Usage(fmt.Errorf("--time %v: it is at least 0", o.plan.Time))
 	}
 	if err := atLeast(f, spare+1, "files"); err != nil {
 		return err
 	}
 	if o.plan.Timeout <= 0 {
-		return usageError{fmt.Errorf("--timeout %v: it is more than 0", o.plan.Timeout)}
+		return cli.Usage(fmt.Errorf("--timeout %v: it is more than 0", o.plan.Timeout))
 	}
 	return atLeast(f, 1, "clients", "depth", "size", "conns", "members")
 }

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/spf13/pflag"
 )
 
@@ -82,7 +83,7 @@ func (t *trust) config() (*tls.Config, error) {
 func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
-		return nil, usageError{fmt.Errorf("%q is not a URL such as ws://localhost:8100/ or tcp://localhost:8100", raw)}
+		return nil, cli.Usage(fmt.Errorf("%q is not a URL such as ws://localhost:8100/ or tcp://localhost:8100", raw))
 	}
 	schemes := map[string]struct {
 		dial   func(context.Context, *url.URL, *tls.Config) (peer, error)
@@ -95,14 +96,14 @@ func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 	}
 	scheme, ok := schemes[u.Scheme]
 	if !ok {
-		return nil, usageError{fmt.Errorf("%q: the scheme is http, https, ws, wss, tcp, tls or udp", raw)}
+		return nil, cli.Usage(fmt.Errorf("%q: the scheme is http, https, ws, wss, tcp, tls or udp", raw))
 	}
 	addr := u.Host
 	if u.Port() == "" && scheme.port != "" {
 		addr = net.JoinHostPort(u.Hostname(), scheme.port)
 	}
 	if err := checkAddress(addr); err != nil || u.Hostname() == "" {
-		return nil, usageError{fmt.Errorf("%q: after %s:// comes HOST:PORT, such as localhost:8100", raw, u.Scheme)}
+		return nil, cli.Usage(fmt.Errorf("%q: after %s:// comes HOST:PORT, such as localhost:8100", raw, u.Scheme))
 	}
 	var config *tls.Config
 	if scheme.secure {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/spf13/pflag"
 )
 
@@ -47,7 +48,7 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {
-			wrong = usageError{fmt.Errorf("%s=%q: %w", name, value, err)}
+			wrong = cli.Usage(fmt.Errorf("%s=%q: %w", name, value, err))
 		}
 	})
 	return wrong

@@ -9,35 +9,18 @@
 package main
 
 import (
-	"errors"
-	"fmt"
+	"context"
 	"os"
 	"runtime/debug"
-	"strings"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/spf13/cobra"
 )
 
 func main() { os.Exit(run()) }
 
-// usageError is a mistake in the command line: exit code 2.
-type usageError struct{ error }
-
-// run is main, with the exit code: 0, 1 if it failed, 2 if the command line was wrong.
-func run() int {
-	root := newRoot()
-	cmd, err := root.ExecuteC()
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(os.Stderr, "portluck: %v\n", err)
-	var usage usageError
-	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command") {
-		fmt.Fprintf(os.Stderr, "Try: %s --help\n", cmd.CommandPath())
-		return 2
-	}
-	return 1
-}
+// run is main, with the exit code.
+func run() int { return cli.Run(context.Background(), newRoot()) }
 
 func newRoot() *cobra.Command {
 	serve := newServe()
@@ -57,25 +40,12 @@ The exit code is 0, 1 if something failed, or 2 if the command line was wrong.`,
 		Version:           version(),
 		Args:              cobra.NoArgs,
 		RunE:              serve.RunE,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
 	}
 	root.SetVersionTemplate("portluck {{.Version}}\n")
 	root.Flags().AddFlagSet(serve.Flags())
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(serve, newSend(), newChat(), newPut(), newSlots(), newMesh(), newMan(root))
-	return root
-}
-
-// args makes a mistake in the arguments a usageError.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, list []string) error {
-		if err := check(cmd, list); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
+	return cli.Root(root)
 }
 
 // version is that of the module, or of the commit that it was built from.

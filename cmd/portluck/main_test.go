@@ -169,12 +169,7 @@ func startProcess(t *testing.T, args ...string) *process {
 func TestClientLines(t *testing.T) {
 	addr, ca := startServer(t)
 	_, port, _ := strings.Cut(addr, ":")
-	exe, _ := os.Executable()
-	dir := t.TempDir()
-	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	onPath(t)
 	t.Setenv("PORTLUCK_CONFIG_DIR", filepath.Dir(ca))
 	for _, line := range clientLines([]string{"localhost:" + port}, ca) {
 		t.Run(line.What, func(t *testing.T) {
@@ -189,12 +184,32 @@ func TestClientLines(t *testing.T) {
 				}
 				return
 			}
-			program, _, _ := strings.Cut(line.Command, " ")
-			if _, err := exec.LookPath(program); err != nil {
-				t.Skipf("%s is not installed", program)
-			}
+			needs(t, line.Command)
 			hears(t, line.Command)
 		})
+	}
+}
+
+// onPath has this test binary found as the command portluck, as the lines to copy need it.
+func onPath(t *testing.T) {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+}
+
+// needs skips the test when the program of a command is absent.
+func needs(t *testing.T, command string) {
+	t.Helper()
+	program, _, _ := strings.Cut(command, " ")
+	if _, err := exec.LookPath(program); err != nil {
+		t.Skipf("%s is not installed", program)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
 	"github.com/spf13/pflag"
@@ -13,7 +14,7 @@ func newMan(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "man DIR",
 		Short: "Write the man pages to a directory",
-		Args:  args(cobra.ExactArgs(1)),
+		Args:  cli.Args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, list []string) error {
 			if err := os.MkdirAll(list[0], 0o755); err != nil {
 				return err

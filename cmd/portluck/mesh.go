@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/portluck/portluck/cmd/portluck/internal/chat"
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/mesh"
@@ -37,10 +38,10 @@ the end of the input on a terminal (Ctrl-D), or after --for.`,
   portluck mesh demo --listen 127.0.0.1:0     only on this machine
   portluck mesh my-cluster --plain            among nodes of tcpnet
   portluck mesh demo --for 5s </dev/null      who is there?`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
 			if err := m.check(list[0]); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			return m.run(cmd.Context(), list[0])
 		},

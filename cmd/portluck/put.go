@@ -14,6 +14,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/portluck/portluck/handlers/alldata"
 	"github.com/spf13/cobra"
 )
@@ -35,10 +36,10 @@ URL is http:// or https:// with host and port; its path is /_put if it has none.
 		Example: `  portluck put http://localhost:8100/_put key1 '{"foo":"bar"}'
   portluck put http://localhost:8100/_put '{"temperature":21.5}'
   date +'"%c"' | portluck put https://localhost:8100/_put -`,
-		Args: args(cobra.RangeArgs(2, 3)),
+		Args: cli.Args(cobra.RangeArgs(2, 3)),
 		RunE: func(cmd *cobra.Command, list []string) error {
 			if p.timeout <= 0 || p.attempts <= 0 {
-				return usageError{errors.New("--timeout and --attempts must be more than 0")}
+				return cli.Usage(errors.New("--timeout and --attempts must be more than 0"))
 			}
 			return p.run(cmd.Context(), list, &t)
 		},
@@ -89,7 +90,7 @@ func (p *putting) run(ctx context.Context, list []string, t *trust) error {
 	defer cancel()
 	err = client.Put(ctx, key, event)
 	if errors.Is(err, alldata.ErrInvalid) {
-		return usageError{err}
+		return cli.Usage(err)
 	}
 	fmt.Fprintln(p.out, key)
 	return explain(err, to)
@@ -108,7 +109,7 @@ func (p *putting) event(arg string) (json.RawMessage, error) {
 		}
 	}
 	if text = bytes.TrimSpace(text); !json.Valid(text) {
-		return nil, usageError{fmt.Errorf("the event %.60q is no JSON; a text needs quotes of its own: '%q'", text, "hello")}
+		return nil, cli.Usage(fmt.Errorf("the event %.60q is no JSON; a text needs quotes of its own: '%q'", text, "hello"))
 	}
 	return text, nil
 }
@@ -117,7 +118,7 @@ func (p *putting) event(arg string) (json.RawMessage, error) {
 func putURL(raw string, t *trust) (to string, config *tls.Config, err error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", nil, usageError{fmt.Errorf("%q is not a URL such as http://localhost:8100/_put", raw)}
+		return "", nil, cli.Usage(fmt.Errorf("%q is not a URL such as http://localhost:8100/_put", raw))
 	}
 	if u.Path == "" {
 		u.Path = putPath

@@ -17,12 +17,7 @@ func TestReadmeLines(t *testing.T) {
 	}
 	addr, ca := startServer(t)
 	_, port, _ := strings.Cut(addr, ":")
-	exe, _ := os.Executable()
-	dir := t.TempDir()
-	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	onPath(t)
 	t.Setenv("PORTLUCK_CONFIG_DIR", filepath.Dir(ca))
 	replace := strings.NewReplacer("localhost:8100", "localhost:"+port, "localhost 8100", "localhost "+port,
 		"~/.config/portluck/ca.pem", ca, "go run ./cmd/portluck", "portluck")
@@ -32,10 +27,7 @@ func TestReadmeLines(t *testing.T) {
 	}
 	for _, line := range lines {
 		command := replace.Replace(line[1])
-		program, _, _ := strings.Cut(command, " ")
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed", program)
-		}
+		needs(t, command)
 		hears(t, command)
 	}
 }
@@ -67,9 +59,7 @@ func TestReadmeProgram(t *testing.T) {
 
 // The README's lines for AllData work as they stand, but for the port.
 func TestReadmeAllData(t *testing.T) {
-	if _, err := exec.LookPath("curl"); err != nil {
-		t.Skip("curl is not installed")
-	}
+	needs(t, "curl")
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -79,12 +69,7 @@ func TestReadmeAllData(t *testing.T) {
 		t.Fatalf("lines %q, want a serve and two puts", lines)
 	}
 	p := startProcess(t, "--tls", "off", "--alldata", filepath.Join(t.TempDir(), "events"))
-	exe, _ := os.Executable()
-	dir := t.TempDir()
-	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	onPath(t)
 	replace := strings.NewReplacer("localhost:8100", p.addr, "go run ./cmd/portluck", "portluck")
 	for i, want := range []string{"HTTP/1.1 201 Created\r\n", "20"} {
 		out, err := exec.Command("timeout", "60", "bash", "-c", replace.Replace(lines[i+1][1])).Output()

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/portluck/portluck/cmd/portluck/internal/chat"
 	"github.com/spf13/cobra"
 )
@@ -40,10 +41,10 @@ by then, when not all was sent, or when the server said that something was wrong
 		Example: `  portluck send ws://localhost:8100/ hello
   portluck send tls://localhost:8100 "from a script"
   date | portluck send http://localhost:8100/`,
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
 			if s.wait < 0 || s.timeout <= 0 {
-				return usageError{errors.New("--wait cannot be negative, and --timeout must be more than 0")}
+				return cli.Usage(errors.New("--wait cannot be negative, and --timeout must be more than 0"))
 			}
 			p, err := dial(cmd.Context(), list[0], &t)
 			if err != nil {
@@ -230,7 +231,7 @@ Over udp:// the room is heard for a minute after each line; an empty one will do
 ` + urlHelp,
 		Example: `  portluck chat ws://localhost:8100/
   portluck chat tls://localhost:8100`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: cli.Args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
 			p, err := dial(cmd.Context(), list[0], &t)
 			if err != nil {

@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/portluck/portluck/cmd/portluck/internal/chat"
 	"github.com/portluck/portluck/cmd/portluck/internal/devca"
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
@@ -43,14 +44,14 @@ SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second 
   portluck --udp                              over UDP too, for nc -u
   portluck --echo --listen 127.0.0.1:0        an echo server on a free port, which it prints
   portluck --listen unix:/tmp/portluck.sock   on a Unix socket`,
-		Args: args(cobra.NoArgs),
+		Args: cli.Args(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.check(cmd.Flags()); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			logger, err := newLogger(o.logFormat, o.logLevel)
 			if err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			return serve(cmd.Context(), &o, logger)
 		},

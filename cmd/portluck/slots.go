@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/portluck/portluck/cmd/portluck/internal/chat"
 	"github.com/portluck/portluck/handlers/callosum"
 	"github.com/spf13/cobra"
@@ -52,11 +53,11 @@ A server that shares its port knows clients that send nothing by their silence, 
   portluck slots --once host1 host2 host3
   portluck slots --say hello localhost:4040      a request every second, on the connection with the lowest slot
   portluck slots --preface localhost:8100        on the port of "portluck serve --slots-on-silence"`,
-		Args: args(cobra.MinimumNArgs(1)),
+		Args: cli.Args(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
 			s.servers = list
 			if err := s.check(); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			if s.once {
 				return s.runOnce(cmd.Context())

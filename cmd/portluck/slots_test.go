@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -38,27 +37,10 @@ func slotServer(t *testing.T) (shared, own string, panel page.Panel) {
 	return shared, own, all[0]
 }
 
-// portluckInPath has the command portluck be this test binary.
-func portluckInPath(t *testing.T) {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
-}
-
 // getsSlot runs a line until it prints a slot.
 func getsSlot(t *testing.T, line string) {
 	t.Helper()
-	program, _, _ := strings.Cut(line, " ")
-	if _, err := exec.LookPath(program); err != nil {
-		t.Skipf("%s is not installed", program)
-	}
+	needs(t, line)
 	cmd := exec.Command("timeout", "60", "bash", "-c", "sleep 60 | exec "+line)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -97,7 +79,7 @@ func TestReadmeSlots(t *testing.T) {
 	if len(lines) != 4 || !strings.Contains(lines[0][1], "serve --callosum localhost:4040 --slots-on-silence") {
 		t.Fatalf("lines %q", lines)
 	}
-	portluckInPath(t)
+	onPath(t)
 	shared, own, _ := slotServer(t)
 	replace := strings.NewReplacer("go run ./cmd/portluck", "portluck", "4040", own, "8100", shared)
 	for _, line := range lines[1:] {
@@ -107,7 +89,7 @@ func TestReadmeSlots(t *testing.T) {
 
 // The lines of the panel work.
 func TestPanelOfSlots(t *testing.T) {
-	portluckInPath(t)
+	onPath(t)
 	_, _, panel := slotServer(t)
 	if len(panel.Commands) != 3 {
 		t.Errorf("commands %+v", panel.Commands)

@@ -6,27 +6,12 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
 )
-
-// onPath has the command's own name found, as the lines to copy need it.
-func onPath(t *testing.T) {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
-}
 
 // udpPanel is what the page of a server shows of UDP.
 func udpPanel(t *testing.T, addr string) page.Panel {
@@ -92,10 +77,7 @@ func TestReadmeUDP(t *testing.T) {
 	replace := strings.NewReplacer("8100", port, "go run ./cmd/portluck", "portluck")
 	for _, line := range lines {
 		command := replace.Replace(line[1])
-		program, _, _ := strings.Cut(command, " ")
-		if _, err := exec.LookPath(program); err != nil {
-			t.Skipf("%s is not installed", program)
-		}
+		needs(t, command)
 		hears(t, command)
 	}
 }
