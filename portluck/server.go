@@ -107,7 +107,7 @@ type Server struct {
 	// Logger gets what happens, never what clients say; nothing is logged if nil.
 	Logger *zerolog.Logger
 	// OnVerdict, if not nil, is told how each connection was classified, and of each client of datagrams, whose Route is its
-	// protocol. It is called by many goroutines at once and must return soon.
+	// protocol. It is called by many goroutines at once, must return soon, and must not call Shutdown or Close.
 	OnVerdict func(Verdict)
 
 	routes  []*route                    // of Handle, in order

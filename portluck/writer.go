@@ -12,7 +12,8 @@ import (
 // that got it has returned; once the client is gone, or was ended, those with an error return [handlers.ErrClosed].
 //
 // A client that does not read fills its queue, and Write, WriteString and Send then wait for it, [Server.Timeout] at
-// the most; [Hub.Broadcast] does not wait.
+// the most; for readers of server-sent events, pollers and clients of datagrams they return [handlers.ErrSlow] at once.
+// [Hub.Broadcast] does not wait.
 type Writer Client
 
 // Client is the client that w writes to.

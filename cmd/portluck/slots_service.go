@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -125,7 +126,7 @@ func (s *slotService) panel() page.Panel {
 	p.Facts = []page.Fact{
 		{Name: "held now", Value: fmt.Sprint(len(conns))},
 		{Name: "given so far", Value: fmt.Sprint(s.handler.Given())},
-		{Name: "connections", Value: strings.Join(held, ", ")},
+		{Name: "connections", Value: cmp.Or(strings.Join(held, ", "), "none")},
 	}
 	for _, addr := range addresses(s.own)[:min(1, len(s.own))] {
 		host, port, _ := net.SplitHostPort(addr)
