@@ -90,6 +90,9 @@ func hostOf(head []byte) string {
 		}
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		if bytes.EqualFold(name, []byte("Host")) {
+			if len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
+				return "" // the next line continues it: RFC 9112, section 5.2
+			}
 			return cleanHost(bytes.TrimSpace(value))
 		}
 		head = rest
