@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -106,10 +105,7 @@ func holdsEvents(t *testing.T, dir string, keys map[string]bool) {
 
 // The demo's page may put, and shows it; a page of another origin may not.
 func TestChromiumAllData(t *testing.T) {
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		t.Skip("chromium is not installed")
-	}
+	path := needs(t, "chromium")
 	dir := filepath.Join(t.TempDir(), "events")
 	p := startProcess(t, "--tls", "off", "--alldata", dir)
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -134,7 +130,7 @@ func TestChromiumAllData(t *testing.T) {
 		}
 		return answer
 	}
-	err = chromedp.Do(ctx, chromedp.Navigate("http://"+p.addr+"/"),
+	err := chromedp.Do(ctx, chromedp.Navigate("http://"+p.addr+"/"),
 		chromedp.Poll[chromedp.Void](`document.querySelector("#state").textContent === "connected"`))
 	if err != nil {
 		t.Fatal(err)

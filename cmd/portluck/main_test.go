@@ -204,13 +204,25 @@ func onPath(t *testing.T) {
 	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 }
 
-// needs skips the test when the program of a command is absent.
-func needs(t *testing.T, command string) {
+// needs skips the test when the program of a command is absent, and returns where it is.
+func needs(t *testing.T, command string) (path string) {
 	t.Helper()
 	program, _, _ := strings.Cut(command, " ")
-	if _, err := exec.LookPath(program); err != nil {
+	path, err := exec.LookPath(program)
+	if err != nil {
 		t.Skipf("%s is not installed", program)
 	}
+	return path
+}
+
+// needsPython skips the test when Python's websockets are absent, and returns where Python is.
+func needsPython(t *testing.T) (path string) {
+	t.Helper()
+	path = "/usr/bin/python3" // the one that Debian's packages are for
+	if exec.Command(path, "-c", "import websockets").Run() != nil {
+		t.Skip("python3-websockets is not installed")
+	}
+	return path
 }
 
 // hears has a person say hello by a command, and waits until it prints that.
@@ -241,10 +253,7 @@ func hears(t *testing.T, line string) {
 
 // Python's websockets, text and binary, in the clear and over TLS.
 func TestPythonWebsockets(t *testing.T) {
-	const python = "/usr/bin/python3"
-	if exec.Command(python, "-c", "import websockets").Run() != nil {
-		t.Skip("python3-websockets is not installed")
-	}
+	python := needsPython(t)
 	addr, ca := startServer(t, "--echo")
 	program := fmt.Sprintf(`
 import asyncio, ssl, websockets

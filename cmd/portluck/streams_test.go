@@ -15,9 +15,7 @@ func TestReadmeStreams(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := exec.LookPath("nc"); err != nil {
-		t.Skip("nc is not installed")
-	}
+	needs(t, "nc")
 	path := filepath.Join(t.TempDir(), "s")
 	addr, _ := startServer(t, "--echo-stream", "unix:"+path)
 	_, port, _ := strings.Cut(addr, ":")

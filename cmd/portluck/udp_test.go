@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -40,10 +39,7 @@ func TestUDPLines(t *testing.T) {
 	onPath(t)
 	for _, line := range udpPanel(t, addr).Commands {
 		t.Run(line.What, func(t *testing.T) {
-			program, _, _ := strings.Cut(line.Command, " ")
-			if _, err := exec.LookPath(program); err != nil {
-				t.Skipf("%s is not installed", program)
-			}
+			needs(t, line.Command)
 			hears(t, line.Command)
 		})
 	}

@@ -179,10 +179,7 @@ func TestLines(t *testing.T) {
 
 // A server that is not ours: fragments, pings among them, and a close code.
 func TestPythonServer(t *testing.T) {
-	const python = "/usr/bin/python3"
-	if exec.Command(python, "-c", "import websockets").Run() != nil {
-		t.Skip("python3-websockets is not installed")
-	}
+	python := needsPython(t)
 	server := exec.Command("timeout", "30", python, "-c", `
 import asyncio, websockets
 async def talk(ws):

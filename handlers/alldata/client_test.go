@@ -52,7 +52,7 @@ func TestClientRetries(t *testing.T) {
 		{"not a conflict", []int{409, 201}, 1, 409},
 		{"not what it did wrong", []int{400, 201}, 1, 400},
 		{"not what is too long", []int{413, 201}, 1, 413},
-		{"not what is not implemented", []int{501, 201}, 1, 501},
+		{"not a method that the peer lacks", []int{501, 201}, 1, 501},
 		{"a conflict after no connection", []int{0, 409}, 2, 409},
 	}
 	for _, tt := range tests {

@@ -17,38 +17,6 @@ import (
 	"time"
 )
 
-func TestNodeN10ListenFD(t *testing.T) {
-	eachDriver(t, func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		f, err := l.(*net.TCPListener).File()
-		if err != nil {
-			t.Skip("descriptors cannot be had here: ", err)
-		}
-		v := &Server{Events: answering(t)}
-		if err := v.ListenFD(inherited(f)); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { shutdown(t, v) })
-		l.Close() // the descriptor is another
-		getHello(t, http.DefaultTransport, "http://"+v.Addr().String())
-	})
-	if err := new(Server).ListenFD(1 << 20); err == nil {
-		t.Error("ListenFD of a descriptor that is not open = nil")
-	}
-}
-
-// inherited is the descriptor of f, which f does not close.
-func inherited(f *os.File) uintptr {
-	keep = append(keep, f)
-	return f.Fd()
-}
-
-var keep []*os.File
-
 // answering answers one HTTP request.
 func answering(t *testing.T) *Events {
 	return &Events{OnData: func(s *Stream, p []byte) {

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -275,25 +274,4 @@ func TestStreamSecureKeepsState(t *testing.T) {
 		tc.Close()
 		d.closed(t)
 	})
-}
-
-// An idle stream has no goroutine after the handshake either.
-func TestStreamIdleTLSHasNoGoroutine(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("without epoll a stream has a goroutine")
-	}
-	const n = 100
-	server, client := newDiary(), newDiary()
-	v := &Server{Events: server.events(), OnConnection: func(s *Stream) { secure(t, s, serverConfig(false)) }}
-	client.do.OnConnect = func(s *Stream) { secure(t, s, nil) }
-	client.do.OnSecure = func(s *Stream) { write(t, s, "x") }
-	addr := listen(t, v)
-	dial(t, client, "tcp", addr)
-	server.got(t, "x")
-	before := runtime.NumGoroutine()
-	for range n {
-		dial(t, client, "tcp", addr)
-	}
-	server.got(t, strings.Repeat("x", n+1))
-	within(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= before+10 })
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -279,36 +277,6 @@ func TestStreamPause(t *testing.T) {
 			t.Errorf("received %d bytes of %d", got, sent)
 		}
 	})
-}
-
-// An idle stream has no goroutine.
-func TestStreamIdleHasNoGoroutine(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("without epoll a stream has a goroutine")
-	}
-	const n = 1000
-	server, client := newDiary(), newDiary()
-	v := &Server{Events: server.events(), OnConnection: func(s *Stream) {
-		s.SetTimeout(time.Hour)
-		s.SetEncoding(UTF8)
-	}}
-	addr := listen(t, v)
-	first := dial(t, client, "tcp", addr) // the loops' own goroutines are there
-	server.has(t, "connect")
-	before := runtime.NumGoroutine()
-	for range n {
-		dial(t, client, "tcp", addr)
-	}
-	count := func(d *diary) int {
-		return len(slices.DeleteFunc(d.all(), func(e string) bool { return e != "connect" }))
-	}
-	server.await(t, "connections", func() bool { return count(server) == n+1 })
-	client.await(t, "connections", func() bool { return count(client) == n+1 })
-	within(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= before+10 })
-	if got := v.Connections(); got != n+1 {
-		t.Errorf("Connections() = %d, want %d", got, n+1)
-	}
-	first.Destroy()
 }
 
 // within waits until cond holds.
