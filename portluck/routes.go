@@ -100,12 +100,12 @@ func (s *Server) Mount(pattern string, h http.Handler) {
 // build makes the routes from the server's fields.
 func (p *port) build() {
 	s := p.srv
-	p.lines = &tcp.Handler{Limit: s.MessageLimit, Tail: s.MessageTail}
+	p.lines = &tcp.Handler{Limit: s.messageLimit(), Tail: s.MessageTail}
 	check := s.checkOrigin()
-	ws := &websocket.Handler{CheckOrigin: check, Limit: s.MessageLimit, CompressMin: s.CompressMin}
+	ws := &websocket.Handler{CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin}
 	p.http = &httpd.Handler{
-		Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.MessageLimit, Tail: s.MessageTail,
-		ExplicitDone: s.ExplicitDone, IdleTimeout: s.Timeout,
+		Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
+		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(),
 	}
 	if s.RoomOf != nil {
 		p.http.Streams = p.streams
@@ -143,7 +143,7 @@ func (p *port) tls() handlers.Handler {
 	}
 	alpn := map[string]handlers.Handler{"h2": p.http, "http/1.1": p.http}
 	maps.Copy(alpn, p.srv.alpn)
-	return &tlsd.Handler{Config: p.srv.TLSConfig, ALPN: alpn, HandshakeTimeout: p.srv.SniffTimeout}
+	return &tlsd.Handler{Config: p.srv.TLSConfig, ALPN: alpn, HandshakeTimeout: p.srv.sniffTimeout()}
 }
 
 func refuseUnknown(c handlers.Conn, p handlers.Port) { refuse(c, p, ErrUnmatched) }

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"math"
@@ -128,20 +129,11 @@ type Verdict struct {
 	First []byte // what had come by then, 64 bytes at the most; valid during the call
 }
 
-// bound is the duration that a field means: def if zero, and 0, for none, if negative.
-func bound(d, def time.Duration) time.Duration {
-	switch {
-	case d == 0:
-		return def
-	case d < 0:
-		return 0
-	}
-	return d
-}
-
-func (s *Server) sniffTimeout() time.Duration   { return bound(s.SniffTimeout, 2*time.Second) }
-func (s *Server) messageTimeout() time.Duration { return bound(s.MessageTimeout, 2*time.Minute) }
-func (s *Server) timeout() time.Duration        { return bound(s.Timeout, 2*time.Minute) }
+// A duration that a field means is negative if there is no bound, so that it may be passed on to a handler's own field.
+func (s *Server) sniffTimeout() time.Duration   { return cmp.Or(s.SniffTimeout, 2*time.Second) }
+func (s *Server) messageTimeout() time.Duration { return cmp.Or(s.MessageTimeout, 2*time.Minute) }
+func (s *Server) timeout() time.Duration        { return cmp.Or(s.Timeout, 2*time.Minute) }
+func (s *Server) messageLimit() int             { return cmp.Or(s.MessageLimit, 1<<20) }
 
 func (s *Server) maxSniffing() int {
 	switch {

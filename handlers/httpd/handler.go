@@ -13,6 +13,7 @@ import (
 	"context"
 	"io"
 	"log"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -62,7 +63,7 @@ type Handler struct {
 	IdleTimeout time.Duration
 	// HeaderTimeout bounds how long the head of a request may take; 10 seconds if zero, no bound if negative.
 	HeaderTimeout time.Duration
-	// MaxHeaderBytes bounds the head of a request; 64 KiB if zero.
+	// MaxHeaderBytes bounds the head of a request; 64 KiB if zero, no bound if negative.
 	MaxHeaderBytes int
 	// ErrorLog gets what net/http has to say: panics of Pages, broken requests. Nobody does if it is nil.
 	ErrorLog *log.Logger
@@ -134,7 +135,7 @@ func (h *Handler) server(unencryptedHTTP2 bool) *http.Server {
 		Protocols:         &protocols,
 		HTTP2:             &http.HTTP2Config{WriteByteTimeout: max(idle, 0)},
 		ReadTimeout:       idle, // bodies that nobody reads; an exchange extends it
-		ReadHeaderTimeout: bound(h.HeaderTimeout, DefaultHeaderTimeout),
+		ReadHeaderTimeout: cmp.Or(h.HeaderTimeout, DefaultHeaderTimeout),
 		IdleTimeout:       idle,
 		MaxHeaderBytes:    h.maxHeaderBytes(),
 		ErrorLog:          errorLog,
@@ -162,19 +163,11 @@ func (h *Handler) Close() error {
 	return cmp.Or(h.any.Close(), h.http1.Close())
 }
 
-// bound is what a field of a duration means to net/http: def if zero, none if negative.
-func bound(d, def time.Duration) time.Duration {
-	if d == 0 {
-		return def
-	}
-	return d
-}
-
-func (h *Handler) idleTimeout() time.Duration { return bound(h.IdleTimeout, DefaultIdleTimeout) }
+func (h *Handler) idleTimeout() time.Duration { return cmp.Or(h.IdleTimeout, DefaultIdleTimeout) }
 
 func (h *Handler) maxHeaderBytes() int {
-	if h.MaxHeaderBytes == 0 {
-		return 64 << 10
+	if h.MaxHeaderBytes < 0 {
+		return math.MaxInt32 // to net/http a negative one is its default
 	}
-	return h.MaxHeaderBytes
+	return cmp.Or(h.MaxHeaderBytes, 64<<10)
 }

@@ -10,6 +10,7 @@
 package tlsd
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -102,10 +103,7 @@ func (h *Handler) handshake(nc net.Conn) (*tls.Conn, error) {
 }
 
 func (h *Handler) handshakeTimeout() time.Duration {
-	if h.HandshakeTimeout == 0 {
-		return defaultHandshakeTimeout
-	}
-	return h.HandshakeTimeout
+	return cmp.Or(h.HandshakeTimeout, defaultHandshakeTimeout)
 }
 
 // pass hands the inner layer to the protocol that was agreed, or to the port.

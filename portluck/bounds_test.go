@@ -1,0 +1,101 @@
+package portluck
+
+import (
+	"math"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers/tlsd"
+	"github.com/portluck/portluck/matchers"
+)
+
+// Zero is the default of a bound and a negative one is none, in the server and in each handler that it passes the bound on
+// to.
+func TestBoundsOfAServer(t *testing.T) {
+	const set = 5 * time.Second
+	for _, tt := range []struct {
+		name  string
+		field func(s *Server, d time.Duration)
+		zero  time.Duration
+		where map[string]func(p *port) time.Duration
+	}{
+		{"SniffTimeout", func(s *Server, d time.Duration) { s.SniffTimeout = d }, 2 * time.Second, map[string]func(p *port) time.Duration{
+			"the server":               func(p *port) time.Duration { return p.srv.sniffTimeout() },
+			"the loop's handshakes":    func(p *port) time.Duration { return p.loop.HandshakeTimeout },
+			"TLS handshakes":           func(p *port) time.Duration { return p.tls().(*tlsd.Handler).HandshakeTimeout },
+			"a listener's connections": func(p *port) time.Duration { return p.srv.listens[0].patience() },
+		}},
+		{"Timeout", func(s *Server, d time.Duration) { s.Timeout = d }, 2 * time.Minute, map[string]func(p *port) time.Duration{
+			"the server": func(p *port) time.Duration { return p.srv.timeout() },
+			"the loop":   func(p *port) time.Duration { return p.loop.Timeout },
+			"HTTP":       func(p *port) time.Duration { return p.http.IdleTimeout },
+		}},
+		{"MessageTimeout", func(s *Server, d time.Duration) { s.MessageTimeout = d }, 2 * time.Minute, map[string]func(p *port) time.Duration{
+			"the loop": func(p *port) time.Duration { return p.loop.MessageTimeout },
+		}},
+	} {
+		for _, v := range []struct {
+			name        string
+			value, want time.Duration
+		}{{"zero", 0, tt.zero}, {"negative", -time.Hour, -1}, {"set", set, set}} {
+			s := &Server{TLSConfig: withTLS()}
+			tt.field(s, v.value)
+			p := portOf(t, s)
+			for where, of := range tt.where {
+				if got := max(of(p), -1); got != v.want {
+					t.Errorf("%s %s: %s has %v, want %v", tt.name, v.name, where, got, v.want)
+				}
+			}
+		}
+	}
+}
+
+// Limits go by the same rule.
+func TestLimitsOfAServer(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		field func(s *Server, n int)
+		zero  int
+		none  int
+		of    func(p *port) int
+	}{
+		{"MessageLimit", func(s *Server, n int) { s.MessageLimit = n }, 1 << 20, -1, func(p *port) int { return max(p.lines.Limit, -1) }},
+		{"MessageLimit of HTTP", func(s *Server, n int) { s.MessageLimit = n }, 1 << 20, -1, func(p *port) int { return max(p.http.Limit, -1) }},
+		{"MaxSniffing", func(s *Server, n int) { s.MaxSniffing = n }, 16 << 10, math.MaxInt, func(p *port) int { return p.srv.maxSniffing() }},
+		{"MaxConns", func(s *Server, n int) { s.MaxConns = n }, math.MaxInt, math.MaxInt, admitted},
+		{"MaxConnsPerIP", func(s *Server, n int) { s.MaxConnsPerIP = n }, math.MaxInt, math.MaxInt, admitted},
+	} {
+		for _, v := range []struct {
+			name        string
+			value, want int
+		}{{"zero", 0, tt.zero}, {"negative", -7, tt.none}, {"set", 5, 5}} {
+			s := &Server{}
+			tt.field(s, v.value)
+			if got := tt.of(portOf(t, s)); got != v.want {
+				t.Errorf("%s %s: %d, want %d", tt.name, v.name, got, v.want)
+			}
+		}
+	}
+}
+
+// portOf is the port of s, which serves nothing yet.
+func portOf(t *testing.T, s *Server) *port {
+	t.Helper()
+	s.Listen("nobody", matchers.Prefix())
+	p := must(s.start())
+	t.Cleanup(func() { s.Close() })
+	return p
+}
+
+// admitted is how many connections of one address the port lets in; math.MaxInt if that does not end.
+func admitted(p *port) int {
+	who := peerOf(netip.MustParseAddrPort("192.0.2.1:1"))
+	l := limits{max: p.limits.max, perIP: p.limits.perIP}
+	for n := range 100 {
+		if !l.admit(&conn{}, who) {
+			return n
+		}
+	}
+	return math.MaxInt
+}
