@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // straceEnv makes this binary a server of the files of a directory, that echoes.
@@ -45,10 +47,7 @@ func init() {
 // has to say.
 func traced(t *testing.T, dir string, f func(addr string), options ...string) string {
 	t.Helper()
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Skip("strace is not installed")
-	}
+	strace := need.Program(t, "strace")
 	trace := filepath.Join(t.TempDir(), "trace")
 	cmd := exec.Command(strace, append(options, "-f", "-o", trace, os.Args[0])...)
 	cmd.Env = append(os.Environ(), straceEnv+"="+dir)

@@ -14,12 +14,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portluck/portluck/testdata/need"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The scripts run portluck as a command of its own: this binary again.
+// The scripts run portluck, and other programs, as commands of their own: this binary again.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"portluck": main})
+	testscript.Main(m, programs)
 }
 
 func TestScripts(t *testing.T) {
@@ -27,7 +28,7 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: setup,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"need": need, "serve": serveInScript, "terminate": terminate,
+			"need": needInScript, "serve": serveInScript, "terminate": terminate,
 		},
 	})
 }
@@ -38,16 +39,17 @@ func setup(env *testscript.Env) error {
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 	env.Setenv("MESH", fmt.Sprintf("t%d", rand.Uint64N(1e13))) // a name that nobody else on the machine has
 	env.Setenv("CA", filepath.Join(env.WorkDir, "config", "portluck", "ca.pem"))
+	env.Values[needT{}] = env.T()
 	return nil
 }
 
-// need skips the script when a program is absent.
-func need(ts *testscript.TestScript, _ bool, args []string) {
+// needT is the key of a script's testscript.T.
+type needT struct{}
+
+// needInScript skips the script when a program is absent.
+func needInScript(ts *testscript.TestScript, _ bool, args []string) {
 	for _, program := range args {
-		if _, err := exec.LookPath(program); err != nil {
-			ts.Logf("%s is not installed", program)
-			ts.Exec("false")
-		}
+		need.Program(ts.Value(needT{}).(testscript.T), program)
 	}
 }
 
@@ -60,7 +62,8 @@ type server struct {
 // servers has the server of each script; scripts run at once.
 var servers sync.Map
 
-// serveInScript starts portluck with these flags on a free port, and sets ADDR, HOST and PORT.
+// serveInScript starts portluck with these flags on a free port, and sets ADDR, HOST and PORT. Its stderr is added to the
+// file log.
 func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 	self, err := exec.LookPath("portluck")
 	if err != nil {
@@ -74,7 +77,10 @@ func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
-	cmd.Stderr = os.Stderr
+	log, err := os.OpenFile(ts.MkAbs("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	defer log.Close() // the process has its own
+	cmd.Stderr = log
 	ts.Check(cmd.Start())
 	s := &server{cmd, bufio.NewReader(out)}
 	line, err := s.out.ReadString('\n')
@@ -89,6 +95,7 @@ func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 		cmd.Process.Kill()
 		cmd.Wait()
 		servers.Delete(ts)
+		ts.Logf("log:\n%s", ts.ReadFile("log"))
 	})
 }
 
@@ -102,8 +109,8 @@ func terminate(ts *testscript.TestScript, _ bool, _ []string) {
 	select {
 	case err := <-done:
 		ts.Check(err)
-	case <-time.After(15 * time.Second):
-		ts.Fatalf("it is still running 15 s after the signal")
+	case <-time.After(time.Minute):
+		ts.Fatalf("it is still running a minute after the signal")
 	}
 }
 
@@ -208,39 +215,45 @@ func onPath(t *testing.T) {
 func needs(t *testing.T, command string) (path string) {
 	t.Helper()
 	program, _, _ := strings.Cut(command, " ")
-	path, err := exec.LookPath(program)
-	if err != nil {
-		t.Skipf("%s is not installed", program)
-	}
-	return path
+	return need.Program(t, program)
 }
 
-// needsPython skips the test when Python's websockets are absent, and returns where Python is.
-func needsPython(t *testing.T) (path string) {
+// person starts a command as a shell does, until the end of the test or of its bound of a minute.
+func person(t *testing.T, line string) (in io.Writer, out io.Reader) {
 	t.Helper()
-	path = "/usr/bin/python3" // the one that Debian's packages are for
-	if exec.Command(path, "-c", "import websockets").Run() != nil {
-		t.Skip("python3-websockets is not installed")
-	}
-	return path
-}
-
-// hears has a person say hello by a command, and waits until it prints that.
-func hears(t *testing.T, line string) {
-	t.Helper()
-	cmd := exec.Command("timeout", "20", "bash", "-c", "(echo hello; sleep 1) | "+line)
-	out, err := cmd.StdoutPipe()
+	cmd := exec.Command("timeout", "60", "sh", "-c", line)
+	in, err := cmd.StdinPipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err = cmd.StdoutPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer cmd.Wait()
-	defer cmd.Process.Signal(os.Interrupt) // timeout passes it on
+	t.Cleanup(func() {
+		cmd.Process.Signal(os.Interrupt) // timeout passes it on
+		cmd.Wait()
+	})
+	return in, out
+}
+
+// hears has a person say hello by a command until it prints that: `curl -T -` reads only after it has sent.
+func hears(t *testing.T, line string) {
+	t.Helper()
+	in, out := person(t, line)
+	go func() { // ends with the command
+		for {
+			if _, err := io.WriteString(in, "hello\n"); err != nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}()
 	all := ""
-	for in := newLines(out, 1000); ; {
-		text, err := in.next()
+	for lines := newLines(out, 1000); ; {
+		text, err := lines.next()
 		if strings.HasSuffix(text, "] hello") {
 			return
 		}
@@ -253,7 +266,7 @@ func hears(t *testing.T, line string) {
 
 // Python's websockets, text and binary, in the clear and over TLS.
 func TestPythonWebsockets(t *testing.T) {
-	python := needsPython(t)
+	python := need.Python(t, "websockets")
 	addr, ca := startServer(t, "--echo")
 	program := fmt.Sprintf(`
 import asyncio, ssl, websockets
@@ -269,7 +282,7 @@ async def main():
 asyncio.run(main())
 print("ok")
 `, ca, addr, addr)
-	out, err := exec.Command("timeout", "20", python, "-c", program).CombinedOutput()
+	out, err := exec.Command("timeout", "60", python, "-c", program).CombinedOutput()
 	if err != nil || !strings.HasSuffix(string(out), "ok\n") {
 		t.Errorf("%s, %v", out, err)
 	}

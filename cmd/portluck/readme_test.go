@@ -26,9 +26,11 @@ func TestReadmeLines(t *testing.T) {
 		t.Fatalf("%d lines in the table, want 9", len(lines))
 	}
 	for _, line := range lines {
-		command := replace.Replace(line[1])
-		needs(t, command)
-		hears(t, command)
+		t.Run(line[1], func(t *testing.T) {
+			command := replace.Replace(line[1])
+			needs(t, command)
+			hears(t, command)
+		})
 	}
 }
 
@@ -72,7 +74,7 @@ func TestReadmeAllData(t *testing.T) {
 	onPath(t)
 	replace := strings.NewReplacer("localhost:8100", p.addr, "go run ./cmd/portluck", "portluck")
 	for i, want := range []string{"HTTP/1.1 201 Created\r\n", "20"} {
-		out, err := exec.Command("timeout", "60", "bash", "-c", replace.Replace(lines[i+1][1])).Output()
+		out, err := exec.Command("timeout", "60", "sh", "-c", replace.Replace(lines[i+1][1])).Output()
 		if err != nil || !strings.HasPrefix(string(out), want) {
 			t.Errorf("%s: %q, %v, want %q", lines[i+1][1], out, err, want)
 		}

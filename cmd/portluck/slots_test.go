@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -41,16 +40,7 @@ func slotServer(t *testing.T) (shared, own string, panel page.Panel) {
 func getsSlot(t *testing.T, line string) {
 	t.Helper()
 	needs(t, line)
-	cmd := exec.Command("timeout", "60", "bash", "-c", "sleep 60 | exec "+line)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer cmd.Wait()
-	defer cmd.Process.Signal(os.Interrupt) // timeout passes it on
+	_, out := person(t, line)
 	var all []string
 	for in := newLines(out, 1000); ; {
 		text, err := in.next()

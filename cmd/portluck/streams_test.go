@@ -25,7 +25,7 @@ func TestReadmeStreams(t *testing.T) {
 		t.Fatalf("%d lines, want 2", len(lines))
 	}
 	for _, line := range lines {
-		out, err := exec.Command("timeout", "30", "sh", "-c", replace.Replace(line[1])).CombinedOutput()
+		out, err := exec.Command("timeout", "60", "sh", "-c", replace.Replace(line[1])).CombinedOutput()
 		if want := "hello\r\n" + line[2] + "\ngoodbye\r\n"; string(out) != want || err != nil {
 			t.Errorf("%s: %q, %v, want %q", line[1], out, err, want)
 		}

@@ -72,9 +72,11 @@ func TestReadmeUDP(t *testing.T) {
 	}
 	replace := strings.NewReplacer("8100", port, "go run ./cmd/portluck", "portluck")
 	for _, line := range lines {
-		command := replace.Replace(line[1])
-		needs(t, command)
-		hears(t, command)
+		t.Run(line[1], func(t *testing.T) {
+			command := replace.Replace(line[1])
+			needs(t, command)
+			hears(t, command)
+		})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // frame is one of a server.
@@ -179,8 +180,8 @@ func TestLines(t *testing.T) {
 
 // A server that is not ours: fragments, pings among them, and a close code.
 func TestPythonServer(t *testing.T) {
-	python := needsPython(t)
-	server := exec.Command("timeout", "30", python, "-c", `
+	python := need.Python(t, "websockets")
+	server := exec.Command("timeout", "60", python, "-c", `
 import asyncio, websockets
 async def talk(ws):
     text = await ws.recv()
@@ -212,7 +213,7 @@ asyncio.run(main())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := command(t, "send", "--timeout", "10s", "ws://127.0.0.1:"+port+"/", "hello")
+	cmd := command(t, "send", "--timeout", "1m", "ws://127.0.0.1:"+port+"/", "hello")
 	got, err := cmd.CombinedOutput()
 	if want := "hello 1, 2\nportluck: the server closed with code 4001: \"no more\"\n"; string(got) != want || err == nil {
 		t.Errorf("portluck send: %q, %v, want %q", got, err, want)

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // childFull puts until the disk is full, or as good as: the file may not get larger. What was answered stays, the rest is an
@@ -105,9 +107,7 @@ func (s *Store) id() int {
 }
 
 func TestStoreSyncFails(t *testing.T) {
-	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("strace is not installed")
-	}
+	need.Program(t, "strace")
 	failed := 0
 	for when := range 12 {
 		dir := t.TempDir()

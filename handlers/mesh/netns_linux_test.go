@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // network is hosts in network namespaces, each with an interface eth0 at a switch.
@@ -22,9 +24,7 @@ func newNetwork(t *testing.T, n int, ready bool) *network {
 	if os.Getenv("PORTLUCK_NETNS") == "" {
 		t.Skip("makes network namespaces: set PORTLUCK_NETNS=1, as root, to run it")
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("the program ip is absent")
-	}
+	need.Program(t, "ip")
 	prefix := fmt.Sprintf("mesh%d", os.Getpid()%100000)
 	w := &network{t: t, ports: prefix + "-sw"}
 	out, err := exec.Command("ip", "netns", "add", w.ports).CombinedOutput()
@@ -136,9 +136,7 @@ func TestHostsOneAddress(t *testing.T) {
 // Avahi, on this host and on another one, sees a node; the node sees what avahi publishes.
 func TestAvahi(t *testing.T) {
 	for _, name := range []string{"avahi-daemon", "avahi-browse", "avahi-publish-service", "dbus-daemon"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skipf("the program %s is absent", name)
-		}
+		need.Program(t, name)
 	}
 	w := newNetwork(t, 2, true)
 	node := w.node(0, childSpec{Name: "avahi", ID: "0A"})

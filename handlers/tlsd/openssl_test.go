@@ -10,15 +10,13 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // openssl runs `openssl s_client` against h, sends it input, and returns what it prints.
 func openssl(t *testing.T, h handlers.Handler, p *port, input string, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("openssl is not installed")
-	}
+	path := need.Program(t, "openssl")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -29,7 +27,7 @@ func openssl(t *testing.T, h handlers.Handler, p *port, input string, args ...st
 			h.Serve(newConn(nc), p)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append([]string{"s_client", "-connect", l.Addr().String()}, args...)...)
 	cmd.Stdin = strings.NewReader(input)
@@ -71,6 +69,7 @@ func TestOpenSSL(t *testing.T) {
 
 // A raw client inside TLS offers no protocol: what it says decides.
 func TestOpenSSLWithoutALPN(t *testing.T) {
+	need.Program(t, "openssl") // before there is a goroutine that waits for it
 	p := newPort()
 	done := make(chan struct{})
 	go func() { // ends with the connection

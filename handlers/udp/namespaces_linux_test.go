@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // In a namespace this test binary is run again: as a server, or as a client that asks addresses.
@@ -90,9 +92,7 @@ func TestSeveralAddresses(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root makes network namespaces")
 	}
-	if _, err := exec.LookPath("ip"); err != nil {
-		t.Skip("ip (iproute2) is not installed")
-	}
+	need.Program(t, "ip")
 	a, b := fmt.Sprintf("udp%d-a", os.Getpid()), fmt.Sprintf("udp%d-b", os.Getpid())
 	t.Cleanup(func() {
 		for _, ns := range []string{a, b} {

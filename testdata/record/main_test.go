@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/portluck/portluck/testdata"
 	"github.com/portluck/portluck/testdata/leak"
+	"github.com/portluck/portluck/testdata/need"
 )
 
 func TestMain(m *testing.M) { leak.Main(m) }
@@ -67,9 +67,7 @@ func TestAbsentClient(t *testing.T) {
 
 // The first process of a pipeline lives on when only the shell is killed: it holds a connection that tells.
 func TestEveryProcessIsKilled(t *testing.T) {
-	if _, err := exec.LookPath("bash"); err != nil {
-		t.Skip("bash is not installed")
-	}
+	need.Program(t, "bash")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
