@@ -1,6 +1,7 @@
 package need
 
 import (
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -8,8 +9,13 @@ import (
 // fake records how a test ends.
 type fake struct{ ended string }
 
-func (f *fake) Skip(args ...any)  { f.ended = "skip: " + args[0].(string) }
-func (f *fake) Fatal(args ...any) { f.ended = "fatal: " + args[0].(string) }
+func (f *fake) Skip(args ...any)  { f.end("skip: ", args) }
+func (f *fake) Fatal(args ...any) { f.end("fatal: ", args) }
+
+func (f *fake) end(how string, args []any) {
+	f.ended = how + args[0].(string)
+	runtime.Goexit()
+}
 
 func TestProgram(t *testing.T) {
 	tests := []struct {
@@ -27,7 +33,13 @@ func TestProgram(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Setenv(programsEnv, tt.env)
 			var f fake
-			path := tt.need(&f)
+			var path string
+			done := make(chan struct{})
+			go func() { // Fatal and Skip end it
+				defer close(done)
+				path = tt.need(&f)
+			}()
+			<-done
 			if f.ended != tt.want {
 				t.Errorf("it ended with %q, want %q", f.ended, tt.want)
 			}
