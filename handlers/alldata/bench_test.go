@@ -84,3 +84,41 @@ func openBolt(b *testing.B) *bbolt.DB {
 	}
 	return db
 }
+
+// Open of a store of 64 MiB that is in the page cache: with events of 200 bytes and of 64 KiB, and
+// without a look at the events.
+//
+//	go test -run '^$' -bench Open -benchtime 3x ./handlers/alldata
+func BenchmarkOpen(b *testing.B) {
+	for _, size := range []int{200, 64 << 10} {
+		s := &Store{Dir: b.TempDir()}
+		if err := s.Open(); err != nil {
+			b.Fatal(err)
+		}
+		event := json.RawMessage(`"` + strings.Repeat("x", size) + `"`)
+		var next atomic.Int64
+		each(1000, func(int) {
+			for n := next.Add(1); n <= int64(64<<20/size); n = next.Add(1) {
+				mustPut(b, s, fmt.Sprintf("20261121T%018d", n), string(event))
+			}
+		})
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		n := len(read(b, s.Dir))
+		for _, s.SkipVerify = range []bool{false, true} {
+			b.Run(fmt.Sprintf("event=%d/skip=%t", size, s.SkipVerify), func(b *testing.B) {
+				b.SetBytes(int64(n))
+				for b.Loop() {
+					if err := s.Open(); err != nil {
+						b.Fatal(err)
+					}
+					if err := s.Close(); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(b.Elapsed().Seconds()/float64(b.N)/float64(n)*(1<<30), "s/GiB")
+			})
+		}
+	}
+}

@@ -55,12 +55,35 @@
 //
 // Puts wait for the disk, and all that come meanwhile share the next commit: one writer pays two syncs for each event, a
 // hundred share them. The same event again writes nothing. Sameness is of what events mean: the order of members, white
-// space, and other spellings of strings and numbers do not make another event; above 1 MiB the bytes must be the same. An
-// event has a checksum: what has changed on disk is an [ErrDamaged], never another event.
+// space, and other spellings of strings and numbers do not make another event; above 1 MiB the bytes must be the same.
 //
 // A process that is killed, or a machine that loses power, loses nothing that was answered, if the disk keeps what it
 // says it has. A sync that fails fails the puts that waited for it, and the next commit must succeed before anything is
 // answered again, also an event that is there already: it may have been visible without being on disk.
+//
+// # Damage
+//
+// Each event has a CRC-32C of its key and itself. [Store.Open] reads the whole file before it answers
+// anything, and [Store.Check] does the same by hand, as does "portluck alldata check DIR". They find,
+// as an [ErrDamaged],
+//
+//   - a page that is in use twice, or neither in use nor free, or says that it is another one or
+//     longer than what is in it;
+//   - keys that are not in order, or not where the tree of pages leads to;
+//   - a key or an event without its checksum, and another number of events than were put;
+//   - a file that was cut off, and a head of the file that was overwritten, which Open mends if the
+//     rest of the file leaves no doubt what it was.
+//
+// They do not find what nothing reads: a change to free pages, to the room that is left in others,
+// and to the state before the last one. They do not find a change by somebody who computes the
+// checksums too, or who puts an older copy of the file back. Nor do they know of what is damaged while
+// the store is open: then Get, Range and Put of a damaged event are an ErrDamaged, but damage to a key
+// or a page can make Get say [ErrNotFound] and Put take another event until the next Open.
+//
+// It takes 1 to 2 seconds per GiB with events of 200 bytes and half a second with events of 64 KiB, if
+// the file is in memory, and otherwise as long as the disk takes to read it
+// (go test -run '^$' -bench Open ./handlers/alldata). With [Store.SkipVerify] Open leaves out the
+// events, which makes a difference if they are long: 0.8 and 0.15 seconds.
 //
 // # From upstream
 //

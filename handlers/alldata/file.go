@@ -1,12 +1,7 @@
 package alldata
 
 import (
-	"encoding/binary"
 	"errors"
-	"fmt"
-	"hash/fnv"
-	"io"
-	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -100,64 +95,4 @@ func sweep(dir string) {
 	for _, name := range left {
 		_ = os.Remove(name)
 	}
-}
-
-// bbolt's meta page, in the machine's byte order, after the 16 bytes of a page's head: magic, version, pageSize and flags
-// of 4 bytes; root, its sequence, freelist, pgid (the number of pages), txid and the checksum of what is before, of 8.
-const (
-	metaAt    = 16
-	metaSize  = 64
-	metaMagic = 0xED0CDAED
-)
-
-// checkSize finds a file that was cut off, which bbolt would read past the end of.
-func checkSize(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	need, ok := pagesNeed(f, fi.Size())
-	switch {
-	case !ok:
-		return fmt.Errorf("%w: %s has no valid head: it is not a store, or was overwritten", ErrDamaged, fileName)
-	case fi.Size() < need:
-		return fmt.Errorf("%w: %s was cut off: it has %d bytes, and should have %d", ErrDamaged, fileName, fi.Size(), need)
-	}
-	return nil
-}
-
-// pagesNeed is the size of the pages that the newest valid meta page speaks of.
-func pagesNeed(f io.ReaderAt, size int64) (need int64, ok bool) {
-	var newest uint64
-	look := func(at int64) (pageSize int64) {
-		var b [metaSize]byte
-		if _, err := f.ReadAt(b[:], at+metaAt); err != nil {
-			return 0
-		}
-		order := binary.NativeEndian
-		sum := fnv.New64a()
-		sum.Write(b[:metaSize-8])
-		if order.Uint32(b[:]) != metaMagic || order.Uint64(b[metaSize-8:]) != sum.Sum64() {
-			return 0
-		}
-		pageSize = int64(order.Uint32(b[8:]))
-		if txid := order.Uint64(b[48:]); pageSize > 0 && (!ok || txid > newest) {
-			pages := min(order.Uint64(b[40:]), uint64(math.MaxInt64/pageSize))
-			need, newest, ok = int64(pages)*pageSize, txid, true
-		}
-		return pageSize
-	}
-	if pageSize := look(0); pageSize > 0 {
-		look(pageSize)
-		return need, ok
-	}
-	for at := int64(1024); at < size && at <= 1024<<14 && !ok; at *= 2 {
-		look(at)
-	}
-	return need, ok
 }

@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
-	"hash/fnv"
+	"errors"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -112,8 +110,8 @@ func FuzzHandler(f *testing.F) {
 	})
 }
 
-// FuzzHead holds that a file with any head has a size or none, and a file cut off is found. The checksum of the head is
-// put right: otherwise nothing else of it would be looked at.
+// FuzzHead holds that a store with any head, and of any length, has what was put, or is found to be
+// damaged. The checksum of the head is put right: otherwise nothing else of it would be looked at.
 func FuzzHead(f *testing.F) {
 	s := &Store{Dir: f.TempDir()}
 	open(f, s)
@@ -122,30 +120,34 @@ func FuzzHead(f *testing.F) {
 		f.Fatal(err)
 	}
 	whole := read(f, s.Dir)
-	f.Add(8, uint64(1), len(whole))     // the size of pages
-	f.Add(16, uint64(1000), 8192)       // the root
-	f.Add(32, uint64(3), len(whole))    // the freelist
-	f.Add(40, uint64(1)<<62, 8000)      // the number of pages
-	f.Add(48, uint64(1000), len(whole)) // the transaction
+	f.Add(metaPageSize, uint64(1), len(whole))
+	f.Add(metaPageSize, uint64(1<<31), len(whole))
+	f.Add(metaRoot, uint64(1000), 8192)
+	f.Add(metaFreelist, uint64(3), len(whole))
+	f.Add(metaFreelist, ^uint64(0), len(whole)) // none
+	f.Add(metaPages, uint64(1)<<62, 8000)
+	f.Add(metaPages, uint64(1), len(whole))
+	f.Add(metaTx, uint64(1000), len(whole))
 	f.Fuzz(func(t *testing.T, at int, value uint64, size int) {
-		if size < 0 || size > len(whole) || at < 0 || at > metaSize-16 {
+		if size < 0 || size > len(whole) || at < 0 || at > metaSum-8 {
 			return
 		}
 		image := bytes.Clone(whole)
 		for page := range 2 {
-			meta := image[page*metas/2+metaAt:][:metaSize]
-			binary.NativeEndian.PutUint64(meta[at:], value)
-			sum := fnv.New64a()
-			sum.Write(meta[:metaSize-8])
-			binary.NativeEndian.PutUint64(meta[metaSize-8:], sum.Sum64())
+			m := (*meta)(image[page*metas/2+pageHead:])
+			binary.NativeEndian.PutUint64(m[at:], value)
+			binary.NativeEndian.PutUint64(m[metaSum:], m.sum())
 		}
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, fileName), image[:size], 0o600); err != nil {
-			t.Fatal(err)
+		s := &Store{Dir: dirOf(t, image[:size])}
+		if err := s.Open(); err != nil {
+			if !errors.Is(err, ErrDamaged) {
+				t.Errorf("Open() = %v, want ErrDamaged", err)
+			}
+			return
 		}
-		err := checkSize(filepath.Join(dir, fileName))
-		if pages := binary.NativeEndian.Uint64(image[metaAt+40:]); err == nil && pages > uint64(size) {
-			t.Errorf("%d pages in %d bytes are as they should be", pages, size)
+		defer s.Close()
+		if got, err := s.Get("key"); string(got) != "1" || err != nil {
+			t.Errorf("Get() = %s, %v", got, err)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package alldata
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -37,6 +36,10 @@ type Store struct {
 	Dir string
 	// LockTimeout is how long Open waits for another process that has the store open; 1 second if zero.
 	LockTimeout time.Duration
+	// SkipVerify has Open and Check read the pages of the file and the keys, but not the events. Damage
+	// to an event is then found when it is read. Damage to a key that leaves the keys in order is not:
+	// Get says ErrNotFound, and Put takes another event.
+	SkipVerify bool
 	// MaxPending bounds the bytes that wait to be written: Put waits while there are more; 64 MiB if zero.
 	MaxPending int
 	// OnStored, if not nil, is told of each new event once it is on disk, one at a time in the order of writing. While it
@@ -80,21 +83,27 @@ func checksum(key string, event []byte) uint32 {
 	return crc32.Update(crc32.Checksum([]byte(key), castagnoli), castagnoli, event)
 }
 
+// sealSize is how many bytes more than the event are kept.
+const sealSize = 4
+
 // seal is what is kept under a key.
 func seal(key string, event []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(event)), checksum(key, event)), event...)
+	return append(binary.BigEndian.AppendUint32(make([]byte, 0, sealSize+len(event)), checksum(key, event)), event...)
 }
 
 // unseal is the event of what is kept, which it shares.
 func unseal(key string, sealed []byte) ([]byte, error) {
-	if len(sealed) < 4 || binary.BigEndian.Uint32(sealed) != checksum(key, sealed[4:]) {
-		return nil, fmt.Errorf("%w: the event of %.100q has another checksum", ErrDamaged, key)
+	if len(sealed) < sealSize || binary.BigEndian.Uint32(sealed) != checksum(key, sealed[sealSize:]) {
+		return nil, errSeal(key)
 	}
-	return sealed[4:], nil
+	return sealed[sealSize:], nil
 }
 
-// Open opens the store, and makes it if there is none. What a crash has left behind is either the state before or after a
-// write, and at the latest when Open returns it is on disk.
+func errSeal(key string) error { return damaged("the event of %.100q has another checksum", key) }
+
+// Open opens the store, and makes it if there is none. It verifies the file first; what is damaged is
+// an [ErrDamaged]. What a crash has left behind is either the state before or after a write, and at
+// the latest when Open returns it is on disk.
 func (s *Store) Open() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,17 +132,12 @@ func (s *Store) open() (*bbolt.DB, error) {
 	if err := create(s.Dir, path); err != nil {
 		return nil, err
 	}
-	if err := checkSize(path); err != nil {
+	if _, err := s.verify(path, true); err != nil {
 		return nil, err
 	}
-	db, err := bbolt.Open(path, 0o600, s.options())
-	switch {
-	case errors.Is(err, bolterrors.ErrTimeout):
-		return nil, ErrInUse
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, fileName, err)
-	case err != nil:
-		return nil, err
+	db, err := bbolt.Open(path, 0o600, s.options(false))
+	if err != nil {
+		return nil, openError(err)
 	}
 	// A process that was killed may have written this state without having waited for the disk: this commit does.
 	if err := db.Update(certain); err != nil {
@@ -144,22 +148,23 @@ func (s *Store) open() (*bbolt.DB, error) {
 	return db, nil
 }
 
-func (s *Store) options() *bbolt.Options {
+func (s *Store) options(readOnly bool) *bbolt.Options {
 	return &bbolt.Options{
-		Timeout: cmp.Or(s.LockTimeout, time.Second), FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+		Timeout: cmp.Or(s.LockTimeout, time.Second), FreelistType: bbolt.FreelistMapType, NoStatistics: true, ReadOnly: readOnly,
 	}
+}
+
+// openError is what a failure of bbolt.Open means.
+func openError(err error) error {
+	if errors.Is(err, bolterrors.ErrTimeout) {
+		return ErrInUse
+	}
+	return err
 }
 
 // certain makes a commit of its own: once it is on disk, so is all that was visible before.
 func certain(tx *bbolt.Tx) error {
-	b := tx.Bucket(formatBucket)
-	if b == nil || tx.Bucket(eventsBucket) == nil {
-		return fmt.Errorf("%w: %s is not a file of alldata", ErrDamaged, fileName)
-	}
-	if v := b.Get(versionKey); !bytes.Equal(v, version) {
-		return fmt.Errorf("%s is of version %.20q; this program reads %s", fileName, v, version)
-	}
-	_, err := b.NextSequence()
+	_, err := tx.Bucket(formatBucket).NextSequence()
 	return err
 }
 

@@ -143,5 +143,5 @@ func (s *Store) tell(p *put) {
 			s.OnError(fmt.Errorf("OnStored: %w: %v", handlers.ErrPanic, v))
 		}
 	}()
-	s.OnStored(p.key, p.sealed[4:])
+	s.OnStored(p.key, p.sealed[sealSize:])
 }

@@ -1,0 +1,71 @@
+package alldata
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/bbolt"
+)
+
+// Check verifies a store that is not open, as Open does, and changes nothing. It returns the number
+// of events, or an [ErrDamaged] that says what it found first, or an [ErrInUse]: it shares the
+// store with other Checks only. It may be called at any time by any goroutine.
+func (s *Store) Check() (events int, err error) {
+	events, err = s.verify(filepath.Join(s.Dir, fileName), false)
+	if err != nil {
+		err = fmt.Errorf("alldata: %s: %w", s.Dir, err)
+	}
+	return events, err
+}
+
+// verify verifies the file at path while no other process writes to it. What bbolt would read it
+// knows to be sound afterwards: bbolt follows what a file says out of its bounds, and in circles.
+func (s *Store) verify(path string, mend bool) (events int, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	metas := readMetas(f)
+	if err := checkSize(f, metas[:]...); err != nil { // or bbolt.Open would fail in its own words, or worse
+		return 0, err
+	}
+	lock, err := bbolt.Open(path, 0, s.options(true)) // it reads no more than the heads
+	if err != nil {
+		return 0, openError(err)
+	}
+	defer lock.Close()
+	st, err := readState(f)
+	if err != nil {
+		return 0, err
+	}
+	if err := checkSize(f, *st.meta); err != nil {
+		return 0, err
+	}
+	events, err = verifyPages(f, st.meta, !s.SkipVerify)
+	switch {
+	case err != nil || st.mend == 0:
+		return events, err
+	case !mend:
+		return events, damaged("the head of its newest state is overwritten; Open mends it")
+	}
+	return events, writeState(path, st)
+}
+
+// writeState writes the meta page of a state that is what the others say that it was.
+func writeState(path string, st state) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(st.meta[:], st.mend); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func wrongVersion(v []byte) error {
+	return fmt.Errorf("%s is of version %.20q; this program reads %s", fileName, v, version)
+}
