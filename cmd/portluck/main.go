@@ -4,6 +4,7 @@
 //	portluck send URL [MSG...]    send messages and print the answers
 //	portluck chat URL             talk in the room
 //	portluck put URL [KEY] EVENT  put an event into an AllData store
+//	portluck alldata check DIR    verify the events of an AllData store
 //	portluck slots ADDR...        show the slots of callosum servers
 //	portluck mesh NAME            show who is in a mesh, and what they say
 package main
@@ -44,7 +45,7 @@ The exit code is 0, 1 if something failed, or 2 if the command line was wrong.`,
 	}
 	root.SetVersionTemplate("portluck {{.Version}}\n")
 	root.Flags().AddFlagSet(serve.Flags())
-	root.AddCommand(serve, newSend(), newChat(), newPut(), newSlots(), newMesh(), newMan(root))
+	root.AddCommand(serve, newSend(), newChat(), newPut(), newAllData(), newSlots(), newMesh(), newMan(root))
 	return cli.Root(root)
 }
 
