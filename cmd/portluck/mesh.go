@@ -119,19 +119,12 @@ func (m *meshing) run(ctx context.Context, name string) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-typed:
-		if err != nil || isTerminal(m.input) && !isNull(m.input) {
+		if err != nil || isTerminal(m.input) {
 			return err
 		}
 	}
 	<-ctx.Done()
 	return nil
-}
-
-// isNull says that f is what discards everything, which looks like a terminal.
-func isNull(f *os.File) bool {
-	a, err := f.Stat()
-	b, err2 := os.Stat(os.DevNull)
-	return err == nil && err2 == nil && os.SameFile(a, b)
 }
 
 // print prints a line, made safe for a terminal.

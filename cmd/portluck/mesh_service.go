@@ -97,14 +97,18 @@ func (s *meshService) start(d *demo) error {
 	d.room.Hub.OnGap = func(origin string, missed uint64) {
 		d.logger.Warn().Str("origin", origin).Uint64("missed", missed).Msg("messages between servers are lost")
 	}
-	if err := d.room.Hub.Carry(cleaned{s.plane}); err != nil {
+	if err := d.room.Hub.Carry(cleaned{s.plane, d.room}); err != nil {
 		return err
 	}
 	return s.node.Join(at)
 }
 
-// cleaned is a backplane from which only text comes that is safe on a terminal, as from the room's own clients.
-type cleaned struct{ handlers.Backplane }
+// cleaned is a backplane from which only text comes that is safe on a terminal, as from the room's
+// own clients. The room's pages hear of it too.
+type cleaned struct {
+	handlers.Backplane
+	room *chat.Room
+}
 
 // Subscribe is [handlers.Backplane.Subscribe].
 func (c cleaned) Subscribe(s handlers.Subscriber) error {
@@ -113,6 +117,9 @@ func (c cleaned) Subscribe(s handlers.Subscriber) error {
 		if text := chat.Clean(d.Message.String()); text != "" {
 			d.Message = portluck.TextMessage(text)
 			deliver(d)
+			if d.Room == chat.Lobby {
+				c.room.Heard(d.Origin, text)
+			}
 		}
 	}
 	return c.Backplane.Subscribe(s)
@@ -167,8 +174,8 @@ func (s *meshService) panel() page.Panel {
 			{Name: "servers and listeners", Value: fmt.Sprint(stats.Nodes)},
 		},
 		Commands: []page.Command{
-			{What: "mesh: listen", Command: "portluck mesh " + s.name + keyFlag("--key", s.keyFile)},
-			{What: "mesh: another", Command: "portluck serve --listen 127.0.0.1:0 --mesh " + s.name + keyFlag("--mesh-key", s.keyFile)},
+			{What: "mesh: listen", Command: self() + " mesh " + s.name + keyFlag("--key", s.keyFile)},
+			{What: "mesh: another", Command: self() + " serve --listen 127.0.0.1:0 --mesh " + s.name + keyFlag("--mesh-key", s.keyFile)},
 		},
 	}
 	for _, c := range s.node.Connections() {
@@ -181,5 +188,5 @@ func keyFlag(flag, file string) string {
 	if file == "" {
 		return ""
 	}
-	return " " + flag + " " + file
+	return " " + flag + " " + quote(file)
 }
