@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -126,7 +127,9 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	if err := os.Symlink(exe, link); err != nil {
 		t.Fatal(err)
 	}
-	return exec.Command(link, args...)
+	cmd := exec.Command(link, args...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, envPrefix) })
+	return cmd
 }
 
 // A process is a portluck that serves.

@@ -22,6 +22,7 @@ import (
 type meshService struct {
 	name, id, keyFile string
 
+	at    netip.AddrPort // of start
 	node  *mesh.Node
 	plane *mesh.Backplane
 }
@@ -77,15 +78,14 @@ func (s *meshService) start(d *demo) error {
 	if err != nil {
 		return err
 	}
-	at, err := meshAddress(d)
-	if err != nil {
+	if s.at, err = meshAddress(d); err != nil {
 		return err
 	}
 	s.plane = &mesh.Backplane{}
 	s.node = &mesh.Node{
 		Name: s.name, ID: s.id, Key: key, Hello: key == nil, OnConnection: s.plane.Serve,
 		OnListening: func() {
-			d.logger.Info().Str("name", s.name).Str("id", s.node.LocalID()).Str("reach", reach(at)).Msg("mesh joined")
+			d.logger.Info().Str("name", s.name).Str("id", s.node.LocalID()).Str("reach", reach(s.at)).Msg("mesh joined")
 		},
 		OnError: func(err error) { d.logger.Warn().Err(err).Msg("mesh") },
 	}
@@ -100,7 +100,7 @@ func (s *meshService) start(d *demo) error {
 	if err := d.room.Hub.Carry(cleaned{s.plane, d.room}); err != nil {
 		return err
 	}
-	return s.node.Join(at)
+	return s.node.Join(s.at)
 }
 
 // cleaned is a backplane from which only text comes that is safe on a terminal, as from the room's
@@ -162,6 +162,10 @@ func (s *meshService) stop(ctx context.Context) {
 
 func (s *meshService) panel() page.Panel {
 	stats := s.plane.Stats()
+	lan := ""
+	if !s.at.Addr().IsLoopback() {
+		lan = " --lan"
+	}
 	p := page.Panel{
 		Title: "Mesh",
 		Hint:  "Servers of one name on the network find each other, and the room is that of all.",
@@ -174,7 +178,7 @@ func (s *meshService) panel() page.Panel {
 			{Name: "servers and listeners", Value: fmt.Sprint(stats.Nodes)},
 		},
 		Commands: []page.Command{
-			{What: "mesh: listen", Command: self() + " mesh " + s.name + keyFlag("--key", s.keyFile)},
+			{What: "mesh: listen", Command: self() + " mesh " + s.name + lan + keyFlag("--key", s.keyFile)},
 			{What: "mesh: another", Command: self() + " serve --listen 127.0.0.1:0 --mesh " + s.name + keyFlag("--mesh-key", s.keyFile)},
 		},
 	}

@@ -47,7 +47,7 @@ func terminal(t *testing.T) (screen, tty *os.File) {
 func serveOn(t *testing.T, tty *os.File, out *bufio.Reader, args ...string) (cmd *exec.Cmd, addr string) {
 	t.Helper()
 	cmd = command(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--tls", "off"}, args...)...)
-	cmd.Env = append(os.Environ(), "TERM=xterm")
+	cmd.Env = append(cmd.Env, "TERM=xterm")
 	cmd.Stdout, cmd.Stderr = tty, tty
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
