@@ -24,8 +24,16 @@ type reader struct {
 	shed  bool          // there are too many; under readers.mu
 	older *list.Element // where it is in readers.fresh; under readers.mu
 	given bool          // Take gets it
+	looks int           // how often it has looked since the server began to shut down
 	gone  chan struct{} // closed when the goroutine that reads has ended
 }
+
+// lastLook is how long a reader looks for what has come when the server shuts down and its time is up, lastLooks times: the
+// goroutine may be held up between setting the deadline and looking.
+const (
+	lastLook  = 10 * time.Millisecond
+	lastLooks = 2
+)
 
 // readers are the connections that are being read, so that a shutdown finds them.
 type readers struct {
@@ -36,21 +44,21 @@ type readers struct {
 	closing bool          // no more are let in
 }
 
-// sniffReader starts to classify c.
+// sniffReader starts to classify c, or goes on.
 func (p *port) sniffReader(c *conn) {
 	r := &reader{port: p, conn: c, in: c.sock.(replayed).replayConn}
-	r.start(p.srv.sniffTimeout())
+	r.start()
 }
 
-// start reads in a goroutine of its own, for timeout at the most.
-func (r *reader) start(timeout time.Duration) {
+// start reads in a goroutine of its own.
+func (r *reader) start() {
 	gone := make(chan struct{})
 	r.mu.Lock()
 	r.gone = gone
 	r.mu.Unlock()
 	r.port.Go(func() { // ends with the verdict, at the deadline, or when the connection is closed
 		defer close(gone)
-		if !r.port.readers.add(r, timeout) {
+		if !r.port.readers.add(r) {
 			r.port.drop(r.conn, handlers.ErrShutdown)
 			return
 		}
@@ -68,11 +76,7 @@ func (r *reader) run() {
 			r.in.prefix = append(make([]byte, 0, max(1<<10, 2*cap(r.in.prefix))), r.in.prefix...)
 		}
 		n, err := r.in.Conn.Read(r.in.prefix[len(r.in.prefix):cap(r.in.prefix)])
-		if n > 0 && len(r.in.prefix) == 0 {
-			r.deadline(r.port.srv.sniffTimeout())
-		}
 		r.in.prefix = r.in.prefix[:len(r.in.prefix)+n]
-		r.conn.seen = len(r.in.prefix)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			if r.expired() {
 				return
@@ -83,8 +87,13 @@ func (r *reader) run() {
 			r.port.drop(r.conn, err)
 			return
 		}
+		before := r.conn.stage()
+		r.conn.seen = len(r.in.prefix)
 		if r.look(err != nil) {
 			return
+		}
+		if r.conn.stage() != before {
+			r.port.readers.grant(r)
 		}
 	}
 }
@@ -107,6 +116,12 @@ func (r *reader) look(eof bool) (done bool) {
 		case route != nil:
 			r.dispatch(route)
 			return true
+		case r.conn.retires():
+			r.port.readers.remove(r)
+			if r.port.retire(r.conn) {
+				r.port.sniffReader(r.conn) // by another reader: this one may have been asked to Take
+			}
+			return true
 		case skip == 0:
 			return false
 		}
@@ -126,7 +141,14 @@ func (r *reader) expired() (done bool) {
 	if r.give() {
 		return true
 	}
-	switch shed, closing := r.port.readers.state(r); {
+	switch shed, closing, stopped := r.port.readers.state(r); {
+	case closing && r.looks < lastLooks: // a Read whose deadline has passed when it begins does not look
+		r.looks++
+		r.deadline(lastLook)
+		return false
+	case closing && !stopped && r.conn.chosen != nil:
+		r.deadline(r.port.srv.settleTimeout())
+		return false
 	case closing:
 		r.port.drop(r.conn, handlers.ErrShutdown)
 		return true
@@ -150,7 +172,7 @@ func (r *reader) expired() (done bool) {
 	case r.port.srv.OnUnmatched != nil:
 		r.conn.waiting = true
 		r.port.readers.keep(r)
-		r.deadline(r.port.srv.timeout())
+		r.port.readers.grant(r)
 		return false
 	}
 	r.port.readers.remove(r)
@@ -170,7 +192,7 @@ func (r *reader) deadline(d time.Duration) {
 // Park is [loop.Parking.Park].
 func (r *reader) Park() {
 	r.conn.waiting = true
-	r.start(r.port.srv.timeout())
+	r.start()
 }
 
 // Take is [loop.Parking.Take].
@@ -195,7 +217,7 @@ func (r *reader) give() bool {
 	return r.given
 }
 
-func (s *readers) add(r *reader, timeout time.Duration) bool {
+func (s *readers) add(r *reader) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -205,10 +227,7 @@ func (s *readers) add(r *reader, timeout time.Duration) bool {
 		s.set = map[*reader]struct{}{}
 	}
 	s.set[r] = struct{}{}
-	if s.most > 0 {
-		timeout = s.most
-	}
-	r.deadline(timeout)
+	s.grantLocked(r)
 	if r.conn.pending != nil {
 		return true
 	}
@@ -247,11 +266,28 @@ func (s *readers) keep(r *reader) {
 	s.forgetLocked(r)
 }
 
-// state says why a Read may have ended before its time.
-func (s *readers) state(r *reader) (shed, closing bool) {
+// grant gives r the bound of the stage that its connection has reached.
+func (s *readers) grant(r *reader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return r.shed, s.closing || s.most > 0
+	s.grantLocked(r)
+}
+
+func (s *readers) grantLocked(r *reader) {
+	switch {
+	case s.closing, r.shed: // its deadline has passed
+	case s.most > 0:
+		r.deadline(s.most)
+	default:
+		r.deadline(r.port.patience(r.conn.stage()))
+	}
+}
+
+// state says why a Read may have ended before its time.
+func (s *readers) state(r *reader) (shed, closing, stopped bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.shed, s.closing || s.most > 0, s.closing
 }
 
 // hurry gives what is being read, and what will be, d to show its protocol.
