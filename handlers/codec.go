@@ -96,9 +96,11 @@ type Messages struct {
 	// Partial, when Decode sets it, says that the codec keeps the beginning of a message that is not whole (fragments).
 	// What Decode leaves of in need not be told.
 	Partial bool
-	// Kept, when Decode sets it, is how many bytes of memory that beginning takes. The loop has a bound for all connections
-	// together, and ends one that would exceed it.
+	// Kept, when Decode sets it, is how many bytes of memory that beginning takes. They count for Budget, and the client is
+	// ended with [ErrOverload] when they are not left.
 	Kept int
+	// Budget is that of all connections of the loop. Decode takes from it what it needs while it runs, and gives it back.
+	Budget *Budget
 	// Next, when Decode sets it, is the codec of the bytes from n on: an upgrade. What was appended to Reply goes out
 	// as it is.
 	Next Codec

@@ -33,6 +33,9 @@ var (
 	ErrTimeout = errors.New("idle timeout")
 	// ErrSlow means that the client does not read what is sent to it: close 1013.
 	ErrSlow = errors.New("client reads too slowly")
+	// ErrOverload means that the memory for messages that are not whole is used up ([Budget]): 503, close 1013, an error
+	// line.
+	ErrOverload = errors.New("too many unfinished messages, try again later")
 	// ErrShutdown means that the server is going away: close 1001.
 	ErrShutdown = errors.New("server is shutting down")
 	// ErrClosed is returned by the methods of a [Stream] that was ended, by either side.

@@ -20,7 +20,8 @@ func TestImports(t *testing.T) {
 		"matchers":             nil,
 		"matchers/matchertest": {"matchers"},
 		"handlers":             nil,
-		"handlers/loop":        {"handlers"},
+		"handlers/internal":    nil,
+		"handlers/loop":        {"handlers", "handlers/internal/parts"},
 		"handlers/tcp":         {"handlers", "handlers/loop"},
 		"portluck":             {"handlers", "matchers"},
 	}
@@ -29,7 +30,7 @@ func TestImports(t *testing.T) {
 		name := strings.TrimPrefix(fields[0], module)
 		allowed, listed := may[name]
 		if strings.HasPrefix(name, "handlers/") && !listed {
-			allowed, listed = []string{"handlers"}, true
+			allowed, listed = []string{"handlers", "handlers/internal/parts"}, true
 		}
 		for _, imported := range fields[1:] {
 			checkThirdParty(t, name, imported)

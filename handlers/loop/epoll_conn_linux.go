@@ -103,6 +103,7 @@ type extra struct {
 	out   []byte // to be written from at on
 	at    int
 	part  []byte // the beginning of a message that is not whole
+	over  bool   // part is longer than the budget allows
 	kept  int    // bytes of it that the codec keeps
 	since uint64 // when the message that is not whole began; 0 if there is none
 	held  bool   // it is not read until its peer reads

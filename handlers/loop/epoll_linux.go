@@ -21,7 +21,6 @@ type shards struct {
 	next atomic.Uint32
 	mon  monitor
 	crew crew
-	part atomic.Int64 // bytes of messages that are not whole
 }
 
 // start makes the shards at the first connection.

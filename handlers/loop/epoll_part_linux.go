@@ -1,12 +1,9 @@
 package loop
 
 import (
-	"errors"
-	"math/bits"
-	"sync"
 	"time"
 
-	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
 // smallPart is up to where a message that is not whole is put in front of what is read next; a longer one is read into its
@@ -14,22 +11,33 @@ import (
 const smallPart = 16 << 10
 
 // space is where to read to, behind what there is of a message.
-func (c *polled) space(r *runner) (buf []byte, have int, err error) {
+func (c *polled) space(r *runner) (buf []byte, have int) {
 	if !c.part {
-		return r.buffer(), 0, nil
+		return r.buffer(), 0
 	}
 	x := c.x
 	have = len(x.part)
 	if have <= smallPart {
 		copy(r.buffer(), x.part)
-		return r.in, have, nil
+		return r.in, have
 	}
-	if cap(x.part)-have < have/4 {
-		if err := c.resizePart(2 * cap(x.part)); err != nil {
-			return nil, 0, err
-		}
+	if have == cap(x.part) {
+		c.mu.Lock()
+		c.growPartLocked()
+		c.mu.Unlock()
 	}
-	return x.part[:cap(x.part)], have, nil
+	return x.part[:cap(x.part)], have
+}
+
+// growPartLocked makes room for more of a message. When that is not left it makes a little, which keep takes away unless
+// the message is whole then.
+func (c *polled) growPartLocked() {
+	if x := c.x; !c.resizePartLocked(cap(x.part) + 1) {
+		buf := make([]byte, 0, cap(x.part)+smallPart)
+		c.shard.loop.budget().Force(cap(buf) - cap(x.part))
+		c.swapPartLocked(buf)
+		x.over = true
+	}
 }
 
 // keep keeps what the codec has left over, in a buffer of its size.
@@ -41,31 +49,35 @@ func (c *polled) keep(r *runner, rest []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.clockLocked(r, begun)
-	if err := c.keptLocked(r.m.Kept); err != nil {
+	if !c.keptLocked(r.m.Kept) || !c.keepRestLocked(rest) {
 		c.todo |= doEnd
-		c.leaveLocked(err)
+		c.leaveLocked(c.shard.loop.budget().Refuse())
 		return false
 	}
+	return true
+}
+
+// keepRestLocked reports whether there is memory for rest.
+func (c *polled) keepRestLocked(rest []byte) bool {
 	if len(rest) == 0 {
 		c.dropRestLocked()
 		return true
 	}
 	x := c.needLocked()
-	if cap(x.part) > smallPart && cap(x.part)/4 >= len(rest) { // the long message that it was for has been delivered
-		x.part = x.part[:copy(x.part[:len(rest)], rest)]
-		rest = x.part
-		_ = c.resizePartLocked(len(rest))
-	}
-	if cap(x.part) < len(rest) {
-		if err := c.resizePartLocked(len(rest)); err != nil {
-			c.todo |= doEnd
-			c.leaveLocked(err)
+	c.part = true
+	switch {
+	case cap(x.part) < len(rest):
+		x.part = x.part[:0]
+		if !c.resizePartLocked(len(rest)) {
 			return false
 		}
+		x.part = append(x.part, rest...)
+		return true
+	case x.over, cap(x.part) > smallPart && cap(x.part)/4 >= len(rest): // the long message that it was for was delivered
+		x.part = x.part[:copy(x.part[:len(rest)], rest)]
+		return c.resizePartLocked(len(rest))
 	}
-	x.part = x.part[:len(rest)]
-	copy(x.part, rest) // they may be the same
-	c.part = true
+	x.part = x.part[:copy(x.part[:len(rest)], rest)] // they may be the same
 	return true
 }
 
@@ -85,50 +97,43 @@ func (c *polled) clockLocked(r *runner, begun bool) {
 	}
 }
 
-func (c *polled) resizePart(size int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.resizePartLocked(size)
+// resizePartLocked gives part a buffer for n bytes, with what is in it now as far as there is room. It is false, and nothing
+// has changed, when that is not left.
+func (c *polled) resizePartLocked(n int) bool {
+	size := parts.Size(n)
+	if !c.shard.loop.budget().Take(size - cap(c.x.part)) {
+		return false
+	}
+	c.swapPartLocked(parts.Get(n))
+	return true
 }
 
-// errPartials means that the memory for messages that are not whole is used up.
-var errPartials = errors.New("too many unfinished messages")
-
-// resizePartLocked gives part another buffer, with what is in it.
-func (c *polled) resizePartLocked(size int) error {
-	ss := &c.shard.loop.shards
-	buf := partBuffer(size)
-	if ss.part.Add(int64(cap(buf)-cap(c.x.part))) > c.shard.loop.maxPartial() {
-		ss.part.Add(int64(cap(c.x.part) - cap(buf)))
-		putPart(buf)
-		return errors.Join(handlers.ErrPolicy, errPartials)
-	}
-	buf = append(buf, c.x.part...)
-	putPart(c.x.part)
-	c.x.part = buf
-	return nil
+func (c *polled) swapPartLocked(buf []byte) {
+	x := c.x
+	buf = buf[:min(len(x.part), cap(buf))]
+	copy(buf, x.part)
+	parts.Put(x.part)
+	x.part, x.over = buf, false
 }
 
-// keptLocked notes that the codec keeps n bytes.
-func (c *polled) keptLocked(n int) error {
-	x, ss := c.needLocked(), &c.shard.loop.shards
-	more := int64(n - x.kept)
-	if more == 0 {
-		return nil
+// keptLocked notes that the codec keeps n bytes. It is false when they are not left.
+func (c *polled) keptLocked(n int) bool {
+	x := c.needLocked()
+	if n == x.kept {
+		return true
 	}
-	if ss.part.Add(more) > c.shard.loop.maxPartial() && more > 0 {
-		ss.part.Add(-more)
-		return errors.Join(handlers.ErrPolicy, errPartials)
+	if !c.shard.loop.budget().Take(n - x.kept) {
+		return false
 	}
 	x.kept = n
-	return nil
+	return true
 }
 
 // dropPartLocked is the end of a message that is not whole. The codec keeps nothing either.
 func (c *polled) dropPartLocked() {
 	c.dropRestLocked()
 	if c.x != nil {
-		c.shard.loop.shards.part.Add(-int64(c.x.kept))
+		c.shard.loop.budget().Take(-c.x.kept)
 		c.x.kept = 0
 	}
 }
@@ -139,32 +144,7 @@ func (c *polled) dropRestLocked() {
 	if c.x == nil || c.x.part == nil {
 		return
 	}
-	c.shard.loop.shards.part.Add(-int64(cap(c.x.part)))
-	putPart(c.x.part)
-	c.x.part = nil
-}
-
-// partPools have the buffers of 256 bytes to 256 KiB; longer ones are not kept.
-var partPools [11]sync.Pool
-
-const leastPart = 8 // bits
-
-func partBuffer(size int) []byte {
-	class := max(bits.Len(uint(size-1)), leastPart)
-	if class-leastPart >= len(partPools) {
-		return make([]byte, 0, 1<<class)
-	}
-	if p, ok := partPools[class-leastPart].Get().(*[]byte); ok {
-		return *p
-	}
-	return make([]byte, 0, 1<<class)
-}
-
-func putPart(b []byte) {
-	class := bits.Len(uint(cap(b))) - 1
-	if cap(b) == 0 || class-leastPart >= len(partPools) {
-		return
-	}
-	b = b[:0]
-	partPools[class-leastPart].Put(&b)
+	c.shard.loop.budget().Take(-cap(c.x.part))
+	parts.Put(c.x.part)
+	c.x.part, c.x.over = nil, false
 }

@@ -54,7 +54,7 @@ func TestPartIsGivenBack(t *testing.T) {
 	c := conn.(*polled)
 	start(c, rec)
 	mustWrite(t, client, "part")
-	within(t, 5*time.Second, "the part is kept", func() bool { return r.shards.part.Load() > 0 })
+	within(t, 5*time.Second, "the part is kept", func() bool { return r.budget().Held() > 0 })
 	sent := make(chan error, 1)
 	go func() { // ends with the connection
 		for {
@@ -72,7 +72,7 @@ func TestPartIsGivenBack(t *testing.T) {
 	c.Destroy()
 	<-rec.gone
 	<-sent
-	if got := r.shards.part.Load(); got != 0 {
+	if got := r.budget().Held(); got != 0 {
 		t.Errorf("%d bytes are counted as kept", got)
 	}
 }
@@ -83,9 +83,9 @@ func TestPartShrinks(t *testing.T) {
 	c, rec, client := r.lines(t)
 	start(c, rec)
 	mustWrite(t, client, strings.Repeat("x", 500<<10))
-	within(t, 5*time.Second, "the part is kept", func() bool { return r.shards.part.Load() >= 500<<10 })
+	within(t, 5*time.Second, "the part is kept", func() bool { return r.budget().Held() >= 500<<10 })
 	mustWrite(t, client, strings.Repeat("y", 1000)+"\nz")
-	within(t, 5*time.Second, "a small buffer is left", func() bool { return r.shards.part.Load() == 256 })
+	within(t, 5*time.Second, "a small buffer is left", func() bool { return r.budget().Held() == 256 })
 	mustWrite(t, client, "z\n")
 	client.Close()
 	goneWithin(t, 5*time.Second, rec)
@@ -151,7 +151,7 @@ func (h *hoarder) Decode(in []byte, m *handlers.Messages) (int, error) {
 // What codecs keep of messages that are not whole has the same budget: TRAPS part 3, row 9.
 func TestTraps3Row9KeptByCodecs(t *testing.T) {
 	const clients, each, budget = 20, 8 << 10, 64 << 10
-	eachEpoll(t, func() *Loop { return &Loop{MaxPartial: budget} }, func(t *testing.T, r *rig) {
+	eachEpoll(t, func() *Loop { return &Loop{Budget: &handlers.Budget{Max: budget}} }, func(t *testing.T, r *rig) {
 		recs, peers := make([]*recorder, clients), make([]peer, clients)
 		for i := range clients {
 			c, rec, client := r.connect(t, handlers.Attachment{Codec: &hoarder{}})
@@ -162,7 +162,7 @@ func TestTraps3Row9KeptByCodecs(t *testing.T) {
 			recs[i], peers[i] = rec, client
 		}
 		within(t, 10*time.Second, "some are ended", func() bool { return r.Len() <= budget/each })
-		if got := r.shards.part.Load(); got > budget {
+		if got := r.budget().Held(); got > budget {
 			t.Errorf("%d bytes are kept, of %d", got, budget)
 		}
 		refused := 0
@@ -170,14 +170,14 @@ func TestTraps3Row9KeptByCodecs(t *testing.T) {
 			_, _ = p.Write([]byte("\n"))
 			p.Close()
 			goneWithin(t, 10*time.Second, recs[i])
-			if all := recs[i].events(); strings.HasPrefix(all[len(all)-1], "disconnect "+handlers.ErrPolicy.Error()) {
+			if all := recs[i].events(); strings.HasPrefix(all[len(all)-1], "disconnect "+handlers.ErrOverload.Error()) {
 				refused++
 			}
 		}
 		if refused == 0 || refused == clients {
 			t.Errorf("%d of %d were refused", refused, clients)
 		}
-		if got := r.shards.part.Load(); got != 0 {
+		if got := r.budget().Held(); got != 0 {
 			t.Errorf("%d bytes are left in the account", got)
 		}
 	})

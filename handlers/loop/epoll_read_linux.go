@@ -27,11 +27,7 @@ func (c *polled) read(r *runner) {
 		if c.hold() {
 			return
 		}
-		buf, have, err := c.space(r)
-		if err != nil {
-			c.leave(err)
-			return
-		}
+		buf, have := c.space(r)
 		n, drained, err := c.receive(r, buf[have:])
 		switch {
 		case err == unix.EAGAIN:
@@ -141,6 +137,7 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 	r.failed, r.told = nil, false
 	for {
 		r.m.EOF, r.m.Partial, r.m.Kept, r.m.HalfOpen = eof, false, 0, false
+		r.m.Budget = c.shard.loop.budget()
 		c.cork(r)
 		n, err := c.codec.Decode(data, &r.m)
 		c.upgrade(r)
@@ -223,7 +220,7 @@ func (r *runner) Message(m handlers.Message) {
 // carry decodes what was read by somebody else, or keeps it for later.
 func (c *polled) carry(r *runner, p []byte) {
 	if c.isPaused() {
-		r.told = false
+		r.told, r.m.Partial, r.m.Kept = false, false, 0
 		c.keep(r, p)
 		return
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
 // goConn is a connection of the goroutine driver.
@@ -197,7 +198,7 @@ func (c *goConn) transportLocked() error {
 
 // readLoop reads and decodes until the peer, the codec or an event ends it. A nil error is an end in good order.
 func (c *goConn) readLoop() error {
-	var in input
+	in := input{Buffer: parts.Buffer{Budget: c.loop.budget()}}
 	defer in.release()
 	c.mu.Lock()
 	err := c.transportLocked()
@@ -210,7 +211,7 @@ func (c *goConn) readLoop() error {
 			return err
 		}
 		if len(c.unread) > 0 {
-			in.put(c.unread)
+			in.Put(c.unread)
 			c.unread = nil
 			if done, err := c.decode(&in, false); done {
 				return err
@@ -218,9 +219,9 @@ func (c *goConn) readLoop() error {
 			continue
 		}
 		c.idle.arm(c)
-		n, err := c.rw.Read(in.space())
+		n, err := c.rw.Read(in.Space())
 		if n > 0 {
-			in.filled(n)
+			in.Filled(n)
 			c.idle.lastRead = time.Now()
 			if done, err := c.decode(&in, false); done {
 				return err
@@ -246,12 +247,12 @@ func (c *goConn) readLoop() error {
 
 // decode hands what was read to the codec, until that wants more. It is done when the connection is to be ended.
 func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
-	m := handlers.Messages{EOF: eof, Events: (*events)(c), Reply: in.reply[:0]}
+	m := handlers.Messages{EOF: eof, Events: (*events)(c), Reply: in.reply[:0], Budget: in.Budget}
 	c.messages, c.told = &m, false
 	for {
-		m.Partial, m.HalfOpen = false, false
+		m.Partial, m.Kept, m.HalfOpen = false, 0, false
 		c.beginTurn()
-		n, err := c.codec.Decode(in.bytes(), &m)
+		n, err := c.codec.Decode(in.Bytes(), &m)
 		c.upgrade(&m)
 		next := m.Next != nil
 		m.Next = nil
@@ -261,20 +262,24 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 		}
 		c.endTurn(&m)
 		in.reply = m.Reply
-		in.took(n)
+		in.Took(n)
 		switch {
 		case c.failed != nil:
 			return true, c.failed
 		case err == nil && c.taker != nil:
-			c.unread = bytes.Clone(in.bytes())
+			c.unread = bytes.Clone(in.Bytes())
 			return true, nil
 		case errors.Is(err, io.EOF):
 			return true, nil
 		case err != nil:
 			return true, err
 		case !next:
-			c.idle.message(len(in.bytes()) > 0 || m.Partial, c.told)
-			return eof && !m.HalfOpen, nil
+			if eof && !m.HalfOpen {
+				return true, nil
+			}
+			c.idle.message(len(in.Bytes()) > 0 || m.Partial, c.told)
+			err := in.keep(m.Kept)
+			return err != nil, err
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
 func (c *goConn) breakLocked(cause error) {
@@ -194,10 +195,11 @@ func (c *goConn) goodbye(reason error) {
 // lose our last words (RFC 9112, section 9.6).
 func (c *goConn) linger() {
 	_ = c.rw.SetReadDeadline(time.Now().Add(lingerTime))
-	buf := readBuffers.Get().(*[firstRead]byte)
-	defer readBuffers.Put(buf)
+	buf := parts.Get(4 << 10)
+	defer parts.Put(buf)
+	buf = buf[:cap(buf)]
 	for total := 0; total < lingerMax; {
-		n, err := c.rw.Read(buf[:])
+		n, err := c.rw.Read(buf)
 		if err != nil {
 			return
 		}

@@ -284,7 +284,7 @@ func TestUnreadComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Loop
 		server, client := net.Pipe()
-		long := strings.Repeat("x", 3*firstRead)
+		long := strings.Repeat("x", 12<<10)
 		c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &lines{}, Unread: []byte("a\n" + long)})
 		r := newRecorder()
 		start(c, r)

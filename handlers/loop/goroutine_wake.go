@@ -134,7 +134,7 @@ func (c *goConn) wakes(in *input) bool {
 	if c.taker = m.Leave; c.taker == nil {
 		return false
 	}
-	c.unread = append(bytes.Clone(in.bytes()), c.unread...)
+	c.unread = append(bytes.Clone(in.Bytes()), c.unread...)
 	return true
 }
 

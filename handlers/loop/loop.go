@@ -9,6 +9,7 @@
 package loop
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -146,15 +147,15 @@ type Loop struct {
 	CloseTimeout time.Duration
 	// MaxQueue is how many bytes may wait for a client that does not read; 1 MiB if zero.
 	MaxQueue int
-	// MaxPartial is how many bytes of messages that are not whole may be kept, for all clients of the epoll driver
-	// together; 256 MiB if zero. A client that would exceed it is ended with [handlers.ErrPolicy].
-	MaxPartial int64
+	// Budget bounds the memory of messages that are not whole, for all clients together; one of the loop's own if nil.
+	Budget *handlers.Budget
 	// Panicked is told when what took a connection out of the loop ([handlers.Messages]) has panicked; nobody is if nil.
 	Panicked func(v any)
 
 	wg     sync.WaitGroup
 	n      atomic.Int64 // connections
 	shards shards
+	own    handlers.Budget // without Budget
 
 	mu      sync.Mutex
 	closing bool                   // no connection gets in any more
@@ -264,12 +265,7 @@ func (l *Loop) maxQueue() int {
 	return l.MaxQueue
 }
 
-func (l *Loop) maxPartial() int64 {
-	if l.MaxPartial == 0 {
-		return 256 << 20
-	}
-	return l.MaxPartial
-}
+func (l *Loop) budget() *handlers.Budget { return cmp.Or(l.Budget, &l.own) }
 
 // errLost is why a connection ends whose peer has sent its last and takes nothing any more.
 var errLost = fmt.Errorf("write: %w", syscall.EPIPE)

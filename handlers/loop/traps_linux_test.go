@@ -147,7 +147,7 @@ func TestTraps3Row7LastDataWithFIN(t *testing.T) {
 
 // Beginnings of messages take small buffers, which have a budget in total.
 func TestTraps3Row9PartialBudget(t *testing.T) {
-	eachEpoll(t, func() *Loop { return &Loop{MaxPartial: 10 << 10} }, func(t *testing.T, r *rig) {
+	eachEpoll(t, func() *Loop { return &Loop{Budget: &handlers.Budget{Max: 10 << 10}} }, func(t *testing.T, r *rig) {
 		const n = 20
 		recs, peers := make([]*recorder, n), make([]peer, n)
 		for i := range n {
@@ -156,7 +156,7 @@ func TestTraps3Row9PartialBudget(t *testing.T) {
 			mustWrite(t, client, strings.Repeat("x", 100))
 			recs[i], peers[i] = rec, client
 		}
-		within(t, 5*time.Second, "20 small buffers", func() bool { return r.shards.part.Load() == n*256 })
+		within(t, 5*time.Second, "20 small buffers", func() bool { return r.budget().Held() == n*256 })
 		for _, p := range peers {
 			io.WriteString(p, strings.Repeat("x", 900)) // a buffer of 1 KiB: for 7 of them there is room
 		}
@@ -166,14 +166,14 @@ func TestTraps3Row9PartialBudget(t *testing.T) {
 			io.WriteString(p, "\n")
 			p.Close()
 			goneWithin(t, 5*time.Second, recs[i])
-			if all := recs[i].events(); strings.HasPrefix(all[len(all)-1], "disconnect "+handlers.ErrPolicy.Error()) {
+			if all := recs[i].events(); strings.HasPrefix(all[len(all)-1], "disconnect "+handlers.ErrOverload.Error()) {
 				policy++
 			}
 		}
 		if policy == 0 || policy == n {
 			t.Errorf("%d of %d clients were refused", policy, n)
 		}
-		if got := r.shards.part.Load(); got != 0 {
+		if got := r.budget().Held(); got != 0 {
 			t.Errorf("%d bytes are left in the account", got)
 		}
 	})

@@ -137,8 +137,8 @@ func (d delimited) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(append(dst, msg...), d...)
 }
 
-// AppendClose tells a person at the other end what they did: a line for a message that was too long, for a panic and for
-// a refusal, an HTTP response for an HTTP request. A normal end, a timeout and a shutdown need no words: FIN says it.
+// AppendClose tells a person at the other end what they did: a line for a message that was too long, for a panic, for a
+// refusal and for a lack of memory, an HTTP response for an HTTP request. A normal end, a timeout and a shutdown need no words: FIN says it.
 func (l *Lines) AppendClose(dst []byte, reason error) []byte {
 	switch {
 	case errors.Is(reason, handlers.ErrProtocol):
@@ -151,6 +151,8 @@ func (l *Lines) AppendClose(dst []byte, reason error) []byte {
 		dst = append(dst, "error: internal server error"...)
 	case errors.Is(reason, handlers.ErrPolicy):
 		dst = append(dst, "error: refused"...)
+	case errors.Is(reason, handlers.ErrOverload):
+		dst = append(append(dst, "error: "...), handlers.ErrOverload.Error()...)
 	default:
 		return dst
 	}

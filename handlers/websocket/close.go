@@ -33,7 +33,7 @@ func (f *frames) close(body []byte, m *handlers.Messages) error {
 		return protocolError("a close frame has no code of one byte")
 	}
 	code, reason := 0, []byte(nil)
-	if len(body) > 0 {
+	if len(body) > 1 {
 		code, reason = int(binary.BigEndian.Uint16(body)), body[2:]
 		if !validCode(code) {
 			return protocolError("the close code is not valid")
@@ -59,6 +59,9 @@ func validCode(code int) bool {
 	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
+// tryAgainLater is of IANA's registry.
+const tryAgainLater ws.StatusCode = 1013
+
 // codes are the close codes of errors, the first that fits.
 var codes = []struct {
 	err  error
@@ -71,7 +74,8 @@ var codes = []struct {
 	{handlers.ErrPanic, ws.StatusInternalServerError},
 	{handlers.ErrTimeout, ws.StatusGoingAway},
 	{handlers.ErrShutdown, ws.StatusGoingAway},
-	{handlers.ErrSlow, 1013}, // try again later
+	{handlers.ErrSlow, tryAgainLater},
+	{handlers.ErrOverload, tryAgainLater},
 	{io.ErrUnexpectedEOF, ws.StatusProtocolError},
 }
 

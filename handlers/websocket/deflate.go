@@ -9,6 +9,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
 // deflated is the framing of clients that have agreed to permessage-deflate (RFC 7692). A message is compressed by itself:
@@ -61,7 +62,7 @@ var compressors = sync.Pool{New: func() any {
 }}
 
 func (c *compressor) put() {
-	if cap(c.out) > keepFragments {
+	if cap(c.out) > keepOut {
 		c.out = nil
 	}
 	compressors.Put(c)
@@ -91,10 +92,15 @@ func (c *compressor) compress(msg []byte, window int) {
 
 // inflater is what a message is decompressed with. It has 40 KB and is used again.
 type inflater struct {
-	src packed
-	r   io.ReadCloser // and a flate.Resetter
-	out []byte
+	src    packed
+	r      io.ReadCloser // and a flate.Resetter
+	out    []byte
+	budget *handlers.Budget
+	held   int // of budget: what out has more than keepOut
 }
+
+// keepOut is the largest output that is used again. It is not counted, like the rest of what has it.
+const keepOut = 64 << 10
 
 var inflaters = sync.Pool{New: func() any {
 	i := &inflater{}
@@ -104,18 +110,21 @@ var inflaters = sync.Pool{New: func() any {
 
 func (i *inflater) put() {
 	i.src = packed{}
-	if cap(i.out) > keepFragments {
+	if cap(i.out) > keepOut {
+		parts.Put(i.out)
 		i.out = nil
 	}
+	i.budget.Take(-i.held)
+	i.budget, i.held = nil, 0
 	inflaters.Put(i)
 }
 
 // maxFinals is how many blocks of a message may be marked as the last one: the decompressor is made anew behind each.
 const maxFinals = 16
 
-// inflate decompresses a message into out, which may have limit bytes.
-func (i *inflater) inflate(msg []byte, limit int) error {
-	i.src, i.out = packed{msg: msg}, i.out[:0]
+// inflate decompresses a message into out, which may have limit bytes; any number if that is negative.
+func (i *inflater) inflate(msg []byte, limit int, budget *handlers.Budget) error {
+	i.src, i.out, i.budget = packed{msg: msg}, i.out[:0], budget
 	for finals := 0; finals == 0 || i.src.at < len(msg); finals++ {
 		if finals > maxFinals {
 			return protocolError("too many final blocks in a compressed message")
@@ -134,13 +143,13 @@ func (i *inflater) inflate(msg []byte, limit int) error {
 // read appends what the decompressor gives until the end of a final block.
 func (i *inflater) read(limit int) error {
 	for {
-		if len(i.out) == cap(i.out) {
-			i.out = append(i.out, 0)[:len(i.out)]
+		if err := i.grow(); err != nil {
+			return err
 		}
 		n, err := i.r.Read(i.out[len(i.out):cap(i.out)])
 		i.out = i.out[:len(i.out)+n]
 		switch {
-		case len(i.out) > limit:
+		case limit >= 0 && len(i.out) > limit:
 			return handlers.ErrTooLong
 		case err == io.EOF:
 			return nil
@@ -148,6 +157,24 @@ func (i *inflater) read(limit int) error {
 			return protocolError("a compressed message is damaged")
 		}
 	}
+}
+
+// grow makes room in out when it is full.
+func (i *inflater) grow() error {
+	if len(i.out) < cap(i.out) {
+		return nil
+	}
+	size := parts.Size(len(i.out) + 1)
+	if more := max(0, size-keepOut) - i.held; more > 0 {
+		if !i.budget.Take(more) {
+			return i.budget.Refuse()
+		}
+		i.held += more
+	}
+	old := i.out
+	i.out = append(parts.Get(size), old...)
+	parts.Put(old)
+	return nil
 }
 
 // packed is a compressed message as the decompressor reads it: with what was not sent of it, and a final block.
@@ -173,11 +200,11 @@ func (p *packed) ReadByte() (byte, error) {
 	return 0, io.EOF
 }
 
-// Read is for stored blocks; b is not empty.
+// Read is for stored blocks.
 func (p *packed) Read(b []byte) (n int, err error) {
 	if p.at < len(p.msg) {
 		n = copy(b, p.msg[p.at:])
-	} else if n = copy(b, tail[min(p.at-len(p.msg), len(tail)):]); n == 0 {
+	} else if n = copy(b, tail[min(p.at-len(p.msg), len(tail)):]); n == 0 && len(b) > 0 {
 		return 0, io.EOF
 	}
 	p.at += n

@@ -10,6 +10,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
 // frames is the codec of an open connection (RFC 6455, section 5).
@@ -70,9 +71,11 @@ func (f *frames) decode(in []byte, m *handlers.Messages) (n int, err error) {
 		if f.closed {
 			return len(in), io.EOF
 		}
-		skipped := min(uint64(len(in)-n), f.skip)
-		f.skip -= skipped
-		n += int(skipped)
+		if f.skip > 0 {
+			k := min(uint64(len(in)-n), f.skip)
+			f.skip -= k
+			n += int(k)
+		}
 		h, err := f.parseHeader(in[n:])
 		if err != nil {
 			return n, err
@@ -164,11 +167,11 @@ func (f *frames) checkLength(h *header) error {
 	if f.part != nil {
 		have = len(f.part.data)
 	}
-	if f.isPacked(h) {
+	if f.isPacked(h) && limit >= 0 {
 		limit += min(limit/8, 1<<20) + 64 // what cannot be compressed becomes a little longer
 	}
 	switch {
-	case h.length > uint64(max(0, limit-have)):
+	case limit >= 0 && h.length > uint64(max(0, limit-have)):
 		return handlers.ErrTooLong
 	case f.part != nil && f.part.count >= f.handler.maxFragments():
 		return fmt.Errorf("%w: too many fragments", handlers.ErrTooLong)
@@ -223,7 +226,7 @@ func (f *frames) data(h *header, body []byte, m *handlers.Messages) error {
 		f.part.text, f.part.packed, f.part.count = h.op == ws.OpText, h.packed, 0
 	}
 	f.part.count++
-	f.part.data = append(f.part.data, body...)
+	f.part.data = parts.Append(f.part.data, body)
 	if !h.fin {
 		return nil
 	}
@@ -237,7 +240,7 @@ func (f *frames) deliver(msg []byte, text, packed bool, m *handlers.Messages) er
 	case packed:
 		i := inflaters.Get().(*inflater)
 		defer i.put()
-		if err := i.inflate(msg, f.handler.limit()); err != nil {
+		if err := i.inflate(msg, f.handler.limit(), m.Budget); err != nil {
 			return err
 		}
 		if msg = i.out; text && !utf8.Valid(msg) {

@@ -80,6 +80,8 @@ func (s *handshake) AppendClose(dst []byte, reason error) []byte {
 	switch {
 	case errors.Is(reason, handlers.ErrShutdown):
 		return (&refusal{status: http.StatusServiceUnavailable, why: "the server is shutting down"}).append(dst)
+	case errors.Is(reason, handlers.ErrOverload):
+		return (&refusal{status: http.StatusServiceUnavailable, why: handlers.ErrOverload.Error()}).append(dst)
 	case errors.Is(reason, handlers.ErrTimeout):
 		return (&refusal{status: http.StatusRequestTimeout, why: "the request did not come in time"}).append(dst)
 	}
@@ -88,7 +90,7 @@ func (s *handshake) AppendClose(dst []byte, reason error) []byte {
 
 // endOfHead returns where the head ends, or -1. The first scanned bytes were looked at before.
 func endOfHead(b []byte, scanned int) int {
-	for i := max(0, scanned-3); ; {
+	for i := max(0, scanned-3); i < len(b); {
 		n := bytes.IndexByte(b[i:], '\n')
 		if n < 0 {
 			return -1
@@ -101,6 +103,7 @@ func endOfHead(b []byte, scanned int) int {
 			return i + 2
 		}
 	}
+	return -1
 }
 
 var headReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxHead) }}
