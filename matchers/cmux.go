@@ -3,7 +3,6 @@ package matchers
 import (
 	"bytes"
 	"io"
-	"slices"
 
 	"github.com/soheilhy/cmux"
 )
@@ -20,7 +19,9 @@ func Cmux(m Matcher) cmux.Matcher {
 			case v == No || eof || len(b) >= Window:
 				return false
 			}
-			b = slices.Grow(b, 1)
+			if len(b) == cap(b) {
+				b = append(b, 0)[:len(b)]
+			}
 			n, err := r.Read(b[len(b):min(cap(b), Window)])
 			b, eof = b[:len(b)+n], err != nil
 		}
@@ -51,6 +52,6 @@ type peeked struct {
 // Read is io.Reader.
 func (p *peeked) Read(b []byte) (int, error) {
 	n, err := p.in.Read(b)
-	p.end = p.end || n < len(b)
+	p.end = p.end || err != nil || n < len(b)
 	return n, err
 }

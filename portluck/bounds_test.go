@@ -33,6 +33,7 @@ func TestBoundsOfAServer(t *testing.T) {
 		}},
 		{"MessageTimeout", func(s *Server, d time.Duration) { s.MessageTimeout = d }, 2 * time.Minute, map[string]func(p *port) time.Duration{
 			"the loop": func(p *port) time.Duration { return p.loop.MessageTimeout },
+			"HTTP":     func(p *port) time.Duration { return p.http.MessageTimeout },
 		}},
 	} {
 		for _, v := range []struct {

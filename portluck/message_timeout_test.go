@@ -1,9 +1,7 @@
 package portluck
 
 import (
-	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -11,40 +9,46 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A raw client that drips a message is ended; an HTTP body may take as long as it likes.
+// A client that does not end its message is ended, of every protocol; between two messages it is not.
 func TestMessageTimeout(t *testing.T) {
-	const timeout = 200 * time.Millisecond
-	ended := make(chan error, 2)
-	addr := serve(t, &Server{MessageTimeout: timeout, Hub: &Hub{
+	ended := make(chan error, 1)
+	addr := serve(t, &Server{MessageTimeout: 200 * time.Millisecond, Hub: &Hub{
 		OnMessage:    func(m Message, w *Writer, _ *Client) { w.Send(m) },
 		OnDisconnect: func(_ *Client, err error) { ended <- err },
 	}})
-	tests := []struct {
-		name, head, want string
-		err              error
-	}{
-		{"raw", "line\nx", "line\n", handlers.ErrTimeout},
-		{"HTTP", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\nConnection: close\r\n\r\nx", "xxxxxxxxxx", nil},
+	const chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+	tests := []struct{ name, begin, want string }{
+		{"raw", "line\nx", "line\n"},
+		{"an HTTP body", chunked + "1\r\nx\r\n", "HTTP/1.1 408 Request Timeout\r\n"},
+		{"an HTTP body that was answered", chunked + "6\r\nline\nx\r\n", "5\r\nline\n\r\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			nc, err := net.Dial("tcp", addr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer nc.Close()
-			fmt.Fprint(nc, tt.head)
-			for range 9 {
-				time.Sleep(timeout / 5)
-				fmt.Fprint(nc, "x")
-			}
-			fmt.Fprint(nc, "\n")
-			if got, err := io.ReadAll(nc); !strings.Contains(string(got), tt.want) {
+			c := dial(t, addr)
+			send(t, c, tt.begin)
+			if got, err := io.ReadAll(c); !strings.Contains(string(got), tt.want) || strings.HasSuffix(string(got), "0\r\n\r\n") {
 				t.Errorf("read %q, %v, want %q", got, err, tt.want)
 			}
-			if err := <-ended; err != tt.err {
-				t.Errorf("disconnected with %v, want %v", err, tt.err)
+			if err := <-ended; err != handlers.ErrTimeout {
+				t.Errorf("disconnected with %v, want %v", err, handlers.ErrTimeout)
 			}
 		})
+	}
+	for _, begin := range []string{"", chunked} {
+		c := dial(t, addr)
+		send(t, c, begin)
+		pauseFor(300 * time.Millisecond) // there is nothing else to wait for
+		end := "x\n"
+		if begin != "" {
+			end = "2\r\nx\n\r\n0\r\n\r\n"
+		}
+		send(t, c, end)
+		c.CloseWrite()
+		if got := expectEnd(t, c); !strings.Contains(got, "x\n") {
+			t.Errorf("%q, silence, %q: answered %q", begin, end, got)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("%q, silence, %q: disconnected with %v", begin, end, err)
+		}
 	}
 }

@@ -27,6 +27,7 @@ type port struct {
 	lines   *tcp.Handler // of raw clients
 	root    *root
 	limits  limits
+	budget  handlers.Budget
 	stats   counters
 	sniff   sniffer
 	readers readers
@@ -58,6 +59,8 @@ func newPort(s *Server) (*port, error) {
 	if s.Goroutines {
 		p.loop.Driver = loop.Goroutines
 	}
+	p.budget.Max = s.MaxPartial
+	p.loop.Budget = &p.budget
 	p.loop.Panicked = p.log.handler
 	p.loop.Timeout = s.timeout()
 	p.loop.MessageTimeout = s.messageTimeout()

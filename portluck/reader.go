@@ -18,22 +18,15 @@ type reader struct {
 	port *port
 	conn *conn
 	in   *replayConn
+	held int // bytes of port.budget
 
 	mu    sync.Mutex
 	want  bool          // Take wants the connection
 	shed  bool          // there are too many; under readers.mu
 	older *list.Element // where it is in readers.fresh; under readers.mu
 	given bool          // Take gets it
-	looks int           // how often it has looked since the server began to shut down
 	gone  chan struct{} // closed when the goroutine that reads has ended
 }
-
-// lastLook is how long a reader looks for what has come when the server shuts down and its time is up, lastLooks times: the
-// goroutine may be held up between setting the deadline and looking.
-const (
-	lastLook  = 10 * time.Millisecond
-	lastLooks = 2
-)
 
 // readers are the connections that are being read, so that a shutdown finds them.
 type readers struct {
@@ -44,21 +37,21 @@ type readers struct {
 	closing bool          // no more are let in
 }
 
-// sniffReader starts to classify c, or goes on.
+// sniffReader starts to classify c.
 func (p *port) sniffReader(c *conn) {
 	r := &reader{port: p, conn: c, in: c.sock.(replayed).replayConn}
-	r.start()
+	r.start(p.srv.sniffTimeout())
 }
 
-// start reads in a goroutine of its own.
-func (r *reader) start() {
+// start reads in a goroutine of its own, for timeout at the most.
+func (r *reader) start(timeout time.Duration) {
 	gone := make(chan struct{})
 	r.mu.Lock()
 	r.gone = gone
 	r.mu.Unlock()
 	r.port.Go(func() { // ends with the verdict, at the deadline, or when the connection is closed
 		defer close(gone)
-		if !r.port.readers.add(r) {
+		if !r.port.readers.add(r, timeout) {
 			r.port.drop(r.conn, handlers.ErrShutdown)
 			return
 		}
@@ -71,12 +64,21 @@ func (r *reader) run() {
 	if r.port.srv.SpeakFirst != nil && r.look(false) { // before there is a byte
 		return
 	}
+	defer r.count(0)
 	for {
-		if len(r.in.prefix) == cap(r.in.prefix) {
-			r.in.prefix = append(make([]byte, 0, max(1<<10, 2*cap(r.in.prefix))), r.in.prefix...)
+		if !r.grow() {
+			if matchers.HTTP1().Match(r.conn.hello(r.in.prefix, false)) == matchers.Yes {
+				r.conn.farewell = overloaded
+			}
+			r.refuse(r.port.budget.Refuse())
+			return
 		}
 		n, err := r.in.Conn.Read(r.in.prefix[len(r.in.prefix):cap(r.in.prefix)])
+		if n > 0 && len(r.in.prefix) == 0 {
+			r.deadline(r.port.srv.sniffTimeout())
+		}
 		r.in.prefix = r.in.prefix[:len(r.in.prefix)+n]
+		r.conn.seen = len(r.in.prefix)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			if r.expired() {
 				return
@@ -87,15 +89,53 @@ func (r *reader) run() {
 			r.port.drop(r.conn, err)
 			return
 		}
-		before := r.conn.stage()
-		r.conn.seen = len(r.in.prefix)
 		if r.look(err != nil) {
 			return
 		}
-		if r.conn.stage() != before {
-			r.port.readers.grant(r)
-		}
 	}
+}
+
+// grow makes room for more of what has to be read to classify the connection. It is false when that is not left.
+func (r *reader) grow() bool {
+	size := max(firstPrefix, cap(r.in.prefix))
+	if len(r.in.prefix) == size {
+		size *= 2
+	}
+	if len(r.in.prefix) > 0 && !r.count(size) {
+		return false
+	}
+	if size > cap(r.in.prefix) {
+		r.in.prefix = append(make([]byte, 0, size), r.in.prefix...)
+	}
+	return true
+}
+
+// firstPrefix is how much is read at first. It counts for the budget once it was not enough.
+const firstPrefix = 1 << 10
+
+// count has the connection hold n bytes of the budget. It is false when they are not left.
+func (r *reader) count(n int) bool {
+	if n == r.held {
+		return true
+	}
+	if !r.port.budget.Take(n - r.held) {
+		return false
+	}
+	r.held = n
+	return true
+}
+
+// overloaded answers the beginning of an HTTP request for which there is no memory (RFC 9110, section 15.6.4).
+const overloaded = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n" +
+	"Content-Length: 0\r\n\r\n"
+
+// refuse closes the connection for err.
+func (r *reader) refuse(err error) {
+	if r.conn.farewell != "" {
+		r.deadline(time.Second)
+		_, _ = io.WriteString(r.in.Conn, r.conn.farewell)
+	}
+	r.port.drop(r.conn, err)
 }
 
 // look classifies what was read. It is done when the connection is somebody else's.
@@ -116,12 +156,6 @@ func (r *reader) look(eof bool) (done bool) {
 		case route != nil:
 			r.dispatch(route)
 			return true
-		case r.conn.retires():
-			r.port.readers.remove(r)
-			if r.port.retire(r.conn) {
-				r.port.sniffReader(r.conn) // by another reader: this one may have been asked to Take
-			}
-			return true
 		case skip == 0:
 			return false
 		}
@@ -141,14 +175,7 @@ func (r *reader) expired() (done bool) {
 	if r.give() {
 		return true
 	}
-	switch shed, closing, stopped := r.port.readers.state(r); {
-	case closing && r.looks < lastLooks: // a Read whose deadline has passed when it begins does not look
-		r.looks++
-		r.deadline(lastLook)
-		return false
-	case closing && !stopped && r.conn.chosen != nil:
-		r.deadline(r.port.srv.settleTimeout())
-		return false
+	switch shed, closing := r.port.readers.state(r); {
 	case closing:
 		r.port.drop(r.conn, handlers.ErrShutdown)
 		return true
@@ -160,11 +187,7 @@ func (r *reader) expired() (done bool) {
 	to, err := r.port.expire(r.conn, r.in.prefix)
 	switch {
 	case err != nil:
-		if r.conn.farewell != "" {
-			r.deadline(time.Second)
-			_, _ = io.WriteString(r.in.Conn, r.conn.farewell)
-		}
-		r.port.drop(r.conn, err)
+		r.refuse(err)
 		return true
 	case to != nil:
 		r.dispatch(to)
@@ -172,7 +195,7 @@ func (r *reader) expired() (done bool) {
 	case r.port.srv.OnUnmatched != nil:
 		r.conn.waiting = true
 		r.port.readers.keep(r)
-		r.port.readers.grant(r)
+		r.deadline(r.port.srv.timeout())
 		return false
 	}
 	r.port.readers.remove(r)
@@ -192,7 +215,7 @@ func (r *reader) deadline(d time.Duration) {
 // Park is [loop.Parking.Park].
 func (r *reader) Park() {
 	r.conn.waiting = true
-	r.start()
+	r.start(r.port.srv.timeout())
 }
 
 // Take is [loop.Parking.Take].
@@ -217,7 +240,7 @@ func (r *reader) give() bool {
 	return r.given
 }
 
-func (s *readers) add(r *reader) bool {
+func (s *readers) add(r *reader, timeout time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -227,7 +250,10 @@ func (s *readers) add(r *reader) bool {
 		s.set = map[*reader]struct{}{}
 	}
 	s.set[r] = struct{}{}
-	s.grantLocked(r)
+	if s.most > 0 {
+		timeout = s.most
+	}
+	r.deadline(timeout)
 	if r.conn.pending != nil {
 		return true
 	}
@@ -266,28 +292,11 @@ func (s *readers) keep(r *reader) {
 	s.forgetLocked(r)
 }
 
-// grant gives r the bound of the stage that its connection has reached.
-func (s *readers) grant(r *reader) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.grantLocked(r)
-}
-
-func (s *readers) grantLocked(r *reader) {
-	switch {
-	case s.closing, r.shed: // its deadline has passed
-	case s.most > 0:
-		r.deadline(s.most)
-	default:
-		r.deadline(r.port.patience(r.conn.stage()))
-	}
-}
-
 // state says why a Read may have ended before its time.
-func (s *readers) state(r *reader) (shed, closing, stopped bool) {
+func (s *readers) state(r *reader) (shed, closing bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return r.shed, s.closing || s.most > 0, s.closing
+	return r.shed, s.closing || s.most > 0
 }
 
 // hurry gives what is being read, and what will be, d to show its protocol.

@@ -32,9 +32,8 @@ type route struct {
 	name    string
 	matcher matchers.Matcher // nil: the route is reached by name only
 	handler handlers.Handler
-	outer   bool     // not asked inside TLS
-	inline  bool     // Serve attaches, before it returns
-	opening *opening // what its handler waits for first; nil if it does not
+	outer   bool // not asked inside TLS
+	inline  bool // Serve attaches, before it returns
 	count   atomic.Uint64
 
 	sub  net.Listener // cmux's
@@ -106,7 +105,7 @@ func (p *port) build() {
 	ws := &websocket.Handler{CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin}
 	p.http = &httpd.Handler{
 		Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
-		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(),
+		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), MessageTimeout: s.messageTimeout(), Budget: &p.budget,
 	}
 	if s.RoomOf != nil {
 		p.http.Streams = p.streams
@@ -115,10 +114,10 @@ func (p *port) build() {
 	p.routes = append(p.routes,
 		&route{name: RouteProxy, matcher: matchers.PROXY(), handler: handlers.HandlerFunc(refuseProxy), outer: true},
 		// Whatever begins like TLS goes to TLS, which answers a malformed ClientHello with an alert: never to raw.
-		&route{name: RouteTLS, matcher: matchers.Prefix("\x16\x03"), handler: p.tls(), outer: true, opening: p.helloOpening()},
+		&route{name: RouteTLS, matcher: matchers.Prefix("\x16\x03"), handler: p.tls(), outer: true},
 		&route{name: RouteH2C, matcher: matchers.HTTP2(), handler: p.http},
-		&route{name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true, opening: headOpening},
-		&route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http.HTTP1(), opening: headOpening})
+		&route{name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true},
+		&route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http.HTTP1()})
 	p.named = named{
 		unmatched: &route{name: RouteRaw, handler: p.raw(), inline: s.OnUnmatched == nil},
 		silent:    &route{name: RouteSilent, handler: s.OnSilence},
@@ -145,14 +144,6 @@ func (p *port) tls() handlers.Handler {
 	alpn := map[string]handlers.Handler{"h2": p.http, "http/1.1": p.http}
 	maps.Copy(alpn, p.srv.alpn)
 	return &tlsd.Handler{Config: p.srv.TLSConfig, ALPN: alpn, HandshakeTimeout: p.srv.sniffTimeout()}
-}
-
-// helloOpening is what the route of TLS waits for: nothing if it refuses everybody.
-func (p *port) helloOpening() *opening {
-	if p.srv.TLSConfig == nil {
-		return nil
-	}
-	return helloOpening
 }
 
 func refuseUnknown(c handlers.Conn, p handlers.Port) { refuse(c, p, ErrUnmatched) }

@@ -62,7 +62,7 @@ func (p *port) closeListens() {
 func (p *port) hardClose() {
 	p.closeListens()
 	p.readers.stop()
-	for _, c := range p.sniff.drain(true) {
+	for _, c := range p.sniff.drain() {
 		p.dropped(c)
 	}
 	p.root.Close()
@@ -95,38 +95,28 @@ func (p *port) stopAccepting(rest bool) {
 }
 
 // decideRest gives the undecided connections a moment to show their protocol, also inside TLS once they have shaken hands,
-// and closes those that do not. Those whose route is chosen already have as long as a handshake may take.
+// and closes those that do not.
 func (p *port) decideRest(ctx context.Context) {
 	p.readers.hurry(settleQuiet)
 	if p.sniff.len() > 0 {
-		pause(ctx, settleQuiet)
-		p.sniff.decide(false)
+		t := time.NewTimer(settleQuiet)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	}
+	for _, c := range p.sniff.drain() {
+		p.dropped(c)
 	}
 	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
 	defer cancel()
-	for p.sniff.len() > 0 && settle.Err() == nil {
-		pause(settle, settleTick)
-	}
-	p.sniff.decide(true)
-	p.work.settle(ctx, p.srv.settleTimeout()) // handshakes, and what is being read
+	_ = p.work.wait(settle) // handshakes, and what is being read
 	p.readers.stop()
 }
 
 // settleQuiet is how long the undecided have left at a shutdown.
 const settleQuiet = 50 * time.Millisecond
-
-// settleTick is how often a shutdown looks whether it can go on.
-const settleTick = 2 * time.Millisecond
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
 
 // dropped closes an undecided connection at a shutdown. A client that was announced gets its OnDisconnect.
 func (p *port) dropped(c *conn) {

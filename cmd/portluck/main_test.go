@@ -9,10 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -127,9 +125,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	if err := os.Symlink(exe, link); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(link, args...)
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, envPrefix) })
-	return cmd
+	return exec.Command(link, args...)
 }
 
 // A process is a portluck that serves.
@@ -149,12 +145,6 @@ func startServer(t *testing.T, args ...string) (addr, ca string) {
 
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
-	return startProcessTo(t, os.Stderr, args...)
-}
-
-// startProcessTo is startProcess for which stderr is another file.
-func startProcessTo(t *testing.T, stderr *os.File, args ...string) *process {
-	t.Helper()
 	dir := t.TempDir()
 	p := &process{ca: filepath.Join(dir, "ca.pem"), exited: make(chan struct{})}
 	p.Cmd = command(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--config-dir", dir}, args...)...)
@@ -162,7 +152,7 @@ func startProcessTo(t *testing.T, stderr *os.File, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Stderr = stderr
+	p.Stderr = os.Stderr
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +178,7 @@ func TestClientLines(t *testing.T) {
 	_, port, _ := strings.Cut(addr, ":")
 	onPath(t)
 	t.Setenv("PORTLUCK_CONFIG_DIR", filepath.Dir(ca))
-	for _, line := range clientLines("localhost:"+port, entrance{tls: true, ca: ca}) {
+	for _, line := range clientLines([]string{"localhost:" + port}, ca) {
 		t.Run(line.What, func(t *testing.T) {
 			if line.What == "browser" {
 				resp, err := http.Get(line.Command)
@@ -249,21 +239,13 @@ func person(t *testing.T, line string) (in io.Writer, out io.Reader) {
 	return in, out
 }
 
-// said counts what hears says: each is another line, as WebSocket clients get the history.
-var said atomic.Int32
-
-// hears has a person say something by a command until it prints that: `curl -T -` reads only after
-// it has sent. A reader of events hears what others have said.
+// hears has a person say hello by a command until it prints that: `curl -T -` reads only after it has sent.
 func hears(t *testing.T, line string) {
 	t.Helper()
-	word := "hello"
-	if !strings.Contains(line, "-d hello") && !strings.Contains(line, "event-stream") {
-		word = fmt.Sprintf("hello %d", said.Add(1))
-	}
 	in, out := person(t, line)
 	go func() { // ends with the command
 		for {
-			if _, err := io.WriteString(in, word+"\n"); err != nil {
+			if _, err := io.WriteString(in, "hello\n"); err != nil {
 				return
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -272,7 +254,7 @@ func hears(t *testing.T, line string) {
 	all := ""
 	for lines := newLines(out, 1000); ; {
 		text, err := lines.next()
-		if strings.HasSuffix(text, "] "+word) {
+		if strings.HasSuffix(text, "] hello") {
 			return
 		}
 		if all += text + "\n"; err != nil {

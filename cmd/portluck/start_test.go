@@ -42,6 +42,7 @@ func TestTakenDefaultPort(t *testing.T) {
 		defer l.Close()
 	}
 	cmd := command(t, "--tls", "off")
+	cmd.Env = append(os.Environ(), "PORTLUCK_LISTEN=")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -51,12 +51,15 @@ func members(body []byte) (key, event json.RawMessage, err error) {
 		return nil, nil, err
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
-	_, _ = d.Token() // the brace
-	for d.More() {
-		name, _ := d.Token() // the text is valid
+	_, err = d.Token() // the brace
+	for err == nil && d.More() {
+		var name json.Token
+		if name, err = d.Token(); err != nil {
+			break
+		}
 		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return nil, nil, err
+		if err = d.Decode(&value); err != nil {
+			break
 		}
 		switch name {
 		case "key":
@@ -65,7 +68,7 @@ func members(body []byte) (key, event json.RawMessage, err error) {
 			event = value
 		}
 	}
-	return key, event, nil
+	return key, event, err
 }
 
 // check holds a key and an event to what can be kept, and returns the event without white space.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log"
-	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -59,22 +58,13 @@ func (s *Server) Listen() (net.Addr, error) {
 	}
 	srv := s.server()
 	s.http = srv
-	s.served.Go(func() { s.run(srv, l) }) // ends with Close, or when the listener fails
+	s.served.Go(func() { // ends with Close, or when the listener fails
+		err := srv.Serve(&limited{Listener: l, most: int64(cmp.Or(s.MaxConns, 1000))})
+		if !errors.Is(err, http.ErrServerClosed) && s.OnError != nil {
+			s.OnError(err)
+		}
+	})
 	return l.Addr(), nil
-}
-
-func (s *Server) run(srv *http.Server, l net.Listener) {
-	err := srv.Serve(&limited{Listener: l, most: s.maxConns()})
-	if !errors.Is(err, http.ErrServerClosed) && s.OnError != nil {
-		s.OnError(err)
-	}
-}
-
-func (s *Server) maxConns() int {
-	if s.MaxConns < 0 {
-		return math.MaxInt
-	}
-	return cmp.Or(s.MaxConns, 1000)
 }
 
 func (s *Server) server() *http.Server {
@@ -117,8 +107,12 @@ func (s *Server) Close() error {
 	if srv == nil {
 		return nil
 	}
-	ctx, cancel := bounded(context.Background(), s.CloseTimeout, 10*time.Second)
-	defer cancel()
+	ctx := context.Background()
+	if d := cmp.Or(s.CloseTimeout, 10*time.Second); d > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
 	err := srv.Shutdown(ctx)
 	if err != nil {
 		_ = srv.Close()
@@ -130,10 +124,10 @@ func (s *Server) Close() error {
 // limited is a listener with a bound on its connections.
 type limited struct {
 	net.Listener
-	most int
+	most int64 // none if negative
 
 	mu   sync.Mutex // guards open
-	open int
+	open int64
 }
 
 // Accept closes the surplus ones.
@@ -153,7 +147,7 @@ func (l *limited) Accept() (net.Conn, error) {
 func (l *limited) enter() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= l.most {
+	if l.most >= 0 && l.open >= l.most {
 		return false
 	}
 	l.open++

@@ -43,7 +43,8 @@ type answer struct {
 	destroyed  bool
 	gone       error         // why writing failed
 	touched    time.Time     // when the client last took or sent something
-	deadline   time.Time     // when the read deadline was last set
+	deadline   time.Time     // for reading, as it was set last
+	by         time.Time     // when the message at hand must be whole; zero if there is none
 	late       *time.Timer   // of a Read over HTTP/2
 	wait       chan struct{} // closed with done; nil until somebody waits
 }

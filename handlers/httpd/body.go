@@ -2,80 +2,96 @@ package httpd
 
 import (
 	"bytes"
-	"sync"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
-var readBuffers = sync.Pool{New: func() any { return new([8 << 10]byte) }}
-
-// splitter makes messages of a body: each line feed ends one and is not part of it, and the rest is the last one unless
-// it is empty. What it delivers is valid during the call.
+// splitter makes messages of a body: each line feed ends one and is not part of it, and the rest is the last one unless it is
+// empty. What it delivers is valid during the call.
 type splitter struct {
+	in    parts.Buffer
 	limit int // no bound if negative
 	tail  bool
-	part  []byte // of a line that has not ended; at most twice limit
+	extra int // bytes that net/http keeps of a body whose message is not whole
+
+	scanned int       // bytes of the message at hand that have no line feed
+	by      time.Time // when it must be whole; zero between messages
+	told    bool      // the last feed has delivered a message
+	kept    int       // extra, while it counts
 }
 
-// feed delivers the messages that end in p. It ends with the error of deliver, or [handlers.ErrTooLong].
-func (s *splitter) feed(p []byte, deliver func(msg []byte) error) error {
+// bound returns when the message at hand must be whole if it may take d; zero for no bound.
+func (s *splitter) bound(d time.Duration) time.Time {
+	switch {
+	case d <= 0 || s.scanned == 0:
+		s.by = time.Time{}
+	case s.told || s.by.IsZero():
+		s.by = time.Now().Add(d)
+	}
+	return s.by
+}
+
+// feed delivers the messages that have ended, with whole also the last one, and counts the beginning of the next. It ends
+// with the error of deliver, [handlers.ErrTooLong] or [handlers.ErrOverload].
+func (s *splitter) feed(whole bool, deliver func(msg []byte) error) error {
+	s.told = false
 	for {
-		line, rest, ok := bytes.Cut(p, []byte("\n"))
-		if !ok {
-			return s.keep(p)
+		data := s.in.Bytes()
+		i := bytes.IndexByte(data[s.scanned:], '\n')
+		if i < 0 {
+			break
 		}
-		if len(s.part) > 0 {
-			if err := s.keep(line); err != nil {
-				return err
-			}
-			line = s.part
-			s.part = s.part[:0]
-		}
-		line, err := s.fit(line)
-		if err != nil {
+		end := s.scanned + i
+		s.scanned, s.told = 0, true
+		if err := s.deliver(data[:end], deliver); err != nil {
 			return err
 		}
-		if err := deliver(line); err != nil {
-			return err
-		}
-		p = rest
+		s.in.Took(end + 1)
 	}
+	if rest := s.in.Bytes(); whole && len(rest) > 0 {
+		return s.deliver(rest, deliver)
+	}
+	return s.keep()
 }
 
-// end delivers the last message.
-func (s *splitter) end(deliver func(msg []byte) error) error {
-	if len(s.part) == 0 {
-		return nil
-	}
-	line, err := s.fit(s.part)
-	if err != nil {
-		return err
+// deliver delivers one message, or the end of it that Tail asks for.
+func (s *splitter) deliver(line []byte, deliver func(msg []byte) error) error {
+	if s.limit >= 0 && len(line) > s.limit {
+		if !s.tail {
+			return handlers.ErrTooLong
+		}
+		line = line[len(line)-s.limit:]
 	}
 	return deliver(line)
 }
 
-// keep keeps a part of a line. Of a tail it keeps more than limit, so that it is not moved at each call.
-func (s *splitter) keep(p []byte) error {
-	if s.limit >= 0 && len(s.part)+len(p) > s.limit {
+// keep keeps the beginning of a message, of which the end is enough for Tail.
+func (s *splitter) keep() error {
+	n := len(s.in.Bytes())
+	if s.limit >= 0 && n > s.limit {
 		if !s.tail {
 			return handlers.ErrTooLong
 		}
-		p = p[max(0, len(p)-s.limit):]
-		if len(s.part)+len(p) > 2*s.limit {
-			drop := len(s.part) - max(0, s.limit-len(p))
-			s.part = s.part[:copy(s.part, s.part[drop:])]
-		}
+		s.in.Took(n - s.limit)
+		n = s.limit
 	}
-	s.part = append(s.part, p...)
-	return nil
+	s.scanned = n
+	extra := s.extra
+	if n == 0 {
+		extra = 0
+	}
+	if extra != s.kept && !s.in.Budget.Take(extra-s.kept) {
+		return s.in.Budget.Refuse()
+	}
+	s.kept = extra
+	return s.in.Keep()
 }
 
-func (s *splitter) fit(line []byte) ([]byte, error) {
-	switch {
-	case s.limit < 0 || len(line) <= s.limit:
-		return line, nil
-	case s.tail:
-		return line[len(line)-s.limit:], nil
-	}
-	return nil, handlers.ErrTooLong
+// release gives all that is kept back.
+func (s *splitter) release() {
+	s.in.Budget.Take(-s.kept)
+	s.kept = 0
+	s.in.Release()
 }

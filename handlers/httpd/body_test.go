@@ -9,18 +9,25 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
+// put is a read of p.
+func (s *splitter) put(p []byte, deliver func(msg []byte) error) error {
+	s.in.Put(p)
+	return s.feed(false, deliver)
+}
+
 // split feeds a splitter with parts, and copies what it delivers.
 func split(s splitter, parts ...string) (all []string, err error) {
+	defer s.release()
 	deliver := func(msg []byte) error {
 		all = append(all, string(msg))
 		return nil
 	}
 	for _, p := range parts {
-		if err := s.feed([]byte(p), deliver); err != nil {
+		if err := s.put([]byte(p), deliver); err != nil {
 			return all, err
 		}
 	}
-	return all, s.end(deliver)
+	return all, s.feed(true, deliver)
 }
 
 func TestSplitter(t *testing.T) {
@@ -59,15 +66,21 @@ func TestSplitter(t *testing.T) {
 
 // What is kept of a long line is bounded, also with Tail.
 func TestSplitterKeepsLittle(t *testing.T) {
-	s := splitter{limit: 1000, tail: true}
+	var budget handlers.Budget
+	s := splitter{limit: 64 << 10, tail: true}
+	s.in.Budget = &budget
 	part := make([]byte, 300)
-	for range 1000 {
-		if err := s.feed(part, nil); err != nil {
+	for range 10000 {
+		if err := s.put(part, nil); err != nil {
 			t.Fatal(err)
 		}
-		if len(s.part) > 2*s.limit {
-			t.Fatalf("keeps %d bytes", len(s.part))
+		if got := budget.Held(); got == 0 || got > 3*int64(s.limit) {
+			t.Fatalf("keeps %d bytes", got)
 		}
+	}
+	s.release()
+	if got := budget.Held(); got != 0 {
+		t.Errorf("%d bytes are left in the budget", got)
 	}
 }
 
@@ -75,7 +88,7 @@ func TestSplitterAllocatesNothing(t *testing.T) {
 	body := []byte("one\ntwo\nthree\n")
 	s := splitter{limit: 100}
 	n := testing.AllocsPerRun(100, func() {
-		if err := s.feed(body, func([]byte) error { return nil }); err != nil {
+		if err := s.put(body, func([]byte) error { return nil }); err != nil {
 			t.Error(err)
 		}
 	})

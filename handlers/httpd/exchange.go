@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -65,11 +66,11 @@ type exchangeState struct {
 
 // run raises the messages and waits for the end of the answer.
 func (e *exchangeState) run(h *Handler) error {
-	e.split.limit, e.split.tail = h.Limit, h.Tail
-	if h.Limit == 0 {
-		e.split.limit = DefaultLimit
+	e.split.in.Budget, e.split.limit, e.split.tail = h.budget(), h.limit(), h.Tail
+	if e.pace.h2 {
+		e.split.extra = maxChunk
 	}
-	err := e.readBody()
+	err := e.readBody(h.messageTimeout())
 	e.answer.endTurn(true)
 	if err != nil || e.answer.over() {
 		return err
@@ -86,34 +87,33 @@ func (e *exchangeState) end(err error) error {
 	return e.answer.finish(err, e.whole)
 }
 
-// readBody reads the body and raises its messages. It starts and ends in a turn of the answer.
-func (e *exchangeState) readBody() error {
+// readBody reads the body and raises its messages. A message may take as long as most, if
+// that is positive. It starts and ends in a turn of the answer.
+func (e *exchangeState) readBody(most time.Duration) error {
 	if e.whole {
 		return nil
 	}
-	body, a := e.info.Request.Body, &e.answer
-	buf := readBuffers.Get().(*[8 << 10]byte)
-	defer readBuffers.Put(buf)
+	defer e.split.release()
+	body, a, in := e.info.Request.Body, &e.answer, &e.split.in
 	left := e.info.Request.ContentLength // negative if it is not known
 	for {
 		a.endTurn(false)
-		if !a.beginRead() {
+		if !a.beginRead(e.split.bound(most)) {
 			return nil
 		}
-		n, err := body.Read(buf[:])
+		n, err := body.Read(in.Space())
+		in.Filled(n)
 		left -= int64(n)
 		e.whole = errors.Is(err, io.EOF) || err == nil && left == 0
 		a.beginTurn()
-		if n > 0 {
-			if err := e.split.feed(buf[:n], e.message); err != nil {
+		if n > 0 || e.whole {
+			if err := e.split.feed(e.whole, e.message); err != nil {
 				return err
 			}
 		}
 		switch {
-		case a.over():
+		case a.over() || e.whole:
 			return nil
-		case e.whole:
-			return e.split.end(e.message)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return handlers.ErrTimeout
 		case err != nil:
@@ -135,6 +135,8 @@ func status(err error) (code int, text string) {
 	switch {
 	case errors.Is(err, handlers.ErrTooLong):
 		return http.StatusRequestEntityTooLarge, handlers.ErrTooLong.Error()
+	case errors.Is(err, handlers.ErrOverload):
+		return http.StatusServiceUnavailable, handlers.ErrOverload.Error()
 	case errors.Is(err, errUnanswered), errors.Is(err, errRefused), errors.Is(err, handlers.ErrShutdown):
 		code = http.StatusServiceUnavailable
 	case errors.Is(err, handlers.ErrTimeout):

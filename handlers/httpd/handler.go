@@ -24,9 +24,10 @@ import (
 
 // Defaults of a [Handler].
 const (
-	DefaultLimit         = 1 << 20
-	DefaultIdleTimeout   = 2 * time.Minute
-	DefaultHeaderTimeout = 10 * time.Second
+	DefaultLimit          = 1 << 20
+	DefaultIdleTimeout    = 2 * time.Minute
+	DefaultMessageTimeout = 2 * time.Minute
+	DefaultHeaderTimeout  = 10 * time.Second
 )
 
 // A Handler serves HTTP. Its zero value is ready. The fields are not changed once it serves; its methods may be called by
@@ -55,12 +56,18 @@ type Handler struct {
 	// Tail its last Limit bytes are the message.
 	Limit int
 	Tail  bool
+	// Budget bounds the memory of messages that are not whole, for all requests together; one of the Handler's own if nil. A
+	// request that would exceed it is answered with 503.
+	Budget *handlers.Budget
 	// ExplicitDone keeps every answer open until Done.
 	ExplicitDone bool
 	// IdleTimeout bounds how long a connection may be idle, how long the body of a request or the program's Done may
 	// keep us waiting while nothing is sent, and how long the client may leave unread what is; 2 minutes if zero, no
 	// bound if negative.
 	IdleTimeout time.Duration
+	// MessageTimeout bounds how long a message may take from its first byte to its last; 2 minutes if zero, no bound if
+	// negative. The answer is 408. Between two messages of a body there is IdleTimeout only.
+	MessageTimeout time.Duration
 	// HeaderTimeout bounds how long the head of a request may take; 10 seconds if zero, no bound if negative.
 	HeaderTimeout time.Duration
 	// MaxHeaderBytes bounds the head of a request; 64 KiB if zero, no bound if negative.
@@ -73,7 +80,17 @@ type Handler struct {
 	http1 *http.Server // of HTTP1
 	links links
 	corks corks
+	own   handlers.Budget // without Budget
 }
+
+// Bounds of an HTTP/2 connection. A client may have 100 requests at once (RFC 9113, section 6.5.2). What net/http keeps of
+// their bodies is maxUnread for those that we do not read, while a callback takes its time, and a chunk for each that we do.
+const (
+	maxStreams = 100
+	maxFrame   = 16 << 10
+	maxUnread  = 256 << 10
+	maxChunk   = 16 << 10
+)
 
 // Serve hands the connection to net/http as it is: sendfile, HTTP/2 and Request.TLS work. It does not wait. After
 // Shutdown or Close it closes c.
@@ -131,9 +148,12 @@ func (h *Handler) server(unencryptedHTTP2 bool) *http.Server {
 	}
 	idle := h.idleTimeout()
 	return &http.Server{
-		Handler:           http.HandlerFunc(h.serve),
-		Protocols:         &protocols,
-		HTTP2:             &http.HTTP2Config{WriteByteTimeout: max(idle, 0)},
+		Handler:   http.HandlerFunc(h.serve),
+		Protocols: &protocols,
+		HTTP2: &http.HTTP2Config{
+			WriteByteTimeout: max(idle, 0), MaxConcurrentStreams: maxStreams, MaxReadFrameSize: maxFrame,
+			MaxReceiveBufferPerConnection: maxUnread, MaxReceiveBufferPerStream: maxUnread,
+		},
 		ReadTimeout:       idle, // bodies that nobody reads; an exchange extends it
 		ReadHeaderTimeout: cmp.Or(h.HeaderTimeout, DefaultHeaderTimeout),
 		IdleTimeout:       idle,
@@ -163,7 +183,15 @@ func (h *Handler) Close() error {
 	return cmp.Or(h.any.Close(), h.http1.Close())
 }
 
+func (h *Handler) budget() *handlers.Budget { return cmp.Or(h.Budget, &h.own) }
+
+func (h *Handler) limit() int { return cmp.Or(h.Limit, DefaultLimit) }
+
 func (h *Handler) idleTimeout() time.Duration { return cmp.Or(h.IdleTimeout, DefaultIdleTimeout) }
+
+func (h *Handler) messageTimeout() time.Duration {
+	return cmp.Or(h.MessageTimeout, DefaultMessageTimeout)
+}
 
 func (h *Handler) maxHeaderBytes() int {
 	if h.MaxHeaderBytes < 0 {

@@ -2,66 +2,81 @@ package httpd
 
 import "time"
 
-// beginRead gives the client IdleTimeout to send more. It is false when the answer is over and nothing is wanted any more.
-func (a *answer) beginRead() bool {
+// beginRead gives the client IdleTimeout to send more, but no longer than until by, unless that is zero. It is false when the
+// answer is over and nothing is wanted any more.
+func (a *answer) beginRead(by time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.done {
 		return false
 	}
-	a.reading = true
-	if a.pace.idle <= 0 {
-		return true
-	}
+	a.reading, a.by = true, by
+	a.touched = time.Now()
 	if a.pace.h2 {
 		a.startLateLocked()
-		return true
+	} else {
+		a.extendReadLocked()
 	}
-	a.extendReadLocked()
 	return true
 }
 
 // extendLocked lets writing keep a client alive that does not send.
 func (a *answer) extendLocked() {
-	if a.reading && !a.done && a.pace.idle > 0 && !a.pace.h2 {
-		a.extendReadLocked()
+	if a.done {
 		return
 	}
-	if !a.done {
-		a.touched = time.Now()
+	a.touched = time.Now()
+	if a.reading && !a.pace.h2 {
+		a.extendReadLocked()
 	}
 }
 
-// extendReadLocked sets the deadline of a connection, unless it was set just now.
-func (a *answer) extendReadLocked() {
-	now, idle := time.Now(), a.pace.idle
-	if now.Sub(a.deadline) > idle/8 {
-		a.deadline = now
-		_ = a.pace.rc.SetReadDeadline(now.Add(idle))
+// lateLocked is when a Read takes too long; zero for never.
+func (a *answer) lateLocked() time.Time {
+	if a.pace.idle <= 0 {
+		return a.by
 	}
-	a.touched = now
+	if late := a.touched.Add(a.pace.idle); a.by.IsZero() || late.Before(a.by) {
+		return late
+	}
+	return a.by
+}
+
+// extendReadLocked sets the deadline of a connection, unless it is nearly the same. That of a message is exact.
+func (a *answer) extendReadLocked() {
+	late := a.lateLocked()
+	if late.Equal(a.deadline) || late.After(a.deadline) && late.Sub(a.deadline) <= a.pace.idle/8 && !late.Equal(a.by) {
+		return
+	}
+	a.deadline = late
+	_ = a.pace.rc.SetReadDeadline(late)
 }
 
 // startLateLocked is for HTTP/2, where a deadline that passes while nobody reads ends the body all the same. The one that
 // net/http has set is taken away.
 func (a *answer) startLateLocked() {
-	a.touched = time.Now()
-	if a.late != nil {
-		a.late.Reset(a.pace.idle)
-		return
+	late := a.lateLocked()
+	if a.late == nil && a.pace.idle > 0 {
+		_ = a.pace.rc.SetReadDeadline(time.Time{})
 	}
-	_ = a.pace.rc.SetReadDeadline(time.Time{})
-	a.late = time.AfterFunc(a.pace.idle, a.endRead)
+	switch {
+	case late.IsZero():
+	case a.late == nil:
+		a.late = time.AfterFunc(time.Until(late), a.endRead)
+	default:
+		a.late.Reset(time.Until(late))
+	}
 }
 
-// endRead ends a Read that has waited for IdleTimeout since the client last sent or took anything.
+// endRead ends a Read that takes too long.
 func (a *answer) endRead() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.reading || a.done {
+	late := a.lateLocked()
+	if !a.reading || a.done || late.IsZero() {
 		return
 	}
-	if left := a.pace.idle - time.Since(a.touched); left > 0 {
+	if left := time.Until(late); left > 0 {
 		a.late.Reset(left)
 		return
 	}

@@ -201,7 +201,7 @@ func TestSlowReaderOfPage(t *testing.T) {
 
 // A negative timeout is none.
 func TestNoTimeout(t *testing.T) {
-	h := &Handler{IdleTimeout: -1, HeaderTimeout: -1}
+	h := &Handler{IdleTimeout: -1, HeaderTimeout: -1, MessageTimeout: -1}
 	bubble(t, h, &port{message: echo}, func(t *testing.T, w *wire, _ *conn) {
 		for _, part := range []string{"POST / HTTP/1.1\r\nHost", ": x\r\nContent-Length: 2\r\n\r\na", "b"} {
 			time.Sleep(24 * time.Hour)
