@@ -91,7 +91,7 @@ func TestCarry(t *testing.T) {
 	wantLines(t, there, "1", "2")
 	a.Broadcast(TextMessage("all"))
 	wantLines(t, everyone, "all")
-	c.Disconnect(nil)
+	(*driven)(c).Disconnect(nil)
 	if len(lost.told) != 0 {
 		t.Errorf("OnGap got %q", lost.told)
 	}
@@ -119,6 +119,6 @@ func TestCarryGaps(t *testing.T) {
 		if got := fmt.Sprint(lost.told); got != "[b:1 b:1 c:7 :1]" {
 			t.Errorf("OnGap got %s", got)
 		}
-		c.Disconnect(nil)
+		(*driven)(c).Disconnect(nil)
 	})
 }

@@ -73,41 +73,6 @@ func (c *Client) connect() error {
 	return c.guard(func() { c.hub().OnConnect(c.Writer(), c) })
 }
 
-// Message raises OnMessage; see [handlers.Client].
-func (c *Client) Message(m Message) error {
-	switch {
-	case c.gone || c.who.Load().cause != nil:
-		return handlers.ErrClosed
-	case c.hub().OnMessage == nil:
-		return nil
-	}
-	return c.guard(func() { c.hub().OnMessage(m, c.Writer(), c) })
-}
-
-// Disconnect raises OnDisconnect, or OnError for a client that never connected; see [handlers.Client].
-func (c *Client) Disconnect(err error) {
-	if c.gone {
-		return
-	}
-	c.gone = true
-	if cause := c.who.Load().cause; cause != nil {
-		err = *cause
-	}
-	if !c.connected {
-		if err != nil {
-			c.log().failures.Add(1)
-		}
-		c.hub().fail(c.log(), c.Info(), err)
-		return
-	}
-	c.hub().remove(c)
-	c.leaveRooms()
-	c.log().disconnect(c, err)
-	if c.hub().OnDisconnect != nil {
-		_ = c.guard(func() { c.hub().OnDisconnect(c, err) })
-	}
-}
-
 // enter notes that c is in a room.
 func (c *Client) enter(m *seat) error {
 	h := c.hub()

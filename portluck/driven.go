@@ -9,8 +9,11 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// driven is the client of a connection in the loop.
+// driven is a [Client] as those who drive it see it: the loop, and handlers (it is their [handlers.Client]). Programs
+// have no way to it, so that nothing but the connection itself raises the events.
 type driven Client
+
+var _ handlers.Client = (*driven)(nil)
 
 func (p *port) newDriven(c handlers.Conn, a handlers.Attachment) (*driven, loop.Conn) {
 	info := a.Info
@@ -37,11 +40,42 @@ func (d *driven) Connect(info *Info) error {
 	return err
 }
 
-// Message is [loop.Events.Message].
-func (d *driven) Message(m Message) error { return (*Client)(d).Message(m) }
+// Message raises OnMessage; see [handlers.Client].
+func (d *driven) Message(m Message) error {
+	c := (*Client)(d)
+	switch {
+	case c.gone || c.who.Load().cause != nil:
+		return handlers.ErrClosed
+	case c.hub().OnMessage == nil:
+		return nil
+	}
+	return c.guard(func() { c.hub().OnMessage(m, c.Writer(), c) })
+}
 
-// Disconnect is [loop.Events.Disconnect].
-func (d *driven) Disconnect(err error) { (*Client)(d).Disconnect(err) }
+// Disconnect raises OnDisconnect, or OnError for a client that never connected; see [handlers.Client].
+func (d *driven) Disconnect(err error) {
+	c := (*Client)(d)
+	if c.gone {
+		return
+	}
+	c.gone = true
+	if cause := c.who.Load().cause; cause != nil {
+		err = *cause
+	}
+	if !c.connected {
+		if err != nil {
+			c.log().failures.Add(1)
+		}
+		c.hub().fail(c.log(), c.Info(), err)
+		return
+	}
+	c.hub().remove(c)
+	c.leaveRooms()
+	c.log().disconnect(c, err)
+	if c.hub().OnDisconnect != nil {
+		_ = c.guard(func() { c.hub().OnDisconnect(c, err) })
+	}
+}
 
 // announced is the client of a connection that has not shown its protocol.
 type announced struct {

@@ -81,7 +81,7 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	}
 	destroyed := s.close()
-	c.Disconnect(err)
+	(*driven)(c).Disconnect(err)
 	if destroyed {
 		panic(http.ErrAbortHandler)
 	}

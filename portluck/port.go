@@ -186,11 +186,12 @@ func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 // Connect announces a client that its handler drives; see [handlers.Port].
 func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
 	c := p.clientOf(info, s)
+	d := (*driven)(c)
 	if err := c.connect(); err != nil {
-		c.Disconnect(err)
+		d.Disconnect(err)
 		return nil, err
 	}
-	return c, nil
+	return d, nil
 }
 
 // clientOf makes a client that its handler drives. What is known of it is kept in as little memory as that takes.

@@ -131,7 +131,7 @@ func TestRoomMembers(t *testing.T) {
 	r.Leave(ca)
 	r.Leave(ca)
 	publish(r, 4, 4)
-	cb.Disconnect(nil)
+	(*driven)(cb).Disconnect(nil)
 	publish(r, 5, 5)
 	wantLines(t, a, "2", "3")
 	wantLines(t, b, "3", "4")
@@ -252,7 +252,7 @@ func TestRoomPolicies(t *testing.T) {
 			}
 			bad.read(-1)
 			if tt.gone {
-				c.Disconnect(nil)
+				(*driven)(c).Disconnect(nil)
 			}
 			wantLines(t, bad, tt.want...)
 			stats := r.Stats()
@@ -307,7 +307,7 @@ func TestRoomBackpressureLeave(t *testing.T) {
 		r.Join(good.client(h))
 		c := bad.client(h)
 		r.Join(c)
-		time.AfterFunc(time.Second, func() { c.Disconnect(nil) })
+		time.AfterFunc(time.Second, func() { (*driven)(c).Disconnect(nil) })
 		publish(r, 1, 5)
 		wantLines(t, good, "1", "2", "3", "4", "5")
 	})

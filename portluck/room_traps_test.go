@@ -79,7 +79,7 @@ func TestRoomDrainedDuringDelivery(t *testing.T) {
 		act  func(slow *sink, c *Client)
 	}{
 		{"drained", func(slow *sink, _ *Client) { slow.read(-1) }},
-		{"left", func(_ *sink, c *Client) { c.Disconnect(nil) }},
+		{"left", func(_ *sink, c *Client) { (*driven)(c).Disconnect(nil) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -197,7 +197,7 @@ func TestRoomMembersChangePlaces(t *testing.T) {
 				default:
 					c := (&sink{room: -1}).client(h)
 					r.Join(c)
-					c.Disconnect(nil)
+					(*driven)(c).Disconnect(nil)
 				}
 			}
 		})

@@ -1,0 +1,36 @@
+package portluck
+
+import (
+	"reflect"
+	"testing"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
+)
+
+// What drives a client is for ports: a program that could raise events itself could have two OnMessage of one client at
+// once, or a client whose connection lives on after its OnDisconnect.
+func TestProgramsDriveNothing(t *testing.T) {
+	types := []reflect.Type{
+		reflect.TypeFor[*Client](), reflect.TypeFor[*Writer](), reflect.TypeFor[*Hub](), reflect.TypeFor[*Room](),
+		reflect.TypeFor[*Server](), reflect.TypeFor[Verdict](), reflect.TypeFor[*RoomOptions](), reflect.TypeFor[Position](),
+	}
+	plumbing := []reflect.Type{
+		reflect.TypeFor[handlers.Client](), reflect.TypeFor[handlers.Port](), reflect.TypeFor[handlers.Handler](),
+		reflect.TypeFor[loop.Events](), reflect.TypeFor[loop.Feeder](), reflect.TypeFor[loop.Fed](),
+		reflect.TypeFor[loop.Parking](), reflect.TypeFor[loop.Host](),
+	}
+	for _, typ := range types {
+		for _, p := range plumbing {
+			for m := range p.Methods() {
+				own, ok := typ.MethodByName(m.Name)
+				if ok && own.Type.NumIn() == m.Type.NumIn()+1 {
+					t.Errorf("%v has the method %s of %v", typ, m.Name, p)
+				}
+			}
+		}
+	}
+	if _, ok := reflect.TypeFor[*Client]().MethodByName("Writer"); !ok {
+		t.Error("the methods of *Client are not seen")
+	}
+}
