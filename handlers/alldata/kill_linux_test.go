@@ -1,6 +1,7 @@
 package alldata
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -168,5 +169,34 @@ func TestStoreCutOffWhileOpen(t *testing.T) {
 	}
 	if err := (&Store{Dir: s.Dir, LockTimeout: 1}).Open(); !errors.Is(err, ErrDamaged) {
 		t.Errorf("Open() = %v, want ErrDamaged", err)
+	}
+}
+
+// Neither Open, whether it mends a head or not, nor Check leaves a file open.
+func TestNoFileIsLeftOpen(t *testing.T) {
+	image, _ := small(t)
+	st, err := readState(bytes.NewReader(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	image[int(st.meta.u64(metaTx)%2)*metas/2+pageHead+metaSum] ^= 1
+	files := func() int {
+		all, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(all)
+	}
+	s := &Store{Dir: dirOf(t, image)}
+	before := files()
+	_, damaged := s.Check()
+	if err := errors.Join(s.Open(), s.Close()); err != nil || !errors.Is(damaged, ErrDamaged) {
+		t.Errorf("Open() = %v, Check() before = %v", err, damaged)
+	}
+	if _, err := s.Check(); err != nil {
+		t.Errorf("Check() = %v", err)
+	}
+	if after := files(); after > before {
+		t.Errorf("%d files are left open", after-before)
 	}
 }

@@ -140,9 +140,6 @@ func (w *walker) children(p page) (end int64, err error) {
 // element reads the i-th of a page, whose key must be at end.
 func (w *walker) element(p page, i int, end int64) (element, error) {
 	at := p.at + pageHead + elementSize*int64(i)
-	if end > p.end {
-		return element{}, damaged("page %d has no room for its %d entries", p.id, p.count)
-	}
 	b, err := w.v.read(at, elementSize)
 	if err != nil {
 		return element{}, err
