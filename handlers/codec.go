@@ -93,6 +93,9 @@ type Messages struct {
 	Reply []byte
 	// EOF says that the peer has sent its last byte (FIN).
 	EOF bool
+	// Cut comes with EOF when that is no end in good order: TLS has ended without a close_notify, or the connection was
+	// reset. Nothing is delivered any more, and the client ends with [io.ErrUnexpectedEOF] unless Decode returns an error.
+	Cut bool
 	// Partial, when Decode sets it, says that the codec keeps the beginning of a message that is not whole (fragments).
 	// What Decode leaves of in need not be told.
 	Partial bool
@@ -120,5 +123,9 @@ type Messages struct {
 // Reply is sent before anything that the program writes.
 func (m *Messages) Connect(info *Info) { m.Events.Connect(info) }
 
-// Deliver reports a whole message. The program has seen it when Deliver returns.
-func (m *Messages) Deliver(msg Message) { m.Events.Message(msg) }
+// Deliver reports a whole message. The program has seen it when Deliver returns. When Cut is set it does nothing.
+func (m *Messages) Deliver(msg Message) {
+	if !m.Cut {
+		m.Events.Message(msg)
+	}
+}

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -9,7 +10,10 @@ import (
 // A Switch is a net.Conn that stands for another one, which can be exchanged. A layer that cannot be moved, such as a
 // *tls.Conn, is built on one, so that the loop can take the connection below it over. Its methods may be called by any
 // goroutine; one that is running stays with the connection that it began with.
-type Switch struct{ current atomic.Pointer[net.Conn] }
+type Switch struct {
+	current atomic.Pointer[net.Conn]
+	eof     atomic.Bool
+}
 
 // NewSwitch returns a Switch that stands for nc.
 func NewSwitch(nc net.Conn) *Switch {
@@ -24,10 +28,19 @@ func (s *Switch) Current() net.Conn { return *s.current.Load() }
 // Set makes s stand for nc. The one before is left as it is.
 func (s *Switch) Set(nc net.Conn) { s.current.Store(&nc) }
 
+// EOF reports whether a Read has returned [io.EOF]. When a *tls.Conn on s returns it and s has not, the peer has sent a
+// close_notify; otherwise anybody on the way may have cut the stream (RFC 8446, section 6.1).
+func (s *Switch) EOF() bool { return s.eof.Load() }
+
 // The methods of net.Conn.
 
 // Read reads from the current connection.
-func (s *Switch) Read(p []byte) (int, error) { return s.Current().Read(p) }
+func (s *Switch) Read(p []byte) (n int, err error) {
+	if n, err = s.Current().Read(p); n == 0 && err == io.EOF {
+		s.eof.Store(true)
+	}
+	return n, err
+}
 
 // Write writes to the current connection.
 func (s *Switch) Write(p []byte) (int, error) { return s.Current().Write(p) }

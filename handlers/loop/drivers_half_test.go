@@ -80,7 +80,7 @@ func TestDriversHalfOpenGone(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		<-rec.gone
-		if last := rec.events()[3]; !strings.Contains(last, "write: ") && !strings.Contains(last, "reset") {
+		if last := rec.events()[3]; !strings.Contains(last, "broken pipe") && !strings.Contains(last, "reset") {
 			t.Errorf("last event %q, want an error", last)
 		}
 	})

@@ -309,3 +309,22 @@ func TestDriversCodecPanics(t *testing.T) {
 type broken struct{ lines }
 
 func (*broken) Decode([]byte, *handlers.Messages) (int, error) { panic("oops") }
+
+// within fails the test when cond does not hold soon.
+func within(t *testing.T, d time.Duration, what string, cond func() bool) {
+	t.Helper()
+	for late := time.Now().Add(d); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatalf("not within %v: %s", d, what)
+		}
+	}
+}
+
+func goneWithin(t *testing.T, d time.Duration, rec *recorder) {
+	t.Helper()
+	select {
+	case <-rec.gone:
+	case <-time.After(d):
+		t.Fatalf("not gone after %v: events %q", d, rec.events())
+	}
+}

@@ -21,6 +21,7 @@ type polled struct {
 
 	// These are the owner's.
 	eof   bool // the peer has sent FIN
+	cut   bool // that was no end in good order
 	hung  bool // epoll has told of a FIN or an error: read on until it is there
 	shake bool // the client is not connected yet
 	begun bool // a message has begun: x stays

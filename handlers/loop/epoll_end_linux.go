@@ -56,7 +56,7 @@ func (c *polled) settle() {
 	case !c.lingers:
 		c.lingers = true
 		c.x.closeBy = 0
-		c.byLocked(lingerTime)
+		c.byLocked(c.shard.loop.lingerTime())
 		c.todo |= doRead
 	}
 	c.mu.Unlock()

@@ -28,25 +28,6 @@ func newRig(t *testing.T, l *Loop, b bench) *rig {
 	return r
 }
 
-// within fails the test when cond does not hold soon.
-func within(t *testing.T, d time.Duration, what string, cond func() bool) {
-	t.Helper()
-	for late := time.Now().Add(d); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(late) {
-			t.Fatalf("not within %v: %s", d, what)
-		}
-	}
-}
-
-func goneWithin(t *testing.T, d time.Duration, rec *recorder) {
-	t.Helper()
-	select {
-	case <-rec.gone:
-	case <-time.After(d):
-		t.Fatalf("not gone after %v: events %q", d, rec.events())
-	}
-}
-
 // A runner may end its turn, and be given back, while the monitor takes it for lost.
 func TestMonitorAndEndingTurn(t *testing.T) {
 	var (

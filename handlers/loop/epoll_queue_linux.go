@@ -127,25 +127,34 @@ func writeFD(fd int, p []byte) (int, error) {
 	}
 }
 
-// closeWriteLocked sends FIN.
+// closeWriteLocked sends FIN, or the close_notify of TLS.
 func (c *polled) closeWriteLocked() {
-	if c.link != nil && !c.link.closeWrite(int(c.fd)) {
-		c.blockedLocked()
-		return
+	var err error
+	if c.link != nil {
+		err = c.link.closeWrite(int(c.fd))
+	} else {
+		err = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	}
-	if c.link == nil {
-		_ = unix.Shutdown(int(c.fd), unix.SHUT_WR)
+	switch err {
+	case nil:
+	case unix.EAGAIN:
+		c.blockedLocked()
+	default:
+		c.writeFailedLocked(err)
 	}
 }
 
-// writeFailedLocked stops writing. What the peer has sent is still read.
+// writeFailedLocked stops writing. What the peer has sent is still read; unless the peer only reads no more, or has ended
+// before, its end is no good one.
 func (c *polled) writeFailedLocked(err error) {
-	if !c.half {
+	if (deaf(err) || c.eof && !c.cut) && !c.half {
 		c.breakLocked(nil)
 		return
 	}
-	c.breakLocked(fmt.Errorf("write: %w", err)) // there is nothing to wait for
-	c.postLocked(doEnd)
+	c.breakLocked(fmt.Errorf("write: %w", err))
+	if c.half || c.paused { // there is nothing to wait for
+		c.postLocked(doEnd)
+	}
 }
 
 func (c *polled) breakLocked(cause error) {

@@ -35,12 +35,12 @@ func (c *polled) read(r *runner) {
 		case err == errBudget:
 			c.yield()
 			return
-		case errors.Is(err, io.EOF):
-			c.eof = true
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			c.finish(errors.Is(err, io.EOF))
 			c.decode(r, buf[:have], true)
 			return
 		case err != nil:
-			c.leave(fmt.Errorf("read: %w", err))
+			c.readFailed(err)
 			return
 		}
 		r.tick()
@@ -50,6 +50,24 @@ func (c *polled) read(r *runner) {
 		}
 		r.budget -= n
 	}
+}
+
+// finish notes the end of what the peer sends. It is none in good order where a write has found out that the peer is gone.
+func (c *polled) finish(good bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.eof, c.cut = true, !good || c.broken && c.x.cause != nil
+}
+
+// readFailed ends the connection. Where the kernel has lost it, nothing is written any more; the peer of a failed TLS layer
+// may still be told.
+func (c *polled) readFailed(err error) {
+	if errno := unix.Errno(0); errors.As(err, &errno) {
+		c.mu.Lock()
+		c.breakLocked(nil)
+		c.mu.Unlock()
+	}
+	c.leave(fmt.Errorf("read: %w", err))
 }
 
 // errBudget means that it is the turn of others.
@@ -113,18 +131,14 @@ func (c *polled) yield() {
 func (c *polled) linger(r *runner) {
 	for {
 		n, err := readFD(int(c.fd), r.buffer())
-		switch {
-		case err == unix.EAGAIN:
+		if err == unix.EAGAIN {
 			return
-		case err != nil || n == 0:
-			c.eof = true
 		}
 		c.mu.Lock()
 		c.x.swallow += n
-		enough := c.x.swallow > lingerMax
+		c.eof = c.eof || err != nil || n == 0 || c.x.swallow > lingerMax
 		c.mu.Unlock()
-		if c.eof || enough {
-			c.eof = true
+		if c.eof {
 			c.settle()
 			return
 		}
@@ -136,7 +150,7 @@ func (c *polled) linger(r *runner) {
 func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 	r.failed, r.told = nil, false
 	for {
-		r.m.EOF, r.m.Partial, r.m.Kept, r.m.HalfOpen = eof, false, 0, false
+		r.m.EOF, r.m.Cut, r.m.Partial, r.m.Kept, r.m.HalfOpen = eof, c.cut, false, 0, false
 		r.m.Budget = c.shard.loop.budget()
 		c.cork(r)
 		n, err := c.codec.Decode(data, &r.m)
@@ -162,6 +176,9 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 			return true
 		case err != nil:
 			c.leave(err)
+			return true
+		case !next && c.cut:
+			c.leave(io.ErrUnexpectedEOF)
 			return true
 		case !next && eof:
 			if r.m.HalfOpen && c.stay() {

@@ -64,7 +64,7 @@ func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err
 		case n > 0: // an error behind it comes again
 			return n, false, nil
 		case !errors.Is(err, errNoData):
-			return 0, false, plainError(err)
+			return 0, false, cutError(t.conn, err)
 		case t.drained:
 			return 0, true, unix.EAGAIN
 		case r.budget <= 0: // nothing is left in conn that epoll would not tell of
@@ -80,14 +80,6 @@ func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err
 		t.in = r.cipher[:got]
 		t.drained = 0 < got && got < len(r.cipher) && !c.hung
 	}
-}
-
-// plainError leaves out a peer that has closed without a close_notify: many do.
-func plainError(err error) error {
-	if errors.Is(err, io.ErrUnexpectedEOF) {
-		return io.EOF
-	}
-	return err
 }
 
 // save keeps what conn has not taken of the runner's buffer, at the end of a turn.
@@ -188,10 +180,10 @@ func (t *tlsLink) drop() {
 	t.mu.Unlock()
 }
 
-// closeWrite sends the close_notify. It is false when some of it waits.
-func (t *tlsLink) closeWrite(fd int) bool {
-	_ = t.conn.CloseWrite()
-	return t.flush(fd) != unix.EAGAIN
+// closeWrite sends the close_notify. The error is EAGAIN when some of it waits.
+func (t *tlsLink) closeWrite(fd int) error {
+	_ = t.conn.CloseWrite() // queues it
+	return t.flush(fd)
 }
 
 // The rest of net.Conn: crypto/tls sets deadlines and may close.

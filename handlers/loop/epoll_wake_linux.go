@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -58,11 +57,31 @@ func (c *polled) stay() bool {
 	return true
 }
 
-// listen finds out whether a peer that has sent its last has also gone.
+// listen finds out whether a peer that has sent its last has also gone. Reading tells only of its FIN.
 func (c *polled) listen(r *runner) {
-	if _, err := readFD(int(c.fd), r.buffer()); err != nil && err != unix.EAGAIN {
-		c.leave(fmt.Errorf("read: %w", err))
+	_, err := readFD(int(c.fd), r.buffer())
+	if err == nil || err == unix.EAGAIN {
+		c.mu.Lock()
+		if err = nil; !c.shut { // else both sides have ended
+			err = lost(int(c.fd))
+		}
+		c.mu.Unlock()
 	}
+	if err != nil {
+		c.readFailed(err)
+	}
+}
+
+// lost is why nothing can be sent to the peer of a socket that is open; nil if something can.
+func lost(fd int) error {
+	p := []unix.PollFd{{Fd: int32(fd)}}
+	if n, err := unix.Poll(p, 0); n <= 0 || err != nil || p[0].Revents&(unix.POLLERR|unix.POLLHUP) == 0 {
+		return nil
+	}
+	if errno, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && errno != 0 {
+		return unix.Errno(errno)
+	}
+	return unix.EPIPE
 }
 
 // Wake is [Conn.Wake].

@@ -30,6 +30,7 @@ type goConn struct {
 	taker     func(net.Conn)     // takes the connection out of the loop
 	told      bool               // an event was raised in this Decode
 	eof       bool               // the peer has sent FIN
+	cut       bool               // that was no end in good order
 	messages  *handlers.Messages // of the Decode that is running
 	idle      idle
 
@@ -227,10 +228,10 @@ func (c *goConn) readLoop() error {
 				return err
 			}
 		}
-		switch {
+		switch err = cutError(c.rw, err); {
 		case err == nil:
-		case errors.Is(err, io.EOF):
-			c.eof = true
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			c.finish(errors.Is(err, io.EOF))
 			if done, err := c.decode(&in, true); done {
 				return err
 			}
@@ -250,7 +251,7 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 	m := handlers.Messages{EOF: eof, Events: (*events)(c), Reply: in.reply[:0], Budget: in.Budget}
 	c.messages, c.told = &m, false
 	for {
-		m.Partial, m.Kept, m.HalfOpen = false, 0, false
+		m.Cut, m.Partial, m.Kept, m.HalfOpen = c.cut, false, 0, false
 		c.beginTurn()
 		n, err := c.codec.Decode(in.Bytes(), &m)
 		c.upgrade(&m)
@@ -273,6 +274,8 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 			return true, nil
 		case err != nil:
 			return true, err
+		case !next && c.cut:
+			return true, io.ErrUnexpectedEOF
 		case !next:
 			if eof && !m.HalfOpen {
 				return true, nil
@@ -282,6 +285,13 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 			return err != nil, err
 		}
 	}
+}
+
+// finish notes the end of what the peer sends. It is none in good order where a write has found out that the peer is gone.
+func (c *goConn) finish(good bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.eof, c.cut = true, !good || c.broken && c.cause != nil
 }
 
 // upgrade makes the codec that Decode named the connection's.

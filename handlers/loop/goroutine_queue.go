@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -109,8 +110,11 @@ func (c *goConn) flushLocked() {
 	if c.ended && !c.shut && !c.broken && c.transportLocked() == nil {
 		c.shut = true
 		c.mu.Unlock()
-		_ = c.rw.CloseWrite() // may wait for the peer on TLS
+		err := c.rw.CloseWrite() // may wait for the peer on TLS
 		c.mu.Lock()
+		if err != nil {
+			c.writeFailedLocked(err)
+		}
 	}
 	c.flushing = false
 	c.cond.Broadcast()
@@ -124,15 +128,19 @@ func (c *goConn) write(buf []byte) error {
 	return err
 }
 
-// writeFailedLocked stops writing. What the peer has sent is still read, unless it is too slow a reader.
+// writeFailedLocked stops writing. What the peer has sent is still read, unless it is too slow a reader; unless it only
+// reads no more, or has ended before, its end is no good one.
 func (c *goConn) writeFailedLocked(err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		c.breakLocked(handlers.ErrSlow)
 		c.dead.Store(true)
 		c.rw.Close()
-		return
+	case (deaf(err) || c.eof && !c.cut) && !c.half:
+		c.breakLocked(nil)
+	default:
+		c.breakLocked(err)
 	}
-	c.breakLocked(nil)
 }
 
 func (c *goConn) beginTurn() {
@@ -179,7 +187,8 @@ func (c *goConn) goodbye(reason error) {
 	if c.broken {
 		return
 	}
-	if c.shut = c.shut || c.eof && len(c.out) == 0; c.shut { // closing is as good a FIN
+	if _, bare := c.rw.(syscall.Conn); c.shut || bare && c.eof && len(c.out) == 0 { // closing is as good a FIN
+		c.shut = true
 		return
 	}
 	c.flushLocked()
@@ -194,7 +203,7 @@ func (c *goConn) goodbye(reason error) {
 // linger swallows what the peer still sends: closing with unread bytes would reset the connection, and the peer would
 // lose our last words (RFC 9112, section 9.6).
 func (c *goConn) linger() {
-	_ = c.rw.SetReadDeadline(time.Now().Add(lingerTime))
+	_ = c.rw.SetReadDeadline(time.Now().Add(c.loop.lingerTime()))
 	buf := parts.Get(4 << 10)
 	defer parts.Put(buf)
 	buf = buf[:cap(buf)]

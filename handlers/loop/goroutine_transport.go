@@ -1,6 +1,8 @@
 package loop
 
 import (
+	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -40,6 +42,27 @@ func NetTransport(nc net.Conn) Transport {
 		return t
 	}
 	return noHalfClose{nc}
+}
+
+// cutError is err, of a Read of c, unless that is an [io.EOF] which was no end in good order: the stream below a layer of TLS
+// has ended, without a close_notify (RFC 8446, section 6.1).
+func cutError(c any, err error) error {
+	for errors.Is(err, io.EOF) {
+		switch below := c.(type) {
+		case *handlers.Switch:
+			if below.EOF() {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		case noHalfClose:
+			c = below.Conn
+		case interface{ NetConn() net.Conn }:
+			c = below.NetConn()
+		default:
+			return err
+		}
+	}
+	return err
 }
 
 // noHalfClose is for a net.Conn that cannot close one direction: the end of what we send is told by closing it.

@@ -77,6 +77,8 @@ func (c *goConn) rest(in *input) (done bool, err error) {
 			}
 		case !c.paused && !c.half:
 			return false, nil
+		case c.broken && c.cause != nil && !c.flushing: // there is nothing to wait for
+			return true, c.cause
 		case !c.haltBy.IsZero():
 			return true, handlers.ErrShutdown
 		case c.half && c.shut && !c.flushing:

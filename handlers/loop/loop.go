@@ -11,7 +11,10 @@ package loop
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -157,6 +160,8 @@ type Loop struct {
 	shards shards
 	own    handlers.Budget // without Budget
 
+	linger time.Duration // what lingerTime is, if it is not zero; for tests
+
 	mu      sync.Mutex
 	closing bool                   // no connection gets in any more
 	closed  bool                   // none gets out, either
@@ -258,6 +263,13 @@ func (l *Loop) closeTimeout() time.Duration {
 	return l.CloseTimeout
 }
 
+func (l *Loop) lingerTime() time.Duration {
+	if l.linger == 0 {
+		return lingerTime
+	}
+	return l.linger
+}
+
 func (l *Loop) maxQueue() int {
 	if l.MaxQueue == 0 {
 		return 1 << 20
@@ -266,6 +278,17 @@ func (l *Loop) maxQueue() int {
 }
 
 func (l *Loop) budget() *handlers.Budget { return cmp.Or(l.Budget, &l.own) }
+
+// deaf reports whether a write has failed because the peer reads no more. What it has sent before may still be whole: it
+// gets RST for what comes after it has closed.
+func deaf(err error) bool {
+	for _, e := range []error{syscall.EPIPE, syscall.ENOTCONN, io.ErrClosedPipe, net.ErrClosed} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
 
 // errLost is why a connection ends whose peer has sent its last and takes nothing any more.
 var errLost = fmt.Errorf("write: %w", syscall.EPIPE)

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"crypto/tls"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -123,21 +122,4 @@ func TestTraps3Row6TLSHalfClose(t *testing.T) {
 			t.Errorf("the last record is % x, want an alert", last)
 		}
 	})
-}
-
-// lastRecord is the last whole record of a stream.
-func lastRecord(b []byte) (last []byte) {
-	for len(b) >= 5 {
-		n := min(len(b), 5+int(binary.BigEndian.Uint16(b[3:])))
-		last, b = b[:n], b[n:]
-	}
-	return last
-}
-
-// alertSize is that of an encrypted alert, with AEAD: 2 bytes and a tag, in TLS 1.3 the type, in 1.2 a nonce.
-func alertSize(version uint16) int {
-	if version == tls.VersionTLS13 {
-		return 5 + 2 + 1 + 16
-	}
-	return 5 + 8 + 2 + 16
 }

@@ -78,6 +78,8 @@
 //     ended before, so that the echo server of its own document crashed.
 //   - OnError is always followed by OnClose(true), also when a name cannot be resolved. Dial returns the error too.
 //   - OnTimeout is told again when there was a byte since it was told last; in Node it came once.
+//   - A secure stream that stops without a close_notify is cut, maybe by somebody on the way: OnError with io.ErrUnexpectedEOF,
+//     no OnEnd.
 //   - Write returns an error when the stream was ended, instead of throwing, and when the queue is full: memory is bounded.
 //     While the queue is full the stream is not read either, so that an echo to a peer that does not read loses nothing.
 //   - Text is UTF-8 unless it is told otherwise, and no encoding depends on how the network cuts the stream.

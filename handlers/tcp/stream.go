@@ -23,8 +23,8 @@ type Events struct {
 	// OnData has what the peer sent, in the encoding of [Stream.SetEncoding]. data is valid until it returns. Without it
 	// what the peer sends is dropped.
 	OnData func(s *Stream, data []byte)
-	// OnEnd says that the peer has sent its last (FIN). It may still be written to; unless AllowHalfOpen is set the
-	// stream ends itself after it.
+	// OnEnd says that the peer has sent its last: FIN, or the close_notify of TLS. It may still be written to; unless
+	// AllowHalfOpen is set the stream ends itself after it.
 	OnEnd func(s *Stream)
 	// OnTimeout says that the stream was idle for as long as [Stream.SetTimeout] has said. It stays open.
 	OnTimeout func(s *Stream)

@@ -131,7 +131,7 @@ func (d *driven) Decode(in []byte, m *handlers.Messages) (int, error) {
 	if len(in) > 0 {
 		m.Deliver(handlers.Message{Data: in})
 	}
-	if !m.EOF {
+	if !m.EOF || m.Cut {
 		return len(in), nil
 	}
 	m.HalfOpen = s.AllowHalfOpen

@@ -175,6 +175,43 @@ func TestStreamStartTLS(t *testing.T) {
 	})
 }
 
+// Only a close_notify is the end of a secure stream: FIN alone may be anybody's, and is an error.
+func TestStreamCut(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		end  func(tc *tls.Conn, nc *net.TCPConn)
+		want []string
+	}{
+		{"close_notify", func(tc *tls.Conn, _ *net.TCPConn) { tc.CloseWrite() }, []string{"end", "close false"}},
+		{"FIN", func(_ *tls.Conn, nc *net.TCPConn) { nc.CloseWrite() }, []string{"error unexpected EOF", "close true"}},
+		{"half a record and FIN", func(_ *tls.Conn, nc *net.TCPConn) {
+			io.WriteString(nc, "\x17\x03\x03")
+			nc.CloseWrite()
+		}, []string{"error unexpected EOF", "close true"}},
+	} {
+		for _, halfOpen := range []bool{false, true} {
+			t.Run(tt.name, func(t *testing.T) {
+				eachDriver(t, func(t *testing.T) {
+					server := newDiary()
+					server.do.OnEnd = func(s *Stream) { s.End(nil) }
+					v := &Server{Events: server.events(), AllowHalfOpen: halfOpen, OnConnection: func(s *Stream) {
+						secure(t, s, serverConfig(false))
+					}}
+					nc := plainDial(t, listen(t, v))
+					tc := tls.Client(nc, &tls.Config{InsecureSkipVerify: true})
+					mustWrite(t, tc, "a")
+					tt.end(tc, nc)
+					server.closed(t)
+					want := append([]string{"connect", "secure", "data a"}, tt.want...)
+					if got := server.all(); !slices.Equal(got, want) {
+						t.Errorf("half open %t: events %q, want %q", halfOpen, got, want)
+					}
+				})
+			})
+		}
+	}
+}
+
 // A handshake that fails is an error and then the end, and so is a peer that speaks in the clear, goes or says nothing.
 func TestStreamHandshakeFails(t *testing.T) {
 	for _, tt := range []struct {
