@@ -20,13 +20,19 @@ type reader struct {
 	in   *replayConn
 	held int // bytes of port.budget
 
-	mu    sync.Mutex
-	want  bool          // Take wants the connection
+	mu     sync.Mutex
+	latest time.Time // no deadline is later than this one, if it is not zero
+	free   bool      // the connection is another's, and so are its deadlines
+
+	want  bool          // Take wants the connection; under mu
 	shed  bool          // there are too many; under readers.mu
 	older *list.Element // where it is in readers.fresh; under readers.mu
-	given bool          // Take gets it
+	given bool          // Take gets it; under mu
 	gone  chan struct{} // closed when the goroutine that reads has ended
 }
+
+// passed is a deadline that has passed.
+var passed = time.Unix(1, 0)
 
 // readers are the connections that are being read, so that a shutdown finds them.
 type readers struct {
@@ -47,7 +53,7 @@ func (p *port) sniffReader(c *conn) {
 func (r *reader) start(timeout time.Duration) {
 	gone := make(chan struct{})
 	r.mu.Lock()
-	r.gone = gone
+	r.gone, r.free = gone, false
 	r.mu.Unlock()
 	r.port.Go(func() { // ends with the verdict, at the deadline, or when the connection is closed
 		defer close(gone)
@@ -132,7 +138,7 @@ const overloaded = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRet
 // refuse closes the connection for err.
 func (r *reader) refuse(err error) {
 	if r.conn.farewell != "" {
-		r.deadline(time.Second)
+		_ = r.in.Conn.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = io.WriteString(r.in.Conn, r.conn.farewell)
 	}
 	r.port.drop(r.conn, err)
@@ -165,8 +171,8 @@ func (r *reader) look(eof bool) (done bool) {
 }
 
 func (r *reader) dispatch(to *route) {
-	r.port.readers.remove(r) // no deadline of ours comes after this one
-	r.deadline(0)
+	r.port.readers.remove(r)
+	r.release()
 	r.port.dispatch(r.conn, to, bytesOf(r.in.prefix))
 }
 
@@ -199,17 +205,42 @@ func (r *reader) expired() (done bool) {
 		return false
 	}
 	r.port.readers.remove(r)
-	r.deadline(0)
+	r.release()
 	r.port.announce(r.conn, r)
 	return true
 }
 
+// deadline gives the peer d from now, without end if it is not positive, or less if somebody has said so.
 func (r *reader) deadline(d time.Duration) {
-	if d <= 0 {
-		_ = r.in.Conn.SetDeadline(time.Time{})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := time.Time{}
+	if d > 0 {
+		at = time.Now().Add(d)
+	}
+	if !r.latest.IsZero() && (d <= 0 || r.latest.Before(at)) {
+		at = r.latest
+	}
+	_ = r.in.Conn.SetDeadline(at)
+}
+
+// bound ends a Read, and those that come, at this time at the latest.
+func (r *reader) bound(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.free || !r.latest.IsZero() && r.latest.Before(at) {
 		return
 	}
-	_ = r.in.Conn.SetDeadline(time.Now().Add(d))
+	r.latest = at
+	_ = r.in.Conn.SetReadDeadline(at)
+}
+
+// release lifts the deadlines, for another to set its own.
+func (r *reader) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.latest, r.free = time.Time{}, true
+	_ = r.in.Conn.SetDeadline(time.Time{})
 }
 
 // Park is [loop.Parking.Park].
@@ -224,10 +255,10 @@ func (r *reader) Take() bool {
 	r.want = true
 	gone := r.gone
 	r.mu.Unlock()
-	_ = r.in.Conn.SetReadDeadline(time.Unix(1, 0))
+	r.bound(passed)
 	<-gone
 	if r.given {
-		r.deadline(0)
+		r.release()
 	}
 	return r.given
 }
@@ -251,7 +282,7 @@ func (s *readers) add(r *reader, timeout time.Duration) bool {
 	}
 	s.set[r] = struct{}{}
 	if s.most > 0 {
-		timeout = s.most
+		r.bound(time.Now().Add(s.most))
 	}
 	r.deadline(timeout)
 	if r.conn.pending != nil {
@@ -268,7 +299,7 @@ func (s *readers) add(r *reader, timeout time.Duration) bool {
 func (s *readers) shedLocked(r *reader) {
 	r.shed = true
 	s.forgetLocked(r)
-	_ = r.in.Conn.SetReadDeadline(time.Unix(1, 0))
+	r.bound(passed)
 }
 
 func (s *readers) forgetLocked(r *reader) {
@@ -305,7 +336,7 @@ func (s *readers) hurry(d time.Duration) {
 	defer s.mu.Unlock()
 	s.most = d
 	for r := range s.set {
-		_ = r.in.Conn.SetReadDeadline(time.Now().Add(d))
+		r.bound(time.Now().Add(d))
 	}
 }
 
@@ -315,7 +346,7 @@ func (s *readers) stop() {
 	defer s.mu.Unlock()
 	s.closing = true
 	for r := range s.set {
-		_ = r.in.Conn.SetReadDeadline(time.Unix(1, 0))
+		r.bound(passed)
 	}
 }
 
