@@ -14,14 +14,14 @@ import (
 // dialDeflate connects a client that offers permessage-deflate, and reports whether that was accepted.
 func dialDeflate(t *testing.T, url string) (c *wsClient, accepted bool) {
 	t.Helper()
-	d := ws.Dialer{Timeout: 10 * time.Second}
+	d := ws.Dialer{Timeout: patience}
 	d.Extensions = append(d.Extensions, wsflate.DefaultParameters.Option())
 	nc, br, hs, err := d.Dial(context.Background(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(15 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(patience))
 	if c = (&wsClient{nc, nc}); br != nil {
 		c.r = br
 	}

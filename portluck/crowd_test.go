@@ -70,7 +70,7 @@ func (c *crowd) server() *Server {
 		}
 	}
 	return &Server{
-		Hub: h, TLSConfig: withTLS(), SniffTimeout: 10 * time.Second, Timeout: 20 * time.Second,
+		Hub: h, TLSConfig: withTLS(), SniffTimeout: patience, Timeout: patience,
 		RoomOf: func(r *http.Request) (string, bool) { return strings.Trim(r.URL.Path, "/"), true },
 	}
 }
@@ -163,7 +163,7 @@ func (c *crowd) session(ctx context.Context, addr string, k int, room string, en
 	}
 	seen := map[string]int{}
 	for time.Now().Before(end) {
-		_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(patience))
 		text, err := next()
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
@@ -221,10 +221,10 @@ func (c *crowd) leave(conn net.Conn, next func() (string, error), kind, room str
 // dial connects and joins room. next reads one message.
 func (c *crowd) dial(ctx context.Context, addr, kind, room string) (conn net.Conn, next func() (string, error), err error) {
 	insecure := &tls.Config{InsecureSkipVerify: true, NextProtos: nil}
-	d := net.Dialer{Timeout: 20 * time.Second}
+	d := net.Dialer{Timeout: patience}
 	switch kind {
 	case "ws", "wss":
-		wd := ws.Dialer{TLSConfig: insecure, Timeout: 20 * time.Second}
+		wd := ws.Dialer{TLSConfig: insecure, Timeout: patience}
 		conn, br, _, err := wd.Dial(ctx, kind+"://"+addr+"/"+room)
 		if err != nil {
 			return nil, nil, err

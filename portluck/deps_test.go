@@ -12,6 +12,7 @@ const module = "github.com/portluck/portluck/"
 // TestImports holds the picture of DESIGN.md, section 2: arrows only point down, and the heavy dependencies stay out of
 // the library.
 func TestImports(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
@@ -79,6 +80,7 @@ func checkThirdParty(t *testing.T, name, imported string) {
 
 // The library is light: neither the command's nor the tests' dependencies come with it.
 func TestImportsAreLight(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command("go", "list", "-deps", module+"portluck").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)

@@ -30,7 +30,7 @@ func eventRoom(t *testing.T) (url string, h *Hub, e *events) {
 // stream asks for events, after the last one that was seen if that is not empty.
 func stream(t *testing.T, url, last string, header ...string) (*bufio.Reader, *http.Response) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -170,6 +170,7 @@ func TestEventsPanic(t *testing.T) {
 }
 
 func TestPoll(t *testing.T) {
+	t.Parallel()
 	url, h, _ := eventRoom(t)
 	room := h.Room("lobby")
 	publish(room, 1, 5)

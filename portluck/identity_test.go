@@ -106,6 +106,7 @@ func checkRequest(t *testing.T, got, want *http.Request) {
 
 // What is known of a client can be asked for at any time, whatever the driver has kept of it.
 func TestInfoOfDrivenClients(t *testing.T) {
+	t.Parallel()
 	hub, e := record(nil)
 	look := func(when string, c *Client) {
 		info := c.Info()

@@ -37,6 +37,7 @@ func lazyPair(t testing.TB) (*lazyConn, *net.TCPConn) {
 }
 
 func TestLazyConnIsANetConn(t *testing.T) {
+	t.Parallel()
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		lazy, client := lazyPair(t)
 		return lazy, client, func() { lazy.Close(); client.Close() }, nil
@@ -74,6 +75,7 @@ func TestLazyConnStaysADescriptor(t *testing.T) {
 
 // A deadline that was moved is not kept: neither the earlier one, nor one that was taken away.
 func TestLazyConnMovesDeadlines(t *testing.T) {
+	t.Parallel()
 	for name, move := range map[string]time.Time{"later": time.Now().Add(time.Minute), "away": {}} {
 		t.Run(name, func(t *testing.T) {
 			lazy, client := lazyPair(t)
@@ -81,7 +83,7 @@ func TestLazyConnMovesDeadlines(t *testing.T) {
 			if _, err := lazy.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("Read() = %v", err)
 			}
-			lazy.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+			lazy.SetReadDeadline(time.Now().Add(time.Second))
 			got := make(chan string)
 			go func() { got <- readString(t, lazy, 1) }() // ends when the client writes
 			eventually(t, "a reader", func() bool {
@@ -93,7 +95,7 @@ func TestLazyConnMovesDeadlines(t *testing.T) {
 			select {
 			case s := <-got:
 				t.Errorf("Read() = %q at the old deadline", s)
-			case <-time.After(200 * time.Millisecond):
+			case <-time.After(1100 * time.Millisecond):
 			}
 			io.WriteString(client, "x")
 			if s := <-got; s != "x" {

@@ -23,6 +23,7 @@ import (
 
 // Limits give their places back, whatever a connection was: TRAPS part 2, row 10.
 func TestLimits(t *testing.T) {
+	t.Parallel()
 	tests := map[string]*Server{"in all": {MaxConns: 4}, "per address": {MaxConnsPerIP: 4}}
 	for name, s := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -129,67 +130,79 @@ type hiding struct{ net.Listener }
 
 // Several listeners of any kind are served at once, in the same way.
 func TestListeners(t *testing.T) {
+	t.Parallel()
 	hub, _ := record(echo)
-	s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: 500 * time.Millisecond}
-	pipes := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
-	unix, err := Listen("unix:" + filepath.Join(t.TempDir(), "sock"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	plain, hidden := listen(t), hiding{listen(t)}
-	for _, l := range []net.Listener{pipes, unix[0], plain, hidden} {
-		serveOn(t, s, l)
-	}
-	dialers := map[string]func() net.Conn{
-		"pipe": func() net.Conn {
-			a, b := net.Pipe()
-			pipes.conns <- a
-			return b
+	all := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: time.Minute}
+	dialers := map[string]func(s *Server) (dial func() net.Conn){
+		"pipe": func(s *Server) func() net.Conn {
+			pipes := &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+			serveOn(t, s, pipes)
+			return func() net.Conn {
+				a, b := net.Pipe()
+				pipes.conns <- a
+				return b
+			}
 		},
-		"unix":   func() net.Conn { return must(net.Dial("unix", unix[0].Addr().String())) },
-		"tcp":    func() net.Conn { return must(net.Dial("tcp", plain.Addr().String())) },
-		"hidden": func() net.Conn { return must(net.Dial("tcp", hidden.Addr().String())) },
+		"unix": func(s *Server) func() net.Conn {
+			unix := must(Listen("unix:" + filepath.Join(t.TempDir(), "sock")))[0]
+			serveOn(t, s, unix)
+			return func() net.Conn { return must(net.Dial("unix", unix.Addr().String())) }
+		},
+		"tcp": func(s *Server) func() net.Conn {
+			addr := serve(t, s)
+			return func() net.Conn { return must(net.Dial("tcp", addr)) }
+		},
+		"hidden": func(s *Server) func() net.Conn {
+			l := hiding{listen(t)}
+			serveOn(t, s, l)
+			return func() net.Conn { return must(net.Dial("tcp", l.Addr().String())) }
+		},
 	}
-	for name, dial := range dialers {
+	for name, serve := range dialers {
+		dial := serve(all)
+		soonHub, _ := record(echo)
+		soon := &Server{Hub: soonHub, SniffTimeout: 50 * time.Millisecond}
+		dialSoon := serve(soon)
 		t.Run(name, func(t *testing.T) {
-			open := func() net.Conn {
+			open := func(dial func() net.Conn) net.Conn {
 				c := dial()
 				t.Cleanup(func() { c.Close() })
-				c.SetDeadline(time.Now().Add(10 * time.Second))
+				c.SetDeadline(time.Now().Add(time.Minute))
 				return c
 			}
-			raw := open()
+			raw := open(dial)
 			send(t, raw, "{raw}\n")
 			expect(t, raw, "{raw}\n")
-			h := open()
+			h := open(dial)
 			if resp, body := request(t, h, bufio.NewReader(h), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"); body != "hi\n" {
 				t.Errorf("HTTP: %d %q", resp.StatusCode, body)
 			}
-			secure := tls.Client(open(), &tls.Config{InsecureSkipVerify: true})
+			secure := tls.Client(open(dial), &tls.Config{InsecureSkipVerify: true})
 			send(t, secure, "{tls}\n")
 			expect(t, secure, "{tls}\n")
-			before := s.Stats().Silent
-			silent := open()
-			eventually(t, "a silent client is announced", func() bool { return s.Stats().Silent > before })
+			secure.Close()
+			silent := open(dialSoon)
+			eventually(t, "a silent client is announced", func() bool { return soonHub.Len() == 1 })
 			send(t, silent, "{later}\n")
 			expect(t, silent, "{later}\n")
-			announced := s.Stats().Silent
-			spoken := open()
-			eventually(t, "a silent client is announced", func() bool { return s.Stats().Silent > announced })
-			eventually(t, "it is spoken to", func() bool {
-				go hub.Broadcast(TextMessage("{hello}"))
-				spoken.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-				line, _ := bufio.NewReader(spoken).ReadString('\n')
-				return line == "{hello}\n"
-			})
-			stalled := open()
+			spoken := open(dialSoon)
+			eventually(t, "a silent client is announced", func() bool { return soonHub.Len() == 2 })
+			hello := make(chan struct{})
+			go func() { // ends when both have read, where there is no buffer between
+				soonHub.Broadcast(TextMessage("{hello}"))
+				close(hello)
+			}()
+			expect(t, spoken, "{hello}\n")
+			expect(t, silent, "{hello}\n")
+			<-hello
+			stalled := open(dialSoon)
 			send(t, stalled, "GE")
 			if got, err := io.ReadAll(stalled); len(got) > 0 || err != nil && name != "pipe" {
 				t.Errorf("stalled: %q, %v", got, err)
 			}
 		})
 	}
-	if names := s.Stats().Routes; names[RouteRaw] == 0 || names[RouteHTTP] == 0 || names[RouteTLS] == 0 {
+	if names := all.Stats().Routes; names[RouteRaw] != 4+4 || names[RouteHTTP] != 4 || names[RouteTLS] != 4 {
 		t.Errorf("routes %v", names)
 	}
 }

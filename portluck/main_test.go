@@ -38,10 +38,13 @@ func serveOn(t testing.TB, s *Server, l net.Listener) {
 	if byGoroutines && !s.Goroutines {
 		s.Goroutines = true
 	}
+	if s.SniffTimeout == 0 {
+		s.SniffTimeout = patience // who does not wait for it does not depend on it
+	}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := s.Shutdown(ctx); err != nil {
 			t.Errorf("Shutdown() = %v", err)
@@ -99,15 +102,18 @@ func (e *events) all() []string {
 	return slices.Clone(e.seen)
 }
 
-// waitFor waits until there are n events, 10 seconds at the most, and returns all.
+// patience is how long a test waits for what must come: it is no bound of ours, for a machine may have other work.
+const patience = time.Minute
+
+// waitFor waits until there are n events, and returns all.
 func (e *events) waitFor(n int) []string {
-	timer := time.AfterFunc(10*time.Second, func() {
+	timer := time.AfterFunc(patience, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.cond.Broadcast()
 	})
 	defer timer.Stop()
-	late := time.Now().Add(10 * time.Second)
+	late := time.Now().Add(patience)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for len(e.seen) < n && time.Now().Before(late) {
@@ -142,7 +148,7 @@ func dial(t testing.TB, addr string) *net.TCPConn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c.(*net.TCPConn)
 }
 
@@ -184,12 +190,12 @@ func talk(t testing.TB, addr, s string) string {
 	return expectEnd(t, c)
 }
 
-// eventually waits until ok, 10 seconds at the most.
+// eventually waits until ok.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	for late := time.Now().Add(10 * time.Second); !ok(); {
+	for late := time.Now().Add(patience); !ok(); {
 		if time.Now().After(late) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within %v: %s", patience, what)
 		}
 		pauseFor(time.Millisecond)
 	}

@@ -23,6 +23,7 @@ func mountEcho(s *Server) *Server {
 
 // What is mounted is served by every kind of HTTP and is no client; the rest of the port is as ever.
 func TestMount(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, scheme, proto string
 		set                 func(*http.Protocols)
@@ -98,6 +99,7 @@ func TestMountOrigin(t *testing.T) {
 
 // Shutdown waits for the requests of what is mounted.
 func TestMountShutdown(t *testing.T) {
+	t.Parallel()
 	begun, end := make(chan struct{}), make(chan struct{})
 	s := &Server{}
 	s.Mount("/slow", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -10,6 +10,7 @@ import (
 
 // The tests of origins, by their number in SEEDS.md part B1.
 func TestUpstreamOrigins(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name, allow, method, origin string
 		require                     bool

@@ -38,7 +38,7 @@ func dialUDP(t testing.TB, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return c
 }
 
@@ -179,7 +179,7 @@ func TestPacketsShutdown(t *testing.T) {
 	for i := range 50 {
 		send(t, c, fmt.Sprint(i))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Errorf("Shutdown() = %v", err)
@@ -203,6 +203,7 @@ func TestPacketsShutdown(t *testing.T) {
 
 // Close, or a Shutdown that takes too long, ends at once.
 func TestPacketsClose(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"Close", "Shutdown"} {
 		t.Run(how, func(t *testing.T) {
 			hub, e := record(nil)
@@ -255,6 +256,7 @@ func TestPacketsFail(t *testing.T) {
 
 // ListenAndServe listens on the same port over TCP and UDP, of 127.0.0.1 and ::1.
 func TestListenAndServePackets(t *testing.T) {
+	t.Parallel()
 	for range 10 {
 		if listenAndServePackets(t) {
 			return

@@ -142,6 +142,7 @@ func TestMaxConnsPerIPBehindAProxy(t *testing.T) {
 
 // A raw callback that does not return holds a shutdown up no longer than its context lasts.
 func TestShutdownDeadlineOfRaw(t *testing.T) {
+	t.Parallel()
 	block := make(chan struct{})
 	hub := &Hub{OnMessage: func(Message, *Writer, *Client) { <-block }}
 	s := &Server{Hub: hub, Goroutines: byGoroutines}

@@ -34,6 +34,7 @@ func TestRawDecidedByFIN(t *testing.T) {
 }
 
 func TestSilentClientIsAnnounced(t *testing.T) {
+	t.Parallel()
 	hub, e := record(echo)
 	hub.OnConnect = func(w *Writer, c *Client) { e.note("connect " + c.Scheme()) }
 	addr := serve(t, &Server{Hub: hub, SniffTimeout: 20 * time.Millisecond})

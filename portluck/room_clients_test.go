@@ -21,11 +21,12 @@ import (
 // Clients of every kind are in a room, while others come and go; several publish at once. Nobody misses a message or gets
 // one twice, and those of each publisher come in their order.
 func TestRoomOfAllKinds(t *testing.T) {
+	t.Parallel()
 	const publishers, each = 4, 300
 	h := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{Policy: Backpressure} }}
 	r := h.Room("all")
 	h.OnConnect = func(_ *Writer, c *Client) { r.Join(c) }
-	addr := serve(t, &Server{Hub: h, TLSConfig: withTLS(), SniffTimeout: 5 * time.Second})
+	addr := serve(t, &Server{Hub: h, TLSConfig: withTLS()})
 	var readers []io.Reader
 	for range 3 {
 		c := must(tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true}))
@@ -99,8 +100,9 @@ func wsLines(c *wsClient) io.Reader {
 
 // A member that does not read does not hold up the others, and the memory for it is bounded.
 func TestRoomStuckMember(t *testing.T) {
+	t.Parallel()
 	h := &Hub{}
-	slow := make(chan error, 1)
+	slow := make(chan error, 2)
 	r := h.Room("x")
 	h.OnConnect = func(_ *Writer, c *Client) { r.Join(c) }
 	h.OnDisconnect = func(_ *Client, err error) {
@@ -114,10 +116,11 @@ func TestRoomStuckMember(t *testing.T) {
 	fmt.Fprintln(reader, "hello")
 	eventually(t, "both are there", func() bool { return r.Len() == 2 })
 	const size = 64 << 10
-	go func() {
+	ahead := make(chan struct{}, 4) // of the reader, which is never too slow
+	go func() {                     // ends when the other one is gone
 		for r.Len() == 2 {
 			r.Publish(Message{Data: bytes.Repeat([]byte("x"), size)})
-			time.Sleep(100 * time.Microsecond)
+			ahead <- struct{}{}
 		}
 		r.Publish(TextMessage("end"))
 	}()
@@ -133,6 +136,7 @@ func TestRoomStuckMember(t *testing.T) {
 		if len(line) != size+1 {
 			t.Fatalf("a line of %d bytes", len(line))
 		}
+		<-ahead
 	}
 	if err := <-slow; !errors.Is(err, handlers.ErrSlow) {
 		t.Errorf("OnDisconnect got %v, want ErrSlow", err)
@@ -141,6 +145,9 @@ func TestRoomStuckMember(t *testing.T) {
 
 // Rooms cost memory for their members, not for their rings.
 func TestRoomMemory(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	const rooms, members = 5000, 10
 	h := &Hub{}
 	heap := func() uint64 {

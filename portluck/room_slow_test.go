@@ -85,6 +85,7 @@ func TestRoomMaxLatencyOfEach(t *testing.T) {
 
 // A client of server-sent events that does not read is ended, or does not take longer than Timeout.
 func TestEventsStuckClient(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		policy  Policy
@@ -102,7 +103,7 @@ func TestEventsStuckClient(t *testing.T) {
 			c := dial(t, addr)
 			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
 			eventually(t, "it is there", func() bool { return r.Len() == 1 })
-			late := time.After(15 * time.Second)
+			late := time.After(patience)
 			for {
 				select {
 				case err := <-gone:

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // settled is what is left of a process.
@@ -22,10 +24,13 @@ func settled() (goroutines int, heap uint64) {
 	return runtime.NumGoroutine(), m.HeapAlloc
 }
 
-// Members of all kinds come and go, some of them stuck: a minute with PORTLUCK_STRESS=1.
+// Members of all kinds come and go, some of them stuck: a minute in the long form.
 func TestRoomStress(t *testing.T) {
-	lasts, n := 2*time.Second, 60
-	if os.Getenv("PORTLUCK_STRESS") != "" {
+	if !alone(t) {
+		return
+	}
+	lasts, n := time.Second, 60
+	if need.Long() {
 		lasts, n = time.Minute, 150
 	}
 	c := &crowd{rooms: 5, publishers: 3, report: t.Errorf}
@@ -57,8 +62,8 @@ func TestRoomStress(t *testing.T) {
 		c.sessions.Load(), c.stuck.Load(), c.connects.Load(), c.slow.Load(), c.published.Load(), c.messages.Load(), heap>>10, after>>10, runtime.NumGoroutine())
 }
 
-// soak is how long TestRoomSoak lasts and with how many clients: 30 minutes with 15,000 by PORTLUCK_SOAK=30m, a short form
-// without. Its processes of clients are told by environment variables.
+// soak is how long TestRoomSoak lasts and with how many clients: 10 minutes with 15,000 in the long form, or as long as
+// PORTLUCK_SOAK says. Its processes of clients are told by environment variables.
 type soak struct {
 	lasts, hold, pause time.Duration // hold: of a client, on average; pause: of a publisher
 	clients            int
@@ -67,13 +72,15 @@ type soak struct {
 
 func newSoak(t *testing.T) soak {
 	t.Helper()
-	s := soak{lasts: 2 * time.Second, hold: time.Second, pause: 50 * time.Millisecond, clients: 100, addr: os.Getenv("PORTLUCK_SOAK_ADDR")}
+	s := soak{lasts: time.Second, hold: 500 * time.Millisecond, pause: 50 * time.Millisecond, clients: 100, addr: os.Getenv("PORTLUCK_SOAK_ADDR")}
+	if need.Long() {
+		s = soak{lasts: 10 * time.Minute, hold: 2 * time.Minute, pause: 2 * time.Second, clients: 15000, addr: s.addr}
+	}
 	if v := os.Getenv("PORTLUCK_SOAK"); v != "" {
 		var err error
 		if s.lasts, err = time.ParseDuration(v); err != nil {
 			t.Fatalf("PORTLUCK_SOAK: %v", err)
 		}
-		s.hold, s.pause, s.clients = 2*time.Minute, 2*time.Second, 15000
 	}
 	if v := os.Getenv("PORTLUCK_SOAK_CLIENTS"); v != "" {
 		var err error
@@ -90,6 +97,7 @@ const perProcess = 5000
 // TestRoomSoak holds that with clients of all kinds in processes of their own, that come and go, every connect has its
 // disconnect, no message is lost or doubled, and memory stays what it was.
 func TestRoomSoak(t *testing.T) {
+	t.Parallel()
 	o := newSoak(t)
 	c := &crowd{rooms: 20, publishers: 2, report: t.Errorf}
 	if o.addr != "" {

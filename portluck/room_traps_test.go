@@ -74,6 +74,7 @@ func TestRoomBackpressureWithHistory(t *testing.T) {
 
 // A member that drains, or leaves, while a delivery that has counted it as behind is under way.
 func TestRoomDrainedDuringDelivery(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		act  func(slow *sink, c *Client)
@@ -117,6 +118,7 @@ func TestRoomDrainedDuringDelivery(t *testing.T) {
 
 // Who joins a room with history while it is flooded gets messages, or is told to be slow, but is never forgotten.
 func TestRoomJoinsInAFlood(t *testing.T) {
+	t.Parallel()
 	h, r := roomOf(RoomOptions{Ring: 1, History: 1, Policy: Disconnect})
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -171,7 +173,7 @@ func TestRoomPublishReturns(t *testing.T) {
 	}()
 	select {
 	case <-returned:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Error("Publish has not returned")
 	}
 	done.Store(true)
@@ -180,6 +182,7 @@ func TestRoomPublishReturns(t *testing.T) {
 
 // Members come and go while others deliver: everybody who stays gets everything once.
 func TestRoomMembersChangePlaces(t *testing.T) {
+	t.Parallel()
 	h, r := roomOf(RoomOptions{Ring: 8, Policy: Backpressure, MaxLatency: time.Millisecond})
 	stay := make([]*sink, 300)
 	for i := range stay {
@@ -220,6 +223,7 @@ func TestRoomMembersChangePlaces(t *testing.T) {
 
 // A WebSocket client that is too slow is told so, when it reads.
 func TestRoomTellsASlowClient(t *testing.T) {
+	t.Parallel()
 	h, r := roomOf(RoomOptions{Ring: 4})
 	h.OnConnect = func(_ *Writer, c *Client) { r.Join(c) }
 	gone := make(chan error, 1)
@@ -255,6 +259,7 @@ func TestRoomTellsASlowClient(t *testing.T) {
 
 // A member leaves when a delivery has been to all: those that take other places know them.
 func TestRoomPlacesAfterLeave(t *testing.T) {
+	t.Parallel()
 	h, r := roomOf(RoomOptions{})
 	all := make([]*Client, restEvery)
 	var once sync.Once

@@ -18,6 +18,7 @@ import (
 
 // Under load none of the requests that were sent before Shutdown is lost.
 func TestShutdownUnderLoad(t *testing.T) {
+	t.Parallel()
 	const clients, each = 500, 20 // 10,000 requests
 	hub, e := record(nil)
 	var messages atomic.Int64
@@ -41,7 +42,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 		body := strings.Repeat("{line}\n", each)
 		send(t, c, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Errorf("Shutdown() = %v", err)
@@ -57,6 +58,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 }
 
 func TestShutdownSaysGoodbye(t *testing.T) {
+	t.Parallel()
 	hub, e := record(echo)
 	s := &Server{Hub: hub}
 	l := listen(t)
@@ -91,6 +93,7 @@ func TestShutdownSaysGoodbye(t *testing.T) {
 
 // Shutdown with a context that has ended closes what is left at once.
 func TestShutdownDeadline(t *testing.T) {
+	t.Parallel()
 	block := make(chan struct{})
 	hub := &Hub{OnMessage: func(Message, *Writer, *Client) { <-block }}
 	s := &Server{Hub: hub}
@@ -112,9 +115,10 @@ func TestShutdownDeadline(t *testing.T) {
 
 // Silent clients that leave as the server shuts down have their disconnect, also inside TLS.
 func TestShutdownWhileSilentClientsLeave(t *testing.T) {
+	t.Parallel()
 	const n = 100
 	hub, e := record(nil)
-	s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: 500 * time.Millisecond, Goroutines: byGoroutines}
+	s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffTLS, Goroutines: byGoroutines}
 	l := listen(t)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
@@ -126,7 +130,7 @@ func TestShutdownWhileSilentClientsLeave(t *testing.T) {
 	for _, c := range all {
 		c.(*tls.Conn).NetConn().Close()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Errorf("Shutdown() = %v", err)
@@ -145,6 +149,7 @@ func TestShutdownWhileSilentClientsLeave(t *testing.T) {
 
 // What was sent inside TLS before Shutdown is served, although its protocol has to be read first.
 func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
+	t.Parallel()
 	const n = 50
 	s := &Server{Hub: echoHub(), TLSConfig: withTLS(), Goroutines: byGoroutines}
 	l := listen(t)
@@ -161,7 +166,7 @@ func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
 			send(t, c, "{hi\n")
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Errorf("Shutdown() = %v", err)

@@ -16,6 +16,9 @@ import (
 
 // A megabyte of header lines is cut, whoever reads them: rows 37 and 38, and part 2, rows 8 and 9.
 func TestTraps1Row37EndlessHeader(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	addr := serve(t, &Server{})
 	before, _ := memory()
 	c := dial(t, addr)
@@ -40,6 +43,7 @@ func TestTraps1Row37EndlessHeader(t *testing.T) {
 // The cost of header matchers does not multiply: a wake-up asks each of them once at the most, and none behind one that is
 // undecided.
 func TestTraps1Row40ManyHeaderMatchers(t *testing.T) {
+	t.Parallel()
 	const routes = 50
 	var asked atomic.Int64
 	s := &Server{Hub: echoHub()}
@@ -98,10 +102,11 @@ func TestTraps2Row01MalformedHTTPIsNotRaw(t *testing.T) {
 
 // Whatever begins like TLS is TLS, or nothing: never a weaker route.
 func TestTraps2Row14UnusualHellosAreNotRaw(t *testing.T) {
+	t.Parallel()
 	hub, e := record(echo)
-	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: 200 * time.Millisecond})
+	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: 200 * time.Millisecond, OnSilence: handlers.Refuse})
 	noTLS, e2 := record(echo)
-	addr2 := serve(t, &Server{Hub: noTLS, SniffTimeout: 200 * time.Millisecond})
+	addr2 := serve(t, &Server{Hub: noTLS, SniffTimeout: 200 * time.Millisecond, OnSilence: handlers.Refuse})
 	var all []net.Conn
 	for _, first := range []string{
 		"\x16\x03\x09\xff\xff\nraw\n", "\x16\x03\x01\x00\x00\nraw\n", "\x16\x03\x01\x00\x01\x01\x16\x03\x01\x00\x01\x00\nraw\n",

@@ -50,6 +50,7 @@ func silentClients(t testing.TB, addr string, n int) (closeAll func()) {
 
 // Silent clients hold up nothing, however long they may be silent.
 func TestTraps1Row01SilentClientsDoNotHoldUpClose(t *testing.T) {
+	t.Parallel()
 	s := &Server{SniffTimeout: time.Hour, OnSilence: handlers.Refuse} // which has the kernel not keep them
 	l := listen(t)
 	done := make(chan error, 1)
@@ -62,12 +63,13 @@ func TestTraps1Row01SilentClientsDoNotHoldUpClose(t *testing.T) {
 		if !errors.Is(err, ErrServerClosed) {
 			t.Errorf("Serve() = %v", err)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Error("Serve waits for silent clients")
 	}
 }
 
 func TestTraps1Row02SilentClientIsClosedAtTheDeadline(t *testing.T) {
+	t.Parallel()
 	addr := serve(t, &Server{SniffTimeout: sniffSoon, OnSilence: handlers.Refuse})
 	expectEnd(t, dial(t, addr))
 }
@@ -75,6 +77,7 @@ func TestTraps1Row02SilentClientIsClosedAtTheDeadline(t *testing.T) {
 // A silent client that was announced is closed when it has been idle for Timeout, and one that waits for what it will say
 // where raw is refused.
 func TestTraps1Row13SilentClientsAreGoneAtTimeout(t *testing.T) {
+	t.Parallel()
 	for name, unmatched := range map[string]handlers.Handler{"raw": nil, "no raw": handlers.Refuse} {
 		t.Run(name, func(t *testing.T) {
 			const n = 300
@@ -100,14 +103,15 @@ func TestTraps1Row13SilentClientsAreGoneAtTimeout(t *testing.T) {
 
 // A client that was silent for longer than SniffTimeout is classified by what it says then: part 5, row 1.
 func TestTraps5Row1PreconnectedBrowser(t *testing.T) {
+	t.Parallel()
 	for name, unmatched := range map[string]handlers.Handler{"raw": nil, "no raw": handlers.Refuse} {
 		t.Run(name, func(t *testing.T) {
 			hub, _ := record(echo)
-			s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon, OnUnmatched: unmatched}
+			s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffTLS, OnUnmatched: unmatched}
 			addr := serve(t, s)
 			plain, secure := dial(t, addr), dial(t, addr)
-			inner := dialTLS(t, addr) // no ALPN: silent inside TLS too
-			pauseFor(4 * sniffSoon)
+			inner := dialTLS(t, addr)      // no ALPN: silent inside TLS too
+			pauseFor(sniffTLS + sniffSoon) // for the last of them
 			const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
 			tc := tls.Client(secure, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 			for name, c := range map[string]net.Conn{"plain": plain, "TLS": tc, "inside TLS": inner} {
@@ -124,6 +128,9 @@ func TestTraps5Row1PreconnectedBrowser(t *testing.T) {
 // were announced, for what a server and the other tests need besides is not theirs; and the best of several, for what
 // the runtime holds on to changes with the load of the machine and only ever adds to it.
 func TestTraps1Row12SilentClientsAreCheap(t *testing.T) {
+	if !alone(t) {
+		return
+	}
 	const few, more = 500, 3000
 	hub := echoHub()
 	s := &Server{Hub: hub, SniffTimeout: deferTime} // they are not kept by the kernel, and announced after

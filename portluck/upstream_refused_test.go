@@ -28,6 +28,7 @@ func TestUpstreamP20CorruptClientHello(t *testing.T) {
 }
 
 func TestUpstreamP21P22MessageLimit(t *testing.T) {
+	t.Parallel()
 	for name, pieces := range map[string][]string{"P21": {"0123456789abc\n"}, "P22": {"0123456", "789abc\n"}} {
 		t.Run(name, func(t *testing.T) {
 			hub, e := record(nil)
@@ -81,6 +82,7 @@ func TestUpstreamP26SSLv3(t *testing.T) {
 }
 
 func TestUpstreamP27SilentClientTimesOut(t *testing.T) {
+	t.Parallel()
 	hub, e := record(nil)
 	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon, Timeout: sniffSoon})
 	expectEnd(t, dial(t, addr))
@@ -92,6 +94,7 @@ func TestUpstreamP27SilentClientTimesOut(t *testing.T) {
 
 // Ours answers 408 where upstream just closes.
 func TestUpstreamP28HalfARequest(t *testing.T) {
+	t.Parallel()
 	hub, e := record(nil)
 	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon, Timeout: sniffSoon})
 	c := dial(t, addr)
@@ -103,6 +106,7 @@ func TestUpstreamP28HalfARequest(t *testing.T) {
 }
 
 func TestUpstreamP29NoRawFallback(t *testing.T) {
+	t.Parallel()
 	hub, e := record(nil)
 	addr := serve(t, &Server{Hub: hub, OnUnmatched: handlers.Refuse, SniffTimeout: sniffSoon})
 	c := dial(t, addr)

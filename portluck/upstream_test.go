@@ -19,6 +19,9 @@ const upstreamLine = `{"test":true}`
 // sniffSoon is SniffTimeout where a test waits for it; where upstream waits 0.5 to 3 s for it, so much shorter do we.
 const sniffSoon = 300 * time.Millisecond
 
+// sniffTLS is SniffTimeout where a test waits for it and shakes hands, which it bounds too.
+const sniffTLS = 3 * time.Second
+
 func TestUpstreamP1RawLineAndFIN(t *testing.T) {
 	hub, e := record(nil)
 	var remote string
@@ -38,6 +41,7 @@ func TestUpstreamP1RawLineAndFIN(t *testing.T) {
 }
 
 func TestUpstreamP2RawAfterSilence(t *testing.T) {
+	t.Parallel()
 	hub, e := record(nil)
 	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon})
 	c := dial(t, addr)
@@ -77,6 +81,7 @@ func TestUpstreamP4ChunkedPost(t *testing.T) {
 
 // A request line in pieces: P5 to P8.
 func TestUpstreamP5toP8HTTPInPieces(t *testing.T) {
+	t.Parallel()
 	rest := "HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n" + upstreamLine + "\n"
 	tests := []struct {
 		name   string
@@ -125,6 +130,7 @@ func TestUpstreamP10DoneDoesNotEndRaw(t *testing.T) {
 }
 
 func TestUpstreamP11SilentClientIsGreeted(t *testing.T) {
+	t.Parallel()
 	hub := &Hub{OnConnect: func(w *Writer, _ *Client) { w.WriteString("hello") }}
 	c := dial(t, serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon}))
 	expect(t, c, "hello")
@@ -143,6 +149,7 @@ func TestUpstreamP12PostWithoutBody(t *testing.T) {
 
 // The ways of answering a POST: P13 to P16.
 func TestUpstreamP13toP16Answers(t *testing.T) {
+	t.Parallel()
 	later := func(f func()) { time.AfterFunc(100*time.Millisecond, f) }
 	tests := []struct {
 		name     string
@@ -179,6 +186,7 @@ func TestUpstreamP13toP16Answers(t *testing.T) {
 }
 
 func TestUpstreamP17Get(t *testing.T) {
+	t.Parallel()
 	hub, e := record(nil)
 	addr := serve(t, &Server{Hub: hub})
 	resp, err := http.Get("http://" + addr)
@@ -216,6 +224,7 @@ func TestUpstreamP18Pages(t *testing.T) {
 }
 
 func TestUpstreamP30P31WebSocket(t *testing.T) {
+	t.Parallel()
 	for _, scheme := range []string{"ws", "wss"} {
 		t.Run(scheme, func(t *testing.T) {
 			hub, e := record(func(_ Message, w *Writer) { w.WriteString("response") })
@@ -253,8 +262,9 @@ func TestUpstreamExtraLines(t *testing.T) {
 
 // A client that is silent for longer than SniffTimeout may still turn out to speak anything.
 func TestUpstreamExtraAfterSilence(t *testing.T) {
+	t.Parallel()
 	hub, e := record(echo)
-	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon})
+	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffTLS})
 	plain, secure := dial(t, addr), dial(t, addr)
 	e.want(t, "connect tcp", "connect tcp")
 	send(t, plain, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
@@ -278,6 +288,7 @@ func TestUpstreamExtraAfterSilence(t *testing.T) {
 
 // What was said to a silent client must not become the answer to its request: TRAPS part 2, row 19.
 func TestTraps2Row19BannerThenHTTP(t *testing.T) {
+	t.Parallel()
 	hub, e := record(echo)
 	hub.OnConnect = func(w *Writer, _ *Client) { w.WriteString("banner\n") }
 	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon})
@@ -297,7 +308,7 @@ func TestTraps2Row19BannerThenHTTP(t *testing.T) {
 // post sends body and returns the answer.
 func post(t testing.TB, transport http.RoundTripper, url string, body io.Reader) (status int, answer string) {
 	t.Helper()
-	client := &http.Client{Transport: transport, Timeout: 15 * time.Second}
+	client := &http.Client{Transport: transport, Timeout: patience}
 	resp, err := client.Post(url, "text/plain", body)
 	if err != nil {
 		t.Fatal(err)

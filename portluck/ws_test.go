@@ -22,13 +22,13 @@ type wsClient struct {
 // dialWS connects to a ws or wss URL until the test ends.
 func dialWS(t testing.TB, url string) *wsClient {
 	t.Helper()
-	d := ws.Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}, Timeout: 10 * time.Second}
+	d := ws.Dialer{TLSConfig: &tls.Config{InsecureSkipVerify: true}, Timeout: patience}
 	c, br, _, err := d.Dial(context.Background(), url)
 	if err != nil {
 		t.Fatalf("dial %s: %v", url, err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if br != nil {
 		return &wsClient{c, br}
 	}

@@ -1,7 +1,8 @@
-// Package leak fails a package's tests when they leave goroutines behind.
+// Package leak is a TestMain: it fails a package's tests when they leave goroutines behind.
 package leak
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"runtime"
@@ -11,11 +12,24 @@ import (
 )
 
 // grace is how long goroutines have to end after the last test.
-const grace = 5 * time.Second
+const grace = time.Minute
 
 // Main runs the tests and exits: with 1, and their stacks on stderr, if goroutines are left. It is all of a TestMain.
-// Goroutines get 5 seconds to end; those of the runtime and of package testing may stay.
-func Main(m *testing.M) { os.Exit(run(m, grace)) }
+// Goroutines get a minute to end; those of the runtime and of package testing may stay.
+func Main(m *testing.M) {
+	Parallel()
+	os.Exit(run(m, grace))
+}
+
+// Parallel has parallel tests run 32 at a time, unless the flag -parallel says otherwise: they wait more than they compute.
+func Parallel() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", "32")
+	}
+}
 
 func run(m *testing.M, grace time.Duration) (code int) {
 	if code = m.Run(); code != 0 {

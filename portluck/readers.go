@@ -1,0 +1,101 @@
+package portluck
+
+import (
+	"container/list"
+	"sync"
+	"time"
+)
+
+// readers are the connections that are being read, so that a shutdown finds them.
+type readers struct {
+	mu      sync.Mutex
+	set     map[*reader]struct{}
+	fresh   list.List     // of those whose client is not announced, the oldest first
+	most    time.Duration // what one has left while the server shuts down; 0 before
+	closing bool          // no more are let in
+}
+
+func (s *readers) add(r *reader, timeout time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	if s.set == nil {
+		s.set = map[*reader]struct{}{}
+	}
+	s.set[r] = struct{}{}
+	if s.most > 0 {
+		r.bound(time.Now().Add(s.most))
+	}
+	r.deadline(timeout)
+	if r.conn.pending != nil {
+		return true
+	}
+	r.older = s.fresh.PushBack(r)
+	if s.fresh.Len() > r.port.srv.maxSniffing() {
+		s.shedLocked(s.fresh.Front().Value.(*reader))
+	}
+	return true
+}
+
+// shedLocked ends the Read of a connection that has been undecided for longest.
+func (s *readers) shedLocked(r *reader) {
+	r.shed = true
+	s.forgetLocked(r)
+	r.bound(passed)
+}
+
+func (s *readers) forgetLocked(r *reader) {
+	if r.older != nil {
+		s.fresh.Remove(r.older)
+		r.older = nil
+	}
+}
+
+func (s *readers) remove(r *reader) {
+	s.mu.Lock()
+	delete(s.set, r)
+	s.forgetLocked(r)
+	s.mu.Unlock()
+}
+
+// keep has r stay, however many others come.
+func (s *readers) keep(r *reader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetLocked(r)
+}
+
+// state says why a Read may have ended before its time.
+func (s *readers) state(r *reader) (shed, closing bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.shed, s.closing || s.most > 0
+}
+
+// hurry gives what is being read, and what will be, d to show its protocol.
+func (s *readers) hurry(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.most = d
+	for r := range s.set {
+		r.bound(time.Now().Add(d))
+	}
+}
+
+// stop ends what is being read. Nothing is added after.
+func (s *readers) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for r := range s.set {
+		r.bound(passed)
+	}
+}
+
+func (s *readers) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.set)
+}
