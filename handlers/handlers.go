@@ -11,6 +11,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -152,6 +153,14 @@ type Stream interface {
 	Header() http.Header
 	// WriteHeader starts an HTTP response with this status; elsewhere, or a second time, it does nothing.
 	WriteHeader(status int)
+}
+
+// A Handshaker is a [Port] that says when it gives up handshakes.
+type Handshaker interface {
+	Port
+	// HandshakeContext is done, for [ErrShutdown], when a port that shuts down waits no longer for what has not become a
+	// client, and when it closes. That is later than ShuttingDown: what clients have sent before is still served.
+	HandshakeContext() context.Context
 }
 
 // A ShutdownNotifier is a [Port] that says when it begins to shut down, for handlers whose connections would not end by

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -33,6 +34,10 @@ type port struct {
 	readers readers
 	packets packets
 
+	// handshakes is done when nobody waits for them any more; giveUp ends it.
+	handshakes context.Context
+	giveUp     context.CancelCauseFunc
+
 	draining atomic.Bool // what the kernel has accepted is served before the listeners are closed
 
 	work    tasks          // goroutines of handlers, of connections being read, and of callbacks
@@ -53,6 +58,7 @@ func newPort(s *Server) (*port, error) {
 		srv: s, hub: s.Hub, log: newLog(s.Logger), root: newRoot(),
 		listeners: map[net.Listener]*acceptor{}, closed: make(chan struct{}),
 	}
+	p.handshakes, p.giveUp = context.WithCancelCause(context.Background())
 	if p.hub == nil {
 		p.hub = &Hub{}
 	}
@@ -240,6 +246,9 @@ func (p *port) Route(c handlers.Conn) {
 
 // ShuttingDown is closed when the server begins to shut down; see [handlers.ShutdownNotifier].
 func (p *port) ShuttingDown() <-chan struct{} { return p.closed }
+
+// HandshakeContext is [handlers.Handshaker.HandshakeContext].
+func (p *port) HandshakeContext() context.Context { return p.handshakes }
 
 // isClosed says whether err only means that we closed something ourselves.
 func isClosed(err error) bool {

@@ -61,6 +61,7 @@ func (p *port) closeListens() {
 
 func (p *port) hardClose() {
 	p.closeListens()
+	p.giveUp(handlers.ErrShutdown)
 	p.readers.stop()
 	for _, c := range p.sniff.drain() {
 		p.dropped(c)
@@ -112,6 +113,7 @@ func (p *port) decideRest(ctx context.Context) {
 	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
 	defer cancel()
 	_ = p.work.wait(settle) // handshakes, and what is being read
+	p.giveUp(handlers.ErrShutdown)
 	p.readers.stop()
 }
 

@@ -178,3 +178,35 @@ func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
 		}
 	}
 }
+
+// A callback of the TLS configuration that waits for the handshake's context does not hold a shutdown up, nor does one that
+// waits for a client.
+func TestShutdownEndsHandshakes(t *testing.T) {
+	for name, end := range map[string]func(s *Server) error{
+		"Shutdown": func(s *Server) error { return s.Shutdown(context.Background()) },
+		"Close":    func(s *Server) error { return s.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			shaking, returned := make(chan struct{}), make(chan struct{})
+			config := &tls.Config{GetCertificate: func(i *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				defer close(returned)
+				close(shaking)
+				<-i.Context().Done()
+				return nil, i.Context().Err()
+			}}
+			s := &Server{TLSConfig: config, SniffTimeout: -1, Goroutines: byGoroutines}
+			l := listen(t)
+			done := make(chan error, 1)
+			go func() { done <- s.Serve(l) }()
+			go tls.Client(dial(t, l.Addr().String()), &tls.Config{InsecureSkipVerify: true}).Handshake() // ends with its connection
+			<-shaking
+			if err := end(s); err != nil {
+				t.Errorf("it returned %v", err)
+			}
+			<-returned
+			<-done
+			eventually(t, "none is open", func() bool { return s.Stats().Open == 0 })
+		})
+	}
+}

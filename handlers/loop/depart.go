@@ -3,6 +3,7 @@ package loop
 import (
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -13,6 +14,35 @@ type departed struct {
 	place  io.Closer // closed with it
 	unread []byte
 	closed atomic.Bool
+
+	mu    sync.Mutex
+	ended bool   // end was called
+	onEnd func() // of OnEnd
+}
+
+// OnEnd has f called, once, when the loop closes the connection under whoever has it, and lingerTime after it has begun to
+// shut down: what has not become a client by then is given up.
+func (d *departed) OnEnd(f func()) {
+	d.mu.Lock()
+	ended := d.ended
+	d.onEnd = f
+	d.mu.Unlock()
+	if ended {
+		f()
+	}
+}
+
+func (d *departed) end() {
+	d.mu.Lock()
+	f := d.onEnd
+	if d.ended {
+		f = nil
+	}
+	d.ended = true
+	d.mu.Unlock()
+	if f != nil {
+		f()
+	}
 }
 
 // Read is net.Conn's.
@@ -56,10 +86,13 @@ func (d *departed) Close() error {
 }
 
 // halt lets whoever has the connection finish: a shutdown waits for that.
-func (d *departed) halt() {}
+func (d *departed) halt() { time.AfterFunc(lingerTime, d.end) }
 
 // abort closes it under whoever has it.
-func (d *departed) abort(error) { _ = d.Conn.Close() }
+func (d *departed) abort(error) {
+	_ = d.Conn.Close()
+	d.end()
+}
 
 // see writes what was queued, gives the connection to whoever takes it, and returns when that has. A panic there costs the
 // connection only.

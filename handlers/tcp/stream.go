@@ -103,7 +103,7 @@ const (
 
 // rare is what most streams do not need.
 type rare struct {
-	cancel  context.CancelFunc   // of Dial
+	cancel  context.CancelFunc   // of Dial, or of the handshake
 	pending []byte               // written before there is somebody to write it
 	room    chan struct{}        // closed when nothing is queued; nil while nobody waits
 	before  []chan struct{}      // closed when OnClose of the connections before has returned
@@ -228,6 +228,7 @@ func (s *Stream) Destroy() {
 		conn = nil
 		if x.transit != nil {
 			_ = x.transit.Close()
+			x.cancel()
 		}
 	}
 	s.destroyed = s.state != stateClosed

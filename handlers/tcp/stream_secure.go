@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -84,6 +85,9 @@ func (s *Stream) handshake(nc net.Conn) {
 		return
 	}
 	x.transit = nc
+	ctx, cancel := s.handshakeContext()
+	defer cancel()
+	x.cancel = cancel
 	destroyed, client, config := s.destroyed, s.client, x.config
 	s.mu.Unlock()
 	if destroyed {
@@ -91,9 +95,12 @@ func (s *Stream) handshake(nc net.Conn) {
 		s.closed(nil)
 		return
 	}
-	tc, err := s.shake(nc, client, config)
+	if d, ok := nc.(interface{ OnEnd(f func()) }); ok {
+		d.OnEnd(cancel)
+	}
+	tc, err := shake(ctx, nc, client, config)
 	switch {
-	case errors.Is(err, net.ErrClosed): // by whoever ends the loop
+	case errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled): // by whoever ends the loop
 		s.closed(handlers.ErrShutdown)
 		return
 	case err != nil:
@@ -104,26 +111,21 @@ func (s *Stream) handshake(nc net.Conn) {
 	s.resume(nc, tc)
 }
 
-func (s *Stream) shake(nc net.Conn, client bool, config *tls.Config) (*tls.Conn, error) {
-	ctx := context.Background()
-	if t := s.handshakeTimeout(); t > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, t)
-		defer cancel()
+// handshakeContext ends at the handshake's deadline. It is cancelled when the stream or its loop ends.
+func (s *Stream) handshakeContext() (context.Context, context.CancelFunc) {
+	if t := cmp.Or(s.HandshakeTimeout, defaultHandshakeTimeout); t > 0 {
+		return context.WithTimeout(context.Background(), t)
 	}
+	return context.WithCancel(context.Background())
+}
+
+func shake(ctx context.Context, nc net.Conn, client bool, config *tls.Config) (*tls.Conn, error) {
 	sw := handlers.NewSwitch(nc) // so that the loop can take the connection over
 	tc := tls.Server(sw, config)
 	if client {
 		tc = tls.Client(sw, config)
 	}
 	return tc, tc.HandshakeContext(ctx)
-}
-
-func (s *Stream) handshakeTimeout() time.Duration {
-	if s.HandshakeTimeout == 0 {
-		return defaultHandshakeTimeout
-	}
-	return s.HandshakeTimeout
 }
 
 // resume gives the stream back to the loop.

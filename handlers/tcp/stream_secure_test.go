@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -311,4 +312,57 @@ func TestStreamSecureKeepsState(t *testing.T) {
 		tc.Close()
 		d.closed(t)
 	})
+}
+
+// A callback of the configuration that waits for the handshake's context returns at the deadline, when the stream is
+// destroyed, and when the server shuts down.
+func TestStreamHandshakeContextEnds(t *testing.T) {
+	for name, tt := range map[string]struct {
+		timeout time.Duration
+		end     func(t *testing.T, v *Server, s *Stream)
+		want    []string
+	}{
+		"deadline": {200 * time.Millisecond, func(*testing.T, *Server, *Stream) {}, []string{"error TLS handshake: context deadline exceeded", "close true"}},
+		"Destroy":  {-1, func(_ *testing.T, _ *Server, s *Stream) { s.Destroy() }, []string{"close false"}},
+		"Shutdown": {-1, func(t *testing.T, v *Server, _ *Stream) {
+			if err := v.Shutdown(t.Context()); err != nil {
+				t.Errorf("Shutdown() = %v", err)
+			}
+		}, nil},
+		"Shutdown that is late": {-1, func(t *testing.T, v *Server, _ *Stream) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := v.Shutdown(ctx); err == nil {
+				t.Error("Shutdown() = nil")
+			}
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachDriver(t, func(t *testing.T) {
+				d := newDiary()
+				shaking, returned := make(chan *Stream, 2), make(chan struct{})
+				config := serverConfig(false)
+				config.GetConfigForClient = func(i *tls.ClientHelloInfo) (*tls.Config, error) {
+					defer close(returned)
+					shaking <- nil
+					<-i.Context().Done()
+					return nil, i.Context().Err()
+				}
+				var stream *Stream
+				v := &Server{Events: d.events(), HandshakeTimeout: tt.timeout, OnConnection: func(s *Stream) {
+					stream = s
+					secure(t, s, config)
+				}}
+				nc := plainDial(t, listen(t, v))
+				go tls.Client(nc, &tls.Config{InsecureSkipVerify: true}).Handshake() // ends with the connection
+				<-shaking
+				tt.end(t, v, stream)
+				<-returned
+				d.closed(t)
+				if all := d.all(); tt.want != nil && !slices.Equal(all[1:], tt.want) {
+					t.Errorf("events %q, want %q", all[1:], tt.want)
+				}
+			})
+		})
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 const (
@@ -17,8 +19,8 @@ const (
 // refuse has the last word after a failed handshake, and makes sure that it is not lost. Mostly that is the alert that
 // crypto/tls has sent; those who do not speak TLS get none.
 func refuse(nc net.Conn, err error) {
-	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) {
-		return // nobody listens
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, handlers.ErrShutdown) || errors.Is(err, io.EOF) {
+		return // nobody listens, or it is closed already
 	}
 	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && e.Conn != nil && likeHTTP(e.RecordHeader[:]) {
 		if _, err := nc.Write(appendPlainAnswer(nil, e.RecordHeader[:])); err != nil {

@@ -15,6 +15,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -33,7 +34,8 @@ type Handler struct {
 	// no_application_protocol; one that offers none goes to [handlers.Port.Route]. The handlers get a [handlers.Conn]
 	// whose NetConn is a *tls.Conn of which nothing has been read. [handlers.Refuse] is enough for "acme-tls/1".
 	ALPN map[string]handlers.Handler
-	// HandshakeTimeout bounds the handshake as a whole; 10 seconds if zero, no bound if negative.
+	// HandshakeTimeout bounds the handshake as a whole; 10 seconds if zero, no bound if negative. The context of the Config's
+	// callbacks ends with it, and when a port that is a [handlers.Handshaker] gives up.
 	HandshakeTimeout time.Duration
 	// StrictSNI refuses a client that asks for a name that no certificate has, by the alert unrecognized_name. One
 	// that asks for no name is served.
@@ -67,7 +69,7 @@ func (h *Handler) serve(c handlers.Conn, p handlers.Port) {
 		fail(c, p, err)
 		return
 	}
-	tc, err := h.handshake(nc)
+	tc, err := h.handshake(nc, p)
 	if err != nil {
 		refuse(nc, err)
 		fail(c, p, fmt.Errorf("TLS handshake: %w", err))
@@ -84,22 +86,31 @@ func fail(c handlers.Conn, p handlers.Port, err error) {
 	p.Fail(&info, err)
 }
 
-// handshake makes the handshake. The connection has no deadline after it.
-func (h *Handler) handshake(nc net.Conn) (*tls.Conn, error) {
-	if t := h.handshakeTimeout(); t > 0 {
-		if err := nc.SetDeadline(time.Now().Add(t)); err != nil {
-			return nil, err
-		}
-	}
+// handshake makes the handshake. Its context, which the callbacks of the Config may wait for, ends at the deadline and when
+// the port gives up handshakes. The connection is closed then.
+func (h *Handler) handshake(nc net.Conn, p handlers.Port) (*tls.Conn, error) {
 	var v verdict
+	ctx := context.Background()
+	if s, ok := p.(handlers.Handshaker); ok {
+		ctx = s.HandshakeContext()
+	}
+	ctx = context.WithValue(ctx, verdictKey{}, &v)
+	if t := h.handshakeTimeout(); t > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, t, os.ErrDeadlineExceeded)
+		defer cancel()
+	}
 	tc := tls.Server(handlers.NewSwitch(nc), h.base) // so that the loop can take the connection over
-	if err := tc.HandshakeContext(context.WithValue(context.Background(), verdictKey{}, &v)); err != nil {
-		if v.refused != nil {
-			err = fmt.Errorf("%w (%w)", v.refused, err)
-		}
+	switch err := tc.HandshakeContext(ctx); {
+	case err == nil:
+		return tc, nil
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case v.refused != nil:
+		return nil, fmt.Errorf("%w (%w)", v.refused, err)
+	default:
 		return nil, err
 	}
-	return tc, nc.SetDeadline(time.Time{})
 }
 
 func (h *Handler) handshakeTimeout() time.Duration {
