@@ -77,8 +77,9 @@
 // They do not find what nothing reads: a change to free pages, to the room that is left in others,
 // and to the state before the last one. They do not find a change by somebody who computes the
 // checksums too, or who puts an older copy of the file back. Nor do they know of what is damaged while
-// the store is open: then Get, Range and Put of a damaged event are an ErrDamaged, but damage to a key
-// or a page can make Get say [ErrNotFound] and Put take another event until the next Open.
+// the store is open: then Get, Range and Put of a damaged event are an ErrDamaged, but until the
+// next Open damage to a key or a page can make Get say [ErrNotFound] and Put take another event, or
+// never end.
 //
 // It takes 1 to 2 seconds per GiB with events of 200 bytes and half a second with events of 64 KiB, if
 // the file is in memory, and otherwise as long as the disk takes to read it
