@@ -65,6 +65,7 @@ func (c *Client) kill(err error) {
 // connect raises OnConnect. It returns ErrPanic when the callback panicked.
 func (c *Client) connect() error {
 	c.connected = true
+	c.log().meter(c)
 	c.hub().add(c)
 	c.log().connect(c)
 	if c.hub().OnConnect == nil {

@@ -49,6 +49,7 @@ func (d *driven) Message(m Message) error {
 	case c.hub().OnMessage == nil:
 		return nil
 	}
+	c.received(len(m.Data))
 	return c.guard(func() { c.hub().OnMessage(m, c.Writer(), c) })
 }
 

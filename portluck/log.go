@@ -4,7 +4,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +21,7 @@ type log struct {
 	window   atomic.Int64  // unix seconds that lines counts in
 	lines    atomic.Int32  // about failures
 	failures atomic.Uint64 // of clients that the loop had and that did not connect
+	meters   *sync.Map     // of *Client to *meter; nil unless disconnects are logged
 }
 
 // failuresPerSecond bounds what hostile clients can make us write.
@@ -28,26 +31,40 @@ func newLog(l *zerolog.Logger) *log {
 	if l == nil {
 		return &log{Logger: zerolog.Nop()}
 	}
-	return &log{Logger: *l}
+	out := &log{Logger: *l}
+	if l.Debug().Enabled() {
+		out.meters = &sync.Map{}
+	}
+	return out
 }
 
 func (l *log) connect(c *Client) {
 	if e := l.Debug(); e.Enabled() { // else the address would be allocated
-		e.Uint64("id", c.id).Str("proto", c.Scheme()).Stringer("remote", c.Remote()).Msg("connect")
+		e.Uint64("id", c.id).Str("proto", c.Scheme()).Str("remote", remoteName(c.Remote())).Msg("connect")
 	}
 }
 
 func (l *log) disconnect(c *Client, err error) {
 	if e := l.Debug(); e.Enabled() {
-		e.Uint64("id", c.id).Str("proto", c.Scheme()).Err(ours(err)).Msg("disconnect")
+		e = e.Uint64("id", c.id).Str("proto", c.Scheme()).Str("remote", remoteName(c.Remote()))
+		l.measured(c, e).Err(ours(err)).Msg("disconnect")
 	}
 }
 
 // failed logs a connection that did not become a client, failuresPerSecond at the most.
 func (l *log) failed(info *Info, err error) {
 	if l.allow() {
-		l.Info().Str("proto", info.Scheme()).Stringer("remote", info.Remote).Err(ours(err)).Msg("client failed")
+		l.Info().Str("proto", info.Scheme()).Str("remote", remoteName(info.Remote)).Err(ours(err)).Msg("client failed")
 	}
+}
+
+// remoteName is the remote address of a client. One that comes by a Unix socket has none: it is
+// called what Linux calls it.
+func remoteName(remote netip.AddrPort) string {
+	if !remote.IsValid() {
+		return "unix:@"
+	}
+	return remote.String()
 }
 
 // ours is err without the words of the client.
@@ -65,7 +82,7 @@ func ours(err error) error {
 // unmatched logs the first bytes, in hex, of a connection that no route took.
 func (l *log) unmatched(info *Info, first []byte) {
 	if l.allow() {
-		l.Info().Stringer("remote", info.Remote).Str("first", hex.EncodeToString(first[:min(32, len(first))])).
+		l.Info().Str("remote", remoteName(info.Remote)).Str("first", hex.EncodeToString(first[:min(32, len(first))])).
 			Msg("no route")
 	}
 }

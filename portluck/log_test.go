@@ -5,8 +5,12 @@ package portluck
 import (
 	"bytes"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -114,5 +118,72 @@ func TestTraps2Row21NoPayload(t *testing.T) {
 		if strings.Contains(strings.ToUpper(line), secret) {
 			t.Errorf("logged: %s", line)
 		}
+	}
+}
+
+// A line at the end of each client tells who it was, for how long, and how much it has sent and
+// got.
+func TestDisconnectLine(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			out := &logBuffer{}
+			logger := zerolog.New(out).Level(zerolog.DebugLevel)
+			hub := &Hub{}
+			hub.OnConnect = func(_ *Writer, c *Client) { _ = hub.Room("room").Join(c) }
+			hub.OnMessage = func(m Message, w *Writer, _ *Client) {
+				_, _ = w.WriteString("12345")                  // 5 bytes
+				_ = w.Send(m)                                  // 5
+				hub.Room("room").Publish(TextMessage("12345")) // 6, with the line end
+			}
+			s := &Server{Hub: hub, Logger: &logger}
+			address := "127.0.0.1:0"
+			if network == "unix" {
+				address = filepath.Join(t.TempDir(), "s")
+			}
+			l, err := net.Listen(network, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() { _ = s.Serve(l) }() // ends with the server
+			defer s.Close()
+			c, err := net.Dial(network, l.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			if _, err := io.WriteString(c, "hello\n"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(c, make([]byte, 5+6+6)); err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			eventually(t, "it is logged", func() bool { return strings.Contains(out.String(), "disconnect") })
+			remote := "unix:@"
+			if network == "tcp" {
+				remote = c.LocalAddr().String()
+			}
+			var last struct {
+				Message, Remote string
+				Duration        *float64
+				In, Out         int
+			}
+			for line := range strings.Lines(out.String()) {
+				if err := json.Unmarshal([]byte(line), &last); err != nil {
+					t.Fatal(err)
+				}
+				if last.Remote != remote {
+					t.Errorf("%s has not the remote %s", line, remote)
+				}
+			}
+			if last.Message != "disconnect" || last.Duration == nil || *last.Duration < 0 || last.In != 5 || last.Out != 16 {
+				t.Errorf("the last line is %+v, want a disconnect with a duration, 5 bytes in and 16 out", last)
+			}
+			empty := true
+			s.port.log.meters.Range(func(any, any) bool { empty = false; return false })
+			if !empty {
+				t.Error("a client that has gone is still counted for")
+			}
+		})
 	}
 }

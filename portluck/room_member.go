@@ -170,6 +170,7 @@ func (g *group) holdsLocked(next uint64) bool { return next <= max(g.low.Load(),
 func (m *seat) feed(p *passing) {
 	p.base = p.cut.begin(m.next)
 	n, err := m.client.stream.(feeder).Feed(p.cut.buf[p.base:], m)
+	m.client.sent(n)
 	switch {
 	case err != nil:
 		m.next, m.lost = p.next, true
@@ -199,6 +200,7 @@ func (m *seat) send(p *passing) {
 			m.next, m.lost = p.next, true
 			return
 		}
+		m.client.sent(len(msg.data))
 		m.next++
 	}
 }

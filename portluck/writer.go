@@ -21,14 +21,26 @@ func (w *Writer) Client() *Client { return (*Client)(w) }
 
 // Write sends exactly the bytes of p: to a raw client and in an HTTP response as they are, to a WebSocket client as one
 // binary message.
-func (w *Writer) Write(p []byte) (int, error) { return w.stream.Write(p, Binary) }
+func (w *Writer) Write(p []byte) (int, error) { return w.write(p, Binary) }
 
 // WriteString is Write for text: a WebSocket client gets one text message.
-func (w *Writer) WriteString(s string) (int, error) { return w.stream.Write([]byte(s), Text) }
+func (w *Writer) WriteString(s string) (int, error) { return w.write([]byte(s), Text) }
+
+func (w *Writer) write(p []byte, k Kind) (int, error) {
+	n, err := w.stream.Write(p, k)
+	w.Client().sent(n)
+	return n, err
+}
 
 // Send sends one message as the client's protocol frames messages: with a line end on raw streams and in HTTP responses,
 // as one text or binary message on WebSocket.
-func (w *Writer) Send(m Message) error { return w.stream.Send(m.Data, m.Kind) }
+func (w *Writer) Send(m Message) error {
+	err := w.stream.Send(m.Data, m.Kind)
+	if err == nil {
+		w.Client().sent(len(m.Data))
+	}
+	return err
+}
 
 // drainer is a stream that can tell when its client has read.
 type drainer interface {
