@@ -5,8 +5,8 @@ package handlers
 //
 // Each hub is an origin, and numbers what it publishes from 1. Who receives sees from the numbers that some are missing.
 type Backplane interface {
-	// Publish gives m, published in the room of this name, to the other hubs. It does not wait for them, and it keeps
-	// nothing of m.
+	// Publish gives m, published in the room of this name, to the other hubs, in the order of the calls. It does not wait
+	// for them, and it keeps nothing of m. A hub makes one call at a time, in the order in which it numbers the messages.
 	Publish(room string, m Message) error
 	// Subscribe has s called with what the other hubs publish, until Close. The messages of one origin come one at a
 	// time and in order. It may be called once.

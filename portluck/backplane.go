@@ -18,6 +18,10 @@ var errCarried = errors.New("portluck: the hub has a backplane already")
 // Who is on b may publish in every room that is not Local: RoomOptions is asked for names that others choose, and should give
 // History to those only that it knows.
 //
+// The other hubs get what is published here in one order, which for each room is the order here. One goroutine at a time, of
+// those that publish, calls b.Publish; the others leave their messages to it and go on. When 16,384 messages or 4 MiB wait
+// for a slow b, Publish and Broadcast wait until there are fewer, and TryPublish fails. b.Publish must not call them.
+//
 // A message that is lost on the way is told to OnGap. Positions are each hub's own: a client that resumes at another server gets
 // that room's history.
 func (h *Hub) Carry(b Backplane) error {
@@ -30,22 +34,12 @@ func (h *Hub) Carry(b Backplane) error {
 			if r.opts.Local {
 				return
 			}
-			if _, err := r.publish(d.Message, false); err != nil {
+			if _, err := r.publish(d.Message, publishing{}); err != nil {
 				h.gap(d.Origin, 1)
 			}
 		},
 		Gap: func(origin string, missed, _ uint64) { h.gap(origin, missed) },
 	})
-}
-
-// carry gives what was published here to the other hubs.
-func (r *Room) carry(m Message) {
-	if r.opts.Local {
-		return
-	}
-	if b := r.hub.backplane.Load(); b != nil && (*b).Publish(r.name, m) != nil {
-		r.hub.gap("", 1)
-	}
 }
 
 func (h *Hub) gap(origin string, missed uint64) {

@@ -55,6 +55,7 @@ type Hub struct {
 	OnGap func(origin string, missed uint64)
 
 	backplane  atomic.Pointer[handlers.Backplane]
+	outbox     outbox
 	lastID     atomic.Uint64
 	identities identities
 
@@ -88,7 +89,7 @@ func (h *Hub) Len() int {
 }
 
 // Broadcast sends m to every connected client, framed as each one's protocol frames messages: it publishes it in the room
-// that all clients are in. Unless RoomOptions says otherwise it never waits, and a client that reads too slowly is
+// that all clients are in. Unless RoomOptions says otherwise it waits for no client, and a client that reads too slowly is
 // disconnected with [handlers.ErrSlow]. It returns how many clients there are.
 func (h *Hub) Broadcast(m Message) int {
 	h.gathered.Do(h.gather)

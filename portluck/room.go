@@ -250,27 +250,31 @@ func (r *Room) Leave(c *Client) {
 }
 
 // Publish sends m to every member. With Backpressure it waits for them; it must then not be called in a callback of a
-// member. m.Data is copied.
+// member. m.Data is copied. What [Hub.Carry] says of a slow backplane holds too.
 func (r *Room) Publish(m Message) Position {
-	p, _ := r.publish(m, true)
-	r.carry(m)
+	p, _ := r.publish(m, publishing{wait: true, carry: true})
 	return p
 }
 
-// TryPublish is Publish that never waits: with Backpressure it returns [handlers.ErrSlow], and nothing is published, when
-// a member is too far behind.
-func (r *Room) TryPublish(m Message) (Position, error) {
-	p, err := r.publish(m, false)
-	if err == nil {
-		r.carry(m)
-	}
-	return p, err
+// TryPublish is Publish that waits for no member and for no other publisher: it returns [handlers.ErrSlow], and nothing is
+// published, when with Backpressure a member is too far behind, or when the backplane is.
+func (r *Room) TryPublish(m Message) (Position, error) { return r.publish(m, publishing{carry: true}) }
+
+// publishing says how to publish.
+type publishing struct {
+	wait  bool // for members and the backplane, when they are behind
+	carry bool // to the other hubs too
 }
 
-func (r *Room) publish(m Message, wait bool) (Position, error) {
+func (r *Room) publish(m Message, how publishing) (Position, error) {
 	r = r.lockToPublish()
+	how.carry = how.carry && !r.opts.Local && r.hub.backplane.Load() != nil
+	if how.carry && !how.wait && r.hub.outbox.isFull() {
+		r.mu.Unlock()
+		return Position{}, handlers.ErrSlow
+	}
 	for r.opts.Policy == Backpressure && !r.ring.makeRoom(&r.opts, r.lowLocked()) {
-		if !wait {
+		if !how.wait {
 			r.mu.Unlock()
 			return Position{}, handlers.ErrSlow
 		}
@@ -278,17 +282,30 @@ func (r *Room) publish(m Message, wait bool) (Position, error) {
 			r = r.unlocked().lockToPublish()
 		}
 	}
-	r.ring.append(m)
+	m.Data = r.ring.append(m)
+	if how.carry {
+		r.hub.outbox.put(letter{r.name, m}) // under the lock: in the order of the room
+	}
+	var few [8]*group // spares an allocation on most machines
+	at, idle := r.publishedLocked(few[:0])
+	r.mu.Unlock()
+	r.start(idle)
+	if how.carry {
+		r.hub.post(how.wait)
+	}
+	return at, nil
+}
+
+// publishedLocked is after a message was added. It appends the groups that nobody delivers to, and that the caller starts.
+func (r *Room) publishedLocked(idle []*group) (Position, []*group) {
 	if r.opts.Policy != Backpressure {
 		r.ring.bound(&r.opts)
 	}
-	at := r.positionLocked()
 	if r.news != nil {
 		close(r.news)
 		r.news = nil
 	}
-	var few [8]*group // spares an allocation on most machines
-	idle := few[:0]
+	at := r.positionLocked()
 	for _, g := range r.groups {
 		if !g.running {
 			g.running = true
@@ -298,7 +315,11 @@ func (r *Room) publish(m Message, wait bool) (Position, error) {
 	if len(r.groups) == 0 {
 		r.trimLocked()
 	}
-	r.mu.Unlock()
+	return at, idle
+}
+
+// start delivers to groups.
+func (r *Room) start(idle []*group) {
 	inline := r.members.Load() <= inlineMembers
 	for _, g := range idle {
 		if inline {
@@ -307,7 +328,6 @@ func (r *Room) publish(m Message, wait bool) (Position, error) {
 			go g.deliver() // ends when every member has got what it takes
 		}
 	}
-	return at, nil
 }
 
 // inlineMembers is up to how many members get their messages in the publishing goroutine.

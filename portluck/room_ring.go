@@ -41,8 +41,8 @@ type cut struct {
 	ends  []int // where each message ends in buf
 }
 
-// append adds a message.
-func (g *ring) append(m Message) {
+// append adds a message. It returns the copy of its data that is kept, which nobody changes.
+func (g *ring) append(m Message) []byte {
 	data := bytes.Clone(m.Data)
 	g.messages = append(g.messages, published{data: data, kind: m.Kind, at: time.Now()})
 	g.bytes += len(data)
@@ -50,6 +50,7 @@ func (g *ring) append(m Message) {
 		t.append(Position{g.epoch, g.next}, data, m.Kind)
 	}
 	g.next++
+	return data
 }
 
 // tapeOf is the tape of a framing, from the first message that is kept on.
