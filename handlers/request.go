@@ -5,8 +5,10 @@ import (
 	"strings"
 )
 
-// SameOrigin says whether r comes from a page of the origin that it is sent to (RFC 6454, section 5), or from a program:
-// one without an Origin header. It is what handlers go by that are not told which origins to allow.
+// SameOrigin reports whether r comes from a page of the origin that it is sent to (RFC 6454,
+// section 5), scheme and port too, or from a program: one without an Origin header. It is what
+// handlers go by that are not told which origins to allow. It believes the name in r, which
+// [Hosts] must have allowed.
 func SameOrigin(r *http.Request) bool {
 	origins := r.Header["Origin"]
 	switch {
@@ -15,23 +17,23 @@ func SameOrigin(r *http.Request) bool {
 	case len(origins) > 1:
 		return false
 	}
-	scheme, host, ok := strings.Cut(origins[0], "://")
-	if !ok {
-		return false
-	}
 	ours := "http"
 	if r.TLS != nil {
 		ours = "https"
 	}
-	return strings.EqualFold(withPort(host, scheme), withPort(r.Host, ours))
+	scheme, host, ok := strings.Cut(origins[0], "://")
+	if !ok || host == "" || r.Host == "" || !strings.EqualFold(scheme, ours) {
+		return false
+	}
+	return strings.EqualFold(withPort(host, ours), withPort(r.Host, ours))
 }
 
-// withPort gives host the port of the scheme if it has none.
+// withPort gives host the port of the scheme, http or https, if it has none.
 func withPort(host, scheme string) string {
 	if colon := strings.LastIndexByte(host, ':'); colon > strings.LastIndexByte(host, ']') {
 		return host
 	}
-	if strings.EqualFold(scheme, "https") {
+	if scheme == "https" {
 		return host + ":443"
 	}
 	return host + ":80"

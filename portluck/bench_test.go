@@ -51,7 +51,7 @@ const benchLine = `{"event":"temperature","value":21.5}` + "\n"
 var clients = map[string]func(addr string, n int) error{
 	"line": func(addr string, n int) error { return shortConns(addr, n, benchLine, benchLine) },
 	"post": func(addr string, n int) error {
-		return shortConns(addr, n, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\na\n", "HTTP/1.1 200")
+		return shortConns(addr, n, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\na\n", "HTTP/1.1 200")
 	},
 	"keepalive": keepAlive,
 	"silent":    silent,
@@ -129,7 +129,7 @@ func keepAlive(addr string, n int) error {
 			defer c.Close()
 			r := bufio.NewReader(c)
 			for range (n + 3) / 4 {
-				io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na\n")
+				io.WriteString(c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na\n")
 				resp, err := http.ReadResponse(r, nil)
 				if err != nil {
 					errs <- err

@@ -104,7 +104,7 @@ func TestAttackPosts(t *testing.T) {
 		c := must(net.Dial("tcp", addr))
 		defer c.Close()
 		wg.Go(func() { // ends when it is refused, or the server closes
-			_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body)+1, body)
+			_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body)+1, body)
 			b := make([]byte, 12)
 			if n, _ := io.ReadFull(c, b); string(b[:n]) == "HTTP/1.1 503" {
 				told.Add(1)
@@ -127,7 +127,7 @@ func TestAttackPosts(t *testing.T) {
 // The heads of connections that are not decided count where they are read.
 func TestMaxPartialOfHeads(t *testing.T) {
 	const most, n = 8 << 10, 10
-	head := "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 1000) // a buffer of 2 KiB; it may become a WebSocket
+	head := "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 1000) // a buffer of 2 KiB; it may become a WebSocket
 	for name, open := range map[string]func(t *testing.T, addr string) net.Conn{
 		"any listener": func(t *testing.T, addr string) net.Conn { return dial(t, addr) },
 		"TLS":          func(t *testing.T, addr string) net.Conn { return dialTLS(t, addr) },

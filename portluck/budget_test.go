@@ -55,10 +55,10 @@ var holders = []struct {
 		return h
 	}},
 	{"HTTP/1", "Retry-After: 1", func(t *testing.T, addr string, size int) *holder {
-		return hold(dial(t, addr), fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", size+1), "x")
+		return hold(dial(t, addr), fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", size+1), "x")
 	}},
 	{"HTTPS", "503 Service Unavailable", func(t *testing.T, addr string, size int) *holder {
-		head := fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", size)
+		head := fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n", size)
 		return hold(dialTLS(t, addr, "http/1.1"), head, "\r\n1\r\n\n\r\n")
 	}},
 	{"h2c", "503 too many unfinished messages", func(t *testing.T, addr string, _ int) *holder {
@@ -145,7 +145,7 @@ func h2Post(tr *http.Transport, addr string, secure bool, body io.Reader) string
 
 func handshakeOf(t *testing.T) string {
 	t.Helper()
-	return "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	return "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 }
 

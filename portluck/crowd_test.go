@@ -257,7 +257,7 @@ func (c *crowd) dial(ctx context.Context, addr, kind, room string) (conn net.Con
 		_, err = fmt.Fprintln(conn, room)
 		return conn, line, err
 	}
-	_, err = fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n", room)
+	_, err = fmt.Fprintf(conn, "GET /%s HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n", room)
 	return conn, func() (string, error) {
 		for {
 			s, err := line()

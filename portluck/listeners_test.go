@@ -45,7 +45,7 @@ func TestLimits(t *testing.T) {
 				}
 			}()
 			for range 3 {
-				for _, first := range []string{"{}\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "FUNC", "LIST", ""} {
+				for _, first := range []string{"{}\n", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "FUNC", "LIST", ""} {
 					c := dial(t, addr)
 					send(t, c, first)
 					eventually(t, "it is open", func() bool { return s.Stats().Open == 1 || first == "" })
@@ -174,7 +174,7 @@ func TestListeners(t *testing.T) {
 			send(t, raw, "{raw}\n")
 			expect(t, raw, "{raw}\n")
 			h := open(dial)
-			if resp, body := request(t, h, bufio.NewReader(h), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"); body != "hi\n" {
+			if resp, body := request(t, h, bufio.NewReader(h), "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"); body != "hi\n" {
 				t.Errorf("HTTP: %d %q", resp.StatusCode, body)
 			}
 			secure := tls.Client(open(dial), &tls.Config{InsecureSkipVerify: true})

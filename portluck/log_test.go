@@ -91,16 +91,16 @@ func TestTraps2Row21NoPayload(t *testing.T) {
 	talk(t, addr, "{"+secret+"\n{"+secret+"panic\n")
 	for _, head := range []string{
 		"POST /SECRET HTTP/1.1\r\nHost: SECRET\r\nContent-Length: 6\r\n\r\nSECRET",
-		"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nSECRET\r\n",
-		"POST / HTTP/1.1\r\nHost: x\r\nOrigin: http://SECRET\r\nContent-Length: 0\r\n\r\n",
-		"GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\nLast-Event-ID: SECRET\r\n\r\n",
-		"GET /?since=SECRET HTTP/1.1\r\nHost: x\r\n\r\n",
-		"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: SECRET\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nSECRET\r\n",
+		"POST / HTTP/1.1\r\nHost: localhost\r\nOrigin: http://SECRET\r\nContent-Length: 0\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\nLast-Event-ID: SECRET\r\n\r\n",
+		"GET /?since=SECRET HTTP/1.1\r\nHost: localhost\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: SECRET\r\n\r\n",
 		"GET SECRET /SECRET HTTP/1.1\r\nSECRET: SECRET\r\n\r\n",
 		"PROXY SECRET\r\n",
 		"\x16\x03\x01SECRET",
 	} {
-		talk(t, addr, strings.Replace(head, "Host: x\r\n", "Host: x\r\nConnection: close\r\n", 1))
+		talk(t, addr, strings.Replace(head, "Host: localhost\r\n", "Host: localhost\r\nConnection: close\r\n", 1))
 	}
 	for _, code := range []ws.StatusCode{1000, 4000} {
 		w := dialWS(t, "ws://"+addr)

@@ -16,7 +16,7 @@ func TestMessageTimeout(t *testing.T) {
 		OnMessage:    func(m Message, w *Writer, _ *Client) { w.Send(m) },
 		OnDisconnect: func(_ *Client, err error) { ended <- err },
 	}})
-	const chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+	const chunked = "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 	tests := []struct{ name, begin, want string }{
 		{"raw", "line\nx", "line\n"},
 		{"an HTTP body", chunked + "1\r\nx\r\n", "HTTP/1.1 408 Request Timeout\r\n"},

@@ -72,7 +72,7 @@ func TestMountOrigin(t *testing.T) {
 		status       int
 	}{
 		{"a program", "", nil, 200},
-		{"same origin", "http://x", nil, 200},
+		{"same origin", "http://localhost", nil, 200},
 		{"another origin", "http://evil", nil, 400},
 		{"an allowed one", "http://good", []string{"good"}, 200},
 		{"one that is not allowed", "http://evil", []string{"good"}, 400},
@@ -82,7 +82,7 @@ func TestMountOrigin(t *testing.T) {
 			hub, e := record(nil)
 			addr := serve(t, mountEcho(&Server{Hub: hub, AllowOrigin: tt.allow}))
 			c := dial(t, addr)
-			head := "POST /api/a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+			head := "POST /api/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
 			if tt.origin != "" {
 				head += "Origin: " + tt.origin + "\r\n"
 			}
@@ -114,7 +114,7 @@ func TestMountShutdown(t *testing.T) {
 	served := make(chan error)
 	go func() { served <- s.Serve(l) }() // ends with Shutdown
 	c := dial(t, l.Addr().String())
-	send(t, c, "POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+	send(t, c, "POST /slow HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
 	<-begun
 	down := make(chan error)
 	go func() { down <- s.Shutdown(context.Background()) }() // ends when the request does

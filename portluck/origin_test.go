@@ -36,7 +36,7 @@ func TestUpstreamOrigins(t *testing.T) {
 			hub, e := record(nil)
 			addr := serve(t, &Server{Hub: hub, AllowOrigin: []string{tt.allow}, RequireOrigin: tt.require})
 			c := dial(t, addr)
-			head := tt.method + " / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n"
+			head := tt.method + " / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n"
 			if tt.origin != "" {
 				head += "Origin: " + tt.origin + "\r\n"
 			}

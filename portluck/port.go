@@ -54,6 +54,9 @@ type port struct {
 
 // newPort starts cmux and the routes' accept loops. They end with root.
 func newPort(s *Server) (*port, error) {
+	if err := handlers.Hosts(s.Hosts).Check(); err != nil {
+		return nil, fmt.Errorf("portluck: Hosts: %w", err)
+	}
 	p := &port{
 		srv: s, hub: s.Hub, log: newLog(s.Logger), root: newRoot(),
 		listeners: map[net.Listener]*acceptor{}, closed: make(chan struct{}),

@@ -165,7 +165,7 @@ func TestFailedIsCounted(t *testing.T) {
 	hub, e := record(echo)
 	s := &Server{Hub: hub}
 	addr := serve(t, s)
-	talk(t, addr, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+	talk(t, addr, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
 	e.waitFor(1)
 	eventually(t, "it is counted", func() bool { return s.Stats().Failed == 1 })
 }

@@ -101,7 +101,7 @@ func TestEventsStuckClient(t *testing.T) {
 			h.OnDisconnect = func(_ *Client, err error) { gone <- err }
 			addr := serve(t, &Server{Hub: h, Timeout: tt.timeout, RoomOf: func(*http.Request) (string, bool) { return "x", true }})
 			c := dial(t, addr)
-			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+			fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
 			eventually(t, "it is there", func() bool { return r.Len() == 1 })
 			late := time.After(patience)
 			for {

@@ -102,9 +102,9 @@ func (p *port) build() {
 	s := p.srv
 	p.lines = &tcp.Handler{Limit: s.messageLimit(), Tail: s.MessageTail}
 	check := s.checkOrigin()
-	ws := &websocket.Handler{CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin}
+	ws := &websocket.Handler{Hosts: s.Hosts, CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin}
 	p.http = &httpd.Handler{
-		Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
+		Hosts: s.Hosts, Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
 		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), MessageTimeout: s.messageTimeout(), Budget: &p.budget,
 	}
 	if s.RoomOf != nil {

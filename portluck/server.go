@@ -97,6 +97,14 @@ type Server struct {
 	// which tells the client's address. From others such a header is refused.
 	ProxyFrom []netip.Prefix
 
+	// Hosts are the names by which clients may ask for the server, over HTTP and WebSocket, besides
+	// localhost, *.localhost, IP addresses and none: app.example, without a port; *.app.example, which
+	// is app.example too; * for every name. A request for another name is answered with 421. Without
+	// any, every name will do but on connections whose local address is loopback, also those of a
+	// listener on all addresses: what a page of a stranger asks for there, whose name resolves to this
+	// machine (DNS rebinding), looks like our own page's. Name the server also where only a firewall
+	// keeps strangers off. A Unix socket takes every name.
+	Hosts []string
 	// AllowOrigin are the web origins whose pages may talk to the server: host or host:port without a scheme, in any
 	// case; a * stands for letters, digits, - and _; *.example.com is example.com and everything below it; host:* is
 	// any port or none; * is every origin. With neither AllowOrigin nor AllowOriginRegexp only pages of the same

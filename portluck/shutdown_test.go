@@ -40,7 +40,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 			continue
 		}
 		body := strings.Repeat("{line}\n", each)
-		send(t, c, fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body))
+		send(t, c, fmt.Sprintf("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -101,7 +101,7 @@ func TestShutdownDeadline(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	c := dial(t, l.Addr().String())
-	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx")
+	send(t, c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx")
 	eventually(t, "it is served", func() bool { return hub.Len() == 1 })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -161,7 +161,7 @@ func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
 	}
 	for i, c := range all {
 		if i%2 == 0 {
-			send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+			send(t, c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
 		} else {
 			send(t, c, "{hi\n")
 		}

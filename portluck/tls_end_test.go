@@ -33,7 +33,7 @@ var endings = []struct {
 // The last line of a raw client may lack its end only if the client tells that it is the last, by a close_notify: everything
 // else may be somebody on the way who cuts "pay 1000" to "pay 100". A WebSocket ends with its close frame or abnormally.
 func TestTLSEndings(t *testing.T) {
-	upgrade := "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	upgrade := "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 	frame := string(must(ws.CompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte("whole"))))))
 	clients := []struct {

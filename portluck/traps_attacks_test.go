@@ -22,7 +22,7 @@ func TestTraps1Row37EndlessHeader(t *testing.T) {
 	addr := serve(t, &Server{})
 	before, _ := memory()
 	c := dial(t, addr)
-	send(t, c, "GET / HTTP/1.1\r\nHost: x\r\n")
+	send(t, c, "GET / HTTP/1.1\r\nHost: localhost\r\n")
 	line := []byte("X-Filler: " + strings.Repeat("y", 990) + "\r\n")
 	sent := 0
 	for sent < 100<<20 {
@@ -55,7 +55,7 @@ func TestTraps1Row40ManyHeaderMatchers(t *testing.T) {
 		}), handlers.Refuse)
 	}
 	addr := serve(t, s)
-	const head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+	const head = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
 	if got := talk(t, addr, head); !strings.HasPrefix(got, "HTTP/1.1 200 ") {
 		t.Errorf("read %q", got)
 	}
@@ -80,7 +80,7 @@ func TestTraps2Row01MalformedHTTPIsNotRaw(t *testing.T) {
 	hub, e := record(echo)
 	addr := serve(t, &Server{Hub: hub})
 	for _, first := range []string{
-		" GET / HTTP/1.1\r\nHost: x\r\n\r\nraw\n", "\t\r\nPOST /x HTTP/1.1\r\n\r\nraw\n", "get / http/1.1\r\n\r\nraw\n",
+		" GET / HTTP/1.1\r\nHost: localhost\r\n\r\nraw\n", "\t\r\nPOST /x HTTP/1.1\r\n\r\nraw\n", "get / http/1.1\r\n\r\nraw\n",
 		"GET /old\r\nraw\n", "GET / FTP/9\r\n\r\nraw\n", "POST /gopher raw\r\nraw\n", "FOO bar HTTP/1.1\r\nHost: a b\r\n\r\nraw\n",
 		"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\nraw\n", "GET http://x/ HTTP/1.1\r\n\r\nraw\n", "\r\n\r\nGET / HTTP/7.5\r\n\r\nraw\n",
 		"OPTIONS * HTTP/1.1\r\nbad header\r\n\r\nraw\n", "CONNECT x:25 HTTP/1.1\r\n\r\nEHLO raw\n",

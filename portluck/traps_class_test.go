@@ -45,10 +45,10 @@ func TestTraps1Row22LateUpgrade(t *testing.T) {
 			c, scheme = dialTLS(t, addr, "http/1.1"), "wss"
 		}
 		r := bufio.NewReader(c)
-		if resp, _ := request(t, c, r, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); resp.StatusCode != 405 {
+		if resp, _ := request(t, c, r, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"); resp.StatusCode != 405 {
 			t.Fatalf("GET: %d", resp.StatusCode)
 		}
-		resp, _ := request(t, c, r, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		resp, _ := request(t, c, r, "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
 		if resp.StatusCode != 101 {
 			t.Fatalf("upgrade: %d", resp.StatusCode)
@@ -177,7 +177,7 @@ func TestTraps2Row04InsideTLS(t *testing.T) {
 	c.Close()
 	e.want(t, "connect tcp", "message {x}", "disconnect tcp", "connect tls", "message {x}", "disconnect tls")
 	h := dialTLS(t, addr)
-	send(t, h, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nConnection: close\r\n\r\ny")
+	send(t, h, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nConnection: close\r\n\r\ny")
 	if got := expectEnd(t, h); !strings.HasSuffix(got, "\r\n\r\ny\n") {
 		t.Errorf("HTTP inside TLS without ALPN: %q", got)
 	}
@@ -266,9 +266,9 @@ func oneClient(addr, id string, kind int) error {
 	case 0:
 		fmt.Fprintf(c, "%s\n", id)
 	case 1:
-		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(id), id)
+		fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(id), id)
 	case 2:
-		fmt.Fprintf(c, "PUT / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(id), id[:1])
+		fmt.Fprintf(c, "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(id), id[:1])
 		return nil // leaves in the middle
 	case 3:
 		c.(*net.TCPConn).SetLinger(0) // leaves with a reset

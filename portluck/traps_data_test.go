@@ -108,7 +108,7 @@ func TestTraps1Row31UnreadBody(t *testing.T) {
 	soonest := time.Hour
 	for range 20 { // net/http's pause before it closes is half a second each time
 		c := dial(t, addr)
-		send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 5000))
+		send(t, c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"+strings.Repeat("x", 5000))
 		begin := time.Now()
 		if got := expectEnd(t, c); !strings.HasPrefix(got, "HTTP/1.1 413 ") {
 			t.Errorf("read %.100q", got)
@@ -306,7 +306,7 @@ func TestTraps1Row38AnnouncedLengths(t *testing.T) {
 	for name, first := range map[string]string{
 		"a frame of 16 MiB":       http2.ClientPreface + "\xff\xff\xff\x06\x00\x00\x00\x00\x00",
 		"a ClientHello of 16 MiB": "\x16\x03\x01\x40\x00\x01\xff\xff\xff",
-		"a WebSocket message": "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
+		"a WebSocket message": "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
 			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\x82\xff\x00\x00\x00\x00\x00\x0f\xff\xff",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -63,7 +63,7 @@ func TestTraps1Row05QueuedRequestsAreServed(t *testing.T) {
 	var all []*net.TCPConn
 	for range 50 {
 		c := dial(t, l.Addr().String())
-		send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+		send(t, c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
 		all = append(all, c)
 	}
 	if err := s.Shutdown(t.Context()); err != nil {

@@ -112,7 +112,7 @@ func TestTraps5Row1PreconnectedBrowser(t *testing.T) {
 			plain, secure := dial(t, addr), dial(t, addr)
 			inner := dialTLS(t, addr)      // no ALPN: silent inside TLS too
 			pauseFor(sniffTLS + sniffSoon) // for the last of them
-			const post = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
+			const post = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
 			tc := tls.Client(secure, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 			for name, c := range map[string]net.Conn{"plain": plain, "TLS": tc, "inside TLS": inner} {
 				send(t, c, post)

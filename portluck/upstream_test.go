@@ -82,7 +82,7 @@ func TestUpstreamP4ChunkedPost(t *testing.T) {
 // A request line in pieces: P5 to P8.
 func TestUpstreamP5toP8HTTPInPieces(t *testing.T) {
 	t.Parallel()
-	rest := "HTTP/1.1\r\nHost: x\r\nContent-Length: 14\r\n\r\n" + upstreamLine + "\n"
+	rest := "HTTP/1.1\r\nHost: localhost\r\nContent-Length: 14\r\n\r\n" + upstreamLine + "\n"
 	tests := []struct {
 		name   string
 		pieces []string
@@ -267,7 +267,7 @@ func TestUpstreamExtraAfterSilence(t *testing.T) {
 	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffTLS})
 	plain, secure := dial(t, addr), dial(t, addr)
 	e.want(t, "connect tcp", "connect tcp")
-	send(t, plain, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+	send(t, plain, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
 	if got := expectEnd(t, plain); !strings.HasSuffix(got, "\r\n\r\nhi\n") {
 		t.Errorf("read %q", got)
 	}
@@ -294,7 +294,7 @@ func TestTraps2Row19BannerThenHTTP(t *testing.T) {
 	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon})
 	c := dial(t, addr)
 	expect(t, c, "banner\n")
-	send(t, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi")
+	send(t, c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi")
 	if got := expectEnd(t, c); strings.Contains(got, "200") {
 		t.Errorf("read %q", got)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/spf13/pflag"
 )
 
@@ -19,6 +20,7 @@ type options struct {
 	configDir     string
 	allowOrigin   []string
 	requireOrigin bool
+	hosts         []string
 	messageLimit  int
 	compressMin   int
 	idleTimeout   time.Duration
@@ -53,6 +55,9 @@ func (o *options) flags(f *pflag.FlagSet) {
 		"origin whose pages may talk to the server, without a scheme: example.com, *.example.com, example.com:*, *; may be "+
 			"repeated (default the server's own origin)")
 	f.BoolVar(&o.requireOrigin, "require-origin", false, "refuse HTTP and WebSocket clients that send no Origin")
+	f.StringSliceVar(&o.hosts, "host", nil,
+		"name by which browsers and other HTTP clients may ask for this server, without a port: app.example, *.app.example, or "+
+			"* for any; may be repeated (localhost and IP addresses always are; without any so is every name, but on loopback)")
 	f.IntVar(&o.messageLimit, "message-limit", 1<<20, "longest message in bytes; 0 for no limit")
 	f.IntVar(&o.compressMin, "compress-min", 512,
 		"shortest message in bytes that is compressed for WebSocket clients that offer it; 0 for none")
@@ -104,7 +109,7 @@ func (o *options) check(f *pflag.FlagSet) error {
 
 // checkLists checks the addresses and patterns.
 func (o *options) checkLists(f *pflag.FlagSet) error {
-	for name, list := range map[string][]string{"listen": o.listen, "allow-origin": o.allowOrigin, "proxy-from": o.proxyFrom, "udp-trust": o.udp.trust} {
+	for name, list := range map[string][]string{"listen": o.listen, "allow-origin": o.allowOrigin, "host": o.hosts, "proxy-from": o.proxyFrom, "udp-trust": o.udp.trust} {
 		if f.Changed(name) && len(list) == 0 {
 			return fmt.Errorf("--%s needs a value", name)
 		}
@@ -118,6 +123,9 @@ func (o *options) checkLists(f *pflag.FlagSet) error {
 		if err := checkOrigin(pattern); err != nil {
 			return err
 		}
+	}
+	if err := handlers.Hosts(o.hosts).Check(); err != nil {
+		return fmt.Errorf("--host %w", err)
 	}
 	if o.debug != "" {
 		if err := checkAddress(o.debug); err != nil {

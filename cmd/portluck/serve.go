@@ -7,6 +7,7 @@ import (
 	"expvar"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -68,7 +69,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		Hub: room.Hub, Pages: page.Handler(func() any { return room.Seen() }, func() []page.Panel { return services.panels() }), OnVerdict: room.Verdict, RoomOf: room.RoomOf,
 		SniffTimeout: o.sniffTimeout, Timeout: none(o.idleTimeout), MessageLimit: none(o.messageLimit), CompressMin: o.compressMin,
 		MaxConns: o.maxConns, MaxConnsPerIP: o.maxConnsPerIP,
-		AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, Logger: &logger,
+		Hosts: o.hosts, AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, Logger: &logger,
 	}
 	srv.ProxyFrom, _ = o.proxies()
 	if o.noRaw {
@@ -232,7 +233,10 @@ func serveDebug(addr string, srv *portluck.Server) (stop func(), err error) {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{
+		Handler: handlers.Hosts(srv.Hosts).Handler(mux), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: log.New(io.Discard, "", 0), // it would quote clients
+	}
 	fmt.Printf("debug on http://%s/debug/pprof/ and /debug/vars\n", l.Addr())
 	go func() { _ = s.Serve(l) }() // ends with stop
 	return func() { s.Close() }, nil

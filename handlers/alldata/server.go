@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // DefaultAddr is where a [Server] without an Addr listens: port 8080 of every address.
@@ -21,6 +24,9 @@ const DefaultAddr = ":8080"
 type Server struct {
 	// Addr is host:port; [DefaultAddr] if empty. Without a host it is every address, and port 0 is any free one.
 	Addr string
+	// Hosts are the names that the server answers to, besides localhost and IP addresses; see
+	// [handlers.Hosts]. Without any every name will do, but on loopback.
+	Hosts []string
 	// Handler answers the requests: a [*Handler], or one around it.
 	Handler http.Handler
 	// Paths are the paths that it has; others are answered with 404. They are / and /_put if nil: what clients use by
@@ -52,6 +58,9 @@ func (s *Server) Listen() (net.Addr, error) {
 	if s.http != nil {
 		return nil, errors.New("alldata: the server is listening already")
 	}
+	if err := handlers.Hosts(s.Hosts).Check(); err != nil {
+		return nil, fmt.Errorf("alldata: Hosts: %w", err)
+	}
 	l, err := net.Listen("tcp", cmp.Or(s.Addr, DefaultAddr))
 	if err != nil {
 		return nil, err
@@ -73,7 +82,7 @@ func (s *Server) server() *http.Server {
 		errorLog = log.New(io.Discard, "", 0)
 	}
 	return &http.Server{
-		Handler:           http.HandlerFunc(s.serve),
+		Handler:           handlers.Hosts(s.Hosts).Handler(http.HandlerFunc(s.serve)),
 		ReadHeaderTimeout: cmp.Or(s.HeaderTimeout, 10*time.Second),
 		IdleTimeout:       cmp.Or(s.IdleTimeout, 2*time.Minute),
 		WriteTimeout:      cmp.Or(s.WriteTimeout, 2*time.Minute),

@@ -58,7 +58,7 @@ func dialServer(t *testing.T, url string) (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-const rawPut = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 23\r\n\r\n{\"key\":\"k\",\"event\":{}} "
+const rawPut = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 23\r\n\r\n{\"key\":\"k\",\"event\":{}} "
 
 // Close lets the request that has begun finish, and accepts no other. Listen may follow.
 func TestServerClose(t *testing.T) {
@@ -169,7 +169,7 @@ func TestServerAnswersTooLong(t *testing.T) {
 	p := &puts{}
 	url := listen(t, &Server{Handler: &Handler{OnPut: p.put, Limit: 1000}})
 	c, r := dialServer(t, url)
-	io.WriteString(c, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n100000\r\n")
+	io.WriteString(c, "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n100000\r\n")
 	go io.Copy(c, strings.NewReader(strings.Repeat("x", 1<<20))) // ends with the connection
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil || resp.StatusCode != 413 {
@@ -177,5 +177,24 @@ func TestServerAnswersTooLong(t *testing.T) {
 	}
 	if text, _ := io.ReadAll(resp.Body); string(text) != "the body is longer than 1000 bytes\n" {
 		t.Errorf("body %q", text)
+	}
+}
+
+// A page whose name was pointed at this machine puts nothing.
+func TestServerHosts(t *testing.T) {
+	for host, want := range map[string]int{"localhost": 201, "127.0.0.1:8080": 201, "app.example": 201, "evil.example": 421} {
+		p := &puts{}
+		c, r := dialServer(t, listen(t, &Server{Handler: &Handler{OnPut: p.put}, Hosts: []string{"app.example"}}))
+		io.WriteString(c, strings.Replace(rawPut, "localhost", host, 1))
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != want || (p.all() != "") != (want == 201) {
+			t.Errorf("for %s: %d, puts %q, want %d", host, resp.StatusCode, p.all(), want)
+		}
+	}
+	if _, err := (&Server{Addr: "127.0.0.1:0", Hosts: []string{"http://x"}}).Listen(); err == nil || !strings.Contains(err.Error(), `Hosts: "http://x"`) {
+		t.Errorf("Listen() = %v", err)
 	}
 }

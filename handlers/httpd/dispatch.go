@@ -23,7 +23,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	if l.remote != "" {
 		r.RemoteAddr = l.remote
 	}
-	if h.mounted(w, r, l) {
+	if r.TLS != nil && !r.TLS.HandshakeComplete {
+		r.TLS = nil // net/http asks every net.Conn that has a ConnectionState
+	}
+	if !h.answers(w, r, l) || h.mounted(w, r, l) {
 		return
 	}
 	if r.Method == http.MethodGet && h.Streams != nil && !wantsWebSocket(r) {
@@ -55,6 +58,19 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	default:
 		h.page(w, r, l, h.Pages)
 	}
+}
+
+// answers reports whether r is for a name of ours. If it is not, answers answers it.
+func (h *Handler) answers(w http.ResponseWriter, r *http.Request, l *link) bool {
+	if h.Hosts.Answers(r, l.conn.Info().Local.Addr()) {
+		return true
+	}
+	pace := h.pacer(w, r)
+	pace.begin()
+	handlers.Misdirected(w, r)
+	info := requestInfo(r, l)
+	l.port.Fail(&info, handlers.ErrHost)
+	return false
 }
 
 func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request) {

@@ -33,6 +33,10 @@ const (
 // A Handler serves HTTP. Its zero value is ready. The fields are not changed once it serves; its methods may be called by
 // several goroutines at once.
 type Handler struct {
+	// Hosts are the names that are answered to, besides localhost and IP addresses; see
+	// [handlers.Hosts]. A request for another one is answered with 421, whatever it asks for. Without
+	// any every name will do, but not on loopback.
+	Hosts handlers.Hosts
 	// Pages answers requests of other methods than POST, PUT, OPTIONS and CONNECT; 405 if nil. What it hijacks keeps
 	// its place among the connections of the port until it is closed.
 	Pages http.Handler

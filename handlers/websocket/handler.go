@@ -26,6 +26,10 @@ const (
 
 // A Handler serves WebSocket. Its zero value is ready. The fields are not changed once it serves.
 type Handler struct {
+	// Hosts are the names that are answered to, besides localhost and IP addresses; see
+	// [handlers.Hosts]. A handshake for another one is answered with 421. Without any every name will
+	// do, but not on loopback.
+	Hosts handlers.Hosts
 	// CheckOrigin says whether the page that a handshake comes from may connect. If nil, a handshake without an Origin
 	// may, and one from the same origin. If it panics the handshake is answered 500.
 	CheckOrigin func(r *http.Request) bool
@@ -53,7 +57,7 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 // out of net/http and attaches it; a handshake that is wrong it answers through w. c stands for the connection of w. HTTP/2
 // is refused: RFC 8441 is not supported. The client's Request outlives the call: its context is never done.
 func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Conn, p handlers.Port) {
-	accepted, refusal := h.check(r)
+	accepted, refusal := h.check(r, c.Info())
 	if refusal != nil {
 		refusal.write(w, r)
 		p.Fail(h.infoOf(c.Info(), r), refusal)
@@ -111,6 +115,9 @@ func (h *Handler) infoOf(conn *handlers.Info, r *http.Request) *handlers.Info {
 	info.Protocol, info.Request = handlers.ProtocolWebSocket, r
 	return &info
 }
+
+// misdirected is the answer to a handshake that is for a name of somebody else.
+var misdirected = &refusal{status: http.StatusMisdirectedRequest, why: handlers.HostAdvice, err: handlers.ErrHost}
 
 // refuses says why the origin of r may not connect.
 func (h *Handler) refuses(r *http.Request) (refused *refusal) {

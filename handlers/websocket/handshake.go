@@ -47,7 +47,7 @@ func (s *handshake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	if r.TLS = s.info.TLS; s.info.Remote.IsValid() {
 		r.RemoteAddr = s.info.Remote.String()
 	}
-	accepted, err := s.handler.check(r)
+	accepted, err := s.handler.check(r, s.info)
 	if err != nil {
 		return s.refuse(m, err)
 	}
@@ -179,10 +179,13 @@ type accepted struct {
 	window uint8 // of compressed messages; 0 if there are none
 }
 
-// check is the answer to the handshake r, or why it is refused (RFC 6455, sections 4.2.1 and 4.2.2).
-func (h *Handler) check(r *http.Request) (a accepted, refused *refusal) {
+// check is the answer to the handshake r on a connection, or why it is refused (RFC 6455, sections
+// 4.2.1 and 4.2.2).
+func (h *Handler) check(r *http.Request, conn *handlers.Info) (a accepted, refused *refusal) {
 	keys, versions := r.Header["Sec-Websocket-Key"], r.Header["Sec-Websocket-Version"]
 	switch {
+	case !h.Hosts.Answers(r, conn.Local.Addr()):
+		return a, misdirected
 	case r.Method != http.MethodGet:
 		return a, &refusal{status: http.StatusMethodNotAllowed, why: "a WebSocket handshake is a GET request"}
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:

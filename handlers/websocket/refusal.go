@@ -17,7 +17,12 @@ type refusal struct {
 func bad(why string) *refusal { return &refusal{status: http.StatusBadRequest, why: why} }
 
 // Error says what is wrong.
-func (r *refusal) Error() string { return "websocket handshake: " + r.why }
+func (r *refusal) Error() string {
+	if r == misdirected {
+		return "websocket handshake: " + r.err.Error()
+	}
+	return "websocket handshake: " + r.why
+}
 
 // Unwrap is one of the errors that end a client.
 func (r *refusal) Unwrap() error {

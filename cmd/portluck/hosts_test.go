@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/portluck/portluck/portluck"
+)
+
+// askHost asks addr for path by the name host.
+func askHost(t *testing.T, addr, path, host string) (status int, body string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Host = host
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// A stranger's page does not get at the demo, nor at what --debug tells; --host says who is none.
+func TestHosts(t *testing.T) {
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	probe, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	debug := probe.Addr().String()
+	probe.Close()
+	stop, err := serveDebug(debug, &portluck.Server{Hosts: []string{"app.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	addr, _ := startServer(t, "--tls", "off", "--host", "app.example,*.b.example", "--host", "c.example", "--allow-origin", "evil.example")
+	paths := map[string][]string{
+		debug: {"/debug/vars", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/"},
+		addr:  {"/", "/connections", "/?since=", "/members", "/app.js"},
+	}
+	for to, all := range paths {
+		for _, path := range all {
+			for host, want := range map[string]bool{"evil.example": false, "d.app.example:80": false, "localhost": true, to: true, "App.example:9": true} {
+				status, body := askHost(t, to, path, host)
+				if (status != http.StatusMisdirectedRequest) != want || !want && !strings.Contains(body, "--host") {
+					t.Errorf("%s%s for %s: %d %.100q, want an answer: %t", to, path, host, status, body, want)
+				}
+			}
+		}
+	}
+	for _, host := range []string{"b.example", "a.b.example", "c.example"} {
+		if status, _ := askHost(t, addr, "/", host); status != http.StatusOK {
+			t.Errorf("for %s: %d", host, status)
+		}
+	}
+}
+
+func TestCheckHosts(t *testing.T) {
+	for _, host := range []string{"app.example", "*.app.example", "*", "a,b.example"} {
+		if err := checked(t, "--host", host); err != nil {
+			t.Errorf("--host %s: %v", host, err)
+		}
+	}
+	for _, host := range []string{"https://app.example", "app.example:80", "app.example/x", "a,b c", ""} {
+		if err := checked(t, "--host", host); err == nil || !strings.HasPrefix(err.Error(), "--host ") {
+			t.Errorf("--host %q: %v", host, err)
+		}
+	}
+	cmd := command(t, "--listen", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "PORTLUCK_HOST=http://x")
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), fmt.Sprintf("--host %q", "http://x")) {
+		t.Errorf("PORTLUCK_HOST: %v: %s", err, out)
+	}
+}
