@@ -12,31 +12,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-func TestDriversIdleTimeout(t *testing.T) {
-	const timeout = 200 * time.Millisecond
-	eachDriver(t, func() *Loop { return &Loop{Timeout: timeout} }, func(t *testing.T, r *rig) {
-		c, rec, client := r.lines(t)
-		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
-		start(c, rec)
-		began := time.Now()
-		for time.Since(began) < 2*timeout { // activity puts it off
-			mustWrite(t, client, "x\n")
-			mustRead(t, client, "x\n")
-		}
-		if got, err := io.ReadAll(client); len(got) > 0 || err != nil {
-			t.Errorf("read %q, %v, want the end", got, err)
-		}
-		<-rec.gone
-		all := rec.events()
-		if got, want := all[len(all)-1], "disconnect idle timeout"; got != want {
-			t.Errorf("last event %q, want %q", got, want)
-		}
-	})
-}
-
-// A client that does not read fills its queue: Send waits for it, TrySend does not, and in the end it is too slow.
+// A client that does not read fills its queue: Send waits for it, TrySend does not. TestClockSlowReader has its end.
 func TestDriversSlowReader(t *testing.T) {
-	slow := func() *Loop { return &Loop{MaxQueue: 64 << 10, Timeout: time.Second} }
+	slow := func() *Loop { return &Loop{MaxQueue: 64 << 10, Timeout: time.Hour} }
 	eachDriver(t, slow, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
 		start(c, rec)
@@ -57,63 +35,12 @@ func TestDriversSlowReader(t *testing.T) {
 		if err := <-sent; err != nil {
 			t.Errorf("Send = %v after the peer has read", err)
 		}
-		for !errors.Is(c.TrySend(line, handlers.Auto), handlers.ErrClosed) {
-			time.Sleep(time.Millisecond) // nobody reads: its time is up soon
-		}
-		<-rec.gone
-		if got, want := rec.events()[1], "disconnect "+handlers.ErrSlow.Error(); got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
+		client.Close()
+		wantEvents(t, rec, "connect", "disconnect <nil>")
 		if err := c.Send(nil, handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
 			t.Errorf("Send after the end = %v, want ErrClosed", err)
 		}
 	})
-}
-
-// A client that does not read ends the Send that its own callback waits in, also in its first turn.
-func TestDriversSlowReaderInItsCallback(t *testing.T) {
-	slow := func() *Loop { return &Loop{MaxQueue: 64 << 10, Timeout: 500 * time.Millisecond} }
-	for name, at := range map[string]string{"OnConnect": "connect", "OnMessage": "message"} {
-		t.Run(name, func(t *testing.T) {
-			eachDriver(t, slow, func(t *testing.T, r *rig) {
-				c, rec, client := r.lines(t)
-				ended := make(chan error, 1)
-				flood := func() {
-					line := bytes.Repeat([]byte("0"), 8<<10)
-					for {
-						if err := c.Send(line, handlers.Auto); err != nil {
-							ended <- err
-							return
-						}
-					}
-				}
-				if at == "connect" {
-					rec.onConnect = flood
-				} else {
-					rec.onMessage = func(handlers.Message) error {
-						flood()
-						return nil
-					}
-				}
-				start(c, rec)
-				mustWrite(t, client, "go\n")
-				select {
-				case err := <-ended:
-					if !errors.Is(err, handlers.ErrClosed) {
-						t.Errorf("Send = %v, want ErrClosed", err)
-					}
-				case <-time.After(15 * time.Second):
-					t.Error("Send waits for ever")
-					c.Destroy()
-				}
-				<-rec.gone
-				all := rec.events()
-				if got, want := all[len(all)-1], "disconnect "+handlers.ErrSlow.Error(); got != want {
-					t.Errorf("last event %q, want %q", got, want)
-				}
-			})
-		})
-	}
 }
 
 // A callback that does not return keeps a shutdown no longer than its context lasts.
@@ -138,7 +65,7 @@ func TestDriversShutdownOfABlockedCallback(t *testing.T) {
 			if !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Shutdown() = %v, want DeadlineExceeded", err)
 			}
-		case <-time.After(15 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Shutdown waits for the callback")
 		}
 		close(release)

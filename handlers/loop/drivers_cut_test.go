@@ -13,7 +13,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// held is a client's connection whose writes are kept once it is told to, and that notes what it reads.
+// held is a client's connection whose writes are kept once it is told to, and that notes what it
+// reads.
 type held struct {
 	*net.TCPConn
 	on         bool
@@ -36,7 +37,8 @@ func (h *held) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// secure gives a driven connection with TLS of this version, the client's end of it, and what that writes from then on.
+// secure gives a driven connection with TLS of this version, the client's end of it, and what that
+// writes from then on.
 func secure(t *testing.T, r *rig, version uint16, codec handlers.Codec) (Conn, *recorder, *tls.Conn, *held) {
 	t.Helper()
 	server, nc := tcpPair(t)
@@ -63,8 +65,8 @@ func eachSecure(t *testing.T, f func(t *testing.T, r *rig, version uint16)) {
 	})
 }
 
-// What a client sends over TLS may be cut behind every byte: a message that has no end is one only behind a close_notify,
-// and only that is an end in good order.
+// What a client sends over TLS may be cut behind every byte: a message that has no end is one only
+// behind a close_notify, and only that is an end in good order.
 func TestDriversTLSEndings(t *testing.T) {
 	eachSecure(t, func(t *testing.T, r *rig, version uint16) {
 		for cut, size := 0, 1; cut <= size; cut++ {
@@ -118,7 +120,8 @@ func TestDriversTLSEndings(t *testing.T) {
 	})
 }
 
-// A client that ends with a close_notify, with or without FIN, and reads on gets its answers and a close_notify.
+// A client that ends with a close_notify, with or without FIN, and reads on gets its answers and a
+// close_notify.
 func TestDriversTLSHalfClose(t *testing.T) {
 	eachSecure(t, func(t *testing.T, r *rig, version uint16) {
 		for _, fin := range []bool{false, true} {
@@ -149,7 +152,8 @@ func TestDriversTLSHalfClose(t *testing.T) {
 	})
 }
 
-// A stream whose end anybody may have made has not ended: it is not kept open for the program either.
+// A stream whose end anybody may have made has not ended: it is not kept open for the program
+// either.
 func TestDriversTLSCutStream(t *testing.T) {
 	eachSecure(t, func(t *testing.T, r *rig, version uint16) {
 		for _, good := range []bool{false, true} {
@@ -187,7 +191,8 @@ func lastRecord(b []byte) (last []byte) {
 	return last
 }
 
-// alertSize is that of an encrypted alert, with AEAD: 2 bytes and a tag, in TLS 1.3 the type, in 1.2 a nonce.
+// alertSize is that of an encrypted alert, with AEAD: 2 bytes and a tag, in TLS 1.3 the type, in
+// 1.2 a nonce.
 func alertSize(version uint16) int {
 	if version == tls.VersionTLS13 {
 		return 5 + 2 + 1 + 16

@@ -144,7 +144,7 @@ func (f *chunk) wantDrained(t *testing.T) {
 	t.Helper()
 	select {
 	case <-f.drained:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("not told that it can go on")
 	}
 }

@@ -85,11 +85,3 @@ func TestDriversHalfOpenGone(t *testing.T) {
 		}
 	})
 }
-
-// It may be idle as long as others.
-func TestDriversHalfOpenIdle(t *testing.T) {
-	eachDriver(t, func() *Loop { return &Loop{Timeout: 50 * time.Millisecond} }, func(t *testing.T, r *rig) {
-		_, rec, _ := halfOpen(t, r)
-		wantEvents(t, rec, "connect", "a", "<end>", "disconnect "+handlers.ErrTimeout.Error())
-	})
-}

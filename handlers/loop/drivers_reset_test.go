@@ -21,7 +21,8 @@ func reset(p peer) {
 	nc.Close()
 }
 
-// patient is a loop that waits for peers as if for ever: what it does at once, it does without waiting.
+// patient is a loop that waits for peers as if for ever: what it does at once, it does without
+// waiting.
 func patient() *Loop {
 	return &Loop{CloseTimeout: time.Hour, linger: time.Hour, MaxQueue: 64 << 10}
 }
@@ -47,8 +48,8 @@ func wantReset(t *testing.T, rec *recorder) {
 	}
 }
 
-// A client that resets its connection is gone at once, whatever the loop was about to do for it: its place does not wait
-// for a close_notify, a farewell or a FIN that nobody takes.
+// A client that resets its connection is gone at once, whatever the loop was about to do for it:
+// its place does not wait for a close_notify, a farewell or a FIN that nobody takes.
 func TestDriversReset(t *testing.T) {
 	tests := []struct {
 		name string
@@ -118,7 +119,8 @@ func TestDriversReset(t *testing.T) {
 	}
 }
 
-// The program finds out by writing that its client has gone: what that had not finished is no message.
+// The program finds out by writing that its client has gone: what that had not finished is no
+// message.
 func TestDriversResetInCallback(t *testing.T) {
 	eachDriver(t, patient, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -174,7 +176,8 @@ func TestDriversResetWhilePaused(t *testing.T) {
 	})
 }
 
-// A peer that has sent its last and gets ours ends, also when it resets the connection instead of reading on.
+// A peer that has sent its last and gets ours ends, also when it resets the connection instead of
+// reading on.
 func TestDriversResetHalfOpen(t *testing.T) {
 	eachDriver(t, patient, func(t *testing.T, r *rig) {
 		c, rec, client := halfOpen(t, r)

@@ -87,7 +87,7 @@ func TestDriversPause(t *testing.T) {
 			select {
 			case n := <-got:
 				want -= n
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatalf("%d bytes are missing", want)
 			}
 		}
@@ -145,44 +145,6 @@ func TestDriversPauseShutdown(t *testing.T) {
 			t.Errorf("Shutdown() = %v", err)
 		}
 		wantEvents(t, rec, "connect", "disconnect "+handlers.ErrShutdown.Error())
-	})
-}
-
-// Who is woken hears how long the connection has been idle, when that is worth knowing, and the connection goes on.
-func TestDriversWake(t *testing.T) {
-	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
-		const quiet = 200 * time.Millisecond
-		c, rec, client := r.stream(t)
-		told := make(chan time.Duration, 1)
-		s := &sleeper{rec, func(idle time.Duration, _ *handlers.Messages) time.Duration {
-			if idle < quiet {
-				return quiet - idle
-			}
-			told <- idle
-			return 0
-		}}
-		rec.onConnect = func() { c.Wake(quiet) }
-		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
-		go c.Start(s)() // ends with its first turn, or the connection
-		for range 3 {
-			mustWrite(t, client, "a")
-			mustRead(t, client, "a")
-			if idle := <-told; idle < quiet {
-				t.Errorf("idle for %v, want %v at least", idle, quiet)
-			}
-			c.Wake(0)
-			if idle := <-told; idle < quiet {
-				t.Errorf("idle for %v, want %v at least", idle, quiet)
-			}
-			mustWrite(t, client, "b")
-			mustRead(t, client, "b")
-			c.Wake(quiet)
-		}
-		client.CloseWrite()
-		c.End()
-		<-rec.gone
-		c.Wake(0)
-		c.Wake(time.Hour)
 	})
 }
 

@@ -14,13 +14,14 @@ import (
 
 // shards are the epoll sets of a loop: one for each processor, each with its share of the connections.
 type shards struct {
-	once sync.Once
-	err  error // of once
-	base time.Time
-	all  []*shard
-	next atomic.Uint32
-	mon  monitor
-	crew crew
+	once  sync.Once
+	err   error // of once
+	base  time.Time
+	ahead atomic.Int64 // how far now is ahead of the clock; for tests
+	all   []*shard
+	next  atomic.Uint32
+	mon   monitor
+	crew  crew
 }
 
 // start makes the shards at the first connection.
@@ -57,7 +58,14 @@ func (ss *shards) fail(err error) {
 func (ss *shards) pick() *shard { return ss.all[int(ss.next.Add(1))%len(ss.all)] }
 
 // now is the time in milliseconds since the loop began.
-func (ss *shards) now() uint64 { return uint64(time.Since(ss.base) / time.Millisecond) }
+func (ss *shards) now() uint64 {
+	return uint64((time.Since(ss.base) + time.Duration(ss.ahead.Load())) / time.Millisecond)
+}
+
+// clockAt is when now will be t.
+func (ss *shards) clockAt(t uint64) time.Time {
+	return ss.base.Add(time.Duration(t)*time.Millisecond - time.Duration(ss.ahead.Load()))
+}
 
 // refuse is part of [Loop.refuse].
 func (ss *shards) refuse(all []ender) []ender {
@@ -208,7 +216,7 @@ func (s *shard) armLocked() {
 		return
 	}
 	s.wake = max(t, 1)
-	_ = s.file.SetReadDeadline(s.loop.shards.base.Add(time.Duration(t) * time.Millisecond))
+	_ = s.file.SetReadDeadline(s.loop.shards.clockAt(t))
 }
 
 // run gives events to connections, until the shard is closed or lost: a callback that takes its time keeps only its own

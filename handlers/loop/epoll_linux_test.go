@@ -75,7 +75,7 @@ func TestPanicLeavesNothingBehind(t *testing.T) {
 		bad, badRec, badPeer := r.connect(t, handlers.Attachment{Codec: &leaky{}, Unread: []byte("x")})
 		start(bad, badRec)
 		badPeer.Close()
-		goneWithin(t, 5*time.Second, badRec)
+		goneWithin(t, time.Minute, badRec)
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &lines{}, Unread: []byte("a\n")})
 		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
 		start(c, rec)
@@ -107,7 +107,7 @@ func TestWritersWhileReading(t *testing.T) {
 	}
 	wg.Wait()
 	client.Close()
-	goneWithin(t, 5*time.Second, rec)
+	goneWithin(t, time.Minute, rec)
 	if got := len(rec.events()); got != n+2 {
 		t.Errorf("%d events, want %d", got, n+2)
 	}
@@ -133,7 +133,7 @@ func TestConnectSendsMuch(t *testing.T) {
 				t.Fatalf("parked %t: %v", parked, err)
 			}
 			client.Close()
-			goneWithin(t, 5*time.Second, rec)
+			goneWithin(t, time.Minute, rec)
 		}
 	})
 }
@@ -148,7 +148,7 @@ func TestParkedConnectTakesItsTime(t *testing.T) {
 			<-release
 		}
 		c.StartParked(rec, &lot{})
-		client.SetReadDeadline(time.Now().Add(2 * time.Second))
+		client.SetReadDeadline(time.Now().Add(time.Minute))
 		got := make([]byte, 7)
 		_, err := io.ReadFull(client, got)
 		close(release)
@@ -156,7 +156,7 @@ func TestParkedConnectTakesItsTime(t *testing.T) {
 			t.Errorf("read %q, %v", got, err)
 		}
 		client.Close()
-		goneWithin(t, 5*time.Second, rec)
+		goneWithin(t, time.Minute, rec)
 	})
 }
 
@@ -181,7 +181,7 @@ func TestWriteWhileParking(t *testing.T) {
 		<-lot.parking
 		c.Send([]byte("hi"), handlers.Auto)
 		time.AfterFunc(20*time.Millisecond, func() { close(lot.goOn) })
-		client.SetDeadline(time.Now().Add(2 * time.Second))
+		client.SetDeadline(time.Now().Add(time.Minute))
 		mustRead(t, client, "hi\n")
 		client.Close()
 		wantEvents(t, rec, "connect", "disconnect <nil>")
@@ -210,7 +210,7 @@ func TestSecondBlockedCallback(t *testing.T) {
 		mustWrite(t, client, "one\n")
 		mustRead(t, client, "one\n")
 		mustWrite(t, client, "two\n")
-		client.SetReadDeadline(time.Now().Add(2 * time.Second))
+		client.SetReadDeadline(time.Now().Add(time.Minute))
 		got := make([]byte, 4)
 		_, err := io.ReadFull(client, got)
 		close(second)
@@ -246,8 +246,8 @@ func TestClockOfReplacement(t *testing.T) {
 		mustRead(t, client, "0s\n")
 		conns, peers, recs = append(conns, c), append(peers, client), append(recs, rec)
 	}
-	time.Sleep(300 * time.Millisecond)
 	for range 10 {
+		r.pass(t, time.Hour)
 		mustWrite(t, peers[0], "3ms\n") // meanwhile the next two come together
 		time.Sleep(time.Millisecond)
 		mustWrite(t, peers[1], "30ms\n")
@@ -257,7 +257,7 @@ func TestClockOfReplacement(t *testing.T) {
 		conns[2].mu.Lock()
 		since := conns[2].sinceActive(now)
 		conns[2].mu.Unlock()
-		if since > 200 {
+		if since > uint64(10*time.Minute/time.Millisecond) {
 			t.Errorf("idle for %d ms when it has just been served", since)
 		}
 		mustRead(t, peers[0], "3ms\n")
@@ -271,9 +271,13 @@ func TestClockOfReplacement(t *testing.T) {
 
 // eachEpoll runs f with every bench of the epoll driver.
 func eachEpoll(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
+	t.Parallel()
 	for _, b := range benches {
 		if b.driver == Auto {
-			t.Run(b.name, func(t *testing.T) { f(t, newRig(t, l(), b)) })
+			t.Run(b.name, func(t *testing.T) {
+				t.Parallel()
+				f(t, newRig(t, l(), b))
+			})
 		}
 	}
 }

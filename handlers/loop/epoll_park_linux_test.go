@@ -18,7 +18,7 @@ func TestRetireTellsWhoWaits(t *testing.T) {
 		c, rec, client := r.lines(t)
 		parking := &lot{}
 		c.StartParked(rec, parking)
-		within(t, 10*time.Second, "it is parked", func() bool {
+		within(t, time.Minute, "it is parked", func() bool {
 			parking.mu.Lock()
 			defer parking.mu.Unlock()
 			return parking.parked
@@ -38,7 +38,7 @@ func TestRetireTellsWhoWaits(t *testing.T) {
 		}
 		select {
 		case <-f:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("nobody tells that nothing can be written any more")
 		}
 		if _, ok := c.Queued(); ok {

@@ -128,7 +128,7 @@ func (c *polled) Header() http.Header { return nil }
 func (c *polled) WriteHeader(int) {}
 
 // End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer a farewell of the
-// protocol is closed after closeWait.
+// protocol is closed after quitTime.
 func (c *polled) End() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,7 +139,7 @@ func (c *polled) End() error {
 	before := len(x.out)
 	c.endLocked(nil)
 	if len(x.out) > before {
-		c.byLocked(closeWait)
+		c.byLocked(c.shard.loop.quitTime())
 	}
 	c.kickLocked()
 	return nil
@@ -157,9 +157,9 @@ func (c *polled) Quit(err error) {
 		c.endLocked(err)
 	}
 	x := c.needLocked()
-	if x.quit = err; x.closeBy == 0 || x.closeBy > c.now()+uint64(closeWait/time.Millisecond) {
+	if x.quit = err; x.closeBy == 0 || x.closeBy > c.now()+uint64(c.shard.loop.quitTime()/time.Millisecond) {
 		x.closeBy = 0
-		c.byLocked(closeWait)
+		c.byLocked(c.shard.loop.quitTime())
 	}
 	c.kickLocked()
 	if c.todo |= doQuit; !parked {

@@ -105,7 +105,7 @@ func (c *goConn) Header() http.Header { return nil }
 func (c *goConn) WriteHeader(int) {}
 
 // End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer a farewell of the
-// protocol is closed after closeWait.
+// protocol is closed after quitTime.
 func (c *goConn) End() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -115,7 +115,7 @@ func (c *goConn) End() error {
 	before := len(c.out)
 	c.endLocked(nil)
 	if len(c.out) > before {
-		c.closeBy = time.Now().Add(closeWait)
+		c.closeBy = time.Now().Add(c.loop.quitTime())
 		c.wakeLocked(c.closeBy)
 	}
 	c.kickLocked()
@@ -135,8 +135,8 @@ func (c *goConn) Quit(err error) {
 	if c.cause == nil {
 		c.cause = err
 	}
-	c.quit = time.AfterFunc(closeWait, func() { c.abort(err) }) // also when it waits for the peer to read
-	c.closeBy = time.Now().Add(closeWait)
+	c.quit = time.AfterFunc(c.loop.quitTime(), func() { c.abort(err) }) // also when it waits for the peer to read
+	c.closeBy = time.Now().Add(c.loop.quitTime())
 	c.wakeLocked(c.closeBy)
 	c.kickLocked()
 }

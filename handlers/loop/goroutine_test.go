@@ -249,37 +249,6 @@ func (s *shake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return 6, nil
 }
 
-func TestUpgrade(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := Loop{HandshakeTimeout: time.Second}
-		begin := func() (Conn, *recorder, net.Conn) {
-			server, client := net.Pipe()
-			c := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &shake{}, Handshake: true})
-			r := newRecorder()
-			r.onConnect = func() { c.Send([]byte("welcome"), handlers.Auto) }
-			start(c, r)
-			return c, r, client
-		}
-		_, r, client := begin()
-		mustWrite(t, client, "hello\nmore\n")
-		mustRead(t, client, "yes\nWELCOME!")
-		time.Sleep(time.Minute) // the handshake's deadline is over
-		client.Close()
-		wantEvents(t, r, "connect", "more", "disconnect <nil>")
-
-		_, r, client = begin()
-		go io.WriteString(client, "garbage\n") // ends when it is read
-		mustRead(t, client, "no\n")
-		client.Close()
-		wantEvents(t, r, "disconnect "+handlers.ErrProtocol.Error())
-
-		_, r, client = begin()
-		mustWrite(t, client, "hel")
-		wantEvents(t, r, "disconnect "+handlers.ErrTimeout.Error())
-		client.Close()
-	})
-}
-
 func TestUnreadComesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Loop

@@ -31,7 +31,7 @@ func TestTraps3Row6KeyUpdate(t *testing.T) {
 	if err := tc.Handshake(); err != nil {
 		t.Fatal(err)
 	}
-	tc.SetDeadline(time.Now().Add(20 * time.Second))
+	tc.SetDeadline(time.Now().Add(time.Minute))
 	c, rec := r.New(<-src, handlers.Attachment{Codec: &lines{}}), newRecorder()
 	rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
 	start(c, rec)

@@ -80,7 +80,7 @@ type Conn interface {
 	// told, when that is so now.
 	Drain(f Feeder) bool
 	// Quit ends the connection for err: the farewell for that follows what is queued, and the connection is closed within
-	// closeWait, also when the peer takes none of it. Nothing can be sent any more.
+	// 5 seconds, also when the peer takes none of it. Nothing can be sent any more.
 	Quit(err error)
 	// Framing is how the connection's messages are framed now; nil if only its codec knows.
 	Framing() handlers.Framing
@@ -146,7 +146,8 @@ type Loop struct {
 	// MessageTimeout is how long a message may take from its first byte to its last; none if zero or negative. The client
 	// is ended with [handlers.ErrTimeout].
 	MessageTimeout time.Duration
-	// CloseTimeout is how long a connection that has ended may take to send what is queued; 5 seconds if zero.
+	// CloseTimeout is how long a connection that has ended may take to send what is queued; 5 seconds if zero. It bounds
+	// the wait for the answer to a farewell too, which is 5 seconds at the most.
 	CloseTimeout time.Duration
 	// MaxQueue is how many bytes may wait for a client that does not read; 1 MiB if zero.
 	MaxQueue int
@@ -262,6 +263,9 @@ func (l *Loop) closeTimeout() time.Duration {
 	}
 	return l.CloseTimeout
 }
+
+// quitTime bounds the end of a connection whose peer may not answer, or not read, the farewell.
+func (l *Loop) quitTime() time.Duration { return min(l.closeTimeout(), closeWait) }
 
 func (l *Loop) lingerTime() time.Duration {
 	if l.linger == 0 {

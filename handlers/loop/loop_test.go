@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -12,7 +13,10 @@ import (
 	"github.com/portluck/portluck/testdata/leak"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "32") // they wait more than they compute
+	leak.Main(m)
+}
 
 // fakeConn is a handlers.Conn over a net.Conn.
 type fakeConn struct {

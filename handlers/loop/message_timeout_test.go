@@ -28,46 +28,6 @@ func (*gathering) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return len(in), nil
 }
 
-// A message that is dripped ends its client by MessageTimeout, on every driver: TRAPS part 3, row 9, and part 4, row 22.
-func TestTraps4Row22MessageTimeout(t *testing.T) {
-	const timeout = 200 * time.Millisecond
-	for _, idle := range []time.Duration{0, time.Minute} {
-		l := func() *Loop { return &Loop{MessageTimeout: timeout, Timeout: idle} }
-		eachDriver(t, l, func(t *testing.T, r *rig) {
-			for _, codec := range []handlers.Codec{&lines{}, &gathering{}} {
-				c, rec, client := r.connect(t, handlers.Attachment{Codec: codec})
-				start(c, rec)
-				if got := drip(client, "x", 10*time.Millisecond); got < timeout || got > 10*timeout {
-					t.Errorf("%T: ended after %v, want %v", codec, got, timeout)
-				}
-				client.Close()
-				wantEvents(t, rec, "connect", "disconnect "+handlers.ErrTimeout.Error())
-			}
-		})
-	}
-}
-
-// Each message has its own time, also when the end of one comes with the beginning of the next.
-func TestMessageTimeoutOfEach(t *testing.T) {
-	const timeout = 300 * time.Millisecond
-	eachDriver(t, func() *Loop { return &Loop{MessageTimeout: timeout} }, func(t *testing.T, r *rig) {
-		c, rec, client := r.lines(t)
-		start(c, rec)
-		for began := time.Now(); time.Since(began) < 3*timeout; time.Sleep(20 * time.Millisecond) {
-			mustWrite(t, client, "tail\nhead")
-		}
-		mustWrite(t, client, "\n")
-		time.Sleep(2 * timeout) // between two messages there is no bound
-		mustWrite(t, client, "last\n")
-		client.Close()
-		<-rec.gone
-		all := rec.events()
-		if got := all[len(all)-2:]; got[0] != "last" || got[1] != "disconnect <nil>" {
-			t.Errorf("the last events are %q", got)
-		}
-	})
-}
-
 func TestMessageTimeout(t *testing.T) {
 	tests := []struct {
 		name          string

@@ -1,0 +1,62 @@
+package loop
+
+import (
+	"net"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+func init() {
+	clocks["epoll"] = func(t *testing.T, l *Loop, f func(t *testing.T, k *clock)) {
+		r := newRig(t, l, bench{"epoll", Auto, false, plainServer})
+		client := func(t *testing.T) (handlers.Conn, net.Conn) {
+			server, client := tcpPair(t)
+			_ = client.SetDeadline(time.Now().Add(time.Minute))
+			return plainServer(t, server), client
+		}
+		finish := func(client net.Conn) { client.(*net.TCPConn).CloseWrite() }
+		f(t, &clock{l, func(d time.Duration) { r.pass(t, d) }, client, finish, settled})
+	}
+}
+
+// pass lets time pass for the epoll driver, when no turn is running but those that wait for a peer.
+func (r *rig) pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	var all []*polled
+	for _, s := range r.shards.all {
+		s.mu.Lock()
+		for _, e := range s.slots {
+			if e.conn != nil {
+				all = append(all, e.conn)
+			}
+		}
+		s.mu.Unlock()
+	}
+	for _, c := range all {
+		within(t, time.Minute, "its turn ends", func() bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return !c.busy || c.x != nil && c.x.waiting > 0
+		})
+	}
+	r.shards.ahead.Add(int64(d))
+	for _, s := range r.shards.all {
+		s.mu.Lock()
+		s.wake = 0
+		s.armLocked()
+		s.mu.Unlock()
+	}
+}
+
+// settled waits until the loop has seen that a message has begun, or that none has.
+func settled(t *testing.T, c Conn, begun bool) {
+	t.Helper()
+	p := c.(*polled)
+	within(t, time.Minute, "a message has begun, or none", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return !p.busy && (p.x != nil && p.x.since != 0) == begun
+	})
+}
