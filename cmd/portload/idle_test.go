@@ -27,6 +27,7 @@ func TestIdle(t *testing.T) {
 }
 
 func TestIdleClosed(t *testing.T) {
+	t.Parallel()
 	for _, reader := range []string{"--goroutines=false", "--goroutines=true"} {
 		var n atomic.Int64
 		s := startServer(t, "tcp", &testServer{greet: func(c net.Conn) {
@@ -42,10 +43,11 @@ func TestIdleClosed(t *testing.T) {
 
 // A WebSocket that says nothing answers pings.
 func TestIdlePong(t *testing.T) {
+	t.Parallel()
 	pongs := make(chan string, 9)
 	s := startServer(t, "ws", &testServer{greet: func(c net.Conn) {
 		_ = ws.WriteFrame(c, ws.NewPingFrame([]byte("there?")))
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 		if op, got := readFrame(c); op == ws.OpPong {
 			pongs <- got
 		}

@@ -172,6 +172,7 @@ func TestEcho(t *testing.T) {
 }
 
 func TestEchoForATime(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, "tcp", &testServer{})
 	r, err := load(t, "echo", s.addr, "--time", "100ms")
 	if err != nil || r["messages"].(float64) < 1 || r["per_second"].(float64) < 1 || r["seconds"].(float64) < .1 {

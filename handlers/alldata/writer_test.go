@@ -203,7 +203,7 @@ func TestStorePutWhileClosing(t *testing.T) {
 		closing = s.closing
 		s.mu.Unlock()
 	}
-	late, cancel := context.WithTimeout(t.Context(), 20*time.Second) // if it were queued it would wait for hold
+	late, cancel := context.WithTimeout(t.Context(), time.Minute) // if it were queued it would wait for hold
 	defer cancel()
 	if err := s.Put(late, "late", json.RawMessage("1")); !errors.Is(err, ErrClosed) {
 		t.Errorf("Put() while closing = %v, want ErrClosed", err)

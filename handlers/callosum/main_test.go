@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) { leak.Main(m) }
 
 // patience is how long tests on real sockets wait for what comes at once on a machine that is not loaded.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // events remembers what a handler tells.
 type events struct {

@@ -18,7 +18,7 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // lines answers each line with it.
 func lines(_ context.Context, c *callosum.Conn) {
@@ -88,6 +88,7 @@ var ways = []struct {
 }
 
 func TestSharedPort(t *testing.T) {
+	t.Parallel()
 	for _, way := range ways {
 		t.Run(way.name, func(t *testing.T) {
 			h := &callosum.Handler{OnConnection: lines}
@@ -113,6 +114,7 @@ func TestSharedPort(t *testing.T) {
 
 // The same slots for a port of its own, a shared one, and inside TLS, by the name of the protocol.
 func TestEverywhere(t *testing.T) {
+	t.Parallel()
 	h := &callosum.Handler{OnConnection: lines}
 	s := &portluck.Server{TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate(t)}}}
 	s.Handle("callosum", matchers.Prefix(callosum.Preface), h)
@@ -167,6 +169,7 @@ func TestPortHears(t *testing.T) {
 
 // A shutdown of the port lets an answer out that has begun, and does not wait for idle clients.
 func TestPortShutdown(t *testing.T) {
+	t.Parallel()
 	begun, end := make(chan struct{}), make(chan struct{})
 	h := &callosum.Handler{OnConnection: func(ctx context.Context, c *callosum.Conn) {
 		in := bufio.NewScanner(c)

@@ -14,6 +14,7 @@ import (
 
 // Upstream's tests of the server, SEEDS.md B5.
 func TestUpstreamServer(t *testing.T) {
+	t.Parallel()
 	t.Run("K1 listens on 4040 by default and accepts", func(t *testing.T) {
 		s := &Server{}
 		done := make(chan error, 1)
@@ -186,6 +187,7 @@ func TestMaxConns(t *testing.T) {
 
 // J2 1000 concurrent clients get all of 0..999 and all come back.
 func TestUpstreamThousand(t *testing.T) {
+	t.Parallel()
 	const n = 1000
 	h := &Handler{}
 	addr := serveTCP(t, h)

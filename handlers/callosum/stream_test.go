@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -21,7 +22,8 @@ func eachKind(t *testing.T, name string, f func(t *testing.T, wrap func(net.List
 
 // The line is alone in its segment: what the application writes at once waits.
 func TestLineIsAlone(t *testing.T) {
-	h := &Handler{OnConnection: func(_ context.Context, c *Conn) { io.WriteString(c, "application") }}
+	t.Parallel()
+	h := &Handler{Hold: 2 * time.Second, OnConnection: func(_ context.Context, c *Conn) { io.WriteString(c, "application") }}
 	c := connect(t, serveTCP(t, h))
 	first := make([]byte, 100)
 	n, err := c.Read(first)
@@ -81,7 +83,9 @@ func TestEarlyBytes(t *testing.T) {
 
 // The slot is freed exactly once, however the connection breaks, also when nobody reads.
 func TestFreedOnce(t *testing.T) {
+	t.Parallel()
 	stays := func(ctx context.Context, _ *Conn) { <-ctx.Done() }
+	after := func(c *net.TCPConn) { io.Copy(io.Discard, c); c.Close() } // the application
 	for _, test := range []struct {
 		name  string
 		serve func(ctx context.Context, c *Conn)
@@ -93,8 +97,8 @@ func TestFreedOnce(t *testing.T) {
 		{"FIN behind unread bytes", stays, func(c *net.TCPConn) { io.WriteString(c, "unread"); c.CloseWrite() }},
 		{"reset behind unread bytes", stays, func(c *net.TCPConn) { io.WriteString(c, "unread"); c.SetLinger(0); c.Close() }},
 		{"the application closes", func(_ context.Context, c *Conn) { c.Close(); c.Close() }, func(*net.TCPConn) {}},
-		{"the application returns", func(context.Context, *Conn) {}, func(*net.TCPConn) {}},
-		{"the application panics", func(context.Context, *Conn) { panic("oh") }, func(*net.TCPConn) {}},
+		{"the application returns", func(context.Context, *Conn) {}, after},
+		{"the application panics", func(context.Context, *Conn) { panic("oh") }, after},
 		{"the application sends FIN", func(ctx context.Context, c *Conn) { c.CloseWrite(); <-ctx.Done() }, func(c *net.TCPConn) { c.Close() }},
 		{"nobody serves", nil, func(c *net.TCPConn) { io.WriteString(c, strings.Repeat("x", 1<<18)); c.CloseWrite() }},
 	} {

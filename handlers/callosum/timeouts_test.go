@@ -128,6 +128,7 @@ func TestTimeouts(t *testing.T) {
 		h, e := recorded(nil)
 		c, _ := pipe(t, h)
 		expect(t, c, "0\r\n")
+		synctest.Wait() // for OnConnection
 		send(t, c, "unread")
 		c.Close()
 		synctest.Wait()

@@ -177,6 +177,7 @@ func TestDestroyAtOnce(t *testing.T) {
 
 // A reply of any size goes out while the callback writes it, and is not kept.
 func TestLargeReply(t *testing.T) {
+	t.Parallel()
 	const lines = 2000
 	line := strings.Repeat("y", 8<<10)
 	p := &port{message: func(_ string, s handlers.Stream) error {

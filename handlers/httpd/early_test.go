@@ -73,6 +73,7 @@ func TestEarlyDone(t *testing.T) {
 
 // 413 ends at once while the client sends, which is not reset before it has read it: TRAPS part 1, row 31.
 func TestTraps1Row31TooLong(t *testing.T) {
+	t.Parallel()
 	for name, head := range map[string]string{
 		"chunked": chunked, "length": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n", "huge length": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n",
 	} {

@@ -60,7 +60,7 @@ func (p *port) events() []string {
 // wait waits for n events.
 func (p *port) wait(t *testing.T, n int) []string {
 	t.Helper()
-	late := time.After(10 * time.Second)
+	late := time.After(time.Minute)
 	for {
 		got := p.events()
 		if len(got) >= n {
@@ -225,7 +225,7 @@ func dial(t *testing.T, addr string) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	return &wire{c, t, bufio.NewReader(c)}
 }
 

@@ -115,6 +115,7 @@ func TestPageHijacks(t *testing.T) {
 
 // A page's files and bodies are whole, of any size, and go past what is looked at in between.
 func TestPageContent(t *testing.T) {
+	t.Parallel()
 	const size = 3*stride + 17
 	file := filepath.Join(t.TempDir(), "file")
 	content := strings.Repeat("0123456789abcdef", size/16+1)[:size]

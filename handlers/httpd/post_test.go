@@ -141,6 +141,7 @@ func TestTraps2Row2BodyIsBody(t *testing.T) {
 }
 
 func TestBadChunks(t *testing.T) {
+	t.Parallel()
 	p := &port{message: echo}
 	addr, conns := serve(t, &Handler{}, p)
 	w := dial(t, addr)

@@ -79,6 +79,7 @@ func explicit() *Handler { return &Handler{ExplicitDone: true} }
 
 // A *tls.Conn reaches net/http as it is: TRAPS part 1, row 32, and part 5, row 4.
 func TestTraps1Row32Versions(t *testing.T) {
+	t.Parallel()
 	each(t, zero, echoing, func(t *testing.T, s session) {
 		for range 2 {
 			resp := s.post(t, strings.NewReader("a\nb"))
@@ -238,6 +239,7 @@ func TestClientGoesOfEachVersion(t *testing.T) {
 
 // Writers in many goroutines meet the end of the answer, a Destroy, and a client that goes away.
 func TestStressWriters(t *testing.T) {
+	t.Parallel()
 	each(t, explicit, echoing, func(t *testing.T, s session) {
 		var all sync.WaitGroup
 		s.port.message = func(msg string, stream handlers.Stream) error {

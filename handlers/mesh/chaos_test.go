@@ -12,6 +12,7 @@ import (
 
 // Connections break at any time, on either side; in the end each node has one with each other one.
 func TestChaos(t *testing.T) {
+	t.Parallel()
 	const size = 6
 	tests := []struct {
 		name  string
@@ -27,6 +28,7 @@ func TestChaos(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			l := &lan{}
 			var list Static
 			var listeners []net.Listener

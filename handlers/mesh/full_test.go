@@ -7,6 +7,7 @@ import (
 
 // 30 nodes in one process, which all come at once, have 29 connections each and no more.
 func TestFullMesh(t *testing.T) {
+	t.Parallel()
 	const size = 30
 	discoveries(t, func(t *testing.T, node func(string) *Node) {
 		all := make([]*watched, size)

@@ -50,6 +50,7 @@ func TestHello(t *testing.T) {
 
 // A stranger on the network cannot join, and is told to OnError.
 func TestStranger(t *testing.T) {
+	t.Parallel()
 	key := func(seed byte) ed25519.PrivateKey {
 		return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
 	}

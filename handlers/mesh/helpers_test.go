@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a test waits for what must come: other people load the machine.
-const patience = 60 * time.Second
+const patience = time.Minute
 
 // eventually waits until ok.
 func eventually(t testing.TB, what string, ok func() bool) {

@@ -157,6 +157,7 @@ func TestCache(t *testing.T) {
 
 // Whoever sends what he likes costs bounded memory.
 func TestCacheIsBounded(t *testing.T) {
+	t.Parallel()
 	n, l, c := fixedNames(t), &link{index: 1}, newCache("0AF")
 	for i := range 3 * maxPeers {
 		var addrs []string
@@ -214,6 +215,7 @@ func FuzzMessage(f *testing.F) {
 
 // Two nodes with one id: who was there first keeps it, the other is told, and gets it when the first has left.
 func TestNameConflict(t *testing.T) {
+	t.Parallel()
 	name := testName(t)
 	first := listen(t, &Node{Name: name, ID: "0A"})
 	second := watchNode(t, &Node{Name: name, ID: "0A", Retry: time.Second})
@@ -232,6 +234,7 @@ func TestNameConflict(t *testing.T) {
 
 // Of two that come at once with one id one is told.
 func TestNameConflictAtOnce(t *testing.T) {
+	t.Parallel()
 	name := testName(t)
 	var nodes []*watched
 	for range 2 {
@@ -262,6 +265,7 @@ func TestNameConflictAtOnce(t *testing.T) {
 
 // A program without an mDNS port of its own, such as dig, is answered to itself.
 func TestLegacyQuery(t *testing.T) {
+	t.Parallel()
 	n := listen(t, &Node{Name: testName(t), ID: "0A"})
 	nc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -311,6 +315,7 @@ func loopback() (*net.Interface, error) {
 
 // Without any network there is none to announce on, but the node listens, and may be on one later.
 func TestNoNetwork(t *testing.T) {
+	t.Parallel()
 	n := watchNode(t, &Node{Name: "x", Discovery: &MDNS{Interfaces: []string{"no-such-interface"}}})
 	if err := n.Listen(0, "127.0.0.1"); err != nil {
 		t.Fatal(err)
@@ -320,6 +325,7 @@ func TestNoNetwork(t *testing.T) {
 
 // What comes after the goodbye does not bring a node back; its peers do not dial it.
 func TestGoodbye(t *testing.T) {
+	t.Parallel()
 	name := testName(t)
 	a, b := listen(t, &Node{Name: name, ID: "0A"}), listen(t, &Node{Name: name, ID: "0B"})
 	get(t, "connection", a.conns)

@@ -16,6 +16,7 @@ import (
 )
 
 func TestReconnect(t *testing.T) {
+	t.Parallel()
 	discoveries(t, func(t *testing.T, node func(string) *Node) {
 		a, b := listen(t, node("")), listen(t, node(""))
 		for range 3 {
@@ -123,6 +124,7 @@ func TestCloseKeepsWhatWasWritten(t *testing.T) {
 
 // A peer that does not read is disconnected by Broadcast, and Close does not wait for it for ever.
 func TestSlowPeer(t *testing.T) {
+	t.Parallel()
 	l := &lan{}
 	a := listen(t, &Node{Name: "x", ID: "0A", Discovery: l, Queue: 1 << 20, CloseTimeout: 50 * time.Millisecond})
 	b := listen(t, &Node{Name: "x", ID: "0B", Discovery: l})
@@ -194,6 +196,7 @@ func TestMaxConns(t *testing.T) {
 
 // Peers of which only the addresses are known: each dials each, and one connection stays.
 func TestWithoutIDs(t *testing.T) {
+	t.Parallel()
 	const size = 5
 	var list Static
 	listeners := make([]net.Listener, size)

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a test waits for what must come.
-const patience = 60 * time.Second
+const patience = time.Minute
 
 // shared is a portluck server of which a node is a part.
 type shared struct {

@@ -13,9 +13,11 @@ import (
 func discoveries(t *testing.T, f func(t *testing.T, node func(id string) *Node)) {
 	t.Helper()
 	t.Run("mdns", func(t *testing.T) {
+		t.Parallel()
 		f(t, func(id string) *Node { return &Node{Name: testName(t), ID: id} })
 	})
 	t.Run("lan", func(t *testing.T) {
+		t.Parallel()
 		l := &lan{}
 		f(t, func(id string) *Node { return &Node{Name: "test", ID: id, Discovery: l} })
 	})
@@ -28,6 +30,7 @@ func testName(t *testing.T) string {
 }
 
 func TestAddress(t *testing.T) {
+	t.Parallel()
 	discoveries(t, func(t *testing.T, node func(string) *Node) {
 		n := node("")
 		if got := n.Address(); got != nil {
@@ -51,6 +54,7 @@ func TestAddress(t *testing.T) {
 }
 
 func TestTwoNodes(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name     string
 		parallel bool
@@ -87,6 +91,7 @@ func TestTwoNodes(t *testing.T) {
 }
 
 func TestDynamic(t *testing.T) { // T9-14
+	t.Parallel()
 	discoveries(t, func(t *testing.T, node func(string) *Node) {
 		a := listen(t, node(""))
 		wantConns(t, []int{0}, a)
@@ -124,6 +129,7 @@ func TestDynamic(t *testing.T) { // T9-14
 }
 
 func TestClose(t *testing.T) {
+	t.Parallel()
 	discoveries(t, func(t *testing.T, node func(string) *Node) {
 		t.Run("T16, T20 without connections", func(t *testing.T) {
 			n := listen(t, node(""))
@@ -222,8 +228,10 @@ func TestErrors(t *testing.T) {
 }
 
 func TestLoopback(t *testing.T) { // T24-28: unlike avahi's original, the loopback interface works
+	t.Parallel()
 	for _, address := range []string{"127.0.0.1", "::1", "localhost"} {
 		t.Run(address, func(t *testing.T) {
+			t.Parallel()
 			a, b := watchNode(t, &Node{Name: testName(t)}), watchNode(t, &Node{Name: testName(t)})
 			for _, n := range []*watched{a, b} {
 				err := n.Listen(0, address)
@@ -250,6 +258,7 @@ func TestLoopback(t *testing.T) { // T24-28: unlike avahi's original, the loopba
 }
 
 func TestWhoDials(t *testing.T) {
+	t.Parallel()
 	discoveries(t, func(t *testing.T, node func(string) *Node) {
 		tests := []struct {
 			name, dials, accepts string
@@ -278,6 +287,7 @@ func TestWhoDials(t *testing.T) {
 }
 
 func TestBothWriteAtOnce(t *testing.T) { // T33-34
+	t.Parallel()
 	discoveries(t, func(t *testing.T, node func(string) *Node) {
 		got := make(chan string, 2)
 		var nodes []*Node

@@ -18,7 +18,7 @@ import (
 )
 
 // soon is how long a test waits for what should happen at once.
-const soon = 30 * time.Second
+const soon = time.Minute
 
 // eachPort runs f with a port that has v as a route for what begins with "ECHO", on either driver.
 func eachPort(t *testing.T, v func() *tcp.Server, f func(t *testing.T, v *tcp.Server, srv *portluck.Server, addr string)) {

@@ -18,7 +18,7 @@ import (
 )
 
 // soon is how long a test waits for what should happen at once.
-const soon = 30 * time.Second
+const soon = time.Minute
 
 // eachDriver runs f with either driver of the loop.
 func eachDriver(t *testing.T, f func(t *testing.T)) {

@@ -233,6 +233,7 @@ func TestStreamPanics(t *testing.T) {
 				go func() { // ends with the connection
 					<-connected
 					io.Copy(io.Discard, nc)
+					nc.Close()
 				}()
 				d.has(t, "error callback panicked: oops")
 				d.has(t, "close true")

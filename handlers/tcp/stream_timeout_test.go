@@ -34,7 +34,7 @@ func TestNodeN20Timeout(t *testing.T) {
 		client.do.OnData = func(s *Stream, p []byte) {
 			text := string(p)
 			if exchanges++; exchanges < 5 {
-				time.AfterFunc(timeout/2, func() { write(t, s, text) })
+				time.AfterFunc(timeout/8, func() { write(t, s, text) })
 			}
 		}
 		dial(t, client, "tcp", listen(t, v))

@@ -91,6 +91,7 @@ func (c *stressClient) Disconnect(error) {
 // Clients that come, go, are evicted, idle, ended from everywhere and panic, all at once: each has its events in order, one
 // at a time, with one OnDisconnect for each OnConnect, and nothing is left.
 func TestStress(t *testing.T) {
+	t.Parallel()
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
 			h := &stress{}
