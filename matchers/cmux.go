@@ -3,6 +3,7 @@ package matchers
 import (
 	"bytes"
 	"io"
+	"slices"
 
 	"github.com/soheilhy/cmux"
 )
@@ -19,9 +20,7 @@ func Cmux(m Matcher) cmux.Matcher {
 			case v == No || eof || len(b) >= Window:
 				return false
 			}
-			if len(b) == cap(b) {
-				b = append(b, 0)[:len(b)]
-			}
+			b = slices.Grow(b, 1)
 			n, err := r.Read(b[len(b):min(cap(b), Window)])
 			b, eof = b[:len(b)+n], err != nil
 		}
@@ -52,6 +51,6 @@ type peeked struct {
 // Read is io.Reader.
 func (p *peeked) Read(b []byte) (int, error) {
 	n, err := p.in.Read(b)
-	p.end = p.end || err != nil || n < len(b)
+	p.end = p.end || n < len(b)
 	return n, err
 }

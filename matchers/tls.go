@@ -67,12 +67,12 @@ func helloMatcher(fits func(c *clientHello) bool) Matcher {
 		if v := beginsHello(h, h.Bytes); v != Yes {
 			return v
 		}
-		var c clientHello
-		need, ok := c.parse(h.Bytes)
-		switch {
-		case need > 0 && len(h.Bytes) < Window:
+		body, need := helloBody(h.Bytes)
+		if need > 0 && len(h.Bytes) < Window {
 			return more(h, min(need, Window))
-		case ok && fits(&c):
+		}
+		var c clientHello
+		if c.parse(body) && fits(&c) {
 			return Yes
 		}
 		return No
@@ -133,36 +133,37 @@ type clientHello struct {
 	hasVersions bool
 }
 
-// parse reads a ClientHello from the records in b, whose beginning has been judged. It needs more bytes, or is done.
-func (c *clientHello) parse(b []byte) (need int, ok bool) {
+// helloBody returns the body of the ClientHello in b, whose beginning has been judged. It is nil if
+// something else is there, or if need bytes are needed in all.
+func helloBody(b []byte) (body []byte, need int) {
 	record := int(binary.BigEndian.Uint16(b[3:]))
 	size := handshakeHeader + int(b[6])<<16 + int(b[7])<<8 + int(b[8])
 	if size > record {
-		return c.parseSplit(b, size)
+		return splitBody(b, size)
 	}
 	if total := recordHeader + size; len(b) < total {
-		return total, false
+		return nil, total
 	}
-	return 0, c.parseBody(b[recordHeader+handshakeHeader : recordHeader+size])
+	return b[recordHeader+handshakeHeader : recordHeader+size], 0
 }
 
-// parseSplit is parse for a ClientHello of size bytes that does not fit its first record.
-func (c *clientHello) parseSplit(b []byte, size int) (need int, ok bool) {
+// splitBody is helloBody for a ClientHello of size bytes that does not fit its first record.
+func splitBody(b []byte, size int) (body []byte, need int) {
 	if size > Window {
-		return 0, false
+		return nil, 0
 	}
 	end := 0
 	for n := 0; n < size; {
 		if len(b) < end+recordHeader {
-			return end + recordHeader, false
+			return nil, end + recordHeader
 		}
 		record := int(binary.BigEndian.Uint16(b[end+3:]))
 		if b[end] != recordHandshake || record == 0 || record > maxRecord {
-			return 0, false
+			return nil, 0
 		}
 		n += record
 		if end += recordHeader + record; len(b) < end {
-			return end, false
+			return nil, end
 		}
 	}
 	whole := make([]byte, 0, end)
@@ -171,25 +172,22 @@ func (c *clientHello) parseSplit(b []byte, size int) (need int, ok bool) {
 		whole = append(whole, b[recordHeader:record]...)
 		b = b[record:]
 	}
-	return 0, c.parseBody(whole[handshakeHeader:size])
+	return whole[handshakeHeader:size], 0
 }
 
-// parseBody reads the body of a ClientHello.
-func (c *clientHello) parseBody(b []byte) bool {
+// parse reads the body of a ClientHello and reports whether it is well formed.
+func (c *clientHello) parse(b []byte) bool {
 	r := reader{b: b}
 	c.version = r.uint16()
 	r.bytes(32) // random
 	r.vector(1) // session id
 	r.vector(2) // cipher suites
 	r.vector(1) // compression methods
-	if r.bad {
-		return false
-	}
 	if len(r.b) == 0 {
-		return true
+		return !r.bad
 	}
 	extensions := reader{b: r.vector(2)}
-	for len(extensions.b) > 0 && !extensions.bad {
+	for len(extensions.b) > 0 {
 		id := extensions.uint16()
 		c.extension(id, reader{b: extensions.vector(2)})
 	}
@@ -200,9 +198,8 @@ func (c *clientHello) extension(id uint16, r reader) {
 	switch id {
 	case 0: // server_name
 		names := reader{b: r.vector(2)}
-		for len(names.b) > 0 && !names.bad {
-			kind, name := names.uint8(), names.vector(2)
-			if kind == 0 && !names.bad {
+		for len(names.b) > 0 {
+			if kind, name := names.uint8(), names.vector(2); kind == 0 {
 				c.serverName = name
 			}
 		}

@@ -42,7 +42,6 @@ the command line was wrong. Ctrl-C ends the load and prints what was measured so
 		Example: `  portluck serve --echo --listen 127.0.0.1:8100 &
   portload conn 127.0.0.1:8100 --pid $!
   portload echo 127.0.0.1:8100 --proto ws --clients 50 --depth 10 --pid $!`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.AddCommand(newConn(), newEcho(), newIdle(), newFanout())

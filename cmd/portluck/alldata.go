@@ -90,19 +90,12 @@ const shownBytes = 500
 
 // tell shows a new event.
 func (s *openStore) tell(key string, event json.RawMessage) {
-	text := fmt.Sprintf("[put %s] %s", shorten(key), shorten(string(event)))
+	text := fmt.Sprintf("[put %s] %s", chat.Shorten(key, shownBytes), chat.Shorten(string(event), shownBytes))
 	s.mu.Lock()
 	s.stored++
 	s.last = chat.Clean(text)
 	s.mu.Unlock()
 	s.room.Tell(text)
-}
-
-func shorten(s string) string {
-	if len(s) <= shownBytes {
-		return s
-	}
-	return strings.ToValidUTF8(s[:shownBytes], "") + "..."
 }
 
 func (s *openStore) panel() page.Panel {
@@ -132,11 +125,11 @@ func (s *openStore) panel() page.Panel {
 func putLines(address string) []page.Command {
 	const body = `'{"key":"key1","event":{"foo":"bar"}}'`
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return []page.Command{{What: "put an event", Command: "curl -si --unix-socket " + path + " -d " + body + " http://localhost" + putPath}}
+		return []page.Command{{What: "put an event", Command: "curl -si --unix-socket " + quote(path) + " -d " + body + " http://localhost" + putPath}}
 	}
 	url := "http://" + address + putPath
 	return []page.Command{
 		{What: "put an event", Command: "curl -si -d " + body + " " + url},
-		{What: "put, with a new key", Command: "portluck put " + url + ` '{"foo":"bar"}'`},
+		{What: "put, with a new key", Command: self() + " put " + url + ` '{"foo":"bar"}'`},
 	}
 }

@@ -12,20 +12,26 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
+// chromium starts a browser for this test.
+func chromium(t *testing.T) context.Context {
+	t.Helper()
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(needs(t, "chromium")), chromedp.UserDataDir(t.TempDir()), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.NoFirstRun, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("hide-scrollbars", true),
+		chromedp.IgnoreCertErrors, chromedp.WSURLReadTimeout(time.Minute),
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 // Two tabs, by http and https, and a raw socket hear one another.
 func TestChromium(t *testing.T) {
-	path := needs(t, "chromium")
+	ctx := chromium(t)
 	addr, _ := startServer(t)
-	options := []chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.NoFirstRun, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true),
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		chromedp.IgnoreCertErrors,
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	ctx, cancelAlloc := chromedp.NewExecAllocator(ctx, options...)
-	defer cancelAlloc()
 	plain, cancelPlain := chromedp.NewContext(ctx)
 	defer cancelPlain()
 	open := func(ctx context.Context, url string) {

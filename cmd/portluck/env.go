@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portluck/portluck/cmd/internal/cli"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -42,7 +43,7 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 	})
 	var wrong error
 	flags.VisitAll(func(f *pflag.Flag) {
-		name := "PORTLUCK_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		name := variable(f)
 		value := os.Getenv(name)
 		if value == "" || slices.Contains(settled, f.Name) || wrong != nil {
 			return
@@ -52,4 +53,51 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 		}
 	})
 	return wrong
+}
+
+// envPrefix is what the variables of flags begin with.
+const envPrefix = "PORTLUCK_"
+
+// variable is the one that sets f.
+func variable(f *pflag.Flag) string {
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+}
+
+// misspelt tells of the variables in env that look as if they set a flag of a command of root, and
+// do not. It is no error: whoever starts the program may have others, as Kubernetes for a service
+// called portluck.
+func misspelt(root *cobra.Command, env []string) (notices []string) {
+	known := flagVariables(root)
+	var strange []string
+	for _, pair := range env {
+		name, value, _ := strings.Cut(pair, "=")
+		prefix, word, ok := strings.Cut(name, "_")
+		ours := prefix+"_" == envPrefix
+		if !ok || value == "" || ours && slices.Contains(known, word) || !ours && cli.Nearest(prefix, []string{"PORTLUCK"}) == "" {
+			continue
+		}
+		if nearest := cli.Nearest(word, known); nearest != "" {
+			notices = append(notices, fmt.Sprintf("%s sets no flag; did you mean %s?", name, envPrefix+nearest))
+		} else if ours {
+			strange = append(strange, name)
+		}
+	}
+	if len(strange) > 0 {
+		notices = append(notices, "no flag has the variable "+strings.Join(strange, ", "))
+	}
+	return notices
+}
+
+// flagVariables are the variables of the flags of root and of all commands, without the prefix.
+func flagVariables(root *cobra.Command) (all []string) {
+	add := func(f *pflag.Flag) {
+		if f.Name != "help" && f.Name != "version" {
+			all = append(all, strings.TrimPrefix(variable(f), envPrefix))
+		}
+	}
+	root.Flags().VisitAll(add)
+	for _, cmd := range root.Commands() {
+		cmd.Flags().VisitAll(add)
+	}
+	return all
 }

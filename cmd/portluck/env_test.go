@@ -59,3 +59,36 @@ func TestEnvironmentConflicts(t *testing.T) {
 		t.Error("--lan and --listen are accepted")
 	}
 }
+
+// A variable that sets nothing is told, never its value.
+func TestMisspeltVariables(t *testing.T) {
+	tests := []struct{ env, want string }{
+		{"PORTLUCK_MAX_CONNS=1", ""},
+		{"PORTLUCK_SAY=x", ""}, // of another command
+		{"PORTLUCK_MAX_CONN=secret", "PORTLUCK_MAX_CONN sets no flag; did you mean PORTLUCK_MAX_CONNS?"},
+		{"PORTLUCK_MAXCONNS=secret", "PORTLUCK_MAXCONNS sets no flag; did you mean PORTLUCK_MAX_CONNS?"},
+		{"PORTLUCK_max_conns=secret", "PORTLUCK_max_conns sets no flag; did you mean PORTLUCK_MAX_CONNS?"},
+		{"PORTLUCK_ALLOW_ORIGINS=secret", "PORTLUCK_ALLOW_ORIGINS sets no flag; did you mean PORTLUCK_ALLOW_ORIGIN?"},
+		{"PORTLUCK_ECOH=secret", "PORTLUCK_ECOH sets no flag; did you mean PORTLUCK_ECHO?"},
+		{"PORTLUK_ECHO=secret", "PORTLUK_ECHO sets no flag; did you mean PORTLUCK_ECHO?"},
+		{"portluck_echo=secret", "portluck_echo sets no flag; did you mean PORTLUCK_ECHO?"},
+		{"PORTLUCK_8100_TCP_ADDR=secret", "no flag has the variable PORTLUCK_8100_TCP_ADDR"},
+		{"PORTLUCK_HELP=secret", "no flag has the variable PORTLUCK_HELP"},
+		{"PORTLUCK_=secret", "no flag has the variable PORTLUCK_"},
+		{"PORTLUCK=secret", ""},
+		{"PORTLUCK_MAX_CONN=", ""},
+		{"PORTLOAD_CHILD=1", ""},
+		{"PATH=secret", ""},
+		{"XDG_CONFIG_HOME=secret", ""},
+		{"", ""},
+	}
+	for _, tt := range tests {
+		if got := strings.Join(misspelt(newRoot(), []string{tt.env}), "|"); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.env, got, tt.want)
+		}
+	}
+	env := []string{"PORTLUCK_SERVICE_HOST=secret", "PORTLUCK_8100_TCP=secret"}
+	if got, want := strings.Join(misspelt(newRoot(), env), "|"), "no flag has the variable PORTLUCK_SERVICE_HOST, PORTLUCK_8100_TCP"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

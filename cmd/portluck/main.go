@@ -11,10 +11,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime/debug"
 
 	"github.com/portluck/portluck/cmd/internal/cli"
+	"github.com/portluck/portluck/cmd/portluck/internal/chat"
 	"github.com/spf13/cobra"
 )
 
@@ -34,14 +36,18 @@ Without a command it is "portluck serve": a chat room of which every client is a
 
 Each flag of each command can also be set in the environment: --max-conns is PORTLUCK_MAX_CONNS, --lan is
 PORTLUCK_LAN=true. Where a flag may be repeated, its variable has the values separated by commas. An empty variable is as
-none. A flag on the command line wins, also over variables that it excludes: --listen over PORTLUCK_LAN.
+none. One that is no flag's is told. A flag on the command line wins, also over variables that it excludes: --listen over PORTLUCK_LAN.
 
 The exit code is 0, 1 if something failed, or 2 if the command line was wrong.`,
-		Example:           serve.Example,
-		Version:           version(),
-		Args:              cobra.NoArgs,
-		RunE:              serve.RunE,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return fromEnvironment(cmd.Flags()) },
+		Example: serve.Example,
+		Version: version(),
+		RunE:    serve.RunE,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			for _, notice := range misspelt(cmd.Root(), os.Environ()) {
+				fmt.Fprintln(os.Stderr, "portluck:", chat.Clean(notice))
+			}
+			return fromEnvironment(cmd.Flags())
+		},
 	}
 	root.SetVersionTemplate("portluck {{.Version}}\n")
 	root.Flags().AddFlagSet(serve.Flags())

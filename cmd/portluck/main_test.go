@@ -9,8 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,7 +127,9 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	if err := os.Symlink(exe, link); err != nil {
 		t.Fatal(err)
 	}
-	return exec.Command(link, args...)
+	cmd := exec.Command(link, args...)
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, envPrefix) })
+	return cmd
 }
 
 // A process is a portluck that serves.
@@ -145,6 +149,12 @@ func startServer(t *testing.T, args ...string) (addr, ca string) {
 
 func startProcess(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startProcessTo(t, os.Stderr, args...)
+}
+
+// startProcessTo is startProcess for which stderr is another file.
+func startProcessTo(t *testing.T, stderr *os.File, args ...string) *process {
+	t.Helper()
 	dir := t.TempDir()
 	p := &process{ca: filepath.Join(dir, "ca.pem"), exited: make(chan struct{})}
 	p.Cmd = command(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--config-dir", dir}, args...)...)
@@ -152,7 +162,7 @@ func startProcess(t *testing.T, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.Stderr = os.Stderr
+	p.Stderr = stderr
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +188,7 @@ func TestClientLines(t *testing.T) {
 	_, port, _ := strings.Cut(addr, ":")
 	onPath(t)
 	t.Setenv("PORTLUCK_CONFIG_DIR", filepath.Dir(ca))
-	for _, line := range clientLines([]string{"localhost:" + port}, ca) {
+	for _, line := range clientLines("localhost:"+port, entrance{tls: true, ca: ca}) {
 		t.Run(line.What, func(t *testing.T) {
 			if line.What == "browser" {
 				resp, err := http.Get(line.Command)
@@ -239,13 +249,21 @@ func person(t *testing.T, line string) (in io.Writer, out io.Reader) {
 	return in, out
 }
 
-// hears has a person say hello by a command until it prints that: `curl -T -` reads only after it has sent.
+// said counts what hears says: each is another line, as WebSocket clients get the history.
+var said atomic.Int32
+
+// hears has a person say something by a command until it prints that: `curl -T -` reads only after
+// it has sent. A reader of events hears what others have said.
 func hears(t *testing.T, line string) {
 	t.Helper()
+	word := "hello"
+	if !strings.Contains(line, "-d hello") && !strings.Contains(line, "event-stream") {
+		word = fmt.Sprintf("hello %d", said.Add(1))
+	}
 	in, out := person(t, line)
 	go func() { // ends with the command
 		for {
-			if _, err := io.WriteString(in, "hello\n"); err != nil {
+			if _, err := io.WriteString(in, word+"\n"); err != nil {
 				return
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -254,7 +272,7 @@ func hears(t *testing.T, line string) {
 	all := ""
 	for lines := newLines(out, 1000); ; {
 		text, err := lines.next()
-		if strings.HasSuffix(text, "] hello") {
+		if strings.HasSuffix(text, "] "+word) {
 			return
 		}
 		if all += text + "\n"; err != nil {

@@ -32,10 +32,10 @@ them says. Lines typed are said to all, in the room of --room.
 The others may be servers of "portluck serve --mesh NAME", whose rooms are shown, or anything else that begins with the
 mesh's hello; with --plain they are nodes of tcpnet, whose bytes are shown as lines, and typed lines are sent as they are.
 
-Nodes on this machine and on its networks find each other by multicast DNS, without configuration. It ends with Ctrl-C, at
-the end of the input on a terminal (Ctrl-D), or after --for.`,
+Nodes on this machine find each other by multicast DNS, without configuration; with --lan also those on its networks. It ends
+with Ctrl-C, at the end of the input on a terminal (Ctrl-D), or after --for.`,
 		Example: `  portluck mesh demo
-  portluck mesh demo --listen 127.0.0.1:0     only on this machine
+  portluck mesh demo --lan                    on the networks of this machine too
   portluck mesh my-cluster --plain            among nodes of tcpnet
   portluck mesh demo --for 5s </dev/null      who is there?`,
 		Args: cli.Args(cobra.ExactArgs(1)),
@@ -48,7 +48,9 @@ the end of the input on a terminal (Ctrl-D), or after --for.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&m.id, "id", "", "id of this node, hexadecimal (default a random one)")
-	f.StringVar(&m.listen, "listen", ":0", "address for the others to dial: HOST:PORT, or :PORT for every interface; 0 is any free port")
+	f.BoolVar(&m.lan, "lan", false, "find and hear nodes on the networks of this machine too, not on this machine only")
+	f.StringVar(&m.listen, "listen", "",
+		"address for the others to dial: HOST:PORT, or :PORT for every interface; 0 is any free port (default 127.0.0.1:0, or :0 with --lan)")
 	f.StringVar(&m.keyFile, "key", "", "file with the secret of the mesh, as serve's --mesh-key")
 	f.StringVar(&m.room, "room", "lobby", "room that typed lines are said in; the demo's is lobby")
 	f.BoolVar(&m.plain, "plain", false, "upstream's wire: nothing is sent but what is typed")
@@ -59,7 +61,7 @@ the end of the input on a terminal (Ctrl-D), or after --for.`,
 // meshing is what mesh does.
 type meshing struct {
 	id, listen, keyFile, room string
-	plain                     bool
+	plain, lan                bool
 	time                      time.Duration
 	input                     *os.File
 
@@ -74,8 +76,16 @@ func (m *meshing) check(name string) error {
 	switch {
 	case m.plain && m.keyFile != "":
 		return errors.New("--plain and --key exclude each other: upstream's wire has no secrets")
+	case m.lan && m.listen != "":
+		return errors.New("--lan and --listen exclude each other")
 	case m.time < 0:
 		return errors.New("--for cannot be negative")
+	}
+	switch {
+	case m.lan:
+		m.listen = ":0"
+	case m.listen == "":
+		m.listen = "127.0.0.1:0"
 	}
 	if err := checkAddress(m.listen); err != nil {
 		return fmt.Errorf("--listen %q: %w", m.listen, err)
@@ -119,19 +129,12 @@ func (m *meshing) run(ctx context.Context, name string) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-typed:
-		if err != nil || isTerminal(m.input) && !isNull(m.input) {
+		if err != nil || isTerminal(m.input) {
 			return err
 		}
 	}
 	<-ctx.Done()
 	return nil
-}
-
-// isNull says that f is what discards everything, which looks like a terminal.
-func isNull(f *os.File) bool {
-	a, err := f.Stat()
-	b, err2 := os.Stat(os.DevNull)
-	return err == nil && err2 == nil && os.SameFile(a, b)
 }
 
 // print prints a line, made safe for a terminal.

@@ -22,6 +22,7 @@ import (
 type meshService struct {
 	name, id, keyFile string
 
+	at    netip.AddrPort // of start
 	node  *mesh.Node
 	plane *mesh.Backplane
 }
@@ -77,15 +78,14 @@ func (s *meshService) start(d *demo) error {
 	if err != nil {
 		return err
 	}
-	at, err := meshAddress(d)
-	if err != nil {
+	if s.at, err = meshAddress(d); err != nil {
 		return err
 	}
 	s.plane = &mesh.Backplane{}
 	s.node = &mesh.Node{
 		Name: s.name, ID: s.id, Key: key, Hello: key == nil, OnConnection: s.plane.Serve,
 		OnListening: func() {
-			d.logger.Info().Str("name", s.name).Str("id", s.node.LocalID()).Str("reach", reach(at)).Msg("mesh joined")
+			d.logger.Info().Str("name", s.name).Str("id", s.node.LocalID()).Str("reach", reach(s.at)).Msg("mesh joined")
 		},
 		OnError: func(err error) { d.logger.Warn().Err(err).Msg("mesh") },
 	}
@@ -97,14 +97,18 @@ func (s *meshService) start(d *demo) error {
 	d.room.Hub.OnGap = func(origin string, missed uint64) {
 		d.logger.Warn().Str("origin", origin).Uint64("missed", missed).Msg("messages between servers are lost")
 	}
-	if err := d.room.Hub.Carry(cleaned{s.plane}); err != nil {
+	if err := d.room.Hub.Carry(cleaned{s.plane, d.room}); err != nil {
 		return err
 	}
-	return s.node.Join(at)
+	return s.node.Join(s.at)
 }
 
-// cleaned is a backplane from which only text comes that is safe on a terminal, as from the room's own clients.
-type cleaned struct{ handlers.Backplane }
+// cleaned is a backplane from which only text comes that is safe on a terminal, as from the room's
+// own clients. The room's pages hear of it too.
+type cleaned struct {
+	handlers.Backplane
+	room *chat.Room
+}
 
 // Subscribe is [handlers.Backplane.Subscribe].
 func (c cleaned) Subscribe(s handlers.Subscriber) error {
@@ -113,6 +117,9 @@ func (c cleaned) Subscribe(s handlers.Subscriber) error {
 		if text := chat.Clean(d.Message.String()); text != "" {
 			d.Message = portluck.TextMessage(text)
 			deliver(d)
+			if d.Room == chat.Lobby {
+				c.room.Heard(d.Origin, text)
+			}
 		}
 	}
 	return c.Backplane.Subscribe(s)
@@ -155,6 +162,10 @@ func (s *meshService) stop(ctx context.Context) {
 
 func (s *meshService) panel() page.Panel {
 	stats := s.plane.Stats()
+	lan := ""
+	if !s.at.Addr().IsLoopback() {
+		lan = " --lan"
+	}
 	p := page.Panel{
 		Title: "Mesh",
 		Hint:  "Servers of one name on the network find each other, and the room is that of all.",
@@ -167,8 +178,8 @@ func (s *meshService) panel() page.Panel {
 			{Name: "servers and listeners", Value: fmt.Sprint(stats.Nodes)},
 		},
 		Commands: []page.Command{
-			{What: "mesh: listen", Command: "portluck mesh " + s.name + keyFlag("--key", s.keyFile)},
-			{What: "mesh: another", Command: "portluck serve --listen 127.0.0.1:0 --mesh " + s.name + keyFlag("--mesh-key", s.keyFile)},
+			{What: "mesh: listen", Command: self() + " mesh " + s.name + lan + keyFlag("--key", s.keyFile)},
+			{What: "mesh: another", Command: self() + " serve --listen 127.0.0.1:0 --mesh " + s.name + keyFlag("--mesh-key", s.keyFile)},
 		},
 	}
 	for _, c := range s.node.Connections() {
@@ -181,5 +192,5 @@ func keyFlag(flag, file string) string {
 	if file == "" {
 		return ""
 	}
-	return " " + flag + " " + file
+	return " " + flag + " " + quote(file)
 }

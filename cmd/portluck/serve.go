@@ -39,7 +39,10 @@ func newServe() *cobra.Command {
 		Long: `serve listens on localhost:8100 and speaks HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS there. A line
 that one client sends goes to all, tagged with where it came from; with --echo each client gets back what it sends.
 
-SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second one ends at once.`,
+SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second one ends at once. SIGHUP reads the files of
+--cert and --key again; if they are no good the old certificate stays.
+
+On a terminal it shows who comes (+), who goes (-) and what is said, 50 lines a second at the most.`,
 		Example: `  portluck                                    a chat room on localhost:8100
   portluck --lan                              for the whole network
   portluck --udp                              over UDP too, for nc -u
@@ -50,10 +53,11 @@ SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second 
 			if err := o.check(cmd.Flags()); err != nil {
 				return cli.Usage(err)
 			}
-			logger, err := newLogger(o.logFormat, o.logLevel)
+			logger, flush, err := newLogger(o.logFormat, o.logLevel)
 			if err != nil {
 				return cli.Usage(err)
 			}
+			defer flush()
 			return serve(cmd.Context(), &o, logger)
 		},
 	}
@@ -65,8 +69,15 @@ SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second 
 func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	room := chat.New(o.echo)
 	var services running
+	var e entrance
 	srv := &portluck.Server{
-		Hub: room.Hub, Pages: page.Handler(func() any { return room.Seen() }, func() []page.Panel { return services.panels() }), OnVerdict: room.Verdict, RoomOf: room.RoomOf,
+		Hub: room.Hub, OnVerdict: room.Verdict, RoomOf: room.RoomOf,
+		Pages: page.Handler(page.Source{
+			Members:     room.Members,
+			Connections: func() any { return room.Seen() },
+			Panels:      func() []page.Panel { return services.panels() },
+			Commands:    func(host string) []page.Command { return pageLines(host, e) },
+		}),
 		SniffTimeout: o.sniffTimeout, Timeout: none(o.idleTimeout), MessageLimit: none(o.messageLimit), CompressMin: o.compressMin,
 		MaxConns: o.maxConns, MaxConnsPerIP: o.maxConnsPerIP,
 		Hosts: o.hosts, AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, Logger: &logger,
@@ -75,10 +86,14 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	if o.noRaw {
 		srv.OnUnmatched = handlers.Refuse
 	}
-	ca, err := o.setTLS(srv, &logger)
+	ca, reload, err := o.setTLS(srv, &logger)
 	if err != nil {
 		return err
 	}
+	e = o.entrance(ca)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP) // until the end: it never kills
+	defer signal.Stop(hangups)
 	listeners, err := o.open(os.Stderr)
 	if err != nil {
 		return err
@@ -89,6 +104,12 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		return err
 	}
 	defer stop()
+	person := isTerminal(os.Stdout)
+	if person {
+		s := newScreen(os.Stdout, screenPerSecond)
+		defer s.close()
+		room.Watch = s.show
+	}
 	if services, err = o.start(ctx, &demo{srv: srv, room: room, listeners: listeners, logger: &logger}); err != nil {
 		closeAll(listeners)
 		return err
@@ -96,33 +117,42 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM) // from the first line on that says that we listen
 	defer signal.Stop(signals)
-	announce(os.Stdout, listeners, ca, services, isTerminal(os.Stdout))
-	return runServer(ctx, srv, listeners, services, signals)
+	announce(os.Stdout, listeners, e, services, person)
+	return runServer(ctx, srv, listeners, services, &control{signals, hangups, reload})
 }
 
-// setTLS gives srv its certificates. It returns the path of the CA that clients must trust, if it is our own.
-func (o *options) setTLS(srv *portluck.Server, logger *zerolog.Logger) (ca string, err error) {
+// setTLS gives srv its certificates. It returns the path of the CA that clients must trust, if it
+// is our own, and what SIGHUP does.
+func (o *options) setTLS(srv *portluck.Server, logger *zerolog.Logger) (ca string, reload func(), err error) {
+	nothing := func() { logger.Info().Str("tls", o.tls).Msg("no certificate files to reload") }
 	switch o.tls {
 	case "files":
 		files, err := tlsd.LoadFiles(o.cert, o.key)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		files.OnError = func(err error) { logger.Error().Err(err).Msg("certificate not reloaded") }
 		srv.TLSConfig = &tls.Config{GetCertificate: files.GetCertificate}
+		return "", func() {
+			if err := files.Reload(); err != nil {
+				files.OnError(err)
+				return
+			}
+			logger.Info().Str("cert", o.cert).Msg("certificate reloaded")
+		}, nil
 	case "dev":
 		dir, err := configDir(o.configDir)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		own, err := devca.Open(dir)
 		if err != nil {
-			return "", err
+			return "", nil, err
 		}
 		srv.TLSConfig = &tls.Config{GetCertificate: own.GetCertificate}
-		return own.File(), nil
+		return own.File(), nothing, nil
 	}
-	return "", nil
+	return "", nothing, nil
 }
 
 // configDir is where the development CA is kept.
@@ -178,26 +208,46 @@ func closeAll(all []net.Listener) {
 	}
 }
 
-// runServer serves on all listeners until one fails or a signal comes, and ends the services.
-func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listener, services running, signals <-chan os.Signal) error {
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		go func() { failed <- srv.Serve(l) }() // ends with the server; it is waited for below
+// control is how a server is told what to do.
+type control struct {
+	signals <-chan os.Signal // the first one shuts it down, the second ends it at once
+	hangups <-chan os.Signal // have it call reload
+	reload  func()
+}
+
+// wait waits for a listener to fail or for a signal. failed is false after the latter.
+func (c *control) wait(ctx context.Context, srv *portluck.Server, ends <-chan error) (err error, failed bool) {
+	for {
+		select {
+		case err := <-ends:
+			return err, true
+		case <-ctx.Done():
+			return nil, false
+		case <-c.hangups:
+			c.reload()
+		case sig := <-c.signals:
+			srv.Logger.Info().Stringer("signal", sig).Dur("drain", drainTime).Msg("shutting down")
+			return nil, false
+		}
 	}
-	var err error
+}
+
+// runServer serves on all listeners until one fails or a signal comes, and ends the services.
+func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listener, services running, c *control) error {
+	ends := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { ends <- srv.Serve(l) }() // ends with the server; it is waited for below
+	}
 	ended := 0
-	select {
-	case err = <-failed:
+	err, failed := c.wait(ctx, srv, ends)
+	if failed {
 		ended = 1
-	case <-ctx.Done():
-	case sig := <-signals:
-		srv.Logger.Info().Stringer("signal", sig).Dur("drain", drainTime).Msg("shutting down")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	go func() { // ends with the next signal or with cancel
 		select {
-		case <-signals:
+		case <-c.signals:
 			cancel()
 		case <-ctx.Done():
 		}
@@ -207,7 +257,7 @@ func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listen
 	}
 	services.stop(ctx)
 	for ; ended < len(listeners); ended++ {
-		if e := <-failed; err == nil && !errors.Is(e, portluck.ErrServerClosed) {
+		if e := <-ends; err == nil && !errors.Is(e, portluck.ErrServerClosed) {
 			err = e
 		}
 	}

@@ -129,13 +129,12 @@ func (s *slotService) panel() page.Panel {
 		{Name: "connections", Value: cmp.Or(strings.Join(held, ", "), "none")},
 	}
 	for _, addr := range addresses(s.own)[:min(1, len(s.own))] {
-		host, port, _ := net.SplitHostPort(addr)
 		p.Facts = append(p.Facts, page.Fact{Name: "address", Value: addr})
-		p.Commands = append(p.Commands, page.Command{What: "a pool of slots", Command: "portluck slots " + addr},
-			page.Command{What: "a slot", Command: "nc " + host + " " + port})
+		p.Commands = append(p.Commands, page.Command{What: "a pool of slots", Command: self() + " slots " + addr},
+			page.Command{What: "a slot", Command: "nc " + ncAddress(addr)})
 	}
 	if addr := addresses(s.shared)[0]; !strings.HasPrefix(addr, "unix:") {
-		p.Commands = append(p.Commands, page.Command{What: "slots on this port", Command: "portluck slots --preface " + addr})
+		p.Commands = append(p.Commands, page.Command{What: "slots on this port", Command: self() + " slots --preface " + addr})
 	}
 	return p
 }

@@ -109,7 +109,7 @@ func (s *streams) panel() page.Panel {
 // ncAddress is an address as nc wants it.
 func ncAddress(addr string) string {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		return "-U " + path
+		return "-U " + quote(path)
 	}
 	host, port, _ := net.SplitHostPort(addr)
 	return host + " " + port

@@ -6,43 +6,50 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"strings"
 
-	"github.com/portluck/portluck/cmd/portluck/internal/page"
+	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
 )
 
-// isTerminal says whether somebody looks at f.
-func isTerminal(f *os.File) bool {
-	fi, err := f.Stat()
-	return err == nil && fi.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
-}
+// isTerminal reports whether somebody looks at f, or types there.
+func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb" }
 
-// newLogger writes to standard error.
-func newLogger(format, level string) (zerolog.Logger, error) {
+// logTime is the time in JSON logs: RFC 3339 with milliseconds.
+const logTime = "2006-01-02T15:04:05.000Z07:00"
+
+// newLogger writes to standard error. Where that is a terminal it never waits for it; flush shows
+// what is left at the end.
+func newLogger(format, level string) (logger zerolog.Logger, flush func(), err error) {
 	lvl, err := zerolog.ParseLevel(level)
 	if err != nil || level == "" {
-		return zerolog.Logger{}, fmt.Errorf("--log-level %q: it is debug, info, warn or error", level)
+		return logger, nil, fmt.Errorf("--log-level %q: it is debug, info, warn or error", level)
 	}
+	if format != "json" && format != "auto" && format != "console" {
+		return logger, nil, fmt.Errorf("--log-format %q: it is auto, console or json", format)
+	}
+	zerolog.TimeFieldFormat = logTime
 	var w io.Writer = os.Stderr
-	switch {
-	case format == "console", format == "auto" && isTerminal(os.Stderr):
-		w = zerolog.ConsoleWriter{Out: os.Stderr, NoColor: !isTerminal(os.Stderr) || os.Getenv("NO_COLOR") != ""}
-	case format != "json" && format != "auto":
-		return zerolog.Logger{}, fmt.Errorf("--log-format %q: it is auto, console or json", format)
+	flush = func() {}
+	person := isTerminal(os.Stderr)
+	if person {
+		s := newScreen(os.Stderr, 0)
+		w, flush = s, s.close
 	}
-	return zerolog.New(w).Level(lvl).With().Timestamp().Logger(), nil
+	if format == "console" || format == "auto" && person {
+		w = zerolog.ConsoleWriter{Out: w, NoColor: !person || os.Getenv("NO_COLOR") != ""}
+	}
+	return zerolog.New(w).Level(lvl).With().Timestamp().Logger(), flush, nil
 }
 
 // announce prints the addresses, and to a person the lines to copy for each kind of client.
-func announce(w io.Writer, listeners []net.Listener, ca string, services running, person bool) {
+func announce(w io.Writer, listeners []net.Listener, e entrance, services running, person bool) {
 	for _, l := range listeners {
 		fmt.Fprintf(w, "listening on %s\n", addressOf(l.Addr()))
 	}
 	if !person {
 		return
 	}
-	lines := clientLines(addresses(listeners), ca)
+	lines := clientLines(addresses(listeners)[0], e)
 	for _, p := range services.panels() {
 		lines = append(lines, p.Commands...)
 	}
@@ -57,34 +64,6 @@ func addresses(listeners []net.Listener) (all []string) {
 		all = append(all, reachable(l.Addr()))
 	}
 	return all
-}
-
-// clientLines are the commands for each kind of client, with the first address.
-func clientLines(addrs []string, ca string) []page.Command {
-	host := addrs[0]
-	if path, ok := strings.CutPrefix(host, "unix:"); ok {
-		return []page.Command{
-			{What: "raw", Command: "nc -U " + path},
-			{What: "HTTP", Command: "curl --unix-socket " + path + " -d hello http://localhost/"},
-		}
-	}
-	name, port, _ := net.SplitHostPort(host)
-	lines := []page.Command{
-		{What: "browser", Command: "http://" + host + "/"},
-		{What: "HTTP", Command: "curl -d hello http://" + host + "/"},
-		{What: "HTTP/2", Command: "curl --http2-prior-knowledge -d hello http://" + host + "/"},
-		{What: "HTTP, both ways", Command: "curl -sN -T - http://" + host + "/"},
-		{What: "server-sent events", Command: "curl -sN -H 'Accept: text/event-stream' http://" + host + "/"},
-		{What: "raw TCP", Command: "nc " + name + " " + port},
-		{What: "WebSocket", Command: "portluck chat ws://" + host + "/"},
-	}
-	if ca == "" {
-		return lines
-	}
-	return append(lines,
-		page.Command{What: "HTTPS", Command: "curl --cacert " + ca + " -d hello https://" + host + "/"},
-		page.Command{What: "raw TLS", Command: "openssl s_client -quiet -CAfile " + ca + " -connect " + host},
-		page.Command{What: "WebSocket over TLS", Command: "portluck chat wss://" + host + "/"})
 }
 
 // addressOf is an address as --listen takes it.

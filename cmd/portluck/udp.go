@@ -125,7 +125,7 @@ func (u *udpSockets) panel() page.Panel {
 	host, port := numeric(u.sockets[0].LocalAddr())
 	p.Commands = []page.Command{
 		{What: "raw UDP", Command: "nc -u " + host + " " + port},
-		{What: "UDP", Command: "portluck chat udp://" + net.JoinHostPort(host, port)},
+		{What: "UDP", Command: self() + " chat udp://" + net.JoinHostPort(host, port)},
 	}
 	return p
 }

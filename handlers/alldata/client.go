@@ -123,11 +123,8 @@ func encode(key string, event []byte) ([]byte, error) {
 
 // try sends the request once. wait is how long the peer asks to be left alone.
 func (c *Client) try(ctx context.Context, to string, body []byte) (wait time.Duration, err error) {
-	if d := cmp.Or(c.Timeout, 10*time.Second); d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
-		defer cancel()
-	}
+	ctx, cancel := bounded(ctx, c.Timeout, 10*time.Second)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, cmp.Or(c.Method, http.MethodPost), to, bytes.NewReader(body))
 	if err != nil {
 		return 0, permanent{err}
@@ -146,9 +143,8 @@ func (c *Client) try(ctx context.Context, to string, body []byte) (wait time.Dur
 	if resp.StatusCode == http.StatusCreated {
 		return 0, nil
 	}
-	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		wait = time.Duration(min(seconds, 3600)) * time.Second
-	}
+	seconds, _ := strconv.Atoi(resp.Header.Get("Retry-After")) // 0 if there is no number
+	wait = time.Duration(min(max(seconds, 0), 3600)) * time.Second
 	return wait, &StatusError{Status: resp.StatusCode, Reason: line(string(bytes.TrimSpace(reason)))}
 }
 
@@ -177,22 +173,27 @@ func isPassing(err error) bool {
 // backoff is the pause after an attempt.
 func (c *Client) backoff(attempt int, asked time.Duration) time.Duration {
 	most := cmp.Or(c.MaxBackoff, 5*time.Second)
-	d := cmp.Or(c.MinBackoff, 100*time.Millisecond)
-	for ; attempt > 1 && d < most; attempt-- {
-		d *= 2
+	d := min(cmp.Or(c.MinBackoff, 100*time.Millisecond), most)
+	for range min(attempt-1, 40) {
+		d = min(2*d, most)
 	}
-	d = max(min(d, most), 1)
 	return max(d/2+rand.N(d/2+1), min(asked, most))
 }
 
 // pause waits for d, or until ctx ends: then it is false.
 func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false
 	}
+}
+
+// bounded returns ctx with a timeout: standard if d is zero, none if d is negative.
+func bounded(ctx context.Context, d, standard time.Duration) (context.Context, context.CancelFunc) {
+	if d < 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, cmp.Or(d, standard))
 }

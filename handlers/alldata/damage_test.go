@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // small makes a small store that has every kind of page, and returns its file and entries.
@@ -49,13 +51,13 @@ func small(t *testing.T) (image []byte, entries []Entry) {
 
 // Whatever byte of a store is damaged: Open finds it, or the store has all that was put, nothing
 // else, and takes more. None of it hangs or crashes, also if Open does not look at the events.
-// ALLDATA_DAMAGE=1 has it done to every byte, in every way.
+// TEST_LONG has it done to every byte, in every way.
 func TestEveryByteDamaged(t *testing.T) {
 	image, entries := small(t)
 	values := []func(b byte) byte{
 		func(b byte) byte { return ^b }, func(b byte) byte { return b + 1 }, func(byte) byte { return 0 }, func(byte) byte { return 0xff },
 	}
-	long := os.Getenv("ALLDATA_DAMAGE") != ""
+	long := need.Long()
 	workers := 2 * runtime.GOMAXPROCS(0)
 	for worker := range workers {
 		t.Run(fmt.Sprint(worker), func(t *testing.T) {

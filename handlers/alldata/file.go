@@ -38,12 +38,18 @@ func create(dir, path string) error {
 	if err := initialize(f.Name()); err != nil {
 		return err
 	}
-	if os.Link(f.Name(), path) != nil && !exists(path) { // a file system without links
-		if err := os.Rename(f.Name(), path); err != nil && !exists(path) {
-			return err
-		}
+	if err := publish(f.Name(), path); err != nil {
+		return err
 	}
 	return syncDirs(dir)
+}
+
+// publish gives the file from the name path too, if there is none of that name.
+func publish(from, path string) error {
+	if os.Link(from, path) == nil || exists(path) {
+		return nil
+	}
+	return os.Rename(from, path) // on a file system without links
 }
 
 func exists(path string) bool {

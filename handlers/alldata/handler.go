@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -115,7 +117,7 @@ func answer(err error) (status int, text string) {
 func line(s string) string {
 	const most = 200
 	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7F {
+		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
@@ -151,12 +153,8 @@ func (h *Handler) call(r *http.Request, key string, event json.RawMessage) (err 
 	if h.OnPut == nil {
 		return errors.New("alldata: the Handler has no OnPut")
 	}
-	ctx := r.Context()
-	if d := cmp.Or(h.Timeout, DefaultTimeout); d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
-		defer cancel()
-	}
+	ctx, cancel := bounded(r.Context(), h.Timeout, DefaultTimeout)
+	defer cancel()
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
@@ -165,8 +163,16 @@ func (h *Handler) call(r *http.Request, key string, event json.RawMessage) (err 
 	return h.OnPut(ctx, key, event)
 }
 
-func (h *Handler) limit() int64      { return cmp.Or(h.Limit, DefaultLimit) }
-func (h *Handler) maxPending() int64 { return cmp.Or(h.MaxPending, DefaultMaxPending) }
+func (h *Handler) limit() int64      { return bound(h.Limit, DefaultLimit) }
+func (h *Handler) maxPending() int64 { return bound(h.MaxPending, DefaultMaxPending) }
+
+// bound returns n, or standard if n is zero, or more than there can be if n is negative.
+func bound(n, standard int64) int64 {
+	if n < 0 {
+		return math.MaxInt64
+	}
+	return cmp.Or(n, standard)
+}
 
 // body is the body of a request, and its part of MaxPending.
 type body struct {
@@ -181,19 +187,18 @@ const firstPart = 4 << 10
 
 // read reads the body, which takes as much memory as has come of it, twice that at the most.
 func (b *body) read(w http.ResponseWriter, r *http.Request) error {
-	if b.limit >= 0 && r.ContentLength > b.limit {
+	if r.ContentLength > b.limit {
 		return b.tooLong()
 	}
-	var late time.Time
-	if d := cmp.Or(b.h.ReadTimeout, DefaultReadTimeout); d > 0 {
-		late = time.Now().Add(d)
+	late := b.h.deadline()
+	if !late.IsZero() {
 		rc := http.NewResponseController(w) // of a server that has deadlines
 		_ = rc.SetReadDeadline(late)
 		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	}
 	size := firstPart
-	if n := r.ContentLength; n >= 0 && n < firstPart {
-		size = int(n) + 1 // one more, to see the end
+	if n := r.ContentLength; n >= 0 {
+		size = int(min(n, firstPart)) + 1 // one more, to see the end
 	}
 	for {
 		if len(b.bytes) == cap(b.bytes) {
@@ -205,7 +210,7 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 		n, err := r.Body.Read(b.bytes[len(b.bytes):cap(b.bytes)])
 		b.bytes = b.bytes[:len(b.bytes)+n]
 		switch {
-		case b.limit >= 0 && int64(len(b.bytes)) > b.limit:
+		case int64(len(b.bytes)) > b.limit:
 			return b.tooLong()
 		case errors.Is(err, io.EOF):
 			return nil
@@ -217,6 +222,14 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
+// deadline is when a body that begins now must have come; zero if there is no bound.
+func (h *Handler) deadline() time.Time {
+	if h.ReadTimeout < 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(cmp.Or(h.ReadTimeout, DefaultReadTimeout))
+}
+
 func (b *body) tooLong() error {
 	return refuse(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes", b.limit)
 }
@@ -225,7 +238,7 @@ func (b *body) tooLong() error {
 func (b *body) grow(size int) error {
 	more := int64(size - cap(b.bytes))
 	b.taken += more
-	if all := b.h.pending.Add(more); b.budget >= 0 && all > b.budget {
+	if all := b.h.pending.Add(more); all > b.budget {
 		return ErrBusy
 	}
 	grown := make([]byte, len(b.bytes), size)

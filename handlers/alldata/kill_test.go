@@ -9,10 +9,11 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // child is what a process of its own does in a test.
@@ -131,11 +132,11 @@ func verify(t *testing.T, dir string, keys map[string]bool) {
 	}
 }
 
-// A process that is killed at any moment loses nothing that was answered. ALLDATA_KILL_ROUNDS has it done more often.
+// A process that is killed at any moment loses nothing that was answered. TEST_LONG has it done more often.
 func TestStoreKilled(t *testing.T) {
 	rounds := 12
-	if more, err := strconv.Atoi(os.Getenv("ALLDATA_KILL_ROUNDS")); err == nil {
-		rounds = more
+	if need.Long() {
+		rounds = 500
 	}
 	dir, keys := t.TempDir(), map[string]bool{}
 	for round := range rounds {

@@ -51,15 +51,12 @@ func members(body []byte) (key, event json.RawMessage, err error) {
 		return nil, nil, err
 	}
 	d := json.NewDecoder(bytes.NewReader(body))
-	_, err = d.Token() // the brace
-	for err == nil && d.More() {
-		var name json.Token
-		if name, err = d.Token(); err != nil {
-			break
-		}
+	_, _ = d.Token() // the brace
+	for d.More() {
+		name, _ := d.Token() // the text is valid
 		var value json.RawMessage
-		if err = d.Decode(&value); err != nil {
-			break
+		if err := d.Decode(&value); err != nil {
+			return nil, nil, err
 		}
 		switch name {
 		case "key":
@@ -68,7 +65,7 @@ func members(body []byte) (key, event json.RawMessage, err error) {
 			event = value
 		}
 	}
-	return key, event, err
+	return key, event, nil
 }
 
 // check holds a key and an event to what can be kept, and returns the event without white space.

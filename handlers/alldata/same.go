@@ -83,7 +83,7 @@ func newDecimal(text string) decimal {
 func hasLoneSurrogate(text []byte) bool {
 	for {
 		at := bytes.IndexByte(text, '\\')
-		if at < 0 || at+1 >= len(text) {
+		if at < 0 {
 			return false
 		}
 		unit, n := escaped(text[at:])

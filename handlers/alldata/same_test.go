@@ -7,10 +7,16 @@ import (
 
 func TestSame(t *testing.T) {
 	long := `"` + strings.Repeat("x", sameMax) + `"`
+	xx := func(first string, size int) string { // size bytes
+		return `"` + first + strings.Repeat("x", size-len(first)-2) + `"`
+	}
 	tests := []struct {
 		name, a, b string
 		want       bool
 	}{
+		{"the longest, spelled otherwise", xx(`\u0078x`, sameMax), xx(`x\u0078`, sameMax), true},
+		{"longer, spelled otherwise", xx(`\u0078x`, sameMax+1), xx(`x\u0078`, sameMax+1), false},
+		{"one is longer", xx(`\u0078`, sameMax+1), xx("", sameMax-4), false},
 		{"bytes", `{"a":1}`, `{"a":1}`, true},
 		{"order of members", `{"a":1,"b":2}`, `{"b":2,"a":1}`, true},
 		{"order of elements", `[1,2]`, `[2,1]`, false},
@@ -56,6 +62,8 @@ func TestLoneSurrogate(t *testing.T) {
 	for text, want := range map[string]bool{
 		``: false, `"a"`: false, `"\n\\u"`: false, `"\\ud800"`: false, `"\ud83d\ude00"`: false, `"\uD83D\uDE00x"`: false,
 		`"\ud800"`: true, `"\udc00"`: true, `"\ud800\ud800\udc00"`: true, `"\ude00\ud83d"`: true, `"\ud800\\udc00"`: true,
+		`"\ud7ff"`: false, `"\ue000"`: false, `"\udfff"`: true, `"\udbff\udfff"`: false, `"\udc00\udc00"`: true, `"\ud800\udbff"`: true,
+		`"\ud800\ue000"`: true, `"\ud800\ud7ff"`: true, `\ud800`: true, `\ud800\udc00`: false, `"\ud83d\ude00\ud800"`: true,
 		`"\ud800x\udc00"`: true, `"\\\ud800"`: true, `\`: false, `\u`: false, `\ud80`: false,
 	} {
 		if got := hasLoneSurrogate([]byte(text)); got != want {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -67,13 +68,22 @@ func (s *Server) Listen() (net.Addr, error) {
 	}
 	srv := s.server()
 	s.http = srv
-	s.served.Go(func() { // ends with Close, or when the listener fails
-		err := srv.Serve(&limited{Listener: l, most: int64(cmp.Or(s.MaxConns, 1000))})
-		if !errors.Is(err, http.ErrServerClosed) && s.OnError != nil {
-			s.OnError(err)
-		}
-	})
+	s.served.Go(func() { s.run(srv, l) }) // ends with Close, or when the listener fails
 	return l.Addr(), nil
+}
+
+func (s *Server) run(srv *http.Server, l net.Listener) {
+	err := srv.Serve(&limited{Listener: l, most: s.maxConns()})
+	if !errors.Is(err, http.ErrServerClosed) && s.OnError != nil {
+		s.OnError(err)
+	}
+}
+
+func (s *Server) maxConns() int {
+	if s.MaxConns < 0 {
+		return math.MaxInt
+	}
+	return cmp.Or(s.MaxConns, 1000)
 }
 
 func (s *Server) server() *http.Server {
@@ -116,12 +126,8 @@ func (s *Server) Close() error {
 	if srv == nil {
 		return nil
 	}
-	ctx := context.Background()
-	if d := cmp.Or(s.CloseTimeout, 10*time.Second); d > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
-		defer cancel()
-	}
+	ctx, cancel := bounded(context.Background(), s.CloseTimeout, 10*time.Second)
+	defer cancel()
 	err := srv.Shutdown(ctx)
 	if err != nil {
 		_ = srv.Close()
@@ -133,10 +139,10 @@ func (s *Server) Close() error {
 // limited is a listener with a bound on its connections.
 type limited struct {
 	net.Listener
-	most int64 // none if negative
+	most int
 
 	mu   sync.Mutex // guards open
-	open int64
+	open int
 }
 
 // Accept closes the surplus ones.
@@ -156,7 +162,7 @@ func (l *limited) Accept() (net.Conn, error) {
 func (l *limited) enter() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.most >= 0 && l.open >= l.most {
+	if l.open >= l.most {
 		return false
 	}
 	l.open++

@@ -121,14 +121,12 @@ func (s *Store) insert(tx *bbolt.Tx, batch []*put) (changed bool, err error) {
 		old := events.Get(key)
 		switch {
 		case old == nil:
-			if err := events.Put(key, p.sealed); err != nil {
-				p.err = err // too large
-				continue
+			if p.err = events.Put(key, p.sealed); p.err == nil { // it may be too large
+				p.stored, changed = true, true
+				if _, err := events.NextSequence(); err != nil {
+					return changed, err
+				}
 			}
-			if _, err := events.NextSequence(); err != nil {
-				return false, err
-			}
-			p.stored, changed = true, true
 		case !bytes.Equal(old, p.sealed):
 			p.other = bytes.Clone(old)
 		}

@@ -33,7 +33,7 @@ func (f *frames) close(body []byte, m *handlers.Messages) error {
 		return protocolError("a close frame has no code of one byte")
 	}
 	code, reason := 0, []byte(nil)
-	if len(body) > 1 {
+	if len(body) > 0 {
 		code, reason = int(binary.BigEndian.Uint16(body)), body[2:]
 		if !validCode(code) {
 			return protocolError("the close code is not valid")

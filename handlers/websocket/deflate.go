@@ -122,7 +122,7 @@ func (i *inflater) put() {
 // maxFinals is how many blocks of a message may be marked as the last one: the decompressor is made anew behind each.
 const maxFinals = 16
 
-// inflate decompresses a message into out, which may have limit bytes; any number if that is negative.
+// inflate decompresses a message into out, which may have limit bytes.
 func (i *inflater) inflate(msg []byte, limit int, budget *handlers.Budget) error {
 	i.src, i.out, i.budget = packed{msg: msg}, i.out[:0], budget
 	for finals := 0; finals == 0 || i.src.at < len(msg); finals++ {
@@ -149,7 +149,7 @@ func (i *inflater) read(limit int) error {
 		n, err := i.r.Read(i.out[len(i.out):cap(i.out)])
 		i.out = i.out[:len(i.out)+n]
 		switch {
-		case limit >= 0 && len(i.out) > limit:
+		case len(i.out) > limit:
 			return handlers.ErrTooLong
 		case err == io.EOF:
 			return nil
@@ -200,11 +200,11 @@ func (p *packed) ReadByte() (byte, error) {
 	return 0, io.EOF
 }
 
-// Read is for stored blocks.
+// Read is for stored blocks; b is not empty.
 func (p *packed) Read(b []byte) (n int, err error) {
 	if p.at < len(p.msg) {
 		n = copy(b, p.msg[p.at:])
-	} else if n = copy(b, tail[min(p.at-len(p.msg), len(tail)):]); n == 0 && len(b) > 0 {
+	} else if n = copy(b, tail[min(p.at-len(p.msg), len(tail)):]); n == 0 {
 		return 0, io.EOF
 	}
 	p.at += n

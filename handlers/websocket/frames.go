@@ -71,11 +71,9 @@ func (f *frames) decode(in []byte, m *handlers.Messages) (n int, err error) {
 		if f.closed {
 			return len(in), io.EOF
 		}
-		if f.skip > 0 {
-			k := min(uint64(len(in)-n), f.skip)
-			f.skip -= k
-			n += int(k)
-		}
+		skipped := min(uint64(len(in)-n), f.skip)
+		f.skip -= skipped
+		n += int(skipped)
 		h, err := f.parseHeader(in[n:])
 		if err != nil {
 			return n, err
@@ -167,11 +165,11 @@ func (f *frames) checkLength(h *header) error {
 	if f.part != nil {
 		have = len(f.part.data)
 	}
-	if f.isPacked(h) && limit >= 0 {
+	if f.isPacked(h) {
 		limit += min(limit/8, 1<<20) + 64 // what cannot be compressed becomes a little longer
 	}
 	switch {
-	case limit >= 0 && h.length > uint64(max(0, limit-have)):
+	case h.length > uint64(max(0, limit-have)):
 		return handlers.ErrTooLong
 	case f.part != nil && f.part.count >= f.handler.maxFragments():
 		return fmt.Errorf("%w: too many fragments", handlers.ErrTooLong)

@@ -9,8 +9,10 @@ package websocket
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"time"
@@ -95,19 +97,15 @@ func greet(nc net.Conn, answer []byte) error {
 // frames is the codec of an open connection. The window is that of [negotiate].
 func (h *Handler) frames(window uint8) *frames { return &frames{handler: h, window: window} }
 
+// limit is that of a message in bytes; more than there can be if there is none.
 func (h *Handler) limit() int {
-	if h.Limit == 0 {
-		return DefaultLimit
+	if h.Limit < 0 {
+		return math.MaxInt / 2
 	}
-	return h.Limit
+	return cmp.Or(h.Limit, DefaultLimit)
 }
 
-func (h *Handler) maxFragments() int {
-	if h.MaxFragments == 0 {
-		return DefaultMaxFragments
-	}
-	return h.MaxFragments
-}
+func (h *Handler) maxFragments() int { return cmp.Or(h.MaxFragments, DefaultMaxFragments) }
 
 // infoOf describes the client whose handshake was r.
 func (h *Handler) infoOf(conn *handlers.Info, r *http.Request) *handlers.Info {

@@ -90,7 +90,7 @@ func (s *handshake) AppendClose(dst []byte, reason error) []byte {
 
 // endOfHead returns where the head ends, or -1. The first scanned bytes were looked at before.
 func endOfHead(b []byte, scanned int) int {
-	for i := max(0, scanned-3); i < len(b); {
+	for i := max(0, scanned-3); ; {
 		n := bytes.IndexByte(b[i:], '\n')
 		if n < 0 {
 			return -1
@@ -103,7 +103,6 @@ func endOfHead(b []byte, scanned int) int {
 			return i + 2
 		}
 	}
-	return -1
 }
 
 var headReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxHead) }}

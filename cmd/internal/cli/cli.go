@@ -17,7 +17,7 @@ type usageError struct{ error }
 // Usage makes err a mistake in the command line: [Run] returns 2.
 func Usage(err error) error { return usageError{err} }
 
-// IsUsage says whether err is a mistake in the command line.
+// IsUsage reports whether err is a mistake in the command line.
 func IsUsage(err error) bool { return errors.As(err, new(usageError)) }
 
 // Args makes a mistake that check finds in the arguments one in the command line.
@@ -30,10 +30,29 @@ func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// Root leaves it to [Run] to tell of root's errors, and makes those of its flags mistakes in the command line.
+// Root leaves it to [Run] to tell of root's errors, makes those of its flags mistakes in the
+// command line, and tells of a misspelt command or flag what was meant. The commands were added to
+// root before.
 func Root(root *cobra.Command) *cobra.Command {
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Usage(err) })
+	root.SetFlagErrorFunc(flagError)
+	root.Args = func(cmd *cobra.Command, list []string) error {
+		if len(list) > 0 {
+			return unknownCommand(cmd, list[0])
+		}
+		return nil
+	}
+	root.InitDefaultHelpCmd()
+	for _, help := range root.Commands() {
+		if help.Name() == "help" {
+			help.Args = func(_ *cobra.Command, list []string) error {
+				if found, _, _ := root.Find(list); len(list) > 0 && found == root {
+					return unknownCommand(root, list[0])
+				}
+				return nil
+			}
+		}
+	}
 	return root
 }
 

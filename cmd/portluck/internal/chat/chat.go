@@ -2,13 +2,14 @@
 package chat
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-	"unicode"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/portluck"
 )
 
@@ -26,55 +27,133 @@ type Seen struct {
 // maxSeen is how many connections are remembered.
 const maxSeen = 100
 
-// lobby is the name of the room that everybody is in.
-const lobby = "lobby"
+// Lobby is the name of the room that everybody is in, on every server of a mesh.
+const Lobby = "lobby"
 
 // history is how many lines a reader of events or a poller can be behind.
 const history = 100
+
+// pages is the name of the room of the clients that are pages: they get each line as a [Line].
+const pages = "pages"
 
 // A Room is a hub in which a line of one client goes to all, and which remembers the last connections.
 type Room struct {
 	// Hub is the room's. Its funcs are set.
 	Hub *portluck.Hub
+	// Watch, if not nil, is told of who comes ("+ tcp 127.0.0.1:4711"), who goes ("- ...") and of
+	// each line. Any goroutine calls it, with text that is safe on a terminal and of maxWatched
+	// bytes or little more. It must return at once. It is set before the first client comes.
+	Watch func(text string)
 
-	lobby *portluck.Room // has everybody
+	lobby *portluck.Room // has everybody but the pages
+	pages *portluck.Room
 	echo  bool
+	run   string // part of the keys of lines
+	lines atomic.Uint64
+
+	viewers sync.Map // ids of the clients that are pages
 
 	mu   sync.Mutex
 	seen []*Seen // oldest first
 	last int
 }
 
+// maxWatched is how many bytes of a line Watch gets.
+const maxWatched = 300
+
 // New makes a room. With echo a message goes back to who sent it instead.
 func New(echo bool) *Room {
-	r := &Room{echo: echo}
-	r.Hub = &portluck.Hub{OnConnect: r.connect, OnMessage: r.say}
+	r := &Room{echo: echo, run: rand.Text()[:8]}
+	r.Hub = &portluck.Hub{OnConnect: r.connect, OnMessage: r.say, OnDisconnect: r.disconnect}
 	r.Hub.RoomOptions = func(name string) portluck.RoomOptions {
-		if name != lobby {
-			return portluck.RoomOptions{Local: true} // other servers may name any room
+		o := portluck.RoomOptions{Local: name != Lobby} // other servers may name any room
+		if name == Lobby || name == pages {
+			o.History = history
 		}
-		return portluck.RoomOptions{History: history}
+		return o
 	}
-	r.lobby = r.Hub.Room(lobby)
-	if echo {
-		r.Hub.OnMessage = func(m portluck.Message, w *portluck.Writer, _ *portluck.Client) { _ = w.Send(m) }
-	}
+	r.lobby, r.pages = r.Hub.Room(Lobby), r.Hub.Room(pages)
 	return r
 }
 
 // say sends a line to everybody, with where it came from in front. Empty lines are dropped.
-func (r *Room) say(m portluck.Message, _ *portluck.Writer, c *portluck.Client) {
-	if text := Clean(m.String()); text != "" {
-		r.lobby.Publish(portluck.TextMessage(fmt.Sprintf("[%s %s] %s", c.Scheme(), name(c.Info()), text)))
+func (r *Room) say(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
+	if r.echo {
+		r.back(m, w, c)
+		return
 	}
+	if l, ok := r.line(m, c); ok {
+		r.publish(l)
+	}
+}
+
+// back sends a message back, to a page as a [Line].
+func (r *Room) back(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
+	_, page := r.viewers.Load(c.ID())
+	if !page {
+		_ = w.Send(m)
+	}
+	if !page && r.Watch == nil {
+		return
+	}
+	if l, ok := r.line(m, c); ok && page {
+		_ = w.Send(l.message())
+	}
+}
+
+// line is what c says, unless it is empty.
+func (r *Room) line(m portluck.Message, c *portluck.Client) (l Line, ok bool) {
+	l = Line{Client: c.ID(), Scheme: c.Scheme(), From: name(c.Info()), Text: Clean(m.String())}
+	if l.Text == "" {
+		return l, false
+	}
+	r.note(&l)
+	return l, true
+}
+
+// publish says l in the room.
+func (r *Room) publish(l Line) {
+	r.lobby.Publish(portluck.TextMessage(l.plain()))
+	r.pages.Publish(l.message())
 }
 
 // Tell tells everybody what no client has said. With echo there is no room to tell it in.
 func (r *Room) Tell(text string) {
-	if !r.echo {
-		r.lobby.Publish(portluck.TextMessage(Clean(text)))
+	if r.echo {
+		return
+	}
+	l := parse(Clean(text))
+	r.note(&l)
+	r.publish(l)
+}
+
+// Heard shows the pages what was said at another server of the mesh. The others have it from the
+// hub.
+func (r *Room) Heard(server, text string) {
+	l := parse(Clean(text))
+	l.Server = server
+	r.note(&l)
+	r.pages.Publish(l.message())
+}
+
+// parse takes the tag off a line that has one.
+func parse(text string) Line {
+	if m := tagged.FindStringSubmatch(text); m != nil {
+		return Line{Scheme: m[1], From: m[2], Text: m[3]}
+	}
+	return Line{Text: text}
+}
+
+// note gives l what every line has, and tells Watch.
+func (r *Room) note(l *Line) {
+	l.Key, l.Time = fmt.Sprintf("%s-%d", r.run, r.lines.Add(1)), time.Now()
+	if r.Watch != nil {
+		r.Watch(Shorten(l.String(), maxWatched))
 	}
 }
+
+// Members is how many clients there are at this server now.
+func (r *Room) Members() int { return r.Hub.Len() }
 
 // name is who a client is for the others.
 func name(info *portluck.Info) string {
@@ -82,19 +161,6 @@ func name(info *portluck.Info) string {
 		return info.Remote.String()
 	}
 	return "local"
-}
-
-// Clean makes a line of any bytes that is safe on a terminal: valid UTF-8 without control characters.
-func Clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\t':
-			return ' '
-		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
-			return -1
-		}
-		return r
-	}, strings.ToValidUTF8(s, "\uFFFD"))
 }
 
 // Verdict remembers how a connection was classified. It is for Server.OnVerdict.
@@ -118,13 +184,44 @@ func (r *Room) Verdict(v portluck.Verdict) {
 // RoomOf puts every request for events into the lobby. It is for Server.RoomOf.
 func (r *Room) RoomOf(*http.Request) (room string, ok bool) { return r.lobby.Name(), true }
 
-func (r *Room) connect(_ *portluck.Writer, c *portluck.Client) {
-	_, _ = r.lobby.JoinSince(c, r.lobby.Position()) // an error means that it has gone again
+// connect lets a client in. Pages and other WebSocket clients get the history, as readers of events
+// do; raw clients and requests only what is new.
+func (r *Room) connect(w *portluck.Writer, c *portluck.Client) {
+	if r.Watch != nil {
+		r.Watch("+ " + c.Scheme() + " " + name(c.Info()))
+	}
+	// An error means that it has gone again.
+	switch {
+	case isPage(c):
+		r.viewers.Store(c.ID(), nil)
+		_ = w.Send(jsonMessage(hello{You: c.ID()}))
+		_ = r.pages.Join(c)
+	case c.Protocol() == handlers.ProtocolWebSocket:
+		_ = r.lobby.Join(c)
+	default:
+		_, _ = r.lobby.JoinSince(c, r.lobby.Position())
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s := r.findLocked(name(c.Info())); s != nil {
 		s.Scheme = c.Scheme()
 	}
+}
+
+func (r *Room) disconnect(c *portluck.Client, _ error) {
+	r.viewers.Delete(c.ID())
+	if r.Watch != nil {
+		r.Watch("- " + c.Scheme() + " " + name(c.Info()))
+	}
+}
+
+// isPage reports whether c is a WebSocket of the page, which asks for "/?lines=json".
+func isPage(c *portluck.Client) bool {
+	if c.Protocol() != handlers.ProtocolWebSocket {
+		return false
+	}
+	r := c.Request()
+	return r != nil && r.URL.RawQuery == "lines=json"
 }
 
 func (r *Room) findLocked(remote string) *Seen {

@@ -36,9 +36,16 @@ type Command struct {
 	Command string `json:"command"`
 }
 
-// Handler serves the page at /, its parts beside it, and as JSON what connections returns at /connections and what panels
-// returns at /panels. Both are called by any number of goroutines at once; there are no panels if it is nil.
-func Handler(connections func() any, panels func() []Panel) http.Handler {
+// A Source has what the page shows. Any number of goroutines call its funcs at once.
+type Source struct {
+	Members     func() int                  // of the room
+	Connections func() any                  // as JSON, at /connections
+	Panels      func() []Panel              // at /panels
+	Commands    func(host string) []Command // at /commands: how to join by that host, which a browser has named
+}
+
+// Handler serves the page at /, its parts beside it, and what src has.
+func Handler(src Source) http.Handler {
 	files := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header(), r.Host)
@@ -47,12 +54,22 @@ func Handler(connections func() any, panels func() []Panel) http.Handler {
 			http.Error(w, "Allowed methods are GET, HEAD, POST and PUT.", http.StatusMethodNotAllowed)
 			return
 		}
-		if r.URL.Path == "/connections" {
-			serveJSON(w, connections())
+		switch r.URL.Path {
+		case "/members":
+			serveJSON(w, src.Members())
 			return
-		}
-		if r.URL.Path == "/panels" && panels != nil {
-			serveJSON(w, panels())
+		case "/connections":
+			serveJSON(w, src.Connections())
+			return
+		case "/panels":
+			serveJSON(w, src.Panels())
+			return
+		case "/commands":
+			if !plainHost(r.Host) {
+				http.Error(w, "The Host cannot stand in a command.", http.StatusBadRequest)
+				return
+			}
+			serveJSON(w, src.Commands(r.Host))
 			return
 		}
 		f, ok := files[r.URL.Path]
@@ -77,7 +94,8 @@ func secure(h http.Header, host string) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-// plainHost reports whether host can stand in a policy: net/http lets ; and ' and * through, which would rewrite it.
+// plainHost reports whether host can stand in a policy and in a command. net/http lets ; and ' and
+// * through.
 func plainHost(host string) bool {
 	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_:[]", r))

@@ -19,10 +19,14 @@ func ask(t *testing.T, method, path, host string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, path, nil)
 	r.Host = host
-	h := Handler(func() any { return []map[string]any{{"id": 1, "first": "</script>"}} },
-		func() []Panel {
+	h := Handler(Source{
+		Members:     func() int { return 3 },
+		Connections: func() any { return []map[string]any{{"id": 1, "first": "</script>"}} },
+		Panels: func() []Panel {
 			return []Panel{{Title: "Slots", Facts: []Fact{{"taken", "3"}}, Commands: []Command{{"ask", "nc x 1"}}}}
-		})
+		},
+		Commands: func(host string) []Command { return []Command{{"raw", "nc " + host}} },
+	})
 	h.ServeHTTP(w, r)
 	return w
 }
@@ -44,11 +48,14 @@ func TestAnswers(t *testing.T) {
 		{"HEAD", "/", 200, "text/html; charset=utf-8", "no-cache"},
 		{"GET", "/style.css", 200, "text/css; charset=utf-8", "no-cache"},
 		{"GET", "/app.js", 200, script, "no-cache"},
+		{"GET", "/log.js", 200, script, "no-cache"},
 		{"GET", "/commands.js", 200, script, "no-cache"},
 		{"GET", "/connections.js", 200, script, "no-cache"},
 		{"GET", "/icon.svg", 200, "image/svg+xml", "no-cache"},
 		{"GET", "/connections", 200, "application/json", "no-store"},
 		{"GET", "/panels", 200, "application/json", "no-store"},
+		{"GET", "/commands", 200, "application/json", "no-store"},
+		{"GET", "/members", 200, "application/json", "no-store"},
 		{"GET", "/poll.js", 200, script, "no-cache"},
 		{"GET", "/panels.js", 200, script, "no-cache"},
 		{"GET", "/index.html", 404, text, ""},
@@ -121,7 +128,7 @@ func TestReferences(t *testing.T) {
 			t.Errorf("the page has an inline %q", inline)
 		}
 	}
-	for _, id := range []string{"log", "form", "input", "send", "state", "connections", "panels"} {
+	for _, id := range []string{"log", "form", "input", "send", "state", "members", "connections", "panels"} {
 		if got := strings.Count(index, ` id="`+id+`"`); got != 1 {
 			t.Errorf("%d elements are #%s, want 1", got, id)
 		}
@@ -150,16 +157,30 @@ func TestPanels(t *testing.T) {
 	if got := get(t, "/panels").Body.String(); got != want {
 		t.Errorf("panels = %s, want %s", got, want)
 	}
-	w := httptest.NewRecorder()
-	Handler(nil, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/panels", nil))
-	if w.Code != http.StatusNotFound {
-		t.Errorf("code without panels = %d, want 404", w.Code)
+}
+
+// The commands are for the host that the browser has named, if that can stand in one.
+func TestCommands(t *testing.T) {
+	const want = `[{"what":"raw","command":"nc example.com:8100"}]`
+	if got := ask(t, http.MethodGet, "/commands", "example.com:8100").Body.String(); got != want {
+		t.Errorf("commands = %s, want %s", got, want)
+	}
+	for _, host := range []string{"", "x;rm", "x y", "$(x)", "`x`"} {
+		if got := ask(t, http.MethodGet, "/commands", host).Code; got != http.StatusBadRequest {
+			t.Errorf("code for the host %q = %d, want 400", host, got)
+		}
+	}
+}
+
+func TestMembers(t *testing.T) {
+	if got := get(t, "/members").Body.String(); got != "3" {
+		t.Errorf("members = %s, want 3", got)
 	}
 }
 
 func TestConnectionsNotJSON(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(func() any { return func() {} }, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/connections", nil))
+	Handler(Source{Connections: func() any { return func() {} }}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/connections", nil))
 	if w.Code != http.StatusInternalServerError {
 		t.Errorf("code = %d, want 500", w.Code)
 	}
@@ -181,7 +202,7 @@ func TestNotModified(t *testing.T) {
 			w := httptest.NewRecorder()
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
 			r.Header.Set("If-None-Match", tt.match)
-			Handler(nil, nil).ServeHTTP(w, r)
+			Handler(Source{}).ServeHTTP(w, r)
 			if w.Code != tt.code || (w.Body.Len() > 0) != (tt.code == 200) {
 				t.Errorf("code = %d with %d bytes, want %d", w.Code, w.Body.Len(), tt.code)
 			}

@@ -1,12 +1,14 @@
-// The chat: a WebSocket to the port that served the page.
+// The chat: a WebSocket to the port that served the page. It sends lines and gets JSON: see Line in package chat.
 import { watch } from "./connections.js";
 import { commands } from "./commands.js";
+import { log } from "./log.js";
 import { panels } from "./panels.js";
+import { poll } from "./poll.js";
 
-const maxLines = 500;
 const firstDelay = 500, lastDelay = 15000; // milliseconds between two tries
 const $ = (id) => document.getElementById(id);
-const log = $("log"), form = $("form"), input = $("input"), send = $("send"), state = $("state"), dot = $("dot");
+const form = $("form"), input = $("input"), send = $("send"), state = $("state"), dot = $("dot");
+const lines = log($("log"), $("newer"));
 
 let socket = null;
 let delay = firstDelay;
@@ -20,13 +22,18 @@ function show(name) {
 function connect() {
   show("connecting");
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  socket = new WebSocket(`${scheme}//${location.host}/`);
-  socket.binaryType = "arraybuffer";
+  socket = new WebSocket(`${scheme}//${location.host}/?lines=json`);
+  let you = 0;
   socket.onopen = () => {
     delay = firstDelay;
     show("connected");
+    askMembers();
   };
-  socket.onmessage = ({ data }) => say(typeof data === "string" ? data : new TextDecoder().decode(data));
+  socket.onmessage = ({ data }) => {
+    const message = JSON.parse(data);
+    if (message.you) you = message.you;
+    else lines.add(message, message.client === you);
+  };
   socket.onclose = () => {
     show("disconnected");
     setTimeout(connect, delay * (1 + Math.random())); // apart from the other tabs
@@ -34,36 +41,17 @@ function connect() {
   };
 }
 
-// A line of the server's is "[scheme address] text"; an IPv6 address has brackets of its own.
-const tagged = /^\[([a-z0-9]+ (?:\[[^\]\s]*\]:\d+|[^[\]\s]+))\] ?([^]*)$/;
-
-function say(text) {
-  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  const line = document.createElement("div");
-  line.className = "line";
-  const parts = tagged.exec(text);
-  if (parts) {
-    const tag = document.createElement("span");
-    tag.className = "tag";
-    tag.textContent = parts[1];
-    line.append(tag, " ");
-  }
-  line.append(parts ? parts[2] : text);
-  log.append(line);
-  while (log.childElementCount > maxLines) log.firstElementChild.remove();
-  if (atEnd) log.scrollTop = log.scrollHeight;
-}
-
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   if (input.value.trim() === "" || socket.readyState !== WebSocket.OPEN) return; // what was typed stays
   socket.send(input.value);
   input.value = "";
-  log.scrollTop = log.scrollHeight;
+  lines.toEnd();
 });
 
 $("here").textContent = location.host;
 commands($("commands"));
+const askMembers = poll("/members", (n) => ($("members").textContent = n === 0 ? "" : n === 1 ? "only you" : `${n} here`));
 watch($("connections"));
 panels($("panels"));
 connect();

@@ -1,17 +1,11 @@
-// How to join the room from elsewhere, with the address of this page.
-export function commands(list) {
-  const port = location.port || (location.protocol === "https:" ? "443" : "80");
-  const name = location.hostname.replace(/^\[|\]$/g, "");
-  const plain = `${location.hostname}:${port}`;
-  const all = [
-    ["One line by HTTP", `curl -d hello http://${plain}/`],
-    ["Both ways by HTTP", `curl -sN -T - http://${plain}/`],
-    ["Raw TCP", `nc ${name} ${port}`],
-    ["Raw TLS", `openssl s_client -quiet -connect ${plain}`],
-    ["WebSocket", `portluck chat ws://${plain}/`],
-    ["WebSocket over TLS", `portluck chat wss://${plain}/`],
-  ].map(([what, command], i) => item(what, command, `command-${i}`));
-  list.append(...all);
+// How to join the room from elsewhere. The server knows which ways are on, and how it was started.
+export async function commands(list) {
+  try {
+    const answer = await fetch("/commands", { cache: "no-store" });
+    if (answer.ok) list.append(...(await answer.json()).map(({ what, command }, i) => item(what, command, `command-${i}`)));
+  } catch {
+    // the server is away; the chat's state says so
+  }
 }
 
 // item is a line with a button that copies it.

@@ -15,8 +15,8 @@ export function panels(section) {
 }
 
 function add(section, { title, hint, commands }) {
-  const article = document.createElement("article");
-  const head = document.createElement("h3");
+  const article = document.createElement("section");
+  const head = document.createElement("h2");
   head.textContent = title;
   const text = document.createElement("p");
   text.className = "hint";

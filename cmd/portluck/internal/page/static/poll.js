@@ -1,6 +1,6 @@
 const period = 1000, patience = 5000; // milliseconds
 
-// poll asks for the JSON at path every second while somebody looks, and tells show.
+// poll asks for the JSON at path every second while somebody looks, and tells show. What it returns asks at once.
 export function poll(path, show) {
   let timer = 0;
   const ask = async () => {
@@ -16,4 +16,5 @@ export function poll(path, show) {
   };
   document.addEventListener("visibilitychange", ask);
   ask();
+  return ask;
 }

@@ -1,0 +1,94 @@
+package chat
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/portluck/portluck/portluck"
+)
+
+// A Line is what the page shows of a message: one WebSocket message of JSON each.
+type Line struct {
+	Key    string    `json:"key"` // tells the lines of all runs of the server apart
+	Time   time.Time `json:"time"`
+	Client uint64    `json:"client,omitempty"` // who has said it; 0 if it is no client of this server
+	Scheme string    `json:"scheme,omitempty"` // what the client speaks
+	From   string    `json:"from,omitempty"`   // its address
+	Server string    `json:"server,omitempty"` // id of the server in the mesh that it was said at; empty for this one
+	Text   string    `json:"text"`
+}
+
+// hello is what a page is told first.
+type hello struct {
+	You uint64 `json:"you"` // Line.Client of its own lines
+}
+
+// maxShown is how many bytes of a message the page shows.
+const maxShown = 8 << 10
+
+// tagged is a line as a server publishes it: "[scheme address] text". An IPv6 address has brackets
+// of its own.
+var tagged = regexp.MustCompile(`\A\[([a-z0-9]+) ((?:\[[^\]\s]*\]:\d+|[^\[\]\s]+))\] ?((?s).*)\z`)
+
+// plain is the line for clients that are no page.
+func (l *Line) plain() string {
+	if l.From == "" {
+		return l.Text
+	}
+	return fmt.Sprintf("[%s %s] %s", l.Scheme, l.From, l.Text)
+}
+
+// String is the line for a person at the server's terminal.
+func (l *Line) String() string {
+	if l.Server == "" {
+		return l.plain()
+	}
+	return "@" + l.Server[:min(8, len(l.Server))] + " " + l.plain()
+}
+
+// message is l as the page gets it.
+func (l *Line) message() portluck.Message {
+	short := *l
+	short.Text = Shorten(l.Text, maxShown)
+	return jsonMessage(short)
+}
+
+func jsonMessage(v any) portluck.Message {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(err) // these types have nothing that cannot be encoded
+	}
+	return portluck.Message{Data: bytes.TrimSuffix(b.Bytes(), []byte("\n")), Kind: portluck.Text}
+}
+
+// Shorten is s, or its first n bytes or less and "..." if it is longer.
+func Shorten(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && s[n]&0xC0 == 0x80 { // within a character
+		n--
+	}
+	return s[:n] + "..."
+}
+
+// Clean makes a line of any bytes that is safe on a terminal: valid UTF-8 without control
+// characters.
+func Clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\t':
+			return ' '
+		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029':
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\uFFFD"))
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/portluck/portluck/cmd/portluck/internal/page"
+)
+
+// An entrance is what decides how clients can come in.
+type entrance struct {
+	ca            string // path of our own CA; empty if there is none
+	tls           bool
+	echo          bool // there is no room to listen to
+	noRaw         bool
+	requireOrigin bool
+}
+
+func (o *options) entrance(ca string) entrance {
+	return entrance{ca: ca, tls: o.tls != "off", echo: o.echo, noRaw: o.noRaw, requireOrigin: o.requireOrigin}
+}
+
+// clientLines are the commands for each kind of client that comes in at addr: host:port, or
+// unix:PATH.
+func clientLines(addr string, e entrance) []page.Command {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		return socketLines(path, e)
+	}
+	curl := func(scheme, flags string) string {
+		return "curl " + flags + e.origin(scheme+"://"+addr) + scheme + "://" + addr + "/"
+	}
+	lines := []page.Command{
+		{What: "browser", Command: "http://" + addr + "/"},
+		{What: "HTTP", Command: curl("http", "-d hello ")},
+		{What: "HTTP/2", Command: curl("http", "--http2-prior-knowledge -d hello ")},
+		{What: "HTTP, both ways", Command: curl("http", "-sN -T - ")},
+	}
+	if !e.echo {
+		lines = append(lines, page.Command{What: "server-sent events", Command: curl("http", "-sN -H 'Accept: text/event-stream' ")})
+	}
+	if !e.noRaw {
+		lines = append(lines, page.Command{What: "raw TCP", Command: "nc " + ncAddress(addr)})
+	}
+	if !e.requireOrigin {
+		lines = append(lines, page.Command{What: "WebSocket", Command: self() + " chat ws://" + addr + "/"})
+	}
+	if !e.tls {
+		return lines
+	}
+	curlCA, opensslCA := "", ""
+	if e.ca != "" {
+		curlCA, opensslCA = "--cacert "+quote(e.ca)+" ", "-CAfile "+quote(e.ca)+" "
+	}
+	lines = append(lines, page.Command{What: "HTTPS", Command: curl("https", curlCA+"-d hello ")})
+	if !e.noRaw {
+		lines = append(lines, page.Command{What: "raw TLS", Command: "openssl s_client -quiet " + opensslCA + "-connect " + addr})
+	}
+	if !e.requireOrigin {
+		lines = append(lines, page.Command{What: "WebSocket over TLS", Command: self() + " chat wss://" + addr + "/"})
+	}
+	return lines
+}
+
+// socketLines are those for a Unix socket.
+func socketLines(path string, e entrance) (lines []page.Command) {
+	if !e.noRaw {
+		lines = append(lines, page.Command{What: "raw", Command: "nc -U " + quote(path)})
+	}
+	const url = "http://localhost"
+	return append(lines, page.Command{
+		What: "HTTP", Command: "curl --unix-socket " + quote(path) + " -d hello " + e.origin(url) + url + "/",
+	})
+}
+
+// origin is the header that a client needs with --require-origin.
+func (e entrance) origin(own string) string {
+	if !e.requireOrigin {
+		return ""
+	}
+	return "-H 'Origin: " + own + "' "
+}
+
+// pageLines are those that the page shows to a browser that has come by host.
+func pageLines(host string, e entrance) []page.Command {
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		host += ":80" // a port that a browser does not name
+	}
+	return clientLines(host, e)[1:] // the first one is the browser's
+}
+
+// quote is s as one word of a shell. A path in the home directory begins with ~, which is shorter
+// and tells visitors less.
+func quote(s string) string {
+	home, err := os.UserHomeDir()
+	if rest, ok := strings.CutPrefix(s, home+"/"); err == nil && ok && home != "/" && home != "" && isWord(rest) {
+		return "~/" + rest
+	}
+	if isWord(s) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// isWord reports whether a shell takes s as it is.
+func isWord(s string) bool {
+	return s != "" && s[0] != '~' && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_-./:@%+,=", r))
+	})
+}
+
+// self is how to start this program again: by its name if that is on PATH, with go run if that has
+// started it, or by its path.
+func self() string {
+	const name = "portluck"
+	if _, err := exec.LookPath(name); err == nil {
+		return name
+	}
+	exe, err := os.Executable()
+	switch {
+	case err != nil:
+		return name
+	case !ofGoRun(exe):
+		return quote(exe)
+	case isFile(filepath.Join("cmd", name, "main.go")):
+		return "go run ./cmd/portluck"
+	}
+	return "go run github.com/portluck/portluck/cmd/portluck"
+}
+
+// ofGoRun reports whether exe is what go run makes: in a directory for the time that it runs, or in
+// the build cache.
+func ofGoRun(exe string) bool {
+	for dir := filepath.Dir(exe); ; dir = filepath.Dir(dir) {
+		if base := filepath.Base(dir); strings.HasPrefix(base, "go-build") {
+			return true
+		} else if dir == filepath.Dir(dir) {
+			return false
+		}
+	}
+}
+
+func isFile(path string) bool {
+	fi, err := os.Stat(path)
+	return err == nil && fi.Mode().IsRegular()
+}

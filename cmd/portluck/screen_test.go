@@ -1,0 +1,62 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A terminal that somebody has stopped holds nobody up; what it misses is counted.
+func TestScreenStopped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		read, write := io.Pipe()
+		s := newScreen(write, 0)
+		s.show("line 0")
+		synctest.Wait() // it is stuck in writing that
+		for i := range 1000 {
+			s.show(fmt.Sprint("line ", i+1))
+		}
+		start := time.Now()
+		s.close()
+		if took := time.Since(start); took != screenFarewell {
+			t.Errorf("close() took %v, want %v", took, screenFarewell)
+		}
+		done := make(chan []byte)
+		go func() { // ends with write.Close
+			all, _ := io.ReadAll(read)
+			done <- all
+		}()
+		<-s.ended
+		write.Close()
+		lines := strings.Split(strings.TrimSpace(string(<-done)), "\n")
+		want := fmt.Sprintf("... %d lines are not shown", 1000-screenQueue)
+		if len(lines) != screenQueue+2 || lines[0] != "line 0" || lines[1] != want || lines[2] != "line 1" {
+			t.Errorf("%d lines: %q, want %d with %q", len(lines), lines[:3], screenQueue+2, want)
+		}
+	})
+}
+
+// A flood is slowed down, and counted.
+func TestScreenFlood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		s := newScreen(&out, 50)
+		for i := range 10000 {
+			s.show(fmt.Sprint("line ", i))
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		s.close()
+		n := strings.Count(out.String(), "line ")
+		if most := 50*11 + screenQueue; n > most || n < 450 {
+			t.Errorf("%d lines in 10 s, want some 500, and %d at the most", n, most)
+		}
+		if !strings.Contains(out.String(), " lines are not shown\n") {
+			t.Error("it is not told that lines are missing")
+		}
+	})
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal is a pseudo terminal: what is written to tty is read from screen.
+func terminal(t *testing.T) (screen, tty *os.File) {
+	t.Helper()
+	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { screen.Close() })
+	raw, err := screen.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	_ = raw.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+			n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tty.Close() })
+	return screen, tty
+}
+
+// serveOn starts a server whose standard output is a terminal, and reads its address.
+func serveOn(t *testing.T, tty *os.File, out *bufio.Reader, args ...string) (cmd *exec.Cmd, addr string) {
+	t.Helper()
+	cmd = command(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--tls", "off"}, args...)...)
+	cmd.Env = append(cmd.Env, "TERM=xterm")
+	cmd.Stdout, cmd.Stderr = tty, tty
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	line, err := out.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd, strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
+}
+
+// On a terminal stdout shows who comes, says what and goes.
+func TestTerminalShowsTheRoom(t *testing.T) {
+	t.Parallel()
+	screen, tty := terminal(t)
+	out := bufio.NewReader(screen)
+	_, addr := serveOn(t, tty, out)
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(c, "a\x1b[2Jb\u202e\n")
+	if _, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	me := "tcp " + c.LocalAddr().String()
+	want := []string{"+ " + me, "[" + me + "] a[2Jb", "- " + me}
+	screen.SetReadDeadline(time.Now().Add(time.Minute))
+	for len(want) > 0 {
+		line, err := out.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the terminal has not shown %q: %v", want, err)
+		}
+		if strings.TrimSuffix(line, "\r\n") == want[0] {
+			want = want[1:]
+		}
+	}
+}
+
+// A terminal that is stopped, as by Ctrl-S, stops nobody.
+func TestTerminalStopped(t *testing.T) {
+	t.Parallel()
+	screen, tty := terminal(t)
+	out := bufio.NewReader(screen)
+	cmd, addr := serveOn(t, tty, out, "--log-level", "debug")
+	c, err := net.Dial("tcp", addr) // and nobody reads from screen
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	answers := bufio.NewReader(c)
+	for i := range 800 { // more than a terminal and a screen take
+		fmt.Fprintf(c, "%s %d\n", strings.Repeat("x", 200), i)
+		if _, err := answers.ReadString('\n'); err != nil {
+			t.Fatalf("line %d: %v", i, err)
+		}
+	}
+	if err := cmd.Process.Signal(unix.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it is still running a minute after the signal")
+	}
+}
+
+// What discards everything is no terminal, nor is a pipe; stdout of such says the address and no
+// more.
+func TestNoTerminal(t *testing.T) {
+	t.Setenv("TERM", "xterm")
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	_, tty := terminal(t)
+	if isTerminal(null) || !isTerminal(tty) {
+		t.Errorf("isTerminal(null) = %t, isTerminal(tty) = %t", isTerminal(null), isTerminal(tty))
+	}
+	t.Setenv("TERM", "dumb")
+	if isTerminal(tty) {
+		t.Error("a dumb terminal is taken for one that shows lines")
+	}
+}
+
+// Logs that are no terminal are JSON, with milliseconds; stdout has the address only.
+func TestLogsInJSON(t *testing.T) {
+	t.Parallel()
+	cmd := command(t, "serve", "--listen", "127.0.0.1:0", "--tls", "off", "--log-level", "debug")
+	out, _ := cmd.StdoutPipe()
+	logs, _ := cmd.StderrPipe()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	said := bufio.NewReader(out)
+	line, err := said.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", strings.TrimSpace(strings.TrimPrefix(line, "listening on ")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(c, "hello")
+	if _, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	var entry struct{ Time, Message string }
+	for in := json.NewDecoder(logs); entry.Message != "disconnect"; {
+		if err := in.Decode(&entry); err != nil {
+			t.Fatal(err)
+		}
+		at, err := time.Parse(time.RFC3339, entry.Time)
+		if err != nil || at.Format(logTime) != entry.Time {
+			t.Errorf("the time of a line is %q, %v", entry.Time, err)
+		}
+	}
+	cmd.Process.Signal(os.Interrupt)
+	if rest, err := said.ReadString('\n'); rest != "" {
+		t.Errorf("stdout also has %q, %v", rest, err)
+	}
+}

@@ -1,0 +1,240 @@
+package alldata
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Of several makers of a store the first one's file stays, also where there are no links.
+func TestPublish(t *testing.T) {
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	write(t, path("new"), "new")
+	write(t, path("old"), "old")
+	if err := publish(path("new"), path("old")); err != nil {
+		t.Errorf("publish() over another = %v", err)
+	}
+	if got, err := os.ReadFile(path("old")); string(got) != "old" {
+		t.Errorf("the other is %q, %v", got, err)
+	}
+	if err := publish(path("new"), path("linked")); err != nil {
+		t.Errorf("publish() = %v", err)
+	}
+	if err := os.Mkdir(path("unlinkable"), 0o700); err != nil { // there are no links to directories
+		t.Fatal(err)
+	}
+	if err := publish(path("unlinkable"), path("renamed")); err != nil || exists(path("unlinkable")) || !exists(path("renamed")) {
+		t.Errorf("publish() without links = %v", err)
+	}
+	if err := publish(path("nothing"), path("nowhere")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("publish() of nothing = %v", err)
+	}
+	if err := create(path("store"), path("store/"+fileName)); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(path("store/*")); len(left) != 1 {
+		t.Errorf("create() left %q", left)
+	}
+}
+
+// A page of a Range ends with pageEntries entries or pageBytes bytes.
+func TestRangePages(t *testing.T) {
+	s := open(t, &Store{})
+	each(pageEntries+1, func(i int) { mustPut(t, s, fmt.Sprintf("a%04d", i), "1") })
+	for i := range 6 {
+		mustPut(t, s, fmt.Sprint("b", i), `"`+strings.Repeat("x", pageBytes/4-sealSize-2)+`"`)
+	}
+	for from, want := range map[string]int{"": pageEntries, "a0001": pageEntries, "a0002": pageEntries, "b": 4, "b2": 4, "b3": 3} {
+		if page, err := s.page([]byte(from), ""); len(page) != want || err != nil {
+			t.Errorf("from %q a page has %d entries, %v, want %d", from, len(page), err, want)
+		}
+	}
+}
+
+// Put waits for room when one byte is missing, and not before.
+func TestPendingAtItsBound(t *testing.T) {
+	hold, held := make(chan struct{}), make(chan struct{}, 1)
+	first := true
+	s := &Store{OnStored: func(string, json.RawMessage) {
+		if first {
+			first = false
+			held <- struct{}{}
+			<-hold
+		}
+	}}
+	s.MaxPending = 2 * (&put{key: "k1", sealed: seal("k1", []byte("1"))}).size()
+	open(t, s)
+	mustPut(t, s, "k0", "1")
+	<-held
+	done := make(chan error, 3)
+	for i := range 2 { // as much as fits
+		go func() { done <- s.Put(t.Context(), fmt.Sprint("k", i+1), json.RawMessage("1")) }() // ends when it is written
+	}
+	s.await(2)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := s.Put(ctx, "k3", json.RawMessage("1")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Put() without room = %v", err)
+	}
+	s.mu.Lock()
+	queued := len(s.queue)
+	s.mu.Unlock()
+	if queued != 2 {
+		t.Errorf("%d puts are queued, want 2", queued)
+	}
+	close(hold)
+	if err := errors.Join(<-done, <-done); err != nil {
+		t.Errorf("Put() = %v", err)
+	}
+}
+
+// Without an OnStored there is nothing to report.
+func TestNoOnStored(t *testing.T) {
+	s := open(t, &Store{OnError: func(err error) { t.Errorf("OnError(%v)", err) }})
+	mustPut(t, s, "a", "1")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("the second Close() = %v", err)
+	}
+}
+
+// What a body takes of MaxPending: a byte more than is told, at the most firstPart at first.
+func TestBodyTakes(t *testing.T) {
+	body := func(n int) string { return upstreamBody + strings.Repeat(" ", n-len(upstreamBody)) }
+	tests := []struct {
+		name   string
+		body   string
+		budget int64
+		status int
+	}{
+		{"exactly as much", body(100), 101, 201},
+		{"a byte less", body(100), 100, 503},
+		{"nothing", "", 1, 400},
+		{"the first part", body(firstPart), firstPart + 1, 201},
+		{"more than the first part", body(firstPart + 1), firstPart + 1, 503},
+		{"twice the first part", body(firstPart + 1), 2 * (firstPart + 1), 201},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := &Handler{OnPut: returns(nil), MaxPending: tt.budget}
+			if w := ask(h, "POST", tt.body); w.Code != tt.status || h.pending.Load() != 0 {
+				t.Errorf("status %d, want %d; %d bytes are left", w.Code, tt.status, h.pending.Load())
+			}
+		})
+	}
+}
+
+// A line of 200 bytes is whole, and has no control characters.
+func TestLine(t *testing.T) {
+	for in, want := range map[string]string{
+		strings.Repeat("x", 200):            strings.Repeat("x", 200),
+		strings.Repeat("x", 201):            strings.Repeat("x", 200) + "...",
+		"a b\x00\x1f\x7f\u0080\u009f\u00a0": "a b     \u00a0",
+	} {
+		if got := line(in); got != want {
+			t.Errorf("line(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+// closing counts the bodies that are closed.
+type closing struct {
+	io.Reader
+	n *int
+}
+
+func (c closing) Close() error { *c.n++; return nil }
+
+// Each answer is closed, whatever it says, and asks for a pause only with a number.
+func TestClientAnswers(t *testing.T) {
+	for after, want := range map[string]time.Duration{
+		"": 0, "0": 0, "1": time.Second, "-1": 0, "x": 0, "3600": time.Hour, "3601": time.Hour, "99999999999999999999": time.Hour,
+		"-99999999999999999999": 0,
+	} {
+		closed := 0
+		c := &Client{HTTP: transport(func(*http.Request) (*http.Response, error) {
+			r := status(503, "", "Retry-After", after)
+			r.Body = closing{r.Body, &closed}
+			return r, nil
+		}).client()}
+		wait, err := c.try(t.Context(), DefaultURL, []byte("{}"))
+		var answer *StatusError
+		if wait != want || closed != 1 || !errors.As(err, &answer) {
+			t.Errorf("Retry-After: %s: wait %v, %v; %d bodies closed, want %v", after, wait, err, closed, want)
+		}
+	}
+	if err := (&Client{URL: "http://[::1"}).Put(t.Context(), "k", json.RawMessage("1")); err == nil || !strings.Contains(err.Error(), "is not a URL") {
+		t.Errorf("Put() to half an address = %v", err)
+	}
+}
+
+// failing is a listener that has an error, and then none to give any more.
+type failing struct{ net.Listener }
+
+func (failing) Accept() (net.Conn, error) { return nil, errors.New("no more") }
+func (failing) Close() error              { return nil }
+func (failing) Addr() net.Addr            { return &net.TCPAddr{} }
+
+// OnError is told that the server has stopped without a Close, and only of that.
+func TestServerStops(t *testing.T) {
+	var told []string
+	s := &Server{Addr: "127.0.0.1:0", Handler: http.NotFoundHandler(), OnError: func(err error) { told = append(told, err.Error()) }}
+	if _, err := s.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil || len(told) > 0 {
+		t.Errorf("Close() = %v, OnError was told %q", err, told)
+	}
+	s.run(&http.Server{}, failing{})
+	if !slices.Equal(told, []string{"no more"}) {
+		t.Errorf("OnError was told %q", told)
+	}
+	s.OnError = nil
+	s.run(&http.Server{}, failing{})
+}
+
+// Zero is the default, and less is none.
+func TestServerBounds(t *testing.T) {
+	for given, want := range map[int]int{0: 1000, 5: 5, -1: math.MaxInt} {
+		if got := (&Server{MaxConns: given}).maxConns(); got != want {
+			t.Errorf("MaxConns %d is %d, want %d", given, got, want)
+		}
+	}
+	l := &limited{most: 2}
+	if got := []bool{l.enter(), l.enter(), l.enter()}; !slices.Equal(got, []bool{true, true, false}) {
+		t.Errorf("entered: %v, want two of three", got)
+	}
+	for given, want := range map[time.Duration]time.Duration{0: time.Hour, time.Minute: time.Minute, -1: 0} {
+		ctx, cancel := bounded(t.Context(), given, time.Hour)
+		at, ok := ctx.Deadline()
+		if ok != (want > 0) || ok && (time.Until(at) > want || time.Until(at) < want-time.Minute/2) {
+			t.Errorf("a timeout of %v ends at %v, want %v", given, at, want)
+		}
+		cancel()
+	}
+	for given, want := range map[int64]int64{0: 7, 5: 5, -1: 1<<63 - 1} {
+		if got := bound(given, 7); got != want {
+			t.Errorf("bound(%d) = %d, want %d", given, got, want)
+		}
+	}
+	w := httptest.NewRecorder()
+	(&Server{Handler: http.NotFoundHandler(), Paths: []string{}}).serve(w, httptest.NewRequest("GET", "/", nil))
+	if got := w.Body.String(); got != "there is nothing at this path\n" {
+		t.Errorf("a server without paths says %q", got)
+	}
+}

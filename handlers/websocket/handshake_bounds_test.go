@@ -1,0 +1,154 @@
+package websocket
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// The end of a head is found wherever it was cut before, and nothing else is taken for it.
+func TestEndOfHead(t *testing.T) {
+	for in, want := range map[string]int{
+		"":                     -1,
+		"a":                    -1,
+		"\n":                   -1,
+		"\r\n":                 -1,
+		"a\r\n\r":              -1,
+		"a\r\n\r\n":            5,
+		"a\n\n":                3,
+		"a\n\r\n":              4,
+		"a\r\n\n":              4,
+		"a\r\nb\r\n\r\nc\n\n":  8,
+		"a\r\n\rb\r\n\r\n":     9,
+		"a\r\n\r\r\n":          -1,
+		"\n\n":                 2,
+		"\r\n\r\nframes\n\n\n": 4,
+	} {
+		for scanned := range len(in) + 1 {
+			if want >= 0 && scanned >= want {
+				break // it would have been found
+			}
+			if got := endOfHead([]byte(in), scanned); got != want {
+				t.Errorf("endOfHead(%q, %d) = %d, want %d", in, scanned, got, want)
+			}
+		}
+	}
+}
+
+// A head may have maxHead bytes and maxHeaders fields, and none more.
+func TestHeadBounds(t *testing.T) {
+	fields := strings.Count(good, "\r\n") - 2
+	more := func(n int) string { return strings.Replace(good, key, key+strings.Repeat("A: b\r\n", n), 1) }
+	long := func(n int) string {
+		return strings.Replace(good, key, key+"A: "+strings.Repeat("b", n-len(good)-len("A: \r\n"))+"\r\n", 1)
+	}
+	for name, tt := range map[string]struct {
+		in     string
+		status int
+	}{
+		"as many fields": {more(maxHeaders - fields), 101},
+		"one more":       {more(maxHeaders - fields + 1), 431},
+		"as long":        {long(maxHead), 101},
+		"a byte longer":  {long(maxHead + 1), 431},
+	} {
+		if status, _ := statusOf(t, shake(&Handler{}, tt.in, whole).out); status != tt.status {
+			t.Errorf("%s: status %d, want %d", name, status, tt.status)
+		}
+	}
+	s := &handshake{handler: &Handler{}, info: &handlers.Info{}}
+	m := handlers.Messages{Events: &driver{}}
+	endless := []byte("GET /" + strings.Repeat("a", maxHead))
+	if n, err := s.Decode(endless[:maxHead], &m); n != 0 || err != nil {
+		t.Errorf("%d bytes without an end: %d, %v", maxHead, n, err)
+	}
+	if _, err := s.Decode(endless[:maxHead+1], &m); err == nil {
+		t.Errorf("%d bytes without an end are no error", maxHead+1)
+	}
+}
+
+// Which bytes may stand in the value of a field and in a Host.
+func TestBytesOfFields(t *testing.T) {
+	for c := range 0x100 {
+		if c == '\n' || c == '\r' {
+			continue
+		}
+		b := string([]byte{byte(c)})
+		value := strings.Replace(good, key, key+"X: a"+b+"b\r\n", 1)
+		want := 101
+		if c < ' ' && c != '\t' || c == 0x7f {
+			want = 400
+		}
+		if status, _ := statusOf(t, shake(&Handler{}, value, whole).out); status != want {
+			t.Errorf("%q in a value: status %d, want %d", b, status, want)
+		}
+		want = 400
+		if strings.Contains("!$%&'()*+,-.:;=[]_~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", b) {
+			want = 101
+		}
+		isTokenByte := strings.Contains("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", b)
+		if got := isToken(b); got != isTokenByte || utf8.ValidString(b) && isToken("a"+b+"z") != isTokenByte {
+			t.Errorf("isToken(%q) = %t", b, got)
+		}
+		if got := isHost([]byte("a" + b + "z")); got != (want == 101) {
+			t.Errorf("isHost of %q = %t", b, got)
+		}
+	}
+	if isToken("") {
+		t.Error("nothing is a token")
+	}
+}
+
+// What a handshake needs, one thing at a time.
+func TestHandshakeNeeds(t *testing.T) {
+	with := func(field string) string { return strings.Replace(good, key, key+field+"\r\n", 1) }
+	for name, tt := range map[string]struct {
+		in     string
+		status int
+	}{
+		"a length of 0":         {with("Content-Length: 0"), 101},
+		"a length of 1":         {with("Content-Length: 1"), 400},
+		"HTTP/2.0":              {strings.Replace(good, "HTTP/1.1", "HTTP/2.0", 1), 400},
+		"HTTP/1.2":              {strings.Replace(good, "HTTP/1.1", "HTTP/1.2", 1), 101},
+		"HTTP/0.9":              {strings.Replace(good, "HTTP/1.1", "HTTP/0.9", 1), 400},
+		"Connection: close":     {strings.Replace(good, "Connection: Upgrade", "Connection: close", 1), 426},
+		"no version":            {strings.Replace(good, "Sec-WebSocket-Version: 13\r\n", "", 1), 426},
+		"an empty Host":         {strings.Replace(good, "Host: x", "Host:", 1), 400},
+		"a key of 15 bytes":     {strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j", 1), 400},
+		"a key of 17 bytes":     {strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZWE=", 1), 400},
+		"a key and more":        {strings.Replace(good, "ZQ==", "ZQ== ", 1), 101}, // white space around a value is none of it
+		"bytes behind the head": {good + "\x81", 101},
+	} {
+		if status, _ := statusOf(t, shake(&Handler{}, tt.in, whole).out); status != tt.status {
+			t.Errorf("%s: status %d, want %d", name, status, tt.status)
+		}
+	}
+}
+
+// A handshake that is answered is not answered again, and one that the server does not wait for is
+// only told why where the client can do something about it.
+func TestHandshakeAnsweredOnce(t *testing.T) {
+	s := &handshake{handler: &Handler{}, info: &handlers.Info{}}
+	if got := s.AppendClose([]byte("x"), errors.New("else")); string(got) != "x" {
+		t.Errorf("AppendClose() = %q", got)
+	}
+	m := handlers.Messages{Events: &driver{}}
+	if _, err := s.Decode([]byte(good), &m); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.AppendClose(nil, handlers.ErrShutdown); len(got) > 0 {
+		t.Errorf("AppendClose() after the answer = %q", got)
+	}
+	s = &handshake{handler: &Handler{}, info: &handlers.Info{}}
+	if _, err := s.Decode([]byte("x\r\n\r\n"), &m); err == nil {
+		t.Fatal("x is a handshake")
+	}
+	if got := s.AppendClose(nil, handlers.ErrTimeout); len(got) > 0 {
+		t.Errorf("AppendClose() after the refusal = %q", got)
+	}
+	if s.AppendWrite(nil, []byte("x"), handlers.Auto) != nil || s.AppendMessage(nil, []byte("x"), handlers.Auto) != nil {
+		t.Error("a handshake sends messages")
+	}
+}
