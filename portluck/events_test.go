@@ -193,7 +193,27 @@ func TestPoll(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &got); err != nil || !got.Complete || len(got.Messages) != 1 || !slices.Equal(got.Messages[0].Base64, []byte{0xff}) {
 		t.Errorf("second poll: %s, %v", body, err)
 	}
-	if _, resp := poll("nonsense", ""); resp.StatusCode != http.StatusBadRequest {
-		t.Errorf("a malformed position: %s", resp.Status)
+	if body, resp := poll("nonsense", ""); resp.StatusCode != http.StatusBadRequest || !strings.Contains(body, positionHeader) {
+		t.Errorf("a malformed position: %s %q", resp.Status, body)
+	}
+	// A position of another server is a gap: what is there, and that something may be missing.
+	epoch, _, _ := strings.Cut(at, "-")
+	for _, foreign := range []string{
+		"1-1", "abc-0", "ABCDEF-3", epoch + "-99", strings.Repeat("f", 16) + "-1", strings.Repeat("f", 40) + "-1", epoch + "-" + strings.Repeat("9", 40),
+		epoch + "0-1", "0-0",
+	} {
+		body, resp := poll(foreign, "")
+		if resp.StatusCode != http.StatusOK || !strings.HasSuffix(body, "5\n\xff\n") || resp.Header.Get(completeHeader) != "false" {
+			t.Errorf("the position %s: %s %q %v", foreign, resp.Status, body, resp.Header)
+		}
+		r := must(http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/room/lobby", nil))
+		r.Header.Set("Accept", eventStream)
+		r.Header.Set("Last-Event-ID", foreign)
+		resp = must(http.DefaultClient.Do(r))
+		line, err := bufio.NewReader(resp.Body).ReadString('\n')
+		if resp.StatusCode != http.StatusOK || line != "event: gap\n" || err != nil {
+			t.Errorf("events after %s: %s %q, %v", foreign, resp.Status, line, err)
+		}
+		resp.Body.Close()
 	}
 }

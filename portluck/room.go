@@ -3,6 +3,7 @@ package portluck
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -87,18 +88,25 @@ type Position struct{ Epoch, Seq uint64 }
 // String is the form that [ParsePosition] reads.
 func (p Position) String() string { return fmt.Sprintf("%x-%d", p.Epoch, p.Seq) }
 
-var errPosition = errors.New("portluck: not a position in a room")
+var errPosition = errors.New("portluck: this is no position in a room: one is what Portluck-Position or the id of an event said, such as 1f-17")
 
-// ParsePosition reads what [Position.String] has written.
+// ParsePosition reads what [Position.String] has written, also on another server: hexadecimal
+// digits, a hyphen and digits. A number that is too large for us makes a position in no room of
+// ours, such as that of a room that was forgotten.
 func ParsePosition(s string) (Position, error) {
-	epoch, seq, ok := strings.Cut(s, "-")
+	epoch, seq, _ := strings.Cut(s, "-")
+	if !consistsOf(epoch, "0123456789abcdefABCDEF") || !consistsOf(seq, "0123456789") {
+		return Position{}, errPosition
+	}
 	e, err := strconv.ParseUint(epoch, 16, 64)
 	n, err2 := strconv.ParseUint(seq, 10, 64)
-	if !ok || err != nil || err2 != nil {
-		return Position{}, errPosition
+	if err != nil || err2 != nil {
+		return Position{Seq: math.MaxUint64}, nil
 	}
 	return Position{Epoch: e, Seq: n}, nil
 }
+
+func consistsOf(s, digits string) bool { return s != "" && strings.Trim(s, digits) == "" }
 
 // A Room passes what is published in it on to its members: clients of any protocol. Its methods may be called by any
 // goroutine. Publishing does not wait for members, unless the policy is Backpressure; each member gets every message once
