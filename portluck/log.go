@@ -1,15 +1,23 @@
 package portluck
 
 import (
-	"encoding/hex"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"os"
+	"reflect"
+	"runtime"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/tlsd"
 	"github.com/portluck/portluck/handlers/websocket"
 	"github.com/rs/zerolog"
@@ -67,7 +75,8 @@ func remoteName(remote netip.AddrPort) string {
 	return remote.String()
 }
 
-// ours is err without the words of the client.
+// ours is err without the words of the client. An error that may quote what it could not read, or
+// what somebody panicked with, is called by its type.
 func ours(err error) error {
 	closed, ok := errors.AsType[*websocket.CloseError](err)
 	switch {
@@ -75,25 +84,68 @@ func ours(err error) error {
 		return fmt.Errorf("websocket: closed with code %d", closed.Code)
 	case errors.Is(err, tlsd.ErrALPN):
 		return tlsd.ErrALPN // behind it crypto/tls has the list
+	case errors.Is(err, handlers.ErrPanic):
+		return handlers.ErrPanic
+	}
+	if suspect := suspectOf(err); suspect != nil {
+		return fmt.Errorf("%T", suspect)
 	}
 	return err
 }
 
-// unmatched logs the first bytes, in hex, of a connection that no route took.
-func (l *log) unmatched(info *Info, first []byte) {
+// suspectOf is the error in the chain of err whose type may quote a client; nil if there is none.
+func suspectOf(err error) error {
+	switch err.(type) {
+	case nil, *net.OpError, *os.SyscallError, syscall.Errno, tls.RecordHeaderError:
+		return nil
+	}
+	t := reflect.TypeOf(err)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	path := t.PkgPath()
+	if !strings.HasPrefix(path, ourModule) && !slices.Contains([]string{"errors", "fmt", "internal/poll", "context"}, path) {
+		return err
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return suspectOf(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			if suspect := suspectOf(inner); suspect != nil {
+				return suspect
+			}
+		}
+	}
+	return nil
+}
+
+// ourModule is where our packages are.
+const ourModule = "github.com/portluck/portluck/"
+
+// unmatched logs a connection that no route took.
+func (l *log) unmatched(info *Info) {
 	if l.allow() {
-		l.Info().Str("remote", remoteName(info.Remote)).Str("first", hex.EncodeToString(first[:min(32, len(first))])).
-			Msg("no route")
+		l.Info().Str("remote", remoteName(info.Remote)).Msg("no route")
 	}
 }
 
+// panicked logs a panic by its type and where it was: its value may quote a client.
 func (l *log) panicked(info *Info, v any) {
-	l.Error().Str("proto", info.Scheme()).Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic in a callback")
+	l.Error().Str("proto", info.Scheme()).Str("panic", panicOf(v)).Bytes("stack", debug.Stack()).Msg("panic in a callback")
 }
 
 // handler is for a panic in a handler's goroutine.
 func (l *log) handler(v any) {
-	l.Error().Interface("panic", v).Bytes("stack", debug.Stack()).Msg("panic in a handler")
+	l.Error().Str("panic", panicOf(v)).Bytes("stack", debug.Stack()).Msg("panic in a handler")
+}
+
+// panicOf is the text of a panic of the runtime, and the type of any other.
+func panicOf(v any) string {
+	if err, ok := v.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", v)
 }
 
 func (l *log) accept(err error, wait time.Duration) {

@@ -146,7 +146,7 @@ func (p *port) dispatch(c *conn, r *route, first []byte) {
 		f(Verdict{Route: r.name, Info: c.Info(), First: first[:min(64, len(first))]})
 	}
 	if r == p.named.unmatched && p.srv.OnUnmatched == handlers.Refuse {
-		p.log.unmatched(c.Info(), first)
+		p.log.unmatched(c.Info())
 	}
 	if !p.root.push(c) {
 		p.drop(c, handlers.ErrShutdown)

@@ -120,7 +120,8 @@ type Server struct {
 	// comparison and for debugging: nothing else changes.
 	Goroutines bool
 
-	// Logger gets what happens, never what clients say; nothing is logged if nil.
+	// Logger gets what happens, never what clients say: no first bytes, no target, no header, and of an
+	// error or a panic that may quote them only its type. Nothing is logged if nil.
 	Logger *zerolog.Logger
 	// OnVerdict, if not nil, is told how each connection was classified, and of each client of datagrams, whose Route is its
 	// protocol. It is called by many goroutines at once, must return soon, and must not call Shutdown or Close.
@@ -141,7 +142,10 @@ type Server struct {
 type Verdict struct {
 	Route string // "http", "h2c", "websocket", "tls", "raw", "silent", "stalled", "refused", or a route of the program's
 	Info  *Info
-	First []byte // what had come by then, 64 bytes at the most; valid during the call
+	// First is what had come by then, 64 bytes at the most; valid during the call. It is what the
+	// client says, and may be a secret of its user (Authorization, cookies, a token in a query, PASS):
+	// do not log it, nor show it to others.
+	First []byte
 }
 
 // A duration that a field means is negative if there is no bound, so that it may be passed on to a handler's own field.

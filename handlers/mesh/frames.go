@@ -72,7 +72,7 @@ func (f *frames) next(r *bufio.Reader) (frameKind, error) {
 	case word == "MSG" && f.parseMessage(rest):
 		return frameMessage, f.body(r)
 	case word == "AT", word == "MSG":
-		return 0, fmt.Errorf("malformed line %.60q: %w", line, handlers.ErrProtocol)
+		return 0, fmt.Errorf("malformed line: %w", handlers.ErrProtocol)
 	}
 	f.line = line
 	return frameLine, nil
