@@ -219,7 +219,7 @@ func (a *answer) settle(explicit bool) error {
 		return nil
 	}
 	a.wait = make(chan struct{})
-	if !a.flushing && a.pendingLocked() {
+	if a.pendingLocked() {
 		a.startFlushLocked()
 	}
 	a.mu.Unlock()

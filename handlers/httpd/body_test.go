@@ -47,6 +47,9 @@ func TestSplitter(t *testing.T) {
 		{"a line in parts", none, false, []string{"a", "", "b", "c\nd"}, []string{"abc", "d"}, nil},
 		{"a line feed alone", none, false, []string{"a", "\n", "\n"}, []string{"a", ""}, nil},
 		{"as long as allowed", 3, false, []string{"abc\n", "ab", "c"}, []string{"abc", "abc"}, nil},
+		{"nothing is allowed", 0, false, []string{"\n", "\n"}, []string{"", ""}, nil},
+		{"more than nothing", 0, false, []string{"\nx", "\n"}, []string{""}, handlers.ErrTooLong},
+		{"a tail of nothing", 0, true, []string{"x", "y\nz"}, []string{""}, nil},
 		{"too long", 3, false, []string{"ab\nabcd\n"}, []string{"ab"}, handlers.ErrTooLong},
 		{"too long in parts", 3, false, []string{"ab", "cd"}, nil, handlers.ErrTooLong},
 		{"too long at the end of a line", 3, false, []string{"ab", "cd\n"}, nil, handlers.ErrTooLong},
@@ -81,6 +84,20 @@ func TestSplitterKeepsLittle(t *testing.T) {
 	s.release()
 	if got := budget.Held(); got != 0 {
 		t.Errorf("%d bytes are left in the budget", got)
+	}
+}
+
+// What is too long is refused before it ends.
+func TestSplitterRefusesAtOnce(t *testing.T) {
+	for limit := range 3 {
+		s := splitter{limit: limit}
+		if err := s.put([]byte("xxx")[:limit], nil); err != nil {
+			t.Errorf("%d bytes of %d: %v", limit, limit, err)
+		}
+		if err := s.put([]byte("x"), nil); !errors.Is(err, handlers.ErrTooLong) {
+			t.Errorf("%d bytes of %d: %v", limit+1, limit, err)
+		}
+		s.release()
 	}
 }
 

@@ -1,0 +1,63 @@
+package httpd
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A page has its time for each write, and over HTTP/2 none between them.
+func TestPagePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t)
+		p := &page{ResponseWriter: b, pace: *answering(b, 2, 8*time.Second).pace}
+		_, _ = p.Write([]byte("one"))
+		b.want("Write", "write by 8s", "write one", "write never")
+		_, _ = p.WriteString("two")
+		b.want("WriteString", "write by 8s", "write two", "write never")
+		_ = p.FlushError()
+		b.want("Flush", "write by 8s", "write never")
+		if n, err := p.Write(make([]byte, 2*stride+1)); n != 2*stride+1 || err != nil {
+			t.Errorf("Write = %d, %v", n, err)
+		}
+		if got := len(b.take()); got != 7 {
+			t.Errorf("three strides have %d steps", got)
+		}
+	})
+}
+
+// halfPipe can close its half.
+type halfPipe struct {
+	net.Conn
+	shut int
+}
+
+func (h *halfPipe) CloseWrite() error { h.shut++; return nil }
+
+// hangUp swallows what comes until the client has closed, or for lingerTime.
+func TestHangUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, closes := range []bool{true, false} {
+			ours, theirs := net.Pipe()
+			h := &halfPipe{Conn: ours}
+			began := time.Now()
+			go func() { // ends when the connection does
+				_, _ = theirs.Write(make([]byte, 100<<10))
+				if closes {
+					theirs.Close()
+				}
+			}()
+			hangUp(h)
+			if took := time.Since(began); h.shut != 1 || took != map[bool]time.Duration{false: lingerTime}[closes] {
+				t.Errorf("closes %t: it took %v", closes, took)
+			}
+			if _, err := ours.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+				t.Errorf("closes %t: it is open", closes)
+			}
+			theirs.Close()
+		}
+	})
+}
