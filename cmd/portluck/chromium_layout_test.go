@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -40,7 +41,7 @@ func crowded(t *testing.T) (room *chat.Room, url string) {
 	srv := &portluck.Server{
 		Hub: room.Hub, OnVerdict: room.Verdict, RoomOf: room.RoomOf,
 		Pages: page.Handler(page.Source{
-			Members: room.Members, Connections: func() any { return room.Seen() }, Panels: func() []page.Panel { return panels },
+			Members: room.Members, Connections: func(*http.Request) any { return room.Seen(true) }, Panels: func() []page.Panel { return panels },
 			Commands: func(string) []page.Command { return panel.Commands },
 		}),
 	}

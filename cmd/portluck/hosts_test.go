@@ -85,3 +85,49 @@ func TestCheckHosts(t *testing.T) {
 		t.Errorf("PORTLUCK_HOST: %v: %s", err, out)
 	}
 }
+
+// The first bytes of others are shown to a visitor on this machine, to others only by --show-bytes, and secrets to nobody.
+func TestFirstBytes(t *testing.T) {
+	const far, near = "PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n", "PROXY TCP4 127.0.0.1 127.0.0.1 1 80\r\n"
+	for _, tt := range []struct {
+		name, visitor, header string
+		flags                 []string
+		want                  bool
+	}{
+		{"here", near, "", nil, true},
+		{"another machine", far, "", nil, false},
+		{"by a proxy here", near, "X-Forwarded-For: 192.0.2.1\r\n", nil, false},
+		{"another machine, by the flag", far, "", []string{"--show-bytes"}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			addr, _ := startServer(t, append(tt.flags, "--tls", "off", "--proxy-from", "127.0.0.1")...)
+			ask := func(head string) string {
+				c, err := net.Dial("tcp", addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				if _, err := io.WriteString(c, head); err != nil {
+					t.Fatal(err)
+				}
+				_ = c.(*net.TCPConn).CloseWrite()
+				b, _ := io.ReadAll(c)
+				return string(b)
+			}
+			ask(far + "PASS SECRET\n")
+			ask(far + "GET /page?token=SECRET HTTP/1.0\r\nAuthorization: SECRET\r\n\r\n")
+			got := ask(tt.visitor + "GET /connections HTTP/1.0\r\n" + tt.header + "\r\n")
+			if !strings.Contains(got, `"route":"raw"`) || !strings.Contains(got, `"remote":"192.0.2.1:1"`) {
+				t.Errorf("the connections are not shown: %s", got)
+			}
+			for _, first := range []string{"PASS", "GET /page"} {
+				if shown := strings.Contains(got, fmt.Sprintf(`"first":"%x"`, first)); shown != tt.want {
+					t.Errorf("%q is shown: %t, want %t: %s", first, shown, tt.want, got)
+				}
+			}
+			if strings.Contains(got, fmt.Sprintf("%x", "SECRET")) || strings.Contains(got, `"first"`) != tt.want {
+				t.Errorf("it shows %s", got)
+			}
+		})
+	}
+}

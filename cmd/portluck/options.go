@@ -21,6 +21,7 @@ type options struct {
 	allowOrigin   []string
 	requireOrigin bool
 	hosts         []string
+	showBytes     bool
 	messageLimit  int
 	compressMin   int
 	idleTimeout   time.Duration
@@ -69,6 +70,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.explicitDone, "explicit-done", false, "keep every HTTP answer open until the client closes")
 	f.StringSliceVar(&o.proxyFrom, "proxy-from", nil,
 		"address or prefix of a proxy whose connections begin with a PROXY protocol header; may be repeated")
+	f.BoolVar(&o.showBytes, "show-bytes", false,
+		"show the first bytes of connections, less what looks like a secret, on the page to visitors from other machines too")
 	f.StringVar(&o.debug, "debug", "", "address for pprof and expvar, such as localhost:6060")
 	f.StringVar(&o.logFormat, "log-format", "auto", "console, json, or auto: console on a terminal")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

@@ -74,7 +74,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		Hub: room.Hub, OnVerdict: room.Verdict, RoomOf: room.RoomOf,
 		Pages: page.Handler(page.Source{
 			Members:     room.Members,
-			Connections: func() any { return room.Seen() },
+			Connections: func(r *http.Request) any { return room.Seen(o.showBytes || page.Near(r)) },
 			Panels:      func() []page.Panel { return services.panels() },
 			Commands:    func(host string) []page.Command { return pageLines(host, e) },
 		}),

@@ -18,10 +18,10 @@ type Seen struct {
 	ID     int       `json:"id"`
 	Time   time.Time `json:"time"`
 	Remote string    `json:"remote"`
-	Route  string    `json:"route"`  // what the port recognised
-	Scheme string    `json:"scheme"` // what the client turned out to speak; empty if it has not connected
-	First  string    `json:"first"`  // hex of the first bytes
-	Open   bool      `json:"open"`   // it is a client now
+	Route  string    `json:"route"`           // what the port recognised
+	Scheme string    `json:"scheme"`          // what the client turned out to speak; empty if it has not connected
+	First  string    `json:"first,omitempty"` // hex of the first bytes, without secrets
+	Open   bool      `json:"open"`            // it is a client now
 }
 
 // maxSeen is how many connections are remembered.
@@ -174,7 +174,7 @@ func (r *Room) Verdict(v portluck.Verdict) {
 	}
 	r.last++
 	r.seen = append(r.seen, &Seen{
-		ID: r.last, Time: time.Now(), Remote: remote, Route: v.Route, First: fmt.Sprintf("%x", v.First),
+		ID: r.last, Time: time.Now(), Remote: remote, Route: v.Route, First: fmt.Sprintf("%x", shown(v.Route, v.First)),
 	})
 	if len(r.seen) > maxSeen {
 		r.seen = r.seen[len(r.seen)-maxSeen:]
@@ -233,8 +233,8 @@ func (r *Room) findLocked(remote string) *Seen {
 	return nil
 }
 
-// Seen returns the last connections, the newest first.
-func (r *Room) Seen() []Seen {
+// Seen returns the last connections, the newest first; their first bytes only if first is true.
+func (r *Room) Seen(first bool) []Seen {
 	open := map[string]bool{}
 	for _, c := range r.Hub.Clients() {
 		open[name(c.Info())] = true
@@ -245,6 +245,9 @@ func (r *Room) Seen() []Seen {
 	for i := len(r.seen) - 1; i >= 0; i-- {
 		s := *r.seen[i]
 		s.Open = open[s.Remote]
+		if !first {
+			s.First = ""
+		}
 		all = append(all, s)
 	}
 	return all

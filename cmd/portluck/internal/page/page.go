@@ -39,7 +39,7 @@ type Command struct {
 // A Source has what the page shows. Any number of goroutines call its funcs at once.
 type Source struct {
 	Members     func() int                  // of the room
-	Connections func() any                  // as JSON, at /connections
+	Connections func(r *http.Request) any   // as JSON, at /connections
 	Panels      func() []Panel              // at /panels
 	Commands    func(host string) []Command // at /commands: how to join by that host, which a browser has named
 }
@@ -59,7 +59,7 @@ func Handler(src Source) http.Handler {
 			serveJSON(w, src.Members())
 			return
 		case "/connections":
-			serveJSON(w, src.Connections())
+			serveJSON(w, src.Connections(r))
 			return
 		case "/panels":
 			serveJSON(w, src.Panels())

@@ -21,7 +21,7 @@ func ask(t *testing.T, method, path, host string) *httptest.ResponseRecorder {
 	r.Host = host
 	h := Handler(Source{
 		Members:     func() int { return 3 },
-		Connections: func() any { return []map[string]any{{"id": 1, "first": "</script>"}} },
+		Connections: func(*http.Request) any { return []map[string]any{{"id": 1, "first": "</script>"}} },
 		Panels: func() []Panel {
 			return []Panel{{Title: "Slots", Facts: []Fact{{"taken", "3"}}, Commands: []Command{{"ask", "nc x 1"}}}}
 		},
@@ -180,7 +180,7 @@ func TestMembers(t *testing.T) {
 
 func TestConnectionsNotJSON(t *testing.T) {
 	w := httptest.NewRecorder()
-	Handler(Source{Connections: func() any { return func() {} }}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/connections", nil))
+	Handler(Source{Connections: func(*http.Request) any { return func() {} }}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/connections", nil))
 	if w.Code != http.StatusInternalServerError {
 		t.Errorf("code = %d, want 500", w.Code)
 	}
