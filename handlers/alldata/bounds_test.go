@@ -238,3 +238,16 @@ func TestServerBounds(t *testing.T) {
 		t.Errorf("a server without paths says %q", got)
 	}
 }
+
+// The seal of an event without a byte is its seal, and half a seal is none.
+func TestUnseal(t *testing.T) {
+	sealed := seal("k", nil)
+	if got, err := unseal("k", sealed); len(got) > 0 || err != nil {
+		t.Errorf("unseal() = %q, %v", got, err)
+	}
+	for _, wrong := range [][]byte{nil, sealed[:sealSize-1], seal("l", nil)} {
+		if _, err := unseal("k", wrong); !errors.Is(err, ErrDamaged) {
+			t.Errorf("unseal(%q) = %v, want ErrDamaged", wrong, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package alldata
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -53,17 +54,15 @@ func (s *Store) verify(path string, mend bool) (events int, err error) {
 	return events, writeState(path, st)
 }
 
-// writeState writes the meta page of a state that is what the others say that it was.
+// writeState writes the meta page of a state that is what the others say that it was. The commit of
+// Open makes it certain.
 func writeState(path string, st state) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	if _, err := f.WriteAt(st.meta[:], st.mend); err != nil {
-		return err
-	}
-	return f.Sync()
+	_, err = f.WriteAt(st.meta[:], st.mend)
+	return errors.Join(err, f.Close())
 }
 
 func wrongVersion(v []byte) error {

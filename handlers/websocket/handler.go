@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -88,10 +89,8 @@ func greet(nc net.Conn, answer []byte) error {
 	if err := nc.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return err
 	}
-	if _, err := nc.Write(answer); err != nil {
-		return err
-	}
-	return nc.SetDeadline(time.Time{})
+	_, err := nc.Write(answer)
+	return errors.Join(err, nc.SetDeadline(time.Time{}))
 }
 
 // frames is the codec of an open connection. The window is that of [negotiate].

@@ -32,11 +32,11 @@ type handshake struct {
 func (s *handshake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	n := endOfHead(in, s.scanned)
 	switch {
-	case n > maxHead, n < 0 && len(in) > maxHead:
+	case n > maxHead, n == 0 && len(in) > maxHead:
 		return s.refuse(m, &refusal{status: http.StatusRequestHeaderFieldsTooLarge, why: "the request head is too long"})
-	case n < 0 && m.EOF:
+	case n == 0 && m.EOF:
 		return s.refuse(m, bad("the request is not complete"))
-	case n < 0:
+	case n == 0:
 		s.scanned = len(in)
 		return 0, nil
 	}
@@ -88,12 +88,12 @@ func (s *handshake) AppendClose(dst []byte, reason error) []byte {
 	return dst
 }
 
-// endOfHead returns where the head ends, or -1. The first scanned bytes were looked at before.
+// endOfHead returns where the head ends, or 0. The first scanned bytes were looked at before.
 func endOfHead(b []byte, scanned int) int {
 	for i := max(0, scanned-3); ; {
 		n := bytes.IndexByte(b[i:], '\n')
 		if n < 0 {
-			return -1
+			return 0
 		}
 		i += n + 1
 		switch rest := b[i:]; {
@@ -140,7 +140,7 @@ func checkLines(head []byte) *refusal {
 		}
 		name, value, _ := bytes.Cut(line, []byte(":"))
 		switch value = bytes.Trim(value, " \t"); {
-		case !isToken(string(name)) || bytes.ContainsFunc(value, isControl):
+		case !isToken(string(name)):
 			return bad("a header field is malformed")
 		case bytes.EqualFold(name, []byte("Host")):
 			if hosts++; !isHost(value) {
@@ -156,9 +156,6 @@ func checkLines(head []byte) *refusal {
 	}
 	return nil
 }
-
-// isControl says whether r may not stand in the value of a field: RFC 9110, section 5.5.
-func isControl(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // isHost says whether s is made of what a host and a port are: RFC 3986, section 3.2.2.
 func isHost(s []byte) bool {

@@ -2,8 +2,14 @@ package websocket
 
 import (
 	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"github.com/portluck/portluck/handlers"
@@ -12,23 +18,23 @@ import (
 // The end of a head is found wherever it was cut before, and nothing else is taken for it.
 func TestEndOfHead(t *testing.T) {
 	for in, want := range map[string]int{
-		"":                     -1,
-		"a":                    -1,
-		"\n":                   -1,
-		"\r\n":                 -1,
-		"a\r\n\r":              -1,
+		"":                     0,
+		"a":                    0,
+		"\n":                   0,
+		"\r\n":                 0,
+		"a\r\n\r":              0,
 		"a\r\n\r\n":            5,
 		"a\n\n":                3,
 		"a\n\r\n":              4,
 		"a\r\n\n":              4,
 		"a\r\nb\r\n\r\nc\n\n":  8,
 		"a\r\n\rb\r\n\r\n":     9,
-		"a\r\n\r\r\n":          -1,
+		"a\r\n\r\r\n":          0,
 		"\n\n":                 2,
 		"\r\n\r\nframes\n\n\n": 4,
 	} {
 		for scanned := range len(in) + 1 {
-			if want >= 0 && scanned >= want {
+			if want > 0 && scanned >= want {
 				break // it would have been found
 			}
 			if got := endOfHead([]byte(in), scanned); got != want {
@@ -150,5 +156,65 @@ func TestHandshakeAnsweredOnce(t *testing.T) {
 	}
 	if s.AppendWrite(nil, []byte("x"), handlers.Auto) != nil || s.AppendMessage(nil, []byte("x"), handlers.Auto) != nil {
 		t.Error("a handshake sends messages")
+	}
+}
+
+// An offer that is declined, or none, leaves no field in the answer.
+func TestNoExtensionsInTheAnswer(t *testing.T) {
+	for offer, want := range map[string]bool{"": false, "foo": false, "permessage-deflate": true} {
+		in := strings.Replace(good, key, key+"Sec-WebSocket-Extensions: "+offer+"\r\n", 1)
+		_, header := statusOf(t, shake(&Handler{CompressMin: 1}, in, whole).out)
+		if _, ok := header["Sec-Websocket-Extensions"]; ok != want {
+			t.Errorf("%q is answered with %v", offer, header)
+		}
+	}
+}
+
+// Over HTTP/2 a refusal has no fields of a connection.
+func TestRefusalsOfBothVersions(t *testing.T) {
+	for version, want := range map[int]string{1: "close, Upgrade websocket 13", 2: "  13"} {
+		w := httptest.NewRecorder()
+		(&refusal{status: http.StatusUpgradeRequired}).write(w, &http.Request{ProtoMajor: version})
+		h := w.Header()
+		if got := h.Get("Connection") + " " + h.Get("Upgrade") + " " + h.Get("Sec-WebSocket-Version"); got != want {
+			t.Errorf("HTTP/%d: %q, want %q", version, got, want)
+		}
+	}
+}
+
+// The 16 KiB that read a head are used again. The race detector has every fourth thrown away.
+func TestHeadReadersAreUsedAgain(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 100 {
+		if _, err := parseHead([]byte(good)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; n > 100*maxHead*2/3 {
+		t.Errorf("%d bytes for 100 heads", n)
+	}
+}
+
+// deadlines records those of a connection.
+type deadlines struct {
+	net.Conn // nil; crash on any unexpected use
+	set      []bool
+	err      error // of Write
+}
+
+func (d *deadlines) SetDeadline(at time.Time) error { d.set = append(d.set, !at.IsZero()); return nil }
+func (d *deadlines) Write(p []byte) (int, error)    { return len(p), d.err }
+
+// The answer to a late handshake has a deadline, which does not stay.
+func TestGreet(t *testing.T) {
+	d := &deadlines{}
+	if err := greet(d, []byte("x")); err != nil || !slices.Equal(d.set, []bool{true, false}) {
+		t.Errorf("greet() = %v, deadlines %v", err, d.set)
+	}
+	d = &deadlines{err: net.ErrClosed}
+	if err := greet(d, []byte("x")); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("greet() = %v, want ErrClosed", err)
 	}
 }

@@ -34,13 +34,13 @@ func (s *utf8State) feed(b []byte) bool {
 
 // unfinished is how many bytes at the end of b begin a code point of more bytes. What cannot begin one does not count.
 func unfinished(b []byte) int {
-	for n := 1; n < utf8.UTFMax && n <= len(b); n++ {
-		tail := b[len(b)-n:]
+	for n := range min(utf8.UTFMax, len(b)) {
+		tail := b[len(b)-n-1:]
 		if utf8.RuneStart(tail[0]) {
 			if utf8.FullRune(tail) {
 				return 0
 			}
-			return n
+			return len(tail)
 		}
 	}
 	return 0
