@@ -1,9 +1,11 @@
 package loop
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -149,7 +151,8 @@ func TestDriversShutdown(t *testing.T) {
 	})
 }
 
-// Quit says goodbye after what is queued, is no later than the loop allows, and delivers nothing that comes then.
+// Quit says goodbye after what is queued, is no later than the loop allows, and delivers nothing
+// that comes then.
 func TestDriversQuit(t *testing.T) {
 	want := "disconnect " + handlers.ErrSlow.Error()
 	t.Run("a peer that reads", func(t *testing.T) {
@@ -206,7 +209,8 @@ func (*parting) AppendClose(dst []byte, reason error) []byte {
 	return fmt.Appendf(dst, "bye: %v", reason)
 }
 
-// What others send does not come behind the codec's last word: a WebSocket's answer to a close frame.
+// What others send does not come behind the codec's last word: a WebSocket's answer to a close
+// frame.
 func TestDriversLastWord(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		for range 30 {
@@ -241,3 +245,78 @@ func (*polite) Decode(in []byte, m *handlers.Messages) (int, error) {
 }
 
 func (*polite) AppendClose(dst []byte, _ error) []byte { return dst }
+
+// Close may be called by every callback, and returns; so does Shutdown when its context ends.
+func TestDriversCloseInCallback(t *testing.T) {
+	stops := map[string]func(t *testing.T, r *rig){
+		"Close": func(_ *testing.T, r *rig) { r.Close() },
+		"Shutdown": func(t *testing.T, r *rig) {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			defer cancel()
+			if err := r.Shutdown(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Shutdown() = %v, want DeadlineExceeded", err)
+			}
+		},
+	}
+	for name, stop := range stops {
+		for _, where := range []string{"Connect", "Message", "Woken", "Disconnect", "take"} {
+			t.Run(name+" in "+where, func(t *testing.T) {
+				eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+					returned := make(chan struct{})
+					in := func(here string) {
+						if here == where {
+							stop(t, r)
+							close(returned)
+						}
+					}
+					take := func(nc net.Conn) {
+						in("take")
+						if nc != nil {
+							nc.Close()
+						}
+					}
+					c, rec, client := r.connect(t, handlers.Attachment{Codec: &quits{take: take}})
+					_, other, _ := r.echo(t)
+					rec.onConnect = func() {
+						in("Connect")
+						if where == "Woken" {
+							c.Wake(0)
+						}
+					}
+					rec.onMessage = func(handlers.Message) error {
+						in("Message")
+						return nil
+					}
+					woken := func(time.Duration, *handlers.Messages) time.Duration {
+						in("Woken")
+						return 0
+					}
+					ev := &sleeper{rec, woken}
+					go c.Start(parter{ev, func() { in("Disconnect") }})() // ends with the connection
+					if where != "Connect" && where != "Woken" {
+						mustWrite(t, client, "first\n")
+					}
+					select {
+					case <-returned:
+					case <-time.After(time.Minute):
+						t.Error("it does not return")
+					}
+					goneWithin(t, time.Minute, other)
+					goneWithin(t, time.Minute, rec)
+					r.Wait()
+				})
+			})
+		}
+	}
+}
+
+// parter does something more when its client goes.
+type parter struct {
+	*sleeper
+	parts func()
+}
+
+func (p parter) Disconnect(err error) {
+	p.parts()
+	p.sleeper.Disconnect(err)
+}

@@ -305,3 +305,12 @@ func goneWithin(t *testing.T, d time.Duration, rec *recorder) {
 		t.Fatalf("not gone after %v: events %q", d, rec.events())
 	}
 }
+
+// echo starts a connection that echoes.
+func (r *rig) echo(t *testing.T) (Conn, *recorder, peer) {
+	t.Helper()
+	c, rec, client := r.lines(t)
+	rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+	start(c, rec)
+	return c, rec, client
+}

@@ -28,7 +28,7 @@ func TestQueueIsCompacted(t *testing.T) {
 	}()
 	most := 0
 	buf := make([]byte, 16<<10)
-	for total := 0; total < 8<<20; {
+	for total := 0; total < 3<<20; {
 		n, err := client.Read(buf)
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,8 @@ type idle struct {
 	begun     time.Time // when the message that is not whole began; the driving goroutine's, like lastRead
 	bounded   bool      // the read deadline is not later than that message's
 	bent      bool      // the read deadline was set to wake the events
+	look      bool      // a shutdown reads once more: there is something to be read
+	looked    bool      // it has done so although its time is up
 }
 
 // start counts from now, and makes the next arm set the deadlines in any case.
@@ -57,6 +59,9 @@ func (i *idle) arm(c *goConn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
+	case !c.haltBy.IsZero() && i.look:
+		i.look = false
+		_ = c.rw.SetReadDeadline(now.Add(lingerTime))
 	case !c.haltBy.IsZero():
 		_ = c.rw.SetReadDeadline(earlier(now.Add(quiet), c.haltBy))
 	case !c.closeBy.IsZero():
@@ -98,7 +103,9 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 	defer c.mu.Unlock()
 	switch {
 	case !c.haltBy.IsZero():
-		return true, handlers.ErrShutdown
+		i.look = !i.looked && c.unreadLocked()
+		i.looked = !now.Before(c.haltBy)
+		return !i.look, handlers.ErrShutdown
 	case !c.closeBy.IsZero():
 		return !now.Before(c.closeBy), nil
 	case c.called:

@@ -301,3 +301,35 @@ func TestAnswersAreBounded(t *testing.T) {
 		<-r.gone
 	})
 }
+
+// What was sent before a shutdown is served although the deadline of the first Read passes before that begins.
+func TestShutdownLooksOnceMore(t *testing.T) {
+	t.Parallel()
+	server, client := tcpPair(t)
+	late := &lateConn{TCPConn: server}
+	l := Loop{Driver: Goroutines}
+	c, rec := l.New(&fakeConn{nc: late}, handlers.Attachment{Codec: &lines{}}), newRecorder()
+	rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
+	mustWrite(t, client, "a\n")
+	run := c.Start(rec)
+	go func() { // ends with the connection
+		io.Copy(io.Discard, client)
+		client.Close()
+	}()
+	c.(ender).halt()
+	run()
+	wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
+}
+
+// lateConn is a connection of a machine so busy that the first deadline has passed before its Read begins.
+type lateConn struct {
+	*net.TCPConn
+	reads int
+}
+
+func (c *lateConn) Read(p []byte) (int, error) {
+	if c.reads++; c.reads == 1 {
+		time.Sleep(2 * quiet)
+	}
+	return c.TCPConn.Read(p)
+}

@@ -47,22 +47,28 @@ func NetTransport(nc net.Conn) Transport {
 // cutError is err, of a Read of c, unless that is an [io.EOF] which was no end in good order: the stream below a layer of TLS
 // has ended, without a close_notify (RFC 8446, section 6.1).
 func cutError(c any, err error) error {
-	for errors.Is(err, io.EOF) {
-		switch below := c.(type) {
-		case *handlers.Switch:
-			if below.EOF() {
-				return io.ErrUnexpectedEOF
-			}
-			return err
-		case noHalfClose:
-			c = below.Conn
-		case interface{ NetConn() net.Conn }:
-			c = below.NetConn()
-		default:
-			return err
+	if !errors.Is(err, io.EOF) {
+		return err
+	}
+	for ; c != nil; c = below(c) {
+		if s, ok := c.(*handlers.Switch); ok && s.EOF() {
+			return io.ErrUnexpectedEOF
 		}
 	}
 	return err
+}
+
+// below is what a layer of a connection stands on; nil if it is none.
+func below(c any) any {
+	switch c := c.(type) {
+	case noHalfClose:
+		return c.Conn
+	case *handlers.Switch:
+		return c.Current()
+	case interface{ NetConn() net.Conn }:
+		return c.NetConn()
+	}
+	return nil
 }
 
 // noHalfClose is for a net.Conn that cannot close one direction: the end of what we send is told by closing it.

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"bytes"
-	"crypto/tls"
 	"net"
 	"syscall"
 	"time"
@@ -170,23 +169,23 @@ func (c *goConn) option(set func(o tcpOptions) error) error {
 	if err := c.transportLocked(); err != nil {
 		return err
 	}
-	var below any = c.rw
-	for {
-		switch b := below.(type) {
+	for b := any(c.rw); b != nil; b = below(b) {
+		switch o := b.(type) {
 		case tcpOptions:
-			return set(b)
-		case noHalfClose:
-			below = b.Conn
-		case *tls.Conn:
-			below = b.NetConn()
-		case *handlers.Switch:
-			below = b.Current()
-		case *departed:
-			below = b.Conn
+			return set(o)
 		case syscall.Conn:
-			return set(rawOptions{b})
-		default:
-			return nil
+			return set(rawOptions{o})
 		}
 	}
+	return nil
+}
+
+// unreadLocked reports whether the kernel holds something that was not read.
+func (c *goConn) unreadLocked() bool {
+	for b := any(c.rw); b != nil; b = below(b) {
+		if s, ok := b.(syscall.Conn); ok {
+			return pending(s)
+		}
+	}
+	return false
 }

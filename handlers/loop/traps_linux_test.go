@@ -24,15 +24,6 @@ func stormTime() time.Duration {
 	return 300 * time.Millisecond
 }
 
-// echo starts a connection that echoes.
-func (r *rig) echo(t *testing.T) (Conn, *recorder, peer) {
-	t.Helper()
-	c, rec, client := r.lines(t)
-	rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
-	start(c, rec)
-	return c, rec, client
-}
-
 // storm opens, uses and closes connections in many goroutines: descriptors and slots are reused all the time. Each
 // connection must see its own lines only.
 func storm(t *testing.T, r *rig, end func(i int, c Conn, client peer)) {
