@@ -183,7 +183,7 @@ func (d *descriptors) shedOne(fd int) {
 func (d *descriptors) take(fd int, sa syscall.Sockaddr) {
 	p := d.port
 	c := &conn{
-		port: p, inRoot: d.inRoot, sock: descriptor{fd, d.tcp}, info: newInfo(d.local, addrPortOf(sa)), sniffing: &sniffing{},
+		port: p, inRoot: d.inRoot, eager: !d.tcp, sock: descriptor{fd, d.tcp}, info: newInfo(d.local, addrPortOf(sa)), sniffing: &sniffing{},
 	}
 	if d.tcp && !d.local.IsValid() {
 		if sa, err := syscall.Getsockname(fd); err == nil {
@@ -199,11 +199,7 @@ func (d *descriptors) take(fd int, sa syscall.Sockaddr) {
 		return
 	}
 	c.seen, c.inRoot = len(first), false
-	wait := &p.sniff.fresh
-	if c.seen > 0 {
-		wait = &p.sniff.young
-	}
-	if !p.sniff.add(c, wait) {
+	if !p.sniff.add(c) {
 		c.Close()
 	}
 }

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -19,11 +20,16 @@ type conn struct {
 
 	port    *port
 	info    handlers.Info
-	route   *route        // the verdict
-	run     func()        // what is left to do after Serve, in the goroutine that called it
-	proxied bool          // its PROXY header was taken off
-	inRoot  bool          // it is root's goroutine that has accepted it
-	outer   handlers.Conn // the layer around, or nil
+	route   *route // the verdict
+	run     func() // what is left to do after Serve, in the goroutine that called it
+	proxied bool   // its PROXY header was taken off
+	// unproxied means that its PROXY header must come first: nothing at all is served before.
+	unproxied bool
+	// eager means that it does not wait for its opening: the kernel keeps few small writes of a Unix socket, so that its
+	// client might wait for us.
+	eager  bool
+	inRoot bool          // it is root's goroutine that has accepted it
+	outer  handlers.Conn // the layer around, or nil
 
 	member
 	*sniffing            // nil once the loop drives it
@@ -164,6 +170,9 @@ func (r replayed) netConn() (net.Conn, error) {
 	if len(r.prefix) == 0 && r.err == nil {
 		return r.Conn, nil
 	}
+	if layer, ok := r.Conn.(*tls.Conn); ok {
+		return &replayTLS{r.replayConn, layer}, nil
+	}
 	return r.replayConn, nil
 }
 
@@ -177,7 +186,8 @@ func (r replayed) kill() { r.Conn.Close() }
 // sniffing is the part of a connection that is being classified.
 type sniffing struct {
 	seen     int    // bytes that were there at the last look
-	need     int    // bytes that a matcher asked for
+	need     int    // bytes that a matcher, or the route's opening, asked for
+	chosen   *route // the route, while its opening is not whole; nil before and after
 	waiting  bool   // it was silent for SniffTimeout, and now has Timeout
 	farewell string // what it is told when it is dropped
 	place    place  // where it waits in the system's sniffer

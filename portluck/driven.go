@@ -100,6 +100,9 @@ func (p *port) announce(c *conn, where loop.Parking) {
 	lc.StartParked(d, where)
 }
 
+// retires reports whether c was announced as a raw client and has turned out to be something else, although not yet whole.
+func (c *conn) retires() bool { return c.chosen != nil && c.pending != nil }
+
 // retire ends the raw client of a connection that has turned out to be something else. It is false, and the connection
 // closed, when that client was sent something: the peer would take it for an answer in its own protocol.
 func (p *port) retire(c *conn) bool {

@@ -250,6 +250,15 @@ func (l *lazyConn) real() (*net.TCPConn, error) {
 	return tcp, nil
 }
 
+// SyscallConn is that of the *net.TCPConn.
+func (l *lazyConn) SyscallConn() (syscall.RawConn, error) {
+	tcp, err := l.real()
+	if err != nil {
+		return nil, l.wrap("raw", err)
+	}
+	return tcp.SyscallConn()
+}
+
 // ReadFrom is io.ReaderFrom's: files are sent with sendfile.
 func (l *lazyConn) ReadFrom(src io.Reader) (int64, error) {
 	tcp, err := l.real()

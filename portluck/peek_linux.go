@@ -6,7 +6,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,23 +71,45 @@ func (p *port) late(c *conn, buf []byte) {
 		p.settle(c, r, first, err)
 		return
 	}
+	before := c.stage()
 	c.seen = len(first)
+	if c.stage() != before || c.retires() {
+		p.goOn(c)
+		return
+	}
 	r, err = p.expire(c, first)
 	switch {
 	case r != nil || err != nil:
 		p.settle(c, r, first, err)
 	case p.srv.OnUnmatched != nil:
 		c.waiting = true
-		p.park(c)
+		p.goOn(c)
 	default:
 		p.announce(c, parking{c})
 	}
 }
 
-// park puts a silent connection back for Timeout.
-func (p *port) park(c *conn) {
-	if !p.sniff.add(c, &p.sniff.old) {
-		go p.drop(c, handlers.ErrShutdown) // ends when the callbacks have returned
+// goOn puts a connection back into the sniffer, for as long as it has in the stage that it has reached.
+func (p *port) goOn(c *conn) {
+	if c.retires() && !p.retire(c) {
+		return
+	}
+	if !p.sniff.add(c) {
+		p.Go(func() { p.lastLook(c, make([]byte, matchers.Window)) }) // ends when the callbacks have returned
+	}
+}
+
+// lastLook is for a connection of a server that shuts down. What its client has sent by now is served.
+func (p *port) lastLook(c *conn, buf []byte) {
+	r, first, err := p.peekAt(c, buf, c.place.hup)
+	c.seen = len(first)
+	switch {
+	case r != nil || err != nil:
+		p.settle(c, r, first, err)
+	case c.retires():
+		p.goOn(c)
+	case c.chosen == nil || !p.sniff.add(c):
+		p.dropped(c)
 	}
 }
 
@@ -97,7 +119,7 @@ type parking struct{ *conn }
 // Park is [loop.Parking.Park].
 func (k parking) Park() {
 	k.waiting = true
-	k.port.park(k.conn)
+	k.port.goOn(k.conn)
 }
 
 // Take is [loop.Parking.Take].

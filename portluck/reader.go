@@ -28,27 +28,35 @@ type reader struct {
 	shed  bool          // there are too many; under readers.mu
 	older *list.Element // where it is in readers.fresh; under readers.mu
 	given bool          // Take gets it; under mu
+	looks int           // how often it has looked since the server began to shut down
 	gone  chan struct{} // closed when the goroutine that reads has ended
 }
+
+// lastLook is how long a reader looks for what has come when the server shuts down and its time is up, lastLooks times: the
+// goroutine may be held up between setting the deadline and looking.
+const (
+	lastLook  = 10 * time.Millisecond
+	lastLooks = 2
+)
 
 // passed is a deadline that has passed.
 var passed = time.Unix(1, 0)
 
-// sniffReader starts to classify c.
+// sniffReader starts to classify c, or goes on.
 func (p *port) sniffReader(c *conn) {
 	r := &reader{port: p, conn: c, in: c.sock.(replayed).replayConn}
-	r.start(p.srv.sniffTimeout())
+	r.start()
 }
 
-// start reads in a goroutine of its own, for timeout at the most.
-func (r *reader) start(timeout time.Duration) {
+// start reads in a goroutine of its own.
+func (r *reader) start() {
 	gone := make(chan struct{})
 	r.mu.Lock()
 	r.gone, r.free = gone, false
 	r.mu.Unlock()
 	r.port.Go(func() { // ends with the verdict, at the deadline, or when the connection is closed
 		defer close(gone)
-		if !r.port.readers.add(r, timeout) {
+		if !r.port.readers.add(r) {
 			r.port.drop(r.conn, handlers.ErrShutdown)
 			return
 		}
@@ -64,6 +72,10 @@ func (r *reader) run() {
 	defer r.count(0)
 	for {
 		if !r.grow() {
+			if to := r.conn.chosen; to != nil && to.opening == helloOpening {
+				r.dispatch(to) // what it is to be refused with is told inside TLS
+				return
+			}
 			if matchers.HTTP1().Match(r.conn.hello(r.in.prefix, false)) == matchers.Yes {
 				r.conn.farewell = overloaded
 			}
@@ -71,11 +83,7 @@ func (r *reader) run() {
 			return
 		}
 		n, err := r.in.Conn.Read(r.in.prefix[len(r.in.prefix):cap(r.in.prefix)])
-		if n > 0 && len(r.in.prefix) == 0 {
-			r.deadline(r.port.srv.sniffTimeout())
-		}
 		r.in.prefix = r.in.prefix[:len(r.in.prefix)+n]
-		r.conn.seen = len(r.in.prefix)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			if r.expired() {
 				return
@@ -86,11 +94,19 @@ func (r *reader) run() {
 			r.port.drop(r.conn, err)
 			return
 		}
+		before := r.conn.stage()
+		r.conn.seen = len(r.in.prefix)
 		if r.look(err != nil) {
 			return
 		}
+		if r.conn.stage() != before {
+			r.grant()
+		}
 	}
 }
+
+// grant gives the peer the bound of the stage that its connection has reached.
+func (r *reader) grant() { r.deadline(r.port.patience(r.conn.stage())) }
 
 // grow makes room for more of what has to be read to classify the connection. It is false when that is not left.
 func (r *reader) grow() bool {
@@ -153,6 +169,12 @@ func (r *reader) look(eof bool) (done bool) {
 		case route != nil:
 			r.dispatch(route)
 			return true
+		case r.conn.retires():
+			r.port.readers.remove(r)
+			if r.port.retire(r.conn) {
+				r.port.sniffReader(r.conn) // by another reader: this one may have been asked to Take
+			}
+			return true
 		case skip == 0:
 			return false
 		}
@@ -173,6 +195,12 @@ func (r *reader) expired() (done bool) {
 		return true
 	}
 	switch shed, closing := r.port.readers.state(r); {
+	case closing && r.looks < lastLooks: // a Read whose deadline has passed when it begins does not look
+		r.looks++
+		r.rebound(lastLook)
+		return false
+	case closing && r.conn.chosen != nil && r.port.readers.settle(r):
+		return false
 	case closing:
 		r.port.drop(r.conn, handlers.ErrShutdown)
 		return true
@@ -192,7 +220,7 @@ func (r *reader) expired() (done bool) {
 	case r.port.srv.OnUnmatched != nil:
 		r.conn.waiting = true
 		r.port.readers.keep(r)
-		r.deadline(r.port.srv.timeout())
+		r.grant()
 		return false
 	}
 	r.port.readers.remove(r)
@@ -226,6 +254,17 @@ func (r *reader) bound(at time.Time) {
 	_ = r.in.Conn.SetReadDeadline(at)
 }
 
+// rebound replaces the bound by d from now, unless Take has set it.
+func (r *reader) rebound(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.free || r.want {
+		return
+	}
+	r.latest = time.Now().Add(d)
+	_ = r.in.Conn.SetReadDeadline(r.latest)
+}
+
 // release lifts the deadlines, for another to set its own.
 func (r *reader) release() {
 	r.mu.Lock()
@@ -237,7 +276,7 @@ func (r *reader) release() {
 // Park is [loop.Parking.Park].
 func (r *reader) Park() {
 	r.conn.waiting = true
-	r.start(r.port.srv.timeout())
+	r.start()
 }
 
 // Take is [loop.Parking.Take].

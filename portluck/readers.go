@@ -15,7 +15,7 @@ type readers struct {
 	closing bool          // no more are let in
 }
 
-func (s *readers) add(r *reader, timeout time.Duration) bool {
+func (s *readers) add(r *reader) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -28,7 +28,7 @@ func (s *readers) add(r *reader, timeout time.Duration) bool {
 	if s.most > 0 {
 		r.bound(time.Now().Add(s.most))
 	}
-	r.deadline(timeout)
+	r.grant()
 	if r.conn.pending != nil {
 		return true
 	}
@@ -65,6 +65,17 @@ func (s *readers) keep(r *reader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetLocked(r)
+}
+
+// settle gives a connection whose route is chosen as long as a handshake may take. It is false when that is over.
+func (s *readers) settle(r *reader) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	r.rebound(r.port.srv.settleTimeout())
+	return true
 }
 
 // state says why a Read may have ended before its time.

@@ -9,8 +9,8 @@ import (
 )
 
 // replayConn gives back the bytes that were read to classify a connection, then is the connection. It keeps what
-// servers look for in one: ReadFrom (sendfile), CloseWrite, SyscallConn and ConnectionState. It has no WriteTo: that would
-// pass the first bytes by.
+// servers look for in one: ReadFrom (sendfile), CloseWrite, SyscallConn. It has no WriteTo: that would pass the first bytes
+// by.
 type replayConn struct {
 	net.Conn
 	prefix []byte
@@ -60,10 +60,11 @@ func (r *replayConn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// ConnectionState is that of the TLS layer, if there is one.
-func (r *replayConn) ConnectionState() tls.ConnectionState {
-	if c, ok := r.Conn.(*tls.Conn); ok {
-		return c.ConnectionState()
-	}
-	return tls.ConnectionState{}
+// replayTLS is a replayConn inside TLS. To net/http whatever has a ConnectionState is secure.
+type replayTLS struct {
+	*replayConn
+	layer *tls.Conn
 }
+
+// ConnectionState is that of the TLS layer.
+func (r *replayTLS) ConnectionState() tls.ConnectionState { return r.layer.ConnectionState() }

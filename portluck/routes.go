@@ -32,8 +32,9 @@ type route struct {
 	name    string
 	matcher matchers.Matcher // nil: the route is reached by name only
 	handler handlers.Handler
-	outer   bool // not asked inside TLS
-	inline  bool // Serve attaches, before it returns
+	outer   bool     // not asked inside TLS
+	inline  bool     // Serve attaches, before it returns
+	opening *opening // what its handler waits for first; nil if it does not
 	count   atomic.Uint64
 
 	sub  net.Listener // cmux's
@@ -114,10 +115,10 @@ func (p *port) build() {
 	p.routes = append(p.routes,
 		&route{name: RouteProxy, matcher: matchers.PROXY(), handler: handlers.HandlerFunc(refuseProxy), outer: true},
 		// Whatever begins like TLS goes to TLS, which answers a malformed ClientHello with an alert: never to raw.
-		&route{name: RouteTLS, matcher: matchers.Prefix("\x16\x03"), handler: p.tls(), outer: true},
+		&route{name: RouteTLS, matcher: matchers.Prefix("\x16\x03"), handler: p.tls(), outer: true, opening: p.helloOpening()},
 		&route{name: RouteH2C, matcher: matchers.HTTP2(), handler: p.http},
-		&route{name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true},
-		&route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http.HTTP1()})
+		&route{name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true, opening: headOpening},
+		&route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http.HTTP1(), opening: headOpening})
 	p.named = named{
 		unmatched: &route{name: RouteRaw, handler: p.raw(), inline: s.OnUnmatched == nil},
 		silent:    &route{name: RouteSilent, handler: s.OnSilence},
@@ -144,6 +145,14 @@ func (p *port) tls() handlers.Handler {
 	alpn := map[string]handlers.Handler{"h2": p.http, "http/1.1": p.http}
 	maps.Copy(alpn, p.srv.alpn)
 	return &tlsd.Handler{Config: p.srv.TLSConfig, ALPN: alpn, HandshakeTimeout: p.srv.sniffTimeout()}
+}
+
+// helloOpening is what the route of TLS waits for: nothing if it refuses everybody.
+func (p *port) helloOpening() *opening {
+	if p.srv.TLSConfig == nil {
+		return nil
+	}
+	return helloOpening
 }
 
 func refuseUnknown(c handlers.Conn, p handlers.Port) { refuse(c, p, ErrUnmatched) }

@@ -248,7 +248,7 @@ func isTemporary(err error) bool {
 func (p *port) admit(c *conn) bool {
 	p.stats.accepted.Add(1)
 	who := peer{} // a proxy's connections are those of its clients
-	if !p.fromProxy(c.info.Remote.Addr()) {
+	if c.unproxied = p.fromProxy(c.info.Remote.Addr()); !c.unproxied {
 		who = peerOf(c.info.Remote)
 	}
 	if p.limits.admit(c, who) {
@@ -260,25 +260,3 @@ func (p *port) admit(c *conn) bool {
 	p.failed(c.Info(), ErrLimit)
 	return false
 }
-
-// listenerSource accepts from any listener. Its connections are read, not peeked at.
-type listenerSource struct {
-	port *port
-	l    net.Listener
-}
-
-func (s *listenerSource) accept(bool) error {
-	nc, err := s.l.Accept()
-	if err != nil {
-		return err
-	}
-	c := newReplayed(s.port, nc, newInfo(addrOf(nc.LocalAddr()), addrOf(nc.RemoteAddr())))
-	if s.port.admit(c) {
-		s.port.sniffReader(c)
-	}
-	return nil
-}
-
-func (s *listenerSource) stop()  { s.l.Close() }
-func (s *listenerSource) rest()  {}
-func (s *listenerSource) close() {}

@@ -46,7 +46,9 @@ type Server struct {
 	// which the room must have History. It is a page like any other if RoomOf is nil or ok is false.
 	RoomOf func(r *http.Request) (room string, ok bool)
 
-	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2 seconds if zero.
+	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2 seconds if zero. The
+	// head of an HTTP request may take 10 seconds from then, but for a GET without Upgrade, which is told from a WebSocket
+	// handshake only by the end of its head.
 	SniffTimeout time.Duration
 	// Timeout is how long a client may be idle, neither sending nor being sent a byte; 2 minutes if zero.
 	Timeout time.Duration
@@ -54,6 +56,9 @@ type Server struct {
 	// streams, WebSocket and the bodies of HTTP requests, which are answered with 408: between two messages a body has
 	// Timeout only.
 	MessageTimeout time.Duration
+	// ProxyTimeout is how long a connection from ProxyFrom may take for its PROXY header; 10 seconds if zero. Nothing is
+	// served before the header is whole, and SniffTimeout begins after it.
+	ProxyTimeout time.Duration
 	// OnSilence serves a connection that has not sent one byte by SniffTimeout: a handler of a protocol whose server
 	// speaks first. If nil, the connection becomes a raw client of the hub, but whatever it says later is still
 	// classified, and when raw is refused it just waits. [handlers.Refuse] closes it.
@@ -62,7 +67,7 @@ type Server struct {
 	// once, whatever they may send, and they reach no other protocol. It has no say if OnSilence is nil.
 	SpeakFirst []netip.Prefix
 	// OnStall serves a connection whose bytes by SniffTimeout may still become more than one protocol. If nil it is
-	// closed, HTTP with a 408.
+	// closed, HTTP with a 408. So is one whose ClientHello or request head does not become whole, whatever OnStall is.
 	OnStall handlers.Handler
 	// OnUnmatched serves a connection that no route knows; as raw lines if nil (upstream's rawFallback: true).
 	// [handlers.Refuse] closes it (rawFallback: false), after an OnError.
@@ -73,7 +78,8 @@ type Server struct {
 	// MaxConnsPerIP bounds the connections of one address (of one /64 in IPv6), behind a proxy of ProxyFrom too; 0 means
 	// no bound.
 	MaxConnsPerIP int
-	// MaxSniffing bounds the connections whose protocol is not known yet; the oldest is closed first. 16,384 if zero, no
+	// MaxSniffing bounds the connections whose protocol is not known, or whose ClientHello or request head is not whole; the
+	// oldest is closed first. 16,384 if zero, no
 	// bound if negative.
 	MaxSniffing int
 	// MessageLimit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one costs the client
@@ -150,6 +156,7 @@ type Verdict struct {
 
 // A duration that a field means is negative if there is no bound, so that it may be passed on to a handler's own field.
 func (s *Server) sniffTimeout() time.Duration   { return cmp.Or(s.SniffTimeout, 2*time.Second) }
+func (s *Server) proxyTimeout() time.Duration   { return cmp.Or(s.ProxyTimeout, 10*time.Second) }
 func (s *Server) messageTimeout() time.Duration { return cmp.Or(s.MessageTimeout, 2*time.Minute) }
 func (s *Server) timeout() time.Duration        { return cmp.Or(s.Timeout, 2*time.Minute) }
 func (s *Server) messageLimit() int             { return cmp.Or(s.MessageLimit, 1<<20) }

@@ -63,7 +63,7 @@ func (p *port) hardClose() {
 	p.closeListens()
 	p.giveUp(handlers.ErrShutdown)
 	p.readers.stop()
-	for _, c := range p.sniff.drain() {
+	for _, c := range p.sniff.drain(true) {
 		p.dropped(c)
 	}
 	p.root.Close()
@@ -96,29 +96,39 @@ func (p *port) stopAccepting(rest bool) {
 }
 
 // decideRest gives the undecided connections a moment to show their protocol, also inside TLS once they have shaken hands,
-// and closes those that do not.
+// and closes those that do not. Those whose route is chosen already have as long as a handshake may take.
 func (p *port) decideRest(ctx context.Context) {
 	p.readers.hurry(settleQuiet)
 	if p.sniff.len() > 0 {
-		t := time.NewTimer(settleQuiet)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-	}
-	for _, c := range p.sniff.drain() {
-		p.dropped(c)
+		pause(ctx, settleQuiet)
+		p.sniff.decide(false)
 	}
 	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
 	defer cancel()
-	_ = p.work.wait(settle) // handshakes, and what is being read
+	for p.sniff.len() > 0 && settle.Err() == nil {
+		pause(settle, settleTick)
+	}
+	p.sniff.decide(true)
+	p.work.settle(ctx, p.srv.settleTimeout()) // handshakes, and what is being read
 	p.giveUp(handlers.ErrShutdown)
 	p.readers.stop()
 }
 
 // settleQuiet is how long the undecided have left at a shutdown.
 const settleQuiet = 50 * time.Millisecond
+
+// settleTick is how often a shutdown looks whether it can go on.
+const settleTick = 2 * time.Millisecond
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
 
 // dropped closes an undecided connection at a shutdown. A client that was announced gets its OnDisconnect.
 func (p *port) dropped(c *conn) {

@@ -35,6 +35,7 @@ func TestShutdownUnderLoad(t *testing.T) {
 	for i := range clients {
 		c := dial(t, l.Addr().String())
 		conns = append(conns, c)
+		_ = c.SetDeadline(time.Now().Add(2 * time.Minute))
 		if i%2 == 0 {
 			send(t, c, strings.Repeat("{line}\n", each))
 			continue
@@ -48,6 +49,9 @@ func TestShutdownUnderLoad(t *testing.T) {
 		t.Errorf("Shutdown() = %v", err)
 	}
 	<-done
+	if n := s.Stats().Open; n > 0 {
+		t.Errorf("%d connections are open", n)
+	}
 	lost := 0
 	for _, c := range conns {
 		lost += each - strings.Count(expectEnd(t, c), "{line}\n")

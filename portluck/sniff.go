@@ -13,8 +13,9 @@ import (
 var (
 	// ErrUnmatched means that no route knows the first bytes, and raw is refused.
 	ErrUnmatched = errors.New("portluck: unknown protocol")
-	// ErrStalled means that the first bytes may still become more than one protocol at SniffTimeout.
-	ErrStalled = errors.New("portluck: the client stopped before its protocol was clear")
+	// ErrStalled means that the first bytes may still become more than one protocol at SniffTimeout, that a ClientHello is
+	// not whole by then, or that the head of a request is not whole after 10 seconds.
+	ErrStalled = errors.New("portluck: the client stopped before its first message was whole")
 	// ErrShed means that more than MaxSniffing connections were being classified, and that this was the oldest.
 	ErrShed = errors.New("portluck: too many undecided connections")
 	// ErrLimit means that there are MaxConns connections, or MaxConnsPerIP of this address.
@@ -42,7 +43,7 @@ func (p *port) judge(c *conn, b []byte, eof bool) (r *route, need int, err error
 // look says what the first bytes b of a connection make of it. With eof there will be no more. skip is how many bytes
 // are to be taken off first: a PROXY header. With neither a route, bytes to skip, nor an error it needs more.
 func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error) {
-	if !c.proxied && p.fromProxy(c.info.Remote.Addr()) {
+	if c.unproxied {
 		return p.lookProxy(c, b, eof)
 	}
 	switch {
@@ -55,11 +56,24 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 	case len(b) < c.need && !eof:
 		return nil, 0, nil
 	}
-	r, c.need, err = p.judge(c, b, eof)
-	if err == nil && r == nil && (eof || len(b) >= matchers.Window) {
-		err = ErrStalled
+	whole := eof || len(b) >= matchers.Window // nobody will see more
+	if r = c.chosen; r == nil {
+		r, c.need, err = p.judge(c, b, eof)
 	}
-	return r, 0, err
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case r == nil && whole:
+		return nil, 0, ErrStalled
+	case r == nil || r.opening == nil || c.eager:
+		return r, 0, nil
+	}
+	c.chosen = nil
+	if need := r.opening.need(b); need > 0 && !whole {
+		c.need, c.chosen = need, r
+		return nil, 0, nil
+	}
+	return r, 0, nil
 }
 
 // speaksFirst says whether c waits for the server.
@@ -85,7 +99,7 @@ func (p *port) lookProxy(c *conn, b []byte, eof bool) (*route, int, error) {
 	case n == 0:
 		return nil, 0, nil
 	}
-	c.proxied = true
+	c.proxied, c.unproxied = true, false
 	if h.remote.IsValid() {
 		c.info.Remote, c.info.Local = h.remote, h.local
 		if !p.limits.rename(c, peerOf(h.remote)) {
@@ -100,6 +114,9 @@ func (p *port) lookProxy(c *conn, b []byte, eof bool) (*route, int, error) {
 // announced.
 func (p *port) expire(c *conn, b []byte) (*route, error) {
 	switch {
+	case c.unproxied:
+		p.stats.proxyTimeouts.Add(1)
+		return nil, fmt.Errorf("%w: %w", ErrProxy, handlers.ErrTimeout)
 	case c.waiting && c.seen == 0:
 		return nil, handlers.ErrTimeout
 	case c.seen == 0 && p.srv.OnSilence != nil:
@@ -108,7 +125,7 @@ func (p *port) expire(c *conn, b []byte) (*route, error) {
 		return nil, nil
 	}
 	p.stats.stalled.Add(1)
-	if p.srv.OnStall != nil {
+	if p.srv.OnStall != nil && c.chosen == nil {
 		return p.named.stalled, nil
 	}
 	if matchers.HTTP1().Match(c.hello(b, false)) == matchers.Yes {

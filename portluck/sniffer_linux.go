@@ -25,10 +25,8 @@ type sniffer struct {
 	cond    sync.Cond // the connection that was being looked at no longer is
 	slots   []*conn   // by place.slot; what epoll tells is slot and generation, for descriptors are reused
 	free    []int32
-	fresh   fifo      // have sent nothing and have SniffTimeout, less what they waited in the kernel
-	young   fifo      // have sent something and have SniffTimeout
-	old     fifo      // were silent for that long and have Timeout
-	wake    time.Time // when the goroutine looks for deadlines; zero if there are none
+	lists   [stages]fifo // by what they have to show next
+	wake    time.Time    // when the goroutine looks for deadlines; zero if there are none
 	closing bool
 }
 
@@ -43,7 +41,7 @@ func (s *sniffer) start(p *port) error {
 		unix.Close(epfd)
 		return os.NewSyscallError("fcntl", err)
 	}
-	s.deferred = p.srv.OnSilence == nil && p.srv.sniffTimeout() >= 2*deferTime
+	s.deferred = p.defers()
 	s.port, s.epfd, s.file = p, epfd, os.NewFile(uintptr(epfd), "epoll")
 	s.cond.L = &s.mu
 	s.buf, s.done = make([]byte, matchers.Window), make(chan struct{})
@@ -57,8 +55,8 @@ func (s *sniffer) stop() {
 	<-s.done
 }
 
-// add puts c into the set, for as long as the fifo has. It is false when the sniffer is closing: c is the caller's.
-func (s *sniffer) add(c *conn, f *fifo) bool {
+// add puts c into the set. It is false when the sniffer is closing: c is the caller's.
+func (s *sniffer) add(c *conn) bool {
 	fd, err := c.fd()
 	if err != nil {
 		return false
@@ -78,32 +76,39 @@ func (s *sniffer) add(c *conn, f *fifo) bool {
 	}
 	s.slots[pl.slot] = c
 	pl.hup = false
-	f.push(c, time.Now().Add(s.patience(f)))
+	s.pushLocked(c)
 	ev := unix.EpollEvent{Events: sniffEvents, Fd: pl.slot, Pad: int32(pl.generation)}
 	if err := unix.EpollCtl(s.epfd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
 		s.forgetLocked(c)
 		return false
 	}
 	s.armLocked()
-	if s.fresh.n+s.young.n > s.port.srv.maxSniffing() {
-		go s.shed(s.oldestLocked()) // ends at once; the accepting goroutine must not wait
+	if n, oldest := s.undecidedLocked(); n > s.port.srv.maxSniffing() {
+		go s.shed(oldest) // ends at once; the accepting goroutine must not wait
 	}
 	return true
+}
+
+// pushLocked gives c the bound of its stage, from now.
+func (s *sniffer) pushLocked(c *conn) {
+	st := c.stage()
+	s.lists[st].push(c, time.Now().Add(s.patience(st)))
 }
 
 // deferTime is how long the kernel keeps a silent connection (TCP_DEFER_ACCEPT), part of its SniffTimeout.
 const deferTime = time.Second
 
-// fifos are all of them.
-func (s *sniffer) fifos() [3]*fifo { return [...]*fifo{&s.fresh, &s.young, &s.old} }
+// defers reports whether the kernel may keep silent connections: nobody is to hear of them earlier.
+func (p *port) defers() bool {
+	long := func(t time.Duration) bool { return t < 0 || t >= 2*deferTime }
+	return p.srv.OnSilence == nil && p.srv.sniffTimeout() >= 2*deferTime && (len(p.srv.ProxyFrom) == 0 || long(p.srv.proxyTimeout()))
+}
 
-// patience is how long the connections of f have. Without a bound it is long enough.
-func (s *sniffer) patience(f *fifo) time.Duration {
-	t := s.port.srv.sniffTimeout()
-	switch {
-	case f == &s.old:
-		t = s.port.srv.timeout()
-	case f == &s.fresh && s.deferred:
+// patience is how long a connection has in a stage, less what it has waited in the kernel. Without a bound it is long
+// enough.
+func (s *sniffer) patience(st stage) time.Duration {
+	t := s.port.patience(st)
+	if s.deferred && (st == stageFirst || st == stageProxy) {
 		t -= deferTime
 	}
 	if t <= 0 {
@@ -140,13 +145,20 @@ func (s *sniffer) forgetLocked(c *conn) {
 	s.free = append(s.free, c.place.slot)
 }
 
-// oldestLocked is the connection that has been undecided for longest. There is one.
-func (s *sniffer) oldestLocked() *conn {
-	a, b := s.fresh.head, s.young.head
-	if a == nil || b != nil && b.place.deadline.Before(a.place.deadline) {
-		return b
+// undecidedLocked returns how many connections MaxSniffing bounds, and which of them has been in its stage for longest.
+func (s *sniffer) undecidedLocked() (n int, oldest *conn) {
+	var since time.Time
+	for st := range stageLate {
+		f := &s.lists[st]
+		n += f.n
+		if f.head == nil {
+			continue
+		}
+		if t := f.head.place.deadline.Add(-s.patience(st)); oldest == nil || t.Before(since) {
+			oldest, since = f.head, t
+		}
 	}
-	return a
+	return n, oldest
 }
 
 func (s *sniffer) shed(c *conn) {
@@ -158,7 +170,8 @@ func (s *sniffer) shed(c *conn) {
 
 // armLocked has the goroutine wake up when the first deadline comes.
 func (s *sniffer) armLocked() {
-	for _, f := range s.fifos() {
+	for i := range s.lists {
+		f := &s.lists[i]
 		if f.head != nil && (s.wake.IsZero() || f.head.place.deadline.Before(s.wake)) {
 			s.wake = f.head.place.deadline
 			_ = s.file.SetReadDeadline(s.wake)
@@ -214,26 +227,22 @@ func (s *sniffer) ready(ev unix.EpollEvent) {
 	s.mu.Lock()
 	c.place.busy = false
 	s.cond.Broadcast()
+	c.seen = len(first)
 	decided := r != nil || err != nil
-	if decided {
+	if decided || c.retires() {
 		s.takeLocked(c)
-	} else {
-		s.seenLocked(c, len(first))
-	}
-	s.mu.Unlock()
-	if decided {
-		s.port.settle(c, r, first, err)
-	}
-}
-
-// seenLocked gives a client that has sent its first bytes SniffTimeout from now.
-func (s *sniffer) seenLocked(c *conn, n int) {
-	if f := c.place.fifo; n > 0 && c.seen == 0 {
+	} else if f := c.place.fifo; f != &s.lists[c.stage()] {
 		f.remove(c)
-		s.young.push(c, time.Now().Add(s.patience(&s.young)))
+		s.pushLocked(c)
 		s.armLocked()
 	}
-	c.seen = n
+	s.mu.Unlock()
+	switch {
+	case decided:
+		s.port.settle(c, r, first, err)
+	case c.retires():
+		s.port.goOn(c)
+	}
 }
 
 // expire is for the connections whose deadline has passed.
@@ -241,8 +250,8 @@ func (s *sniffer) expire(now time.Time) {
 	s.mu.Lock()
 	s.wake = time.Time{}
 	var late []*conn
-	for _, f := range s.fifos() {
-		for c := f.head; c != nil && !c.place.deadline.After(now); c = c.place.next {
+	for i := range s.lists {
+		for c := s.lists[i].head; c != nil && !c.place.deadline.After(now); c = c.place.next {
 			late = append(late, c)
 		}
 	}
@@ -259,13 +268,13 @@ func (s *sniffer) expire(now time.Time) {
 	s.mu.Unlock()
 }
 
-// drain stops taking connections in and takes out all that there are.
-func (s *sniffer) drain() []*conn {
+// drain takes out all connections. With closing none is taken in any more.
+func (s *sniffer) drain(closing bool) []*conn {
 	s.mu.Lock()
-	s.closing = true
+	s.closing = s.closing || closing
 	var all []*conn
-	for _, f := range s.fifos() {
-		for c := f.head; c != nil; c = c.place.next {
+	for i := range s.lists {
+		for c := s.lists[i].head; c != nil; c = c.place.next {
 			all = append(all, c)
 		}
 	}
@@ -279,9 +288,26 @@ func (s *sniffer) drain() []*conn {
 	return mine
 }
 
+// decide looks once more at every connection: what a client has sent by now decides it, however late the events of it come.
+// It closes those that stay undecided, but for those whose route is chosen, unless closing.
+func (s *sniffer) decide(closing bool) {
+	all := s.drain(closing)
+	if len(all) == 0 {
+		return
+	}
+	buf := make([]byte, matchers.Window)
+	for _, c := range all {
+		s.port.lastLook(c, buf)
+	}
+}
+
 // len is how many connections are undecided.
 func (s *sniffer) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.fresh.n + s.young.n + s.old.n
+	n := 0
+	for i := range s.lists {
+		n += s.lists[i].n
+	}
+	return n
 }

@@ -9,10 +9,11 @@ type sniffer struct{}
 
 type place struct{}
 
-func (*sniffer) start(*port) error { return nil }
-func (*sniffer) stop()             {}
-func (*sniffer) drain() []*conn    { return nil }
-func (*sniffer) len() int          { return 0 }
+func (*sniffer) start(*port) error  { return nil }
+func (*sniffer) stop()              {}
+func (*sniffer) drain(bool) []*conn { return nil }
+func (*sniffer) decide(bool)        {}
+func (*sniffer) len() int           { return 0 }
 
 // newSource is how connections are accepted from l.
 func newSource(p *port, l net.Listener) source { return &listenerSource{port: p, l: l} }

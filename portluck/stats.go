@@ -4,23 +4,24 @@ import "sync/atomic"
 
 // Stats are counters of a [Server], since it started to serve unless said otherwise.
 type Stats struct {
-	Accepted     uint64            // connections accepted
-	Open         int               // connections open now
-	Sniffing     int               // connections whose protocol is not known now
-	Clients      int               // clients of the hub now
-	Refused      uint64            // closed for MaxConns or MaxConnsPerIP
-	Shed         uint64            // closed for MaxSniffing
-	Silent       uint64            // announced as raw clients after SniffTimeout without a byte
-	Stalled      uint64            // stopped before their protocol was clear
-	Failed       uint64            // connections and requests that did not become clients: OnError
-	AcceptErrors uint64            // failures to accept
-	Partial      int64             // bytes of memory that unfinished messages take now
-	Overloads    uint64            // clients ended for MaxPartial
-	Routes       map[string]uint64 // connections by route
+	Accepted      uint64            // connections accepted
+	Open          int               // connections open now
+	Sniffing      int               // connections whose protocol is not known now, or whose first message is not whole
+	Clients       int               // clients of the hub now
+	Refused       uint64            // closed for MaxConns or MaxConnsPerIP
+	Shed          uint64            // closed for MaxSniffing
+	Silent        uint64            // announced as raw clients after SniffTimeout without a byte
+	Stalled       uint64            // stopped before their protocol was clear, or their ClientHello or request head whole
+	ProxyTimeouts uint64            // whose PROXY header was not whole by ProxyTimeout
+	Failed        uint64            // connections and requests that did not become clients: OnError
+	AcceptErrors  uint64            // failures to accept
+	Partial       int64             // bytes of memory that unfinished messages take now
+	Overloads     uint64            // clients ended for MaxPartial
+	Routes        map[string]uint64 // connections by route
 }
 
 type counters struct {
-	accepted, refused, shed, silent, stalled, failed, acceptErrors atomic.Uint64
+	accepted, refused, shed, silent, stalled, proxyTimeouts, failed, acceptErrors atomic.Uint64
 }
 
 // Stats returns the counters. Any goroutine may call it at any time; before the first Serve all are zero.
@@ -35,7 +36,7 @@ func (s *Server) Stats() Stats {
 	c := &p.stats
 	st := Stats{
 		Accepted: c.accepted.Load(), Refused: c.refused.Load(), Shed: c.shed.Load(), Silent: c.silent.Load(),
-		Stalled: c.stalled.Load(), Failed: c.failed.Load() + p.log.failures.Load(), AcceptErrors: c.acceptErrors.Load(),
+		Stalled: c.stalled.Load(), ProxyTimeouts: c.proxyTimeouts.Load(), Failed: c.failed.Load() + p.log.failures.Load(), AcceptErrors: c.acceptErrors.Load(),
 		Open: p.limits.open(), Sniffing: p.sniff.len() + p.readers.len(), Clients: p.hub.Len(),
 		Partial: p.budget.Held(), Overloads: p.budget.Refused(),
 		Routes: map[string]uint64{},

@@ -3,12 +3,14 @@ package portluck
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // tasks counts goroutines. Unlike a [sync.WaitGroup] it may be waited for while others start the first one.
 type tasks struct {
 	mu   sync.Mutex
 	n    int
+	over uint64        // how many have ended
 	none chan struct{} // closed when n is 0; nil unless somebody waits
 }
 
@@ -26,6 +28,7 @@ func (t *tasks) Go(f func()) {
 func (t *tasks) done() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.over++
 	if t.n--; t.n == 0 && t.none != nil {
 		close(t.none)
 		t.none = nil
@@ -49,5 +52,23 @@ func (t *tasks) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// settle waits until none is running, none has ended for quiet, or ctx ends.
+func (t *tasks) settle(ctx context.Context, quiet time.Duration) {
+	for {
+		t.mu.Lock()
+		over := t.over
+		t.mu.Unlock()
+		round, cancel := context.WithTimeout(ctx, quiet)
+		err := t.wait(round)
+		cancel()
+		t.mu.Lock()
+		stuck := t.over == over
+		t.mu.Unlock()
+		if err == nil || stuck || ctx.Err() != nil {
+			return
+		}
 	}
 }

@@ -24,6 +24,7 @@ type link struct {
 	// much it may look like one.
 	spoiled atomic.Bool
 	fresh   atomic.Bool // it has shown no request yet
+	idle    atomic.Bool // it waits for its next request
 }
 
 type linkKey struct{}
@@ -50,7 +51,7 @@ type links struct {
 	byConn   sync.Map // net.Conn to *link
 	count    atomic.Int64
 	fresh    atomic.Int64 // links that have shown no request
-	last     atomic.Int64 // when a link showed one, in nanoseconds, while draining
+	last     atomic.Int64 // when a link last showed one, or ended, in nanoseconds, while draining
 	draining atomic.Bool
 }
 
@@ -88,41 +89,6 @@ func (s *links) context(l net.Listener) context.Context {
 	return context.WithValue(context.Background(), linkKey{}, l.(*single).link)
 }
 
-// How long a shutdown waits for the requests that have been sent already: until none has come for quiet, and drainTime at
-// the most.
-const (
-	quiet     = 20 * time.Millisecond
-	drainTime = time.Second
-)
-
-// drain waits until the requests that have been sent are being served: once net/http shuts down it drops those that it
-// reads. The answers given meanwhile tell the client that the connection closes.
-func (s *links) drain(ctx context.Context) {
-	s.draining.Store(true)
-	ctx, cancel := context.WithTimeout(ctx, drainTime)
-	defer cancel()
-	tick := time.NewTicker(quiet / 10)
-	defer tick.Stop()
-	for begin := time.Now(); !s.settled(begin); {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// settled says that every connection has shown a request, and that the last one was a while ago.
-func (s *links) settled(since time.Time) bool {
-	if s.count.Load() == 0 {
-		return true
-	}
-	if last := time.Unix(0, s.last.Load()); last.After(since) {
-		since = last
-	}
-	return s.fresh.Load() == 0 && time.Since(since) > quiet
-}
-
 // stackNeed is about what the stack of a connection's goroutine needs for a request.
 const stackNeed = 4 << 10
 
@@ -143,12 +109,20 @@ func (s *links) find(nc net.Conn) *link {
 func (s *links) state(nc net.Conn, to http.ConnState) {
 	switch to {
 	case http.StateActive:
+		if l := s.find(nc); l != nil && l.idle.Load() {
+			l.idle.Store(false)
+		}
 		if s.fresh.Load() > 0 || s.draining.Load() {
 			s.shown(s.find(nc))
 		}
 	case http.StateIdle:
-		if l := s.find(nc); l != nil && l.spoiled.Load() {
+		l := s.find(nc)
+		switch {
+		case l == nil:
+		case l.spoiled.Load():
 			hangUp(nc)
+		default:
+			l.idle.Store(true)
 		}
 	case http.StateClosed:
 		if l := s.forget(nc); l != nil {

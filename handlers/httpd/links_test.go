@@ -11,18 +11,23 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A shutdown waits while a connection has shown no request, and for a moment after the last one.
+// A shutdown waits while a connection has shown no request, but not for ever, and for a moment after the last one.
 func TestSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, begin := &links{}, time.Now()
-		if !s.settled(begin) {
+		s := &links{}
+		s.last.Store(time.Now().UnixNano())
+		if !s.settled() {
 			t.Error("no connection: not settled")
 		}
 		l := &link{}
 		s.add(nil, l)
-		time.Sleep(2 * quiet)
-		if s.settled(begin) {
+		time.Sleep(stuck)
+		if s.settled() {
 			t.Error("a fresh connection: settled")
+		}
+		time.Sleep(time.Nanosecond)
+		if !s.settled() {
+			t.Error("a connection that shows nothing: not settled")
 		}
 		s.draining.Store(true)
 		s.shown(l)
@@ -31,11 +36,11 @@ func TestSettled(t *testing.T) {
 			t.Errorf("%d fresh connections", got)
 		}
 		time.Sleep(quiet)
-		if s.settled(begin) {
+		if s.settled() {
 			t.Error("settled too soon")
 		}
 		time.Sleep(time.Nanosecond)
-		if !s.settled(begin) || s.settled(time.Now()) {
+		if !s.settled() {
 			t.Error("not settled after the quiet")
 		}
 	})

@@ -1,0 +1,69 @@
+package httpd
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"time"
+)
+
+// How long a shutdown waits for the requests that have been sent already: until none has come for quiet. While a connection
+// has shown no request at all it waits for longer, up to stuck after the last one that has.
+const (
+	quiet = 20 * time.Millisecond
+	stuck = time.Second
+)
+
+// drain waits until the requests that have been sent are being served: once net/http shuts down it drops those that it
+// reads. The answers given meanwhile tell the client that the connection closes.
+func (s *links) drain(ctx context.Context) {
+	s.last.Store(time.Now().UnixNano())
+	s.draining.Store(true)
+	tick := time.NewTicker(quiet / 10)
+	defer tick.Stop()
+	for !s.settled() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// settled reports whether every connection has shown a request and the last one was a while ago, or whether nothing goes on
+// any more.
+func (s *links) settled() bool {
+	since := time.Since(time.Unix(0, s.last.Load()))
+	switch {
+	case s.count.Load() == 0, since > stuck:
+		return true
+	}
+	return s.fresh.Load() == 0 && since > quiet && !s.unread()
+}
+
+// unread reports whether a connection that is idle to net/http has something that nobody has read: a request, most likely.
+func (s *links) unread() bool {
+	found := false
+	s.byConn.Range(func(_, v any) bool {
+		l := v.(*link)
+		found = l.idle.Load() && hasUnread(below(l.nc))
+		return !found
+	})
+	return found
+}
+
+// below is the connection that has the descriptor.
+func below(nc net.Conn) net.Conn {
+	for {
+		switch c := nc.(type) {
+		case *tls.Conn:
+			nc = c.NetConn()
+		case interface{ NetConn() net.Conn }:
+			nc = c.NetConn()
+		case interface{ Current() net.Conn }: // handlers.Switch
+			nc = c.Current()
+		default:
+			return nc
+		}
+	}
+}

@@ -1,0 +1,78 @@
+package portluck
+
+import (
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// listenerSource accepts from any listener. Its connections are read, not peeked at.
+type listenerSource struct {
+	port     *port
+	l        net.Listener
+	accepted atomic.Int64
+}
+
+func (s *listenerSource) accept(bool) error {
+	nc, err := s.l.Accept()
+	if err != nil {
+		return err
+	}
+	s.accepted.Add(1)
+	c := newReplayed(s.port, nc, newInfo(addrOf(nc.LocalAddr()), addrOf(nc.RemoteAddr())))
+	if s.port.admit(c) {
+		s.port.sniffReader(c)
+	}
+	return nil
+}
+
+// How long a listener that cannot be asked for what has come goes on accepting at a shutdown: until it has accepted nothing
+// for restTicks ticks, which are late when goroutines are, and restTime at the most.
+const (
+	restTicks = 5
+	restTime  = 2 * time.Second
+)
+
+// stop closes the listener. At a shutdown it first takes in what has come.
+func (s *listenerSource) stop() {
+	defer s.l.Close()
+	if !s.port.draining.Load() {
+		return
+	}
+	pollerTurn()
+	last, quiet := s.accepted.Load(), 0
+	for begin := time.Now(); quiet < restTicks && time.Since(begin) < restTime; quiet++ {
+		time.Sleep(settleTick)
+		if n := s.accepted.Load(); n != last {
+			last, quiet = n, 0
+		}
+	}
+}
+
+// pollerTurn waits until Go's poller has told of all that was ready when it was called: it does so in the order in which
+// the system does, a few at a time, and not often while the program is busy.
+func pollerTurn() {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return
+	}
+	defer r.Close()
+	defer w.Close()
+	raw, err := r.SyscallConn()
+	if err != nil || r.SetReadDeadline(time.Now().Add(restTime)) != nil {
+		return
+	}
+	written := false
+	_ = raw.Read(func(uintptr) bool {
+		if written {
+			return true // the poller has told of the byte
+		}
+		_, err := w.Write([]byte{0})
+		written = true
+		return err != nil
+	})
+}
+
+func (s *listenerSource) rest()  {}
+func (s *listenerSource) close() {}
