@@ -20,6 +20,7 @@ import (
 // Many clients put while the server is killed, or told to end: all that was answered is in its directory, and the next
 // server has it.
 func TestEventsSurvive(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		end  func(p *process) error
@@ -36,7 +37,7 @@ func TestEventsSurvive(t *testing.T) {
 			transport := &http.Transport{}
 			defer transport.CloseIdleConnections()
 			peer := &alldata.Client{URL: "http://" + p.addr + "/_put", Attempts: 1, HTTP: &http.Client{Transport: transport}}
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			var mu sync.Mutex
 			enough := make(chan struct{})
@@ -105,6 +106,7 @@ func holdsEvents(t *testing.T, dir string, keys map[string]bool) {
 
 // The demo's page may put, and shows it; a page of another origin may not.
 func TestChromiumAllData(t *testing.T) {
+	t.Parallel()
 	path := needs(t, "chromium")
 	dir := filepath.Join(t.TempDir(), "events")
 	p := startProcess(t, "--tls", "off", "--alldata", dir)
@@ -113,7 +115,7 @@ func TestChromiumAllData(t *testing.T) {
 		fmt.Fprint(w, "<title>another origin</title>")
 	}))
 	defer other.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	ctx, cancelAlloc := chromedp.NewExecAllocator(ctx, chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.Headless,
 		chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun, chromedp.Flag("disable-background-networking", true))

@@ -30,6 +30,7 @@ func chromium(t *testing.T) context.Context {
 
 // Two tabs, by http and https, and a raw socket hear one another.
 func TestChromium(t *testing.T) {
+	t.Parallel()
 	ctx := chromium(t)
 	addr, _ := startServer(t)
 	plain, cancelPlain := chromedp.NewContext(ctx)
@@ -52,7 +53,7 @@ func TestChromium(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer raw.Close()
-	raw.SetDeadline(time.Now().Add(30 * time.Second))
+	raw.SetDeadline(time.Now().Add(5 * time.Minute))
 	heard := bufio.NewScanner(raw)
 	hears := func(text string) {
 		t.Helper()

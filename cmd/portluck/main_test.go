@@ -16,16 +16,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portluck/portluck/testdata/leak"
 	"github.com/portluck/portluck/testdata/need"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // The scripts run portluck, and other programs, as commands of their own: this binary again.
 func TestMain(m *testing.M) {
+	if programs[filepath.Base(os.Args[0])] == nil {
+		leak.Parallel()
+	}
 	testscript.Main(m, programs)
 }
 
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: setup,
@@ -186,7 +191,6 @@ func startProcessTo(t *testing.T, stderr *os.File, args ...string) *process {
 func TestClientLines(t *testing.T) {
 	addr, ca := startServer(t)
 	_, port, _ := strings.Cut(addr, ":")
-	onPath(t)
 	t.Setenv("PORTLUCK_CONFIG_DIR", filepath.Dir(ca))
 	for _, line := range clientLines("localhost:"+port, entrance{tls: true, ca: ca}) {
 		t.Run(line.What, func(t *testing.T) {
@@ -205,20 +209,6 @@ func TestClientLines(t *testing.T) {
 			hears(t, line.Command)
 		})
 	}
-}
-
-// onPath has this test binary found as the command portluck, as the lines to copy need it.
-func onPath(t *testing.T) {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if err := os.Symlink(exe, filepath.Join(dir, "portluck")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", dir+string(filepath.ListSeparator)+os.Getenv("PATH"))
 }
 
 // needs skips the test when the program of a command is absent, and returns where it is.
@@ -284,6 +274,7 @@ func hears(t *testing.T, line string) {
 
 // Python's websockets, text and binary, in the clear and over TLS.
 func TestPythonWebsockets(t *testing.T) {
+	t.Parallel()
 	python := need.Python(t, "websockets")
 	addr, ca := startServer(t, "--echo")
 	program := fmt.Sprintf(`

@@ -17,7 +17,6 @@ func TestReadmeLines(t *testing.T) {
 	}
 	addr, ca := startServer(t)
 	_, port, _ := strings.Cut(addr, ":")
-	onPath(t)
 	t.Setenv("PORTLUCK_CONFIG_DIR", filepath.Dir(ca))
 	replace := strings.NewReplacer("localhost:8100", "localhost:"+port, "localhost 8100", "localhost "+port,
 		"~/.config/portluck/ca.pem", ca, "go run ./cmd/portluck", "portluck")
@@ -36,6 +35,7 @@ func TestReadmeLines(t *testing.T) {
 
 // The README's program compiles.
 func TestReadmeProgram(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +61,7 @@ func TestReadmeProgram(t *testing.T) {
 
 // The README's lines for AllData work as they stand, but for the port.
 func TestReadmeAllData(t *testing.T) {
+	t.Parallel()
 	needs(t, "curl")
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -71,7 +72,6 @@ func TestReadmeAllData(t *testing.T) {
 		t.Fatalf("lines %q, want a serve and two puts", lines)
 	}
 	p := startProcess(t, "--tls", "off", "--alldata", filepath.Join(t.TempDir(), "events"))
-	onPath(t)
 	replace := strings.NewReplacer("localhost:8100", p.addr, "go run ./cmd/portluck", "portluck")
 	for i, want := range []string{"HTTP/1.1 201 Created\r\n", "20"} {
 		out, err := exec.Command("timeout", "60", "sh", "-c", replace.Replace(lines[i+1][1])).Output()

@@ -56,6 +56,7 @@ func getsSlot(t *testing.T, line string) {
 
 // The lines of the README's section work as they stand, but for the ports.
 func TestReadmeSlots(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +70,6 @@ func TestReadmeSlots(t *testing.T) {
 	if len(lines) != 4 || !strings.Contains(lines[0][1], "serve --callosum localhost:4040 --slots-on-silence") {
 		t.Fatalf("lines %q", lines)
 	}
-	onPath(t)
 	shared, own, _ := slotServer(t)
 	replace := strings.NewReplacer("go run ./cmd/portluck", "portluck", "4040", own, "8100", shared)
 	for _, line := range lines[1:] {
@@ -79,7 +79,7 @@ func TestReadmeSlots(t *testing.T) {
 
 // The lines of the panel work.
 func TestPanelOfSlots(t *testing.T) {
-	onPath(t)
+	t.Parallel()
 	_, _, panel := slotServer(t)
 	if len(panel.Commands) != 3 {
 		t.Errorf("commands %+v", panel.Commands)

@@ -13,6 +13,7 @@ import (
 
 // Processes that start at once in a fresh config directory have one CA.
 func TestStartsAtOnceShareTheCA(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "config")
 	addrs := make([]string, 4)
 	var wg sync.WaitGroup

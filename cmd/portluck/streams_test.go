@@ -11,6 +11,7 @@ import (
 
 // The README's lines for streams are answered as it says, on the address of their own and on the shared port.
 func TestReadmeStreams(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)

@@ -35,8 +35,8 @@ func udpPanel(t *testing.T, addr string) page.Panel {
 
 // The lines to copy of the panel, which are printed at the start too, work; the counters of the panel count.
 func TestUDPLines(t *testing.T) {
+	t.Parallel()
 	addr, _ := startServer(t, "--udp")
-	onPath(t)
 	for _, line := range udpPanel(t, addr).Commands {
 		t.Run(line.What, func(t *testing.T) {
 			needs(t, line.Command)
@@ -59,12 +59,12 @@ func TestUDPLines(t *testing.T) {
 
 // The README's lines for UDP work as they stand, but for the port.
 func TestReadmeUDP(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr, _ := startServer(t, "--udp")
-	onPath(t)
 	_, port, _ := net.SplitHostPort(addr)
 	lines := regexp.MustCompile("`((?:nc -u|go run ./cmd/portluck chat udp)[^`]*)`").FindAllStringSubmatch(string(readme), -1)
 	if len(lines) != 2 {
@@ -82,6 +82,7 @@ func TestReadmeUDP(t *testing.T) {
 
 // A port that is taken over UDP is told with what to do.
 func TestUDPPortTaken(t *testing.T) {
+	t.Parallel()
 	for try := 1; ; try++ {
 		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
 		if err != nil {

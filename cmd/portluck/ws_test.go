@@ -103,7 +103,7 @@ func TestWebSocketReceive(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p, sent := serveFrames(t, 100, tt.frames...)
-			p.SetDeadline(time.Now().Add(10 * time.Second))
+			p.SetDeadline(time.Now().Add(time.Minute))
 			var got strings.Builder
 			var err error
 			for {
@@ -180,6 +180,7 @@ func TestLines(t *testing.T) {
 
 // A server that is not ours: fragments, pings among them, and a close code.
 func TestPythonServer(t *testing.T) {
+	t.Parallel()
 	python := need.Python(t, "websockets")
 	server := exec.Command("timeout", "60", python, "-c", `
 import asyncio, websockets

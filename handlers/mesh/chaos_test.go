@@ -61,14 +61,21 @@ func TestChaos(t *testing.T) {
 				}
 				time.Sleep(rand.N(4 * time.Millisecond))
 			}
-			eventually(t, "there is one connection with each for a while", func() bool {
-				wantConns(t, want, nodes...)
-				before := fmt.Sprint(all(nodes))
-				time.Sleep(500 * time.Millisecond)
-				return fmt.Sprint(all(nodes)) == before && distinct(nodes, tt.hello)
-			})
+			stable(t, want, tt.hello, nodes...)
 		})
 	}
+}
+
+// stable waits until the nodes have had these numbers of connections for a while, one with each other node. told: they say
+// who they are.
+func stable(t *testing.T, want []int, told bool, nodes ...*watched) {
+	t.Helper()
+	eventually(t, "there is one connection with each for a while", func() bool {
+		wantConns(t, want, nodes...)
+		before := fmt.Sprint(all(nodes))
+		time.Sleep(500 * time.Millisecond)
+		return fmt.Sprint(all(nodes)) == before && distinct(nodes, told)
+	})
 }
 
 // all are the connections of the nodes.

@@ -218,9 +218,8 @@ func TestWithoutIDs(t *testing.T) {
 		nodes = append(nodes, w)
 		want[i] = size - 1
 	}
-	wantConns(t, want, nodes...)
+	stable(t, want, true, nodes...)
 	nodes[0].Broadcast([]byte("hi"))
-	time.Sleep(500 * time.Millisecond) // in which another one might come
 	for i, n := range nodes {
 		seen := map[string]bool{}
 		for _, c := range n.Connections() {
