@@ -170,7 +170,7 @@ func (n *Node) hear(nc net.Conn) (id string, err error) {
 	case err != nil:
 		return "", err
 	case !strings.EqualFold(name, n.name): // as in the DNS
-		return "", fmt.Errorf("it is of the mesh %s: %w", name, handlers.ErrPolicy)
+		return "", fmt.Errorf("it is of another mesh: %w", handlers.ErrPolicy)
 	case id == n.id:
 		return id, errSelf
 	}
