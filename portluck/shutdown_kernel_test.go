@@ -14,12 +14,13 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // kernelEnv makes this binary the server of TestShutdownServesWhatTheKernelHas.
@@ -115,15 +116,18 @@ func shaken(t *testing.T, c net.Conn) net.Conn {
 }
 
 // What clients have sent before Shutdown is served, although the server has not looked at it yet: half of the connections
-// are still in the accept queue. PORTLUCK_CLIENTS is how many there are, of each kind in turn.
+// are still in the accept queue.
 func TestShutdownServesWhatTheKernelHas(t *testing.T) {
 	n := 220
-	if s := os.Getenv("PORTLUCK_CLIENTS"); s != "" {
-		n = must(strconv.Atoi(s))
+	long := need.Long()
+	if long {
+		n = 8000
 	}
 	for _, how := range []string{"peeked", "read", "peeked, goroutines", "read, goroutines"} {
 		t.Run(how, func(t *testing.T) {
-			t.Parallel()
+			if !long { // there are not so many descriptors
+				t.Parallel()
+			}
 			shutdownWithClients(t, how, n)
 		})
 	}

@@ -214,3 +214,30 @@ func TestShutdownEndsHandshakes(t *testing.T) {
 		})
 	}
 }
+
+// After Shutdown no connection is open but those that the program has taken over.
+func TestNothingIsOpenAfterShutdown(t *testing.T) {
+	for range 5 {
+		s := &Server{Hub: echoHub(), TLSConfig: withTLS(), Goroutines: byGoroutines, Pages: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if c, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				io.WriteString(c, "mine")
+			}
+		})}
+		l := listen(t)
+		done := make(chan error, 1)
+		go func() { done <- s.Serve(l) }()
+		hijacked := dial(t, l.Addr().String())
+		send(t, hijacked, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		expect(t, hijacked, "mine")
+		for range 50 {
+			posted(t, dial(t, l.Addr().String()))
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if n := s.Stats().Open; n != 1 {
+			t.Errorf("%d connections are open, want the one that was hijacked", n)
+		}
+		<-done
+	}
+}

@@ -41,6 +41,20 @@ func (s *links) settled() bool {
 	return s.fresh.Load() == 0 && since > quiet && !s.unread()
 }
 
+// wait waits until every connection has been given back: net/http does not, for those that it closes itself.
+func (s *links) wait(ctx context.Context) error {
+	tick := time.NewTicker(quiet / 10)
+	defer tick.Stop()
+	for s.count.Load() > 0 {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
 // unread reports whether a connection that is idle to net/http has something that nobody has read: a request, most likely.
 func (s *links) unread() bool {
 	found := false

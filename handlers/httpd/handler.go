@@ -178,7 +178,7 @@ func (h *Handler) Shutdown(ctx context.Context) error {
 	errs := make(chan error)
 	go func() { errs <- h.any.Shutdown(ctx) }() // ends with ctx at the latest
 	err := h.http1.Shutdown(ctx)
-	return cmp.Or(err, <-errs)
+	return cmp.Or(err, <-errs, h.links.wait(ctx))
 }
 
 // Close closes every connection at once.

@@ -125,8 +125,9 @@ func (s *links) state(nc net.Conn, to http.ConnState) {
 			l.idle.Store(true)
 		}
 	case http.StateClosed:
-		if l := s.forget(nc); l != nil {
+		if l := s.find(nc); l != nil {
 			l.conn.Close()
+			s.forget(nc)
 		}
 	case http.StateHijacked:
 		s.forget(nc)
