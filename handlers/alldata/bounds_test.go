@@ -2,16 +2,19 @@ package alldata
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -249,5 +252,92 @@ func TestUnseal(t *testing.T) {
 		if _, err := unseal("k", wrong); !errors.Is(err, ErrDamaged) {
 			t.Errorf("unseal(%q) = %v, want ErrDamaged", wrong, err)
 		}
+	}
+}
+
+// readDeadlines is a ResponseWriter that records the deadlines of the request.
+type readDeadlines struct {
+	*httptest.ResponseRecorder
+	set []bool
+}
+
+func (r *readDeadlines) SetReadDeadline(at time.Time) error {
+	r.set = append(r.set, !at.IsZero())
+	return nil
+}
+
+// A body has a deadline of its connection, which does not stay, and none without ReadTimeout.
+func TestBodyDeadline(t *testing.T) {
+	for timeout, want := range map[time.Duration][]bool{0: {true, false}, time.Hour: {true, false}, -1: nil} {
+		w := &readDeadlines{ResponseRecorder: httptest.NewRecorder()}
+		h := &Handler{OnPut: returns(nil), ReadTimeout: timeout}
+		h.ServeHTTP(w, httptest.NewRequest("POST", "/", strings.NewReader(upstreamBody)))
+		if w.Code != 201 || !slices.Equal(w.set, want) {
+			t.Errorf("ReadTimeout %v: status %d, deadlines %v, want %v", timeout, w.Code, w.set, want)
+		}
+	}
+}
+
+// What net/http is told.
+func TestServerOfHTTP(t *testing.T) {
+	own := log.New(io.Discard, "", 0)
+	if s := (&Server{}).server(); s.ErrorLog == nil || !s.DisableGeneralOptionsHandler {
+		t.Errorf("by default %+v", s)
+	}
+	if s := (&Server{ErrorLog: own}).server(); s.ErrorLog != own {
+		t.Error("the ErrorLog is another")
+	}
+}
+
+// After a commit that has failed the next one makes certain what is there.
+func TestCommitFails(t *testing.T) {
+	s := &Store{Dir: t.TempDir()}
+	open(t, s)
+	db := s.db
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.commit(db, nil); err == nil || !s.unsure {
+		t.Errorf("commit() = %v, unsure %t", err, s.unsure)
+	}
+}
+
+func TestSyncDirs(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return // where there is nothing to sync
+	}
+	if err := syncDirs(filepath.Join(t.TempDir(), "no", "where")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("syncDirs() = %v, want ErrNotExist", err)
+	}
+}
+
+// sparse is a file that has meta pages at some places, and nothing else.
+type sparse map[int64]meta
+
+func (s sparse) ReadAt(b []byte, at int64) (int, error) {
+	m := s[at-pageHead]
+	return copy(b, m[:]), nil
+}
+
+// Without the first meta page the second is looked for at each size of a page, and taken if it says so.
+func TestSecondMeta(t *testing.T) {
+	made := func(size uint32) (m meta) {
+		binary.NativeEndian.PutUint32(m[:], metaMagic)
+		binary.NativeEndian.PutUint32(m[4:], metaVersion)
+		binary.NativeEndian.PutUint32(m[metaPageSize:], size)
+		binary.NativeEndian.PutUint64(m[metaSum:], m.sum())
+		return m
+	}
+	for size := int64(minPageSize); size <= maxPageSize; size *= 2 {
+		if metas := readMetas(sparse{size: made(uint32(size))}); !metas[1].valid() || metas[1].pageSize() != size {
+			t.Errorf("of %d bytes: not found", size)
+		}
+	}
+	metas := readMetas(sparse{2048: made(4096), 4096: made(4096)})
+	if !metas[1].valid() {
+		t.Error("behind one that is no meta page: not found")
+	}
+	if metas := readMetas(sparse{2048: made(4096)}); metas[1].valid() {
+		t.Error("one that is not where it says is taken")
 	}
 }

@@ -190,6 +190,10 @@ func TestNoFileIsLeftOpen(t *testing.T) {
 	s := &Store{Dir: dirOf(t, image)}
 	before := files()
 	_, damaged := s.Check()
+	made := &Store{Dir: filepath.Join(t.TempDir(), "made")}
+	if err := errors.Join(made.Open(), made.Close()); err != nil {
+		t.Error(err)
+	}
 	if err := errors.Join(s.Open(), s.Close()); err != nil || !errors.Is(damaged, ErrDamaged) {
 		t.Errorf("Open() = %v, Check() before = %v", err, damaged)
 	}

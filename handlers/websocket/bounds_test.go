@@ -278,3 +278,24 @@ func TestServeAttachesAHandshake(t *testing.T) {
 		t.Errorf("attached %+v, want a handshake", a)
 	}
 }
+
+// What a message takes of the budget while it is decompressed it gives back, and what is not left is
+// refused.
+func TestInflateBudget(t *testing.T) {
+	long := strings.Repeat("x", 4*keepOut)
+	in := []byte(packedFrame(t, long))
+	for most, want := range map[int64]error{1 << 20: nil, keepOut: handlers.ErrOverload} {
+		budget := &handlers.Budget{Max: most}
+		i := inflaters.New().(*inflater)
+		if err := i.inflate(in, len(long), budget); !errors.Is(err, want) {
+			t.Errorf("of %d bytes: inflate() = %v, want %v", most, err, want)
+		}
+		if held := budget.Held(); (want == nil) != (held >= int64(len(long)-keepOut)) {
+			t.Errorf("of %d bytes: %d are held", most, held)
+		}
+		i.put()
+		if held, refused := budget.Held(), budget.Refused(); held != 0 || refused != 0 != (want != nil) {
+			t.Errorf("of %d bytes: %d are held afterwards, %d refused", most, held, refused)
+		}
+	}
+}
