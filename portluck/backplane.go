@@ -44,6 +44,6 @@ func (h *Hub) Carry(b Backplane) error {
 
 func (h *Hub) gap(origin string, missed uint64) {
 	if h.OnGap != nil {
-		h.OnGap(origin, missed)
+		h.panicked(handlers.Guard(func() { h.OnGap(origin, missed) }))
 	}
 }

@@ -62,7 +62,7 @@ func (c *Client) kill(err error) {
 	c.stream.Destroy()
 }
 
-// connect raises OnConnect. It returns ErrPanic when the callback panicked.
+// connect raises OnConnect. It returns ErrPanic if the callback panics.
 func (c *Client) connect() error {
 	c.connected = true
 	c.log().meter(c)
@@ -118,14 +118,12 @@ func (c *Client) leaveRooms() {
 }
 
 // guard runs a callback of the program, whose panic costs this client only.
-func (c *Client) guard(f func()) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			c.log().panicked(c.Info(), v)
-			err = handlers.ErrPanic
-		}
-	}()
-	f()
+func (c *Client) guard(f func()) error {
+	err := handlers.Guard(f)
+	if err != nil {
+		c.log().panicked(c.Info(), err)
+		return handlers.ErrPanic
+	}
 	return nil
 }
 
@@ -135,10 +133,5 @@ func (h *Hub) fail(l *log, info *Info, err error) {
 	if h.OnError == nil || err == nil {
 		return
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			l.panicked(info, v)
-		}
-	}()
-	h.OnError(info, err)
+	l.panicked(info, handlers.Guard(func() { h.OnError(info, err) }))
 }

@@ -56,6 +56,7 @@ type Hub struct {
 
 	backplane  atomic.Pointer[handlers.Backplane]
 	outbox     outbox
+	log        atomic.Pointer[log] // of the first server; nil before
 	lastID     atomic.Uint64
 	identities identities
 
@@ -68,6 +69,13 @@ type Hub struct {
 	mu   sync.Mutex
 	head *Client // list of connected clients, newest first
 	n    int
+}
+
+// panicked logs a panic in a callback that belongs to no client.
+func (h *Hub) panicked(err error) {
+	if l := h.log.Load(); l != nil {
+		l.panicked(nil, err)
+	}
 }
 
 // Clients returns the clients that are connected now, newest first.

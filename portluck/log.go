@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +28,8 @@ type log struct {
 	lines    atomic.Int32  // about failures
 	failures atomic.Uint64 // of clients that the loop had and that did not connect
 	meters   *sync.Map     // of *Client to *meter; nil unless disconnects are logged
+	panicAt  atomic.Int64  // unix seconds of the last line about a panic
+	panics   atomic.Uint64 // since then
 }
 
 // failuresPerSecond bounds what hostile clients can make us write.
@@ -130,22 +130,26 @@ func (l *log) unmatched(info *Info) {
 	}
 }
 
-// panicked logs a panic by its type and where it was: its value may quote a client.
-func (l *log) panicked(info *Info, v any) {
-	l.Error().Str("proto", info.Scheme()).Str("panic", panicOf(v)).Bytes("stack", debug.Stack()).Msg("panic in a callback")
-}
-
-// handler is for a panic in a handler's goroutine.
-func (l *log) handler(v any) {
-	l.Error().Str("panic", panicOf(v)).Bytes("stack", debug.Stack()).Msg("panic in a handler")
-}
-
-// panicOf is the text of a panic of the runtime, and the type of any other.
-func panicOf(v any) string {
-	if err, ok := v.(runtime.Error); ok {
-		return err.Error()
+// panicked logs a panic in code of the program: its stack and the type of its value, which may hold
+// what a client sent. A client may cause many, so a line a second is written, with the number of
+// those that had none. info is nil where no connection is concerned; other errors are not logged.
+func (l *log) panicked(info *Info, err error) {
+	p, ok := errors.AsType[*handlers.PanicError](err)
+	if !ok {
+		return
 	}
-	return fmt.Sprintf("%T", v)
+	if now := time.Now().Unix(); l.panicAt.Swap(now) == now {
+		l.panics.Add(1)
+		return
+	}
+	e := l.Error().Err(p).Bytes("stack", p.Stack)
+	if n := l.panics.Swap(0); n > 0 {
+		e.Uint64("unlogged", n)
+	}
+	if info != nil {
+		e.Str("proto", info.Scheme())
+	}
+	e.Msg("panic in the program")
 }
 
 func (l *log) accept(err error, wait time.Duration) {

@@ -70,7 +70,8 @@ func newPort(s *Server) (*port, error) {
 	}
 	p.budget.Max = s.MaxPartial
 	p.loop.Budget = &p.budget
-	p.loop.Panicked = p.log.handler
+	p.loop.Panicked = func(err error) { p.log.panicked(nil, err) }
+	p.hub.log.CompareAndSwap(nil, p.log)
 	p.loop.Timeout = s.timeout()
 	p.loop.MessageTimeout = s.messageTimeout()
 	p.loop.HandshakeTimeout = s.sniffTimeout()
@@ -126,16 +127,13 @@ func (p *port) acceptRoute(r *route) {
 
 // serve calls the handler. Its panic costs this connection only.
 func (p *port) serve(r *route, c *conn) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.log.panicked(c.Info(), v)
-			p.drop(c, fmt.Errorf("%w: %v", handlers.ErrPanic, v))
-		}
-	}()
 	if c.pending != nil && r != p.named.unmatched && !p.retire(c) {
 		return
 	}
-	r.handler.Serve(c, p)
+	if err := handlers.Guard(func() { r.handler.Serve(c, p) }); err != nil {
+		p.log.panicked(c.Info(), err)
+		p.drop(c, err)
+	}
 }
 
 // dispatch sends a decided connection through cmux to its route.
@@ -223,14 +221,7 @@ func (p *port) Loop() *loop.Loop { return &p.loop }
 func (p *port) Go(f func()) { p.run(&p.work, f) }
 
 func (p *port) run(t *tasks, f func()) {
-	t.Go(func() {
-		defer func() {
-			if v := recover(); v != nil {
-				p.log.handler(v)
-			}
-		}()
-		f()
-	})
+	t.Go(func() { p.log.panicked(nil, handlers.Guard(f)) })
 }
 
 // Route decides an inner layer; see [handlers.Port]. It has no descriptor to peek at, so its bytes are read and given

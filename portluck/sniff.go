@@ -30,13 +30,10 @@ var (
 
 // judge classifies the first bytes b of c. Without an error and a route it wants need bytes in all.
 func (p *port) judge(c *conn, b []byte, eof bool) (r *route, need int, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.log.panicked(c.Info(), v)
-			r, err = nil, fmt.Errorf("%w: %v", ErrMatcher, v)
-		}
-	}()
-	r, need = p.classify(c.hello(b, eof))
+	if err := handlers.Guard(func() { r, need = p.classify(c.hello(b, eof)) }); err != nil {
+		p.log.panicked(c.Info(), err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrMatcher, err)
+	}
 	return r, need, nil
 }
 

@@ -75,7 +75,7 @@ func refuse(status int, format string, args ...any) error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := h.put(w, r)
 	if err != nil && h.OnError != nil {
-		h.OnError(r, err)
+		_ = handlers.Guard(func() { h.OnError(r, err) })
 	}
 	status, text := answer(err)
 	switch {
@@ -155,12 +155,10 @@ func (h *Handler) call(r *http.Request, key string, event json.RawMessage) (err 
 	}
 	ctx, cancel := bounded(r.Context(), h.Timeout, DefaultTimeout)
 	defer cancel()
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
-		}
-	}()
-	return h.OnPut(ctx, key, event)
+	if p := handlers.Guard(func() { err = h.OnPut(ctx, key, event) }); p != nil {
+		return p
+	}
+	return err
 }
 
 func (h *Handler) limit() int64      { return bound(h.Limit, DefaultLimit) }

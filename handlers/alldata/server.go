@@ -75,7 +75,7 @@ func (s *Server) Listen() (net.Addr, error) {
 func (s *Server) run(srv *http.Server, l net.Listener) {
 	err := srv.Serve(&limited{Listener: l, most: s.maxConns()})
 	if !errors.Is(err, http.ErrServerClosed) && s.OnError != nil {
-		s.OnError(err)
+		_ = handlers.Guard(func() { s.OnError(err) })
 	}
 }
 

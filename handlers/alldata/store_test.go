@@ -216,7 +216,7 @@ func TestStoreOnStored(t *testing.T) {
 	if want := []string{`a=["a"]`, `b=["b"]`, `c=["c"]`}; !slices.Equal(told, want) {
 		t.Errorf("OnStored was told %q, want %q", told, want)
 	}
-	if len(failed) != 1 || !strings.Contains(failed[0], "on purpose") {
+	if len(failed) != 1 || !strings.Contains(failed[0], handlers.ErrPanic.Error()) {
 		t.Errorf("OnError was told %q", failed)
 	}
 }

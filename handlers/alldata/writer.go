@@ -136,10 +136,8 @@ func (s *Store) insert(tx *bbolt.Tx, batch []*put) (changed bool, err error) {
 
 // tell calls OnStored.
 func (s *Store) tell(p *put) {
-	defer func() {
-		if v := recover(); v != nil && s.OnError != nil {
-			s.OnError(fmt.Errorf("OnStored: %w: %v", handlers.ErrPanic, v))
-		}
-	}()
-	s.OnStored(p.key, p.sealed[sealSize:])
+	err := handlers.Guard(func() { s.OnStored(p.key, p.sealed[sealSize:]) })
+	if err != nil && s.OnError != nil {
+		_ = handlers.Guard(func() { s.OnError(fmt.Errorf("OnStored: %w", err)) })
+	}
 }

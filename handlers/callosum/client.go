@@ -8,6 +8,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // ErrRejected means that [Dialer.Accept] did not want the slot.
@@ -39,7 +41,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (*Conn, error) {
 	return c, nil
 }
 
-func (d *Dialer) dial(ctx context.Context, addr string) (*Conn, error) {
+func (d *Dialer) dial(ctx context.Context, addr string) (c *Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, bound(d.Timeout, 10*time.Second))
 	defer cancel()
 	dial := d.DialContext
@@ -47,19 +49,37 @@ func (d *Dialer) dial(ctx context.Context, addr string) (*Conn, error) {
 		dial = (&net.Dialer{}).DialContext
 	}
 	addr = withPort(addr)
-	nc, err := dial(ctx, "tcp", addr)
+	var nc net.Conn
+	if p := handlers.Guard(func() { nc, err = dial(ctx, "tcp", addr) }); p != nil {
+		return nil, p
+	}
 	if err != nil {
 		return nil, err
 	}
 	slot, rest, err := d.greet(ctx, nc)
-	if err == nil && d.Accept != nil && !d.Accept(slot) {
-		err = fmt.Errorf("%w: %d of %s", ErrRejected, slot, addr)
+	if err == nil {
+		err = d.accept(slot, addr)
 	}
 	if err != nil {
 		nc.Close()
 		return nil, err
 	}
 	return &Conn{Conn: nc, slot: slot, lead: rest, gone: make(chan struct{})}, nil
+}
+
+// accept asks Accept for the slot. Its panic refuses the slot.
+func (d *Dialer) accept(slot int, addr string) error {
+	if d.Accept == nil {
+		return nil
+	}
+	var ok bool
+	if err := handlers.Guard(func() { ok = d.Accept(slot) }); err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("%w: %d of %s", ErrRejected, slot, addr)
+	}
+	return nil
 }
 
 // greet reads the slot line.

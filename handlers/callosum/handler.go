@@ -178,7 +178,9 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	c := &Conn{
 		info: info, handler: h, owner: owner, cancel: cancel, preface: true,
 		gone: make(chan struct{}), spoke: make(chan struct{}),
-		fail: func(info *handlers.Info, err error) { guard(nil, func() { fail(info, err) }) },
+		fail: func(info *handlers.Info, err error) {
+			_ = handlers.Guard(func() { fail(info, err) })
+		},
 	}
 	c.mu.Lock() // until c is complete
 	conn, forget := h.watcher.watch(nc, h.unreadTimeout(), func() { c.wg.Go(c.peerEnded) })
@@ -245,16 +247,6 @@ func (h *Handler) connection(ctx context.Context, c *Conn) {
 		return
 	}
 	_, _ = io.Copy(io.Discard, c)
-}
-
-// guard runs f, and gives its panic as an error to failed, if that is not nil.
-func guard(failed func(error), f func()) {
-	defer func() {
-		if v := recover(); v != nil && failed != nil {
-			failed(fmt.Errorf("%w: %v", handlers.ErrPanic, v))
-		}
-	}()
-	f()
 }
 
 // isEnd is for what a connection that was closed or has left says.

@@ -164,5 +164,7 @@ const maxLinger = 1 << 20
 
 // guard runs a callback. Its panic is told.
 func (c *Conn) guard(f func()) {
-	guard(func(err error) { c.fail(c.info, err) }, f)
+	if err := handlers.Guard(f); err != nil {
+		c.fail(c.info, err)
+	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // rover is what makes a pool's connections, while Run runs. One goroutine has it.
@@ -150,7 +152,7 @@ func (r *rover) wait() {
 // tell tells the program. Its panic is its own loss.
 func (r *rover) tell(id string, err error) {
 	if r.pool.OnError != nil {
-		guard(nil, func() { r.pool.OnError(id, err) })
+		_ = handlers.Guard(func() { r.pool.OnError(id, err) })
 	}
 }
 

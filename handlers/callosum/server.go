@@ -134,7 +134,7 @@ func (s *Server) take(nc net.Conn) {
 // fail tells the handler.
 func (s *Server) fail(info *handlers.Info, err error) {
 	if f := s.handler.OnError; f != nil {
-		guard(nil, func() { f(info, err) })
+		_ = handlers.Guard(func() { f(info, err) })
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // departed is a connection that has left the loop: a net.Conn that first gives what was read of it and not decoded.
@@ -112,23 +114,26 @@ func (l *Loop) see(d *departed, queued []byte, take func(net.Conn)) {
 	l.tell(d, take)
 }
 
+// panicked calls Panicked, if err is an error.
+func (l *Loop) panicked(err error) {
+	if err != nil && l.Panicked != nil {
+		_ = handlers.Guard(func() { l.Panicked(err) })
+	}
+}
+
 // tell gives d to whoever takes it; nil if the connection has ended. A panic there costs the connection only.
 func (l *Loop) tell(d *departed, take func(net.Conn)) {
-	defer func() {
-		if v := recover(); v != nil {
-			if d != nil {
-				d.Close()
-			}
-			if l.Panicked != nil {
-				l.Panicked(v)
-			}
+	err := handlers.Guard(func() {
+		if d == nil {
+			take(nil)
+			return
 		}
-	}()
-	if d == nil {
-		take(nil)
-		return
+		take(d)
+	})
+	if err != nil && d != nil {
+		d.Close()
 	}
-	take(d)
+	l.panicked(err)
 }
 
 // gone is a connection that was lost.

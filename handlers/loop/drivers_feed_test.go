@@ -228,13 +228,13 @@ func (q *quits) Decode(in []byte, m *handlers.Messages) (int, error) {
 // the connection, and gives its place back.
 func TestDriversLeaveForLong(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
-		panicked := make(chan any, 1)
-		r.Panicked = func(v any) { panicked <- v }
+		panicked := make(chan error, 1)
+		r.Panicked = func(err error) { panicked <- err }
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &quits{take: func(net.Conn) { panic("oops") }}})
 		start(c, rec)
 		mustWrite(t, client, "first\n")
-		if v := <-panicked; v != "oops" {
-			t.Errorf("panicked with %v", v)
+		if p, ok := errors.AsType[*handlers.PanicError](<-panicked); !ok || p.Value != "oops" {
+			t.Errorf("panicked with %v", p)
 		}
 		mustRead(t, client, "leaving\n")
 		if _, err := client.Read(make([]byte, 1)); err == nil {

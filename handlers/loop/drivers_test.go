@@ -277,7 +277,7 @@ func TestDriversCodecPanics(t *testing.T) {
 			t.Error(err)
 		}
 		<-rec.gone
-		if got, want := rec.events()[1], "disconnect "+handlers.ErrPanic.Error()+": oops"; got != want {
+		if got, want := rec.events()[1], "disconnect "+handlers.ErrPanic.Error()+": string"; got != want {
 			t.Errorf("last event %q, want %q", got, want)
 		}
 	})

@@ -1,8 +1,6 @@
 package loop
 
 import (
-	"fmt"
-
 	"github.com/portluck/portluck/handlers"
 )
 
@@ -97,16 +95,14 @@ func (c *polled) turn(r *runner) {
 }
 
 // guard is step, in which a panic of a codec costs this connection only.
-func (c *polled) guard(r *runner, do todo) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			r.m.Reply, r.m.Next, r.m.Leave = r.m.Reply[:0], nil, nil // they are not for the runner's next connection
-			c.endTurn(nil)
-			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
-		}
-	}()
-	c.step(r, do)
-	return nil
+func (c *polled) guard(r *runner, do todo) error {
+	err := handlers.Guard(func() { c.step(r, do) })
+	if err != nil {
+		r.m.Reply, r.m.Next, r.m.Leave = r.m.Reply[:0], nil, nil // they are not for the runner's next connection
+		c.endTurn(nil)
+		c.shard.loop.panicked(err)
+	}
+	return err
 }
 
 func (c *polled) step(r *runner, do todo) {

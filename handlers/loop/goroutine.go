@@ -3,7 +3,6 @@ package loop
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -155,13 +154,12 @@ func (c *goConn) depart() bool {
 
 // guard runs f, in which a panic of a codec costs this connection only.
 func (c *goConn) guard(f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			c.endTurn(nil)
-			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
-		}
-	}()
-	return f()
+	if p := handlers.Guard(func() { err = f() }); p != nil {
+		c.endTurn(nil)
+		c.loop.panicked(p)
+		return p
+	}
+	return err
 }
 
 // open announces a client that needs no handshake.

@@ -198,11 +198,8 @@ func (c *goConn) wakeLocked(t time.Time) {
 }
 
 // farewell appends what the codec has to say at the end. A panic costs no more than that.
-func farewell(codec handlers.Codec, dst []byte, reason error) (said []byte) {
-	defer func() {
-		if recover() != nil {
-			said = dst
-		}
-	}()
-	return codec.AppendClose(dst, reason)
+func farewell(codec handlers.Codec, dst []byte, reason error) []byte {
+	said := dst
+	_ = handlers.Guard(func() { said = codec.AppendClose(dst, reason) })
+	return said
 }

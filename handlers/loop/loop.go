@@ -153,8 +153,10 @@ type Loop struct {
 	MaxQueue int
 	// Budget bounds the memory of messages that are not whole, for all clients together; one of the loop's own if nil.
 	Budget *handlers.Budget
-	// Panicked is told when what took a connection out of the loop ([handlers.Messages]) has panicked; nobody is if nil.
-	Panicked func(v any)
+	// Panicked, if not nil, is called with the *[handlers.PanicError] of a codec, or of what took a
+	// connection out of the loop ([handlers.Messages]). Several goroutines may call it at once. Its
+	// own panic is dropped.
+	Panicked func(err error)
 
 	wg     sync.WaitGroup
 	n      atomic.Int64 // connections

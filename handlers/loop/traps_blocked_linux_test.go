@@ -115,7 +115,7 @@ func TestTraps3Row15PanicInMessage(t *testing.T) {
 				t.Errorf("read %q, %v", got, err)
 			}
 			client.Close()
-			wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrPanic.Error()+": oops")
+			wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrPanic.Error()+": string")
 			mustWrite(t, other, "x\n")
 			mustRead(t, other, "x\n")
 		}

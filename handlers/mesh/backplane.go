@@ -149,8 +149,10 @@ func (b *Backplane) Serve(c *Conn) {
 		}
 		switch {
 		case kind == frameLine:
-			if b.OnLine != nil {
-				b.OnLine(c, f.line)
+			if err := b.line(c, f.line); err != nil {
+				c.abort(errPanic)
+				c.node.fail(fmt.Errorf("mesh: OnLine: %w", err))
+				return
 			}
 		case kind == frameAt && from == nil && (c.id == "" || c.id == f.id) && f.id != c.node.LocalID():
 			id = f.id
@@ -163,6 +165,14 @@ func (b *Backplane) Serve(c *Conn) {
 			return
 		}
 	}
+}
+
+// line calls OnLine.
+func (b *Backplane) line(c *Conn, line []byte) error {
+	if b.OnLine == nil {
+		return nil
+	}
+	return handlers.Guard(func() { b.OnLine(c, line) })
 }
 
 // enter has c get what is published from now on, and tells it what was published last.

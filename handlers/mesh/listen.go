@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // errListening is what a second Listen gets.
@@ -136,7 +138,10 @@ func (n *Node) seek(ctx, seeking context.Context) {
 		Failed: func(err error) { n.fail(fmt.Errorf("mesh: discovery: %w", err)) },
 	}
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, n.retry()) {
-		err := d.Discover(seeking, self, events)
+		var err error
+		if p := handlers.Guard(func() { err = d.Discover(seeking, self, events) }); p != nil {
+			err = p
+		}
 		if seeking.Err() != nil {
 			return
 		}
@@ -166,7 +171,9 @@ func (n *Node) announced() {
 	}
 	go func() { // ends with OnListening
 		defer close(n.ready)
-		guard(n.OnListening)
+		if err := handlers.Guard(n.OnListening); err != nil {
+			n.fail(fmt.Errorf("mesh: OnListening: %w", err))
+		}
 	}()
 }
 
@@ -185,7 +192,7 @@ func (n *Node) reportErrors(errs <-chan error, closed <-chan struct{}) {
 	for {
 		select {
 		case err := <-errs:
-			guard(func() { n.OnError(err) })
+			_ = handlers.Guard(func() { n.OnError(err) })
 		case <-closed:
 			return
 		}
@@ -223,7 +230,7 @@ func (n *Node) Close() error {
 	}
 	close(n.closed)
 	if n.OnClose != nil {
-		guard(n.OnClose)
+		_ = handlers.Guard(n.OnClose)
 	}
 	return nil
 }

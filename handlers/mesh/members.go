@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"slices"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // take makes a connection that was accepted a member. release is called when it is closed.
@@ -118,8 +120,9 @@ func (n *Node) start(c, old *Conn) {
 	}
 	if n.OnConnection != nil {
 		go func() { // ends with OnConnection
-			if !guard(func() { n.OnConnection(c) }) {
+			if err := handlers.Guard(func() { n.OnConnection(c) }); err != nil {
 				c.abort(errPanic)
+				n.fail(fmt.Errorf("mesh: OnConnection: %w", err))
 			}
 		}()
 	}

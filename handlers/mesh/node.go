@@ -192,17 +192,6 @@ func (n *Node) fail(err error) {
 	}
 }
 
-// guard calls a callback of the program.
-func guard(f func()) (ok bool) {
-	defer func() {
-		if recover() != nil {
-			ok = false
-		}
-	}()
-	f()
-	return true
-}
-
 func or[T int | time.Duration](v, def T) T {
 	if v <= 0 {
 		return def

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 const (
@@ -171,7 +173,12 @@ func (n *Node) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) 
 	ctx, cancel := context.WithTimeout(ctx, n.dialTimeout())
 	defer cancel()
 	if n.Dial != nil {
-		return n.Dial(ctx, addr)
+		var nc net.Conn
+		var err error
+		if p := handlers.Guard(func() { nc, err = n.Dial(ctx, addr) }); p != nil {
+			return nil, p
+		}
+		return nc, err
 	}
 	d := net.Dialer{KeepAliveConfig: n.keepAlive(), Control: controlTimeout(n.peerTimeout())}
 	return d.DialContext(ctx, "tcp", addr.String())

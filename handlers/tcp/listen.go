@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 const (
@@ -125,7 +127,7 @@ func (g *listening) accept() {
 			return
 		}
 		if v.OnError != nil {
-			_ = call(func() { v.OnError(err) })
+			_ = handlers.Guard(func() { v.OnError(err) })
 		}
 		if !passes(err) {
 			return
@@ -154,7 +156,7 @@ func (g *listening) ended() {
 	}
 	v.mu.Unlock()
 	if v.OnClose != nil {
-		_ = call(v.OnClose)
+		_ = handlers.Guard(v.OnClose)
 	}
 	g.home.leave()
 }

@@ -40,7 +40,7 @@ func (d *driven) Connect(info *handlers.Info) error {
 	}
 	if first {
 		if v := s.server; v != nil && v.OnConnection != nil {
-			if err := call(func() { v.OnConnection(s) }); err != nil {
+			if err := handlers.Guard(func() { v.OnConnection(s) }); err != nil {
 				return err
 			}
 		}
@@ -79,24 +79,13 @@ func (s *Stream) tell(event func(e *Events) func(*Stream)) error {
 	if f == nil {
 		return nil
 	}
-	return call(func() { f(s) })
+	return handlers.Guard(func() { f(s) })
 }
 
 func (s *Stream) isDestroyed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.destroyed
-}
-
-// call calls a callback of the program's. A panic there is an error.
-func call(f func()) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
-		}
-	}()
-	f()
-	return nil
 }
 
 // Message is [loop.Events.Message].
@@ -116,7 +105,7 @@ func (s *Stream) data(data []byte) error {
 	if len(data) == 0 || s.Events == nil || s.Events.OnData == nil || s.isDestroyed() {
 		return nil
 	}
-	return call(func() { s.Events.OnData(s, data) })
+	return handlers.Guard(func() { s.Events.OnData(s, data) })
 }
 
 // Decode is [handlers.Codec.Decode]. What comes after SetSecure is for the handshake.
@@ -231,10 +220,10 @@ func (s *Stream) closed(err error) {
 	}
 	if e := s.Events; e != nil && announced {
 		if err != nil && e.OnError != nil {
-			_ = call(func() { e.OnError(s, err) }) // it is closed: there is nothing left that a panic could cost
+			_ = handlers.Guard(func() { e.OnError(s, err) }) // it is closed: there is nothing left that a panic could cost
 		}
 		if e.OnClose != nil {
-			_ = call(func() { e.OnClose(s, err != nil) })
+			_ = handlers.Guard(func() { e.OnClose(s, err != nil) })
 		}
 	}
 	close(done)

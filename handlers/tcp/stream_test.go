@@ -235,7 +235,7 @@ func TestStreamPanics(t *testing.T) {
 					io.Copy(io.Discard, nc)
 					nc.Close()
 				}()
-				d.has(t, "error callback panicked: oops")
+				d.has(t, "error callback panicked: string")
 				d.has(t, "close true")
 				mustWrite(t, plainDial(t, addr), "still there")
 				other.has(t, "data still there")

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // recheck is how long a handshake believes in what the last one has seen of the files.
@@ -84,7 +86,7 @@ func (c *Certificates) refresh() {
 	}
 	c.mu.Unlock()
 	if tell && c.OnError != nil {
-		c.OnError(err)
+		_ = handlers.Guard(func() { c.OnError(err) })
 	}
 }
 

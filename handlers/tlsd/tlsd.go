@@ -55,15 +55,17 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 		fail(c, p, fmt.Errorf("no TLS configuration: %w", handlers.ErrPolicy))
 		return
 	}
-	p.Go(func() { h.serve(c, p) }) // ends by HandshakeTimeout, or when the inner handler returns
+	p.Go(func() { h.guarded(c, p) }) // ends by HandshakeTimeout, or when the inner handler returns
+}
+
+// guarded is serve, in which a panic of the program's TLS callbacks costs this connection only.
+func (h *Handler) guarded(c handlers.Conn, p handlers.Port) {
+	if err := handlers.Guard(func() { h.serve(c, p) }); err != nil {
+		fail(c, p, err)
+	}
 }
 
 func (h *Handler) serve(c handlers.Conn, p handlers.Port) {
-	defer func() {
-		if v := recover(); v != nil {
-			fail(c, p, fmt.Errorf("%w: %v", handlers.ErrPanic, v))
-		}
-	}()
 	nc, err := c.NetConn()
 	if err != nil {
 		fail(c, p, err)

@@ -1,7 +1,6 @@
 package udp
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -132,7 +131,9 @@ func (k *socket) connectLocked(c *client, r *runner) {
 	var hub handlers.Client
 	var err error
 	k.callLocked(r)
-	guard(&err, func() { hub, err = k.port.Connect(c.info(), c) })
+	if p := handlers.Guard(func() { hub, err = k.port.Connect(c.info(), c) }); p != nil {
+		err = p
+	}
 	k.called(r)
 	if err != nil || hub == nil {
 		c.leaveLocked(err, dropWaiting)
@@ -160,8 +161,10 @@ func (k *socket) deliverLocked(c *client, r *runner) {
 }
 
 func (k *socket) message(c *client, p *packet) (err error) {
-	defer recovered(&err)
-	return c.hub.Message(k.srv.message(p))
+	if p := handlers.Guard(func() { err = c.hub.Message(k.srv.message(p)) }); p != nil {
+		return p
+	}
+	return err
 }
 
 // departLocked raises OnDisconnect. What has come since c left is of a new client.
@@ -170,8 +173,7 @@ func (k *socket) departLocked(c *client, r *runner) {
 	k.out.end(c, false)
 	if c.hub != nil {
 		k.callLocked(r)
-		var err error
-		guard(&err, func() { c.hub.Disconnect(c.why) })
+		_ = handlers.Guard(func() { c.hub.Disconnect(c.why) })
 		k.called(r)
 	}
 	delete(s.table.clients, c.key)
@@ -206,18 +208,6 @@ func (k *socket) succeedLocked(c *client) {
 		next.leaveLocked(handlers.ErrShutdown, deliverWaiting)
 	}
 	k.readyLocked(next)
-}
-
-// guard runs f, whose panic is an error.
-func guard(err *error, f func()) {
-	defer recovered(err)
-	f()
-}
-
-func recovered(err *error) {
-	if v := recover(); v != nil {
-		*err = fmt.Errorf("%w: %v", handlers.ErrPanic, v)
-	}
 }
 
 // watchLocked sees to it that a callback that takes too long is seen.

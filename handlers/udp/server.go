@@ -291,6 +291,5 @@ func (s *Server) fail(remote netip.AddrPort, err error) {
 	if s.OnError == nil {
 		return
 	}
-	defer func() { _ = recover() }() // it is the program's to look after
-	s.OnError(remote, err)
+	_ = handlers.Guard(func() { s.OnError(remote, err) })
 }

@@ -123,7 +123,7 @@ func TestEnds(t *testing.T) {
 		{"Destroy", func(c *hubClient) error { c.Destroy(); return nil }, []string{"disconnect " + near + " <nil>"}},
 		{"error", func(*hubClient) error { return handlers.ErrPanic }, []string{"disconnect " + near + " callback panicked"}},
 		{"closed", func(*hubClient) error { return handlers.ErrClosed }, []string{"disconnect " + near + " <nil>"}},
-		{"panic", func(*hubClient) error { panic("no") }, []string{"disconnect " + near + " callback panicked: no"}},
+		{"panic", func(*hubClient) error { panic("no") }, []string{"disconnect " + near + " callback panicked: string"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -3,6 +3,8 @@ package udp
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // Reflector says whether a datagram from this source port is more likely to be forged than sent: it is the port of a service
@@ -32,13 +34,10 @@ func (s *Server) refuses(k key) bool {
 }
 
 // refusesPort asks the program. What it panics for is refused.
-func (s *Server) refusesPort(port uint16) (refused bool) {
-	defer func() {
-		if v := recover(); v != nil {
-			refused = true
-		}
-	}()
-	return s.RefusePort(port)
+func (s *Server) refusesPort(port uint16) bool {
+	refused := true
+	_ = handlers.Guard(func() { refused = s.RefusePort(port) })
+	return refused
 }
 
 // ours says whether a is an address of k: a datagram that seems to come from there would have us talk to ourselves.

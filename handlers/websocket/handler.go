@@ -122,15 +122,14 @@ func (h *Handler) refuses(r *http.Request) (refused *refusal) {
 	if check == nil {
 		check = handlers.SameOrigin
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			refused = &refusal{
-				status: http.StatusInternalServerError, why: "internal error",
-				err: fmt.Errorf("%w: CheckOrigin: %v", handlers.ErrPanic, v),
-			}
+	var ok bool
+	if err := handlers.Guard(func() { ok = check(r) }); err != nil {
+		return &refusal{
+			status: http.StatusInternalServerError, why: "internal error",
+			err: fmt.Errorf("CheckOrigin: %w", err),
 		}
-	}()
-	if !check(r) {
+	}
+	if !ok {
 		return &refusal{status: http.StatusForbidden, why: "this origin may not connect", err: handlers.ErrPolicy}
 	}
 	return nil
