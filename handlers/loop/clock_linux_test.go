@@ -13,7 +13,7 @@ func init() {
 		r := newRig(t, l, bench{"epoll", Auto, false, plainServer})
 		client := func(t *testing.T) (handlers.Conn, net.Conn) {
 			server, client := tcpPair(t)
-			_ = client.SetDeadline(time.Now().Add(time.Minute))
+			_ = client.SetDeadline(time.Now().Add(5 * time.Minute))
 			return plainServer(t, server), client
 		}
 		finish := func(client net.Conn) { client.(*net.TCPConn).CloseWrite() }

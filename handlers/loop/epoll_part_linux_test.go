@@ -97,7 +97,7 @@ func TestPartShrinks(t *testing.T) {
 // Callbacks that block keep little memory each, however many there are.
 func TestBlockedCallbacksAreCheap(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
-		const n = 200
+		const n = 100
 		in, release := make(chan struct{}, n), make(chan struct{})
 		recs, peers := make([]*recorder, n), make([]peer, n)
 		for i := range n {

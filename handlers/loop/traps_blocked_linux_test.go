@@ -15,7 +15,7 @@ import (
 // Callbacks that block keep nobody else waiting, also when they come all at once and again.
 func TestTraps3Row15BlockedCallbacks(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
-		const blockers, rounds, echoes = 8, 5, 50
+		const blockers, rounds, echoes = 8, 2, 10
 		in, release := make(chan struct{}, blockers), make(chan struct{})
 		var recs []*recorder
 		var peers []peer
