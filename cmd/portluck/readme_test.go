@@ -41,7 +41,7 @@ func TestReadmeProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, rest, ok := strings.Cut(string(readme), "    import \"github.com/portluck")
-	block, _, ok2 := strings.Cut(rest, "\n\n| event")
+	block, _, ok2 := strings.Cut(rest, "\n\nWith TLS")
 	if !ok || !ok2 {
 		t.Fatal("the README has no program")
 	}

@@ -1,0 +1,77 @@
+//go:build !windows
+
+package main
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The README's program with TLS serves its page, and ends in good order.
+func TestReadmeTLSProgram(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(readme), "\n    package main\n")
+	block, _, ok2 := strings.Cut(rest, "\n\n| event")
+	if !ok || !ok2 {
+		t.Fatal("the README has no program with TLS")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	program := "package main\n" + strings.ReplaceAll(strings.ReplaceAll(block, "\n    ", "\n"), "localhost:8443", addr)
+	dir, err := os.MkdirTemp(".", "_readme") // which ./... leaves out
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(program), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	exe := filepath.Join(t.TempDir(), "program")
+	if out, err := exec.Command("go", "build", "-o", exe, "./"+dir).CombinedOutput(); err != nil {
+		t.Fatalf("%s\n%s", program, out)
+	}
+	cmd := exec.Command(exe)
+	cmd.Dir = t.TempDir()
+	writeCertificate(t, filepath.Join(cmd.Dir, "cert.pem"), filepath.Join(cmd.Dir, "key.pem"), 1)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	browser := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer browser.CloseIdleConnections()
+	page := func() (string, error) {
+		resp, err := browser.Get("https://" + addr + "/")
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return string(b), err
+	}
+	got, err := page()
+	for late := time.Now().Add(time.Minute); err != nil && time.Now().Before(late); got, err = page() {
+		time.Sleep(20 * time.Millisecond) // it does not listen yet
+	}
+	if err != nil || got != "Hello, browser.\n" {
+		t.Errorf("the page is %q, %v", got, err)
+	}
+	cmd.Process.Signal(os.Interrupt)
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
