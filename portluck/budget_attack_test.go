@@ -6,19 +6,20 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // attackers is how many connections of HTTP/1 and of HTTP/2 the attacks have, and the MaxPartial of the server that they
-// meet: many where PORTLUCK_LONG is set.
+// meet: many in the long form.
 func attackers() (conns, h2Conns, most int) {
-	if os.Getenv("PORTLUCK_LONG") != "" {
+	if need.Long() {
 		return 5000, 20, 256 << 20
 	}
 	return 40, 2, 1 << 20

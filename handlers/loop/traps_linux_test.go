@@ -3,7 +3,6 @@ package loop
 import (
 	"fmt"
 	"io"
-	"os"
 	"runtime"
 	"runtime/pprof"
 	"slices"
@@ -14,11 +13,12 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/testdata/need"
 )
 
-// stormTime is short unless PORTLUCK_STRESS is set.
+// stormTime is short unless the long forms of tests run.
 func stormTime() time.Duration {
-	if os.Getenv("PORTLUCK_STRESS") != "" {
+	if need.Long() {
 		return time.Minute
 	}
 	return 300 * time.Millisecond

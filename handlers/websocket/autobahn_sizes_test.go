@@ -5,17 +5,13 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/testdata/need"
 )
-
-// fullEnv, when set, runs section 9 in the sizes that Autobahn has, which take some seconds: up to 16 MiB. Without it each is
-// a sixteenth of that, which crosses the same limits of the frame header.
-const fullEnv = "PORTLUCK_AUTOBAHN"
 
 // A sizeCase is a message, the size of its frames, and that of the segments in which it comes; 0 is one.
 type sizeCase struct {
@@ -66,7 +62,7 @@ func TestAutobahn9(t *testing.T) {
 		t.Errorf("%d cases, want 54", len(cases))
 	}
 	for _, tt := range cases {
-		if os.Getenv(fullEnv) == "" {
+		if !need.Long() { // the sizes of Autobahn are up to 16 MiB; these cross the same limits of the frame header
 			tt.count = max(1, tt.count/16)
 			if tt.size > 64<<10 {
 				tt.size /= 16
