@@ -11,8 +11,9 @@ import (
 // *tls.Conn, is built on one, so that the loop can take the connection below it over. Its methods may be called by any
 // goroutine; one that is running stays with the connection that it began with.
 type Switch struct {
-	current atomic.Pointer[net.Conn]
-	eof     atomic.Bool
+	current  atomic.Pointer[net.Conn]
+	eof      atomic.Bool
+	received atomic.Int64
 }
 
 // NewSwitch returns a Switch that stands for nc.
@@ -39,8 +40,12 @@ func (s *Switch) Read(p []byte) (n int, err error) {
 	if n, err = s.Current().Read(p); n == 0 && err == io.EOF {
 		s.eof.Store(true)
 	}
+	s.received.Add(int64(n))
 	return n, err
 }
+
+// Received returns how many bytes have been read through s.
+func (s *Switch) Received() int64 { return s.received.Load() }
 
 // Write writes to the current connection.
 func (s *Switch) Write(p []byte) (int, error) { return s.Current().Write(p) }

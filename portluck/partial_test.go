@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/httpd"
 )
 
 // A client that has begun a ClientHello, or the head of a request, costs no more than a descriptor that is looked at: the
@@ -222,6 +223,29 @@ func BenchmarkDrippedHead(b *testing.B) {
 				c.Close()
 			}
 			b.ReportMetric(float64((cpuTime()-begin).Microseconds())/float64(b.N*len(head)), "µs-CPU/byte")
+		})
+	}
+}
+
+// A client that agrees on HTTP by ALPN and then says nothing is closed at SniffTimeout, without an answer or an event.
+func TestSilenceAfterALPN(t *testing.T) {
+	for _, proto := range []string{"http/1.1", "h2"} {
+		t.Run(proto, func(t *testing.T) {
+			t.Parallel()
+			hub, e := record(nil)
+			s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon}
+			addr, begin := serve(t, s), time.Now()
+			c := dialTLS(t, addr, proto)
+			got, err := io.ReadAll(c)
+			if proto == "http/1.1" && len(got) > 0 || strings.Contains(string(got), "408") || err != nil {
+				t.Errorf("read %q, %v", got, err)
+			}
+			if took := time.Since(begin); took >= httpd.DefaultHeaderTimeout {
+				t.Errorf("it was closed after %v", took)
+			}
+			if late := s.Stats(); late.Failed > 0 || len(e.all()) > 0 {
+				t.Errorf("%d failed, events %q", late.Failed, e.all())
+			}
 		})
 	}
 }

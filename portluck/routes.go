@@ -106,7 +106,7 @@ func (p *port) build() {
 	ws := &websocket.Handler{Hosts: s.Hosts, CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin}
 	p.http = &httpd.Handler{
 		Hosts: s.Hosts, Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
-		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), MessageTimeout: s.messageTimeout(), Budget: &p.budget,
+		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), FirstTimeout: s.sniffTimeout(), MessageTimeout: s.messageTimeout(), Budget: &p.budget,
 	}
 	if s.RoomOf != nil {
 		p.http.Streams = p.streams

@@ -74,6 +74,9 @@ type Handler struct {
 	MessageTimeout time.Duration
 	// HeaderTimeout bounds how long the head of a request may take; 10 seconds if zero, no bound if negative.
 	HeaderTimeout time.Duration
+	// FirstTimeout bounds how long a client may be silent after a TLS handshake that has agreed on HTTP; it is closed then
+	// without an answer. HeaderTimeout alone bounds it if zero or negative.
+	FirstTimeout time.Duration
 	// MaxHeaderBytes bounds the head of a request; 64 KiB if zero, no bound if negative.
 	MaxHeaderBytes int
 	// ErrorLog gets what net/http has to say: panics of Pages, broken requests. Nobody does if it is nil.
@@ -121,6 +124,7 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	}
 	only := &single{nc: nc, link: newLink(c, p, nc)}
 	h.links.add(nc, only.link)
+	only.link.bound(h.FirstTimeout)
 	_ = srv.Serve(only)
 	if !only.taken {
 		h.links.forget(nc)

@@ -25,6 +25,7 @@ type link struct {
 	spoiled atomic.Bool
 	fresh   atomic.Bool // it has shown no request yet
 	idle    atomic.Bool // it waits for its next request
+	first   *time.Timer // of bound; nil without
 }
 
 type linkKey struct{}
@@ -44,6 +45,24 @@ func (l *link) sever() {
 		nc = t.NetConn()
 	}
 	_ = nc.Close()
+}
+
+// bound closes the connection if its client, which has shaken hands, sends nothing for d.
+func (l *link) bound(d time.Duration) {
+	t, ok := l.nc.(*tls.Conn)
+	if !ok || d <= 0 {
+		return
+	}
+	below, ok := t.NetConn().(interface{ Received() int64 })
+	if !ok {
+		return
+	}
+	begin := below.Received()
+	l.first = time.AfterFunc(d, func() {
+		if l.fresh.Load() && below.Received() == begin {
+			_ = t.Close() // with its farewell
+		}
+	})
 }
 
 // links are the connections that net/http has.
@@ -151,6 +170,9 @@ func (s *links) shown(l *link) {
 		s.last.Store(time.Now().UnixNano())
 	}
 	if l != nil && l.fresh.Load() && l.fresh.Swap(false) {
+		if l.first != nil {
+			l.first.Stop()
+		}
 		makeRoom(&[stackNeed]byte{})
 		s.fresh.Add(-1)
 	}
