@@ -55,11 +55,13 @@ func (c *Client) hub() *Hub { return c.who.Load().hub }
 // kill ends the client from the server's side: OnDisconnect gets err.
 func (c *Client) kill(err error) {
 	c.blame(err)
-	if s, ok := c.stream.(interface{ Quit(err error) }); ok {
-		s.Quit(err)
-		return
-	}
-	c.stream.Destroy()
+	_ = c.guard(func() {
+		if s, ok := c.stream.(interface{ Quit(err error) }); ok {
+			s.Quit(err)
+			return
+		}
+		c.stream.Destroy()
+	})
 }
 
 // connect raises OnConnect. It returns ErrPanic if the callback panics.

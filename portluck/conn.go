@@ -190,5 +190,6 @@ type sniffing struct {
 	chosen   *route // the route, while its opening is not whole; nil before and after
 	waiting  bool   // it was silent for SniffTimeout, and now has Timeout
 	farewell string // what it is told when it is dropped
+	first    []byte // for OnVerdict
 	place    place  // where it waits in the system's sniffer
 }

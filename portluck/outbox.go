@@ -1,6 +1,10 @@
 package portluck
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/portluck/portluck/handlers"
+)
 
 // How much waits for a backplane before those who publish wait too.
 const (
@@ -103,7 +107,10 @@ func (h *Hub) post(wait bool) {
 func (h *Hub) postSome(n int) (more bool) {
 	for range n {
 		l := h.outbox.take()
-		if (*h.backplane.Load()).Publish(l.room, l.message) != nil {
+		var err error
+		panicked := handlers.Guard(func() { err = (*h.backplane.Load()).Publish(l.room, l.message) })
+		h.panicked(panicked)
+		if err != nil || panicked != nil {
 			h.gap("", 1)
 		}
 	}

@@ -43,7 +43,11 @@ func (s *Server) ServePacket(pc net.PacketConn, h handlers.PacketHandler) error 
 		return ErrServerClosed
 	}
 	defer p.packets.leave()
-	err = h.ServePacket(pc, packetPort{p})
+	if panicked := handlers.Guard(func() { err = h.ServePacket(pc, packetPort{p}) }); panicked != nil {
+		pc.Close()
+		p.log.panicked(nil, panicked)
+		err = panicked
+	}
 	switch {
 	case p.isClosing():
 		return ErrServerClosed
@@ -59,7 +63,11 @@ type packetPort struct{ *port }
 // Connect also tells OnVerdict, as nothing has been classified before.
 func (p packetPort) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
 	if f := p.srv.OnVerdict; f != nil {
-		f(Verdict{Route: info.Protocol, Info: info})
+		if err := handlers.Guard(func() { f(Verdict{Route: info.Protocol, Info: info}) }); err != nil {
+			p.log.panicked(info, err)
+			p.hub.fail(p.log, info, err)
+			return nil, err
+		}
 	}
 	return p.port.Connect(info, s)
 }
@@ -108,7 +116,11 @@ func (p *packets) shutdown(ctx context.Context) error {
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
 	for i, h := range all {
-		wg.Go(func() { errs[i] = h.Shutdown(ctx) })
+		wg.Go(func() { // ends with ctx
+			if err := handlers.Guard(func() { errs[i] = h.Shutdown(ctx) }); err != nil {
+				errs[i] = err
+			}
+		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -119,6 +131,6 @@ func (p *packets) shutdown(ctx context.Context) error {
 
 func (p *packets) close() {
 	for _, h := range p.refuse() {
-		_ = h.Close()
+		_ = handlers.Guard(func() { _ = h.Close() })
 	}
 }

@@ -123,4 +123,4 @@ func (k parking) Park() {
 }
 
 // Take is [loop.Parking.Take].
-func (k parking) Take() bool { return k.port.sniff.take(k.conn) }
+func (k parking) Take() bool { return k.port.sniff.takeParked(k.conn) }

@@ -40,6 +40,9 @@ type port struct {
 
 	draining atomic.Bool // what the kernel has accepted is served before the listeners are closed
 
+	judging atomic.Int32  // matchers that run
+	judged  atomic.Uint64 // matchers that have run
+
 	work    tasks          // goroutines of handlers, of connections being read, and of callbacks
 	funcs   tasks          // of HandleFunc
 	subs    sync.WaitGroup // cmux
@@ -125,12 +128,20 @@ func (p *port) acceptRoute(r *route) {
 	}
 }
 
-// serve calls the handler. Its panic costs this connection only.
+// serve tells OnVerdict and calls the handler. A panic costs this connection only.
 func (p *port) serve(r *route, c *conn) {
-	if c.pending != nil && r != p.named.unmatched && !p.retire(c) {
-		return
-	}
-	if err := handlers.Guard(func() { r.handler.Serve(c, p) }); err != nil {
+	err := handlers.Guard(func() {
+		if f := p.srv.OnVerdict; f != nil {
+			p.staff(r) // f may take long
+			f(Verdict{Route: r.name, Info: c.Info(), First: c.first})
+			c.first = nil
+		}
+		if c.pending != nil && r != p.named.unmatched && !p.retire(c) {
+			return
+		}
+		r.handler.Serve(c, p)
+	})
+	if err != nil {
 		p.log.panicked(c.Info(), err)
 		p.drop(c, err)
 	}
@@ -140,8 +151,8 @@ func (p *port) serve(r *route, c *conn) {
 func (p *port) dispatch(c *conn, r *route, first []byte) {
 	c.route = r
 	r.count.Add(1)
-	if f := p.srv.OnVerdict; f != nil {
-		f(Verdict{Route: r.name, Info: c.Info(), First: first[:min(64, len(first))]})
+	if p.srv.OnVerdict != nil {
+		c.first = bytesOf(first)
 	}
 	if r == p.named.unmatched && p.srv.OnUnmatched == handlers.Refuse {
 		p.log.unmatched(c.Info())
@@ -249,5 +260,5 @@ func isClosed(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, cmux.ErrServerClosed) || errors.Is(err, cmux.ErrListenerClosed)
 }
 
-// bytesOf keeps a copy of what a matcher saw, for a goroutine of its own.
+// bytesOf keeps a copy of what a matcher saw, for OnVerdict.
 func bytesOf(b []byte) []byte { return slices.Clone(b[:min(64, len(b))]) }

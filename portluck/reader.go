@@ -61,7 +61,10 @@ func (r *reader) start() {
 			return
 		}
 		defer r.port.readers.remove(r)
-		r.run()
+		if err := handlers.Guard(r.run); err != nil { // of a net.Conn of the program's
+			r.port.log.panicked(r.conn.Info(), err)
+			r.port.drop(r.conn, err)
+		}
 	})
 }
 

@@ -233,7 +233,9 @@ func (r *Room) join(c *Client, since *Position) (complete bool, err error) {
 	m := &seat{client: c}
 	var framing handlers.Framing
 	if f, ok := c.stream.(feeder); ok {
-		framing = f.Framing()
+		if err := c.guard(func() { framing = f.Framing() }); err != nil {
+			return false, err
+		}
 	}
 	for {
 		r = r.lockLive()
@@ -296,7 +298,12 @@ func (r *Room) publish(m Message, how publishing) (Position, error) {
 	}
 	var few [8]*group // spares an allocation on most machines
 	at, idle := r.publishedLocked(few[:0])
+	failed := r.ring.failed
+	r.ring.failed = nil
 	r.mu.Unlock()
+	if failed != nil {
+		r.hub.panicked(failed)
+	}
 	r.start(idle)
 	if how.carry {
 		r.hub.post(how.wait)

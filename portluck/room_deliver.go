@@ -99,14 +99,13 @@ func (g *group) serve(m *seat, slow []slowMember) []slowMember {
 		if m.lost = g.room.opts.Policy == Disconnect; m.lost {
 			from = p.next
 		}
-		slow = append(slow, slowMember{m.client, from - m.next})
+		slow = append(slow, slowMember{client: m.client, missed: from - m.next})
 		m.next = from
 	}
 	if before := m.next; !m.waiting && before < p.next {
-		if m.tape.framing != nil {
-			m.feed(p)
-		} else {
-			m.send(p)
+		if err := handlers.Guard(func() { m.take(p) }); err != nil {
+			m.next, m.lost = p.next, true
+			slow = append(slow, slowMember{client: m.client, err: err})
 		}
 		if !m.lost {
 			g.room.stats.delivered.Add(m.next - before)
@@ -176,9 +175,15 @@ func (r *Room) visitLate() {
 type slowMember struct {
 	client *Client
 	missed uint64
+	err    error // its stream has panicked, and that is all
 }
 
 func (r *Room) tellSlow(s slowMember) {
+	if s.err != nil {
+		s.client.log().panicked(s.client.Info(), s.err)
+		s.client.kill(handlers.ErrPanic)
+		return
+	}
 	r.stats.slow.Add(1)
 	r.stats.missed.Add(s.missed)
 	if r.opts.Policy == Disconnect {

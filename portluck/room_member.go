@@ -77,16 +77,21 @@ func (r *Room) groupLocked() *group {
 // add makes m a member, and gives it what it is behind.
 func (g *group) add(m *seat, framing handlers.Framing, since *Position) (complete bool, err error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	low := g.low.Load()
 	if complete, err = g.admitLocked(m, framing, since); err != nil {
+		g.mu.Unlock()
 		return false, err
 	}
+	var slow []slowMember
 	if m.next < g.pass.next {
-		g.serve(m, nil)
+		slow = g.serve(m, nil)
 		g.low.Store(min(low, m.next))
 	}
 	g.restLocked()
+	g.mu.Unlock()
+	for _, s := range slow {
+		g.room.tellSlow(s)
+	}
 	return complete, nil
 }
 
@@ -165,6 +170,15 @@ func (g *group) moveLocked(from, to int) {
 
 // holdsLocked says that the messages from next on may be kept for a member that has not got them.
 func (g *group) holdsLocked(next uint64) bool { return next <= max(g.low.Load(), g.lowest) }
+
+// take gives m's stream what there is.
+func (m *seat) take(p *passing) {
+	if m.tape.framing != nil {
+		m.feed(p)
+		return
+	}
+	m.send(p)
+}
 
 // feed writes what is framed already.
 func (m *seat) feed(p *passing) {

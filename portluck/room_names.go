@@ -3,6 +3,8 @@ package portluck
 import (
 	"math/rand/v2"
 	"sync/atomic"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // Room returns the room of this name; that of the name "" has every client and is that of [Hub.Broadcast]. The hub knows
@@ -25,7 +27,7 @@ func (h *Hub) Room(name string) *Room {
 func (h *Hub) newRoom(name string) *Room {
 	r := &Room{hub: h, name: name}
 	if h.RoomOptions != nil {
-		r.opts = h.RoomOptions(name)
+		h.panicked(handlers.Guard(func() { r.opts = h.RoomOptions(name) })) // the zero ones if it panics
 	}
 	r.ring = newRing()
 	r.free.L = &r.mu

@@ -16,6 +16,7 @@ type ring struct {
 	messages    []published
 	bytes       int
 	tapes       []*tape
+	failed      error // the panic of a framing, until it is logged
 }
 
 // published is a message in a ring.
@@ -47,10 +48,19 @@ func (g *ring) append(m Message) []byte {
 	g.messages = append(g.messages, published{data: data, kind: m.Kind, at: time.Now()})
 	g.bytes += len(data)
 	for _, t := range g.tapes {
-		t.append(Position{g.epoch, g.next}, data, m.Kind)
+		g.add(t, g.next, data, m.Kind)
 	}
 	g.next++
 	return data
+}
+
+// add adds a message to a tape. One whose framing panics has no bytes there.
+func (g *ring) add(t *tape, seq uint64, data []byte, k Kind) {
+	size := len(t.buf)
+	if err := handlers.Guard(func() { t.append(Position{g.epoch, seq}, data, k) }); err != nil {
+		g.failed = err
+		t.ends = append(t.ends, size)
+	}
 }
 
 // tapeOf is the tape of a framing, from the first message that is kept on.
@@ -63,7 +73,7 @@ func (g *ring) tapeOf(f handlers.Framing) *tape {
 	}
 	t := &tape{framing: f, used: 1, cut: cut{first: g.first}}
 	for i, m := range g.messages {
-		t.append(Position{g.epoch, g.first + uint64(i)}, m.data, m.kind)
+		g.add(t, g.first+uint64(i), m.data, m.kind)
 	}
 	g.tapes = append(g.tapes, t)
 	return t

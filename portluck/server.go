@@ -130,7 +130,7 @@ type Server struct {
 	// error or a panic that may quote them only its type. Nothing is logged if nil.
 	Logger *zerolog.Logger
 	// OnVerdict, if not nil, is told how each connection was classified, and of each client of datagrams, whose Route is its
-	// protocol. It is called by many goroutines at once, must return soon, and must not call Shutdown or Close.
+	// protocol. It is called by many goroutines at once, before the handler of the route; the connection waits for it.
 	OnVerdict func(Verdict)
 
 	routes  []*route                    // of Handle, in order

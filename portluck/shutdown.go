@@ -15,13 +15,32 @@ import (
 // Shutdown ends the server in good order: it stops accepting, decides or closes the connections whose protocol is not
 // known yet, serves all that is queued, finishes the HTTP requests, sends close 1001 to WebSocket clients and FIN to raw
 // ones, disconnects the clients of datagrams, and returns nil when every client's OnDisconnect has returned. When ctx ends
-// first it closes what is left at once and returns the error of ctx.
+// first it closes what is left at once and returns the error of ctx. A callback that calls it waits for itself, and so
+// gets that error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	p, err := s.start()
 	if err != nil {
 		return err
 	}
+	done := make(chan struct{})
+	go func() { // ends soon after ctx, or when the matcher that has called us returns
+		defer close(done)
+		err = p.shutdown(ctx)
+	}()
+	select {
+	case <-done:
+		return err
+	case <-ctx.Done():
+	}
+	if !p.ended(done) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+func (p *port) shutdown(ctx context.Context) error {
 	p.stopAccepting(true)
+	p.accepting.Wait()
 	p.decideRest(ctx)
 	p.root.Close()
 	await(ctx, &p.subs)
@@ -32,7 +51,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	wg.Go(func() { packetErr = p.packets.shutdown(ctx) })
 	loopErr := p.loop.Shutdown(ctx, farewellWindow(p.loop.Len()))
 	wg.Wait()
-	err = errors.Join(httpErr, packetErr, loopErr, await(ctx, &p.workers), p.work.wait(ctx), p.funcs.wait(ctx))
+	err := errors.Join(httpErr, packetErr, loopErr, await(ctx, &p.workers), p.work.wait(ctx), p.funcs.wait(ctx))
 	if err != nil || ctx.Err() != nil {
 		p.hardClose()
 		return context.Cause(ctx)
@@ -47,10 +66,36 @@ func (s *Server) Close() error {
 	if err != nil {
 		return err
 	}
-	p.stopAccepting(false)
-	p.hardClose()
+	done := make(chan struct{})
+	go func() { // ends at once, or when the matcher that has called us returns
+		defer close(done)
+		p.stopAccepting(false)
+		p.accepting.Wait()
+		p.hardClose()
+	}()
+	p.ended(done)
 	return nil
 }
+
+// ended waits for the end of a shutdown. It returns false if a matcher holds that up, which may be the caller: matchers run
+// in goroutines that a shutdown waits for.
+func (p *port) ended(done <-chan struct{}) bool {
+	look := time.NewTicker(matcherPatience)
+	defer look.Stop()
+	for judged := p.judged.Load(); ; judged = p.judged.Load() {
+		select {
+		case <-done:
+			return true
+		case <-look.C:
+		}
+		if p.judging.Load() > 0 && p.judged.Load() == judged {
+			return false
+		}
+	}
+}
+
+// matcherPatience is how long a matcher may take before a shutdown no longer waits for it.
+const matcherPatience = 10 * time.Millisecond
 
 // closeListens ends the listeners of Listen.
 func (p *port) closeListens() {
@@ -92,7 +137,6 @@ func (p *port) stopAccepting(rest bool) {
 	for _, a := range all {
 		a.src.stop()
 	}
-	p.accepting.Wait()
 }
 
 // decideRest gives the undecided connections a moment to show their protocol, also inside TLS once they have shaken hands,

@@ -30,6 +30,11 @@ var (
 
 // judge classifies the first bytes b of c. Without an error and a route it wants need bytes in all.
 func (p *port) judge(c *conn, b []byte, eof bool) (r *route, need int, err error) {
+	p.judging.Add(1)
+	defer func() {
+		p.judged.Add(1)
+		p.judging.Add(-1)
+	}()
 	if err := handlers.Guard(func() { r, need = p.classify(c.hello(b, eof)) }); err != nil {
 		p.log.panicked(c.Info(), err)
 		return nil, 0, fmt.Errorf("%w: %w", ErrMatcher, err)

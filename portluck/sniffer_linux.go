@@ -84,7 +84,7 @@ func (s *sniffer) add(c *conn) bool {
 	}
 	s.armLocked()
 	if n, oldest := s.undecidedLocked(); n > s.port.srv.maxSniffing() {
-		go s.shed(oldest) // ends at once; the accepting goroutine must not wait
+		go s.shed(oldest.undecided()) // ends at once; the accepting goroutine must not wait
 	}
 	return true
 }
@@ -117,14 +117,36 @@ func (s *sniffer) patience(st stage) time.Duration {
 	return t
 }
 
-// take takes c out of the set. It is false when somebody else has.
-func (s *sniffer) take(c *conn) bool {
+// undecided is a connection in the set. Once somebody has taken c out, its place is no longer the sniffer's to read.
+type undecided struct {
+	*conn
+	slot       int32
+	generation uint32
+}
+
+// undecided is for a connection that is in the set, under mu.
+func (c *conn) undecided() undecided { return undecided{c, c.place.slot, c.place.generation} }
+
+func (s *sniffer) isInLocked(w undecided) bool {
+	return s.slots[w.slot] == w.conn && w.place.generation == w.generation
+}
+
+// take takes w out of the set. It is false when somebody else has.
+func (s *sniffer) take(w undecided) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for c.place.busy {
+	for s.isInLocked(w) && w.place.busy {
 		s.cond.Wait()
 	}
-	return s.takeLocked(c)
+	return s.isInLocked(w) && s.takeLocked(w.conn)
+}
+
+// takeParked is take for a connection whose client was announced.
+func (s *sniffer) takeParked(c *conn) bool {
+	s.mu.Lock()
+	w := c.undecided()
+	s.mu.Unlock()
+	return s.take(w)
 }
 
 func (s *sniffer) takeLocked(c *conn) bool {
@@ -161,10 +183,10 @@ func (s *sniffer) undecidedLocked() (n int, oldest *conn) {
 	return n, oldest
 }
 
-func (s *sniffer) shed(c *conn) {
-	if s.take(c) {
+func (s *sniffer) shed(w undecided) {
+	if s.take(w) {
 		s.port.stats.shed.Add(1)
-		s.port.drop(c, ErrShed)
+		s.port.drop(w.conn, ErrShed)
 	}
 }
 
@@ -249,16 +271,16 @@ func (s *sniffer) ready(ev unix.EpollEvent) {
 func (s *sniffer) expire(now time.Time) {
 	s.mu.Lock()
 	s.wake = time.Time{}
-	var late []*conn
+	var late []undecided
 	for i := range s.lists {
 		for c := s.lists[i].head; c != nil && !c.place.deadline.After(now); c = c.place.next {
-			late = append(late, c)
+			late = append(late, c.undecided())
 		}
 	}
 	s.mu.Unlock()
-	for _, c := range late {
-		if s.take(c) {
-			s.port.late(c, s.buf)
+	for _, w := range late {
+		if s.take(w) {
+			s.port.late(w.conn, s.buf)
 		}
 	}
 	s.mu.Lock()
@@ -272,17 +294,17 @@ func (s *sniffer) expire(now time.Time) {
 func (s *sniffer) drain(closing bool) []*conn {
 	s.mu.Lock()
 	s.closing = s.closing || closing
-	var all []*conn
+	var all []undecided
 	for i := range s.lists {
 		for c := s.lists[i].head; c != nil; c = c.place.next {
-			all = append(all, c)
+			all = append(all, c.undecided())
 		}
 	}
 	s.mu.Unlock()
-	mine := all[:0]
-	for _, c := range all {
-		if s.take(c) {
-			mine = append(mine, c)
+	var mine []*conn
+	for _, w := range all {
+		if s.take(w) {
+			mine = append(mine, w.conn)
 		}
 	}
 	return mine

@@ -5,6 +5,8 @@ import (
 	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // listenerSource accepts from any listener. Its connections are read, not peeked at.
@@ -15,7 +17,12 @@ type listenerSource struct {
 }
 
 func (s *listenerSource) accept(bool) error {
-	nc, err := s.l.Accept()
+	var nc net.Conn
+	var err error
+	if panicked := handlers.Guard(func() { nc, err = s.l.Accept() }); panicked != nil {
+		s.port.log.panicked(nil, panicked)
+		return panicked
+	}
 	if err != nil {
 		return err
 	}

@@ -58,9 +58,13 @@ func TestTLSEndings(t *testing.T) {
 			ends := make(chan ended, 1)
 			var seen []string
 			h := &Hub{
-				OnMessage:    func(m Message, _ *Writer, _ *Client) { seen = append(seen, m.String()) },
-				OnDisconnect: func(_ *Client, err error) { ends <- ended{seen, err}; seen = nil },
-				OnError:      func(_ *Info, err error) { ends <- ended{nil, err} },
+				OnMessage: func(m Message, _ *Writer, _ *Client) { seen = append(seen, m.String()) },
+				OnDisconnect: func(_ *Client, err error) {
+					e := ended{seen, err}
+					seen = nil // before the next client comes
+					ends <- e
+				},
+				OnError: func(_ *Info, err error) { ends <- ended{nil, err} },
 			}
 			addr := serve(t, &Server{Hub: h, TLSConfig: withTLS(), Goroutines: goroutines, SniffTimeout: time.Minute})
 			for _, client := range clients {

@@ -1,0 +1,219 @@
+package portluck
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/udp"
+	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/testdata/funcs"
+)
+
+// callback is a func or an interface of the program.
+type callback struct {
+	name string // Type.Field, if it is one
+	// set has it call f, the first time.
+	set func(s *Server, f func())
+	// raise has it called, by a client of addr or of the hub.
+	raise func(t *testing.T, s *Server, addr string)
+	// free says that no shutdown waits for it.
+	free bool
+}
+
+// say has a client say this; whatever comes of it is of no interest.
+func say(text string) func(t *testing.T, s *Server, addr string) {
+	return func(t *testing.T, _ *Server, addr string) {
+		c := dial(t, addr)
+		_, _ = io.WriteString(c, text)
+		_ = c.CloseWrite()
+	}
+}
+
+var get = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+
+var callbacks = []callback{
+	{name: "Hub.OnConnect", raise: say("x\n"), set: func(s *Server, f func()) {
+		s.Hub.OnConnect = func(*Writer, *Client) { f() }
+	}},
+	{name: "Hub.OnMessage", raise: say("x\n"), set: func(s *Server, f func()) {
+		s.Hub.OnMessage = func(_ Message, w *Writer, _ *Client) { f(); _ = w.Send(TextMessage("ok")) }
+	}},
+	{name: "Hub.OnDisconnect", raise: say("x\n"), set: func(s *Server, f func()) {
+		s.Hub.OnDisconnect = func(*Client, error) { f() }
+	}},
+	{name: "Hub.OnError", raise: say("GET nonsense\r\n\r\n"), set: func(s *Server, f func()) {
+		s.Hub.OnError = func(*Info, error) { f() }
+		s.Handle("bad", matchers.Prefix("GET nonsense"), handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
+			c.Close()
+			p.Fail(c.Info(), handlers.ErrProtocol)
+		}))
+	}},
+	{name: "Hub.RoomOptions", free: true, set: func(s *Server, f func()) {
+		s.Hub.RoomOptions = func(string) RoomOptions { f(); return RoomOptions{} }
+	}, raise: func(_ *testing.T, s *Server, _ string) { s.Hub.Broadcast(TextMessage("x")) }},
+	{name: "Hub.OnGap", free: true, set: func(s *Server, f func()) {
+		s.Hub.OnGap = func(string, uint64) { f() }
+	}, raise: func(_ *testing.T, s *Server, _ string) {
+		s.Hub.gap("b", 1)
+	}},
+	{name: "RoomOptions.OnSlow", free: true, set: func(s *Server, f func()) {
+		s.Hub.RoomOptions = func(string) RoomOptions {
+			return RoomOptions{Ring: 1, Policy: SkipToLatest, OnSlow: func(*Room, *Client, uint64) { f() }}
+		}
+	}, raise: func(_ *testing.T, s *Server, _ string) {
+		r := s.Hub.Room("x")
+		_ = r.Join((&sink{room: 0}).client(s.Hub))
+		for range 3 {
+			r.Publish(TextMessage("x"))
+		}
+	}},
+	{name: "Server.OnVerdict", raise: say("x\n"), set: func(s *Server, f func()) {
+		s.OnVerdict = func(Verdict) { f() }
+	}},
+	{name: "Server.OnVerdict", raise: sayUDP, set: func(s *Server, f func()) {
+		s.OnVerdict = func(Verdict) { f() }
+	}},
+	{name: "Server.RoomOf", raise: say(get), set: func(s *Server, f func()) {
+		s.RoomOf = func(*http.Request) (string, bool) { f(); return "", false }
+	}},
+	{name: "a matcher", raise: say("!x"), set: func(s *Server, f func()) {
+		s.HandleFunc("first", matchers.MatcherFunc(func(matchers.Hello) matchers.Verdict { f(); return matchers.No }), func(net.Conn) {})
+	}},
+	{name: "HandleFunc", raise: say("!x"), set: func(s *Server, f func()) {
+		s.HandleFunc("mine", matchers.Prefix("!"), func(c net.Conn) { defer c.Close(); f() })
+	}},
+	{name: "a Handler", raise: say("!x"), set: func(s *Server, f func()) {
+		s.Handle("mine", matchers.Prefix("!"), handlers.HandlerFunc(func(c handlers.Conn, _ handlers.Port) { defer c.Close(); f() }))
+	}},
+	{name: "a mounted handler", raise: say(get), set: func(s *Server, f func()) {
+		s.Mount("/", http.HandlerFunc(func(http.ResponseWriter, *http.Request) { f() }))
+	}},
+	{name: "Pages", raise: say(get), set: func(s *Server, f func()) {
+		s.Pages = http.HandlerFunc(func(http.ResponseWriter, *http.Request) { f() })
+	}},
+	{name: "OnMessage of HTTP", raise: say("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx"), set: func(s *Server, f func()) {
+		s.Hub.OnMessage = func(Message, *Writer, *Client) { f() }
+	}},
+	{name: "OnMessage of datagrams", raise: sayUDP, set: func(s *Server, f func()) {
+		s.Hub.OnMessage = func(Message, *Writer, *Client) { f() }
+	}},
+	{name: "OnConnect of datagrams", raise: sayUDP, set: func(s *Server, f func()) {
+		s.Hub.OnConnect = func(*Writer, *Client) { f() }
+	}},
+	{name: "GetCertificate", raise: sayTLS, set: func(s *Server, f func()) {
+		s.TLSConfig = &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			f()
+			return nil, errors.New("no certificate")
+		}}
+	}},
+}
+
+func sayUDP(t *testing.T, _ *Server, addr string) { send(t, dialUDP(t, addr), "x") }
+
+func sayTLS(t *testing.T, _ *Server, addr string) {
+	c := tls.Client(dial(t, addr), &tls.Config{InsecureSkipVerify: true})
+	go func() { _ = c.Handshake() }() // ends with the connection
+}
+
+// raised is a server one of whose callbacks has ended.
+type raised struct {
+	*Server
+	addr string
+	err  error // of the callback
+}
+
+// eachCallback calls do in every callback on both drivers, once, and then rest.
+func eachCallback(t *testing.T, do func(s *Server) error, rest func(t *testing.T, c callback, r raised)) {
+	t.Parallel()
+	for _, c := range callbacks {
+		for _, goroutines := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, goroutines %t", c.name, goroutines), func(t *testing.T) {
+				t.Parallel()
+				s := &Server{Hub: &Hub{}, Goroutines: goroutines, SniffTimeout: patience, Packets: &udp.Server{}, Addr: "127.0.0.1:0"}
+				var called atomic.Bool
+				done := make(chan error, 1)
+				c.set(s, func() {
+					if called.CompareAndSwap(false, true) {
+						err := error(nil)
+						defer func() { done <- err }() // after a panic too
+						err = do(s)
+					}
+				})
+				all, packets, err := s.listen(s.Addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				served := make(chan error, 2)
+				go func() { served <- s.Serve(all[0]) }()
+				go func() { served <- s.ServePacket(packets[0], s.Packets) }()
+				defer func() {
+					ctx, cancel := context.WithTimeout(context.Background(), patience)
+					defer cancel()
+					_ = s.Shutdown(ctx)
+					for range 2 {
+						if err := <-served; !errors.Is(err, ErrServerClosed) {
+							t.Errorf("Serve = %v", err)
+						}
+					}
+				}()
+				addr := all[0].Addr().String()
+				c.raise(t, s, addr)
+				select {
+				case err := <-done:
+					rest(t, c, raised{s, addr, err})
+				case <-time.After(patience):
+					t.Fatal("it does not return")
+				}
+			})
+		}
+	}
+}
+
+// A panic in a callback costs one connection, or one call: the next client is served, and nothing is left of the first.
+func TestCallbacksPanic(t *testing.T) {
+	var names []string
+	for _, c := range callbacks {
+		if strings.Contains(c.name, ".") {
+			names = append(names, c.name)
+		}
+	}
+	funcs.Covered(t, names...)
+	eachCallback(t, func(*Server) error { panic("of the program") }, func(t *testing.T, c callback, r raised) {
+		eventually(t, "the connection is gone", func() bool { return r.Stats().Open == 0 })
+		nc := dial(t, r.addr)
+		send(t, nc, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+		expect(t, nc, "HTTP/1.1 200 OK\r\n")
+		c.raise(t, r.Server, r.addr)
+	})
+}
+
+// Close returns in every callback.
+func TestCallbacksClose(t *testing.T) {
+	eachCallback(t, (*Server).Close, func(t *testing.T, _ callback, r raised) {
+		eventually(t, "all is closed", func() bool { return r.Stats().Open == 0 })
+	})
+}
+
+// Shutdown in a callback waits for that, and so returns the error of its ctx when that ends.
+func TestCallbacksShutdown(t *testing.T) {
+	eachCallback(t, func(s *Server) error {
+		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+		defer cancel()
+		return s.Shutdown(ctx)
+	}, func(t *testing.T, c callback, r raised) {
+		if want := context.DeadlineExceeded; !errors.Is(r.err, want) && (r.err != nil || !c.free) {
+			t.Errorf("Shutdown = %v, want %v", r.err, want)
+		}
+		eventually(t, "all is closed", func() bool { return r.Stats().Open == 0 })
+	})
+}
