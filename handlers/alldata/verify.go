@@ -41,7 +41,8 @@ type verifier struct {
 	window   []byte // of the file
 	windowAt int64
 
-	events uint64
+	events    uint64
+	versioned bool // the version was there
 }
 
 // verifyPages holds every page of a state to what bbolt writes: each is in use once or free, all keys are
@@ -203,6 +204,9 @@ func (v *verifier) bucket(name string, e element) error {
 	} else if err = w.walk(root); err == nil && e.vsize != bucketHead {
 		err = damaged("the bucket %q has %d bytes", name, e.vsize)
 	}
+	if err == nil && !v.versioned { // the bucket of the version is the first
+		err = wrongVersion(nil)
+	}
 	if err == nil && name == string(eventsBucket) && sequence != v.events {
 		err = damaged("it has %d events, and should have %d", v.events, sequence)
 	}
@@ -210,7 +214,11 @@ func (v *verifier) bucket(name string, e element) error {
 }
 
 // format holds the version to that of this package.
-func (v *verifier) format(_ []byte, e element) error {
+func (v *verifier) format(key []byte, e element) error {
+	if string(key) != string(versionKey) {
+		return damaged("it has %.20q where its version should be", key)
+	}
+	v.versioned = true
 	b, err := v.read(e.value, int(min(e.vsize, 20)))
 	if err == nil && !bytes.Equal(b, version) {
 		return wrongVersion(b)

@@ -213,6 +213,8 @@ func TestVerifyBuckets(t *testing.T) {
 		{"a byte less", []entry{formatEntry, bucket("events", 0, 1, inline(a)[:len(inline(a))-1])}, "entry 0 of page 0 is not where it should be"},
 		{"another number of events", []entry{formatEntry, bucket("events", 0, 2, inline(a))}, "it has 1 events, and should have 2"},
 		{"another version", []entry{bucket("alldata", 0, 1, inline(entry{key: "version", value: "2"})), events}, `is of version "2"`},
+		{"no version", []entry{bucket("alldata", 0, 1, inline()), events}, `is of version ""`},
+		{"another key than the version", []entry{bucket("alldata", 0, 1, inline(entry{key: "versiom", value: "1"})), events}, `it has "versiom" where its`},
 		{"a longer version", []entry{bucket("alldata", 0, 1, inline(entry{key: "version", value: "1" + strings.Repeat("0", 50)})), events}, `is of version "10`},
 		{"an inline bucket that has a page", []entry{formatEntry, bucket("events", 4, 1, inline(a))}, `the bucket "events" has 54 bytes`},
 	}
@@ -227,7 +229,7 @@ func TestVerifyBuckets(t *testing.T) {
 			if (err == nil) != (tt.text == "") || err != nil && !strings.Contains(err.Error(), tt.text) {
 				t.Errorf("%v, want %q", err, tt.text)
 			}
-			if errors.Is(err, ErrDamaged) != (tt.text != "" && !strings.Contains(tt.text, "version")) {
+			if errors.Is(err, ErrDamaged) != (tt.text != "" && !strings.Contains(tt.text, "is of version")) {
 				t.Errorf("%v is ErrDamaged: %t", err, errors.Is(err, ErrDamaged))
 			}
 		})
