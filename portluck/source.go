@@ -3,6 +3,7 @@ package portluck
 import (
 	"net"
 	"os"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -35,9 +36,10 @@ func (s *listenerSource) accept(bool) error {
 }
 
 // How long a listener that cannot be asked for what has come goes on accepting at a shutdown: until it has accepted nothing
-// for restTicks ticks, which are late when goroutines are, and restTime at the most.
+// for restTicks ticks, and restTime at the most. Each tick lets the goroutines that are ready run: a timer alone would be
+// before them.
 const (
-	restTicks = 5
+	restTicks = 10
 	restTime  = 2 * time.Second
 )
 
@@ -51,6 +53,7 @@ func (s *listenerSource) stop() {
 	last, quiet := s.accepted.Load(), 0
 	for begin := time.Now(); quiet < restTicks && time.Since(begin) < restTime; quiet++ {
 		time.Sleep(settleTick)
+		runtime.Gosched()
 		if n := s.accepted.Load(); n != last {
 			last, quiet = n, 0
 		}
