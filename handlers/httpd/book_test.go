@@ -130,7 +130,7 @@ func TestPacer(t *testing.T) {
 			b.want("no bound")
 			none.hurry = true
 			none.begin()
-			b.want("in a hurry", "write by 1.001s")
+			b.want("in a hurry", "write by 2s")
 		}
 	})
 }

@@ -8,13 +8,17 @@ import (
 // past is a deadline that wakes a Read or Write up at once.
 var past = time.Unix(1, 0)
 
+// lastTime is how long the last write before Destroy may take. The client's buffers take it at once;
+// a busy machine takes longer to try. Only a client that has stopped reading uses it up.
+const lastTime = time.Second
+
 // pacer bounds how long the client may take to read. One goroutine at a time uses it, and writes.
 type pacer struct {
 	rc   http.ResponseController
 	idle time.Duration // no bound if not positive
 	h2   bool
 	set  time.Time // when it was last given idle
-	// hurry gives it patience instead: enough for what its buffers take.
+	// hurry gives it lastTime instead.
 	hurry bool
 }
 
@@ -26,7 +30,7 @@ func (h *Handler) pacer(w http.ResponseWriter, r *http.Request) pacer {
 func (p *pacer) begin() {
 	switch {
 	case p.hurry:
-		_ = p.rc.SetWriteDeadline(time.Now().Add(patience))
+		_ = p.rc.SetWriteDeadline(time.Now().Add(lastTime))
 		return
 	case p.idle <= 0:
 		return
