@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -31,6 +32,8 @@ const (
 	closeWait  = 5 * time.Second
 	// quiet is how long a peer must have been silent for its connection to be ended by a shutdown.
 	quiet = 20 * time.Millisecond
+	// never is a bound that is not reached: none.
+	never = 100 * 365 * 24 * time.Hour
 )
 
 // Events is what a connection tells its client. One goroutine at a time calls it.
@@ -146,10 +149,12 @@ type Loop struct {
 	// MessageTimeout is how long a message may take from its first byte to its last; none if zero or negative. The client
 	// is ended with [handlers.ErrTimeout].
 	MessageTimeout time.Duration
-	// CloseTimeout is how long a connection that has ended may take to send what is queued; 5 seconds if zero. It bounds
-	// the wait for the answer to a farewell too, which is 5 seconds at the most.
+	// CloseTimeout is how long a connection that has ended may take to send what is queued; 5
+	// seconds if zero, no bound if negative. It bounds the wait for the answer to a farewell too,
+	// which is 5 seconds at the most.
 	CloseTimeout time.Duration
-	// MaxQueue is how many bytes may wait for a client that does not read; 1 MiB if zero.
+	// MaxQueue is how many bytes may wait for a client that does not read; 1 MiB if zero, no bound
+	// if negative.
 	MaxQueue int
 	// Budget bounds the memory of messages that are not whole, for all clients together; one of the loop's own if nil.
 	Budget *handlers.Budget
@@ -260,10 +265,10 @@ func (l *Loop) left() {
 }
 
 func (l *Loop) closeTimeout() time.Duration {
-	if l.CloseTimeout <= 0 {
-		return closeWait
+	if l.CloseTimeout < 0 {
+		return never
 	}
-	return l.CloseTimeout
+	return cmp.Or(l.CloseTimeout, closeWait)
 }
 
 // quitTime bounds the end of a connection whose peer may not answer, or not read, the farewell.
@@ -277,10 +282,10 @@ func (l *Loop) lingerTime() time.Duration {
 }
 
 func (l *Loop) maxQueue() int {
-	if l.MaxQueue == 0 {
-		return 1 << 20
+	if l.MaxQueue < 0 {
+		return math.MaxInt
 	}
-	return l.MaxQueue
+	return cmp.Or(l.MaxQueue, 1<<20)
 }
 
 func (l *Loop) budget() *handlers.Budget { return cmp.Or(l.Budget, &l.own) }

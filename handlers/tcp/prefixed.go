@@ -13,7 +13,7 @@ import (
 //
 // The zero value is ready, with four bytes in network order. The fields must not be changed in use.
 type Prefixed struct {
-	// Size is how many bytes the length has, from 1 to 8; 4 if zero.
+	// Size is how many bytes the length has, from 1 to 8; 4 if zero, 1 if negative.
 	Size int
 	// LittleEndian has the least significant byte of the length first.
 	LittleEndian bool

@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -36,16 +37,21 @@ type Server struct {
 	OnClose func()
 	// OnError says that a connection could not be accepted. The server goes on, unless OnClose follows.
 	OnError func(err error)
-	// Events, AllowHalfOpen and HandshakeTimeout are those of the streams to begin with.
+	// Events, AllowHalfOpen and HandshakeTimeout are those of the streams to begin with. A
+	// handshake may take 10 seconds if HandshakeTimeout is zero, and has no bound if it is
+	// negative.
 	Events           *Events
 	AllowHalfOpen    bool
 	HandshakeTimeout time.Duration
-	// MaxConnections is how many streams there may be; any number if zero. The surplus is accepted and closed.
+	// MaxConnections is how many streams there may be; any number if zero or negative. The surplus
+	// is accepted and closed.
 	MaxConnections int
-	// MaxQueue is how many bytes may wait for a peer that does not read, more or less; 16 MiB if zero. While they do its
-	// stream is not read. In a port the port's bound holds.
+	// MaxQueue is how many bytes may wait for a peer that does not read, more or less; 16 MiB if
+	// zero, no bound if negative. While they do its stream is not read. In a port the port's bound
+	// holds.
 	MaxQueue int
-	// CloseTimeout is how long a stream that has ended may take to send what is queued; 2 minutes if zero.
+	// CloseTimeout is how long a stream that has ended may take to send what is queued; 2 minutes
+	// if zero, no bound if negative. In a port the port's bound holds.
 	CloseTimeout time.Duration
 	// Goroutines has a goroutine for each stream, as there must be where there is no epoll.
 	Goroutines bool
@@ -103,10 +109,7 @@ func (v *Server) admit() bool {
 
 // start makes a stream of c.
 func (v *Server) start(c handlers.Conn, remote netip.AddrPort, l *loop.Loop, g *lodging) {
-	s := &Stream{
-		Events: v.Events, AllowHalfOpen: v.AllowHalfOpen, HandshakeTimeout: v.HandshakeTimeout,
-		server: v, counted: true, remote: remote, lodging: g,
-	}
+	s := v.stream(remote, g)
 	s.mu.Lock()
 	run := s.startLocked(c, l)
 	s.mu.Unlock()
@@ -115,17 +118,20 @@ func (v *Server) start(c handlers.Conn, remote netip.AddrPort, l *loop.Loop, g *
 	}
 }
 
+// stream returns a stream that the server has accepted.
+func (v *Server) stream(remote netip.AddrPort, g *lodging) *Stream {
+	return &Stream{
+		Events: v.Events, AllowHalfOpen: v.AllowHalfOpen, HandshakeTimeout: v.HandshakeTimeout,
+		server: v, counted: true, remote: remote, lodging: g,
+	}
+}
+
 // enter is the loop of the streams that no port drives.
 func (v *Server) enter() *lodging { return v.home.enter(v.setup) }
 
 func (v *Server) setup(l *loop.Loop) {
-	l.MaxQueue, l.CloseTimeout, l.Driver = v.MaxQueue, v.CloseTimeout, driver
-	if l.MaxQueue == 0 {
-		l.MaxQueue = defaultQueue
-	}
-	if l.CloseTimeout == 0 {
-		l.CloseTimeout = defaultCloseTimeout
-	}
+	l.MaxQueue, l.CloseTimeout = cmp.Or(v.MaxQueue, defaultQueue), cmp.Or(v.CloseTimeout, defaultCloseTimeout)
+	l.Driver = driver
 	if v.Goroutines {
 		l.Driver = loop.Goroutines
 	}

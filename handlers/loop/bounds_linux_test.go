@@ -1,0 +1,30 @@
+package loop
+
+import (
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers/internal/boundtest"
+)
+
+// A timeout that is zero or negative is none.
+func TestDeadlines(t *testing.T) {
+	due := func(prepare func(c *polled)) func(l *Loop) int64 {
+		return func(l *Loop) int64 {
+			c := &polled{shard: &shard{loop: l}}
+			now := c.now()
+			c.active.Store(uint32(now))
+			prepare(c)
+			at, _ := c.dueLocked(now)
+			if at == 0 {
+				return boundtest.None
+			}
+			return int64(time.Duration(at-now) * time.Millisecond)
+		}
+	}
+	boundtest.Check(t, []string{"Driver", "CloseTimeout", "MaxQueue"},
+		boundtest.Field("Timeout", boundtest.None, boundtest.None, due(func(*polled) {})),
+		boundtest.Field("HandshakeTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.shake = true })),
+		boundtest.Field("MessageTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.needLocked().since = c.now() })),
+	) // TestBounds
+}
