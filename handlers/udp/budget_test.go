@@ -202,6 +202,7 @@ func TestRooms(t *testing.T) {
 		{"loopback, for a minute", &Server{}, near, time.Minute, true},
 		{"loopback, silent", &Server{}, near, time.Minute + 1, false},
 		{"another window", &Server{RoomWindow: time.Second}, near, 2 * time.Second, false},
+		{"no window", &Server{RoomWindow: -1, Timeout: -1}, near, 1000 * time.Hour, true},
 		{"beyond", &Server{}, far, 0, false},
 		{"beyond, trusted", &Server{Trusted: everywhere}, far, 0, false},
 		{"beyond, elsewhere", &Server{RoomsTo: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, far, 0, false},

@@ -46,7 +46,7 @@ func newSocket(s *Server, pc net.PacketConn, p handlers.Port) *socket {
 	k.paths.base = &path{socket: k, local: addrPort(pc.LocalAddr())}
 	n := 1
 	if uc, ok := pc.(*net.UDPConn); ok {
-		if size := orInt(s.ReadBuffer, 1<<20); size > 0 {
+		if size := s.readBuffer(); size > 0 {
 			_ = uc.SetReadBuffer(size) // as far as the system lets us
 		}
 		learn(uc, k.paths.base.local)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"sync"
@@ -38,21 +39,26 @@ type Server struct {
 	// Timeout is how long a client may be silent before it is disconnected with [handlers.ErrTimeout]; 2 minutes if
 	// zero, for ever if negative. What is sent to it does not count: UDP does not tell whether it arrives.
 	Timeout time.Duration
-	// MaxClients bounds the clients; 65,536 if zero. When there are as many, a new one takes the place of the
-	// unvalidated one that has been silent for longest: of those that have sent one datagram only, then of those that
-	// have been silent for 10 seconds. A validated newcomer may also take the place of a validated client that has been
-	// silent for RoomWindow. With none of these the newcomer is dropped.
+	// MaxClients bounds the clients; 65,536 if zero, no bound if negative. When there are as many,
+	// a new one takes the place of the unvalidated one that has been silent for longest: of those
+	// that have sent one datagram only, then of those that have been silent for 10 seconds. A
+	// validated newcomer may also take the place of a validated client that has been silent for
+	// RoomWindow. With none of these the newcomer is dropped.
 	MaxClients int
-	// MaxWaiting is how many datagrams of a client may wait while its callback runs; 64 if zero. More are dropped.
+	// MaxWaiting is how many datagrams of a client may wait while its callback runs; 64 if zero.
+	// There are 32,768 at the most, also if it is negative. More are dropped.
 	MaxWaiting int
-	// MaxBacklog is how many bytes of all clients may wait for callbacks; 16 MiB if zero. More are dropped.
+	// MaxBacklog is how many bytes of all clients may wait for callbacks; 16 MiB if zero, no bound
+	// if negative. More are dropped.
 	MaxBacklog int
-	// MaxQueue is how many bytes may wait for a socket that takes no more; 1 MiB if zero. Send then returns
-	// [handlers.ErrSlow]: it never waits.
+	// MaxQueue is how many bytes may wait for a socket that takes no more; 1 MiB if zero, no bound
+	// if negative. Send then returns [handlers.ErrSlow]: it never waits.
 	MaxQueue int
-	// WriteTimeout is how long a socket may take none of what is queued, before it is dropped; 1 second if zero.
+	// WriteTimeout is how long a socket may take none of what is queued, before it is dropped; 1
+	// second if zero, no bound if negative.
 	WriteTimeout time.Duration
-	// Batch is how many datagrams are read or written with one system call, on Linux; 32 if zero.
+	// Batch is how many datagrams are read or written with one system call, on Linux; 32 if zero, 1
+	// if negative, 1,024 at the most.
 	Batch int
 	// ReadBuffer is what the system is asked to keep of datagrams that were not read yet; 1 MiB if zero, what the
 	// system likes if negative.
@@ -63,7 +69,8 @@ type Server struct {
 	Trusted []netip.Prefix
 	// RoomsTo are networks to whose clients room traffic is sent, beside those of loopback.
 	RoomsTo []netip.Prefix
-	// RoomWindow is how long after a client's last datagram room traffic is sent to it; 1 minute if zero.
+	// RoomWindow is how long after a client's last datagram room traffic is sent to it; 1 minute if
+	// zero, as long as it is a client if negative.
 	RoomWindow time.Duration
 	// UnvalidatedRate is how many bytes a second go to the unvalidated clients of one network, a /24 of IPv4 or a /48 of
 	// IPv6; 64 KiB if zero, no bound if negative.
@@ -99,31 +106,36 @@ type Server struct {
 
 var _ handlers.PacketHandler = (*Server)(nil)
 
-func orInt(n, def int) int {
-	if n == 0 {
-		return def
-	}
-	return n
-}
+// never is a bound that is not reached.
+const never = 100 * 365 * 24 * time.Hour
 
-func orTime(d, def time.Duration) time.Duration {
-	if d == 0 {
+// bound returns v, or def if v is zero, or none if v is negative.
+func bound[T int | time.Duration](v, def, none T) T {
+	switch {
+	case v < 0:
+		return none
+	case v == 0:
 		return def
 	}
-	return d
+	return v
 }
 
 // maxDatagram is more than any datagram has.
 const maxDatagram = 65535
 
-func (s *Server) timeout() time.Duration      { return orTime(s.Timeout, 2*time.Minute) }
-func (s *Server) maxClients() int             { return orInt(s.MaxClients, 64<<10) }
-func (s *Server) maxWaiting() int             { return min(orInt(s.MaxWaiting, 64), 1<<15) }
-func (s *Server) maxBacklog() int             { return orInt(s.MaxBacklog, 16<<20) }
-func (s *Server) maxQueue() int               { return orInt(s.MaxQueue, 1<<20) }
-func (s *Server) writeTimeout() time.Duration { return orTime(s.WriteTimeout, time.Second) }
-func (s *Server) batch() int                  { return max(1, min(orInt(s.Batch, 32), 1024)) }
-func (s *Server) roomWindow() time.Duration   { return orTime(s.RoomWindow, time.Minute) }
+func (s *Server) timeout() time.Duration      { return bound(s.Timeout, 2*time.Minute, -1) }
+func (s *Server) maxClients() int             { return bound(s.MaxClients, 64<<10, math.MaxInt) }
+func (s *Server) maxWaiting() int             { return min(bound(s.MaxWaiting, 64, mostWaiting), mostWaiting) }
+func (s *Server) maxBacklog() int             { return bound(s.MaxBacklog, 16<<20, math.MaxInt) }
+func (s *Server) maxQueue() int               { return bound(s.MaxQueue, 1<<20, math.MaxInt) }
+func (s *Server) writeTimeout() time.Duration { return bound(s.WriteTimeout, time.Second, never) }
+func (s *Server) batch() int                  { return min(bound(s.Batch, 32, 1), 1024) }
+func (s *Server) readBuffer() int             { return bound(s.ReadBuffer, 1<<20, -1) }
+func (s *Server) roomWindow() time.Duration   { return bound(s.RoomWindow, time.Minute, never) }
+func (s *Server) unvalidatedRate() int        { return bound(s.UnvalidatedRate, 64<<10, -1) }
+
+// mostWaiting is what client.waiting can count.
+const mostWaiting = 1 << 15
 
 func (s *Server) messageLimit() int {
 	if s.MessageLimit <= 0 {
@@ -138,7 +150,7 @@ func (s *Server) init() {
 		s.sockets = map[*socket]struct{}{}
 		s.table.init()
 		s.secret.init()
-		s.rate.init(orInt(s.UnvalidatedRate, 64<<10))
+		s.rate.init(s.unvalidatedRate())
 	})
 }
 
