@@ -13,6 +13,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
 // decode gives a codec the input in one piece.
@@ -31,6 +32,30 @@ func lengthOf(op ws.OpCode, rsv byte, n int) string {
 	}
 	b[1] |= 127
 	return string(binary.BigEndian.AppendUint64(b, uint64(n)))
+}
+
+// Zero is the default of a bound, and a negative one is none.
+func TestBounds(t *testing.T) {
+	boundtest.Check(t, nil,
+		boundtest.Field("Limit", DefaultLimit, boundtest.None, func(h *Handler) int64 { return int64(h.limit()) }),
+		boundtest.Field("MaxFragments", DefaultMaxFragments, boundtest.None, func(h *Handler) int64 { return int64(h.maxFragments()) }),
+		boundtest.Field("CompressMin", boundtest.None, boundtest.None, func(h *Handler) int64 {
+			in := strings.Replace(good, key, key+"Sec-WebSocket-Extensions: permessage-deflate\r\n", 1)
+			if out := shake(h, in, whole).out; !bytes.Contains(out, []byte("permessage-deflate")) {
+				return boundtest.None
+			}
+			return int64(h.frames(maxWindow).deflated().least)
+		}),
+	)
+}
+
+// A message of several frames has no bound but a positive one.
+func TestUnboundedFragments(t *testing.T) {
+	f := (&Handler{MaxFragments: -1}).frames(0)
+	d, _, err := decode(f, frame(ws.OpText, false, "a")+frame(ws.OpContinuation, true, "b"))
+	if err != nil || len(d.seen) != 1 {
+		t.Errorf("%q, error %v, want a message", d.seen, err)
+	}
 }
 
 // A message that is too long is refused by its length alone. One that is compressed may be a little

@@ -38,14 +38,16 @@ type Handler struct {
 	CheckOrigin func(r *http.Request) bool
 	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one ends the client: close 1009.
 	Limit int
-	// MaxFragments is of how many frames a message may consist; 65,536 if zero.
+	// MaxFragments is of how many frames a message may consist; 65,536 if zero, any number if
+	// negative.
 	MaxFragments int
 	// Protocols are the subprotocols, the best first. A client that offers none of them is served without one. If it
 	// is empty, the first that the client offers is taken: a browser insists on one. What is no token is never taken.
 	Protocols []string
-	// CompressMin is how long a message must be, in bytes, to be compressed for clients that offer permessage-deflate (RFC
-	// 7692); if zero none is, and the offers are declined. What is written as it is (AppendWrite), and what does not become
-	// shorter, is not compressed. Do not compress a secret together with text that a stranger has chosen: the length tells.
+	// CompressMin is how long a message must be, in bytes, to be compressed for clients that offer
+	// permessage-deflate (RFC 7692); if zero or negative none is, and the offers are declined. What
+	// is written as it is (AppendWrite), and what does not become shorter, is not compressed. Do
+	// not compress a secret together with text that a stranger has chosen: the length tells.
 	CompressMin int
 }
 
@@ -104,7 +106,12 @@ func (h *Handler) limit() int {
 	return cmp.Or(h.Limit, DefaultLimit)
 }
 
-func (h *Handler) maxFragments() int { return cmp.Or(h.MaxFragments, DefaultMaxFragments) }
+func (h *Handler) maxFragments() int {
+	if h.MaxFragments < 0 {
+		return math.MaxInt
+	}
+	return cmp.Or(h.MaxFragments, DefaultMaxFragments)
+}
 
 // infoOf describes the client whose handshake was r.
 func (h *Handler) infoOf(conn *handlers.Info, r *http.Request) *handlers.Info {
