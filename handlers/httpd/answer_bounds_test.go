@@ -2,6 +2,8 @@ package httpd
 
 import (
 	"errors"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -22,6 +24,58 @@ func TestQueueMax(t *testing.T) {
 			t.Errorf("TrySend() = %v behind %d bytes, want %v", err, n, want)
 		}
 	}
+}
+
+// Write and Send wait for room.
+func TestWaitForRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, write := range map[string]func(a *answer) error{
+			"Write": func(a *answer) error { _, err := a.Write([]byte("x"), handlers.Auto); return err },
+			"Send":  func(a *answer) error { return a.Send([]byte("x"), handlers.Auto) },
+		} {
+			a := answering(newBook(t), 1, -1)
+			a.flushing, a.out = true, make([]byte, queueMax) // somebody waits for the client
+			began := time.Now()
+			time.AfterFunc(time.Minute, func() {
+				a.mu.Lock()
+				defer a.mu.Unlock()
+				a.out = nil
+				a.cond.Broadcast()
+			})
+			if err := write(a); err != nil || time.Since(began) != time.Minute {
+				t.Errorf("%s() = %v after %v", name, err, time.Since(began))
+			}
+		}
+	})
+}
+
+// The end of a turn sends nothing while another goroutine does.
+func TestEndTurnWhileFlushing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t)
+		b.slow = time.Second
+		a := answering(b, 1, -1)
+		_, _ = a.Write([]byte("1"), handlers.Auto)
+		synctest.Wait()
+		a.beginTurn()
+		_, _ = a.Write([]byte("2"), handlers.Auto)
+		a.endTurn(false)
+		if got := time.Since(b.begun); got != 0 {
+			t.Errorf("the turn took %v to end", got)
+		}
+		time.Sleep(2 * time.Second)
+		_ = a.finish(nil, true)
+		b.want("the order", "duplex", "write 1", "write 2")
+	})
+}
+
+// A request has the address of its client, also where net/http sees another one.
+func TestRemoteAddr(t *testing.T) {
+	h := &Handler{Pages: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })}
+	bubble(t, h, &port{}, func(_ *testing.T, w *wire, _ *conn) {
+		w.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		w.expect(200, "192.0.2.1:1234")
+	})
 }
 
 // What has ended is nobody's any more.
