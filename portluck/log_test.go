@@ -80,7 +80,7 @@ func TestTraps2Row21FirstBytes(t *testing.T) {
 func TestTraps2Row21Errors(t *testing.T) {
 	const secret = "SECRET"
 	_, number := strconv.Atoi(secret)
-	_, address := url.Parse("http://[SECRET")
+	_, address := url.Parse(fmt.Sprint("http://[", secret))
 	_, file := os.Open("/SECRET")
 	closed := &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 	for _, tt := range []struct {
