@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/netip"
@@ -147,7 +148,7 @@ func (d *descriptors) acceptAll(fd, most int) error {
 }
 
 // stop ends accept. The socket goes on listening.
-func (d *descriptors) stop() { _ = d.file.SetReadDeadline(time.Unix(1, 0)) }
+func (d *descriptors) stop(context.Context) { _ = d.file.SetReadDeadline(time.Unix(1, 0)) }
 
 // start lets accept wait again.
 func (d *descriptors) start() { _ = d.file.SetReadDeadline(time.Time{}) }

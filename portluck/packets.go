@@ -116,13 +116,15 @@ func (p *packets) shutdown(ctx context.Context) error {
 	errs := make([]error, len(all))
 	var wg sync.WaitGroup
 	for i, h := range all {
-		wg.Go(func() { // ends with ctx
+		wg.Go(func() { // ends with ctx, if h keeps to that
 			if err := handlers.Guard(func() { errs[i] = h.Shutdown(ctx) }); err != nil {
 				errs[i] = err
 			}
 		})
 	}
-	wg.Wait()
+	if err := await(ctx, &wg); err != nil {
+		return err
+	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}

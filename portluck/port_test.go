@@ -29,7 +29,7 @@ func TestAcceptingGoesOn(t *testing.T) {
 	p := must(s.start())
 	p.mu.Lock()
 	for _, a := range p.listeners {
-		a.src.stop() // as when root is to be woken
+		a.src.stop(t.Context()) // as when root is to be woken
 	}
 	p.mu.Unlock()
 	for _, l := range listeners {

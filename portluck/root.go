@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"context"
 	"net"
 	"sync"
 )
@@ -41,7 +42,7 @@ func (r *root) push(c *conn) bool {
 	}
 	r.mu.Unlock()
 	if wake != nil {
-		wake.src.stop()
+		wake.src.stop(context.Background())
 	}
 	return true
 }

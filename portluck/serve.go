@@ -165,8 +165,8 @@ type acceptor struct {
 type source interface {
 	// accept waits for at least one and classifies what it accepts; inRoot says that root's goroutine does.
 	accept(inRoot bool) error
-	stop() // ends accept, which returns os.ErrDeadlineExceeded or net.ErrClosed
-	rest() // accepts what is there already
+	stop(ctx context.Context) // ends accept, which returns os.ErrDeadlineExceeded or net.ErrClosed; takes no longer than ctx
+	rest()                    // accepts what is there already
 	close()
 }
 
@@ -232,7 +232,7 @@ func (a *acceptor) resumes(err error) bool {
 	}
 	r.start()
 	if a.port.isClosing() {
-		a.src.stop()
+		a.src.stop(context.Background())
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -23,7 +24,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		return err
 	}
 	done := make(chan struct{})
-	go func() { // ends soon after ctx, or when the matcher that has called us returns
+	go func() { // ends soon after ctx, or when the program's code that holds it up returns
 		defer close(done)
 		err = p.shutdown(ctx)
 	}()
@@ -39,8 +40,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 }
 
 func (p *port) shutdown(ctx context.Context) error {
-	p.stopAccepting(true)
-	p.accepting.Wait()
+	p.stopAccepting(ctx, true)
 	p.decideRest(ctx)
 	p.root.Close()
 	await(ctx, &p.subs)
@@ -54,7 +54,7 @@ func (p *port) shutdown(ctx context.Context) error {
 	err := errors.Join(httpErr, packetErr, loopErr, await(ctx, &p.workers), p.work.wait(ctx), p.funcs.wait(ctx))
 	if err != nil || ctx.Err() != nil {
 		p.hardClose()
-		return context.Cause(ctx)
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	p.sniff.stop()
 	return nil
@@ -67,25 +67,31 @@ func (s *Server) Close() error {
 		return err
 	}
 	done := make(chan struct{})
-	go func() { // ends at once, or when the matcher that has called us returns
+	go func() { // ends soon, or when the program's code that holds it up returns
 		defer close(done)
-		p.stopAccepting(false)
-		p.accepting.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), hardTime/2)
+		defer cancel()
+		p.stopAccepting(ctx, false)
 		p.hardClose()
 	}()
 	p.ended(done)
 	return nil
 }
 
-// ended waits for the end of a shutdown. It returns false if a matcher holds that up, which may be the caller: matchers run
-// in goroutines that a shutdown waits for.
+// ended waits for the end of a shutdown whose time is up. It returns false if code of the program holds that up: a matcher,
+// which may be the caller, as matchers run in goroutines that a shutdown waits for; or for hardTime anything, such as the
+// Close of a net.Conn.
 func (p *port) ended(done <-chan struct{}) bool {
 	look := time.NewTicker(matcherPatience)
 	defer look.Stop()
+	late := time.NewTimer(hardTime)
+	defer late.Stop()
 	for judged := p.judged.Load(); ; judged = p.judged.Load() {
 		select {
 		case <-done:
 			return true
+		case <-late.C:
+			return false
 		case <-look.C:
 		}
 		if p.judging.Load() > 0 && p.judged.Load() == judged {
@@ -96,6 +102,9 @@ func (p *port) ended(done <-chan struct{}) bool {
 
 // matcherPatience is how long a matcher may take before a shutdown no longer waits for it.
 const matcherPatience = 10 * time.Millisecond
+
+// hardTime bounds how long it takes to close all that is left.
+const hardTime = time.Second
 
 // closeListens ends the listeners of Listen.
 func (p *port) closeListens() {
@@ -121,8 +130,9 @@ func (p *port) hardClose() {
 	p.sniff.stop()
 }
 
-// stopAccepting closes the listeners, with rest after taking in what the kernel has accepted.
-func (p *port) stopAccepting(rest bool) {
+// stopAccepting closes the listeners, with rest after taking in what the kernel has accepted. It waits until nobody accepts
+// any more, or ctx ends: a listener of the program's may not notice that it is closed.
+func (p *port) stopAccepting(ctx context.Context, rest bool) {
 	p.draining.Store(rest)
 	p.mu.Lock()
 	if !p.closing {
@@ -134,9 +144,12 @@ func (p *port) stopAccepting(rest bool) {
 		all = append(all, a)
 	}
 	p.mu.Unlock()
+	var wg sync.WaitGroup
 	for _, a := range all {
-		a.src.stop()
+		wg.Go(func() { a.src.stop(ctx) }) // ends with ctx, or when the listener is closed
 	}
+	_ = await(ctx, &wg)
+	_ = await(ctx, &p.accepting)
 }
 
 // decideRest gives the undecided connections a moment to show their protocol, also inside TLS once they have shaken hands,

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"context"
 	"net"
 	"os"
 	"runtime"
@@ -43,16 +44,16 @@ const (
 	restTime  = 2 * time.Second
 )
 
-// stop closes the listener. At a shutdown it first takes in what has come.
-func (s *listenerSource) stop() {
+// stop closes the listener. At a shutdown it first takes in what has come, until ctx ends.
+func (s *listenerSource) stop(ctx context.Context) {
 	defer s.l.Close()
 	if !s.port.draining.Load() {
 		return
 	}
-	pollerTurn()
+	pollerTurn(ctx)
 	last, quiet := s.accepted.Load(), 0
-	for begin := time.Now(); quiet < restTicks && time.Since(begin) < restTime; quiet++ {
-		time.Sleep(settleTick)
+	for begin := time.Now(); quiet < restTicks && time.Since(begin) < restTime && ctx.Err() == nil; quiet++ {
+		pause(ctx, settleTick)
 		runtime.Gosched()
 		if n := s.accepted.Load(); n != last {
 			last, quiet = n, 0
@@ -61,8 +62,8 @@ func (s *listenerSource) stop() {
 }
 
 // pollerTurn waits until Go's poller has told of all that was ready when it was called: it does so in the order in which
-// the system does, a few at a time, and not often while the program is busy.
-func pollerTurn() {
+// the system does, a few at a time, and not often while the program is busy. It waits until ctx ends at the most.
+func pollerTurn(ctx context.Context) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return
@@ -73,6 +74,7 @@ func pollerTurn() {
 	if err != nil || r.SetReadDeadline(time.Now().Add(restTime)) != nil {
 		return
 	}
+	defer context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(passed) })()
 	written := false
 	_ = raw.Read(func(uintptr) bool {
 		if written {
