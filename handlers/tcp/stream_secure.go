@@ -125,7 +125,11 @@ func shake(ctx context.Context, nc net.Conn, client bool, config *tls.Config) (*
 	if client {
 		tc = tls.Client(sw, config)
 	}
-	return tc, tc.HandshakeContext(ctx)
+	var err error
+	if p := handlers.Guard(func() { err = tc.HandshakeContext(ctx) }); p != nil {
+		return nil, p
+	}
+	return tc, err
 }
 
 // resume gives the stream back to the loop.
