@@ -28,6 +28,8 @@ type Dialer struct {
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
+func (d *Dialer) timeout() time.Duration { return bound(d.Timeout, 10*time.Second) }
+
 // Dial connects to the server at addr, host:port or a host with port 4040, and reads the slot that it assigns.
 func Dial(ctx context.Context, addr string) (*Conn, error) { return new(Dialer).Dial(ctx, addr) }
 
@@ -42,7 +44,7 @@ func (d *Dialer) Dial(ctx context.Context, addr string) (*Conn, error) {
 }
 
 func (d *Dialer) dial(ctx context.Context, addr string) (c *Conn, err error) {
-	ctx, cancel := context.WithTimeout(ctx, bound(d.Timeout, 10*time.Second))
+	ctx, cancel := context.WithTimeout(ctx, d.timeout())
 	defer cancel()
 	dial := d.DialContext
 	if dial == nil {

@@ -1,6 +1,7 @@
 package callosum
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,21 +45,24 @@ type Handler struct {
 	OnError func(info *handlers.Info, err error)
 
 	// MaxSlots is how many slots are given out at once, if OnSlotRequest is nil; a client more is closed, with
-	// [ErrNoSlot]. No bound if zero.
+	// [ErrNoSlot]. No bound if zero or negative.
 	MaxSlots int
-	// SlotTimeout is how long a client waits for its slot line; 10 seconds if zero.
+	// SlotTimeout is how long a client waits for its slot line; 10 seconds if zero, no bound if
+	// negative.
 	SlotTimeout time.Duration
-	// Hold is how long what the application writes first is held back after the slot line, if the client has not said
-	// anything: upstream's client takes the first bytes that it reads for the line. 100 milliseconds if zero.
+	// Hold is how long what the application writes first is held back after the slot line, if the
+	// client has not said anything: upstream's client takes the first bytes that it reads for the
+	// line. 100 milliseconds if zero, it is not held back if negative.
 	Hold time.Duration
 	// EndTimeout is how long OnConnection may go on when its client has ended, or the server is shutting down, before the
-	// connection is closed under it; 30 seconds if zero.
+	// connection is closed under it; 30 seconds if zero, no bound if negative.
 	EndTimeout time.Duration
-	// LingerTimeout is how long the client has to end after OnConnection has returned; 2 seconds if zero.
+	// LingerTimeout is how long the client has to end after OnConnection has returned; 2 seconds if
+	// zero, no bound if negative.
 	LingerTimeout time.Duration
 	// UnreadTimeout is how long 64 KiB of a client's bytes may wait for OnConnection to read them, where the system does
 	// not tell whether the client is still there: inside TLS, and on systems other than Linux. The connection is closed
-	// then. 2 minutes if zero.
+	// then. 2 minutes if zero, no bound if negative.
 	UnreadTimeout time.Duration
 
 	slots   Slots
@@ -71,20 +75,26 @@ type Handler struct {
 	once   sync.Once
 }
 
+// never is a bound that is not reached.
+const never = 100 * 365 * 24 * time.Hour
+
+// bound returns d, or def if d is zero, or never if d is negative.
 func bound(d, def time.Duration) time.Duration {
-	switch {
-	case d == 0:
-		return def
-	case d < 0:
-		return 100 * 365 * 24 * time.Hour
+	if d < 0 {
+		return never
 	}
-	return d
+	return cmp.Or(d, def)
 }
 
 func (h *Handler) slotTimeout() time.Duration   { return bound(h.SlotTimeout, 10*time.Second) }
 func (h *Handler) endTimeout() time.Duration    { return bound(h.EndTimeout, 30*time.Second) }
 func (h *Handler) lingerTimeout() time.Duration { return bound(h.LingerTimeout, 2*time.Second) }
 func (h *Handler) unreadTimeout() time.Duration { return bound(h.UnreadTimeout, 2*time.Minute) }
+
+// hold is negative if nothing is held back.
+func (h *Handler) hold() time.Duration { return cmp.Or(h.Hold, 100*time.Millisecond) }
+
+func (h *Handler) init() { h.slots.Max = h.MaxSlots }
 
 // Conns are the connections that hold a slot now, the lowest slot first. Any goroutine may call it.
 func (h *Handler) Conns() []*Conn {
@@ -172,7 +182,7 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	if h.OnError != nil {
 		fail = h.OnError
 	}
-	h.once.Do(func() { h.slots.Max = h.MaxSlots })
+	h.once.Do(h.init)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	c := &Conn{

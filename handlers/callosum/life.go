@@ -52,8 +52,8 @@ func (c *Conn) assign(ctx context.Context) bool {
 	if _, err := c.Conn.Write(appendLine(nil, slot)); err != nil {
 		return failed("slot line", err)
 	}
-	if h.Hold >= 0 {
-		c.holdTo = time.Now().Add(bound(h.Hold, 100*time.Millisecond))
+	if d := h.hold(); d > 0 {
+		c.holdTo = time.Now().Add(d)
 	}
 	if gone { // before the answer: the line was for one that only has nothing to send
 		c.finish()

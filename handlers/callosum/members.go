@@ -26,7 +26,7 @@ func (p *Pool) offer(m *member) (kept bool) {
 	p.init()
 	c := m.conn
 	p.mu.Lock() // until m is complete: its server may end it at once
-	conn, forget := p.watcher.watch(c.Conn, bound(p.UnreadTimeout, 2*time.Minute), func() {
+	conn, forget := p.watcher.watch(c.Conn, p.unreadTimeout(), func() {
 		go p.broke(m) // ends at once
 	})
 	c.Conn = conn

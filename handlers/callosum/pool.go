@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -28,15 +29,18 @@ var (
 type Pool struct {
 	// Servers are the addresses of the servers by their ids, at first; see Add and Drop.
 	Servers map[string]string
-	// Size is how many connections are kept; 100 if zero.
+	// Size is how many connections are kept; 100 if zero or negative.
 	Size int
-	// ProbeInterval is the time between probes; 1 second if zero.
+	// ProbeInterval is the time between probes; 1 second if zero or negative. There are always
+	// probes: they find a server that is back.
 	ProbeInterval time.Duration
 	// Wait is how long Get waits for a connection; 10 seconds if zero, no longer than its ctx if negative.
 	Wait time.Duration
-	// MaxDials is how many connections are made at once; 4 if zero.
+	// MaxDials is how many connections are made at once; 4 if zero, as many as are missing if
+	// negative.
 	MaxDials int
-	// UnreadTimeout is as that of [Handler], for a connection that nobody reads; 2 minutes if zero.
+	// UnreadTimeout is as that of [Handler], for a connection that nobody reads; 2 minutes if zero,
+	// no bound if negative.
 	UnreadTimeout time.Duration
 	// Dialer makes the connections.
 	Dialer Dialer
@@ -69,8 +73,16 @@ type Member struct {
 }
 
 func (p *Pool) size() int                    { return cmp.Or(max(p.Size, 0), 100) }
-func (p *Pool) maxDials() int                { return cmp.Or(max(p.MaxDials, 0), 4) }
+func (p *Pool) wait() time.Duration          { return bound(p.Wait, 10*time.Second) }
+func (p *Pool) unreadTimeout() time.Duration { return bound(p.UnreadTimeout, 2*time.Minute) }
 func (p *Pool) probeInterval() time.Duration { return cmp.Or(max(p.ProbeInterval, 0), time.Second) }
+
+func (p *Pool) maxDials() int {
+	if p.MaxDials < 0 {
+		return math.MaxInt
+	}
+	return cmp.Or(p.MaxDials, 4)
+}
 
 // init makes the maps. It is called before p.mu is taken.
 func (p *Pool) init() {
@@ -147,7 +159,7 @@ func (p *Pool) Get(ctx context.Context) (*Conn, error) {
 	turn := make(chan *Conn, 1)
 	p.waiting = append(p.waiting, turn)
 	p.mu.Unlock()
-	t := time.NewTimer(bound(p.Wait, 10*time.Second))
+	t := time.NewTimer(p.wait())
 	defer t.Stop()
 	err := error(ErrBusy)
 	select {

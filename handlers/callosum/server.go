@@ -30,7 +30,8 @@ type Server struct {
 	Addr string
 	// Handler gives the slots; a new one if nil.
 	Handler *Handler
-	// MaxConns bounds the connections; no bound if zero. A surplus one is closed, and OnError gets [ErrTooMany].
+	// MaxConns bounds the connections; no bound if zero or negative. A surplus one is closed, and
+	// OnError gets [ErrTooMany].
 	MaxConns int
 
 	mu        sync.Mutex
@@ -115,7 +116,7 @@ func (s *Server) take(nc net.Conn) {
 	info := &handlers.Info{Protocol: Protocol, Local: addrOf(nc.LocalAddr()), Remote: addrOf(nc.RemoteAddr())}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if surplus := s.MaxConns > 0 && len(s.conns) >= s.MaxConns; surplus || s.closing {
+	if s.closing || s.fullLocked() {
 		nc.Close()
 		if !s.closing {
 			s.wg.Go(func() { s.fail(info, ErrTooMany) }) // ends with the callback
@@ -130,6 +131,8 @@ func (s *Server) take(nc net.Conn) {
 		delete(s.conns, nc)
 	})
 }
+
+func (s *Server) fullLocked() bool { return s.MaxConns > 0 && len(s.conns) >= s.MaxConns }
 
 // fail tells the handler.
 func (s *Server) fail(info *handlers.Info, err error) {

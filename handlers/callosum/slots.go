@@ -19,7 +19,7 @@ var (
 
 // Slots gives out the lowest free number, from 0. Its zero value is ready, and its methods may be called by any goroutine.
 type Slots struct {
-	// Max is how many may be given out at once; no bound if zero.
+	// Max is how many may be given out at once; no bound if zero or negative.
 	Max int
 
 	mu    sync.Mutex
