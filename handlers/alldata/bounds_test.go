@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -213,11 +212,6 @@ func TestServerStops(t *testing.T) {
 
 // Zero is the default, and less is none.
 func TestServerBounds(t *testing.T) {
-	for given, want := range map[int]int{0: 1000, 5: 5, -1: math.MaxInt} {
-		if got := (&Server{MaxConns: given}).maxConns(); got != want {
-			t.Errorf("MaxConns %d is %d, want %d", given, got, want)
-		}
-	}
 	l := &limited{most: 2}
 	if got := []bool{l.enter(), l.enter(), l.enter()}; !slices.Equal(got, []bool{true, true, false}) {
 		t.Errorf("entered: %v, want two of three", got)

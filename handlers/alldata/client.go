@@ -29,13 +29,14 @@ type Client struct {
 	Method string
 	// HTTP sends the requests; if nil, one that follows no redirects, on the connections of http.DefaultTransport.
 	HTTP *http.Client
-	// Attempts is how often a put is sent at the most; 5 if zero.
+	// Attempts is how often a put is sent at the most; 5 if zero, until its ctx ends if negative.
 	Attempts int
 	// Timeout bounds each attempt; 10 seconds if zero, no bound if negative.
 	Timeout time.Duration
-	// MinBackoff is the longest pause after the first attempt, which doubles at each up to MaxBackoff; 100 milliseconds
-	// and 5 seconds if zero. How long it is up to then is left to chance, so that clients do not all come back at once; a
-	// peer's Retry-After is kept, up to MaxBackoff.
+	// MinBackoff is the longest pause after the first attempt, which doubles at each up to
+	// MaxBackoff; 100 milliseconds and 5 seconds if zero; a negative MinBackoff is no pause, a
+	// negative MaxBackoff no bound. How long it is up to then is left to chance, so that clients do
+	// not all come back at once; a peer's Retry-After is kept, up to MaxBackoff.
 	MinBackoff, MaxBackoff time.Duration
 	// OnRetry, if not nil, is told of each attempt that failed and is followed by another.
 	OnRetry func(key string, attempt int, err error)
@@ -90,7 +91,7 @@ func (c *Client) Put(ctx context.Context, key string, event json.RawMessage) err
 	if err != nil {
 		return err
 	}
-	attempts := cmp.Or(c.Attempts, 5)
+	attempts := c.attempts()
 	for attempt := 1; ; attempt++ {
 		wait, err := c.try(ctx, to, body)
 		switch {
@@ -98,7 +99,7 @@ func (c *Client) Put(ctx context.Context, key string, event json.RawMessage) err
 			return nil
 		case ctx.Err() != nil && !isAnswer(err):
 			return fmt.Errorf("put: %w", err)
-		case attempt >= attempts || !isPassing(err):
+		case int64(attempt) >= attempts || !isPassing(err):
 			return fmt.Errorf("put, attempt %d: %w", attempt, err)
 		}
 		if c.OnRetry != nil {
@@ -170,14 +171,29 @@ func isPassing(err error) bool {
 	return true
 }
 
-// backoff is the pause after an attempt.
+func (c *Client) attempts() int64 { return bound(int64(c.Attempts), 5) }
+
+func (c *Client) maxBackoff() time.Duration {
+	if c.MaxBackoff < 0 {
+		return 100 * 365 * 24 * time.Hour
+	}
+	return cmp.Or(c.MaxBackoff, 5*time.Second)
+}
+
+// backoff is the pause after an attempt, when the peer has asked for one of that length.
 func (c *Client) backoff(attempt int, asked time.Duration) time.Duration {
-	most := cmp.Or(c.MaxBackoff, 5*time.Second)
-	d := min(cmp.Or(c.MinBackoff, 100*time.Millisecond), most)
+	d := c.longest(attempt)
+	return max(d/2+rand.N(d/2+1), min(asked, c.maxBackoff()))
+}
+
+// longest is the longest pause after an attempt, of which chance takes up to a half away.
+func (c *Client) longest(attempt int) time.Duration {
+	most := c.maxBackoff()
+	d := min(max(cmp.Or(c.MinBackoff, 100*time.Millisecond), 0), most)
 	for range min(attempt-1, 40) {
 		d = min(2*d, most)
 	}
-	return max(d/2+rand.N(d/2+1), min(asked, most))
+	return d
 }
 
 // pause waits for d, or until ctx ends: then it is false.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -79,12 +78,7 @@ func (s *Server) run(srv *http.Server, l net.Listener) {
 	}
 }
 
-func (s *Server) maxConns() int {
-	if s.MaxConns < 0 {
-		return math.MaxInt
-	}
-	return cmp.Or(s.MaxConns, 1000)
-}
+func (s *Server) maxConns() int64 { return bound(int64(s.MaxConns), 1000) }
 
 func (s *Server) server() *http.Server {
 	errorLog := s.ErrorLog
@@ -126,7 +120,7 @@ func (s *Server) Close() error {
 	if srv == nil {
 		return nil
 	}
-	ctx, cancel := bounded(context.Background(), s.CloseTimeout, 10*time.Second)
+	ctx, cancel := s.closeContext()
 	defer cancel()
 	err := srv.Shutdown(ctx)
 	if err != nil {
@@ -136,13 +130,17 @@ func (s *Server) Close() error {
 	return err
 }
 
+func (s *Server) closeContext() (context.Context, context.CancelFunc) {
+	return bounded(context.Background(), s.CloseTimeout, 10*time.Second)
+}
+
 // limited is a listener with a bound on its connections.
 type limited struct {
 	net.Listener
-	most int
+	most int64
 
 	mu   sync.Mutex // guards open
-	open int
+	open int64
 }
 
 // Accept closes the surplus ones.

@@ -34,13 +34,15 @@ var (
 type Store struct {
 	// Dir is the directory of the store, which has the file alldata.db. Open makes it.
 	Dir string
-	// LockTimeout is how long Open waits for another process that has the store open; 1 second if zero.
+	// LockTimeout is how long Open waits for another process that has the store open; 1 second if
+	// zero, without end if negative.
 	LockTimeout time.Duration
 	// SkipVerify has Open and Check read the pages of the file and the keys, but not the events. Damage
 	// to an event is then found when it is read. Damage to a key that leaves the keys in order is not:
 	// Get says ErrNotFound, and Put takes another event.
 	SkipVerify bool
-	// MaxPending bounds the bytes that wait to be written: Put waits while there are more; 64 MiB if zero.
+	// MaxPending bounds the bytes that wait to be written: Put waits while there are more; 64 MiB
+	// if zero, no bound if negative.
 	MaxPending int
 	// OnStored, if not nil, is told of each new event once it is on disk, one at a time in the order of writing. While it
 	// runs nothing is written: it must return soon, and must not call Put or Close. A panic of it goes to OnError.
@@ -150,7 +152,8 @@ func (s *Store) open() (*bbolt.DB, error) {
 
 func (s *Store) options(readOnly bool) *bbolt.Options {
 	return &bbolt.Options{
-		Timeout: cmp.Or(s.LockTimeout, time.Second), FreelistType: bbolt.FreelistMapType, NoStatistics: true, ReadOnly: readOnly,
+		Timeout:      max(cmp.Or(s.LockTimeout, time.Second), 0), // which is without end
+		FreelistType: bbolt.FreelistMapType, NoStatistics: true, ReadOnly: readOnly,
 	}
 }
 
@@ -234,9 +237,11 @@ func (s *Store) compare(p *put, event []byte) error {
 	return nil
 }
 
+func (s *Store) maxPending() int64 { return bound(int64(s.MaxPending), DefaultMaxPending) }
+
 // enqueue waits for room, and has p written.
 func (s *Store) enqueue(ctx context.Context, p *put) error {
-	most := cmp.Or(s.MaxPending, DefaultMaxPending)
+	most := s.maxPending()
 	for {
 		s.mu.Lock()
 		var err error
@@ -247,7 +252,7 @@ func (s *Store) enqueue(ctx context.Context, p *put) error {
 			err = s.broken
 		case ctx.Err() != nil:
 			err = fmt.Errorf("put: %w", ctx.Err())
-		case s.pending == 0 || s.pending+p.size() <= most:
+		case s.pending == 0 || int64(s.pending+p.size()) <= most:
 			s.pending += p.size()
 			s.queue = append(s.queue, p)
 			s.wake.Signal()
