@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"sync"
 
@@ -17,7 +18,8 @@ import (
 // Each node sends what it publishes to each other one: nothing is passed on, so nothing comes twice or in a circle. A peer that
 // does not keep up is disconnected; what it has missed by then, and until the node has dialled again, is told to its Subscriber.
 type Backplane struct {
-	// Limit is the longest message; 1 MiB if zero.
+	// Limit is the longest message in bytes, sent and received; 1 MiB if zero, none if negative.
+	// Without one a peer can fill the memory.
 	Limit int
 	// OnLine gets the lines of peers that speak something else, for each peer one at a time. Its line is valid during the call.
 	OnLine func(c *Conn, line []byte)
@@ -124,7 +126,7 @@ func (b *Backplane) Close() error {
 	return nil
 }
 
-func (b *Backplane) limit() int { return or(b.Limit, 1<<20) }
+func (b *Backplane) limit() int { return bound(b.Limit, 1<<20, math.MaxInt/2) }
 
 // Serve speaks with one other node until the connection ends. It is for [Node.OnConnection].
 func (b *Backplane) Serve(c *Conn) {

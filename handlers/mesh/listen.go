@@ -30,7 +30,7 @@ func (n *Node) Listen(port int, address string) error {
 	if !ip.IsUnspecified() {
 		host = ip.String()
 	}
-	lc := net.ListenConfig{KeepAliveConfig: n.keepAlive(), Control: controlTimeout(n.peerTimeout())}
+	lc := net.ListenConfig{KeepAlive: -1, KeepAliveConfig: n.keepAlive(), Control: controlTimeout(n.peerTimeout())}
 	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return fmt.Errorf("mesh: %w", err)
@@ -264,8 +264,12 @@ func (n *Node) accept(ctx context.Context, l net.Listener) {
 	}
 }
 
-// keepAlive notices a peer that is gone without a word, while nothing is sent to it.
+// keepAlive notices a peer that is gone without a word, while nothing is sent to it. It is off
+// without a PeerTimeout.
 func (n *Node) keepAlive() net.KeepAliveConfig {
 	t := n.peerTimeout()
+	if t == never {
+		return net.KeepAliveConfig{}
+	}
 	return net.KeepAliveConfig{Enable: true, Idle: t / 2, Interval: max(t/6, time.Second), Count: 3}
 }

@@ -18,9 +18,12 @@ type MDNS struct {
 	// Interfaces are the names of the network interfaces to use. If empty they follow the address of the node: the
 	// loopback interface for a loopback address, the interface that has the address, or all that are up.
 	Interfaces []string
-	// Rescan is how often to look for networks that have come or gone; 5 seconds if zero.
+	// Rescan is how often to look for networks that have come or gone; 5 seconds if zero. If
+	// negative, the networks are those of the beginning.
 	Rescan time.Duration
 }
+
+func (m *MDNS) rescan() time.Duration { return bound(m.Rescan, 5*time.Second, never) }
 
 // Times of RFC 6762, sections 5.2, 6, 8 and 10.
 const (

@@ -45,7 +45,7 @@ type packet struct {
 
 // rescan opens links with networks that have come, closes those with networks that have gone, and comes again.
 func (r *responder) rescan() {
-	r.after(or(r.mdns.Rescan, 5*time.Second), r.rescan)
+	r.after(r.mdns.rescan(), r.rescan)
 	list, err := net.Interfaces()
 	if err != nil {
 		r.failed(err)

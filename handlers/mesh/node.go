@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"slices"
@@ -56,23 +57,29 @@ type Node struct {
 
 	// Dial connects to a peer; a [net.Dialer] if nil.
 	Dial func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
-	// DialTimeout bounds the dial of one address; 5 seconds if zero.
+	// DialTimeout bounds the dial of one address; 5 seconds if zero, no bound if negative.
 	DialTimeout time.Duration
-	// HelloTimeout bounds TLS and Hello; 10 seconds if zero.
+	// HelloTimeout bounds TLS and Hello; 10 seconds if zero, no bound if negative.
 	HelloTimeout time.Duration
-	// WriteTimeout is how long a peer may take nothing of what is sent to it; 10 seconds if zero.
+	// WriteTimeout is how long a peer may take nothing of what is sent to it; 10 seconds if zero,
+	// no bound if negative.
 	WriteTimeout time.Duration
-	// CloseTimeout bounds the end of a connection, and each of the two steps of [Node.Close]; 5 seconds if zero.
+	// CloseTimeout bounds the end of a connection, and each of the two steps of [Node.Close]; 5
+	// seconds if zero, no bound if negative.
 	CloseTimeout time.Duration
-	// PeerTimeout is how long it takes to notice that a peer's machine is gone without a word; 30 seconds if zero.
+	// PeerTimeout is how long it takes to notice that a peer's machine is gone without a word; 30
+	// seconds if zero, no bound if negative.
 	PeerTimeout time.Duration
-	// Retry is the longest pause between attempts to reach a peer; 30 seconds if zero. The first is 100 ms.
+	// Retry is the longest pause between attempts to reach a peer; 30 seconds if zero, no bound if
+	// negative. The first is 100 ms, and each is twice the one before.
 	Retry time.Duration
-	// Forget is how long a peer that cannot be reached is tried after it was last heard of; 5 minutes if zero.
+	// Forget is how long a peer that cannot be reached is tried after it was last heard of; 5
+	// minutes if zero, for ever if negative.
 	Forget time.Duration
-	// MaxConns bounds the connections; 1,024 if zero. A surplus one is closed.
+	// MaxConns bounds the connections; 1,024 if zero, no bound if negative. A surplus one is
+	// closed.
 	MaxConns int
-	// Queue is how many bytes wait for one peer at the most; 1 MiB if zero.
+	// Queue is how many bytes wait for one peer at the most; 1 MiB if zero, no bound if negative.
 	Queue int
 
 	mu        sync.Mutex
@@ -192,22 +199,29 @@ func (n *Node) fail(err error) {
 	}
 }
 
-func or[T int | time.Duration](v, def T) T {
-	if v <= 0 {
+// never is a bound that is not reached.
+const never = 100 * 365 * 24 * time.Hour
+
+// bound returns v, or def if v is zero, or none if v is negative.
+func bound[T int | time.Duration](v, def, none T) T {
+	switch {
+	case v < 0:
+		return none
+	case v == 0:
 		return def
 	}
 	return v
 }
 
-func (n *Node) dialTimeout() time.Duration  { return or(n.DialTimeout, 5*time.Second) }
-func (n *Node) helloTimeout() time.Duration { return or(n.HelloTimeout, 10*time.Second) }
-func (n *Node) writeTimeout() time.Duration { return or(n.WriteTimeout, 10*time.Second) }
-func (n *Node) closeTimeout() time.Duration { return or(n.CloseTimeout, 5*time.Second) }
-func (n *Node) peerTimeout() time.Duration  { return or(n.PeerTimeout, 30*time.Second) }
-func (n *Node) retry() time.Duration        { return or(n.Retry, 30*time.Second) }
-func (n *Node) forget() time.Duration       { return or(n.Forget, 5*time.Minute) }
-func (n *Node) maxConns() int               { return or(n.MaxConns, 1024) }
-func (n *Node) queue() int                  { return or(n.Queue, 1<<20) }
+func (n *Node) dialTimeout() time.Duration  { return bound(n.DialTimeout, 5*time.Second, never) }
+func (n *Node) helloTimeout() time.Duration { return bound(n.HelloTimeout, 10*time.Second, never) }
+func (n *Node) writeTimeout() time.Duration { return bound(n.WriteTimeout, 10*time.Second, never) }
+func (n *Node) closeTimeout() time.Duration { return bound(n.CloseTimeout, 5*time.Second, never) }
+func (n *Node) peerTimeout() time.Duration  { return bound(n.PeerTimeout, 30*time.Second, never) }
+func (n *Node) retry() time.Duration        { return bound(n.Retry, 30*time.Second, never) }
+func (n *Node) forget() time.Duration       { return bound(n.Forget, 5*time.Minute, never) }
+func (n *Node) maxConns() int               { return bound(n.MaxConns, 1024, math.MaxInt) }
+func (n *Node) queue() int                  { return bound(n.Queue, 1<<20, math.MaxInt) }
 
 // tells says that a connection begins with who it is.
 func (n *Node) tells() bool { return n.Hello || n.secure != nil }

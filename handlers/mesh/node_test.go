@@ -265,4 +265,9 @@ func TestDNS(t *testing.T) {
 	if err := (&DNS{}).Discover(t.Context(), Self{}, Events{}); err == nil {
 		t.Error("no error without a host")
 	}
+	for _, port := range []int{-1, 65536} {
+		if err := (&DNS{Host: "nodes.example", Port: port}).Discover(t.Context(), Self{}, Events{}); err == nil {
+			t.Errorf("no error with port %d", port)
+		}
+	}
 }

@@ -180,7 +180,7 @@ func (n *Node) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) 
 		}
 		return nc, err
 	}
-	d := net.Dialer{KeepAliveConfig: n.keepAlive(), Control: controlTimeout(n.peerTimeout())}
+	d := net.Dialer{KeepAlive: -1, KeepAliveConfig: n.keepAlive(), Control: controlTimeout(n.peerTimeout())}
 	return d.DialContext(ctx, "tcp", addr.String())
 }
 

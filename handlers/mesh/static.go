@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"time"
@@ -31,9 +32,11 @@ func (s Static) Discover(ctx context.Context, self Self, e Events) error {
 type DNS struct {
 	// Host is the name, whose addresses are the nodes.
 	Host string
-	// Port is where they listen; the node's own port if 0.
+	// Port is where they listen; the node's own port if zero. A number that is no port is an error
+	// of Discover.
 	Port int
-	// Interval is how often to ask; 30 seconds if zero.
+	// Interval is how often to ask; 30 seconds if zero. If negative, it asks once, and when a peer
+	// was lost.
 	Interval time.Duration
 	// Lookup asks; that of [net.DefaultResolver] if nil.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
@@ -43,6 +46,9 @@ type DNS struct {
 func (d *DNS) Discover(ctx context.Context, self Self, e Events) error {
 	if d.Host == "" {
 		return errors.New("DNS without a Host")
+	}
+	if d.Port < 0 || d.Port > math.MaxUint16 {
+		return fmt.Errorf("DNS: port %d: it must be a number from 0 to 65535", d.Port)
 	}
 	e.Ready() // who asks finds this node, if it is in the DNS
 	lookup, port := d.Lookup, d.Port
@@ -62,11 +68,13 @@ func (d *DNS) Discover(ctx context.Context, self Self, e Events) error {
 		for _, a := range all {
 			e.Found(Peer{Addrs: []netip.AddrPort{a}})
 		}
-		if !pauseOrLost(ctx, or(d.Interval, 30*time.Second), self.Lost) {
+		if !pauseOrLost(ctx, d.interval(), self.Lost) {
 			return nil
 		}
 	}
 }
+
+func (d *DNS) interval() time.Duration { return bound(d.Interval, 30*time.Second, never) }
 
 func (d *DNS) ask(ctx context.Context, lookup func(context.Context, string) ([]netip.Addr, error), port uint16) ([]netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
