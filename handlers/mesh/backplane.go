@@ -24,8 +24,6 @@ type Backplane struct {
 	// OnLine gets the lines of peers that speak something else, for each peer one at a time. Its line is valid during the call.
 	OnLine func(c *Conn, line []byte)
 
-	serving sync.WaitGroup
-
 	mu         sync.Mutex
 	closed     bool
 	subscribed bool
@@ -114,7 +112,8 @@ func (b *Backplane) Stats() BackplaneStats {
 	return s
 }
 
-// Close ends the connections and waits for the callbacks that are under way. It must not be called by one of them. The node lives on.
+// Close ends the connections. It does not wait for callbacks, which may call it: one may still run
+// when Close returns. The node lives on.
 func (b *Backplane) Close() error {
 	b.mu.Lock()
 	b.closed = true
@@ -122,7 +121,6 @@ func (b *Backplane) Close() error {
 		c.Close()
 	}
 	b.mu.Unlock()
-	b.serving.Wait()
 	return nil
 }
 
@@ -160,7 +158,7 @@ func (b *Backplane) Serve(c *Conn) {
 			id = f.id
 			from = b.meet(c, id, &f)
 		case kind == frameMessage && from != nil:
-			b.deliver(from, id, &f)
+			b.deliver(c, from, id, &f)
 		default:
 			c.abort(handlers.ErrProtocol)
 			c.node.fail(fmt.Errorf("mesh: backplane: peer %s at %s: %w", c.id, c.RemoteAddr(), handlers.ErrProtocol))
@@ -171,7 +169,10 @@ func (b *Backplane) Serve(c *Conn) {
 
 // line calls OnLine.
 func (b *Backplane) line(c *Conn, line []byte) error {
-	if b.OnLine == nil {
+	b.mu.Lock()
+	closed := b.closed
+	b.mu.Unlock()
+	if b.OnLine == nil || closed {
 		return nil
 	}
 	return handlers.Guard(func() { b.OnLine(c, line) })
@@ -191,16 +192,14 @@ func (b *Backplane) enter(c *Conn) bool {
 		b.conns, b.origins = map[*Conn]bool{}, map[string]*origin{}
 	}
 	b.conns[c] = true
-	b.serving.Add(1)
 	_ = c.Send(appendAt(nil, c.node.LocalID(), b.epoch, b.seq)) // an error shows in Serve
 	return true
 }
 
 func (b *Backplane) leave(c *Conn) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	delete(b.conns, c)
-	b.mu.Unlock()
-	b.serving.Done()
 }
 
 // meet makes c the connection that an origin speaks on, and tells what was missed since the last one.
@@ -232,7 +231,7 @@ func (b *Backplane) meet(c *Conn, id string, f *frames) *origin {
 	}
 	o.epoch, o.last, o.conn, o.done = f.epoch, f.seq, c, make(chan struct{})
 	b.mu.Unlock()
-	b.gap(id, missed, f.seq+1)
+	b.gap(c, id, missed, f.seq+1)
 	return o
 }
 
@@ -261,7 +260,7 @@ func (b *Backplane) part(o *origin) {
 }
 
 // deliver tells of a message that has come.
-func (b *Backplane) deliver(o *origin, id string, f *frames) {
+func (b *Backplane) deliver(c *Conn, o *origin, id string, f *frames) {
 	if f.seq <= o.last { // only this goroutine has o while it is o.conn's
 		return
 	}
@@ -269,25 +268,40 @@ func (b *Backplane) deliver(o *origin, id string, f *frames) {
 	b.mu.Lock()
 	o.last = f.seq
 	b.stats.Delivered++
-	deliver := b.subscriber.Deliver
 	b.mu.Unlock()
-	b.gap(id, missed, f.seq)
-	if deliver != nil {
-		deliver(handlers.Delivery{Origin: id, Seq: f.seq, Room: f.room, Message: f.message})
-	}
+	b.gap(c, id, missed, f.seq)
+	b.tell(c, func(s handlers.Subscriber) {
+		if s.Deliver != nil {
+			s.Deliver(handlers.Delivery{Origin: id, Seq: f.seq, Room: f.room, Message: f.message})
+		}
+	})
 }
 
 // gap tells of messages that will not come.
-func (b *Backplane) gap(id string, missed, next uint64) {
+func (b *Backplane) gap(c *Conn, id string, missed, next uint64) {
 	if missed == 0 {
 		return
 	}
 	b.mu.Lock()
 	b.stats.Missed += missed
-	tell := b.subscriber.Gap
 	b.mu.Unlock()
-	if tell != nil {
-		tell(id, missed, next)
+	b.tell(c, func(s handlers.Subscriber) {
+		if s.Gap != nil {
+			s.Gap(id, missed, next)
+		}
+	})
+}
+
+// tell calls f with the subscriber, unless b is closed. A panic costs this call only.
+func (b *Backplane) tell(c *Conn, f func(s handlers.Subscriber)) {
+	b.mu.Lock()
+	s, closed := b.subscriber, b.closed
+	b.mu.Unlock()
+	if closed {
+		return
+	}
+	if err := handlers.Guard(func() { f(s) }); err != nil {
+		c.node.fail(fmt.Errorf("mesh: backplane: subscriber: %w", err))
 	}
 }
 

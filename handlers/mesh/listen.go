@@ -245,7 +245,11 @@ func (n *Node) makeClosedLocked() {
 func (n *Node) accept(ctx context.Context, l net.Listener) {
 	pause := time.Duration(0)
 	for {
-		nc, err := l.Accept()
+		var nc net.Conn
+		var err error
+		if p := handlers.Guard(func() { nc, err = l.Accept() }); p != nil { // of a listener of the program's
+			err = p
+		}
 		switch {
 		case err == nil:
 			pause = 0

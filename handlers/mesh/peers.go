@@ -173,15 +173,41 @@ func (n *Node) dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) 
 	ctx, cancel := context.WithTimeout(ctx, n.dialTimeout())
 	defer cancel()
 	if n.Dial != nil {
-		var nc net.Conn
-		var err error
-		if p := handlers.Guard(func() { nc, err = n.Dial(ctx, addr) }); p != nil {
-			return nil, p
-		}
-		return nc, err
+		return n.dialOwn(ctx, addr)
 	}
 	d := net.Dialer{KeepAlive: -1, KeepAliveConfig: n.keepAlive(), Control: controlTimeout(n.peerTimeout())}
 	return d.DialContext(ctx, "tcp", addr.String())
+}
+
+// dialOwn calls Dial, and waits for it until ctx ends: Dial may call Close, which waits for us.
+func (n *Node) dialOwn(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	type result struct {
+		nc  net.Conn
+		err error
+	}
+	done := make(chan result)
+	go func() { // ends with Dial
+		var r result
+		if p := handlers.Guard(func() { r.nc, r.err = n.Dial(ctx, addr) }); p != nil {
+			r.err = p
+		}
+		if r.nc == nil && r.err == nil {
+			r.err = errors.New("Dial returned no connection")
+		}
+		select {
+		case done <- r:
+		case <-ctx.Done():
+			if r.nc != nil {
+				r.nc.Close()
+			}
+		}
+	}()
+	select {
+	case r := <-done:
+		return r.nc, r.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // introduce makes a connection that we have dialled a member, or returns the one that there is with that peer.
