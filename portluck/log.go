@@ -40,7 +40,7 @@ func newLog(l *zerolog.Logger) *log {
 		return &log{Logger: zerolog.Nop()}
 	}
 	out := &log{Logger: *l}
-	if l.Debug().Enabled() {
+	if max(l.GetLevel(), zerolog.GlobalLevel()) <= zerolog.DebugLevel { // a sampler is not asked: it counts
 		out.meters = &sync.Map{}
 	}
 	return out
@@ -53,9 +53,10 @@ func (l *log) connect(c *Client) {
 }
 
 func (l *log) disconnect(c *Client, err error) {
+	m := l.measured(c) // also when a sampler, or a level that was changed, leaves the line out
 	if e := l.Debug(); e.Enabled() {
 		e = e.Uint64("id", c.id).Str("proto", c.Scheme()).Str("remote", remoteName(c.Remote()))
-		l.measured(c, e).Err(ours(err)).Msg("disconnect")
+		m.add(e).Err(ours(err)).Msg("disconnect")
 	}
 }
 

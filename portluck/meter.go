@@ -24,15 +24,22 @@ func (l *log) meter(c *Client) {
 	}
 }
 
-// measured ends the counting for c and adds the result to e.
-func (l *log) measured(c *Client, e *zerolog.Event) *zerolog.Event {
+// measured ends the counting for c. It returns nil if there was none.
+func (l *log) measured(c *Client) *meter {
 	if l.metered() {
 		if v, ok := l.meters.LoadAndDelete(c); ok {
-			m := v.(*meter)
-			e = e.Dur("duration", time.Since(m.since)).Uint64("in", m.in.Load()).Uint64("out", m.out.Load())
+			return v.(*meter)
 		}
 	}
-	return e
+	return nil
+}
+
+// add adds the result to e.
+func (m *meter) add(e *zerolog.Event) *zerolog.Event {
+	if m == nil {
+		return e
+	}
+	return e.Dur("duration", time.Since(m.since)).Uint64("in", m.in.Load()).Uint64("out", m.out.Load())
 }
 
 // received counts n bytes of a message of c.
