@@ -14,9 +14,13 @@ const maxBinary = 16
 // secretNames are what stands before a secret: a header, a word of a line protocol, a name in JSON.
 var secretNames = regexp.MustCompile(`(?i)auth|pass|pwd|cookie|token|secret|login|credential|bearer|session|key|jwt|apop|sasl`)
 
-// shown is as much of the first bytes of a connection as may be shown: of HTTP no query, nothing
-// behind a scheme, where a name and a password may stand, and nothing of a body; and of any
-// protocol nothing behind a word that announces a secret.
+// secretParts are where a secret begins in a URL, whatever protocol it is said in: the query, and
+// what stands behind a scheme, where a name and a password may.
+var secretParts = []*regexp.Regexp{regexp.MustCompile(`/[^\s?]*(\?)`), regexp.MustCompile(`(://)`), regexp.MustCompile(`(:)\S*@`)}
+
+// shown returns as much of the first bytes of a connection as may be shown: nothing behind a PROXY
+// header, nothing of the query or the body of HTTP, and of any protocol nothing behind a word that
+// announces a secret, and nothing of a URL that may hold one.
 func shown(route string, first []byte) []byte {
 	end := len(first)
 	cut := func(at int) {
@@ -25,8 +29,16 @@ func shown(route string, first []byte) []byte {
 		}
 	}
 	if slices.Contains([]string{portluck.RouteHTTP, portluck.RouteWebSocket, portluck.RouteStalled}, route) {
-		for _, mark := range []string{"?", "://", "\r\n\r\n", "\n\n", "\n\r\n"} {
+		for _, mark := range []string{"?", "\r\n\r\n", "\n\n", "\n\r\n"} {
 			cut(bytes.Index(first, []byte(mark)))
+		}
+	}
+	if at := bytes.IndexByte(first, '\n'); route == portluck.RouteProxy && at > 1 { // the end of a header of version 1
+		cut(at + 1)
+	}
+	for _, part := range secretParts {
+		if at := part.FindSubmatchIndex(first); at != nil {
+			cut(at[2])
 		}
 	}
 	if slices.ContainsFunc(first, isBinary) {
