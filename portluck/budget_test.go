@@ -230,7 +230,7 @@ func TestPartialIsGivenBack(t *testing.T) {
 			}
 			addr := serve(t, s)
 			h := holders[i].open(t, addr, 10_000)
-			if err := h.fill(10_000); err != nil {
+			if err := h.fill(10_000); err != nil && name != "timeout" { // that may come before
 				t.Fatal(err)
 			}
 			eventually(t, name+": the part is held", func() bool { return s.Stats().Partial > 0 || name == "timeout" })
