@@ -119,12 +119,33 @@ func TestChromiumLayout(t *testing.T) {
 			t.Error(got)
 		}
 	}
+
+	// Lines that wrap anew in a narrower box make the browser scroll, before the page hears of it.
+	evaluate[bool](ctx, t, `(() => {
+		const log = document.querySelector("#log");
+		log.style.width = "200px";
+		log.getBoundingClientRect();
+		log.dispatchEvent(new Event("scroll"));
+		return true;
+	})()`)
+	evaluate[bool](ctx, t, frames)
+	fromEnd := `(() => { const log = document.querySelector("#log"); return log.scrollHeight - log.scrollTop - log.clientHeight })()`
+	if got := evaluate[float64](ctx, t, fromEnd); got > 2 {
+		t.Errorf("in a narrower box the log is %v from its end", got)
+	}
+	evaluate[bool](ctx, t, `document.querySelector("#log").style.width = "", `+frames)
+
 	for i := range 150 { // more than the history
 		room.Tell(fmt.Sprintf("[tcp 127.0.0.1:1] more %d %s", i, strings.Repeat("y", i*10)))
 	}
 	waitFor(`document.querySelector("#log").textContent.includes("more 149")`)
 	if got := measure(ctx, t); got != "390x844: " {
 		t.Error("with more lines: ", got)
+	}
+	room.Tell("[tcp 127.0.0.1:1] \u05e9\u05dc\u05d5\u05dd 123 abc")
+	waitFor(`document.querySelector("#log").textContent.includes("123 abc")`)
+	if got, want := evaluate[string](ctx, t, `getComputedStyle(document.querySelector("#log .line:last-child .text")).direction`), "rtl"; got != want {
+		t.Errorf("the direction of Hebrew is %s, want %s", got, want)
 	}
 
 	// Who has scrolled up to read stays there, until the button or a line of their own.

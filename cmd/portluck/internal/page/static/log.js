@@ -7,13 +7,20 @@ export function log(box, newer) {
   const keys = new Set(); // of the lines shown: after a break the history comes again
   let follows = true;
   let last = null; // the line before
+  let shape = ""; // of the box, when it was last at its end or scrolled
 
+  const shapeNow = () => `${box.clientWidth} ${box.clientHeight} ${box.scrollHeight}`;
   const toEnd = () => {
     follows = true;
     newer.hidden = true;
     box.scrollTop = box.scrollHeight;
+    shape = shapeNow();
   };
   box.addEventListener("scroll", () => {
+    // A box whose shape has changed was scrolled by the browser, not by the reader.
+    const moved = shape !== shapeNow();
+    shape = shapeNow();
+    if (follows && moved) return toEnd();
     follows = box.scrollHeight - box.scrollTop - box.clientHeight < near;
     if (follows) newer.hidden = true;
   });
@@ -66,7 +73,9 @@ function element({ scheme, from, server, time, text }, own) {
   when.dateTime = time;
   meta.append(when, " ");
   line.title = new Date(time).toLocaleString();
-  line.append(meta, part("div", "text", text));
+  const said = part("div", "text", text);
+  said.dir = "auto"; // right to left, where it begins so
+  line.append(meta, said);
   return line;
 }
 
