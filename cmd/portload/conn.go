@@ -42,10 +42,10 @@ func (o *options) loadFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.flags(f)
 	f.StringVar(&o.plan.Proto, "proto", "tcp", "tcp, tls, http (POST), https, ws or wss")
-	f.IntVar(&o.plan.Conns, "clients", 10, "connections at once")
-	f.IntVar(&o.plan.Size, "size", 64, "bytes of a message")
+	f.IntVar(&o.plan.Conns, "clients", 10, "connections at once; more than 0")
+	f.IntVar(&o.plan.Size, "size", 64, "bytes of a message; more than 0")
 	f.DurationVar(&o.plan.Time, "time", 5*time.Second, "how long to measure; 0 until Ctrl-C")
-	f.IntVar(&o.plan.Count, "count", 0, "end after this many instead of after --time")
+	f.IntVar(&o.plan.Count, "count", 0, "end after this many instead of after --time; 0 for any number")
 }
 
 // endless makes --count alone the end.

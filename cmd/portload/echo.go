@@ -34,7 +34,7 @@ begins. With http the messages are POSTs, pipelined if --depth is more than 1.`,
 		},
 	}
 	o.loadFlags(cmd)
-	cmd.Flags().IntVar(&o.plan.Depth, "depth", 1, "messages in flight for each client")
+	cmd.Flags().IntVar(&o.plan.Depth, "depth", 1, "messages in flight for each client; more than 0")
 	return cmd
 }
 

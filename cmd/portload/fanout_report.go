@@ -44,14 +44,14 @@ note that a chat room sends that to all who are there.`,
 	f := cmd.Flags()
 	o.flags(f)
 	f.StringVar(&o.plan.Proto, "proto", "tcp", "tcp or ws")
-	f.IntVar(&o.plan.Conns, "members", 100, "members, with those of --stuck")
-	f.IntVar(&o.plan.Stuck, "stuck", 0, "members that never read")
-	f.IntVar(&o.plan.Size, "size", 64, "bytes of a message")
+	f.IntVar(&o.plan.Conns, "members", 100, "members, with those of --stuck; more than 0")
+	f.IntVar(&o.plan.Stuck, "stuck", 0, "members that never read; 0 for none")
+	f.IntVar(&o.plan.Size, "size", 64, fmt.Sprintf("bytes of a message; more than %d", markSize-1))
 	f.DurationVar(&o.plan.Time, "time", 5*time.Second, "how long to publish; 0 until Ctrl-C")
-	f.IntVar(&o.plan.Count, "count", 0, "messages to publish, instead of --time")
-	f.Float64Var(&o.rate, "rate", 0, "messages a second")
+	f.IntVar(&o.plan.Count, "count", 0, "messages to publish, instead of --time; 0 for any number")
+	f.Float64Var(&o.rate, "rate", 0, "messages a second; 0 waits until every member has the one before")
 	f.BoolVar(&o.flood, "flood", false, "as many messages as the server takes")
-	f.DurationVar(&o.settle, "settle", 2*time.Second, "what has not come when nothing came for this long is lost")
+	f.DurationVar(&o.settle, "settle", 2*time.Second, "what has not come when nothing came for this long is lost; more than 0")
 	f.StringVar(&o.plan.Line, "join", "", "a message that each member begins with")
 	f.BoolVar(&o.plan.Goroutines, "goroutines", false, "read with a goroutine for each member instead of epoll")
 	return cmd
@@ -69,7 +69,9 @@ func (o *fanoutOptions) checkFanout(cmd *cobra.Command) error {
 	case o.flood && o.rate != 0:
 		return cli.Usage(errModes)
 	case o.rate < 0:
-		return cli.Usage(fmt.Errorf("--rate %v: it is more than 0", o.rate))
+		return cli.Usage(fmt.Errorf("--rate %v: it is at least 0", o.rate))
+	case o.settle <= 0:
+		return cli.Usage(fmt.Errorf("--settle %v: it is more than 0", o.settle))
 	case o.plan.Stuck < 0 || o.plan.Stuck >= o.plan.Conns:
 		return cli.Usage(fmt.Errorf("--stuck %d: it is less than --members %d", o.plan.Stuck, o.plan.Conns))
 	}

@@ -46,12 +46,12 @@ connection then sends one message, and the memory is reported again, at once and
 	f := cmd.Flags()
 	o.flags(f)
 	f.StringVar(&o.plan.Proto, "proto", "tcp", "tcp, tls, ws or wss")
-	f.IntVar(&o.plan.Conns, "conns", 1000, "connections")
-	f.IntVar(&o.from, "from", 0, "connections of the first measure (default an eighth of --conns)")
-	f.DurationVar(&o.plan.Time, "time", 10*time.Second, "how long to hold all of them")
-	f.DurationVar(&o.settle, "settle", 3*time.Second, "how long the server has to come to rest before each measure")
+	f.IntVar(&o.plan.Conns, "conns", 1000, "connections; more than 0")
+	f.IntVar(&o.from, "from", 0, "connections of the first measure, 0 too (default an eighth of --conns)")
+	f.DurationVar(&o.plan.Time, "time", 10*time.Second, "how long to hold all of them; 0 for not at all")
+	f.DurationVar(&o.settle, "settle", 3*time.Second, "how long the server has to come to rest before each measure; 0 for none")
 	f.StringVar(&o.plan.Line, "line", "", "a message that each connection begins with")
-	f.IntVar(&o.plan.Burst, "burst", 0, "bytes of a message that each connection sends after --time")
+	f.IntVar(&o.plan.Burst, "burst", 0, "bytes of a message that each connection sends after --time; 0 for none")
 	f.BoolVar(&o.plan.Goroutines, "goroutines", false, "read with a goroutine for each connection instead of epoll")
 	return cmd
 }
@@ -62,6 +62,9 @@ func (o *idleOptions) checkIdle(cmd *cobra.Command) error {
 	}
 	if err := atLeast(cmd.Flags(), 0, "burst", "from"); err != nil {
 		return err
+	}
+	if o.settle < 0 {
+		return cli.Usage(fmt.Errorf("--settle %v: it is at least 0", o.settle))
 	}
 	if !cmd.Flags().Changed("from") {
 		o.from = o.plan.Conns / 8

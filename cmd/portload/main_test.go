@@ -108,7 +108,7 @@ func TestUsage(t *testing.T) {
 		{"conn 127.0.0.1:1 --time -1s", "--time -1s: it is at least 0"},
 		{"idle 127.0.0.1:1 --conns 5 --from 5", "--from 5: it is less than --conns 5"},
 		{"fanout 127.0.0.1:1 --rate 5 --flood", "exclude each other"},
-		{"fanout 127.0.0.1:1 --rate -5", "--rate -5: it is more than 0"},
+		{"fanout 127.0.0.1:1 --rate -5", "--rate -5: it is at least 0"},
 		{"fanout 127.0.0.1:1 --members 2 --stuck 2", "--stuck 2: it is less than --members 2"},
 		{"fanout 127.0.0.1:1 --size 8", "--size 8: it is at least 41"},
 		{"conn 192.0.2.1:1 --local-ips 2", "only 127.0.0.1 has more of them, not 192.0.2.1"},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/portluck/portluck/cmd/internal/cli"
@@ -27,11 +28,11 @@ type options struct {
 }
 
 func (o *options) flags(f *pflag.FlagSet) {
-	f.IntVar(&o.pid, "pid", 0, "process of the server, on this machine: report its CPU time and memory too")
+	f.IntVar(&o.pid, "pid", 0, "process of the server, on this machine: report its CPU time and memory too; 0 for none")
 	f.BoolVar(&o.json, "json", false, "print the report as one JSON object, with seconds and bytes")
-	f.IntVar(&o.files, "files", 20_000, "descriptors a process may have; more connections make more processes")
-	f.IntVar(&o.plan.LocalIPs, "local-ips", 0, "connect from this many addresses 127.x.y.z in turn (default as many as the ports need)")
-	f.DurationVar(&o.plan.Timeout, "timeout", 10*time.Second, "longest wait for a handshake, an answer or a delivery")
+	f.IntVar(&o.files, "files", 20_000, "descriptors a process may have; more connections make more processes; more than "+strconv.Itoa(spare))
+	f.IntVar(&o.plan.LocalIPs, "local-ips", 0, "connect from this many addresses 127.x.y.z in turn; 0 for as many as the ports need")
+	f.DurationVar(&o.plan.Timeout, "timeout", 10*time.Second, "longest wait for a handshake, an answer or a delivery; more than 0")
 	f.BoolVar(&o.plan.Insecure, "insecure", false, "do not check the server's certificate")
 	f.StringVar(&o.plan.CA, "ca", "", "trust the certificates in this PEM file only (default those of the system)")
 	f.StringVar(&o.plan.Path, "path", "/", "path of HTTP and WebSocket requests")

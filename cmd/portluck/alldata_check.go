@@ -53,6 +53,6 @@ it open, and 2 if the command line was wrong. Damage is told by the first that i
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&s.LockTimeout, "wait", time.Second, "wait this long for a server that has it open")
+	cmd.Flags().DurationVar(&s.LockTimeout, "wait", time.Second, "wait this long for a server that has it open; 0 does not wait")
 	return cmd
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/portluck"
 	"github.com/spf13/pflag"
 )
 
@@ -63,7 +64,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.compressMin, "compress-min", 512,
 		"shortest message in bytes that is compressed for WebSocket clients that offer it; 0 for none")
 	f.DurationVar(&o.idleTimeout, "idle-timeout", 2*time.Minute, "how long a client may be idle; 0 for no limit")
-	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to show its protocol")
+	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to show its protocol; more than 0")
 	f.IntVar(&o.maxConns, "max-conns", 0, "most connections in all; 0 for no limit")
 	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections of one address; 0 for no limit")
 	f.BoolVar(&o.noRaw, "no-raw", false, "close connections that speak neither HTTP, WebSocket nor TLS")
@@ -142,7 +143,6 @@ func (o *options) checkLists(f *pflag.FlagSet) error {
 // proxies are the prefixes of --proxy-from.
 func (o *options) proxies() ([]netip.Prefix, error) { return prefixes("proxy-from", o.proxyFrom) }
 
-// prefixes are those of a flag that has addresses and prefixes.
 // prefixes are the networks that a flag names.
 func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
@@ -159,6 +159,14 @@ func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 		all = append(all, p)
 	}
 	return all, nil
+}
+
+// bound gives srv its bounds. A flag of 0 is no bound, which is 0 for the server too where its
+// default is none.
+func (o *options) bound(srv *portluck.Server) {
+	srv.SniffTimeout, srv.Timeout = o.sniffTimeout, none(o.idleTimeout)
+	srv.MessageLimit, srv.CompressMin = none(o.messageLimit), o.compressMin
+	srv.MaxConns, srv.MaxConnsPerIP = o.maxConns, o.maxConnsPerIP
 }
 
 // none is how a bound that a flag turns off with 0 is told to the library.

@@ -45,8 +45,8 @@ URL is http:// or https:// with host and port; its path is /_put if it has none.
 		},
 	}
 	t.flags(cmd.Flags())
-	cmd.Flags().DurationVar(&p.timeout, "timeout", 30*time.Second, "end after this long")
-	cmd.Flags().IntVar(&p.attempts, "attempts", 5, "send it this often at the most")
+	cmd.Flags().DurationVar(&p.timeout, "timeout", 30*time.Second, "end after this long; more than 0")
+	cmd.Flags().IntVar(&p.attempts, "attempts", 5, "send it this often at the most; more than 0")
 	return cmd
 }
 

@@ -55,8 +55,8 @@ by then, when not all was sent, or when the server said that something was wrong
 		},
 	}
 	t.flags(cmd.Flags())
-	cmd.Flags().DurationVar(&s.wait, "wait", 0, "stay connected for this long after the last message")
-	cmd.Flags().DurationVar(&s.timeout, "timeout", 30*time.Second, "end after this long, in addition to --wait")
+	cmd.Flags().DurationVar(&s.wait, "wait", 0, "stay connected for this long after the last message; 0 for no longer than the answers take")
+	cmd.Flags().DurationVar(&s.timeout, "timeout", 30*time.Second, "end after this long, in addition to --wait; more than 0")
 	return cmd
 }
 

@@ -78,10 +78,9 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 			Panels:      func() []page.Panel { return services.panels() },
 			Commands:    func(host string) []page.Command { return pageLines(host, e) },
 		}),
-		SniffTimeout: o.sniffTimeout, Timeout: none(o.idleTimeout), MessageLimit: none(o.messageLimit), CompressMin: o.compressMin,
-		MaxConns: o.maxConns, MaxConnsPerIP: o.maxConnsPerIP,
 		Hosts: o.hosts, AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, Logger: &logger,
 	}
+	o.bound(srv)
 	srv.ProxyFrom, _ = o.proxies()
 	if o.noRaw {
 		srv.OnUnmatched = handlers.Refuse

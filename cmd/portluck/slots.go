@@ -67,12 +67,12 @@ A server that shares its port knows clients that send nothing by their silence, 
 	}
 	f := cmd.Flags()
 	f.BoolVar(&s.once, "once", false, "print the slot that each server gives now, and end")
-	f.IntVar(&s.size, "size", 4, "how many connections are kept")
-	f.DurationVar(&s.interval, "interval", time.Second, "time between probes, and between requests of --say")
+	f.IntVar(&s.size, "size", 4, "how many connections are kept; more than 0")
+	f.DurationVar(&s.interval, "interval", time.Second, "time between probes, and between requests of --say; more than 0")
 	f.DurationVar(&s.time, "time", 0, "end after this long; 0 for not by itself")
 	f.StringVar(&s.say, "say", "", "send this line as a request every --interval, and print the answer")
 	f.BoolVar(&s.dialer.Preface, "preface", false, "say at once that this is a callosum client, for a port that is shared")
-	f.DurationVar(&s.dialer.Timeout, "timeout", dialTime, "how long a server has to answer with a slot")
+	f.DurationVar(&s.dialer.Timeout, "timeout", dialTime, "how long a server has to answer with a slot; more than 0")
 	return cmd
 }
 

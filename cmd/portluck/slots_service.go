@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"strings"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
@@ -67,11 +66,11 @@ func (s *slotService) start(d *demo) error {
 	s.handler.MaxSlots = s.max
 	s.handler.OnConnection = func(_ context.Context, c *callosum.Conn) { _, _ = io.Copy(c, c) }
 	s.handler.OnError = func(info *handlers.Info, err error) {
-		remote := netip.AddrPort{}
+		e := d.logger.Warn().Err(err)
 		if info != nil {
-			remote = info.Remote
+			e = e.Str("remote", remoteName(info.Remote))
 		}
-		d.logger.Warn().Err(err).Stringer("remote", remote).Msg("slot failed")
+		e.Msg("slot failed")
 	}
 	s.server.Handler = &s.handler
 	s.shared = d.listeners
@@ -118,7 +117,7 @@ func (s *slotService) panel() page.Panel {
 	conns := s.handler.Conns()
 	held := make([]string, 0, shownSlots+1)
 	for _, c := range conns[:min(shownSlots, len(conns))] {
-		held = append(held, fmt.Sprintf("%d: %s", c.Slot(), c.Info().Remote))
+		held = append(held, fmt.Sprintf("%d: %s", c.Slot(), remoteName(c.Info().Remote)))
 	}
 	if len(conns) > shownSlots {
 		held = append(held, "...")

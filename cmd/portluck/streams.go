@@ -68,7 +68,7 @@ func (s *streams) start(d *demo) error {
 		OnEnd:     func(c *tcp.Stream) { _ = c.End([]byte("goodbye\r\n")) },
 		OnTimeout: (*tcp.Stream).Destroy,
 		OnError: func(c *tcp.Stream, err error) {
-			d.logger.Debug().Err(err).Stringer("remote", c.RemoteAddress()).Msg("stream failed")
+			d.logger.Debug().Err(err).Str("remote", remoteName(c.RemoteAddress())).Msg("stream failed")
 		},
 	}
 	s.server.MaxConnections = d.srv.MaxConns

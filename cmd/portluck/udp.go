@@ -101,7 +101,11 @@ func (u *udpSockets) failed(remote netip.AddrPort, err error) {
 	if u.logged.lines.Add(1) > logsPerSecond {
 		return
 	}
-	u.logger.Warn().Stringer("remote", remote).Err(err).Msg("datagram failed")
+	e := u.logger.Warn().Err(err)
+	if remote.IsValid() { // it is about one client
+		e = e.Stringer("remote", remote)
+	}
+	e.Msg("datagram failed")
 }
 
 // panel is the counters of the datagrams, and how to send one.

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/cmd/internal/clitest"
+	"github.com/portluck/portluck/portluck"
+	"github.com/spf13/pflag"
+)
+
+// The help of each number says what 0 means, and no number is negative.
+func TestNumbers(t *testing.T) {
+	off := []string{"--tls", "off", "--listen", "127.0.0.1:0"}
+	url := []string{"http://127.0.0.1:1/"}
+	clitest.Numbers(t, newRoot, map[string][]string{
+		"portluck": off, "portluck serve": off, "portluck send": append(url, "hello"), "portluck put": append(url, "1"),
+		"portluck slots": {"127.0.0.1:1"}, "portluck mesh": {"name"}, "portluck alldata check": {t.TempDir()},
+	})
+}
+
+// The bounds that flags give reach the server with the meaning that the help has: 0 is no bound,
+// which is negative for a server whose own default is another.
+func TestBoundsOfServe(t *testing.T) {
+	var none portluck.Server
+	none.Timeout, none.MessageLimit, none.SniffTimeout, none.CompressMin = -1, -1, 2*time.Second, 0
+	var set portluck.Server
+	set.Timeout, set.MessageLimit, set.SniffTimeout, set.CompressMin = 7*time.Second, 7, 7*time.Second, 7
+	set.MaxConns, set.MaxConnsPerIP = 7, 7
+	var standard portluck.Server
+	standard.Timeout, standard.MessageLimit, standard.SniffTimeout, standard.CompressMin = 2*time.Minute, 1<<20, 2*time.Second, 512
+	for _, tt := range []struct {
+		name string
+		args []string
+		want *portluck.Server
+	}{
+		{"default", nil, &standard},
+		{"none", []string{"--idle-timeout=0", "--message-limit=0", "--compress-min=0", "--max-conns=0", "--max-conns-per-ip=0"}, &none},
+		{"set", []string{
+			"--idle-timeout=7s", "--message-limit=7", "--compress-min=7", "--max-conns=7", "--max-conns-per-ip=7", "--sniff-timeout=7s",
+		}, &set},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var o options
+			f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+			o.flags(f)
+			if err := f.Parse(tt.args); err != nil {
+				t.Fatal(err)
+			}
+			var s portluck.Server
+			o.bound(&s)
+			got := []any{s.Timeout, s.MessageLimit, s.SniffTimeout, s.CompressMin, s.MaxConns, s.MaxConnsPerIP}
+			w := tt.want
+			want := []any{w.Timeout, w.MessageLimit, w.SniffTimeout, w.CompressMin, w.MaxConns, w.MaxConnsPerIP}
+			for i := range got {
+				if got[i] != want[i] {
+					t.Errorf("bound %d is %v, want %v", i, got[i], want[i])
+				}
+			}
+		})
+	}
+}
