@@ -3,9 +3,13 @@ package portluck
 import (
 	"math"
 	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/tlsd"
 	"github.com/portluck/portluck/matchers"
 )
@@ -34,6 +38,9 @@ func TestBoundsOfAServer(t *testing.T) {
 		{"MessageTimeout", func(s *Server, d time.Duration) { s.MessageTimeout = d }, 2 * time.Minute, map[string]func(p *port) time.Duration{
 			"the loop": func(p *port) time.Duration { return p.loop.MessageTimeout },
 			"HTTP":     func(p *port) time.Duration { return p.http.MessageTimeout },
+		}},
+		{"ProxyTimeout", func(s *Server, d time.Duration) { s.ProxyTimeout = d }, 10 * time.Second, map[string]func(p *port) time.Duration{
+			"the header": func(p *port) time.Duration { return p.patience(stageProxy) },
 		}},
 	} {
 		for _, v := range []struct {
@@ -64,6 +71,7 @@ func TestLimitsOfAServer(t *testing.T) {
 		{"MessageLimit", func(s *Server, n int) { s.MessageLimit = n }, 1 << 20, -1, func(p *port) int { return max(p.lines.Limit, -1) }},
 		{"MessageLimit of HTTP", func(s *Server, n int) { s.MessageLimit = n }, 1 << 20, -1, func(p *port) int { return max(p.http.Limit, -1) }},
 		{"MaxSniffing", func(s *Server, n int) { s.MaxSniffing = n }, 16 << 10, math.MaxInt, func(p *port) int { return p.srv.maxSniffing() }},
+		{"MaxPartial", func(s *Server, n int) { s.MaxPartial = int64(n) }, 256 << 20, math.MaxInt, func(p *port) int { return left(&p.budget) }},
 		{"MaxConns", func(s *Server, n int) { s.MaxConns = n }, math.MaxInt, math.MaxInt, admitted},
 		{"MaxConnsPerIP", func(s *Server, n int) { s.MaxConnsPerIP = n }, math.MaxInt, math.MaxInt, admitted},
 	} {
@@ -78,6 +86,50 @@ func TestLimitsOfAServer(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Each number and duration of a server has a row in one of the tables above. CompressMin has its in
+// that of handlers/websocket, which is given it as it is.
+func TestBoundsOfAServerAreAll(t *testing.T) {
+	rows := "SniffTimeout Timeout MessageTimeout ProxyTimeout MessageLimit MaxSniffing MaxPartial CompressMin MaxConns MaxConnsPerIP"
+	of := reflect.TypeFor[Server]()
+	for i := range of.NumField() {
+		f := of.Field(i)
+		if f.IsExported() && f.Type.ConvertibleTo(reflect.TypeFor[int64]()) && !slices.Contains(strings.Fields(rows), f.Name) {
+			t.Errorf("Server.%s has no row", f.Name)
+		}
+	}
+}
+
+// A room has a ring, so a negative size of it is the default; no history and no bound on the
+// latency are the default.
+func TestBoundsOfARoom(t *testing.T) {
+	for value, want := range map[int][4]int{0: {256, 1 << 20, 0, 0}, -7: {256, 1 << 20, 0, 0}, 5: {5, 5, 5, 5}} {
+		o := &RoomOptions{Ring: value, RingBytes: value, History: value, MaxLatency: time.Duration(value)}
+		if got := [4]int{o.ring(), o.ringBytes(), int(o.history()), int(max(o.maxLatency(), 0))}; got != want {
+			t.Errorf("%d: ring, bytes, history and latency are %v, want %v", value, got, want)
+		}
+	}
+	of := reflect.TypeFor[RoomOptions]()
+	for i := range of.NumField() {
+		f := of.Field(i)
+		if f.Type.ConvertibleTo(reflect.TypeFor[int64]()) && !slices.Contains([]string{"Ring", "RingBytes", "History", "Policy", "MaxLatency"}, f.Name) {
+			t.Errorf("RoomOptions.%s has no row", f.Name)
+		}
+	}
+}
+
+// left is how much of a budget that holds nothing may be taken, of the amounts that are tried;
+// math.MaxInt if any.
+func left(b *handlers.Budget) int {
+	for _, n := range []int{5, 256 << 20} {
+		if b.Take(n + 1) {
+			b.Take(-n - 1)
+		} else {
+			return n
+		}
+	}
+	return math.MaxInt
 }
 
 // portOf is the port of s, which serves nothing yet.

@@ -30,17 +30,18 @@ const (
 
 // RoomOptions are how a room treats its members. The zero value is ready.
 type RoomOptions struct {
-	// Ring is how many messages a member may be behind; 256 if zero.
+	// Ring is how many messages a member may be behind; 256 if zero or negative.
 	Ring int
-	// RingBytes is how many bytes; 1 MiB if zero. One message is always kept.
+	// RingBytes is how many bytes; 1 MiB if zero or negative. One message is always kept.
 	RingBytes int
-	// History is how many of the last messages a client gets when it joins, and that [Room.Since] has, as far as Ring
-	// and RingBytes allow; none if zero. A room with history is kept when its last member leaves, one without is forgotten.
+	// History is how many of the last messages a client gets when it joins, and that [Room.Since]
+	// has, as far as Ring and RingBytes allow; none if zero or negative. A room with history is
+	// kept when its last member leaves, one without is forgotten.
 	History int
 	// Policy is for the members that are further behind.
 	Policy Policy
 	// MaxLatency bounds how old the first message may be that a member has not got, whatever the Ring; no bound if
-	// zero. With Backpressure it has no meaning.
+	// zero or negative. With Backpressure it has no meaning.
 	MaxLatency time.Duration
 	// OnSlow is told of every member to which Policy was applied, and how many messages it has missed. It may be called
 	// by many goroutines at once.

@@ -46,18 +46,21 @@ type Server struct {
 	// which the room must have History. It is a page like any other if RoomOf is nil or ok is false.
 	RoomOf func(r *http.Request) (room string, ok bool)
 
-	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2 seconds if zero. The
-	// head of an HTTP request may take 10 seconds from then, but for a GET without Upgrade, which is told from a WebSocket
-	// handshake only by the end of its head.
+	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2
+	// seconds if zero, no bound if negative. The head of an HTTP request may take 10 seconds from
+	// then, but for a GET without Upgrade, which is told from a WebSocket handshake only by the end
+	// of its head.
 	SniffTimeout time.Duration
-	// Timeout is how long a client may be idle, neither sending nor being sent a byte; 2 minutes if zero.
+	// Timeout is how long a client may be idle, neither sending nor being sent a byte; 2 minutes if
+	// zero, no bound if negative.
 	Timeout time.Duration
-	// MessageTimeout is how long a message may take from its first byte to its last; 2 minutes if zero. It is for raw
-	// streams, WebSocket and the bodies of HTTP requests, which are answered with 408: between two messages a body has
-	// Timeout only.
+	// MessageTimeout is how long a message may take from its first byte to its last; 2 minutes if
+	// zero, no bound if negative. It is for raw streams, WebSocket and the bodies of HTTP requests,
+	// which are answered with 408: between two messages a body has Timeout only.
 	MessageTimeout time.Duration
-	// ProxyTimeout is how long a connection from ProxyFrom may take for its PROXY header; 10 seconds if zero. Nothing is
-	// served before the header is whole, and SniffTimeout begins after it.
+	// ProxyTimeout is how long a connection from ProxyFrom may take for its PROXY header; 10
+	// seconds if zero, no bound if negative. Nothing is served before the header is whole, and
+	// SniffTimeout begins after it.
 	ProxyTimeout time.Duration
 	// OnSilence serves a connection that has not sent one byte by SniffTimeout: a handler of a protocol whose server
 	// speaks first. If nil, the connection becomes a raw client of the hub, but whatever it says later is still
@@ -73,14 +76,14 @@ type Server struct {
 	// [handlers.Refuse] closes it (rawFallback: false), after an OnError.
 	OnUnmatched handlers.Handler
 
-	// MaxConns bounds the connections of all clients; 0 means no bound. A surplus one is closed.
+	// MaxConns bounds the connections of all clients; no bound if zero or negative. A surplus one
+	// is closed.
 	MaxConns int
-	// MaxConnsPerIP bounds the connections of one address (of one /64 in IPv6), behind a proxy of ProxyFrom too; 0 means
-	// no bound.
+	// MaxConnsPerIP bounds the connections of one address (of one /64 in IPv6), behind a proxy of
+	// ProxyFrom too; no bound if zero or negative.
 	MaxConnsPerIP int
-	// MaxSniffing bounds the connections whose protocol is not known, or whose ClientHello or request head is not whole; the
-	// oldest is closed first. 16,384 if zero, no
-	// bound if negative.
+	// MaxSniffing bounds the connections whose protocol is not known, or whose ClientHello or
+	// request head is not whole; the oldest is closed first. 16,384 if zero, no bound if negative.
 	MaxSniffing int
 	// MessageLimit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one costs the client
 	// its connection: 413, close 1009, an error line. With MessageTail a raw or HTTP client's longer message loses
@@ -93,9 +96,10 @@ type Server struct {
 	// more than is left is ended with [handlers.ErrOverload]: 503, close 1013, an error line. Those that hold memory keep
 	// it, and a message whose last byte was read is never refused.
 	MaxPartial int64
-	// CompressMin is how long a message must be, in bytes, to be compressed for WebSocket clients that offer it
-	// (permessage-deflate); none is if zero. A message to a room is compressed once for all. What [Writer.Write] and
-	// WriteString send is not compressed: use them for a secret that stands beside a stranger's text.
+	// CompressMin is how long a message must be, in bytes, to be compressed for WebSocket clients
+	// that offer it (permessage-deflate); none is if zero or negative. A message to a room is
+	// compressed once for all. What [Writer.Write] and WriteString send is not compressed: use them
+	// for a secret that stands beside a stranger's text.
 	CompressMin int
 	// ExplicitDone keeps every HTTP response open until [Writer.Done].
 	ExplicitDone bool
