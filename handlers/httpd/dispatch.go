@@ -10,10 +10,22 @@ import (
 // contentType is that of an answer; net/http copies what it is given.
 var contentType = []string{"text/plain; charset=utf-8"}
 
-// serve answers one request. What it is, is decided here and not once for the connection: requests of every kind may share
-// one.
+// serve answers one request. A panic of the program's, with which net/http deals, does not keep the
+// place of a connection that was hijacked.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	l := r.Context().Value(linkKey{}).(*link)
+	panics := true
+	defer func() {
+		if panics && l.hijacked.Load() { // net/http closes the others
+			l.conn.Close()
+		}
+	}()
+	h.dispatch(w, r, l)
+	panics = false
+}
+
+// dispatch decides what a request is, each time anew: requests of every kind may share a connection.
+func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
 	if l.spoiled.Load() {
 		panic(http.ErrAbortHandler)
 	}
@@ -92,14 +104,8 @@ func wantsWebSocket(r *http.Request) bool {
 	return r.Method == http.MethodGet && handlers.HasToken(r.Header["Connection"], "upgrade") && handlers.HasToken(r.Header["Upgrade"], "websocket")
 }
 
-// upgrade hands the request and its connection to Upgrade. A panic there must not keep the connection's place.
+// upgrade hands the request and its connection to Upgrade.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *link) {
-	defer func() {
-		if v := recover(); v != nil {
-			l.conn.Close()
-			panic(v)
-		}
-	}()
 	pace := h.pacer(w, r)
 	pace.begin()
 	h.Upgrade(w, r, l.conn, l.port)

@@ -25,7 +25,9 @@ type link struct {
 	spoiled atomic.Bool
 	fresh   atomic.Bool // it has shown no request yet
 	idle    atomic.Bool // it waits for its next request
-	first   *time.Timer // of bound; nil without
+	// hijacked says that net/http closes it no more.
+	hijacked atomic.Bool
+	first    *time.Timer // of bound; nil without
 }
 
 type linkKey struct{}
@@ -149,7 +151,9 @@ func (s *links) state(nc net.Conn, to http.ConnState) {
 			s.forget(nc)
 		}
 	case http.StateHijacked:
-		s.forget(nc)
+		if l := s.forget(nc); l != nil {
+			l.hijacked.Store(true)
+		}
 	}
 }
 

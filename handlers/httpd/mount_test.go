@@ -153,19 +153,3 @@ func TestShutdownFinishesMounted(t *testing.T) {
 	}
 	<-(<-conns).closed
 }
-
-// A panic of what is mounted costs its connection only.
-func TestMountedPanics(t *testing.T) {
-	mux := http.NewServeMux()
-	mux.HandleFunc("/panic", func(http.ResponseWriter, *http.Request) { panic("on purpose") })
-	addr, conns := serve(t, &Handler{Mux: mux}, &port{message: echo})
-	w := dial(t, addr)
-	w.send("POST /panic HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
-	if b, _ := io.ReadAll(w.r); len(b) > 0 {
-		t.Errorf("read %q", b)
-	}
-	<-(<-conns).closed
-	w = dial(t, addr)
-	w.send(post("next"))
-	w.expect(200, "next\n")
-}

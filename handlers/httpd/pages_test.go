@@ -60,19 +60,6 @@ func TestNoUpgrade(t *testing.T) {
 	w.expect(200, "next\n")
 }
 
-// A panic after the hijack does not keep the connection's place.
-func TestUpgradePanics(t *testing.T) {
-	h := &Handler{Upgrade: func(w http.ResponseWriter, _ *http.Request, _ handlers.Conn, _ handlers.Port) {
-		http.NewResponseController(w).Hijack()
-		panic("on purpose")
-	}}
-	addr, conns := serve(t, h, &port{})
-	w := dial(t, addr)
-	w.send(upgrade)
-	io.Copy(io.Discard, w.r)
-	<-(<-conns).closed
-}
-
 // What a page hijacks keeps its place until it is closed.
 func TestPageHijacks(t *testing.T) {
 	next := make(chan struct{})
