@@ -202,6 +202,7 @@ func TestServerStops(t *testing.T) {
 	if err := s.Close(); err != nil || len(told) > 0 {
 		t.Errorf("Close() = %v, OnError was told %q", err, told)
 	}
+	s.served.Add(2) // for the two runs below
 	s.run(&http.Server{}, failing{})
 	if !slices.Equal(told, []string{"no more"}) {
 		t.Errorf("OnError was told %q", told)

@@ -67,12 +67,14 @@ func (s *Server) Listen() (net.Addr, error) {
 	}
 	srv := s.server()
 	s.http = srv
-	s.served.Go(func() { s.run(srv, l) }) // ends with Close, or when the listener fails
+	s.served.Add(1)
+	go s.run(srv, l) // ends with Close, or when the listener fails and OnError has returned
 	return l.Addr(), nil
 }
 
 func (s *Server) run(srv *http.Server, l net.Listener) {
 	err := srv.Serve(&limited{Listener: l, most: s.maxConns()})
+	s.served.Done() // OnError may call Close
 	if !errors.Is(err, http.ErrServerClosed) && s.OnError != nil {
 		_ = handlers.Guard(func() { s.OnError(err) })
 	}

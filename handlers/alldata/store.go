@@ -44,8 +44,9 @@ type Store struct {
 	// MaxPending bounds the bytes that wait to be written: Put waits while there are more; 64 MiB
 	// if zero, no bound if negative.
 	MaxPending int
-	// OnStored, if not nil, is told of each new event once it is on disk, one at a time in the order of writing. While it
-	// runs nothing is written: it must return soon, and must not call Put or Close. A panic of it goes to OnError.
+	// OnStored, if not nil, is told of each new event once it is on disk, one at a time in the order
+	// of writing. While it runs nothing is written, but by Close: it must return soon, and must not
+	// call Put. A panic of it goes to OnError.
 	OnStored func(key string, event json.RawMessage)
 	// OnError, if not nil, is told of what nobody waits for: a panic of OnStored.
 	OnError func(err error)
@@ -58,7 +59,9 @@ type Store struct {
 	queue   []*put
 	pending int           // bytes in queue and in the batch that is being written
 	drained chan struct{} // closed when pending gets less
+	stopped chan struct{} // closed by Close
 	ended   chan struct{} // closed when nothing is written any more
+	told    chan struct{} // closed when OnStored has been told of all; of the writer until ended
 
 	unsure    bool       // a commit has failed: what is visible may not be on disk. Of the writer's goroutine.
 	comparing sync.Mutex // comparisons take memory: one at a time
@@ -124,8 +127,8 @@ func (s *Store) Open() (err error) {
 	}
 	s.db, s.closing, s.broken, s.unsure = db, false, nil, false
 	s.wake.L = &s.mu
-	s.drained, s.ended = make(chan struct{}), make(chan struct{})
-	go s.write(db, s.ended) // ends with Close, which waits for it
+	s.drained, s.stopped, s.ended = make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go s.write(db, s.stopped, s.ended) // ends with Close, which waits for it
 	return nil
 }
 
@@ -171,7 +174,12 @@ func certain(tx *bbolt.Tx) error {
 	return err
 }
 
-// Close writes what waits to be written and closes the store: nothing is lost that was put before. It may be opened again.
+// tellTime bounds how long Close waits for OnStored, which may be what calls it.
+const tellTime = time.Second
+
+// Close writes what waits to be written and closes the store: nothing is lost that was put before.
+// It returns when OnStored has been told of that, or a second later: OnStored may call Close, and is
+// told of the rest after. The store may be opened again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	db, ended := s.db, s.ended
@@ -183,16 +191,29 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closing = true
+	close(s.stopped)
 	s.wake.Signal()
 	s.mu.Unlock()
 	<-ended
+	told, err := s.release(db)
+	if told != nil {
+		select {
+		case <-told:
+		case <-time.After(tellTime):
+		}
+	}
+	return err
+}
+
+// release closes the file, and returns what is closed when OnStored has been told of all.
+func (s *Store) release(db *bbolt.DB) (told chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.db = nil
 	if errors.Is(s.broken, ErrDamaged) {
-		return s.broken // and it may hold locks that would keep db.Close from returning
+		return s.told, s.broken // and it may hold locks that would keep db.Close from returning
 	}
-	return db.Close()
+	return s.told, db.Close()
 }
 
 // Put keeps the event, which is JSON, under its key: once it returns nil, it is on disk and is there after any crash. The

@@ -26,7 +26,7 @@ type put struct {
 func (p *put) size() int { return len(p.key) + len(p.sealed) + 256 }
 
 // write writes what is queued, all that there is at once, until the store is closed.
-func (s *Store) write(db *bbolt.DB, ended chan struct{}) {
+func (s *Store) write(db *bbolt.DB, stopped <-chan struct{}, ended chan<- struct{}) {
 	defer close(ended)
 	debug.SetPanicOnFault(true)
 	for {
@@ -36,11 +36,31 @@ func (s *Store) write(db *bbolt.DB, ended chan struct{}) {
 		}
 		err := s.commit(db, batch)
 		s.finish(batch, err)
+		if s.OnStored != nil {
+			s.tellAll(batch, stopped)
+		}
+	}
+}
+
+// tellAll tells OnStored of a batch, after those before, and waits for that unless the store is
+// closing: OnStored may call Close.
+func (s *Store) tellAll(batch []*put, stopped <-chan struct{}) {
+	before, told := s.told, make(chan struct{})
+	s.told = told
+	go func() { // ends with OnStored
+		defer close(told)
+		if before != nil {
+			<-before
+		}
 		for _, p := range batch {
-			if p.stored && s.OnStored != nil {
+			if p.stored {
 				s.tell(p)
 			}
 		}
+	}()
+	select {
+	case <-told:
+	case <-stopped:
 	}
 }
 
