@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -108,6 +109,9 @@ func (w *watched) noted() []string {
 func watchNode(t testing.TB, n *Node) *watched {
 	w := &watched{
 		Node: n, conns: make(chan *Conn, 100), listening: make(chan struct{}), errors: make(chan error, 100),
+	}
+	for _, d := range []*time.Duration{&n.DialTimeout, &n.HelloTimeout, &n.WriteTimeout} {
+		*d = cmp.Or(*d, patience) // a busy machine is slow to answer
 	}
 	n.OnConnection = func(c *Conn) {
 		w.note("connection")

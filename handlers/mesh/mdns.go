@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -21,7 +22,11 @@ type MDNS struct {
 	// Rescan is how often to look for networks that have come or gone; 5 seconds if zero. If
 	// negative, the networks are those of the beginning.
 	Rescan time.Duration
+
+	pause time.Duration // between probes; probePause if zero
 }
+
+func (m *MDNS) probePause() time.Duration { return cmp.Or(m.pause, probePause) }
 
 func (m *MDNS) rescan() time.Duration { return bound(m.Rescan, 5*time.Second, never) }
 
@@ -82,7 +87,7 @@ func (m *MDNS) Discover(ctx context.Context, self Self, e Events) error {
 	}
 	defer r.close()
 	r.rescan()
-	r.probeAfter(mrand.N(probePause))
+	r.probeAfter(mrand.N(m.probePause()))
 	r.after(answerDelay+mrand.N(answerSpread), r.ask)
 	for r.err == nil {
 		timer := time.NewTimer(time.Until(r.next()))
@@ -93,14 +98,26 @@ func (m *MDNS) Discover(ctx context.Context, self Self, e Events) error {
 			return nil
 		case p := <-r.packets:
 			r.handle(p)
+			r.handleQueued()
 		case <-self.Lost:
 			r.askAgain()
 		case <-timer.C:
+			r.handleQueued()
 		}
 		timer.Stop()
-		r.due()
+		if r.err == nil {
+			r.due()
+		}
 	}
 	return r.err
+}
+
+// handleQueued handles the packets that have come: whoever was late to look must not announce an id
+// whose owner has answered the probe.
+func (r *responder) handleQueued() {
+	for range len(r.packets) {
+		r.handle(<-r.packets)
+	}
 }
 
 // newHost is a host name that no other machine has, nor avahi or Bonjour on this one.
@@ -144,7 +161,7 @@ func (r *responder) probe() {
 	for _, l := range r.links {
 		l.send(r.names.probe(r.port()))
 	}
-	r.probeAfter(probePause)
+	r.probeAfter(r.mdns.probePause())
 }
 
 func (r *responder) probeAfter(d time.Duration) {

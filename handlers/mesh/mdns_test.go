@@ -218,7 +218,8 @@ func TestNameConflict(t *testing.T) {
 	t.Parallel()
 	name := testName(t)
 	first := listen(t, &Node{Name: name, ID: "0A"})
-	second := watchNode(t, &Node{Name: name, ID: "0A", Retry: time.Second})
+	// The first one has seconds to answer a probe, as long as a busy machine takes.
+	second := watchNode(t, &Node{Name: name, ID: "0A", Retry: time.Second, Discovery: &MDNS{pause: time.Second}})
 	if err := second.Listen(0, "127.0.0.1"); err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +239,7 @@ func TestNameConflictAtOnce(t *testing.T) {
 	name := testName(t)
 	var nodes []*watched
 	for range 2 {
-		n := watchNode(t, &Node{Name: name, ID: "0A"})
+		n := watchNode(t, &Node{Name: name, ID: "0A", Discovery: &MDNS{pause: time.Second}})
 		if err := n.Listen(0, "127.0.0.1"); err != nil {
 			t.Fatal(err)
 		}
