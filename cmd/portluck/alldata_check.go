@@ -16,7 +16,6 @@ func newAllData() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "alldata",
 		Short: "Look after a directory of serve --alldata",
-		Args:  cli.Args(cobra.NoArgs),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCheck())

@@ -36,12 +36,7 @@ func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 func Root(root *cobra.Command) *cobra.Command {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(flagError)
-	root.Args = func(cmd *cobra.Command, list []string) error {
-		if len(list) > 0 {
-			return unknownCommand(cmd, list[0])
-		}
-		return nil
-	}
+	groups(root)
 	root.InitDefaultHelpCmd()
 	for _, help := range root.Commands() {
 		if help.Name() == "help" {
@@ -54,6 +49,22 @@ func Root(root *cobra.Command) *cobra.Command {
 		}
 	}
 	return root
+}
+
+// groups makes an argument of cmd, or of a command below it, that should be one of its commands a
+// misspelt one.
+func groups(cmd *cobra.Command) {
+	if cmd.HasSubCommands() || !cmd.HasParent() {
+		cmd.Args = func(cmd *cobra.Command, list []string) error {
+			if len(list) > 0 {
+				return unknownCommand(cmd, list[0])
+			}
+			return nil
+		}
+	}
+	for _, c := range cmd.Commands() {
+		groups(c)
+	}
 }
 
 // Run executes a root, tells of an error, and returns the exit code: 0, 1 if it failed, 2 if the command line was wrong.

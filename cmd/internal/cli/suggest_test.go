@@ -66,6 +66,8 @@ func TestSuggestions(t *testing.T) {
 		{[]string{"--max", "1", "srve"}, `unknown command "srve" for "test"; did you mean serve?`},
 		{[]string{"help", "srve"}, `unknown command "srve" for "test"; did you mean serve?`},
 		{[]string{"hlep"}, `unknown command "hlep" for "test"; did you mean help?`},
+		{[]string{"store", "chek"}, `unknown command "chek" for "test store"; did you mean check?`},
+		{[]string{"store", "nonsense"}, `unknown command "nonsense" for "test store"`},
 		{[]string{"nonsense"}, `unknown command "nonsense" for "test"`},
 		{[]string{"--mxa", "1"}, "unknown flag: --mxa; did you mean --max?"},
 		{[]string{"serve", "--limt=1"}, "unknown flag: --limt; did you mean --limit?"},
@@ -80,7 +82,9 @@ func TestSuggestions(t *testing.T) {
 			root.Flags().Int("max", 0, "")
 			serve := &cobra.Command{Use: "serve", Args: Args(cobra.NoArgs), RunE: run}
 			serve.Flags().Int("limit", 0, "")
-			root.AddCommand(serve)
+			store := &cobra.Command{Use: "store", RunE: run}
+			store.AddCommand(&cobra.Command{Use: "check", RunE: run})
+			root.AddCommand(serve, store)
 			Root(root).SetArgs(tt.args)
 			_, err := root.ExecuteContextC(context.Background())
 			if err == nil || !IsUsage(err) || !strings.HasPrefix(err.Error(), tt.want) || strings.Contains(err.Error(), "mean") != strings.Contains(tt.want, "mean") {
