@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -37,7 +38,22 @@ func (h *Handler) adapt(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
 	c.NextProtos = h.protocols(c.NextProtos)
+	if c.KeyLogWriter != nil {
+		c.KeyLogWriter = keyLog{c.KeyLogWriter}
+	}
 	return c
+}
+
+// keyLog makes an error of a panic: crypto/tls writes under a lock that a panic would leave held, and
+// no handshake that logs its keys would go on.
+type keyLog struct{ w io.Writer }
+
+// Write is io.Writer's.
+func (l keyLog) Write(b []byte) (n int, err error) {
+	if p := handlers.Guard(func() { n, err = l.w.Write(b) }); p != nil {
+		return 0, p
+	}
+	return n, err
 }
 
 // protocols is the ids of ALPN in the order of preference.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/testdata/funcs"
 )
 
 const (
@@ -213,4 +214,31 @@ func TestLateUpgradeIsRefused(t *testing.T) {
 	if err := <-p.failed; !errors.Is(err, handlers.ErrPolicy) {
 		t.Errorf("failed with %v", err)
 	}
+}
+
+// A panic of CheckOrigin costs the one handshake, which is answered with 500.
+func TestCheckOriginPanics(t *testing.T) {
+	funcs.Covered(t, "Handler.CheckOrigin")
+	panics := true
+	addr, p := upgrading(t, &Handler{CheckOrigin: func(*http.Request) bool {
+		if panics {
+			panic("of the program")
+		}
+		return true
+	}})
+	d := ws.Dialer{}
+	var status ws.StatusError
+	if _, _, _, err := d.Dial(context.Background(), "ws://"+addr); !errors.As(err, &status) || int(status) != 500 {
+		t.Errorf("dial: %v, want 500", err)
+	}
+	if err := <-p.failed; !errors.Is(err, handlers.ErrPanic) {
+		t.Errorf("failed with %v", err)
+	}
+	panics = false
+	c, _, _, err := d.Dial(context.Background(), "ws://"+addr)
+	if err != nil {
+		t.Fatalf("the next dial: %v", err)
+	}
+	defer c.Close()
+	<-p.attached
 }
