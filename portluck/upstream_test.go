@@ -16,8 +16,9 @@ import (
 
 const upstreamLine = `{"test":true}`
 
-// sniffSoon is SniffTimeout where a test waits for it; where upstream waits 0.5 to 3 s for it, so much shorter do we.
-const sniffSoon = 300 * time.Millisecond
+// sniffSoon is SniffTimeout where a test waits for it. It is as long as a busy machine takes for the
+// first bytes of a client that has connected.
+const sniffSoon = time.Second
 
 // sniffTLS is SniffTimeout where a test waits for it and shakes hands, which it bounds too.
 const sniffTLS = 3 * time.Second

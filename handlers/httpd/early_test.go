@@ -36,37 +36,38 @@ func TestEarlyDone(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			later := make(chan struct{})
-			p := &port{message: func(_ string, s handlers.Stream) error {
-				s.Write([]byte("enough"), handlers.Auto)
-				tt.done(s, later)
-				return nil
-			}}
-			addr, conns := serve(t, &Handler{}, p)
-			w := dial(t, addr)
-			w.send("POST / HTTP/1.1\r\nHost: x\r\n" + tt.head)
-			resp := w.head()
-			close(later)
-			begin := time.Now()
-			if body, err := io.ReadAll(resp.Body); string(body) != "enough" || err != nil {
-				t.Errorf("answer %q, %v", body, err)
-			}
-			if resp.Close != (tt.want == "close") {
-				t.Errorf("Connection: close is %t", resp.Close)
-			}
-			w.send(smuggled)
-			if rest, err := io.ReadAll(w.r); len(rest) > 0 || err != nil {
-				t.Errorf("read %q, %v after the answer", rest, err)
-			}
-			if d := time.Since(begin); d > lingerTime/2 {
-				t.Errorf("our half was open for %v", d)
-			}
-			want := []string{"connect http/1.1", "message first line", "disconnect"}
-			if got := p.wait(t, 3); !slices.Equal(got, want) {
-				t.Errorf("events %q", got)
-			}
-			w.Close()
-			<-(<-conns).closed
+			soon(t, func() time.Duration {
+				later := make(chan struct{})
+				p := &port{message: func(_ string, s handlers.Stream) error {
+					s.Write([]byte("enough"), handlers.Auto)
+					tt.done(s, later)
+					return nil
+				}}
+				addr, conns := serve(t, &Handler{}, p)
+				w := dial(t, addr)
+				w.send("POST / HTTP/1.1\r\nHost: x\r\n" + tt.head)
+				resp := w.head()
+				close(later)
+				begin := time.Now()
+				if body, err := io.ReadAll(resp.Body); string(body) != "enough" || err != nil {
+					t.Errorf("answer %q, %v", body, err)
+				}
+				if resp.Close != (tt.want == "close") {
+					t.Errorf("Connection: close is %t", resp.Close)
+				}
+				w.send(smuggled)
+				if rest, err := io.ReadAll(w.r); len(rest) > 0 || err != nil {
+					t.Errorf("read %q, %v after the answer", rest, err)
+				}
+				took := time.Since(begin)
+				want := []string{"connect http/1.1", "message first line", "disconnect"}
+				if got := p.wait(t, 3); !slices.Equal(got, want) {
+					t.Errorf("events %q", got)
+				}
+				w.Close()
+				<-(<-conns).closed
+				return took
+			})
 		})
 	}
 }
@@ -78,32 +79,49 @@ func TestTraps1Row31TooLong(t *testing.T) {
 		"chunked": chunked, "length": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n", "huge length": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\n\r\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := &port{message: echo}
-			addr, conns := serve(t, &Handler{Limit: 10}, p)
-			w := dial(t, addr)
-			body := strings.Repeat("x", 100_000)
-			if name == "chunked" {
-				body = chunk(body)
-			}
-			w.send(head + body) // all of it, before a byte is read
-			begin := time.Now()
-			resp, text := w.answer()
-			if resp.StatusCode != 413 || !strings.Contains(text, "too long") || !resp.Close {
-				t.Errorf("answer %d %q, close %t", resp.StatusCode, text, resp.Close)
-			}
-			if rest, err := io.ReadAll(w.r); len(rest) > 0 || err != nil {
-				t.Errorf("read %q, %v after the answer", rest, err)
-			}
-			if d := time.Since(begin); d > lingerTime/2 {
-				t.Errorf("413 took %v", d)
-			}
-			if got := p.wait(t, 2); got[1] != "disconnect: "+handlers.ErrTooLong.Error() {
-				t.Errorf("events %q", got)
-			}
-			w.Close()
-			<-(<-conns).closed
+			soon(t, func() time.Duration { return tooLong(t, name, head) })
 		})
 	}
+}
+
+// soon fails if try takes long in each of many tries: a busy machine may make one slow, not all.
+func soon(t *testing.T, try func() time.Duration) {
+	t.Helper()
+	soonest := try()
+	for n := 0; n < 20 && soonest > lingerTime/2; n++ {
+		soonest = min(soonest, try())
+	}
+	if soonest > lingerTime/2 {
+		t.Errorf("it took %v at the soonest", soonest)
+	}
+}
+
+// tooLong sends a message that is too long, and returns how long the answer took to end.
+func tooLong(t *testing.T, name, head string) (took time.Duration) {
+	t.Helper()
+	p := &port{message: echo}
+	addr, conns := serve(t, &Handler{Limit: 10}, p)
+	w := dial(t, addr)
+	body := strings.Repeat("x", 100_000)
+	if name == "chunked" {
+		body = chunk(body)
+	}
+	w.send(head + body) // all of it, before a byte is read
+	begin := time.Now()
+	resp, text := w.answer()
+	if resp.StatusCode != 413 || !strings.Contains(text, "too long") || !resp.Close {
+		t.Errorf("answer %d %q, close %t", resp.StatusCode, text, resp.Close)
+	}
+	if rest, err := io.ReadAll(w.r); len(rest) > 0 || err != nil {
+		t.Errorf("read %q, %v after the answer", rest, err)
+	}
+	took = time.Since(begin)
+	if got := p.wait(t, 2); got[1] != "disconnect: "+handlers.ErrTooLong.Error() {
+		t.Errorf("events %q", got)
+	}
+	w.Close()
+	<-(<-conns).closed
+	return took
 }
 
 // A client that was answered already sees that the answer is broken off.
