@@ -192,7 +192,7 @@ func (n *Node) dialOwn(ctx context.Context, addr netip.AddrPort) (net.Conn, erro
 			r.err = p
 		}
 		if r.nc == nil && r.err == nil {
-			r.err = errors.New("Dial returned no connection")
+			r.err = errors.New("the program's Dial returned no connection")
 		}
 		select {
 		case done <- r:
