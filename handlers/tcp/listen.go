@@ -107,9 +107,12 @@ func (v *Server) ListenOn(l net.Listener) error {
 	return nil
 }
 
-func (g *listening) close() error {
+func (g *listening) close() (err error) {
 	g.once.Do(func() { close(g.closed) })
-	return g.listener.Close()
+	if panicked := handlers.Guard(func() { err = g.listener.Close() }); panicked != nil {
+		return panicked
+	}
+	return err
 }
 
 // accept makes streams until the listener is closed or fails.
@@ -117,7 +120,7 @@ func (g *listening) accept() {
 	v := g.server
 	defer g.ended()
 	for pause := time.Duration(0); ; {
-		nc, err := g.listener.Accept()
+		nc, err := connect(g.listener.Accept)
 		switch {
 		case err == nil:
 			pause = 0
@@ -126,13 +129,11 @@ func (g *listening) accept() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		}
-		if v.OnError != nil {
-			_ = handlers.Guard(func() { v.OnError(err) })
-		}
+		v.fail(err)
 		if !passes(err) {
 			return
 		}
-		g.shed(err)
+		_ = handlers.Guard(func() { g.shed(err) })
 		pause = min(max(2*pause, leastPause), mostPause)
 		t := time.NewTimer(pause)
 		select {
@@ -140,6 +141,13 @@ func (g *listening) accept() {
 		case <-g.closed:
 			t.Stop()
 		}
+	}
+}
+
+// fail tells OnError.
+func (v *Server) fail(err error) {
+	if v.OnError != nil {
+		_ = handlers.Guard(func() { v.OnError(err) })
 	}
 }
 
@@ -164,12 +172,17 @@ func (g *listening) ended() {
 // serve makes a stream of nc, or closes it.
 func (g *listening) serve(nc net.Conn) {
 	v := g.server
+	remote, err := peerOf(nc)
+	if err != nil {
+		v.fail(err)
+		return
+	}
 	if !v.admit() {
 		nc.Close()
 		return
 	}
 	home := g.home.join() // which refuses it after a Shutdown
-	v.start(&plain{nc}, addressOf(nc.RemoteAddr()), &home.loop, home)
+	v.start(&plain{nc}, remote, &home.loop, home)
 }
 
 // passes says whether accepting may work again after err.

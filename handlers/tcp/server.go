@@ -153,12 +153,13 @@ func (v *Server) Close() error {
 // It returns when the last one has told OnClose. When ctx ends first it closes what is left and returns the error of ctx.
 // The streams of a port are the port's to end.
 func (v *Server) Shutdown(ctx context.Context) error {
-	if err := v.Close(); err != nil && !errors.Is(err, ErrNotListening) {
-		return err
+	err := v.Close()
+	if errors.Is(err, ErrNotListening) {
+		err = nil
 	}
 	g := v.home.evict()
 	if g == nil {
-		return nil
+		return err
 	}
-	return g.loop.Shutdown(ctx, 0)
+	return cmp.Or(g.loop.Shutdown(ctx, 0), err)
 }

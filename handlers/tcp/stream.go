@@ -63,7 +63,7 @@ type Stream struct {
 	// AllowHalfOpen keeps the stream open when the peer has ended (OnEnd): the program must end it. It may be changed as
 	// Events may.
 	AllowHalfOpen bool
-	// DialContext makes the connection of Dial; a [net.Dialer] does if nil.
+	// DialContext makes the connection of Dial; a [net.Dialer] does if nil. A panic in it is the error of Dial.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// ConnectTimeout bounds Dial; 30 seconds if zero, no bound but its context if negative.
 	ConnectTimeout time.Duration

@@ -35,18 +35,44 @@ func (s *Stream) Dial(ctx context.Context, network, address string) error {
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	nc, err := dial(ctx, network, address)
+	nc, err := connect(func() (net.Conn, error) { return dial(ctx, network, address) })
 	if err == nil && s.isDestroyed() {
-		nc.Close()
+		_ = handlers.Guard(func() { nc.Close() })
 		err = net.ErrClosed
+	}
+	var remote netip.AddrPort
+	if err == nil {
+		remote, err = peerOf(nc)
 	}
 	if err != nil {
 		s.closed(err)
 		return err
 	}
-	s.start(nc)
+	s.start(nc, remote)
 	return nil
 }
+
+// connect gets a connection from code of the program's. A panic there is an error, and so is a nil
+// connection.
+func connect(get func() (net.Conn, error)) (nc net.Conn, err error) {
+	if panicked := handlers.Guard(func() { nc, err = get() }); panicked != nil {
+		return nil, panicked
+	}
+	if nc == nil && err == nil {
+		err = errNoConnection
+	}
+	return nc, err
+}
+
+// peerOf returns the address of the peer of nc, which it closes if that panics.
+func peerOf(nc net.Conn) (remote netip.AddrPort, err error) {
+	if err = handlers.Guard(func() { remote = addressOf(nc.RemoteAddr()) }); err != nil {
+		_ = handlers.Guard(func() { nc.Close() })
+	}
+	return remote, err
+}
+
+var errNoConnection = errors.New("neither a connection nor an error")
 
 // bounded bounds the time that connecting may take.
 func (s *Stream) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -62,6 +88,7 @@ func (s *Stream) bounded(ctx context.Context) (context.Context, context.CancelFu
 // Open has a closed stream drive nc, which is the stream's from then on, as a client's. TCP and Unix sockets need no
 // goroutine while they are idle; other connections have one.
 func (s *Stream) Open(nc net.Conn) error {
+	remote := addressOf(nc.RemoteAddr()) // without the lock: it may panic
 	s.mu.Lock()
 	if s.state != stateClosed {
 		s.mu.Unlock()
@@ -70,15 +97,15 @@ func (s *Stream) Open(nc net.Conn) error {
 	s.state, s.client, s.server = stateOpening, true, nil
 	s.rareLocked().cancel = func() {}
 	s.mu.Unlock()
-	s.start(nc)
+	s.start(nc, remote)
 	return nil
 }
 
 // start drives a connection that is the program's.
-func (s *Stream) start(nc net.Conn) {
+func (s *Stream) start(nc net.Conn, remote netip.AddrPort) {
 	home := clients.enter(setupClients)
 	s.mu.Lock()
-	s.lodging, s.remote = home, addressOf(nc.RemoteAddr())
+	s.lodging, s.remote = home, remote
 	run := s.startLocked(&plain{nc}, &home.loop)
 	conn, destroyed := s.conn, s.destroyed
 	s.mu.Unlock()

@@ -14,7 +14,7 @@ const DefaultLimit = 1 << 20
 // [DefaultLimit] bytes. The fields must not be changed once it serves.
 type Handler struct {
 	// NewCodec makes the codec of a connection; nil stands for [Lines] with the fields below. It is called in the
-	// accepting goroutine, so it must not wait. If it returns nil the connection is refused.
+	// accepting goroutine, so it must not wait. If it returns nil or panics the connection is refused.
 	NewCodec func(info *handlers.Info) handlers.Codec
 	// Delimiter, Limit, Tail, AllowHTTP and AllowHalfOpen are the fields of [Lines]. They have no meaning with NewCodec.
 	Delimiter     string
@@ -31,10 +31,14 @@ var _ handlers.Handler = (*Handler)(nil)
 
 // Serve attaches c to the loop. It may be called by any number of goroutines at once.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
-	codec := h.Codec(c.Info())
-	if codec == nil {
+	var codec handlers.Codec
+	err := handlers.Guard(func() { codec = h.Codec(c.Info()) })
+	if err == nil && codec == nil {
+		err = fmt.Errorf("no codec for this client: %w", handlers.ErrPolicy)
+	}
+	if err != nil {
 		c.Close()
-		p.Fail(c.Info(), fmt.Errorf("no codec for this client: %w", handlers.ErrPolicy))
+		p.Fail(c.Info(), err)
 		return
 	}
 	p.Attach(c, handlers.Attachment{Codec: codec, Info: named(c.Info())})
