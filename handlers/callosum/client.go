@@ -55,19 +55,28 @@ func (d *Dialer) dial(ctx context.Context, addr string) (c *Conn, err error) {
 	if p := handlers.Guard(func() { nc, err = dial(ctx, "tcp", addr) }); p != nil {
 		return nil, p
 	}
+	if err == nil && nc == nil {
+		err = errNoConnection
+	}
 	if err != nil {
 		return nil, err
 	}
-	slot, rest, err := d.greet(ctx, nc)
+	var slot int
+	var rest []byte
+	if p := handlers.Guard(func() { slot, rest, err = d.greet(ctx, nc) }); p != nil {
+		err = p
+	}
 	if err == nil {
 		err = d.accept(slot, addr)
 	}
 	if err != nil {
-		nc.Close()
+		closeGuarded(nc)
 		return nil, err
 	}
 	return &Conn{Conn: nc, slot: slot, lead: rest, gone: make(chan struct{})}, nil
 }
+
+var errNoConnection = errors.New("neither a connection nor an error")
 
 // accept asks Accept for the slot. Its panic refuses the slot.
 func (d *Dialer) accept(slot int, addr string) error {

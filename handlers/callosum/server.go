@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -59,18 +60,25 @@ func (s *Server) ListenAndServe() error {
 // Serve serves the connections of l, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or until l
 // fails. It may be called for several listeners at once.
 func (s *Server) Serve(l net.Listener) error {
-	defer l.Close()
+	defer closeGuarded(l)
 	if !s.enter(l) {
 		return ErrServerClosed
 	}
 	defer s.leave(l)
 	var wait time.Duration
 	for {
-		nc, err := l.Accept()
+		var nc net.Conn
+		var err error
+		if p := handlers.Guard(func() { nc, err = l.Accept() }); p != nil {
+			err = p
+		}
 		switch {
 		case err == nil:
 			wait = 0
-			s.take(nc)
+			if err := handlers.Guard(func() { s.take(nc) }); err != nil { // its address is not to be had
+				closeGuarded(nc)
+				s.fail(nil, err)
+			}
 			continue
 		case s.isClosing():
 			return ErrServerClosed
@@ -117,7 +125,7 @@ func (s *Server) take(nc net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing || s.fullLocked() {
-		nc.Close()
+		closeGuarded(nc)
 		if !s.closing {
 			s.wg.Go(func() { s.fail(info, ErrTooMany) }) // ends with the callback
 		}
@@ -188,16 +196,19 @@ func (s *Server) stopAccepting() *Handler {
 		close(s.closed)
 	}
 	for l := range s.listeners {
-		l.Close()
+		closeGuarded(l)
 	}
 	return s.handler
 }
+
+// closeGuarded closes what the program has made.
+func closeGuarded(c io.Closer) { _ = handlers.Guard(func() { c.Close() }) }
 
 func (s *Server) closeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for nc := range s.conns {
-		nc.Close()
+		closeGuarded(nc)
 	}
 }
 
