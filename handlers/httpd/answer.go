@@ -234,7 +234,6 @@ func (a *answer) finish(err error, whole bool) error {
 	defer a.mu.Unlock()
 	defer func() { a.ended = true }()
 	a.doneLocked()
-	a.turn, a.reading = false, false
 	a.stopCorkLocked()
 	for a.flushing {
 		a.cond.Wait()
@@ -279,7 +278,6 @@ func (a *answer) failLocked(err error) error {
 		a.gone = err
 		return err
 	}
-	a.started = true
 	a.pace.begin()
 	code, text := status(err)
 	if code == http.StatusServiceUnavailable {

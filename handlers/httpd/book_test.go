@@ -233,11 +233,12 @@ func TestWhenItIsSent(t *testing.T) {
 			{"much in a turn", true, much, 0, "write xxxxxxxxxx"},
 			{"nearly as much", true, much[1:], 0, ""},
 			{"a line outside", false, "a", 0, "write a"},
+			{"a line between turns", false, "b", 0, "write b"},
 		} {
 			b := newBook(t)
 			a := answering(b, 1, never)
-			if tt.turn {
-				a.beginTurn()
+			if a.beginTurn(); !tt.turn {
+				a.endTurn(false)
 			}
 			if _, err := a.Write([]byte(tt.text), handlers.Auto); err != nil {
 				t.Fatal(err)

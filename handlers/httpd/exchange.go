@@ -37,7 +37,7 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
 		return
 	}
 	w.Header()["Content-Type"] = contentType
-	e.whole = r.ContentLength == 0 || r.Body == http.NoBody
+	e.whole = r.ContentLength == 0
 	a.beginTurn()
 	client, err := l.port.Connect(&e.info, a)
 	switch {

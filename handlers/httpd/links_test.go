@@ -3,6 +3,7 @@ package httpd
 import (
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -193,4 +194,38 @@ func TestCorks(t *testing.T) {
 			t.Error("some are left")
 		}
 	})
+}
+
+// counting is a connection that tells how many bytes have come.
+type counting struct{ net.Conn }
+
+func (counting) Received() int64 { return 0 }
+
+// Only a client of TLS has a bound for its first byte.
+func TestLinkBound(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	secret := tls.Server(counting{ours}, &tls.Config{})
+	for _, tt := range []struct {
+		name string
+		nc   net.Conn
+		d    time.Duration
+		want bool
+	}{
+		{"TLS", secret, time.Hour, true},
+		{"no bound", secret, 0, false},
+		{"a negative one", secret, -1, false},
+		{"plain", counting{ours}, time.Hour, false},
+		{"of another make", tls.Server(ours, &tls.Config{}), time.Hour, false},
+	} {
+		l := &link{nc: tt.nc}
+		l.bound(tt.d)
+		if got := l.first != nil; got != tt.want {
+			t.Errorf("%s: a bound: %t", tt.name, got)
+		}
+		if l.first != nil {
+			l.first.Stop()
+		}
+	}
 }
