@@ -68,6 +68,10 @@ func (r *root) Accept() (net.Conn, error) {
 	for len(r.queue) == 0 {
 		switch {
 		case r.closing && r.transit == 0:
+			if a := r.from; a != nil { // it has come since, and would wait for ever
+				r.from = nil
+				a.failed <- net.ErrClosed
+			}
 			return nil, net.ErrClosed
 		case r.from != nil:
 			r.sleepLocked(r.from)
