@@ -7,7 +7,6 @@ import (
 
 // A panic in the callbacks of a TLS configuration costs its own stream, which is told.
 func TestSecurePanics(t *testing.T) {
-	t.Parallel()
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
 		v := &Server{OnConnection: func(s *Stream) {
