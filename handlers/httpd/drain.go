@@ -19,11 +19,10 @@ const (
 func (s *links) drain(ctx context.Context) {
 	s.last.Store(time.Now().UnixNano())
 	s.draining.Store(true)
-	tick := time.NewTicker(quiet / 10)
-	defer tick.Stop()
+	tick := time.Tick(quiet / 10)
 	for !s.settled() {
 		select {
-		case <-tick.C:
+		case <-tick:
 		case <-ctx.Done():
 			return
 		}
@@ -43,11 +42,10 @@ func (s *links) settled() bool {
 
 // wait waits until every connection has been given back: net/http does not, for those that it closes itself.
 func (s *links) wait(ctx context.Context) error {
-	tick := time.NewTicker(quiet / 10)
-	defer tick.Stop()
+	tick := time.Tick(quiet / 10)
 	for s.count.Load() > 0 {
 		select {
-		case <-tick.C:
+		case <-tick:
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -87,9 +87,7 @@ func (a *answer) endRead() {
 func (a *answer) await() error {
 	var late <-chan time.Time
 	if idle := a.pace.idle; idle > 0 {
-		t := time.NewTicker(idle)
-		defer t.Stop()
-		late = t.C
+		late = time.Tick(idle)
 	}
 	for {
 		select {

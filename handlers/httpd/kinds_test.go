@@ -47,6 +47,27 @@ func TestPreflightOfClient(t *testing.T) {
 	}
 }
 
+// What has no path is not mounted, whatever is, and its Origin is checked like any other's.
+func TestNoPath(t *testing.T) {
+	for _, tt := range []struct {
+		request, header string
+		status          int
+	}{
+		{"CONNECT localhost:80", "", 405},
+		{"OPTIONS *", "", 200},
+		{"OPTIONS *", "Origin: http://evil.example\r\n", 400},
+		{"POST /", "Origin: http://evil.example\r\n", 400},
+	} {
+		bubble(t, &Handler{Mux: mounts("/")}, &port{}, func(t *testing.T, w *wire, _ *conn) {
+			w.send(tt.request + " HTTP/1.1\r\nHost: localhost\r\n" + tt.header + "\r\n")
+			resp, got := w.answer()
+			if resp.StatusCode != tt.status || strings.Contains(got, "mounted") || resp.Close != (tt.status != 200) {
+				t.Errorf("%s, %q: answer %d %q, closes %t, want %d", tt.request, tt.header, resp.StatusCode, got, resp.Close, tt.status)
+			}
+		})
+	}
+}
+
 // A page that has no body sees none.
 func TestPageWithoutBody(t *testing.T) {
 	for method, want := range map[string]bool{"GET": true, "PATCH": false} {
@@ -79,6 +100,15 @@ func TestDestroyHurries(t *testing.T) {
 			t.Errorf("finish() = %v, cut %t", err, a.cut())
 		}
 	})
+}
+
+// An answer that has nothing to send sends nothing when it is destroyed.
+func TestDestroyNothing(t *testing.T) {
+	b := newBook(t)
+	a := answering(b, 2, time.Minute)
+	a.Destroy()
+	b.want("Destroy", "write past")
+	_ = a.finish(nil, true)
 }
 
 // A shutdown makes the answers close their connections from its beginning, also when its time is up.
