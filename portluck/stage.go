@@ -86,10 +86,10 @@ func helloNeed(b []byte) int {
 		if len(b) < at+recordHeader {
 			return at + recordHeader
 		}
-		kind, n := b[at], int(binary.BigEndian.Uint16(b[at+3:]))
+		kind, version, n := b[at], binary.BigEndian.Uint16(b[at+1:]), int(binary.BigEndian.Uint16(b[at+3:]))
 		end := at + recordHeader + n
 		switch {
-		case n > maxCiphertext:
+		case kind != recordAlert && kind != recordHandshake, version >= 0x1000, n > maxCiphertext:
 			return 0
 		case len(b) < end:
 			return end

@@ -110,6 +110,8 @@ func FuzzHelloNeed(f *testing.F) {
 	f.Add([]byte("\x16\x03\x01\x00\x01\x01\x15\x03\x01\x00\x02\x01\x5a"))
 	f.Add([]byte("\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00"))
 	f.Add([]byte("\x16\x03\x09\x40\x00\x01\x00"))
+	f.Add([]byte("\x16\x03\x30\x00\x02000000"))           // the second record is none
+	f.Add([]byte("\x16\x03\x01\x00\x020\x00\x16\x10000")) // nor is this one, by its version
 	config := withTLS()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = append([]byte("\x16\x03"), b[min(2, len(b)):]...)
