@@ -94,7 +94,8 @@ type Server struct {
 	// lines, frames, fragments and bodies that have not ended, compressed messages while they are inflated, and the first
 	// bytes of a connection where they are read to classify it. 256 MiB if zero, no bound if negative. A client that needs
 	// more than is left is ended with [handlers.ErrOverload]: 503, close 1013, an error line. Those that hold memory keep
-	// it, and a message whose last byte was read is never refused.
+	// it, and a message whose last byte was read is never refused: so one more read of 4 KiB may stand
+	// above the bound for a client that holds memory.
 	MaxPartial int64
 	// CompressMin is how long a message must be, in bytes, to be compressed for WebSocket clients
 	// that offer it (permessage-deflate); none is if zero or negative. A message to a room is
