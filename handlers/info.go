@@ -20,6 +20,9 @@ const (
 // Info says who a connection or a client is. It is not changed once a handler or a callback has seen it.
 type Info struct {
 	Protocol string // "tcp", "http/1.1", "h2", "websocket", or a route's own name
+	// Route is the name of the route that took the connection, the inner one inside TLS that has
+	// been decided again; empty before, and for datagrams.
+	Route string
 	// Local and Remote are the two ends of the connection. Remote is the client that a trusted proxy named, if one
 	// did (PROXY protocol). Both are zero on a Unix socket.
 	Local, Remote netip.AddrPort

@@ -95,7 +95,13 @@ func (a *announced) adopt(codec handlers.Codec, info *Info) {
 // nothing, until it shows its protocol or the program writes to it.
 func (p *port) announce(c *conn, where loop.Parking) {
 	p.stats.silent.Add(1)
-	d, lc := p.newDriven(c, handlers.Attachment{Codec: &unknown{port: p, conn: c}})
+	c.info.Route = RouteSilent
+	a := handlers.Attachment{Codec: &unknown{port: p, conn: c}}
+	if c.info.Remote.Addr().Zone() != "" { // the client would keep what a later verdict changes
+		info := c.info
+		a.Info = &info
+	}
+	d, lc := p.newDriven(c, a)
 	c.pending = &announced{lc, d}
 	lc.StartParked(d, where)
 }

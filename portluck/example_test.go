@@ -4,10 +4,13 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/portluck"
 )
 
@@ -108,4 +111,31 @@ func ExampleServer_events() {
 	// data: second
 	// data: third
 	// data: of two lines
+}
+
+// A program that logs with log/slog passes its logger as it is.
+func ExampleServer_slog() {
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "remote" {
+				return slog.Attr{} // which are different each time
+			}
+			return a
+		},
+	}))
+	server := &portluck.Server{Log: logger, OnUnmatched: handlers.Refuse}
+	l, addr := listen()
+	go server.Serve(l) // ends with Shutdown
+
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	fmt.Fprintln(conn, "nobody knows this protocol")
+	conn.Read(make([]byte, 1)) // the end
+	server.Shutdown(context.Background())
+	// Output:
+	// level=INFO msg="no route" proto=tcp route=raw
+	// level=INFO msg="client failed" proto=tcp route=raw error="portluck: unknown protocol"
 }

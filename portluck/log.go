@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -21,9 +22,10 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// log writes what happens to the program's logger, and never what clients say. A nil log writes nothing.
+// log writes what happens to the program's logger, and never what clients say. A panic in the
+// program is one line at the most each second.
 type log struct {
-	zerolog.Logger
+	to       Logger        // nil: nothing is logged
 	window   atomic.Int64  // unix seconds that lines counts in
 	lines    atomic.Int32  // about failures
 	failures atomic.Uint64 // of clients that the loop had and that did not connect
@@ -35,35 +37,37 @@ type log struct {
 // failuresPerSecond bounds what hostile clients can make us write.
 const failuresPerSecond = 20
 
-func newLog(l *zerolog.Logger) *log {
-	if l == nil {
-		return &log{Logger: zerolog.Nop()}
+func newLog(to Logger) *log {
+	l := &log{to: to}
+	if l.enabled(slog.LevelDebug) {
+		l.meters = &sync.Map{}
 	}
-	out := &log{Logger: *l}
-	if max(l.GetLevel(), zerolog.GlobalLevel()) <= zerolog.DebugLevel { // a sampler is not asked: it counts
-		out.meters = &sync.Map{}
-	}
-	return out
+	return l
 }
 
 func (l *log) connect(c *Client) {
-	if e := l.Debug(); e.Enabled() { // else the address would be allocated
-		e.Uint64("id", c.id).Str("proto", c.Scheme()).Str("remote", remoteName(c.Remote())).Msg("connect")
+	if l.enabled(slog.LevelDebug) { // else the address would be allocated
+		l.write(slog.LevelDebug, "connect", c.attrs()...)
 	}
 }
 
 func (l *log) disconnect(c *Client, err error) {
-	m := l.measured(c) // also when a sampler, or a level that was changed, leaves the line out
-	if e := l.Debug(); e.Enabled() {
-		e = e.Uint64("id", c.id).Str("proto", c.Scheme()).Str("remote", remoteName(c.Remote()))
-		m.add(e).Err(ours(err)).Msg("disconnect")
+	m := l.measured(c) // also when a level that was changed leaves the line out
+	if l.enabled(slog.LevelDebug) {
+		l.write(slog.LevelDebug, "disconnect", slices.Concat(c.attrs(), m.attrs(), errorAttr(err))...)
 	}
+}
+
+// attrs says which client c is.
+func (c *Client) attrs() []slog.Attr {
+	who := attrs(c.Scheme(), c.who.Load().info.Route, c.Remote())
+	return append([]slog.Attr{slog.Uint64("id", c.id)}, who...)
 }
 
 // failed logs a connection that did not become a client, failuresPerSecond at the most.
 func (l *log) failed(info *Info, err error) {
 	if l.allow() {
-		l.Info().Str("proto", info.Scheme()).Str("remote", remoteName(info.Remote)).Err(ours(err)).Msg("client failed")
+		l.write(slog.LevelInfo, "client failed", append(infoAttrs(info), errorAttr(err)...)...)
 	}
 }
 
@@ -127,7 +131,7 @@ const ourModule = "github.com/portluck/portluck/"
 // unmatched logs a connection that no route took.
 func (l *log) unmatched(info *Info) {
 	if l.allow() {
-		l.Info().Str("remote", remoteName(info.Remote)).Msg("no route")
+		l.write(slog.LevelInfo, "no route", infoAttrs(info)...)
 	}
 }
 
@@ -136,29 +140,34 @@ func (l *log) unmatched(info *Info) {
 // those that had none. info is nil where no connection is concerned; other errors are not logged.
 func (l *log) panicked(info *Info, err error) {
 	p, ok := errors.AsType[*handlers.PanicError](err)
-	if !ok {
+	if !ok || !l.enabled(slog.LevelError) {
 		return
 	}
 	if now := time.Now().Unix(); l.panicAt.Swap(now) == now {
 		l.panics.Add(1)
 		return
 	}
-	e := l.Error().Err(p).Bytes("stack", p.Stack)
+	line := []slog.Attr{
+		slog.String(zerolog.ErrorFieldName, fmt.Sprintf("%v: %T", handlers.ErrPanic, p.Value)),
+		slog.String("stack", string(p.Stack)),
+	}
 	if n := l.panics.Swap(0); n > 0 {
-		e.Uint64("unlogged", n)
+		line = append(line, slog.Uint64("unlogged", n))
 	}
 	if info != nil {
-		e.Str("proto", info.Scheme())
+		line = append(line, infoAttrs(info)...)
 	}
-	e.Msg("panic in the program")
+	l.write(slog.LevelError, "panic in the program", line...)
 }
 
 func (l *log) accept(err error, wait time.Duration) {
-	l.Warn().Err(err).Dur("wait", wait).Msg("accept failed")
+	if l.enabled(slog.LevelWarn) {
+		l.write(slog.LevelWarn, "accept failed", append(errorAttr(err), slog.Duration("wait", wait))...)
+	}
 }
 
 func (l *log) allow() bool {
-	if l.GetLevel() > zerolog.InfoLevel {
+	if !l.enabled(slog.LevelInfo) {
 		return false
 	}
 	now := time.Now().Unix()

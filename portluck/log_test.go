@@ -3,7 +3,6 @@
 package portluck
 
 import (
-	"bytes"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
@@ -18,7 +17,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -26,24 +24,6 @@ import (
 	"github.com/portluck/portluck/handlers"
 	"github.com/rs/zerolog"
 )
-
-// logBuffer is what was logged.
-type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
 
 // Of what no route knows not one byte is logged, in no form, and not too often.
 func TestTraps2Row21FirstBytes(t *testing.T) {

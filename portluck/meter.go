@@ -1,10 +1,9 @@
 package portluck
 
 import (
+	"log/slog"
 	"sync/atomic"
 	"time"
-
-	"github.com/rs/zerolog"
 )
 
 // A meter counts what a client sends and is sent, for the line that is logged at its end. There are
@@ -34,12 +33,12 @@ func (l *log) measured(c *Client) *meter {
 	return nil
 }
 
-// add adds the result to e.
-func (m *meter) add(e *zerolog.Event) *zerolog.Event {
+// attrs is the result.
+func (m *meter) attrs() []slog.Attr {
 	if m == nil {
-		return e
+		return nil
 	}
-	return e.Dur("duration", time.Since(m.since)).Uint64("in", m.in.Load()).Uint64("out", m.out.Load())
+	return []slog.Attr{slog.Duration("duration", time.Since(m.since)), slog.Uint64("in", m.in.Load()), slog.Uint64("out", m.out.Load())}
 }
 
 // received counts n bytes of a message of c.

@@ -10,7 +10,7 @@ import (
 // A client whose last line a sampler leaves out is forgotten like any other.
 func TestMetersAreGivenBack(t *testing.T) {
 	sampled := zerolog.New(io.Discard).Sample(&zerolog.BasicSampler{N: 3})
-	l := newLog(&sampled)
+	l := newLog(zeroLogger{&sampled})
 	if !l.metered() {
 		t.Error("a sampled logger has no meters")
 	}

@@ -61,7 +61,7 @@ func newPort(s *Server) (*port, error) {
 		return nil, fmt.Errorf("portluck: Hosts: %w", err)
 	}
 	p := &port{
-		srv: s, hub: s.Hub, log: newLog(s.Logger), root: newRoot(),
+		srv: s, hub: s.Hub, log: newLog(s.writer()), root: newRoot(),
 		listeners: map[net.Listener]*acceptor{}, closed: make(chan struct{}),
 	}
 	p.handshakes, p.giveUp = context.WithCancelCause(context.Background())
@@ -150,6 +150,7 @@ func (p *port) serve(r *route, c *conn) {
 // dispatch sends a decided connection through cmux to its route.
 func (p *port) dispatch(c *conn, r *route, first []byte) {
 	c.route = r
+	c.info.Route = r.name
 	r.count.Add(1)
 	if p.srv.OnVerdict != nil {
 		c.first = bytesOf(first)
@@ -229,10 +230,11 @@ func (p *port) Fail(info *Info, err error) { p.failed(info, err) }
 func (p *port) Loop() *loop.Loop { return &p.loop }
 
 // Go runs f in a goroutine that Shutdown waits for. A panic in it is logged and ends f only.
-func (p *port) Go(f func()) { p.run(&p.work, f) }
+func (p *port) Go(f func()) { p.run(&p.work, nil, f) }
 
-func (p *port) run(t *tasks, f func()) {
-	t.Go(func() { p.log.panicked(nil, handlers.Guard(f)) })
+// run is Go of t, with what is known of the connection that f serves, if it does.
+func (p *port) run(t *tasks, info *Info, f func()) {
+	t.Go(func() { p.log.panicked(info, handlers.Guard(f)) })
 }
 
 // Route decides an inner layer; see [handlers.Port]. It has no descriptor to peek at, so its bytes are read and given

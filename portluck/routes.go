@@ -60,7 +60,7 @@ func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
 // *net.TCPConn, *net.UnixConn, or *tls.Conn, of which no byte has been read. It is closed when f returns.
 func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn)) {
 	s.Handle(name, m, handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
-		p.(*port).run(&p.(*port).funcs, func() {
+		p.(*port).run(&p.(*port).funcs, c.Info(), func() {
 			defer c.Close()
 			nc, err := c.NetConn()
 			if err != nil {

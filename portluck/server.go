@@ -132,8 +132,11 @@ type Server struct {
 	Goroutines bool
 
 	// Logger gets what happens, never what clients say: no first bytes, no target, no header, and of an
-	// error or a panic that may quote them only its type. Nothing is logged if nil.
+	// error or a panic that may quote them only its type. Nothing is logged if nil. Any goroutine
+	// writes to it, those that accept connections too: its writer must not block, or everybody waits.
 	Logger *zerolog.Logger
+	// Log takes the same lines in place of Logger, such as a *slog.Logger; Logger does if nil.
+	Log Logger
 	// OnVerdict, if not nil, is told how each connection was classified, and of each client of datagrams, whose Route is its
 	// protocol. It is called by many goroutines at once, before the handler of the route; the connection waits for it.
 	OnVerdict func(Verdict)

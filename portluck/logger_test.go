@@ -1,0 +1,139 @@
+package portluck
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/portluck/portluck/matchers"
+	"github.com/rs/zerolog"
+)
+
+// logBuffer is what was logged.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// A line is what both kinds of logger write.
+type line struct{ Message, Msg, Level, Proto, Route, Remote, Error string }
+
+func (l line) text() string { return l.Message + l.Msg }
+
+func linesOf(t *testing.T, text string) (all []line) {
+	t.Helper()
+	for one := range strings.Lines(text) {
+		var l line
+		if err := json.Unmarshal([]byte(one), &l); err != nil {
+			t.Fatalf("%s: %v", one, err)
+		}
+		l.Level = strings.ToLower(l.Level)
+		all = append(all, l)
+	}
+	return all
+}
+
+// Each line names the route, the same to a slog.Logger as to zerolog's.
+func TestLinesNameTheRoute(t *testing.T) {
+	for _, kind := range []string{"zerolog", "slog"} {
+		t.Run(kind, func(t *testing.T) {
+			out := &logBuffer{}
+			s := &Server{Hub: &Hub{}, TLSConfig: withTLS()}
+			if kind == "slog" {
+				s.Log = slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+			} else {
+				logger := zerolog.New(out)
+				s.Logger = &logger
+			}
+			s.HandleFunc("mine", matchers.Prefix("!"), func(net.Conn) { panic("of the program") })
+			addr := serve(t, s)
+			for _, said := range []string{
+				"hello\n", "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+				"!", "\x16\x03\x01nonsense",
+			} {
+				c := dial(t, addr)
+				send(t, c, said)
+				_ = c.CloseWrite()
+				_, _ = io.ReadAll(c)
+			}
+			want := []string{
+				"debug connect tcp raw", "debug disconnect tcp raw", "debug connect http http", "debug disconnect http http",
+				"error panic in the program tcp mine", "client failed tls tls",
+			}
+			eventually(t, "all is logged", func() bool {
+				got := ""
+				for _, l := range linesOf(t, out.String()) {
+					got += strings.Join([]string{l.Level, l.text(), l.Proto, l.Route}, " ") + "\n"
+				}
+				for _, one := range want {
+					if !strings.Contains(got, one+"\n") {
+						return false
+					}
+				}
+				return true
+			})
+		})
+	}
+}
+
+// brokenLogger panics in each of its methods, if it is asked to.
+type brokenLogger struct{ enabled bool }
+
+func (b brokenLogger) Enabled(context.Context, slog.Level) bool {
+	if !b.enabled {
+		panic("of the logger")
+	}
+	return true
+}
+
+func (b brokenLogger) LogAttrs(context.Context, slog.Level, string, ...slog.Attr) {
+	panic("of the logger")
+}
+
+// A panic of the logger costs lines only.
+func TestLoggerPanics(t *testing.T) {
+	for _, logger := range []Logger{brokenLogger{true}, brokenLogger{false}, (*slog.Logger)(nil)} {
+		s := &Server{Log: logger, Hub: &Hub{OnMessage: func(m Message, w *Writer, _ *Client) { _ = w.Send(m) }}}
+		c := dial(t, serve(t, s))
+		send(t, c, "hello\n")
+		expect(t, c, "hello\n")
+		c.Close()
+		eventually(t, "it is gone", func() bool { return s.Stats().Open == 0 && s.Hub.Len() == 0 })
+	}
+}
+
+// The kinds of attributes that the lines have are those of zerolog's own methods.
+func TestZeroLogger(t *testing.T) {
+	var got, want bytes.Buffer
+	logger, own := zerolog.New(&got), zerolog.New(&want)
+	zeroLogger{&logger}.LogAttrs(t.Context(), slog.LevelWarn, "x", slog.String("s", "a"), slog.Uint64("u", 1), slog.Duration("d", 1),
+		slog.Any("error", io.EOF), slog.Bool("b", true))
+	own.Warn().Str("s", "a").Uint64("u", 1).Dur("d", 1).Err(io.EOF).Bool("b", true).Msg("x")
+	if got.String() != want.String() {
+		t.Errorf("got %s, want %s", &got, &want)
+	}
+	for level, enabled := range map[slog.Level]bool{slog.LevelDebug: false, slog.LevelInfo: false, slog.LevelWarn: true, slog.LevelError: true} {
+		warn := logger.Level(zerolog.WarnLevel)
+		if got := (zeroLogger{&warn}).Enabled(t.Context(), level); got != enabled {
+			t.Errorf("Enabled(%v) = %t, want %t", level, got, enabled)
+		}
+	}
+}
