@@ -3,6 +3,7 @@ package tcp
 import (
 	"encoding/base64"
 	"fmt"
+	"math/bits"
 	"unicode/utf8"
 )
 
@@ -14,7 +15,8 @@ const (
 	Bytes Encoding = iota
 	// ASCII is a code point a byte: those above 127 are the first 256 of Unicode, as UTF-8.
 	ASCII
-	// UTF8 is text in UTF-8; what is not valid becomes U+FFFD.
+	// UTF8 is text in UTF-8. What is not valid becomes U+FFFD, as often as the WHATWG's Encoding
+	// Standard and Node have it: once for the beginning of a code point that is not completed.
 	UTF8
 	// Base64 is standard base64, with padding at its end only.
 	Base64
@@ -116,20 +118,38 @@ func appendASCII(dst, p []byte) []byte {
 	return dst
 }
 
-// wholeRunes is how much of p does not depend on what follows it.
+// wholeRunes returns the length of the part of p that can be told now. As Node's StringDecoder does,
+// it keeps a first byte of a code point at the end until as many bytes have come as it announces, or
+// one that does not continue it.
 func wholeRunes(p []byte) int {
-	for i := max(0, len(p)-utf8.UTFMax+1); i < len(p); i++ {
-		if utf8.RuneStart(p[i]) && !utf8.FullRune(p[i:]) {
-			return i
+	for n := 1; n <= min(len(p), utf8.UTFMax-1); n++ {
+		lead := p[len(p)-n]
+		if !utf8.RuneStart(lead) {
+			continue
 		}
+		if size := bits.LeadingZeros8(^lead); size <= utf8.UTFMax && size > n {
+			return len(p) - n
+		}
+		break
 	}
 	return len(p)
 }
 
-// validUTF8 is p with U+FFFD for each byte that is not part of a code point.
+// validUTF8 returns p with U+FFFD for each maximal subpart of what is not UTF-8, as the WHATWG's
+// Encoding Standard and Node have it: bytes that begin a code point, and the one that rules it out
+// begins the next, or else one byte.
 func validUTF8(p []byte) []byte {
 	if utf8.Valid(p) {
 		return p
 	}
-	return []byte(string([]rune(string(p))))
+	text := make([]byte, 0, len(p)+2*utf8.UTFMax)
+	for len(p) > 0 {
+		r, n := utf8.DecodeRune(p)
+		for r == utf8.RuneError && n < len(p) && !utf8.FullRune(p[:n+1]) {
+			n++
+		}
+		text = utf8.AppendRune(text, r)
+		p = p[n:]
+	}
+	return text
 }

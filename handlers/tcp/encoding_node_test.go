@@ -1,0 +1,159 @@
+package tcp
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"math/rand/v2"
+	"os/exec"
+	"slices"
+	"testing"
+
+	"github.com/portluck/portluck/testdata/need"
+)
+
+// decoderScript answers each list of chunks, in base64, with what StringDecoder returns for each of
+// them and for the end.
+const decoderScript = `
+const { StringDecoder } = require('string_decoder')
+const lines = require('fs').readFileSync(0, 'utf8').split('\n').filter(Boolean)
+const answers = lines.map((line) => {
+  const { encoding, chunks } = JSON.parse(line)
+  const d = new StringDecoder(encoding)
+  return JSON.stringify([...chunks.map((c) => d.write(Buffer.from(c || '', 'base64'))), d.end()])
+})
+process.stdout.write(answers.join('\n'))`
+
+// What each event has is what Node's StringDecoder returns, for every way to cut what is awkward.
+func TestEncodingIsNodes(t *testing.T) {
+	t.Parallel()
+	node := need.Program(t, "node")
+	var asked []decoding
+	for _, in := range awkward() {
+		for name, e := range map[string]Encoding{"utf8": UTF8, "base64": Base64, "latin1": ASCII} {
+			splits(in, func(chunks [][]byte) bool {
+				asked = append(asked, decoding{name, chunks, e})
+				return true
+			})
+		}
+	}
+	var stdin, stdout bytes.Buffer
+	encoder := json.NewEncoder(&stdin)
+	for _, a := range asked {
+		if err := encoder.Encode(a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), node, "-e", decoderScript)
+	cmd.Stdin, cmd.Stdout = &stdin, &stdout
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("node: %v", err)
+	}
+	answers := json.NewDecoder(&stdout)
+	for _, a := range asked {
+		var want []string
+		if err := answers.Decode(&want); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.events(); !slices.Equal(got, want) {
+			t.Fatalf("%s of %q = %q, Node has %q", a.Encoding, a.Chunks, got, want)
+		}
+	}
+}
+
+// decoding is a stream in chunks.
+type decoding struct {
+	Encoding string   `json:"encoding"`
+	Chunks   [][]byte `json:"chunks"`
+	encoding Encoding
+}
+
+// events returns the text of each chunk, and what is told before OnEnd.
+func (d decoding) events() (all []string) {
+	own := &decoder{encoding: d.encoding}
+	for _, c := range d.Chunks {
+		all = append(all, string(own.decode(c)))
+	}
+	return append(all, string(own.flush()))
+}
+
+// awkward returns the table's streams and random ones of bytes at the borders of UTF-8's ranges.
+func awkward() (all []string) {
+	for _, tt := range encodings {
+		all = append(all, tt.in)
+	}
+	borders := "A\x7f\x80\x8b\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xf7\xf8\xff"
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		in := make([]byte, 1+r.IntN(6))
+		for i := range in {
+			in[i] = borders[r.IntN(len(borders))]
+		}
+		all = append(all, string(in))
+	}
+	return all
+}
+
+// replaced is a simple form of what UTF8 does: it follows table 3-7 of the Unicode Standard a byte
+// at a time.
+func replaced(in string) string {
+	var out []byte
+	for i := 0; i < len(in); {
+		lead, more := in[i], 0
+		low, high := byte(0x80), byte(0xbf) // of the second byte
+		switch {
+		case lead <= 0x7f:
+			out = append(out, lead)
+			i++
+			continue
+		case lead >= 0xc2 && lead <= 0xdf:
+			more = 1
+		case lead >= 0xe0 && lead <= 0xef:
+			more = 2
+		case lead >= 0xf0 && lead <= 0xf4:
+			more = 3
+		}
+		switch lead {
+		case 0xe0:
+			low = 0xa0
+		case 0xed:
+			high = 0x9f
+		case 0xf0:
+			low = 0x90
+		case 0xf4:
+			high = 0x8f
+		}
+		end := i + 1
+		for end < len(in) && end-i <= more && in[end] >= low && in[end] <= high {
+			end, low, high = end+1, 0x80, 0xbf
+		}
+		if more > 0 && end-i == more+1 {
+			out = append(out, in[i:end]...)
+		} else {
+			out = append(out, "\ufffd"...)
+		}
+		i = end
+	}
+	return string(out)
+}
+
+func FuzzEncoding(f *testing.F) {
+	for _, tt := range encodings {
+		f.Add([]byte(tt.in), uint64(5))
+	}
+	f.Fuzz(func(t *testing.T, in []byte, cuts uint64) {
+		chunks := cutAt(string(in), func(i int) bool { return cuts>>(i%64)&1 == 1 })
+		for e, want := range map[Encoding]string{
+			Bytes: string(in), UTF8: replaced(string(in)), Base64: base64.StdEncoding.EncodeToString(in),
+			ASCII: string(appendASCII(nil, in)),
+		} {
+			got := decodeAll(e, chunks)
+			if got != want {
+				t.Errorf("%v of %q = %q, want %q", e, chunks, got, want)
+			}
+			if back, err := e.bytes(got); (e == ASCII || e == Base64) && (string(back) != string(in) || err != nil) {
+				t.Errorf("%v: %q became %q, %v", e, in, back, err)
+			}
+		}
+	})
+}
