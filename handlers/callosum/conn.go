@@ -36,6 +36,7 @@ type Conn struct {
 	gone    chan struct{} // closed with ended or closed
 	closed  bool
 	stopped bool                        // the server is shutting down
+	served  chan struct{}               // closed when the slot may be freed
 	late    *time.Timer                 // closes the connection under the application
 	handler *Handler                    // at the server
 	owner   any                         // what the handler serves it for
@@ -43,6 +44,8 @@ type Conn struct {
 	cancel  context.CancelCauseFunc     // of its context
 	onClose func()                      // at the client, of its pool
 	fail    func(*handlers.Info, error) // tells of errors
+
+	onceServed sync.Once
 }
 
 // slotState is what has become of a connection's slot.
@@ -174,7 +177,8 @@ func (c *Conn) SetDeadline(t time.Time) error {
 // CloseWrite sends FIN after all that was written. The error is errors.ErrUnsupported on a connection that has none.
 func (c *Conn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// Close closes the connection and frees its slot. The second call does nothing.
+// Close closes the connection and frees its slot, which [Handler.OnSlotFree] says when it is told.
+// The second call does nothing.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.closed {

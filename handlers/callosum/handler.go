@@ -35,6 +35,9 @@ type Handler struct {
 	OnSlotRequest func(ctx context.Context) (slot int, err error)
 	// OnSlotFree is told, exactly once for each slot that was assigned, that its connection is broken: the client has sent
 	// FIN or a reset, or the server has closed it. It is not assigned again before OnSlotFree has returned.
+	// It never comes before OnConnection for that slot: for a connection that breaks within a second it
+	// waits until OnConnection returns, or for that second. A client that has left before it got its
+	// slot has no OnConnection.
 	OnSlotFree func(slot int)
 	// OnConnection serves a connection that has been assigned a slot: c is what follows the slot line. ctx ends when the
 	// client has ended, or the server is shutting down. When it returns, what it has written is sent and c is closed. If
@@ -187,7 +190,7 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	defer cancel(nil)
 	c := &Conn{
 		info: info, handler: h, owner: owner, cancel: cancel, preface: true,
-		gone: make(chan struct{}), spoke: make(chan struct{}),
+		gone: make(chan struct{}), spoke: make(chan struct{}), served: make(chan struct{}),
 		fail: func(info *handlers.Info, err error) {
 			_ = handlers.Guard(func() { fail(info, err) })
 		},
@@ -198,7 +201,9 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	h.enter(c)
 	c.mu.Unlock()
 	defer func() {
+		c.setServed()
 		c.Close()
+		c.free() // also if somebody else has closed it: the wait below is for OnSlotFree too
 		forget()
 		c.wg.Wait()
 		h.leave(c)
@@ -206,7 +211,7 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	if !c.assign(ctx) {
 		return
 	}
-	c.guard(func() { h.connection(ctx, c) })
+	c.serve(ctx)
 	c.finish()
 }
 
@@ -256,6 +261,7 @@ func (h *Handler) connection(ctx context.Context, c *Conn) {
 		h.OnConnection(ctx, c)
 		return
 	}
+	c.setServed()
 	_, _ = io.Copy(io.Discard, c)
 }
 

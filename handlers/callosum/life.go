@@ -77,6 +77,7 @@ func (c *Conn) hand(slot int) {
 	c.handler.given++
 	c.handler.mu.Unlock()
 	if gone {
+		c.setServed() // OnConnection is not called
 		c.free()
 	}
 }
@@ -88,16 +89,49 @@ func (c *Conn) holds() bool {
 	return c.state == slotHeld
 }
 
-// free frees the slot, if c still has it.
+// free frees the slot, if c still has it: at once, or when OnConnection is known to have begun.
 func (c *Conn) free() {
 	c.mu.Lock()
 	held := c.state == slotHeld
 	if held {
 		c.state = slotFreed
 	}
+	wait := held && !c.isServed()
+	if wait {
+		c.wg.Go(func() { // ends when OnConnection does, or servedTime after it was called
+			<-c.served
+			c.release()
+		})
+	}
 	c.mu.Unlock()
-	if held {
-		c.guard(func() { c.handler.release(c.slot) })
+	if held && !wait {
+		c.release()
+	}
+}
+
+func (c *Conn) release() { c.guard(func() { c.handler.release(c.slot) }) }
+
+// servedTime is how long after the call of OnConnection its first lines have run for certain.
+const servedTime = time.Second
+
+// serve calls OnConnection. The program hears of the connection before it hears that its slot is
+// free: nothing tells that the callback has begun but its end and some time.
+func (c *Conn) serve(ctx context.Context) {
+	t := time.AfterFunc(servedTime, c.setServed)
+	defer t.Stop()
+	defer c.setServed()
+	c.guard(func() { c.handler.connection(ctx, c) })
+}
+
+// setServed lets the slot be freed: OnConnection has begun, or is not called.
+func (c *Conn) setServed() { c.onceServed.Do(func() { close(c.served) }) }
+
+func (c *Conn) isServed() bool {
+	select {
+	case <-c.served:
+		return true
+	default:
+		return false
 	}
 }
 
