@@ -2,8 +2,10 @@ package handlers
 
 import (
 	"fmt"
+	"reflect"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 )
 
 // A PanicError is a panic in code of the program that was called: a callback, a matcher, a codec.
@@ -11,15 +13,31 @@ import (
 type PanicError struct {
 	Value any    // of the panic; it may hold what a client sent
 	Stack []byte // of the goroutine, as [debug.Stack] has it
+
+	asked uint32 // First was called; atomic, as a PanicError may be copied
 }
 
-// Error has the text of a [runtime.Error], and else the type of the value, never the value: what a
-// peer or a log gets is no payload.
+// First reports whether this is its first call. Several parts of a server may see one panic: the
+// first of those that log panics logs it.
+func (e *PanicError) First() bool { return atomic.SwapUint32(&e.asked, 1) == 0 }
+
+// Error has the text of an error of the Go runtime, and else the type of the value, never the value:
+// what a peer or a log gets is no payload.
 func (e *PanicError) Error() string {
-	if err, ok := e.Value.(runtime.Error); ok {
+	if err, ok := e.Value.(runtime.Error); ok && ofRuntime(err) {
 		return fmt.Sprintf("%v: %v", ErrPanic, err)
 	}
 	return fmt.Sprintf("%v: %T", ErrPanic, e.Value)
+}
+
+// ofRuntime reports whether the type of err is the Go runtime's own: a program may have others, whose
+// text is anything.
+func ofRuntime(err runtime.Error) bool {
+	t := reflect.TypeOf(err)
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t.PkgPath() == "runtime"
 }
 
 // Unwrap returns [ErrPanic].

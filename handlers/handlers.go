@@ -163,6 +163,14 @@ type Handshaker interface {
 	HandshakeContext() context.Context
 }
 
+// A PanicLogger is a [Port] that logs panics of the program, for handlers that have no other use for
+// them: those that [Port.Fail], the loop or a [Client] gets are logged there.
+type PanicLogger interface {
+	Port
+	// LogPanic logs err if it is a *[PanicError] that has not been logged yet. info may be nil.
+	LogPanic(info *Info, err error)
+}
+
 // A ShutdownNotifier is a [Port] that says when it begins to shut down, for handlers whose connections would not end by
 // themselves: Shutdown waits for what they have started with [Port.Go].
 type ShutdownNotifier interface {

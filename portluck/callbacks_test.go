@@ -17,6 +17,7 @@ import (
 	"github.com/portluck/portluck/handlers/udp"
 	"github.com/portluck/portluck/matchers"
 	"github.com/portluck/portluck/testdata/funcs"
+	"github.com/rs/zerolog"
 )
 
 // callback is a func or an interface of the program.
@@ -72,7 +73,9 @@ var callbacks = []callback{
 		}
 	}, raise: func(_ *testing.T, s *Server, _ string) {
 		r := s.Hub.Room("x")
-		_ = r.Join((&sink{room: 0}).client(s.Hub))
+		c := newClient(s.Hub, s.port.log, &Info{Protocol: "tcp"}, &sink{room: 0})
+		_ = c.connect()
+		_ = r.Join(c)
 		for range 3 {
 			r.Publish(TextMessage("x"))
 		}
@@ -130,6 +133,7 @@ type raised struct {
 	*Server
 	addr string
 	err  error // of the callback
+	log  *logBuffer
 }
 
 // eachCallback calls do in every callback on both drivers, once, and then rest.
@@ -139,44 +143,55 @@ func eachCallback(t *testing.T, do func(s *Server) error, rest func(t *testing.T
 		for _, goroutines := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, goroutines %t", c.name, goroutines), func(t *testing.T) {
 				t.Parallel()
-				s := &Server{Hub: &Hub{}, Goroutines: goroutines, SniffTimeout: patience, Packets: &udp.Server{}, Addr: "127.0.0.1:0"}
-				var called atomic.Bool
-				done := make(chan error, 1)
-				c.set(s, func() {
-					if called.CompareAndSwap(false, true) {
-						err := error(nil)
-						defer func() { done <- err }() // after a panic too
-						err = do(s)
-					}
-				})
-				all, packets, err := s.listen(s.Addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				served := make(chan error, 2)
-				go func() { served <- s.Serve(all[0]) }()
-				go func() { served <- s.ServePacket(packets[0], s.Packets) }()
-				defer func() {
-					ctx, cancel := context.WithTimeout(context.Background(), patience)
-					defer cancel()
-					_ = s.Shutdown(ctx)
-					for range 2 {
-						if err := <-served; !errors.Is(err, ErrServerClosed) {
-							t.Errorf("Serve = %v", err)
-						}
-					}
-				}()
-				addr := all[0].Addr().String()
-				c.raise(t, s, addr)
-				select {
-				case err := <-done:
-					rest(t, c, raised{s, addr, err})
-				case <-time.After(patience):
-					t.Fatal("it does not return")
-				}
+				rest(t, c, raise(t, c, goroutines, do))
 			})
 		}
 	}
+}
+
+// raise calls do in the callback c, once.
+func raise(t *testing.T, c callback, goroutines bool, do func(s *Server) error) raised {
+	t.Helper()
+	out := &logBuffer{}
+	logger := zerolog.New(out)
+	s := &Server{Hub: &Hub{}, Goroutines: goroutines, SniffTimeout: patience, Packets: &udp.Server{}, Addr: "127.0.0.1:0", Logger: &logger}
+	var called atomic.Bool
+	done := make(chan error, 1)
+	c.set(s, func() {
+		if called.CompareAndSwap(false, true) {
+			err := error(nil)
+			defer func() { done <- err }() // after a panic too
+			err = do(s)
+		}
+	})
+	all, packets, err := s.listen(s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 2)
+	go func() { served <- s.Serve(all[0]) }()
+	go func() { served <- s.ServePacket(packets[0], s.Packets) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = s.Shutdown(ctx)
+		for range 2 {
+			if err := <-served; !errors.Is(err, ErrServerClosed) {
+				t.Errorf("Serve = %v", err)
+			}
+		}
+	})
+	r := raised{Server: s, addr: all[0].Addr().String(), log: out}
+	if _, err := s.start(); err != nil { // a callback that needs no client may come before Serve
+		t.Fatal(err)
+	}
+	c.raise(t, s, r.addr)
+	select {
+	case r.err = <-done:
+	case <-time.After(patience):
+		t.Fatal("it does not return")
+	}
+	return r
 }
 
 // A panic in a callback costs one connection, or one call: the next client is served, and nothing is left of the first.

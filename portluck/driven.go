@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/portluck/portluck/handlers"
@@ -60,6 +61,7 @@ func (d *driven) Disconnect(err error) {
 		return
 	}
 	c.gone = true
+	d.LogPanic(err) // of the handler that drives it
 	if cause := c.who.Load().cause; cause != nil {
 		err = *cause
 	}
@@ -75,6 +77,14 @@ func (d *driven) Disconnect(err error) {
 	c.log().disconnect(c, err)
 	if c.hub().OnDisconnect != nil {
 		_ = c.guard(func() { c.hub().OnDisconnect(c, err) })
+	}
+}
+
+// LogPanic is [loop.PanicLogger.LogPanic].
+func (d *driven) LogPanic(err error) {
+	if errors.Is(err, handlers.ErrPanic) { // Info may have to be made
+		c := (*Client)(d)
+		c.log().panicked(c.Info(), err)
 	}
 }
 

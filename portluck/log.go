@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"reflect"
@@ -30,15 +31,17 @@ type log struct {
 	lines    atomic.Int32  // about failures
 	failures atomic.Uint64 // of clients that the loop had and that did not connect
 	meters   *sync.Map     // of *Client to *meter; nil unless disconnects are logged
-	panicAt  atomic.Int64  // unix seconds of the last line about a panic
-	panics   atomic.Uint64 // since then
+	start    time.Time
+	panicAt  atomic.Int64  // when a line about a panic may be written again, in nanoseconds from start
+	panics   atomic.Uint64 // in all
+	unlogged atomic.Uint64 // those since the last line about one
 }
 
 // failuresPerSecond bounds what hostile clients can make us write.
 const failuresPerSecond = 20
 
 func newLog(to Logger) *log {
-	l := &log{to: to}
+	l := &log{to: to, start: time.Now()}
 	if l.enabled(slog.LevelDebug) {
 		l.meters = &sync.Map{}
 	}
@@ -137,21 +140,24 @@ func (l *log) unmatched(info *Info) {
 
 // panicked logs a panic in code of the program: its stack and the type of its value, which may hold
 // what a client sent. A client may cause many, so a line a second is written, with the number of
-// those that had none. info is nil where no connection is concerned; other errors are not logged.
+// those that had none. A panic that was logged before, http.ErrAbortHandler, which is how a handler
+// breaks an answer off, and other errors are not logged. info is nil where no connection is concerned.
 func (l *log) panicked(info *Info, err error) {
 	p, ok := errors.AsType[*handlers.PanicError](err)
-	if !ok || !l.enabled(slog.LevelError) {
+	if !ok || p.Value == http.ErrAbortHandler || !p.First() {
 		return
 	}
-	if now := time.Now().Unix(); l.panicAt.Swap(now) == now {
-		l.panics.Add(1)
+	l.panics.Add(1)
+	now, from := int64(time.Since(l.start)), l.panicAt.Load()
+	if now < from || !l.enabled(slog.LevelError) || !l.panicAt.CompareAndSwap(from, now+int64(time.Second)) {
+		l.unlogged.Add(1)
 		return
 	}
 	line := []slog.Attr{
 		slog.String(zerolog.ErrorFieldName, fmt.Sprintf("%v: %T", handlers.ErrPanic, p.Value)),
 		slog.String("stack", string(p.Stack)),
 	}
-	if n := l.panics.Swap(0); n > 0 {
+	if n := l.unlogged.Swap(0); n > 0 {
 		line = append(line, slog.Uint64("unlogged", n))
 	}
 	if info != nil {

@@ -176,6 +176,7 @@ func (p *port) drop(c *conn, err error) {
 // failed raises OnError in a goroutine of its own: the caller has other connections to look after.
 func (p *port) failed(info *Info, err error) {
 	p.stats.failed.Add(1)
+	p.log.panicked(info, err)
 	if p.hub.OnError == nil {
 		p.log.failed(info, err)
 		return
@@ -250,6 +251,9 @@ func (p *port) Route(c handlers.Conn) {
 	inner.outer = c
 	p.Go(func() { p.sniffReader(inner) })
 }
+
+// LogPanic is [handlers.PanicLogger.LogPanic].
+func (p *port) LogPanic(info *Info, err error) { p.log.panicked(info, err) }
 
 // ShuttingDown is closed when the server begins to shut down; see [handlers.ShutdownNotifier].
 func (p *port) ShuttingDown() <-chan struct{} { return p.closed }

@@ -36,7 +36,7 @@ func (p *port) judge(c *conn, b []byte, eof bool) (r *route, need int, err error
 		p.judging.Add(-1)
 	}()
 	if err := handlers.Guard(func() { r, need = p.classify(c.hello(b, eof)) }); err != nil {
-		p.log.panicked(c.Info(), err)
+		p.log.panicked(c.Info(), err) // who peeks again may ask once more
 		return nil, 0, fmt.Errorf("%w: %w", ErrMatcher, err)
 	}
 	return r, need, nil

@@ -15,6 +15,7 @@ type Stats struct {
 	ProxyTimeouts uint64            // whose PROXY header was not whole by ProxyTimeout
 	Failed        uint64            // connections and requests that did not become clients: OnError
 	AcceptErrors  uint64            // failures to accept
+	Panics        uint64            // panics in the program's code, logged or not
 	Partial       int64             // bytes of memory that unfinished messages take now
 	Overloads     uint64            // clients ended for MaxPartial
 	Routes        map[string]uint64 // connections by route
@@ -38,7 +39,7 @@ func (s *Server) Stats() Stats {
 		Accepted: c.accepted.Load(), Refused: c.refused.Load(), Shed: c.shed.Load(), Silent: c.silent.Load(),
 		Stalled: c.stalled.Load(), ProxyTimeouts: c.proxyTimeouts.Load(), Failed: c.failed.Load() + p.log.failures.Load(), AcceptErrors: c.acceptErrors.Load(),
 		Open: p.limits.open(), Sniffing: p.sniff.len() + p.readers.len(), Clients: p.hub.Len(),
-		Partial: p.budget.Held(), Overloads: p.budget.Refused(),
+		Panics: p.log.panics.Load(), Partial: p.budget.Held(), Overloads: p.budget.Refused(),
 		Routes: map[string]uint64{},
 	}
 	for _, r := range p.routes {

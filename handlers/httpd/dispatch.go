@@ -3,6 +3,7 @@ package httpd
 import (
 	"io"
 	"net/http"
+	"runtime/debug"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -10,14 +11,24 @@ import (
 // contentType is that of an answer; net/http copies what it is given.
 var contentType = []string{"text/plain; charset=utf-8"}
 
-// serve answers one request. A panic of the program's, with which net/http deals, does not keep the
-// place of a connection that was hijacked.
+// serve answers one request. A panic of the program's is logged and goes on to net/http, which ends
+// the connection or the stream; it does not keep the place of a connection that was hijacked.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	l := r.Context().Value(linkKey{}).(*link)
 	panics := true
 	defer func() {
-		if panics && l.hijacked.Load() { // net/http closes the others
+		if !panics {
+			return
+		}
+		if l.hijacked.Load() { // net/http closes the others
 			l.conn.Close()
+		}
+		if v := recover(); v != nil { // else its goroutine ends
+			if logger, ok := l.port.(handlers.PanicLogger); ok {
+				info := requestInfo(r, l)
+				logger.LogPanic(&info, &handlers.PanicError{Value: v, Stack: debug.Stack()})
+			}
+			panic(v)
 		}
 	}()
 	h.dispatch(w, r, l)

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -114,9 +115,19 @@ func (l *Loop) see(d *departed, queued []byte, take func(net.Conn)) {
 	l.tell(d, take)
 }
 
-// panicked calls Panicked, if err is an error.
-func (l *Loop) panicked(err error) {
-	if err != nil && l.Panicked != nil {
+// LogPanic is [Conn.LogPanic].
+func (c *goConn) LogPanic(err error) { c.loop.panicked(c.ev, err) }
+
+// panicked tells ev or Panicked, if err is a panic. ev is nil when its client has ended.
+func (l *Loop) panicked(ev Events, err error) {
+	if !errors.Is(err, handlers.ErrPanic) {
+		return
+	}
+	if logger, ok := ev.(PanicLogger); ok {
+		_ = handlers.Guard(func() { logger.LogPanic(err) })
+		return
+	}
+	if l.Panicked != nil {
 		_ = handlers.Guard(func() { l.Panicked(err) })
 	}
 }
@@ -133,7 +144,7 @@ func (l *Loop) tell(d *departed, take func(net.Conn)) {
 	if err != nil && d != nil {
 		d.Close()
 	}
-	l.panicked(err)
+	l.panicked(nil, err)
 }
 
 // gone is a connection that was lost.

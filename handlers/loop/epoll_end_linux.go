@@ -62,6 +62,9 @@ func (c *polled) settle() {
 	c.mu.Unlock()
 }
 
+// LogPanic is [Conn.LogPanic].
+func (c *polled) LogPanic(err error) { c.shard.loop.panicked(c.ev, err) }
+
 // byLocked bounds what is left to do by d from now on, unless it has a bound.
 func (c *polled) byLocked(d time.Duration) {
 	if c.x.closeBy == 0 {
@@ -93,6 +96,7 @@ func (c *polled) finishLocked() {
 	c.dropLocked()
 	c.mu.Unlock()
 	c.place.Close()
+	c.shard.loop.panicked(c.ev, err)
 	c.ev.Disconnect(err)
 	c.shard.left()
 }

@@ -178,7 +178,7 @@ func (c *polled) wakeLocked() {
 func (c *polled) endLocked(reason error) {
 	c.ended = true
 	x := c.needLocked()
-	x.out = farewell(c.codec, x.out, reason)
+	x.out = c.shard.loop.farewell(c.ev, c.codec, x.out, reason)
 	c.wakeLocked()
 }
 

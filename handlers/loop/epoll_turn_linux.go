@@ -100,7 +100,7 @@ func (c *polled) guard(r *runner, do todo) error {
 	if err != nil {
 		r.m.Reply, r.m.Next, r.m.Leave = r.m.Reply[:0], nil, nil // they are not for the runner's next connection
 		c.endTurn(nil)
-		c.shard.loop.panicked(err)
+		c.shard.loop.panicked(c.ev, err)
 	}
 	return err
 }

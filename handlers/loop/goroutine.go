@@ -124,6 +124,7 @@ func (c *goConn) run(connected bool) {
 	c.src.Close()
 	c.abort(nil)
 	c.stopTimers()
+	c.loop.panicked(c.ev, err)
 	c.ev.Disconnect(err)
 }
 
@@ -156,7 +157,7 @@ func (c *goConn) depart() bool {
 func (c *goConn) guard(f func() error) (err error) {
 	if p := handlers.Guard(func() { err = f() }); p != nil {
 		c.endTurn(nil)
-		c.loop.panicked(p)
+		c.loop.panicked(c.ev, p)
 		return p
 	}
 	return err

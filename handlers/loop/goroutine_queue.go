@@ -30,7 +30,7 @@ func (c *goConn) drainedLocked() {
 
 func (c *goConn) endLocked(reason error) {
 	c.ended = true
-	c.out = farewell(c.codec, c.out, reason)
+	c.out = c.loop.farewell(c.ev, c.codec, c.out, reason)
 	c.cond.Broadcast()
 }
 

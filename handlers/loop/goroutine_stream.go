@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -197,9 +198,16 @@ func (c *goConn) wakeLocked(t time.Time) {
 	}
 }
 
-// farewell appends what the codec has to say at the end. A panic costs no more than that.
-func farewell(codec handlers.Codec, dst []byte, reason error) []byte {
+// farewell appends what the codec has to say at the end, which is nothing of a panic but that there
+// was one. Its own panic costs no more than that. The caller holds the connection's lock, and the
+// connection has not left the loop.
+func (l *Loop) farewell(ev Events, codec handlers.Codec, dst []byte, reason error) []byte {
+	if errors.Is(reason, handlers.ErrPanic) {
+		reason = handlers.ErrPanic
+	}
 	said := dst
-	_ = handlers.Guard(func() { said = codec.AppendClose(dst, reason) })
+	if err := handlers.Guard(func() { said = codec.AppendClose(dst, reason) }); err != nil {
+		l.wg.Go(func() { l.panicked(ev, err) }) // ends when it is logged
+	}
 	return said
 }

@@ -54,6 +54,14 @@ type Waker interface {
 	Woken(idle time.Duration, m *handlers.Messages) (again time.Duration)
 }
 
+// A PanicLogger is Events that log the panic of their connection's codec; [Loop.Panicked] does it
+// for others.
+type PanicLogger interface {
+	Events
+	// LogPanic is called with a *[handlers.PanicError].
+	LogPanic(err error)
+}
+
 // A Host is a port that lends its loop to handlers whose clients are not the port's.
 type Host interface {
 	handlers.Port
@@ -85,6 +93,9 @@ type Conn interface {
 	// Quit ends the connection for err: the farewell for that follows what is queued, and the connection is closed within
 	// 5 seconds, also when the peer takes none of it. Nothing can be sent any more.
 	Quit(err error)
+	// LogPanic has a panic of one of the program's callbacks logged, as [Loop.Panicked] has it, if err
+	// is one. Those that the connection's events return need not be told.
+	LogPanic(err error)
 	// Framing is how the connection's messages are framed now; nil if only its codec knows.
 	Framing() handlers.Framing
 	// Flush sends what the peer's side takes of the queue, also within a callback: what that writes waits for its end
@@ -158,9 +169,9 @@ type Loop struct {
 	MaxQueue int
 	// Budget bounds the memory of messages that are not whole, for all clients together; one of the loop's own if nil.
 	Budget *handlers.Budget
-	// Panicked, if not nil, is called with the *[handlers.PanicError] of a codec, or of what took a
-	// connection out of the loop ([handlers.Messages]). Several goroutines may call it at once. Its
-	// own panic is dropped.
+	// Panicked, if not nil, is called with the *[handlers.PanicError] of what took a connection out of
+	// the loop ([handlers.Messages]), or of a codec unless the connection's events are a
+	// [PanicLogger]. Several goroutines may call it at once. Its own panic is dropped.
 	Panicked func(err error)
 
 	wg     sync.WaitGroup

@@ -212,18 +212,22 @@ func (s *Stream) closed(err error) {
 	case s.destroyed || errors.Is(err, handlers.ErrShutdown):
 		err = nil
 	}
-	announced := s.connected || s.client
+	announced, conn := s.connected || s.client, s.conn
 	server, home := s.resetLocked(done)
 	s.mu.Unlock()
 	if server != nil {
 		server.n.Add(-1)
 	}
 	if e := s.Events; e != nil && announced {
+		var panicked error // it is closed: there is nothing left that a panic could cost
 		if err != nil && e.OnError != nil {
-			_ = handlers.Guard(func() { e.OnError(s, err) }) // it is closed: there is nothing left that a panic could cost
+			panicked = handlers.Guard(func() { e.OnError(s, err) })
 		}
 		if e.OnClose != nil {
-			_ = handlers.Guard(func() { e.OnClose(s, err != nil) })
+			panicked = errors.Join(panicked, handlers.Guard(func() { e.OnClose(s, err != nil) }))
+		}
+		if conn != nil {
+			conn.LogPanic(panicked)
 		}
 	}
 	close(done)

@@ -71,7 +71,6 @@ var codes = []struct {
 	{handlers.ErrInvalidText, ws.StatusInvalidFramePayloadData},
 	{handlers.ErrProtocol, ws.StatusProtocolError},
 	{handlers.ErrPolicy, ws.StatusPolicyViolation},
-	{handlers.ErrPanic, ws.StatusInternalServerError},
 	{handlers.ErrTimeout, ws.StatusGoingAway},
 	{handlers.ErrShutdown, ws.StatusGoingAway},
 	{handlers.ErrSlow, tryAgainLater},

@@ -1,0 +1,208 @@
+package portluck
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/matchers"
+	"github.com/rs/zerolog"
+)
+
+// errSecret is what callbacks panic with: its text must be nowhere.
+var errSecret = errors.New("SECRET of a client")
+
+// panicsLogged wants n panics in the log of s, each with the stack of this package's tests, and not a
+// word of what they panicked with.
+func panicsLogged(t *testing.T, s *Server, out *logBuffer, n uint64) {
+	t.Helper()
+	eventually(t, "it is counted", func() bool { return s.Stats().Panics >= n })
+	eventually(t, "it is logged", func() bool { return strings.Contains(out.String(), "panic in the program") })
+	got := out.String()
+	if s.Stats().Panics != n || n == 1 && strings.Count(got, "panic in the program") != 1 {
+		t.Errorf("%d panics counted, want %d: %s", s.Stats().Panics, n, got)
+	}
+	if !strings.Contains(got, "_test.go:") || !strings.Contains(got, `"level":"error"`) || !strings.Contains(got, "*errors.errorString") {
+		t.Errorf("no stack, level or type: %s", got)
+	}
+	if strings.Contains(got, "SECRET") {
+		t.Errorf("the value is logged: %s", got)
+	}
+}
+
+// A panic in a callback of any kind is logged once.
+func TestCallbacksPanicLogged(t *testing.T) {
+	t.Parallel()
+	for _, c := range callbacks {
+		for _, goroutines := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, goroutines %t", c.name, goroutines), func(t *testing.T) {
+				t.Parallel()
+				r := raise(t, c, goroutines, func(*Server) error { panic(errSecret) })
+				panicsLogged(t, r.Server, r.log, 1)
+			})
+		}
+	}
+}
+
+// http.ErrAbortHandler is no panic to log.
+func TestAbortHandlerIsNotLogged(t *testing.T) {
+	t.Parallel()
+	for _, c := range callbacks {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := raise(t, c, false, func(*Server) error { panic(http.ErrAbortHandler) })
+			eventually(t, "the connection is gone", func() bool { return r.Stats().Open == 0 })
+			if got := r.log.String(); r.Stats().Panics > 0 || strings.Contains(got, "panic in the program") {
+				t.Errorf("logged: %s", got)
+			}
+		})
+	}
+}
+
+// brittle is a codec that panics in one of its methods, and tells the peer why it ends.
+type brittle struct {
+	tcp.Lines
+	in string
+}
+
+func (b *brittle) broken(method string) {
+	if b.in == method {
+		panic(errSecret)
+	}
+}
+
+func (b *brittle) Decode(in []byte, m *handlers.Messages) (int, error) {
+	b.broken("Decode")
+	if b.in == "Leave" && bytes.HasSuffix(in, []byte("\n")) {
+		m.Leave = func(nc net.Conn) { b.broken("Leave") }
+		return len(in), nil
+	}
+	return b.Lines.Decode(in, m)
+}
+
+func (b *brittle) AppendMessage(dst, msg []byte, k Kind) []byte {
+	b.broken("AppendMessage")
+	return b.Lines.AppendMessage(dst, msg, k)
+}
+
+func (b *brittle) AppendWrite(dst, p []byte, k Kind) []byte {
+	b.broken("AppendWrite")
+	return b.Lines.AppendWrite(dst, p, k)
+}
+
+func (b *brittle) AppendClose(dst []byte, reason error) []byte {
+	b.broken("AppendClose")
+	return fmt.Appendf(dst, "bye: %v\n", reason)
+}
+
+// A panic in a codec is logged with its stack and route, and the farewell, also of a codec that sends
+// the reason as it is, tells the peer no more than that there was one.
+func TestCodecPanics(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"NewCodec", "Decode", "AppendMessage", "AppendWrite", "AppendClose", "Leave", "OnMessage"} {
+		for _, goroutines := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, goroutines %t", method, goroutines), func(t *testing.T) {
+				t.Parallel()
+				out := &logBuffer{}
+				logger := zerolog.New(out)
+				codec := func() *brittle { return &brittle{in: method} }
+				hub := &Hub{OnMessage: func(m Message, w *Writer, _ *Client) {
+					codec().broken("OnMessage")
+					_, _ = w.WriteString("first\n")
+					_ = w.Send(m)
+					_ = w.End()
+				}}
+				s := &Server{Hub: hub, Logger: &logger, Goroutines: goroutines}
+				s.Handle("mine", matchers.Prefix("!"), &tcp.Handler{NewCodec: func(*handlers.Info) handlers.Codec {
+					codec().broken("NewCodec")
+					return codec()
+				}})
+				c := dial(t, serve(t, s))
+				send(t, c, "!\n")
+				if method != "AppendClose" {
+					_ = c.CloseWrite()
+				}
+				got, _ := io.ReadAll(c)
+				if strings.Contains(string(got), "SECRET") || strings.Contains(string(got), "errorString") {
+					t.Errorf("the peer got %q", got)
+				}
+				panicsLogged(t, s, out, 1)
+				if !strings.Contains(out.String(), `"route":"mine"`) && method != "Leave" {
+					t.Errorf("no route: %s", out)
+				}
+			})
+		}
+	}
+}
+
+// The panics of a stream that is a route of the port are logged too.
+func TestStreamPanicsLogged(t *testing.T) {
+	t.Parallel()
+	boom := func(*tcp.Stream) { panic(errSecret) }
+	for name, server := range map[string]*tcp.Server{
+		"OnConnection": {OnConnection: boom},
+		"OnConnect":    {Events: &tcp.Events{OnConnect: boom}},
+		"OnData":       {Events: &tcp.Events{OnData: func(*tcp.Stream, []byte) { panic(errSecret) }}},
+		"OnEnd":        {Events: &tcp.Events{OnEnd: boom}},
+		"OnClose":      {Events: &tcp.Events{OnClose: func(*tcp.Stream, bool) { panic(errSecret) }}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out := &logBuffer{}
+			logger := zerolog.New(out)
+			s := &Server{Logger: &logger}
+			s.Handle("mine", matchers.Prefix("!"), server)
+			c := dial(t, serve(t, s))
+			send(t, c, "!")
+			_ = c.CloseWrite()
+			_, _ = io.ReadAll(c)
+			panicsLogged(t, s, out, 1)
+		})
+	}
+}
+
+// Of many panics at once one is logged, and how many were not with the next that is.
+func TestPanicsAreBounded(t *testing.T) {
+	out := &logBuffer{}
+	logger := zerolog.New(out)
+	l := newLog(zeroLogger{&logger})
+	for range 100 {
+		l.panicked(nil, handlers.Guard(func() { panic(errSecret) }))
+	}
+	if n := strings.Count(out.String(), "\n"); n < 1 || n > 10 { // one a second, however long this has taken
+		t.Errorf("%d lines", n)
+	}
+	l.panicAt.Store(0) // a second later
+	before := l.unlogged.Load()
+	l.panicked(nil, handlers.Guard(func() { panic(errSecret) }))
+	if want := fmt.Sprintf(`"unlogged":%d`, before); before == 0 || !strings.Contains(out.String(), want) {
+		t.Errorf("no %s in %s", want, out)
+	}
+}
+
+// ownRuntimeError is a program's: its text may be anything.
+type ownRuntimeError struct{ error }
+
+func (ownRuntimeError) RuntimeError() {}
+
+func TestPanicValuesAreNotLogged(t *testing.T) {
+	for _, value := range []any{"SECRET", errSecret, ownRuntimeError{errSecret}, []byte("SECRET"), struct{ s string }{"SECRET"}} {
+		out := &logBuffer{}
+		logger := zerolog.New(out)
+		err := handlers.Guard(func() { panic(value) })
+		newLog(zeroLogger{&logger}).panicked(nil, err)
+		if got := out.String(); strings.Contains(got+err.Error(), "SECRET\"") || !strings.Contains(got, fmt.Sprintf("%T", value)) {
+			t.Errorf("%T: logged %s, and the error is %v", value, got, err)
+		}
+		if strings.Contains(err.Error(), "SECRET of") {
+			t.Errorf("Error() = %v", err)
+		}
+	}
+}
