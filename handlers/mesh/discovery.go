@@ -16,6 +16,8 @@ type Discovery interface {
 type Self struct {
 	Name string // of the mesh
 	ID   string
+	// Fresh says that the ID was made up just now: nobody can have heard of it.
+	Fresh bool
 	// Addr is where it listens; its address is unspecified when that is all of this machine.
 	Addr netip.AddrPort
 	// Lost has a value when a connection was lost or a peer could not be reached: it is time to ask again.
@@ -24,7 +26,8 @@ type Self struct {
 
 // Events is what becomes of a Discovery's findings. Its funcs may be called by any goroutine, during Discover.
 type Events struct {
-	// Ready says that the others can find the node. The second call does nothing.
+	// Ready says that the ID is this node's, and that the others find it from now on, or in a second or
+	// two. The second call does nothing.
 	Ready func()
 	// Found tells that a node is there, each time that it is heard of.
 	Found func(p Peer)

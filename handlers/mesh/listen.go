@@ -131,7 +131,7 @@ func (n *Node) seek(ctx, seeking context.Context) {
 	if d == nil {
 		d = &MDNS{}
 	}
-	self := Self{Name: n.name, ID: n.id, Addr: n.local, Lost: n.lost}
+	self := Self{Name: n.name, ID: n.id, Fresh: n.ID == "" && n.Identity == nil, Addr: n.local, Lost: n.lost}
 	events := Events{
 		Ready:  n.announced,
 		Found:  func(p Peer) { n.meet(ctx, p) },

@@ -40,6 +40,9 @@ const (
 	answerPause  = time.Second // between two answers on a link
 	defendPause  = 250 * time.Millisecond
 	goodbyePause = 100 * time.Millisecond
+	goodbyeTime  = time.Second            // in which an announcement revokes a goodbye
+	moreDelay    = 400 * time.Millisecond // for the known answers that follow a truncated query
+	moreSpread   = 100 * time.Millisecond
 	ttlService   = 75 * 60
 	ttlHost      = 120
 	ttlLegacy    = 10
@@ -64,9 +67,10 @@ type responder struct {
 
 	tasks     []task // in no order
 	probed    int
-	probing   int   // which attempt
-	announced bool  // the id is ours
-	err       error // ends the run
+	probing   int       // which attempt
+	announced bool      // the id is ours
+	quiet     time.Time // until when it is not announced, so that the goodbye before is heeded
+	err       error     // ends the run
 	asked     int
 	nextAsk   time.Time
 	told      time.Time // of a conflict
@@ -153,8 +157,7 @@ func (r *responder) due() {
 func (r *responder) probe() {
 	if r.probed++; r.probed > probes {
 		r.announced = true
-		r.announce()
-		r.after(time.Second, r.announce)
+		r.begin()
 		r.events.Ready()
 		return
 	}
@@ -173,6 +176,31 @@ func (r *responder) probeAfter(d time.Duration) {
 	})
 }
 
+// begin announces the node. Whoever still has an earlier life of this id in its cache, which ended
+// without a goodbye, would see no news in that: it is said now, and has to be a second old by the
+// time of the announcement.
+func (r *responder) begin() {
+	if r.self.Fresh {
+		r.announceTwice()
+		return
+	}
+	withdraw := func() {
+		for _, l := range r.links {
+			l.send(r.names.withdrawn())
+		}
+	}
+	withdraw()
+	r.after(goodbyePause, withdraw)
+	pause := goodbyePause + goodbyeTime + mrand.N(answerSpread) + answerSpread
+	r.quiet = time.Now().Add(pause)
+	r.after(pause, r.announceTwice)
+}
+
+func (r *responder) announceTwice() {
+	r.announce()
+	r.after(time.Second, r.announce)
+}
+
 // announce tells everybody of the node.
 func (r *responder) announce() {
 	for _, l := range r.links {
@@ -182,7 +210,7 @@ func (r *responder) announce() {
 
 func (r *responder) tell(l *link) {
 	if r.announced {
-		l.answered = time.Now()
+		l.told.last = time.Now()
 		l.send(r.names.records(l, r.port(), lasting))
 	}
 }
@@ -263,33 +291,6 @@ func (r *responder) handle(p packet) {
 	}
 	if missing {
 		r.askAgain()
-	}
-}
-
-// reply answers a query: what is ours is told all at once.
-func (r *responder) reply(l *link, p packet, m message) {
-	if !r.announced {
-		r.yield(m.records)
-		return
-	}
-	q := r.names.asks(m)
-	switch {
-	case q == nothing:
-	case p.from.Port() != mdnsPort:
-		l.sendTo(r.names.legacy(l, r.port(), m), p.from)
-	case q == enumeration:
-		l.send(r.names.enumeration())
-	case q == probed:
-		if time.Since(l.answered) > defendPause {
-			r.tell(l)
-		}
-	case !l.due:
-		l.due = true
-		delay := answerDelay + mrand.N(answerSpread)
-		r.after(max(delay, time.Until(l.answered.Add(answerPause))), func() {
-			l.due = false
-			r.tell(l)
-		})
 	}
 }
 

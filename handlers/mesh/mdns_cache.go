@@ -32,6 +32,7 @@ type known struct {
 // heard is when and where an address was heard of.
 type heard struct {
 	until time.Time
+	since time.Time // when it was heard last
 	link  int
 }
 
@@ -94,7 +95,6 @@ func (c *cache) pointer(id string, r record, now time.Time) bool {
 
 // addresses takes the addresses of the hosts of nodes, and returns whose they are.
 func (c *cache) addresses(records []record, l *link, now time.Time) (ids []string) {
-	flushed := map[string]bool{}
 	for _, r := range records {
 		host := hostKey(r.name)
 		owners := c.of(host)
@@ -106,28 +106,36 @@ func (c *cache) addresses(records []record, l *link, now time.Time) (ids []strin
 			all = map[netip.Addr]heard{}
 			c.hosts[host] = all
 		}
-		family := host
-		if r.addr.Is4() {
-			family += "4"
-		}
-		if r.flush && !flushed[family] { // this packet has all addresses of that family on this link
-			flushed[family] = true
-			for a, h := range all {
-				if h.link == l.index && a.Is4() == r.addr.Is4() {
-					delete(all, a)
-				}
-			}
+		if r.flush {
+			flush(all, r.addr.Is4(), l, now)
 		}
 		addr := r.addr
 		if addr.IsLinkLocalUnicast() && addr.Is6() {
 			addr = addr.WithZone(l.name)
 		}
-		if r.ttl > 0 && len(all) < maxAddrs {
-			all[addr] = heard{until: now.Add(lifetime(r)), link: l.index}
+		_, known := all[addr]
+		switch {
+		case r.ttl == 0: // goodbye
+			if all[addr].link == l.index {
+				delete(all, addr)
+			}
+		case known || len(all) < maxAddrs:
+			all[addr] = heard{until: now.Add(lifetime(r)), since: now, link: l.index}
 		}
 		ids = append(ids, owners...)
 	}
 	return ids
+}
+
+// flush forgets the addresses of a family that were heard of over l: a record with the cache-flush bit
+// replaces them, but those of the last second, which come from the same announcement, perhaps in
+// another packet (RFC 6762, section 10.2).
+func flush(all map[netip.Addr]heard, is4 bool, l *link, now time.Time) {
+	for a, h := range all {
+		if h.link == l.index && a.Is4() == is4 && now.Sub(h.since) > time.Second {
+			delete(all, a)
+		}
+	}
 }
 
 // of are the nodes on a host.

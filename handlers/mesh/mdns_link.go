@@ -31,9 +31,8 @@ type link struct {
 	v6    *ipv6.PacketConn
 	ended chan struct{}
 
-	answered time.Time
-	due      bool // an answer is
-	broken   bool
+	told, listed debt
+	broken       bool
 }
 
 // packet is what has come over a link.
@@ -141,8 +140,8 @@ func (r *responder) appear(l *link) {
 	if !r.announced {
 		return // it will
 	}
-	r.tell(l)
-	r.after(time.Second, func() { r.tell(l) })
+	r.after(max(0, time.Until(r.quiet)), func() { r.tell(l) })
+	r.after(max(time.Second, time.Until(r.quiet)), func() { r.tell(l) })
 	r.askAgain()
 }
 

@@ -57,43 +57,43 @@ func (n names) lesser(port uint16, rec record) bool {
 	return n.host.String() < strings.ToLower(rec.target.String())
 }
 
-// what a query is about.
+// subject is what a query is about, a bit each.
 type subject int
 
 const (
-	nothing     subject = iota // of ours
-	enumeration                // which services there are
-	ours
-	probed // the id, which somebody wants to have
+	enumeration subject = 1 << iota // which services there are (RFC 6763, section 9)
+	ours                            // the records of this node
+	probed                          // the id, which somebody wants to have
 )
 
-// asks says what of ours a query is about. What it says that it knows already it does not ask for.
-func (n names) asks(m message) subject {
-	about := nothing
+// asks returns what of ours a query is about. What it says that it knows already it does not ask for.
+func (n names) asks(m message) (about subject) {
 	for _, q := range m.questions {
 		all := q.Type == dnsmessage.TypeALL
 		switch {
 		case n.isInstance(q.Name) && all:
-			return probed
+			about |= probed
 		case same(q.Name, servicesName) && (all || q.Type == dnsmessage.TypePTR):
-			about = max(about, enumeration)
+			if !knows(m.records, servicesName, n.service) {
+				about |= enumeration
+			}
 		case same(q.Name, n.service) && (all || q.Type == dnsmessage.TypePTR):
-			if !n.known(m.records) {
-				about = ours
+			if !knows(m.records, n.service, n.instance) {
+				about |= ours
 			}
 		case n.isInstance(q.Name) && (q.Type == dnsmessage.TypeSRV || q.Type == dnsmessage.TypeTXT):
-			about = ours
+			about |= ours
 		case n.isHost(q.Name) && (all || q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeAAAA):
-			about = ours
+			about |= ours
 		}
 	}
 	return about
 }
 
-// known says that we are among the known answers (RFC 6762, section 7.1).
-func (n names) known(records []record) bool {
+// knows reports whether this PTR is among the known answers (RFC 6762, section 7.1).
+func knows(records []record, name, target dnsmessage.Name) bool {
 	return slices.ContainsFunc(records, func(r record) bool {
-		return r.ptr && same(r.name, n.service) && n.isInstance(r.target) && r.ttl >= ttlService/2
+		return r.ptr && same(r.name, name) && same(r.target, target) && r.ttl >= ttlService/2
 	})
 }
 
@@ -127,18 +127,17 @@ func (n names) records(l *link, port uint16, v validity) []byte {
 	})
 }
 
-// legacy is the same for one who has asked from another port.
-func (n names) legacy(l *link, port uint16, m message) []byte {
-	h := dnsmessage.Header{ID: m.id, Response: true, Authoritative: true}
-	return n.respond(h, m.questions[:min(len(m.questions), 4)], func(b *dnsmessage.Builder) {
-		n.appendRecords(b, l, port, legacy)
+// withdrawn says that the instance has gone.
+func (n names) withdrawn() []byte {
+	return n.respond(dnsmessage.Header{Response: true, Authoritative: true}, nil, func(b *dnsmessage.Builder) {
+		_ = b.PTRResource(farewell.header(n.service, false, ttlService), dnsmessage.PTRResource{PTR: n.instance})
 	})
 }
 
 // enumeration tells of the service.
 func (n names) enumeration() []byte {
 	return n.respond(dnsmessage.Header{Response: true, Authoritative: true}, nil, func(b *dnsmessage.Builder) {
-		_ = b.PTRResource(lasting.header(servicesName, false, ttlService), dnsmessage.PTRResource{PTR: n.service})
+		n.listed().append(b, lasting)
 	})
 }
 
@@ -157,15 +156,8 @@ func (n names) respond(h dnsmessage.Header, questions []dnsmessage.Question, ans
 }
 
 func (n names) appendRecords(b *dnsmessage.Builder, l *link, port uint16, v validity) {
-	_ = b.PTRResource(v.header(n.service, false, ttlService), dnsmessage.PTRResource{PTR: n.instance})
-	_ = b.SRVResource(v.header(n.instance, true, ttlHost), dnsmessage.SRVResource{Port: port, Target: n.host})
-	_ = b.TXTResource(v.header(n.instance, true, ttlService), dnsmessage.TXTResource{TXT: []string{""}})
-	for _, a := range l.addrs {
-		if a.Is4() {
-			_ = b.AResource(v.header(n.host, true, ttlHost), dnsmessage.AResource{A: a.As4()})
-		} else {
-			_ = b.AAAAResource(v.header(n.host, true, ttlHost), dnsmessage.AAAAResource{AAAA: a.As16()})
-		}
+	for _, r := range n.all(l, port) {
+		r.append(b, v)
 	}
 }
 

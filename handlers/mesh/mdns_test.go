@@ -66,14 +66,20 @@ func TestAsks(t *testing.T) {
 		want    subject
 	}{
 		{"service", "_X._TCP.local.", dnsmessage.TypePTR, nil, ours},
-		{"known", "_x._tcp.local.", dnsmessage.TypePTR, knows(ttlService), nothing},
+		{"known", "_x._tcp.local.", dnsmessage.TypePTR, knows(ttlService), 0},
 		{"not for long", "_x._tcp.local.", dnsmessage.TypePTR, knows(ttlService / 3), ours},
-		{"another service", "_y._tcp.local.", dnsmessage.TypePTR, nil, nothing},
+		{"another service", "_y._tcp.local.", dnsmessage.TypePTR, nil, 0},
 		{"instance", "0af._x._tcp.local.", dnsmessage.TypeSRV, nil, ours},
 		{"probe", "0af._x._tcp.local.", dnsmessage.TypeALL, nil, probed},
 		{"host", "H.local.", dnsmessage.TypeAAAA, nil, ours},
 		{"services", "_services._dns-sd._udp.local.", dnsmessage.TypePTR, nil, enumeration},
-		{"address of the service", "_x._tcp.local.", dnsmessage.TypeA, nil, nothing},
+		{"address of the service", "_x._tcp.local.", dnsmessage.TypeA, nil, 0},
+	}
+	both := message{questions: []dnsmessage.Question{
+		{Name: servicesName, Type: dnsmessage.TypePTR}, {Name: n.service, Type: dnsmessage.TypePTR},
+	}}
+	if got := n.asks(both); got != ours|enumeration {
+		t.Errorf("asks() of two questions = %d, want %d", got, ours|enumeration)
 	}
 	for _, tt := range tests {
 		m := message{questions: []dnsmessage.Question{{Name: name(tt.q), Type: tt.typ}}, records: tt.records}
@@ -127,11 +133,12 @@ func TestCache(t *testing.T) {
 			"on another link too", eth1, b(lasting, "198.51.100.1", "fe80::1"),
 			"[{0B [192.0.2.9:7 198.51.100.1:7 [fe80::1%eth0]:7 [fe80::1%eth1]:7]}] false",
 		},
-		{"an address of somebody else", eth0, announcement(t, "0B", "c.local.", lasting, "192.0.2.3")[3:], "[] false"},
+		{"an address of somebody else", eth0, announcement(t, "0B", "c.local.", lasting, "192.0.2.3")[2:], "[] false"},
 		{"goodbye", eth0, b(farewell, "192.0.2.9"), "[{0B []}] false"},
 		{"goodbye again", eth1, b(farewell, "192.0.2.9"), "[] false"},
 	}
 	for _, tt := range tests {
+		now = now.Add(2 * time.Second)
 		if got := learn(tt.link, tt.records); got != tt.want {
 			t.Errorf("%s: learn() = %s, want %s", tt.name, got, tt.want)
 		}

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"net/netip"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -10,6 +11,7 @@ import (
 type message struct {
 	id        uint16
 	response  bool
+	truncated bool // more known answers follow
 	questions []dnsmessage.Question
 	records   []record // of all sections
 }
@@ -28,21 +30,30 @@ type record struct {
 // maxRecords is how many records of a packet are looked at.
 const maxRecords = 512
 
-// parseMessage reads a packet. What is behind something malformed is not seen.
+// errIgnored is for messages that are none of mDNS.
+var errIgnored = errors.New("an opcode or response code other than 0")
+
+// parseMessage reads a packet. What is behind something malformed is not seen. Of the header it
+// judges what RFC 6762, section 18, does not have it ignore.
 func parseMessage(data []byte) (m message, err error) {
 	var p dnsmessage.Parser
 	h, err := p.Start(data)
 	if err != nil {
 		return m, err
 	}
-	m.id, m.response = h.ID, h.Response
-	for len(m.questions) < maxRecords {
+	if h.OpCode != 0 || h.RCode != dnsmessage.RCodeSuccess { // sections 18.3 and 18.11
+		return m, errIgnored
+	}
+	m.id, m.response, m.truncated = h.ID, h.Response, h.Truncated && !h.Response
+	for range maxRecords {
 		q, err := p.Question()
 		if err != nil {
 			break
 		}
 		q.Class &^= cacheFlush // "answer to me alone", which we need not
-		m.questions = append(m.questions, q)
+		if q.Class == dnsmessage.ClassINET || q.Class == dnsmessage.ClassANY {
+			m.questions = append(m.questions, q)
+		}
 	}
 	if err := p.SkipAllQuestions(); err != nil {
 		return m, nil

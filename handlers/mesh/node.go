@@ -33,7 +33,8 @@ type Node struct {
 	// OnConnection has each new connection, in a goroutine of its own. It may keep c and return. Somebody must read from
 	// c, and be it to drop it: a peer of whom 64 KiB are not read can send no more, and gives up in the end.
 	OnConnection func(c *Conn)
-	// OnListening runs when the other nodes can find this one.
+	// OnListening runs when the other nodes can find this one; with [MDNS], when the id is known to be
+	// this node's: one with an ID of its own is announced 1.2 s later, behind a goodbye for its earlier life.
 	OnListening func()
 	// OnError is told of what goes wrong outside of a connection: a peer that cannot be reached, a stranger who was
 	// refused, the listener, discovery. The node goes on. It is called by one goroutine; when it is slow errors are dropped.
