@@ -10,7 +10,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 	"syscall"
 
 	"github.com/portluck/portluck/cmd/internal/cli"
@@ -24,7 +23,7 @@ func run() int {
 	if os.Getenv(childEnv) != "" {
 		return runChild()
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := cli.UntilSignal(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	defer context.AfterFunc(ctx, stop)() // the second Ctrl-C ends at once
 	return cli.Run(ctx, newRoot())

@@ -41,7 +41,7 @@ func TestHosts(t *testing.T) {
 	}
 	debug := probe.Addr().String()
 	probe.Close()
-	stop, err := serveDebug(debug, &portluck.Server{Hosts: []string{"app.example"}})
+	stop, err := serveDebug(debug, &portluck.Server{Hosts: []string{"app.example"}}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"strconv"
 	"sync"
 	"syscall"
@@ -99,7 +98,7 @@ func (m *meshing) run(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := cli.UntilSignal(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if m.time > 0 {
 		var cancel context.CancelFunc

@@ -15,12 +15,13 @@ const (
 	screenFarewell  = time.Second // for what waits at the end
 )
 
-// A screen is a terminal that never holds the server up: lines wait in a short queue for one
-// goroutine to write them, and those that find it full are counted instead. Somebody may have
-// stopped the terminal with Ctrl-S.
+// A screen is standard output or error that never holds the server up: lines wait in a short queue
+// for one goroutine to write them, and those that find it full are counted instead. Somebody may have
+// stopped the terminal with Ctrl-S, or the reader of a pipe may stand still.
 type screen struct {
 	out     io.Writer
-	most    int // lines in a second; 0 for no bound
+	missing func(w io.Writer, n uint64) // tells how many lines w does not get
+	most    int                         // lines in a second; 0 for no bound
 	lines   chan []byte
 	skipped atomic.Uint64
 	ending  chan struct{}
@@ -31,11 +32,15 @@ type screen struct {
 	shown  int
 }
 
-// newScreen starts a screen. Its goroutine ends with close, or when a write that close no longer
-// waits for does.
+// newScreen starts a screen for people. Its goroutine ends with close, or when a write that close no
+// longer waits for does.
 func newScreen(out io.Writer, most int) *screen {
+	return newScreenWith(out, most, func(w io.Writer, n uint64) { fmt.Fprintf(w, "... %d lines are not shown\n", n) })
+}
+
+func newScreenWith(out io.Writer, most int, missing func(w io.Writer, n uint64)) *screen {
 	s := &screen{
-		out: out, most: most,
+		out: out, most: most, missing: missing,
 		lines: make(chan []byte, screenQueue), ending: make(chan struct{}), ended: make(chan struct{}),
 	}
 	go s.run()
@@ -66,6 +71,7 @@ func (s *screen) run() {
 			for len(s.lines) > 0 {
 				s.write(<-s.lines)
 			}
+			s.tell()
 			return
 		}
 	}
@@ -90,13 +96,17 @@ func (s *screen) pace() {
 
 // write writes a line, and before it how many are missing.
 func (s *screen) write(line []byte) {
-	if n := s.skipped.Swap(0); n > 0 {
-		fmt.Fprintf(s.out, "... %d lines are not shown\n", n)
-	}
+	s.tell()
 	_, _ = s.out.Write(line)
 }
 
-// close shows what waits, as long as the terminal takes it.
+func (s *screen) tell() {
+	if n := s.skipped.Swap(0); n > 0 {
+		s.missing(s.out, n)
+	}
+}
+
+// close shows what waits, as long as somebody takes it.
 func (s *screen) close() {
 	s.once.Do(func() { close(s.ending) })
 	select {

@@ -40,7 +40,8 @@ func newServe() *cobra.Command {
 that one client sends goes to all, tagged with where it came from; with --echo each client gets back what it sends.
 
 SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second one ends at once. SIGHUP reads the files of
---cert and --key again; if they are no good the old certificate stays.
+--cert and --key again; if they are no good the old certificate stays. A SIGHUP or Ctrl-C that is ignored at the start (nohup)
+stays ignored. Log lines that standard error does not take in time are dropped and counted.
 
 On a terminal it shows who comes (+), who goes (-) and what is said, 50 lines a second at the most.`,
 		Example: `  portluck                                    a chat room on localhost:8100
@@ -90,33 +91,38 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		return err
 	}
 	e = o.entrance(ca)
+	signal.Ignore(syscall.SIGPIPE) // who reads our output may go: that is an error of a write
 	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP) // until the end: it never kills
+	cli.Notify(hangups, syscall.SIGHUP) // until the end: it never kills
 	defer signal.Stop(hangups)
-	listeners, err := o.open(os.Stderr)
+	person, most := isTerminal(os.Stdout), 0
+	if person {
+		most = screenPerSecond
+	}
+	out, notices := newScreen(os.Stdout, most), newScreen(os.Stderr, 0)
+	defer out.close()
+	defer notices.close()
+	if person {
+		room.Watch = out.show
+	}
+	listeners, err := o.open(notices)
 	if err != nil {
 		return err
 	}
-	stop, err := serveDebug(o.debug, srv)
+	stop, err := serveDebug(o.debug, srv, out)
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
 	defer stop()
-	person := isTerminal(os.Stdout)
-	if person {
-		s := newScreen(os.Stdout, screenPerSecond)
-		defer s.close()
-		room.Watch = s.show
-	}
 	if services, err = o.start(ctx, &demo{srv: srv, room: room, listeners: listeners, logger: &logger}); err != nil {
 		closeAll(listeners)
 		return err
 	}
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM) // from the first line on that says that we listen
+	cli.Notify(signals, os.Interrupt, syscall.SIGTERM) // from the first line on that says that we listen
 	defer signal.Stop(signals)
-	announce(os.Stdout, listeners, e, services, person)
+	announce(out, listeners, e, services, person)
 	return runServer(ctx, srv, listeners, services, &control{signals, hangups, reload})
 }
 
@@ -264,7 +270,7 @@ func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listen
 }
 
 // serveDebug serves pprof and expvar on addr until stop is called.
-func serveDebug(addr string, srv *portluck.Server) (stop func(), err error) {
+func serveDebug(addr string, srv *portluck.Server, out io.Writer) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
 	}
@@ -286,7 +292,7 @@ func serveDebug(addr string, srv *portluck.Server) (stop func(), err error) {
 		Handler: handlers.Hosts(srv.Hosts).Handler(mux), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: log.New(io.Discard, "", 0), // it would quote clients
 	}
-	fmt.Printf("debug on http://%s/debug/pprof/ and /debug/vars\n", l.Addr())
+	fmt.Fprintf(out, "debug on http://%s/debug/pprof/ and /debug/vars\n", l.Addr())
 	go func() { _ = s.Serve(l) }() // ends with stop
 	return func() { s.Close() }, nil
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync"
@@ -119,7 +118,7 @@ func (s *slotClient) runOnce(ctx context.Context) error {
 
 // run keeps a pool until a signal comes or time is up.
 func (s *slotClient) run(ctx context.Context) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	ctx, stop := cli.UntilSignal(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if s.time > 0 {
 		var cancel context.CancelFunc

@@ -17,8 +17,8 @@ func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) && os.Getenv
 // logTime is the time in JSON logs: RFC 3339 with milliseconds.
 const logTime = "2006-01-02T15:04:05.000Z07:00"
 
-// newLogger writes to standard error. Where that is a terminal it never waits for it; flush shows
-// what is left at the end.
+// newLogger writes to standard error, for which it never waits. Lines that it does not take in time are
+// dropped and counted; flush writes what is left at the end.
 func newLogger(format, level string) (logger zerolog.Logger, flush func(), err error) {
 	lvl, err := zerolog.ParseLevel(level)
 	if err != nil || level == "" {
@@ -28,17 +28,18 @@ func newLogger(format, level string) (logger zerolog.Logger, flush func(), err e
 		return logger, nil, fmt.Errorf("--log-format %q: it is auto, console or json", format)
 	}
 	zerolog.TimeFieldFormat = logTime
-	var w io.Writer = os.Stderr
-	flush = func() {}
 	person := isTerminal(os.Stderr)
-	if person {
-		s := newScreen(os.Stderr, 0)
-		w, flush = s, s.close
+	to := func(w io.Writer) zerolog.Logger {
+		if format == "console" || format == "auto" && person {
+			w = zerolog.ConsoleWriter{Out: w, NoColor: !person || os.Getenv("NO_COLOR") != ""}
+		}
+		return zerolog.New(w).Level(lvl).With().Timestamp().Logger()
 	}
-	if format == "console" || format == "auto" && person {
-		w = zerolog.ConsoleWriter{Out: w, NoColor: !person || os.Getenv("NO_COLOR") != ""}
-	}
-	return zerolog.New(w).Level(lvl).With().Timestamp().Logger(), flush, nil
+	s := newScreenWith(os.Stderr, 0, func(w io.Writer, n uint64) {
+		l := to(w)
+		l.WithLevel(zerolog.WarnLevel).Uint64("lines", n).Msg("log lines dropped")
+	})
+	return to(s), s.close, nil
 }
 
 // announce prints the addresses, and to a person the lines to copy for each kind of client.

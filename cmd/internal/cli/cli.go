@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -73,10 +74,24 @@ func Run(ctx context.Context, root *cobra.Command) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(os.Stderr, "%s: %v\n", root.Name(), err)
+	text, code := fmt.Sprintf("%s: %v\n", root.Name(), err), 1
 	if IsUsage(err) || strings.HasPrefix(err.Error(), "unknown command") {
-		fmt.Fprintf(os.Stderr, "Try: %s --help\n", cmd.CommandPath())
-		return 2
+		text, code = text+fmt.Sprintf("Try: %s --help\n", cmd.CommandPath()), 2
 	}
-	return 1
+	say(text)
+	return code
+}
+
+// say writes the last words to standard error, as long as somebody takes them: a command ends also when
+// the reader of its pipe stands still.
+func say(text string) {
+	done := make(chan struct{})
+	go func() { // ends with the write, or with the process
+		defer close(done)
+		_, _ = os.Stderr.WriteString(text)
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
 }
