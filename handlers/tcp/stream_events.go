@@ -40,7 +40,7 @@ func (d *driven) Connect(info *handlers.Info) error {
 	}
 	if first {
 		if v := s.server; v != nil && v.OnConnection != nil {
-			if err := handlers.Guard(func() { v.OnConnection(s) }); err != nil {
+			if err := s.guard(func() { v.OnConnection(s) }); err != nil {
 				return err
 			}
 		}
@@ -79,7 +79,17 @@ func (s *Stream) tell(event func(e *Events) func(*Stream)) error {
 	if f == nil {
 		return nil
 	}
-	return handlers.Guard(func() { f(s) })
+	return s.guard(func() { f(s) })
+}
+
+// guard calls the program. A panic destroys the stream: the peer, who may do nothing for long, is not
+// waited for.
+func (s *Stream) guard(f func()) error {
+	err := handlers.Guard(f)
+	if err != nil {
+		s.fail(err)
+	}
+	return err
 }
 
 func (s *Stream) isDestroyed() bool {
@@ -105,7 +115,7 @@ func (s *Stream) data(data []byte) error {
 	if len(data) == 0 || s.Events == nil || s.Events.OnData == nil || s.isDestroyed() {
 		return nil
 	}
-	return handlers.Guard(func() { s.Events.OnData(s, data) })
+	return s.guard(func() { s.Events.OnData(s, data) })
 }
 
 // Decode is [handlers.Codec.Decode]. What comes after SetSecure is for the handshake.
