@@ -69,28 +69,6 @@ func clearPath(path string) error {
 	return nil
 }
 
-// ListenFD is Listen on a descriptor that is bound and listens already, such as one that was inherited. It is the server's
-// from then on; its path, if it is a Unix socket, is not removed.
-func (v *Server) ListenFD(fd uintptr) error {
-	f := os.NewFile(fd, "listener")
-	if f == nil {
-		return fmt.Errorf("listen on descriptor %d: %w", fd, os.ErrInvalid)
-	}
-	l, err := net.FileListener(f)
-	f.Close() // net.FileListener has a duplicate
-	if err != nil {
-		return fmt.Errorf("listen on descriptor %d: %w", fd, err)
-	}
-	if u, ok := l.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(false)
-	}
-	if err := v.ListenOn(l); err != nil {
-		l.Close()
-		return err
-	}
-	return nil
-}
-
 // ListenOn is Listen on any listener, which is the server's from then on unless there is an error.
 func (v *Server) ListenOn(l net.Listener) error {
 	g := &listening{server: v, listener: l, closed: make(chan struct{})}

@@ -1,4 +1,4 @@
-//go:build !windows
+//go:build unix
 
 // Windows gives no descriptors of listeners.
 
@@ -8,7 +8,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestNodeN10ListenFD(t *testing.T) {
@@ -42,3 +47,82 @@ func inherited(f *os.File) uintptr {
 }
 
 var keep []*os.File
+
+// When ListenFD fails the descriptor is the caller's as it was: open, and blocking if it was.
+func TestListenFDFails(t *testing.T) {
+	busy := &Server{}
+	listen(t, busy)
+	tests := []struct {
+		name string
+		v    *Server
+		file func(t *testing.T) *os.File
+	}{
+		{"the server listens already", busy, func(t *testing.T) *os.File {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			return fileOf(t, l.(*net.TCPListener))
+		}},
+		{"a Unix socket, the server listens already", busy, func(t *testing.T) *os.File {
+			l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			return fileOf(t, l.(*net.UnixListener))
+		}},
+		{"a connection", &Server{}, func(t *testing.T) *os.File {
+			return fileOf(t, plainDial(t, busy.Addr().String()))
+		}},
+		{"a datagram socket", &Server{}, func(t *testing.T) *os.File {
+			pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pc.Close()
+			return fileOf(t, pc.(*net.UDPConn))
+		}},
+		{"a file", &Server{}, func(t *testing.T) *os.File {
+			f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := tt.file(t)
+			defer f.Close()
+			for _, blocks := range []bool{true, false} {
+				fd := f.Fd() // makes it blocking
+				if err := syscall.SetNonblock(int(fd), !blocks); err != nil {
+					t.Fatal(err)
+				}
+				if err := tt.v.ListenFD(fd); err == nil {
+					t.Fatal("ListenFD() = nil")
+				}
+				runtime.GC() // closes what nobody holds
+				flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
+				if err != nil || (flags&unix.O_NONBLOCK == 0) != blocks {
+					t.Errorf("flags %o, %v, want blocking %t", flags, err, blocks)
+				}
+			}
+			if _, err := f.Stat(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// fileOf returns a duplicate of a socket.
+func fileOf(t *testing.T, s interface{ File() (*os.File, error) }) *os.File {
+	t.Helper()
+	f, err := s.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
