@@ -56,12 +56,20 @@ func (c *Client) hub() *Hub { return c.who.Load().hub }
 func (c *Client) kill(err error) {
 	c.blame(err)
 	_ = c.guard(func() {
-		if s, ok := c.stream.(interface{ Quit(err error) }); ok {
+		if s, ok := c.stream.(quitter); ok {
 			s.Quit(err)
 			return
 		}
 		c.stream.Destroy()
 	})
+}
+
+// A quitter is a stream that ends for a reason, unless it has ended for another one before.
+type quitter interface{ Quit(err error) }
+
+func (c *Client) quits() bool {
+	_, ok := c.stream.(quitter)
+	return ok
 }
 
 // connect raises OnConnect. It returns ErrPanic if the callback panics.

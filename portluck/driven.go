@@ -62,7 +62,7 @@ func (d *driven) Disconnect(err error) {
 	}
 	c.gone = true
 	d.LogPanic(err) // of the handler that drives it
-	if cause := c.who.Load().cause; cause != nil {
+	if cause := c.who.Load().cause; cause != nil && !c.quits() {
 		err = *cause
 	}
 	if !c.connected {

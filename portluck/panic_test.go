@@ -206,3 +206,32 @@ func TestPanicValuesAreNotLogged(t *testing.T) {
 		}
 	}
 }
+
+// OnDisconnect gets the panic, also when the server is closed, or the client killed, before the peer has
+// ended its side.
+func TestPanicIsTheReason(t *testing.T) {
+	t.Parallel()
+	for _, goroutines := range []bool{false, true} {
+		for name, end := range map[string]func(s *Server, c *Client){
+			"Close":   func(s *Server, _ *Client) { _ = s.Close() },
+			"Destroy": func(_ *Server, c *Client) { c.Writer().Destroy() },
+			"kill":    func(_ *Server, c *Client) { c.kill(handlers.ErrSlow) },
+		} {
+			t.Run(fmt.Sprintf("%s, goroutines %t", name, goroutines), func(t *testing.T) {
+				t.Parallel()
+				client, reason := make(chan *Client, 1), make(chan error, 1)
+				s := &Server{Goroutines: goroutines, Hub: &Hub{
+					OnMessage:    func(_ Message, _ *Writer, c *Client) { client <- c; panic(errSecret) },
+					OnDisconnect: func(_ *Client, err error) { reason <- err },
+				}}
+				c := dial(t, serve(t, s))
+				send(t, c, "hello\n")
+				_, _ = io.ReadAll(c) // it waits for our FIN now
+				end(s, <-client)
+				if err := <-reason; !errors.Is(err, handlers.ErrPanic) {
+					t.Errorf("OnDisconnect(%v), want %v", err, handlers.ErrPanic)
+				}
+			})
+		}
+	}
+}

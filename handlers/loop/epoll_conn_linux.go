@@ -109,9 +109,10 @@ type extra struct {
 	since uint64 // when the message that is not whole began; 0 if there is none
 	held  bool   // it is not read until its peer reads
 
-	why     error     // it leaves
+	why     error     // what its farewell tells
 	quit    error     // it is to leave
-	cause   error     // it was destroyed
+	cause   error     // why nothing can be written
+	reason  reason    // what Disconnect tells; a good end if none is given
 	shakeBy uint64    // by then the handshake is complete
 	haltBy  uint64    // the loop is shutting down: by then it ends
 	closeBy uint64    // our side has ended: by then it closes

@@ -48,6 +48,7 @@ func (c *polled) timer() {
 	}
 	if x := c.x; x != nil && x.closeBy != 0 && c.queuedLocked() > 0 && (!c.leaving || x.why == nil) { // something is lost
 		c.leaving, x.why = true, handlers.ErrSlow
+		x.reason.fail(handlers.ErrSlow)
 	}
 	if c.leaving {
 		c.finishLocked()

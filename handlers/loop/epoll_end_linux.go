@@ -21,7 +21,9 @@ func (c *polled) leaveLocked(reason error) {
 		return
 	}
 	c.leaving = true
-	c.needLocked().why = reason
+	x := c.needLocked()
+	x.why = reason
+	x.reason.fail(reason)
 	c.dropPartLocked()
 	if !c.ended && !c.broken {
 		c.endLocked(reason)
@@ -78,12 +80,7 @@ func (c *polled) finishLocked() {
 	c.over, c.broken = true, true
 	err := error(nil)
 	if x := c.x; x != nil {
-		if err = x.why; x.quit != nil {
-			err = x.quit
-		}
-		if x.cause != nil || c.dead.Load() {
-			err = x.cause
-		}
+		err = x.reason.err
 	}
 	c.shard.dismiss(c)
 	if c.fd >= 0 {

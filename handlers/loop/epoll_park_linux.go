@@ -28,7 +28,7 @@ func (c *polled) Retire() bool {
 	silent := c.fd < 0 && c.queuedLocked() == 0 && !c.ended && !c.broken
 	var cause error
 	if c.x != nil {
-		cause = c.x.cause
+		cause = c.x.reason.err
 	}
 	c.parked, c.broken, c.over = false, true, true
 	c.shard.dismiss(c)

@@ -158,9 +158,11 @@ func (c *polled) writeFailedLocked(err error) {
 }
 
 func (c *polled) breakLocked(cause error) {
-	if x := c.needLocked(); x.cause == nil {
+	x := c.needLocked()
+	if x.cause == nil {
 		x.cause = cause
 	}
+	x.reason.fail(cause)
 	c.broken = true
 	c.x.out, c.x.at = nil, 0
 	c.link.drop()

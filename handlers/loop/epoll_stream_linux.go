@@ -157,6 +157,7 @@ func (c *polled) Quit(err error) {
 		c.endLocked(err)
 	}
 	x := c.needLocked()
+	x.reason.give(err)
 	if x.quit = err; x.closeBy == 0 || x.closeBy > c.now()+uint64(c.shard.loop.quitTime()/time.Millisecond) {
 		x.closeBy = 0
 		c.byLocked(c.shard.loop.quitTime())
@@ -186,7 +187,7 @@ func (c *polled) Destroy() {
 	c.abort(nil)
 }
 
-// abort closes the connection at once. The first cause that is not nil is kept.
+// abort closes the connection at once.
 func (c *polled) abort(cause error) {
 	c.dead.Store(true)
 	c.mu.Lock()
@@ -194,6 +195,7 @@ func (c *polled) abort(cause error) {
 	if c.over {
 		return
 	}
+	c.needLocked().reason.give(cause)
 	c.breakLocked(cause)
 	if c.parked {
 		c.unparkLocked()

@@ -53,7 +53,8 @@ type goConn struct {
 	broken   bool           // nothing can be written any more
 	haltBy   time.Time      // the loop is shutting down: by then it ends
 	closeBy  time.Time      // our side has ended: by then it closes
-	cause    error          // why it was destroyed
+	cause    error          // why nothing can be written
+	ends     reason         // what Disconnect tells; a good end if none is given
 	quit     *time.Timer    // destroys it after Quit; nil before
 	alarm    *time.Timer    // calls Wake; nil before Wake is called for later
 	called   bool           // its events are to be woken
@@ -120,7 +121,7 @@ func (c *goConn) run(connected bool) {
 		c.loop.tell(nil, c.taker)
 	}
 	c.goodbye(err)
-	err = c.reason(err)
+	err = c.reason()
 	c.src.Close()
 	c.abort(nil)
 	c.stopTimers()
@@ -303,14 +304,11 @@ func (c *goConn) upgrade(m *handlers.Messages) {
 	c.mu.Unlock()
 }
 
-// reason is what the client's disconnect is told: why the server destroyed it, else why reading ended.
-func (c *goConn) reason(err error) error {
+// reason is what the client's disconnect is told.
+func (c *goConn) reason() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cause != nil || c.dead.Load() {
-		return c.cause
-	}
-	return err
+	return c.ends.err
 }
 
 // events is what a codec reports to.

@@ -120,10 +120,18 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 	}
 	left := c.loop.Timeout - now.Sub(i.last())
 	if left <= 0 {
-		return true, handlers.ErrTimeout
+		return true, c.overdueLocked()
 	}
 	i.set(c, now, left)
 	return false, nil
+}
+
+// overdueLocked is why a connection ends on which no byte has come or gone for too long.
+func (c *goConn) overdueLocked() error {
+	if c.flushing || len(c.out) > 0 {
+		return handlers.ErrSlow
+	}
+	return handlers.ErrTimeout
 }
 
 // last is when bytes last came or went.

@@ -29,7 +29,7 @@ func (c *goConn) Retire() bool {
 	c.dead.Store(true)
 	go func() { // ends when the callback returns; Loop.Shutdown waits for it
 		defer c.loop.remove(c)
-		c.ev.Disconnect(c.reason(nil))
+		c.ev.Disconnect(c.reason())
 	}()
 	return silent
 }

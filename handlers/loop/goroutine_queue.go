@@ -14,6 +14,7 @@ func (c *goConn) breakLocked(cause error) {
 	if c.cause == nil {
 		c.cause = cause
 	}
+	c.ends.fail(cause)
 	c.broken = true
 	c.out, c.spare = nil, nil
 	c.cond.Broadcast()
@@ -173,6 +174,7 @@ func (c *goConn) endTurn(m *handlers.Messages) {
 func (c *goConn) goodbye(reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.ends.fail(reason)
 	if c.transportLocked() != nil {
 		return
 	}

@@ -127,8 +127,8 @@ func (c *goConn) End() error {
 func (c *goConn) Quit(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.broken || c.quit != nil {
-		return
+	if c.broken || c.quit != nil || c.ends.given {
+		return // what has ended it is bounded
 	}
 	if !c.ended {
 		c.endLocked(err)
@@ -136,6 +136,7 @@ func (c *goConn) Quit(err error) {
 	if c.cause == nil {
 		c.cause = err
 	}
+	c.ends.give(err)
 	c.quit = time.AfterFunc(c.loop.quitTime(), func() { c.abort(err) }) // also when it waits for the peer to read
 	c.closeBy = time.Now().Add(c.loop.quitTime())
 	c.wakeLocked(c.closeBy)
@@ -167,10 +168,11 @@ func (c *goConn) Destroy() {
 	c.abort(nil)
 }
 
-// abort closes the connection at once; the driving goroutine ends. The first cause that is not nil is kept.
+// abort closes the connection at once; the driving goroutine ends.
 func (c *goConn) abort(cause error) {
 	c.dead.Store(true)
 	c.mu.Lock()
+	c.ends.give(cause)
 	rw := c.rw
 	c.breakLocked(cause)
 	c.unparkLocked()

@@ -85,7 +85,7 @@ func (c *goConn) rest(in *input) (done bool, err error) {
 		case c.half && c.broken && !c.flushing:
 			return true, errLost
 		case c.late():
-			return true, handlers.ErrTimeout
+			return true, c.overdueLocked()
 		default:
 			c.waitLocked()
 		}

@@ -35,6 +35,7 @@ type recorder struct {
 
 	mu   sync.Mutex
 	seen []string
+	err  error // of Disconnect, when gone is closed
 	gone chan struct{}
 }
 
@@ -70,6 +71,7 @@ func (r *recorder) Message(m handlers.Message) error {
 
 func (r *recorder) Disconnect(err error) {
 	r.note(fmt.Sprintf("disconnect %v", err))
+	r.err = err
 	close(r.gone)
 }
 
