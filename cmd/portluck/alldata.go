@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,18 +20,20 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// putPath is where serve takes events.
+// putPath is where serve takes events unless --alldata-path says otherwise.
 const putPath = "/_put"
 
-// eventStore is the service of --alldata: what is posted to /_put is kept, and said in the room.
+// eventStore is the service of --alldata: what is posted to its path is kept, and said in the room.
 type eventStore struct {
 	dir  string
+	path string
 	open *openStore // from start on
 }
 
 // openStore is what happens in an eventStore that was started.
 type openStore struct {
 	dir     string
+	path    string
 	store   *alldata.Store
 	room    *chat.Room
 	logger  *zerolog.Logger
@@ -43,15 +47,37 @@ type openStore struct {
 }
 
 func (s *eventStore) flags(f *pflag.FlagSet) {
-	f.StringVar(&s.dir, "alldata", "", "keep the events that are posted to "+putPath+" in this directory, which is made if "+
+	f.StringVar(&s.dir, "alldata", "", "keep the events that are posted to --alldata-path in this directory, which is made if "+
 		"there is none: each once under its key, on disk before it is answered")
+	f.StringVar(&s.path, "alldata-path", putPath, "take the events of --alldata at this path; at /, which the original has, only "+
+		"POST is theirs, and the page stays")
 }
 
-func (s *eventStore) check() error { return nil }
-func (s *eventStore) on() bool     { return s.dir != "" }
+func (s *eventStore) check() error {
+	switch {
+	case s.path != putPath && s.dir == "":
+		return errors.New("--alldata-path needs --alldata")
+	case !eventPath.MatchString(s.path), path.Clean(s.path) != s.path:
+		return fmt.Errorf("--alldata-path %q must be a path such as / or %s: of letters, digits and -._~ between slashes", s.path, putPath)
+	}
+	return nil
+}
+
+// eventPath is of what stands for itself in a URL, a shell and a pattern of [http.ServeMux].
+var eventPath = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
+
+// pattern returns what of the port's requests is for the store: at the root not the page.
+func (s *eventStore) pattern() string {
+	if s.path == "/" {
+		return "POST /{$}"
+	}
+	return s.path
+}
+
+func (s *eventStore) on() bool { return s.dir != "" }
 
 func (s *eventStore) start(d *demo) error {
-	o := &openStore{dir: s.dir, room: d.room, logger: d.logger, address: reachable(d.listeners[0].Addr())}
+	o := &openStore{dir: s.dir, path: s.path, room: d.room, logger: d.logger, address: reachable(d.listeners[0].Addr())}
 	o.store = &alldata.Store{Dir: s.dir, OnStored: o.tell, OnError: func(err error) { d.logger.Error().Err(err).Msg("alldata") }}
 	switch err := o.store.Open(); {
 	case errors.Is(err, alldata.ErrInUse):
@@ -59,7 +85,7 @@ func (s *eventStore) start(d *demo) error {
 	case err != nil:
 		return fmt.Errorf("%w (--alldata)", err)
 	}
-	d.srv.Mount(putPath, &alldata.Handler{OnPut: o.put, OnError: func(*http.Request, error) { o.refused.Add(1) }})
+	d.srv.Mount(s.pattern(), &alldata.Handler{OnPut: o.put, OnError: func(*http.Request, error) { o.refused.Add(1) }})
 	s.open = o
 	return nil
 }
@@ -108,7 +134,7 @@ func (s *openStore) panel() page.Panel {
 	s.mu.Unlock()
 	return page.Panel{
 		Title: "AllData",
-		Hint:  "What is posted to " + putPath + " is kept for ever, once under its key, and shown in the room.",
+		Hint:  "What is posted to " + s.path + " is kept for ever, once under its key, and shown in the room.",
 		Facts: []page.Fact{
 			{Name: "events", Value: events},
 			{Name: "new since the start", Value: strconv.Itoa(stored)},
@@ -117,17 +143,17 @@ func (s *openStore) panel() page.Panel {
 			{Name: "last", Value: last},
 			{Name: "kept in", Value: s.dir},
 		},
-		Commands: putLines(s.address),
+		Commands: putLines(s.address, s.path),
 	}
 }
 
-// putLines are commands that put an event.
-func putLines(address string) []page.Command {
+// putLines are commands that put an event at a path.
+func putLines(address, at string) []page.Command {
 	const body = `'{"key":"key1","event":{"foo":"bar"}}'`
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return []page.Command{{What: "put an event", Command: "curl -si --unix-socket " + quote(path) + " -d " + body + " http://localhost" + putPath}}
+	if socket, ok := strings.CutPrefix(address, "unix:"); ok {
+		return []page.Command{{What: "put an event", Command: "curl -si --unix-socket " + quote(socket) + " -d " + body + " http://localhost" + at}}
 	}
-	url := "http://" + address + putPath
+	url := "http://" + address + at
 	return []page.Command{
 		{What: "put an event", Command: "curl -si -d " + body + " " + url},
 		{What: "put, with a new key", Command: self() + " put " + url + ` '{"foo":"bar"}'`},

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The events' path is what --alldata-path says; at / only POST is theirs, and the page stays.
+func TestAllDataPath(t *testing.T) {
+	t.Parallel()
+	const event = `{"key":"k","event":1}`
+	type request struct {
+		method, path string
+		status       int
+		body         string // that it has, if not empty
+	}
+	tests := []struct {
+		name     string
+		args     []string
+		requests []request
+	}{
+		{"default", nil, []request{
+			{"POST", "/_put", 201, ""}, {"GET", "/_put", 405, ""}, {"GET", "/", 200, "<html"}, {"POST", "/", 200, ""},
+		}},
+		{"root", []string{"--alldata-path", "/"}, []request{
+			{"POST", "/", 201, ""},
+			{"POST", "/?query", 201, ""},
+			{"GET", "/", 200, "<html"},
+			{"HEAD", "/", 200, ""},
+			{"PUT", "/", 200, ""},
+		}},
+		{"another", []string{"--alldata-path", "/a-b/c.d"}, []request{
+			{"POST", "/a-b/c.d", 201, ""}, {"GET", "/a-b/c.d", 405, ""}, {"GET", "/", 200, "<html"},
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p := startProcess(t, append([]string{"--tls", "off", "--alldata", filepath.Join(t.TempDir(), "events")}, tt.args...)...)
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			for _, want := range tt.requests {
+				r, err := http.NewRequestWithContext(t.Context(), want.method, "http://"+p.addr+want.path, strings.NewReader(event))
+				if err != nil {
+					t.Fatal(err)
+				}
+				answer, err := client.Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				body, _ := io.ReadAll(answer.Body)
+				answer.Body.Close()
+				if answer.StatusCode != want.status || !strings.Contains(string(body), want.body) {
+					t.Errorf("%s %s: %d, want %d with %q", want.method, want.path, answer.StatusCode, want.status, want.body)
+				}
+			}
+		})
+	}
+}
+
+func TestCheckAllDataPath(t *testing.T) {
+	for path, ok := range map[string]bool{
+		"/": true, "/_put": true, "/a/b.c~d-e_f": true, "": false, "put": false, "/put/": false, "//": false, "/a//b": false,
+		"/../a": false, "/{x}": false, "/a b": false, "/ä": false, "/a?b": false, "/a#b": false, "/%41": false, "GET /": false,
+	} {
+		err := checked(t, "--alldata", "events", "--alldata-path", path)
+		if (err == nil) != ok {
+			t.Errorf("%q: %v, want ok %t", path, err, ok)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "--alldata-path ") {
+			t.Errorf("%q is not about --alldata-path", err)
+		}
+	}
+	if err := checked(t, "--alldata-path", "/"); err == nil || !strings.Contains(err.Error(), "needs --alldata") {
+		t.Errorf("without --alldata: %v", err)
+	}
+}
