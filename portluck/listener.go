@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -15,7 +16,12 @@ const listenerQueue = 1024
 // Listen routes the connections that m matches to a net.Listener, for a server that wants one: ssh, gRPC, net/rpc. Its
 // connections embed the *net.TCPConn, *net.UnixConn or *tls.Conn, and must be closed. Those that the server does not
 // accept within SniffTimeout are closed. Closing the listener closes it alone, not the port; Accept then returns
-// [net.ErrClosed], as it does after the port was closed. It panics after Serve.
+// [net.ErrClosed].
+//
+// Shutdown and Close close the listener and what waits in it. Connections that were accepted are the
+// program's, as a net.Listener's are: they are neither waited for nor closed, and count for MaxConns
+// until the program closes them. Whoever serves them, such as an http.Server or a grpc.Server, is shut
+// down beside the port. It panics after Serve.
 func (s *Server) Listen(name string, m matchers.Matcher) net.Listener {
 	l := &listener{name: name, patience: s.sniffTimeout, ready: make(chan struct{}, listenerQueue), done: make(chan struct{})}
 	s.Handle(name, m, l)
@@ -137,34 +143,50 @@ type routeAddr string
 func (routeAddr) Network() string  { return "portluck" }
 func (a routeAddr) String() string { return string(a) }
 
-// counted gives the place of a connection back when it is closed, and keeps all that a server may look for in it.
+// counted wraps nc, which is the program's from now on, so that Close frees its MaxConns slot. The
+// concrete type stays embedded, for all that a server may look for in it.
 func counted(c handlers.Conn, nc net.Conn) net.Conn {
+	p := &freed{of: c}
+	if d, ok := c.(handlers.Detacher); ok {
+		p.of = d.Detach()
+	}
 	switch nc := nc.(type) {
 	case *net.TCPConn:
-		return &countedTCP{nc, c}
+		return &countedTCP{nc, p}
 	case *net.UnixConn:
-		return &countedUnix{nc, c}
+		return &countedUnix{nc, p}
 	}
-	return &countedConn{nc, c}
+	return &countedConn{nc, p}
+}
+
+// freed is the place of a connection, given back once.
+type freed struct {
+	once sync.Once
+	of   io.Closer
+}
+
+func (p *freed) free(err error) error {
+	p.once.Do(func() { _ = p.of.Close() })
+	return err
 }
 
 type countedTCP struct {
 	*net.TCPConn
-	conn handlers.Conn
+	place *freed
 }
 
-func (c *countedTCP) Close() error { return c.conn.Close() }
+func (c *countedTCP) Close() error { return c.place.free(c.TCPConn.Close()) }
 
 type countedUnix struct {
 	*net.UnixConn
-	conn handlers.Conn
+	place *freed
 }
 
-func (c *countedUnix) Close() error { return c.conn.Close() }
+func (c *countedUnix) Close() error { return c.place.free(c.UnixConn.Close()) }
 
 type countedConn struct {
 	net.Conn
-	conn handlers.Conn
+	place *freed
 }
 
-func (c *countedConn) Close() error { return c.conn.Close() }
+func (c *countedConn) Close() error { return c.place.free(c.Conn.Close()) }

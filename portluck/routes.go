@@ -58,6 +58,9 @@ func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
 
 // HandleFunc routes the connections that m matches to f, which runs in a goroutine of its own and owns the connection: a
 // *net.TCPConn, *net.UnixConn, or *tls.Conn, of which no byte has been read. It is closed when f returns.
+//
+// Shutdown waits for f: one that does not end by itself watches [Server.ShuttingDown] and returns. When
+// the ctx of Shutdown ends first, and at Close, c is closed under it.
 func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn)) {
 	s.Handle(name, m, handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
 		p.(*port).run(&p.(*port).funcs, c.Info(), func() {

@@ -146,6 +146,9 @@ type Server struct {
 	alpn    map[string]handlers.Handler // of HandleALPN
 	mux     *http.ServeMux              // of Mount; nil without
 
+	closingOnce sync.Once // makes
+	closing     chan struct{}
+
 	serving atomic.Bool // the configuration is frozen
 	once    sync.Once
 	port    *port

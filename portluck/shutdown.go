@@ -16,7 +16,8 @@ import (
 // Shutdown ends the server in good order: it stops accepting, decides or closes the connections whose protocol is not
 // known yet, serves all that is queued, finishes the HTTP requests, sends close 1001 to WebSocket clients and FIN to raw
 // ones, disconnects the clients of datagrams, and returns nil when every client's OnDisconnect has returned. When ctx ends
-// first it closes what is left at once and returns the error of ctx. A callback that calls it waits for itself, and so
+// first it closes what is left at once and returns the error of ctx. The funcs of [Server.HandleFunc] are
+// waited for; connections that a listener of [Server.Listen] has accepted are the program's, and are left alone. A callback that calls it waits for itself, and so
 // gets that error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	p, err := s.start()
@@ -60,7 +61,16 @@ func (p *port) shutdown(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the listeners and every connection at once. It does not wait for callbacks that are running.
+// ShuttingDown returns a channel that is closed when Shutdown or Close begins. The program's own work on
+// the port's connections, such as a func of [Server.HandleFunc] that goes on until somebody ends it, is
+// to end then. Any goroutine may call it at any time, also before Serve.
+func (s *Server) ShuttingDown() <-chan struct{} {
+	s.closingOnce.Do(func() { s.closing = make(chan struct{}) })
+	return s.closing
+}
+
+// Close closes the listeners and every connection at once, but for those that a listener of
+// [Server.Listen] has accepted. It does not wait for callbacks that are running.
 func (s *Server) Close() error {
 	p, err := s.start()
 	if err != nil {
@@ -137,7 +147,7 @@ func (p *port) stopAccepting(ctx context.Context, rest bool) {
 	p.mu.Lock()
 	if !p.closing {
 		p.closing = true
-		close(p.closed)
+		close(p.srv.closing)
 	}
 	all := make([]*acceptor, 0, len(p.listeners))
 	for _, a := range p.listeners {
