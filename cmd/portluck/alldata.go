@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/chat"
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
@@ -32,12 +33,13 @@ type eventStore struct {
 
 // openStore is what happens in an eventStore that was started.
 type openStore struct {
-	dir     string
-	path    string
-	store   *alldata.Store
-	room    *chat.Room
-	logger  *zerolog.Logger
-	address string // to reach the port at
+	dir      string
+	path     string
+	store    *alldata.Store
+	room     *chat.Room
+	logger   *zerolog.Logger
+	failures *zerolog.Logger // of puts
+	address  string          // to reach the port at
 
 	again, refused atomic.Int64
 
@@ -78,6 +80,8 @@ func (s *eventStore) on() bool { return s.dir != "" }
 
 func (s *eventStore) start(d *demo) error {
 	o := &openStore{dir: s.dir, path: s.path, room: d.room, logger: d.logger, address: reachable(d.listeners[0].Addr())}
+	few := d.logger.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}) // a full disk fails each put
+	o.failures = &few
 	o.store = &alldata.Store{Dir: s.dir, OnStored: o.tell, OnError: func(err error) { d.logger.Error().Err(err).Msg("alldata") }}
 	switch err := o.store.Open(); {
 	case errors.Is(err, alldata.ErrInUse):
@@ -106,7 +110,7 @@ func (s *openStore) put(ctx context.Context, key string, event json.RawMessage) 
 		s.again.Add(1) // less those that are new
 	case errors.Is(err, alldata.ErrConflict), errors.Is(err, alldata.ErrInvalid), ctx.Err() != nil:
 	default:
-		s.logger.Error().Err(err).Msg("event not stored")
+		s.failures.Error().Err(err).Msg("event not stored")
 	}
 	return err
 }

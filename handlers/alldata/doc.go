@@ -42,6 +42,7 @@
 //	415  the body is compressed
 //	500  OnPut failed; why is not for the peer but for OnError
 //	503  too much at once, or closing, or OnPut did not end in time; the same may come again
+//	507  the disk is full; the same is taken when there is room
 //
 // All but 201 and 500 have a line of text that says what is wrong, which upstream's client makes the message of its error.
 //
@@ -56,6 +57,9 @@
 // Puts wait for the disk, and all that come meanwhile share the next commit: one writer pays two syncs for each event, a
 // hundred share them. The same event again writes nothing. Sameness is of what events mean: the order of members, white
 // space, and other spellings of strings and numbers do not make another event; above 1 MiB the bytes must be the same.
+//
+// A put is an error while the disk is full, or while the file, or the directory, is not where it was when the store
+// was opened: what is written to a file that was removed is lost. The store goes on when that has passed.
 //
 // A process that is killed, or a machine that loses power, loses nothing that was answered, if the disk keeps what it
 // says it has. A sync that fails fails the puts that waited for it, and the next commit must succeed before anything is

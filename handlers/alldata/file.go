@@ -2,9 +2,12 @@ package alldata
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
+	"syscall"
 
 	"go.etcd.io/bbolt"
 )
@@ -55,6 +58,41 @@ func publish(from, path string) error {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// place is where an open file is to be found.
+type place struct {
+	path string
+	info os.FileInfo
+}
+
+// check returns ErrGone unless the file has its name still.
+func (p *place) check() error {
+	info, err := os.Stat(p.path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrGone, err)
+	case !os.SameFile(info, p.info):
+		return fmt.Errorf("%w: there is another one", ErrGone)
+	}
+	return nil
+}
+
+// isFull reports whether err says that there is no room for a file to grow, or that its owner may not
+// have more.
+func isFull(err error) bool {
+	const windowsFull = syscall.Errno(112) // ERROR_DISK_FULL
+	return errors.Is(err, ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		runtime.GOOS == "windows" && errors.Is(err, windowsFull)
+}
+
+// full makes an ErrFull of an error of bbolt's that is one. bbolt tells some by their text only.
+func full(err error) error {
+	text := err.Error()
+	if isFull(err) || strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error()) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
 }
 
 // initialize makes an empty store.

@@ -33,6 +33,8 @@ var (
 	ErrInvalid = errors.New("not a key and an event")
 	// ErrBusy means that the peer should come again in a second: 503.
 	ErrBusy = errors.New("too much at once")
+	// ErrFull means that there is no room for the event until somebody makes some: 507.
+	ErrFull = errors.New("the disk is full")
 )
 
 // A Handler answers _put requests: an http.Handler for any mux. Its zero value refuses them. The fields are not changed
@@ -40,8 +42,8 @@ var (
 type Handler struct {
 	// OnPut keeps the event, which is valid JSON, under its key, which is not empty. It is called by any number of
 	// goroutines at once, and returns when ctx ends. What it returns decides the answer: 201 if nil, 409 for
-	// [ErrConflict], 400 for [ErrInvalid], 413 for [handlers.ErrTooLong], 503 for [ErrBusy], [ErrClosed] and the end of
-	// ctx, else 500. A panic costs this request: 500. [Store.Put] and [Client.Put] are such funcs.
+	// [ErrConflict], 400 for [ErrInvalid], 413 for [handlers.ErrTooLong], 507 for [ErrFull] and the
+	// system's errors of that meaning, 503 for [ErrBusy], [ErrClosed] and the end of ctx, else 500. A panic costs this request: 500. [Store.Put] and [Client.Put] are such funcs.
 	OnPut func(ctx context.Context, key string, event json.RawMessage) error
 	// Limit is the longest body in bytes; 16 MiB if zero, none if negative. A longer one is answered with 413.
 	Limit int64
@@ -107,6 +109,8 @@ func answer(err error) (status int, text string) {
 		return http.StatusRequestEntityTooLarge, line(err.Error())
 	case errors.Is(err, ErrBusy), errors.Is(err, ErrClosed):
 		return http.StatusServiceUnavailable, "the event was not stored; come again"
+	case isFull(err):
+		return http.StatusInsufficientStorage, "there is no room on the disk of the server; put the event again later"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable, "it is not known in time whether the event was stored; come again"
 	}

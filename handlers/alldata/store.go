@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync"
@@ -27,6 +28,9 @@ var (
 	ErrDamaged = errors.New("the store is damaged")
 	// ErrInUse means that another process has the store open.
 	ErrInUse = errors.New("another process has the store open")
+	// ErrGone means that the file of an open store was removed, renamed or replaced, or its directory
+	// was: what is written to it nobody would find. Put works again when the file is back.
+	ErrGone = errors.New("the file of the store is no longer where it was opened")
 )
 
 // A Store keeps events on disk, for ever: each is written once under its key and never changed. The fields are not changed
@@ -62,6 +66,9 @@ type Store struct {
 	stopped chan struct{} // closed by Close
 	ended   chan struct{} // closed when nothing is written any more
 	told    chan struct{} // closed when OnStored has been told of all; of the writer until ended
+
+	place  place                                                // of the file, while it is open. Of the writer's goroutine.
+	update func(db *bbolt.DB, f func(tx *bbolt.Tx) error) error // bbolt's if nil; tests have others
 
 	unsure    bool       // a commit has failed: what is visible may not be on disk. Of the writer's goroutine.
 	comparing sync.Mutex // comparisons take memory: one at a time
@@ -140,7 +147,7 @@ func (s *Store) open() (*bbolt.DB, error) {
 	if _, err := s.verify(path, true); err != nil {
 		return nil, err
 	}
-	db, err := bbolt.Open(path, 0o600, s.options(false))
+	db, err := s.openAt(path)
 	if err != nil {
 		return nil, openError(err)
 	}
@@ -151,6 +158,28 @@ func (s *Store) open() (*bbolt.DB, error) {
 	}
 	sweep(s.Dir)
 	return db, nil
+}
+
+// openAt opens the file, and notes which one it is.
+func (s *Store) openAt(path string) (*bbolt.DB, error) {
+	at, err := filepath.Abs(path) // the process may go to another directory
+	if err != nil {
+		return nil, err
+	}
+	o := s.options(false)
+	o.OpenFile = func(name string, flag int, perm os.FileMode) (*os.File, error) {
+		f, err := os.OpenFile(name, flag, perm)
+		if err != nil {
+			return nil, err
+		}
+		info, err := f.Stat()
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		s.place = place{at, info}
+		return f, nil
+	}
+	return bbolt.Open(path, 0o600, o)
 }
 
 func (s *Store) options(readOnly bool) *bbolt.Options {
@@ -218,7 +247,8 @@ func (s *Store) release(db *bbolt.DB) (told chan struct{}, err error) {
 
 // Put keeps the event, which is JSON, under its key: once it returns nil, it is on disk and is there after any crash. The
 // same event under the same key again is nil too; another event is an [ErrConflict], and the first one stays. What is not
-// JSON, or no key, is an [ErrInvalid].
+// JSON, or no key, is an [ErrInvalid]. While the disk is full it is an [ErrFull], while the file is
+// not in its place an [ErrGone].
 //
 // Many Puts at once share one write to the disk. When ctx ends Put returns its error, and the event may be kept or not.
 func (s *Store) Put(ctx context.Context, key string, event json.RawMessage) error {

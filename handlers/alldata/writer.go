@@ -109,7 +109,14 @@ func (s *Store) commit(db *bbolt.DB, batch []*put) (err error) {
 			err = fmt.Errorf("%w: %v", ErrDamaged, v)
 		}
 	}()
-	err = db.Update(func(tx *bbolt.Tx) error {
+	if err := s.place.check(); err != nil {
+		return err
+	}
+	update := s.update
+	if update == nil {
+		update = (*bbolt.DB).Update
+	}
+	err = update(db, func(tx *bbolt.Tx) error {
 		changed, err := s.insert(tx, batch)
 		switch {
 		case err != nil:
@@ -122,14 +129,14 @@ func (s *Store) commit(db *bbolt.DB, batch []*put) (err error) {
 		return nil
 	})
 	switch {
-	case errors.Is(err, errUnchanged):
-		return nil // all that is there is on disk
+	case errors.Is(err, errUnchanged): // all that is there is on disk
 	case err != nil:
 		s.unsure = true
-		return err
+		return full(err)
+	default:
+		s.unsure = false
 	}
-	s.unsure = false
-	return nil
+	return s.place.check() // it may have gone meanwhile
 }
 
 // insert puts the events of a batch that are new.
