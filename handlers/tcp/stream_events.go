@@ -87,6 +87,12 @@ func (s *Stream) tell(event func(e *Events) func(*Stream)) error {
 func (s *Stream) guard(f func()) error {
 	err := handlers.Guard(f)
 	if err != nil {
+		s.mu.Lock()
+		conn := s.conn
+		s.mu.Unlock()
+		if conn != nil {
+			conn.LogPanic(err)
+		}
 		s.fail(err)
 	}
 	return err
