@@ -41,11 +41,15 @@ type socket struct {
 }
 
 func newSocket(s *Server, pc net.PacketConn, p handlers.Port) *socket {
+	uc, isUDP := pc.(*net.UDPConn)
+	if !isUDP {
+		pc = guarded{pc}
+	}
 	k := &socket{srv: s, port: p, pc: pc, dry: make(chan struct{}), over: make(chan struct{})}
 	k.out.socket = k
 	k.paths.base = &path{socket: k, local: addrPort(pc.LocalAddr())}
 	n := 1
-	if uc, ok := pc.(*net.UDPConn); ok {
+	if isUDP {
 		if size := s.readBuffer(); size > 0 {
 			_ = uc.SetReadBuffer(size) // as far as the system lets us
 		}

@@ -158,14 +158,15 @@ func (s *Server) init() {
 func (s *Server) now() time.Duration { return time.Since(s.start) }
 
 // ServePacket serves the datagrams of pc, which it closes, until Shutdown or Close, and then returns [ErrServerClosed]; or
-// until pc fails. It may be called for several sockets, which have their clients in one table.
+// until pc fails. It may be called for several sockets, which have their clients in one table. A panic
+// of pc is an error of it.
 func (s *Server) ServePacket(pc net.PacketConn, p handlers.Port) error {
 	s.init()
 	k := newSocket(s, pc, p)
 	s.mu.Lock()
 	if s.stopping {
 		s.mu.Unlock()
-		_ = pc.Close()
+		_ = k.pc.Close()
 		return ErrServerClosed
 	}
 	s.sockets[k] = struct{}{}
