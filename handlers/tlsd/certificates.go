@@ -1,6 +1,7 @@
 package tlsd
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"os"
@@ -34,9 +35,13 @@ type Certificates struct {
 // stamp tells one state of the two files from another.
 type stamp struct{ cert, key fileStamp }
 
+// fileStamp is the state of a file: a copy that keeps the time, or a link that moves, may change nothing
+// but the content. Of what is no file, such as a pipe, it is what the file system tells: it can be read
+// only once.
 type fileStamp struct {
 	size    int64
 	changed time.Time
+	sum     [sha256.Size]byte
 }
 
 // LoadFiles reads a certificate, with its chain, and its key from PEM files. Use it as
@@ -50,8 +55,8 @@ func LoadFiles(cert, key string) (*Certificates, error) {
 	return c, nil
 }
 
-// GetCertificate is for [tls.Config]. At most once a second it looks whether the files have changed, and reads them if so.
-// While they are no good, it goes on with the pair that it has.
+// GetCertificate is for [tls.Config]. At most once a second it looks whether the files have another
+// content, and takes that into use if so. While they are no good, it goes on with the pair that it has.
 func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	now, next := int64(time.Since(c.start)), c.next.Load()
 	if now >= next && c.next.CompareAndSwap(next, now+int64(recheck)) {
@@ -117,5 +122,9 @@ func stampOf(path string) (fileStamp, error) {
 	if err != nil {
 		return fileStamp{}, err
 	}
-	return fileStamp{size: fi.Size(), changed: fi.ModTime()}, nil
+	if !fi.Mode().IsRegular() {
+		return fileStamp{size: fi.Size(), changed: fi.ModTime()}, nil
+	}
+	content, err := os.ReadFile(path)
+	return fileStamp{sum: sha256.Sum256(content)}, err
 }

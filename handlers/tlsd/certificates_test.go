@@ -1,7 +1,9 @@
 package tlsd
 
 import (
+	"bytes"
 	"crypto/tls"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync"
@@ -136,6 +138,60 @@ func TestCertificatesOnError(t *testing.T) {
 			t.Errorf("OnError was called with %v, want two errors", *told)
 		}
 	})
+}
+
+// A new pair of the same size and time is seen, however it has come: written over the old one, moved
+// there, or behind a link that points elsewhere now.
+func TestCertificatesSameSizeAndTime(t *testing.T) {
+	long := time.Unix(1e9, 0)
+	put := func(t *testing.T, path string, data []byte) {
+		t.Helper()
+		writeFile(t, path, data)
+		if err := os.Chtimes(path, long, long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old, oldKey := newPEM(t, "first.test")
+	cert, key := newPEM(t, "other.test")
+	size := max(len(old), len(cert)) + 1
+	pad := func(pem []byte) []byte { return append(bytes.Clone(pem), bytes.Repeat([]byte("\n"), size-len(pem))...) }
+	for name, replace := range map[string]func(t *testing.T, files *pair){
+		"written over": func(t *testing.T, files *pair) {
+			put(t, files.cert, pad(cert))
+			put(t, files.key, pad(key))
+		},
+		"moved there": func(t *testing.T, files *pair) {
+			put(t, files.cert+".new", pad(cert))
+			put(t, files.key+".new", pad(key))
+			if err := errors.Join(os.Rename(files.cert+".new", files.cert), os.Rename(files.key+".new", files.key)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"behind a link": func(t *testing.T, files *pair) {
+			put(t, files.cert+".new", pad(cert))
+			put(t, files.key+".new", pad(key))
+			err := errors.Join(os.Remove(files.cert), os.Remove(files.key))
+			if err := errors.Join(err, os.Symlink(files.cert+".new", files.cert), os.Symlink(files.key+".new", files.key)); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				files := newPair(t)
+				put(t, files.cert, pad(old))
+				put(t, files.key, pad(oldKey))
+				c, told := load(t, files)
+				check(t, c, "first.test")
+				replace(t, files)
+				time.Sleep(recheck)
+				check(t, c, "other.test")
+				if len(*told) > 0 {
+					t.Errorf("OnError(%v)", *told)
+				}
+			})
+		})
+	}
 }
 
 func TestCertificatesReload(t *testing.T) {

@@ -48,16 +48,17 @@ func Open(dir string) (*CA, error) {
 // File is the path of the CA's certificate in PEM, for clients to trust.
 func (ca *CA) File() string { return filepath.Join(ca.dir, certFile) }
 
-// GetCertificate returns the certificate of this machine, and makes another when less than a third of its time is left or
-// when it lacks the address that the client has connected to. It is for tls.Config.
+// GetCertificate returns the certificate of this machine. It makes another when less than a third of the
+// time of the one before is left, when that is not valid yet, as after the clock was set back, or when it
+// lacks the address that the client has connected to. It is for tls.Config.
 func (ca *CA) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	ip := localIP(hello)
 	ca.mu.Lock()
 	defer ca.mu.Unlock()
-	if ca.leaf != nil && ca.now().Before(ca.leaf.Leaf.NotAfter.Add(-leafTime/3)) && covers(ca.leaf.Leaf, ip) {
+	if ca.leaf != nil && ca.lasts(ca.leaf.Leaf, leafTime/3) && covers(ca.leaf.Leaf, ip) {
 		return ca.leaf, nil
 	}
-	if ca.expired(ca.cert) {
+	if !ca.lasts(ca.cert, leafTime) {
 		if err := ca.open(); err != nil {
 			return nil, err
 		}
@@ -70,12 +71,18 @@ func (ca *CA) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, erro
 	return leaf, nil
 }
 
+// lasts reports whether cert is valid now and for this long.
+func (ca *CA) lasts(cert *x509.Certificate, long time.Duration) bool {
+	now := ca.now()
+	return !now.Before(cert.NotBefore) && now.Add(long).Before(cert.NotAfter)
+}
+
 // localIP is the address that the client has connected to, or nil.
 func localIP(hello *tls.ClientHelloInfo) net.IP {
 	if hello == nil || hello.Conn == nil {
 		return nil
 	}
-	if addr, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok {
+	if addr, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok && isAddress(addr.IP) {
 		return addr.IP
 	}
 	return nil
@@ -97,7 +104,7 @@ func (ca *CA) sign(ip net.IP) (*tls.Certificate, error) {
 	}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	template.DNSNames, template.IPAddresses = names()
+	template.DNSNames, template.IPAddresses = names(os.Hostname, net.InterfaceAddrs)
 	if !covers(template, ip) {
 		template.IPAddresses = append(template.IPAddresses, ip)
 	}
@@ -121,23 +128,4 @@ func newTemplate(subject pkix.Name, now time.Time, valid time.Duration) (*x509.C
 		SerialNumber: serial, Subject: subject,
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(valid),
 	}, nil
-}
-
-// names are what this machine may be called.
-func names() (dns []string, ips []net.IP) {
-	dns = []string{"localhost"}
-	if host, err := os.Hostname(); err == nil && host != "" && host != "localhost" {
-		dns = append(dns, host)
-	}
-	ips = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return dns, ips
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() {
-			ips = append(ips, n.IP)
-		}
-	}
-	return dns, ips
 }

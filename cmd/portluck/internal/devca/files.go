@@ -22,7 +22,7 @@ const (
 	lockName = "lock" // held by the process that makes a CA
 )
 
-// open reads the CA, or makes one if there is none or if it expires soon. Only the holder of the lock writes, the key
+// open reads the CA, or makes one if there is none, if it expires soon or is not valid yet. Only the holder of the lock writes, the key
 // before the certificate: whoever finds a certificate finds its key too.
 func (ca *CA) open() error {
 	err := ca.load()
@@ -55,14 +55,10 @@ func (ca *CA) replace() error {
 	return err
 }
 
-// errExpired means that the CA would end before a certificate that it signs now.
-var errExpired = errors.New("it expires soon")
+// errNotNow means that the CA is not valid yet, or would end before a certificate that it signs now.
+var errNotNow = errors.New("it is not valid now, or expires soon")
 
-func (ca *CA) expired(cert *x509.Certificate) bool {
-	return ca.now().After(cert.NotAfter.Add(-leafTime))
-}
-
-func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errExpired) }
+func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotNow) }
 
 // load reads the certificate first, and looks at its end before it reads the key, which may be a newer one by then: see
 // open. It leaves ca alone when it fails.
@@ -76,8 +72,8 @@ func (ca *CA) load() error {
 	switch {
 	case err != nil || !cert.IsCA:
 		return ca.broken(ca.File()+" has no certificate of a CA", err)
-	case ca.expired(cert):
-		return errExpired
+	case !ca.lasts(cert, leafTime):
+		return errNotNow
 	}
 	keyDER, err := ca.readPEM(keyFile, "EC PRIVATE KEY")
 	if err != nil {
@@ -137,8 +133,7 @@ func (ca *CA) create() error {
 	if err != nil {
 		return err
 	}
-	host, _ := os.Hostname()
-	template, err := newTemplate(pkix.Name{CommonName: "portluck development CA of " + host}, ca.now(), caTime)
+	template, err := newTemplate(pkix.Name{CommonName: caName(hostName(os.Hostname))}, ca.now(), caTime)
 	if err != nil {
 		return err
 	}
@@ -159,6 +154,16 @@ func (ca *CA) create() error {
 		return err
 	}
 	return ca.load()
+}
+
+// caName names the CA of the machine called host, in the 64 characters that a name may have (RFC 5280,
+// appendix A.1).
+func caName(host string) string {
+	name := "portluck development CA"
+	if host != "" {
+		name += " of " + host
+	}
+	return name[:min(len(name), 64)]
 }
 
 // writePEM replaces a file, wholly or not at all.

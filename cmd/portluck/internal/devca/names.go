@@ -1,0 +1,71 @@
+package devca
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// maxAddresses bounds the addresses in a certificate: a host of containers has thousands. The one that a
+// client has connected to is in it, whatever this is.
+const maxAddresses = 64
+
+// names returns what this machine may be called. What the system says is not believed: one name that
+// cannot be in a certificate would be the end of every handshake.
+func names(hostname func() (string, error), addresses func() ([]net.Addr, error)) (dns []string, ips []net.IP) {
+	dns = []string{"localhost"}
+	if host := hostName(hostname); host != "" && host != "localhost" {
+		dns = append(dns, host)
+	}
+	ips = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	addrs, err := addresses()
+	if err != nil {
+		return dns, ips
+	}
+	for _, a := range addrs {
+		n, ok := a.(*net.IPNet)
+		if ok && n != nil && isAddress(n.IP) && !slices.ContainsFunc(ips, n.IP.Equal) && len(ips) < maxAddresses {
+			ips = append(ips, n.IP)
+		}
+	}
+	return dns, ips
+}
+
+// isAddress reports whether a machine can have ip.
+func isAddress(ip net.IP) bool {
+	return ip.To16() != nil && !ip.IsUnspecified() && !ip.IsMulticast() && !ip.Equal(net.IPv4bcast)
+}
+
+// hostName returns the name of this machine in lower case, or nothing if it is no host name.
+func hostName(hostname func() (string, error)) string {
+	host, err := hostname()
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if err != nil || !isHostName(host) {
+		return ""
+	}
+	return host
+}
+
+// isHostName reports whether host is a name that DNS can have (RFC 1123, section 2.1), also with the _
+// that machines have; an address is none.
+func isHostName(host string) bool {
+	if len(host) > 253 {
+		return false
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return false
+	}
+	labels := strings.Split(host, ".")
+	for _, label := range labels {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, c := range []byte(label) {
+			if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+				return false
+			}
+		}
+	}
+	return strings.Trim(labels[len(labels)-1], "0123456789") != "" // 10.0.0 and the like are read as addresses
+}
