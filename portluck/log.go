@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -67,11 +68,30 @@ func (c *Client) attrs() []slog.Attr {
 	return append([]slog.Attr{slog.Uint64("id", c.id)}, who...)
 }
 
-// failed logs a connection that did not become a client, failuresPerSecond at the most.
+// failed logs a connection that did not become a client, failuresPerSecond at the most. That a client has
+// gone away, in the middle of a handshake say, is its own business: it is told to who debugs.
 func (l *log) failed(info *Info, err error) {
-	if l.allow() {
-		l.write(slog.LevelInfo, "client failed", append(infoAttrs(info), errorAttr(err)...)...)
+	level := slog.LevelInfo
+	if hasLeft(err) {
+		level = slog.LevelDebug
 	}
+	if l.enabled(level) && (level < slog.LevelInfo || l.allow()) {
+		l.write(level, "client failed", append(infoAttrs(info), errorAttr(err)...)...)
+	}
+}
+
+// hasLeft reports whether err means no more than that the peer has ended the connection, also with an
+// alert of TLS (RFC 8446, section 6): it does not know our certificate, say.
+func hasLeft(err error) bool {
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" {
+		return true
+	}
+	for _, e := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // remoteName is the remote address of a client. One that comes by a Unix socket has none: it is
