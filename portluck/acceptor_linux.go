@@ -24,20 +24,21 @@ type descriptors struct {
 	buf      []byte
 	deferred bool // silent connections have waited in the kernel already
 	inRoot   bool // root's goroutine accepts
-	spare    int  // a descriptor in reserve, to accept and close with when there are none left; -1 if there is none
+	accept4  func(fd, flags int) (int, syscall.Sockaddr, error)
+	spare    int // a descriptor in reserve, to accept and close with when there are none left; -1 if there is none
 }
 
 // newSource is the quickest way to accept from l.
-func newSource(p *port, l net.Listener) source {
+func newSource(p *port, l net.Listener, shut func() error) source {
 	if d := newDescriptors(p, l); d != nil {
 		return d
 	}
-	return &listenerSource{port: p, l: l}
+	return &listenerSource{port: p, l: l, shut: shut}
 }
 
 // newDescriptors returns nil if l is not a listening socket that can be accepted from directly.
 func newDescriptors(p *port, l net.Listener) *descriptors {
-	d := &descriptors{port: p}
+	d := &descriptors{port: p, accept4: syscall.Accept4} // that of package unix asks for the protocol too
 	var dup func() (*os.File, error)
 	switch l := l.(type) {
 	case *net.TCPListener:
@@ -121,13 +122,10 @@ func (d *descriptors) accept(inRoot bool) error {
 	return accepted
 }
 
-// acceptBatch is how many connections are accepted before the listener is asked again whether it is closed.
-const acceptBatch = 64
-
 // acceptAll accepts up to most connections. It returns EAGAIN if there are none.
 func (d *descriptors) acceptAll(fd, most int) error {
 	for i := range most {
-		nfd, sa, err := syscall.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC) // of package unix it asks for the protocol too
+		nfd, sa, err := d.accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 			d.take(nfd, sa)
@@ -156,7 +154,13 @@ func (d *descriptors) start() { _ = d.file.SetReadDeadline(time.Time{}) }
 // rest takes in what the kernel has accepted before the listener is closed.
 func (d *descriptors) rest() {
 	d.inRoot = false
-	_ = d.raw.Control(func(fd uintptr) { _ = d.acceptAll(int(fd), 1<<20) })
+	_ = d.raw.Control(func(fd uintptr) {
+		for range acceptBatch {
+			if err := d.acceptAll(int(fd), 1<<20); !isPeers(err) {
+				return
+			}
+		}
+	})
 }
 
 // close gives the duplicate and the reserve back.

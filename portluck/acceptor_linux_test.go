@@ -1,7 +1,10 @@
 package portluck
 
 import (
+	"errors"
 	"net"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,5 +56,86 @@ func TestConnectionsInheritOptions(t *testing.T) {
 		if o.value != o.want {
 			t.Errorf("%s = %d, want %d", o.name, o.value, o.want)
 		}
+	}
+}
+
+// What is wrong with one connection, or with the machine for a while, does not end Serve. A socket
+// that listens no more does.
+func TestAcceptErrors(t *testing.T) {
+	t.Parallel()
+	passes := []error{
+		unix.EPROTO, unix.EPERM, unix.ENETDOWN, unix.ENOPROTOOPT, unix.EHOSTDOWN, unix.ENONET, unix.EHOSTUNREACH,
+		unix.EOPNOTSUPP, unix.ENETUNREACH, unix.ECONNRESET, unix.ETIMEDOUT, unix.EIO,
+	}
+	hub, _ := record(echo)
+	s := &Server{Hub: hub, SniffTimeout: patience}
+	l := listen(t)
+	p := must(s.start())
+	a := must(p.newAcceptor(l))
+	d := a.src.(*descriptors)
+	system, calls := d.accept4, 0
+	d.accept4 = func(fd, flags int) (int, syscall.Sockaddr, error) {
+		calls++
+		if calls <= 2*len(passes) && calls%2 == 1 {
+			return -1, nil, passes[calls/2]
+		}
+		if calls == 2*len(passes)+3 {
+			return -1, nil, unix.EBADF
+		}
+		return system(fd, flags)
+	}
+	ended := make(chan error, 1)
+	go func() { // ends with EBADF
+		defer p.accepting.Done()
+		ended <- a.run()
+	}()
+	for len(ended) == 0 {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			break
+		}
+		_ = c.SetDeadline(time.Now().Add(patience))
+		_, _ = c.Write([]byte("x\n"))
+		_, _ = c.Read(make([]byte, 2))
+		c.Close()
+	}
+	if err := <-ended; !errors.Is(err, unix.EBADF) || calls < 2*len(passes) {
+		t.Errorf("after %d calls run() = %v, want %v", calls, err, unix.EBADF)
+	}
+	if got := s.Stats().AcceptErrors; got != uint64(len(passes)) {
+		t.Errorf("%d errors were counted, want %d", got, len(passes))
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// An error that comes again and again, as of a firewall, does not have the server spin.
+func TestAcceptErrorWithoutEnd(t *testing.T) {
+	t.Parallel()
+	s := &Server{}
+	p := must(s.start())
+	a := must(p.newAcceptor(listen(t)))
+	var calls atomic.Int32
+	a.src.(*descriptors).accept4 = func(int, int) (int, syscall.Sockaddr, error) {
+		calls.Add(1)
+		return -1, nil, unix.EPERM
+	}
+	ended := make(chan error, 1)
+	go func() { // ends with the server
+		defer p.accepting.Done()
+		ended <- a.run()
+	}()
+	c := dial(t, a.l.Addr().String())
+	send(t, c, "x\n")
+	eventually(t, "it pauses", func() bool { return calls.Load() > acceptBatch })
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("run() = %v", err)
+	}
+	if n := calls.Load(); n > 3*acceptBatch {
+		t.Errorf("%d calls", n)
 	}
 }

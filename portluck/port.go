@@ -51,7 +51,7 @@ type port struct {
 	mu        sync.Mutex
 	closing   bool
 	closed    <-chan struct{} // with closing
-	listeners map[net.Listener]*acceptor
+	listeners []*acceptor
 	accepting sync.WaitGroup // goroutines in Serve
 }
 
@@ -62,7 +62,7 @@ func newPort(s *Server) (*port, error) {
 	}
 	p := &port{
 		srv: s, hub: s.Hub, log: newLog(s.writer()), root: newRoot(),
-		listeners: map[net.Listener]*acceptor{}, closed: s.ShuttingDown(),
+		closed: s.ShuttingDown(),
 	}
 	p.handshakes, p.giveUp = context.WithCancelCause(context.Background())
 	if p.hub == nil {

@@ -6,9 +6,14 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // Listen listens on addr: host:port, or unix:PATH. The host localhost gives two listeners, of 127.0.0.1 and, on a machine
@@ -125,7 +130,9 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	a, err := p.newAcceptor(l)
 	if err != nil {
-		l.Close()
+		if !errors.Is(err, errServedTwice) { // it is another Serve's to close
+			l.Close()
+		}
 		return err
 	}
 	defer p.accepting.Done()
@@ -154,9 +161,10 @@ type restarter interface {
 
 // acceptor is the accept loop of one listener.
 type acceptor struct {
-	port *port
-	l    net.Listener
-	src  source
+	port  *port
+	l     net.Listener
+	close func() error // closes l, once
+	src   source
 
 	failed chan error // of root, when it accepts from this listener
 }
@@ -174,27 +182,37 @@ func (p *port) newAcceptor(l net.Listener) (*acceptor, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
+	case slices.ContainsFunc(p.listeners, func(a *acceptor) bool { return isSame(a.l, l) }):
+		return nil, errServedTwice
 	case p.closing:
 		return nil, ErrServerClosed
-	case p.listeners[l] != nil:
-		return nil, errors.New("portluck: Serve was called twice for one listener")
 	}
-	a := &acceptor{port: p, l: l, src: newSource(p, l), failed: make(chan error)}
-	p.listeners[l] = a
+	a := &acceptor{port: p, l: l, close: sync.OnceValue(l.Close), failed: make(chan error)}
+	a.src = newSource(p, l, a.close)
+	p.listeners = append(p.listeners, a)
 	p.accepting.Add(1)
 	return a, nil
+}
+
+var errServedTwice = errors.New("portluck: Serve was called twice for one listener")
+
+// isSame reports whether a and b are the same listener. The type of a program's listener may be one
+// that cannot be compared.
+func isSame(a, b net.Listener) bool {
+	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
 // run accepts until the listener is closed, and slower while accepting fails.
 func (a *acceptor) run() error {
 	defer a.src.close()
-	defer a.l.Close()
+	defer a.close()
 	var wait time.Duration
+	failures := 0 // in a row that were a peer's
 	for {
 		err := a.accept()
 		switch {
 		case err == nil, a.resumes(err):
-			wait = 0
+			wait, failures = 0, 0
 			continue
 		case a.port.isClosing():
 			if a.port.draining.Load() {
@@ -203,7 +221,11 @@ func (a *acceptor) run() error {
 			return ErrServerClosed
 		case isClosed(err):
 			return fmt.Errorf("portluck: %w", err)
-		case !isTemporary(err):
+		case isPeers(err) && failures < acceptBatch:
+			failures++ // who would not stop would have us spin
+			a.port.stats.acceptErrors.Add(1)
+			continue
+		case handlers.AcceptEnds(err):
 			return fmt.Errorf("portluck: accept: %w", err)
 		}
 		wait = min(max(2*wait, minBackOff), maxBackOff)
@@ -237,11 +259,15 @@ func (a *acceptor) resumes(err error) bool {
 	return true
 }
 
-// isTemporary is for the errors that pass: no descriptors, no memory, a client that has gone.
-func isTemporary(err error) bool {
-	var ne net.Error
-	//lint:ignore SA1019 errors of Accept are what Temporary is for, and net/http asks it too
-	return errors.As(err, &ne) && ne.Temporary() || isExhausted(err)
+// acceptBatch is how many connections are accepted before the listener is asked again whether it is
+// closed, and how many in a row may fail before accepting pauses.
+const acceptBatch = 64
+
+// isPeers reports whether err is that of one connection, which accept took from the queue: Linux
+// passes on what is wrong with it (accept(2), "Error handling"), and a firewall may forbid it.
+func isPeers(err error) bool {
+	errno, ok := errors.AsType[syscall.Errno](err)
+	return ok && !handlers.AcceptEnds(err) && !isExhausted(errno) && !errno.Timeout()
 }
 
 // admit counts c, or closes it if there are too many.

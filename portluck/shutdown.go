@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -149,10 +150,7 @@ func (p *port) stopAccepting(ctx context.Context, rest bool) {
 		p.closing = true
 		close(p.srv.closing)
 	}
-	all := make([]*acceptor, 0, len(p.listeners))
-	for _, a := range p.listeners {
-		all = append(all, a)
-	}
+	all := slices.Clone(p.listeners)
 	p.mu.Unlock()
 	var wg sync.WaitGroup
 	for _, a := range all {

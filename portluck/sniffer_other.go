@@ -16,6 +16,8 @@ func (*sniffer) decide(bool)        {}
 func (*sniffer) len() int           { return 0 }
 
 // newSource is how connections are accepted from l.
-func newSource(p *port, l net.Listener) source { return &listenerSource{port: p, l: l} }
+func newSource(p *port, l net.Listener, shut func() error) source {
+	return &listenerSource{port: p, l: l, shut: shut}
+}
 
 func (*conn) sayFarewell() {}

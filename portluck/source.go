@@ -15,6 +15,7 @@ import (
 type listenerSource struct {
 	port     *port
 	l        net.Listener
+	shut     func() error // closes l, once
 	accepted atomic.Int64
 }
 
@@ -46,7 +47,7 @@ const (
 
 // stop closes the listener. At a shutdown it first takes in what has come, until ctx ends.
 func (s *listenerSource) stop(ctx context.Context) {
-	defer s.l.Close()
+	defer s.shut()
 	if !s.port.draining.Load() {
 		return
 	}

@@ -82,7 +82,7 @@ func (s *Server) Serve(l net.Listener) error {
 			continue
 		case s.isClosing():
 			return ErrServerClosed
-		case !isTemporary(err):
+		case handlers.AcceptEnds(err):
 			return fmt.Errorf("callosum: accept: %w", err)
 		}
 		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
@@ -226,13 +226,6 @@ func (s *Server) sleep(d time.Duration) {
 	case <-t.C:
 	case <-s.closed:
 	}
-}
-
-// isTemporary is for the errors of Accept that pass: no descriptors, a client that has gone.
-func isTemporary(err error) bool {
-	var ne net.Error
-	//lint:ignore SA1019 errors of Accept are what Temporary is for, and net/http asks it too
-	return errors.As(err, &ne) && ne.Temporary()
 }
 
 func addrOf(a net.Addr) netip.AddrPort {

@@ -108,7 +108,7 @@ func (g *listening) accept() {
 			return
 		}
 		v.fail(err)
-		if !passes(err) {
+		if handlers.AcceptEnds(err) {
 			return
 		}
 		_ = handlers.Guard(func() { g.shed(err) })
@@ -161,12 +161,6 @@ func (g *listening) serve(nc net.Conn) {
 	}
 	home := g.home.join() // which refuses it after a Shutdown
 	v.start(&plain{nc}, remote, &home.loop, home)
-}
-
-// passes says whether accepting may work again after err.
-func passes(err error) bool {
-	return exhausted(err) || errors.Is(err, syscall.ECONNABORTED) || errors.Is(err, syscall.ENOBUFS) ||
-		errors.Is(err, syscall.ENOMEM)
 }
 
 // exhausted says that there are no descriptors left.
