@@ -208,6 +208,13 @@ func (c *Conn) isStopped() bool {
 	return c.stopped
 }
 
+// isClosed reports whether Close was called.
+func (c *Conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
+}
+
 // isGone says whether the peer has ended or the connection is closed.
 func (c *Conn) isGone() bool {
 	select {

@@ -90,10 +90,10 @@ func (p *Pool) broke(m *member) {
 	}
 }
 
-// suspectLocked has a server left alone until the next probe that has ended a connection before one: it would be tried over
-// and over.
+// suspectLocked has a server left alone until the next probe that has ended a connection before one:
+// it would be tried over and over. A connection that we have closed says nothing of its server.
 func (p *Pool) suspectLocked(m *member) {
-	if m.id != "" && !m.displaced && time.Since(m.since) < p.probeInterval() {
+	if m.id != "" && !m.displaced && !m.conn.isClosed() && time.Since(m.since) < p.probeInterval() {
 		p.failed[m.id] = true
 	}
 }
