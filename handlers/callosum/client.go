@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
 // ErrRejected means that [Dialer.Accept] did not want the slot.
@@ -61,16 +62,13 @@ func (d *Dialer) dial(ctx context.Context, addr string) (c *Conn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var slot int
-	var rest []byte
-	if p := handlers.Guard(func() { slot, rest, err = d.greet(ctx, nc) }); p != nil {
-		err = p
-	}
+	nc = guarded.Conn(nc)
+	slot, rest, err := d.greet(ctx, nc)
 	if err == nil {
 		err = d.accept(slot, addr)
 	}
 	if err != nil {
-		closeGuarded(nc)
+		nc.Close()
 		return nil, err
 	}
 	return &Conn{Conn: nc, slot: slot, lead: rest, gone: make(chan struct{})}, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
 // Protocol is the [handlers.Info.Protocol] of connections that have a slot.
@@ -186,6 +187,7 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 		fail = h.OnError
 	}
 	h.once.Do(h.init)
+	nc = guarded.Conn(nc)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	c := &Conn{

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
 // HelloPrefix is what a connection begins with in both directions when [Node.Hello] is set: a matcher of it routes the mesh on a
@@ -201,6 +202,7 @@ func (n *Node) Serve(c handlers.Conn, p handlers.Port) {
 		p.Fail(c.Info(), fmt.Errorf("mesh: this node has not joined: %w", net.ErrClosed))
 		return
 	}
+	nc = guarded.Conn(nc)
 	watch(nc, n.keepAlive(), n.peerTimeout())
 	take(nc, func() { c.Close() })
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
 // errListening is what a second Listen gets.
@@ -65,6 +66,7 @@ func lookup(timeout time.Duration, name string) (netip.Addr, error) {
 
 // ListenOn is Listen on a listener that is open already. The node closes it.
 func (n *Node) ListenOn(l net.Listener) error {
+	l = guarded.Listener(l)
 	at, err := netip.ParseAddrPort(l.Addr().String())
 	if err != nil {
 		return fmt.Errorf("mesh: %s is no address that others could dial: %w", l.Addr(), err)
@@ -245,11 +247,7 @@ func (n *Node) makeClosedLocked() {
 func (n *Node) accept(ctx context.Context, l net.Listener) {
 	pause := time.Duration(0)
 	for {
-		var nc net.Conn
-		var err error
-		if p := handlers.Guard(func() { nc, err = l.Accept() }); p != nil { // of a listener of the program's
-			err = p
-		}
+		nc, err := l.Accept()
 		switch {
 		case err == nil:
 			pause = 0

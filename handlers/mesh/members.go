@@ -8,10 +8,12 @@ import (
 	"slices"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
 // take makes a connection that was accepted a member. release is called when it is closed.
 func (n *Node) take(ctx context.Context, nc net.Conn, release func()) {
+	nc = guarded.Conn(nc)
 	if release == nil {
 		release = func() {}
 	}

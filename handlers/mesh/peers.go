@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
 const (
@@ -191,7 +192,10 @@ func (n *Node) dialOwn(ctx context.Context, addr netip.AddrPort) (net.Conn, erro
 		if p := handlers.Guard(func() { r.nc, r.err = n.Dial(ctx, addr) }); p != nil {
 			r.err = p
 		}
-		if r.nc == nil && r.err == nil {
+		switch {
+		case r.nc != nil:
+			r.nc = guarded.Conn(r.nc)
+		case r.err == nil:
 			r.err = errors.New("the program's Dial returned no connection")
 		}
 		select {

@@ -1,0 +1,136 @@
+// Package guardedtest has connections and listeners that panic, as those of a program may.
+package guardedtest
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// Methods are the methods of a [Conn] that panic by name. "Addrs" are the texts of its addresses.
+var Methods = []string{
+	"Read", "Write", "Close", "CloseWrite", "SetDeadline", "SetReadDeadline", "SetWriteDeadline", "LocalAddr", "RemoteAddr", "Addrs",
+}
+
+// A Conn is a TCP connection that panics at each call of one method, once that has done its work.
+type Conn struct {
+	net.Conn
+	Method string
+}
+
+func (c *Conn) panics(method string) {
+	if method == c.Method {
+		panic("of the program")
+	}
+}
+
+// Read is net.Conn's.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.panics("Read")
+	return n, err
+}
+
+// Write is net.Conn's.
+func (c *Conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.panics("Write")
+	return n, err
+}
+
+// Close is net.Conn's.
+func (c *Conn) Close() error {
+	err := c.Conn.Close()
+	c.panics("Close")
+	return err
+}
+
+// CloseWrite is that of TCP.
+func (c *Conn) CloseWrite() error {
+	err := c.Conn.(*net.TCPConn).CloseWrite()
+	c.panics("CloseWrite")
+	return err
+}
+
+// SetDeadline is net.Conn's.
+func (c *Conn) SetDeadline(t time.Time) error {
+	err := c.Conn.SetDeadline(t)
+	c.panics("SetDeadline")
+	return err
+}
+
+// SetReadDeadline is net.Conn's.
+func (c *Conn) SetReadDeadline(t time.Time) error {
+	err := c.Conn.SetReadDeadline(t)
+	c.panics("SetReadDeadline")
+	return err
+}
+
+// SetWriteDeadline is net.Conn's.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	err := c.Conn.SetWriteDeadline(t)
+	c.panics("SetWriteDeadline")
+	return err
+}
+
+// LocalAddr is net.Conn's.
+func (c *Conn) LocalAddr() net.Addr {
+	c.panics("LocalAddr")
+	return c.addr(c.Conn.LocalAddr())
+}
+
+// RemoteAddr is net.Conn's.
+func (c *Conn) RemoteAddr() net.Addr {
+	c.panics("RemoteAddr")
+	return c.addr(c.Conn.RemoteAddr())
+}
+
+func (c *Conn) addr(a net.Addr) net.Addr {
+	if c.Method == "Addrs" {
+		return panicking{}
+	}
+	return a
+}
+
+// panicking is an address.
+type panicking struct{}
+
+func (panicking) Network() string { return "tcp" }
+func (panicking) String() string  { panic("of the program") }
+
+// A Listener has its first connection panic in Method, and the first Accept or each Close if that is
+// "Accept" or "Listener.Close". If it is "nothing" the first Accept returns no connection, and no error.
+type Listener struct {
+	net.Listener
+	Method   string
+	accepted atomic.Int64
+}
+
+// Accept is net.Listener's.
+func (l *Listener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	first := l.accepted.Add(1) == 1
+	switch {
+	case err != nil || !first:
+		return nc, err
+	case l.Method == "Accept":
+		nc.Close()
+		panic("of the program")
+	case l.Method == "nothing":
+		nc.Close()
+		return nil, nil
+	}
+	return &Conn{nc, l.Method}, nil
+}
+
+// Close is net.Listener's.
+func (l *Listener) Close() error {
+	err := l.Listener.Close()
+	if l.Method == "Listener.Close" {
+		panic("of the program")
+	}
+	return err
+}
+
+// Listeners are what a [Listener] can do wrong besides the [Methods] of its first connection.
+var Listeners = []string{"Accept", "nothing", "Listener.Close"}

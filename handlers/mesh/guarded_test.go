@@ -1,0 +1,66 @@
+package mesh
+
+import (
+	"io"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers/internal/guarded/guardedtest"
+)
+
+// A panic in a connection or a listener of the program's costs that connection: the next one is
+// served, and Close ends.
+func TestConnPanics(t *testing.T) {
+	for _, method := range slices.Concat(guardedtest.Methods, guardedtest.Listeners) {
+		for _, hello := range []bool{false, true} {
+			t.Run(method, func(t *testing.T) {
+				t.Parallel()
+				inner, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				n := watchNode(t, &Node{Name: "x", ID: "0A", Hello: hello, Discovery: Static{}, CloseTimeout: time.Second})
+				n.Node.OnConnection = func(c *Conn) {
+					_, _ = c.LocalAddr(), c.RemoteAddr()
+					_, _ = io.Copy(c, c)
+					c.Close()
+				}
+				if err := n.ListenOn(&guardedtest.Listener{Listener: inner, Method: method}); err != nil {
+					t.Fatal(err)
+				}
+				get(t, "listening", n.listening)
+				echoed(t, inner.Addr().String(), hello)
+				if got := echoed(t, inner.Addr().String(), hello); got != "hello" {
+					t.Errorf("the second one is echoed %q", got)
+				}
+			})
+		}
+	}
+}
+
+// echoed returns what a node echoes before it ends.
+func echoed(t *testing.T, addr string, says bool) string {
+	t.Helper()
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(patience))
+	if says {
+		_, _ = io.WriteString(nc, hello("x", "0B"))
+		if _, id, err := readHello(nc); id != "0A" || err != nil {
+			return ""
+		}
+		_, _ = io.WriteString(nc, join)
+		if word, err := readWord(nc); word != join || err != nil {
+			return ""
+		}
+	}
+	_, _ = io.WriteString(nc, "hello")
+	got := make([]byte, len("hello"))
+	n, _ := io.ReadFull(nc, got)
+	return string(got[:n])
+}
