@@ -19,7 +19,7 @@ func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, er
 	for {
 		n, err := recvPeek(fd, buf)
 		if err != nil {
-			return nil, nil, os.NewSyscallError("recv", err)
+			return nil, nil, c.fails(os.NewSyscallError("recv", err))
 		}
 		eof := n == 0 || hup && n > 0
 		if n < 0 {
@@ -32,6 +32,7 @@ func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, er
 		if _, err := unix.Read(fd, buf[:skip]); err != nil {
 			return nil, nil, os.NewSyscallError("read", err)
 		}
+		c.seen = 0
 	}
 }
 

@@ -94,6 +94,10 @@ func (r *reader) run() {
 			continue
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
+			if err = r.conn.fails(err); errors.Is(err, io.EOF) {
+				r.conn.Close()
+				return
+			}
 			r.port.drop(r.conn, err)
 			return
 		}
@@ -205,7 +209,7 @@ func (r *reader) expired() (done bool) {
 	case closing && r.conn.chosen != nil && r.port.readers.settle(r):
 		return false
 	case closing:
-		r.port.drop(r.conn, handlers.ErrShutdown)
+		r.port.dropped(r.conn)
 		return true
 	case shed:
 		r.port.stats.shed.Add(1)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"syscall"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/matchers"
@@ -83,6 +85,27 @@ func (p *port) speaksFirst(c *conn) bool {
 	return p.srv.OnSilence != nil && inPrefixes(p.srv.SpeakFirst, c.info.Remote.Addr())
 }
 
+// fails is for a connection whose bytes cannot be read. A peer that has reset it without a word, as
+// health checks do, has gone: that is io.EOF.
+func (c *conn) fails(err error) error {
+	if c.seen == 0 && c.pending == nil && isGone(err) {
+		return io.EOF
+	}
+	return err
+}
+
+// isGone reports whether err only means that the peer, or the way to it, is gone.
+func isGone(err error) bool {
+	errno, ok := errors.AsType[syscall.Errno](err)
+	return ok && slices.Contains(goneErrors, errno)
+}
+
+// goneErrors are those of a connection that was reset, or whose peer cannot be reached any more.
+var goneErrors = []syscall.Errno{
+	syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH,
+	syscall.ENETDOWN, syscall.EHOSTDOWN,
+}
+
 // leave is for a client that has gone without a word: no event for one that was not announced.
 func (p *port) leave(c *conn) (*route, int, error) {
 	if c.pending != nil {
@@ -92,6 +115,9 @@ func (p *port) leave(c *conn) (*route, int, error) {
 }
 
 func (p *port) lookProxy(c *conn, b []byte, eof bool) (*route, int, error) {
+	if len(b) == 0 && eof {
+		return p.leave(c)
+	}
 	h, n, err := parseProxy(b)
 	switch {
 	case err != nil:
