@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/guarded"
 	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
@@ -98,7 +99,7 @@ func (c *goConn) Start(ev Events) (run func()) {
 		return c.drive
 	}
 	c.abort(handlers.ErrShutdown)
-	c.src.Close()
+	c.closeSource()
 	go ev.Disconnect(handlers.ErrShutdown) // a callback must not run in the accepting goroutine
 	return nil
 }
@@ -122,7 +123,7 @@ func (c *goConn) run(connected bool) {
 	}
 	c.goodbye(err)
 	err = c.reason()
-	c.src.Close()
+	c.closeSource()
 	c.abort(nil)
 	c.stopTimers()
 	c.loop.panicked(c.ev, err)
@@ -188,12 +189,16 @@ func (c *goConn) transportLocked() error {
 	case c.broken:
 		return net.ErrClosed
 	}
-	rw, err := transport(c.src)
+	var rw Transport
+	err := guarded.Call(func() (err error) {
+		rw, err = transport(c.src)
+		return err
+	})
 	if err != nil {
 		c.breakLocked(err)
 		return err
 	}
-	c.rw = rw
+	c.rw = guardTransport(rw)
 	return nil
 }
 

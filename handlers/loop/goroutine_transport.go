@@ -61,6 +61,8 @@ func cutError(c any, err error) error {
 // below is what a layer of a connection stands on; nil if it is none.
 func below(c any) any {
 	switch c := c.(type) {
+	case *guardedTransport:
+		return c.t
 	case noHalfClose:
 		return c.Conn
 	case *handlers.Switch:

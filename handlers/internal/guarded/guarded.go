@@ -43,7 +43,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		n, err = c.nc.Read(p)
 		return err
 	})
-	return counted(n, p, err)
+	return Counted(n, p, err)
 }
 
 func (c *conn) Write(p []byte) (n int, err error) {
@@ -51,11 +51,11 @@ func (c *conn) Write(p []byte) (n int, err error) {
 		n, err = c.nc.Write(p)
 		return err
 	})
-	return counted(n, p, err)
+	return Counted(n, p, err)
 }
 
-// counted returns n and err unless n cannot be.
-func counted(n int, p []byte, err error) (int, error) {
+// Counted returns n and err of a Read or Write of p, or 0 and an error if n is impossible.
+func Counted(n int, p []byte, err error) (int, error) {
 	if n >= 0 && n <= len(p) {
 		return n, err
 	}

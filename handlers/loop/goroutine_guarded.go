@@ -1,0 +1,56 @@
+package loop
+
+import (
+	"net"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/guarded"
+)
+
+// guardTransport returns t with a panic of each method as its error: the program may have made the
+// connection, or what is below, and the loop calls it on goroutines of its own. Sockets of package
+// net are returned as they are.
+func guardTransport(t Transport) Transport {
+	switch t.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return t
+	}
+	return &guardedTransport{t}
+}
+
+type guardedTransport struct{ t Transport }
+
+func (g *guardedTransport) Read(p []byte) (n int, err error) {
+	err = guarded.Call(func() (err error) {
+		n, err = g.t.Read(p)
+		return err
+	})
+	return guarded.Counted(n, p, err)
+}
+
+func (g *guardedTransport) Write(p []byte) (n int, err error) {
+	err = guarded.Call(func() (err error) {
+		n, err = g.t.Write(p)
+		return err
+	})
+	return guarded.Counted(n, p, err)
+}
+
+func (g *guardedTransport) Close() error      { return guarded.Call(g.t.Close) }
+func (g *guardedTransport) CloseWrite() error { return guarded.Call(g.t.CloseWrite) }
+
+func (g *guardedTransport) SetDeadline(at time.Time) error {
+	return guarded.Call(func() error { return g.t.SetDeadline(at) })
+}
+
+func (g *guardedTransport) SetReadDeadline(at time.Time) error {
+	return guarded.Call(func() error { return g.t.SetReadDeadline(at) })
+}
+
+func (g *guardedTransport) SetWriteDeadline(at time.Time) error {
+	return guarded.Call(func() error { return g.t.SetWriteDeadline(at) })
+}
+
+// closeSource closes the connection for good.
+func (c *goConn) closeSource() { _ = handlers.Guard(func() { c.src.Close() }) }
