@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/matchers"
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,8 @@ func newDescriptors(p *port, l net.Listener) *descriptors {
 			d.local = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 		}
 	case *net.UnixListener:
+		dup = l.File
+	case *handlers.UnixListener:
 		dup = l.File
 	default:
 		return nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -16,62 +17,76 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Listen listens on addr: host:port, or unix:PATH. The host localhost gives two listeners, of 127.0.0.1 and, on a machine
-// that has it, of ::1, on the same port, also for port 0. A Unix socket that nobody listens on any more is replaced.
+// Listen listens on addr: host:port, or unix:PATH. The host localhost gives two listeners, of
+// 127.0.0.1 and of ::1, on the same port, also for port 0; one on a machine that has only one of
+// them. Without a host the listener is for all addresses, of IPv4 and of IPv6. A Unix socket that
+// nobody listens on any more is replaced; see [handlers.ListenUnix].
 func Listen(addr string) ([]net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		l, err := listenUnix(path)
-		return []net.Listener{l}, err
+		l, err := handlers.ListenUnix(path)
+		if err != nil {
+			return nil, err
+		}
+		return []net.Listener{l}, nil
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
 	}
+	switch {
+	case host == "localhost":
+		return listenLocal(port)
+	case host == "" && runtime.GOOS == "linux":
+		// Without a host Go listens on IPv4 alone where 127.0.0.1 is missing, as on machines with IPv6 only.
+		if l, err := listenTCP("::", port); err == nil || isAddrInUse(err) {
+			return one(l, err)
+		}
+	}
+	return one(listenTCP(host, port))
+}
+
+func one(l net.Listener, err error) ([]net.Listener, error) {
+	if err != nil {
+		return nil, err
+	}
+	return []net.Listener{l}, nil
+}
+
+func listenTCP(host, port string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1} // set once by Serve, on the listening socket
 	lc.SetMultipathTCP(false)             // whose connections do not inherit all that Serve sets
-	listen := func(host, port string) (net.Listener, error) {
-		return lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, port))
-	}
-	if host != "localhost" {
-		l, err := listen(host, port)
-		return []net.Listener{l}, err
-	}
+	return lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, port))
+}
+
+// listenLocal listens on both loopback addresses, or on the one that the machine has.
+func listenLocal(port string) ([]net.Listener, error) {
 	for try := 0; ; try++ {
-		l4, err := listen("127.0.0.1", port)
-		if err != nil {
-			return nil, err
-		}
-		_, bound, _ := net.SplitHostPort(l4.Addr().String())
-		l6, err := listen("::1", bound)
+		l4, err4 := listenTCP("127.0.0.1", port)
+		bound := port
 		switch {
-		case err == nil:
+		case err4 == nil:
+			_, bound, _ = net.SplitHostPort(l4.Addr().String())
+		case isAddrInUse(err4) || isExhausted(err4):
+			return nil, err4
+		}
+		l6, err6 := listenTCP("::1", bound)
+		switch {
+		case err4 == nil && err6 == nil:
 			return []net.Listener{l4, l6}, nil
-		case !isAddrInUse(err):
+		case err6 == nil:
+			return []net.Listener{l6}, nil // no IPv4 here
+		case err4 != nil && isAddrInUse(err6):
+			return nil, err6
+		case err4 != nil:
+			return nil, err4
+		case !isAddrInUse(err6) && !isExhausted(err6):
 			return []net.Listener{l4}, nil // no IPv6 here
 		}
 		l4.Close()
-		if port != "0" || try == 16 {
-			return nil, err
+		if port != "0" || try == 16 || isExhausted(err6) {
+			return nil, err6
 		}
 	}
-}
-
-func listenUnix(path string) (net.Listener, error) {
-	l, err := net.Listen("unix", path)
-	if err == nil || !isAddrInUse(err) {
-		return l, err
-	}
-	if fi, statErr := os.Lstat(path); statErr != nil || fi.Mode()&os.ModeSocket == 0 {
-		return nil, err
-	}
-	if c, dialErr := net.Dial("unix", path); dialErr == nil {
-		c.Close()
-		return nil, err
-	}
-	if rmErr := os.Remove(path); rmErr != nil {
-		return nil, err
-	}
-	return net.Listen("unix", path)
 }
 
 // ListenAndServe listens on Addr and serves until Shutdown or Close, then returns [ErrServerClosed].

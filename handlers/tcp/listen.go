@@ -2,7 +2,6 @@ package tcp
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"sync"
@@ -15,7 +14,6 @@ import (
 const (
 	leastPause = 5 * time.Millisecond // before accepting again after it has failed
 	mostPause  = time.Second
-	probeTime  = time.Second // for a Unix socket to show that somebody listens
 )
 
 // listening is a server that listens.
@@ -33,12 +31,7 @@ type listening struct {
 // ":8124" for all addresses of this machine, "unix" and a path. It returns when connections are accepted. A socket that
 // nobody listens on any more is removed from the path; anything else that is there is an error.
 func (v *Server) Listen(network, address string) error {
-	if network == "unix" {
-		if err := clearPath(address); err != nil {
-			return fmt.Errorf("listen: %w", err)
-		}
-	}
-	l, err := net.Listen(network, address)
+	l, err := openListener(network, address)
 	if err != nil {
 		return err
 	}
@@ -49,24 +42,15 @@ func (v *Server) Listen(network, address string) error {
 	return nil
 }
 
-// clearPath removes a socket that nobody listens on.
-func clearPath(path string) error {
-	info, err := os.Lstat(path)
-	switch {
-	case err != nil: // most of all because there is nothing; what else it is bind tells
-		return nil
-	case info.Mode()&os.ModeSocket == 0:
-		return &os.PathError{Op: "unix", Path: path, Err: errors.New("there is something that is no socket")}
+func openListener(network, address string) (net.Listener, error) {
+	if network != "unix" {
+		return net.Listen(network, address)
 	}
-	nc, err := net.DialTimeout("unix", path, probeTime)
-	if err == nil {
-		nc.Close()
-		return nil // bind tells
+	l, err := handlers.ListenUnix(address)
+	if err != nil {
+		return nil, err
 	}
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return os.Remove(path)
-	}
-	return nil
+	return l, nil
 }
 
 // ListenOn is Listen on any listener, which is the server's from then on unless there is an error.
