@@ -1,12 +1,14 @@
 package portluck
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http/httputil"
 	"os"
 	"slices"
 	"strings"
@@ -169,14 +171,30 @@ func expect(t testing.TB, r io.Reader, want string) {
 	}
 }
 
-// expectEnd reads to the end, which must come without an error.
+// expectEnd reads to the end, which must come without an error. It joins the chunks of an HTTP
+// response.
 func expectEnd(t testing.TB, r io.Reader) string {
 	t.Helper()
 	got, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatalf("read %q, %v, want the end", got, err)
 	}
-	return string(got)
+	return joined(string(got))
+}
+
+// joined returns got with its body in one piece, if it is one HTTP response in chunks: how many
+// chunks a response has, and whether it has any, depends on the time between its messages.
+func joined(got string) string {
+	head, body, _ := strings.Cut(got, "\r\n\r\n")
+	if !strings.HasPrefix(head, "HTTP/1.") || !strings.Contains(head, "\r\nTransfer-Encoding: chunked") {
+		return got
+	}
+	rest := bufio.NewReader(strings.NewReader(body))
+	whole, err := io.ReadAll(httputil.NewChunkedReader(rest))
+	if end, _ := io.ReadAll(rest); err != nil || string(end) != "\r\n" {
+		return got
+	}
+	return head + "\r\n\r\n" + string(whole)
 }
 
 // talk writes s, closes its half of the connection, and returns all that comes back.

@@ -189,7 +189,7 @@ func shutdownWithClients(t *testing.T, how string, n int) {
 	lost := map[string]int{}
 	for i, c := range clients {
 		kind := kernelClients[i%len(kernelClients)]
-		if got, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(got), kind.ends) {
+		if got, err := io.ReadAll(c); err != nil || !strings.HasSuffix(joined(string(got)), kind.ends) {
 			if lost[kind.name]++; lost[kind.name] == 1 {
 				t.Errorf("%s: read %q, %v", kind.name, got, err)
 			}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -155,7 +156,8 @@ func TestShutdownWhileSilentClientsLeave(t *testing.T) {
 func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
 	t.Parallel()
 	const n = 50
-	s := &Server{Hub: echoHub(), TLSConfig: withTLS(), Goroutines: byGoroutines}
+	logged := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
+	s := &Server{Hub: echoHub(), TLSConfig: withTLS(), Goroutines: byGoroutines, Log: logged}
 	l := listen(t)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
@@ -177,7 +179,7 @@ func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
 	}
 	<-done
 	for i, c := range all {
-		if got, err := io.ReadAll(c); err != nil || !strings.HasSuffix(string(got), "hi\n") {
+		if got, err := io.ReadAll(c); err != nil || !strings.HasSuffix(joined(string(got)), "hi\n") {
 			t.Errorf("client %d reads %q, %v", i, got, err)
 		}
 	}
