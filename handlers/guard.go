@@ -11,7 +11,9 @@ import (
 // A PanicError is a panic in code of the program that was called: a callback, a matcher, a codec.
 // It matches [ErrPanic].
 type PanicError struct {
-	Value any    // of the panic; it may hold what a client sent
+	// Value is that of the panic, which may hold what a client sent; nil if the code has called
+	// [runtime.Goexit] instead.
+	Value any
 	Stack []byte // of the goroutine, as [debug.Stack] has it
 
 	asked uint32 // First was called; atomic, as a PanicError may be copied
@@ -27,7 +29,15 @@ func (e *PanicError) Error() string {
 	if err, ok := e.Value.(runtime.Error); ok && ofRuntime(err) {
 		return fmt.Sprintf("%v: %v", ErrPanic, err)
 	}
-	return fmt.Sprintf("%v: %T", ErrPanic, e.Value)
+	return fmt.Sprintf("%v: %s", ErrPanic, e.Kind())
+}
+
+// Kind returns the type of the value, or "runtime.Goexit".
+func (e *PanicError) Kind() string {
+	if e.Value == nil {
+		return "runtime.Goexit"
+	}
+	return fmt.Sprintf("%T", e.Value)
 }
 
 // ofRuntime reports whether the type of err is the Go runtime's own: a program may have others, whose
@@ -45,12 +55,23 @@ func (*PanicError) Unwrap() error { return ErrPanic }
 
 // Guard calls f. It returns nil, or a *[PanicError] if f panics. A handler guards each call of the
 // program's code, so that a panic costs one connection and not the process.
-func Guard(f func()) (err error) {
+func Guard(f func()) error { return GuardExit(f, nil) }
+
+// GuardExit is [Guard] for callers that other goroutines wait for: if f ends its goroutine, as
+// [runtime.Goexit] does and with it the FailNow of a test, it calls exited with a *[PanicError] and does
+// not return. exited runs in the goroutine that ends, which is to be no longer waited for then.
+func GuardExit(f func(), exited func(err error)) (err error) {
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
+		v := recover()
+		switch {
+		case v != nil:
 			err = &PanicError{Value: v, Stack: debug.Stack()}
+		case !returned && exited != nil:
+			exited(&PanicError{Stack: debug.Stack()})
 		}
 	}()
 	f()
+	returned = true
 	return nil
 }

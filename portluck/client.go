@@ -129,9 +129,9 @@ func (c *Client) leaveRooms() {
 
 // guard runs a callback of the program, whose panic costs this client only.
 func (c *Client) guard(f func()) error {
-	err := handlers.Guard(f)
-	if err != nil {
-		c.log().panicked(c.Info(), err)
+	logged := func(err error) { c.log().panicked(c.Info(), err) }
+	if err := handlers.GuardExit(f, logged); err != nil {
+		logged(err)
 		return handlers.ErrPanic
 	}
 	return nil

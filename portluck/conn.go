@@ -38,6 +38,7 @@ type conn struct {
 	mu     sync.Mutex
 	sock   socket // what it is now
 	closed bool
+	client *Client // that its handler has made of it with Attach; nil before
 }
 
 // socket is one of the forms that a connection can have.
@@ -84,6 +85,13 @@ func (c *conn) Transport() (loop.Transport, error) {
 	t, sock, err := c.sock.transport()
 	c.sock = sock
 	return t, err
+}
+
+// attached is the client that the handler has made of c; nil if it has not.
+func (c *conn) attached() *Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.client
 }
 
 // Close is [handlers.Conn.Close].

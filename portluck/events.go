@@ -74,7 +74,11 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	header.Set("Content-Type", eventStream)
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Accel-Buffering", "no") // nginx would keep them back
-	err := c.connect()
+	var err error
+	_ = handlers.GuardExit(func() { err = c.connect() }, func(err error) {
+		s.close()
+		(*driven)(c).Disconnect(err)
+	})
 	if err == nil {
 		err = s.run(ctx, w, p.closed)
 	} else {

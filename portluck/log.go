@@ -36,6 +36,7 @@ type log struct {
 	panicAt  atomic.Int64  // when a line about a panic may be written again, in nanoseconds from start
 	panics   atomic.Uint64 // in all
 	unlogged atomic.Uint64 // those since the last line about one
+	exits    exits
 }
 
 // failuresPerSecond bounds what hostile clients can make us write.
@@ -164,7 +165,7 @@ func (l *log) unmatched(info *Info) {
 // breaks an answer off, and other errors are not logged. info is nil where no connection is concerned.
 func (l *log) panicked(info *Info, err error) {
 	p, ok := errors.AsType[*handlers.PanicError](err)
-	if !ok || p.Value == http.ErrAbortHandler || !p.First() {
+	if !ok || p.Value == http.ErrAbortHandler || !p.First() || p.Value == nil && l.exits.again(p.Stack) {
 		return
 	}
 	l.panics.Add(1)
@@ -174,7 +175,7 @@ func (l *log) panicked(info *Info, err error) {
 		return
 	}
 	line := []slog.Attr{
-		slog.String(zerolog.ErrorFieldName, fmt.Sprintf("%v: %T", handlers.ErrPanic, p.Value)),
+		slog.String(zerolog.ErrorFieldName, fmt.Sprintf("%v: %s", handlers.ErrPanic, p.Kind())),
 		slog.String("stack", string(p.Stack)),
 	}
 	if n := l.unlogged.Swap(0); n > 0 {
@@ -184,6 +185,27 @@ func (l *log) panicked(info *Info, err error) {
 		line = append(line, infoAttrs(info)...)
 	}
 	l.write(slog.LevelError, "panic in the program", line...)
+}
+
+// exits are the goroutines that have ended themselves last. Each guard on the way up sees the end as one
+// of its own.
+type exits struct {
+	mu   sync.Mutex
+	last [64]string // their names, in a ring
+	at   int
+}
+
+// again reports whether the end of the goroutine that stack is of was told before.
+func (e *exits) again(stack []byte) bool {
+	name, _, _ := strings.Cut(string(stack[:min(len(stack), 64)]), " [") // goroutine 18 [running]:
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if slices.Contains(e.last[:], name) {
+		return true
+	}
+	e.last[e.at%len(e.last)] = name
+	e.at++
+	return false
 }
 
 func (l *log) accept(err error, wait time.Duration) {

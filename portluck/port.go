@@ -130,7 +130,7 @@ func (p *port) acceptRoute(r *route) {
 
 // serve tells OnVerdict and calls the handler. A panic costs this connection only.
 func (p *port) serve(r *route, c *conn) {
-	err := handlers.Guard(func() {
+	err := handlers.GuardExit(func() {
 		if f := p.srv.OnVerdict; f != nil {
 			p.staff(r) // f may take long
 			f(Verdict{Route: r.name, Info: c.Info(), First: c.first})
@@ -140,11 +140,27 @@ func (p *port) serve(r *route, c *conn) {
 			return
 		}
 		r.handler.Serve(c, p)
+	}, func(err error) { // the goroutine ends
+		p.broken(c, err)
+		p.root.taken()
+		p.staff(r)
+		if run := c.run; run != nil {
+			go run() // ends with the connection; Shutdown waits for it
+		}
 	})
 	if err != nil {
-		p.log.panicked(c.Info(), err)
-		p.drop(c, err)
+		p.broken(c, err)
 	}
+}
+
+// broken ends a connection whose handler has panicked: the client, if it has made one of it.
+func (p *port) broken(c *conn, err error) {
+	p.log.panicked(c.Info(), err)
+	if client := c.attached(); client != nil {
+		client.kill(handlers.ErrPanic)
+		return
+	}
+	p.drop(c, err)
 }
 
 // dispatch sends a decided connection through cmux to its route.
@@ -193,6 +209,9 @@ func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 	d, lc := p.newDriven(c, a)
 	if pc, ok := c.(*conn); ok {
 		pc.sniffing = nil
+		pc.mu.Lock()
+		pc.client = (*Client)(d)
+		pc.mu.Unlock()
 		if pc.route.inline {
 			pc.run = lc.Start(d)
 			return
@@ -207,7 +226,9 @@ func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
 	c := p.clientOf(info, s)
 	d := (*driven)(c)
-	if err := c.connect(); err != nil {
+	var err error
+	_ = handlers.GuardExit(func() { err = c.connect() }, d.Disconnect)
+	if err != nil {
 		d.Disconnect(err)
 		return nil, err
 	}
@@ -235,7 +256,8 @@ func (p *port) Go(f func()) { p.run(&p.work, nil, f) }
 
 // run is Go of t, with what is known of the connection that f serves, if it does.
 func (p *port) run(t *tasks, info *Info, f func()) {
-	t.Go(func() { p.log.panicked(info, handlers.Guard(f)) })
+	logged := func(err error) { p.log.panicked(info, err) }
+	t.Go(func() { logged(handlers.GuardExit(f, logged)) })
 }
 
 // Route decides an inner layer; see [handlers.Port]. It has no descriptor to peek at, so its bytes are read and given

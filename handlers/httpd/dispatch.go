@@ -23,11 +23,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 		if l.hijacked.Load() { // net/http closes the others
 			l.conn.Close()
 		}
-		if v := recover(); v != nil { // else its goroutine ends
-			if logger, ok := l.port.(handlers.PanicLogger); ok {
-				info := requestInfo(r, l)
-				logger.LogPanic(&info, &handlers.PanicError{Value: v, Stack: debug.Stack()})
-			}
+		v := recover()
+		if logger, ok := l.port.(handlers.PanicLogger); ok {
+			info := requestInfo(r, l)
+			logger.LogPanic(&info, &handlers.PanicError{Value: v, Stack: debug.Stack()})
+		}
+		if v != nil { // else the goroutine ends
 			panic(v)
 		}
 	}()

@@ -43,7 +43,7 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
 	switch {
 	case err == nil:
 		e.client = client
-		client.Disconnect(e.end(e.run(h)))
+		e.serve(h)
 	case errors.Is(err, handlers.ErrPanic):
 		_ = e.end(err)
 	default:
@@ -62,6 +62,21 @@ type exchangeState struct {
 	client handlers.Client
 	split  splitter
 	whole  bool // the body has been read to its end
+}
+
+// serve raises the messages, ends the answer and disconnects the client, also if a callback ends the
+// goroutine.
+func (e *exchangeState) serve(h *Handler) {
+	why, ended := handlers.ErrPanic, false
+	defer func() {
+		if !ended {
+			why = e.end(why)
+		}
+		e.client.Disconnect(why)
+	}()
+	err := e.run(h)
+	ended = true
+	why = e.end(err)
 }
 
 // run raises the messages and waits for the end of the answer.

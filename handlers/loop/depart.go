@@ -134,12 +134,17 @@ func (l *Loop) panicked(ev Events, err error) {
 
 // tell gives d to whoever takes it; nil if the connection has ended. A panic there costs the connection only.
 func (l *Loop) tell(d *departed, take func(net.Conn)) {
-	err := handlers.Guard(func() {
+	err := handlers.GuardExit(func() {
 		if d == nil {
 			take(nil)
 			return
 		}
 		take(d)
+	}, func(err error) {
+		if d != nil {
+			d.Close()
+		}
+		l.panicked(nil, err)
 	})
 	if err != nil && d != nil {
 		d.Close()

@@ -93,7 +93,7 @@ func (c *polled) finishLocked() {
 	c.dropLocked()
 	c.mu.Unlock()
 	c.place.Close()
+	defer c.shard.left() // also if the callback ends its goroutine
 	c.shard.loop.panicked(c.ev, err)
 	c.ev.Disconnect(err)
-	c.shard.left()
 }

@@ -37,8 +37,8 @@ func (c *polled) Retire() bool {
 	c.mu.Unlock()
 	c.dead.Store(true)
 	go func() { // ends when the callback returns; Loop.Wait waits for it
+		defer c.shard.left()
 		c.ev.Disconnect(cause)
-		c.shard.left()
 	}()
 	return silent
 }

@@ -94,15 +94,37 @@ func (c *polled) turn(r *runner) {
 	}
 }
 
-// guard is step, in which a panic of a codec costs this connection only.
+// guard is step, in which a panic of a codec costs this connection only, and so does a callback that ends
+// its goroutine: others take the places of this one.
 func (c *polled) guard(r *runner, do todo) error {
-	err := handlers.Guard(func() { c.step(r, do) })
+	err := handlers.GuardExit(func() { c.step(r, do) }, func(err error) {
+		r.clean()
+		shard := r.shard
+		if kept := r.end(); !kept {
+			shard = nil // another has it already
+		}
+		ss := &c.shard.loop.shards
+		ss.crew.put(r)
+		if shard != nil {
+			go shard.replace() // ends as this runner would have
+		}
+		go c.exited(err) // ends with the turn
+	})
 	if err != nil {
-		r.m.Reply, r.m.Next, r.m.Leave = r.m.Reply[:0], nil, nil // they are not for the runner's next connection
+		r.clean()
 		c.endTurn(nil)
 		c.shard.loop.panicked(c.ev, err)
 	}
 	return err
+}
+
+// exited goes on with the turn of a goroutine that has ended in it.
+func (c *polled) exited(err error) {
+	c.endTurn(nil)
+	c.shard.loop.panicked(c.ev, err)
+	c.leave(err)
+	c.watch()
+	c.goOn()
 }
 
 func (c *polled) step(r *runner, do todo) {

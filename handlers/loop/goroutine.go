@@ -107,14 +107,28 @@ func (c *goConn) Start(ev Events) (run func()) {
 func (c *goConn) drive() { c.run(false) }
 
 func (c *goConn) run(connected bool) {
-	err := c.open(connected)
-	if err == nil && c.parking != nil && !connected && c.park() {
-		return
+	var err error
+	parked := false
+	_ = handlers.GuardExit(func() {
+		err = c.open(connected)
+		if parked = err == nil && c.parking != nil && !connected && c.park(); !parked && err == nil {
+			err = c.guard(c.readLoop)
+		}
+	}, func(err error) { // a callback has ended this goroutine: another one goes on
+		go func() { // ends with the connection; Loop.Wait waits for it
+			c.endTurn(nil)
+			c.loop.panicked(c.ev, err)
+			c.end(err)
+		}()
+	})
+	if !parked {
+		c.end(err)
 	}
+}
+
+// end ends the connection for err, or lets it leave the loop.
+func (c *goConn) end(err error) {
 	defer c.loop.remove(c)
-	if err == nil {
-		err = c.guard(c.readLoop)
-	}
 	if err == nil && c.taker != nil {
 		if c.depart() {
 			return

@@ -57,6 +57,13 @@ func (c *goConn) lookUpLocked() {
 	c.wakeLocked(time.Now())
 }
 
+// unlocked calls f without mu, which is locked again also when f ends the goroutine.
+func (c *goConn) unlocked(f func()) {
+	c.mu.Unlock()
+	defer c.mu.Lock()
+	f()
+}
+
 // rest wakes the events if they are to be woken, and waits while the connection is not to be read. It is done when the
 // connection is to be ended.
 func (c *goConn) rest(in *input) (done bool, err error) {
@@ -68,10 +75,7 @@ func (c *goConn) rest(in *input) (done bool, err error) {
 			return true, nil
 		case c.called:
 			c.called = false
-			c.mu.Unlock()
-			done = c.wakes(in)
-			c.mu.Lock()
-			if done {
+			if c.unlocked(func() { done = c.wakes(in) }); done {
 				return true, nil
 			}
 		case !c.paused && !c.half:

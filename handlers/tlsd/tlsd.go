@@ -60,8 +60,9 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 
 // guarded is serve, in which a panic of the program's TLS callbacks costs this connection only.
 func (h *Handler) guarded(c handlers.Conn, p handlers.Port) {
-	if err := handlers.Guard(func() { h.serve(c, p) }); err != nil {
-		fail(c, p, err)
+	failed := func(err error) { fail(c, p, err) }
+	if err := handlers.GuardExit(func() { h.serve(c, p) }, failed); err != nil {
+		failed(err)
 	}
 }
 
