@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -70,7 +69,7 @@ var callbacks = []callback{
 		var once atomic.Bool
 		v.Events.OnConnect = func(s *Stream) {
 			for once.CompareAndSwap(false, true) {
-				_, _ = s.Write([]byte(strings.Repeat("x", 12<<20)))
+				writeUntilQueued(s)
 			}
 		}
 		v.Events.OnDrain = func(*Stream) { f() }
@@ -87,6 +86,14 @@ var callbacks = []callback{
 	{name: "Events.OnClose", raise: sayBye, set: func(v *Server, f func()) {
 		v.Events.OnClose = func(*Stream, bool) { f() }
 	}},
+}
+
+// writeUntilQueued writes until something waits: a peer on another processor may read as fast.
+func writeUntilQueued(s *Stream) {
+	p := make([]byte, 4<<20)
+	for flushed := true; flushed; {
+		flushed, _ = s.Write(p)
+	}
 }
 
 // scarce is a listener that has no descriptor for the first connection.

@@ -36,7 +36,7 @@ func TestPanicEndsAtOnce(t *testing.T) {
 		"OnData":       func(_ *Server, s *Stream) { s.Events.OnData = func(*Stream, []byte) { panic("oops") } },
 		"OnEnd":        func(_ *Server, s *Stream) { s.Events.OnEnd = func(*Stream) { panic("oops") } },
 		"OnDrain": func(_ *Server, s *Stream) {
-			s.Events.OnData = func(s *Stream, _ []byte) { _, _ = s.Write(make([]byte, 12<<20)) }
+			s.Events.OnData = func(s *Stream, _ []byte) { writeUntilQueued(s) }
 			s.Events.OnDrain = func(*Stream) { panic("oops") }
 		},
 		"OnTimeout": func(_ *Server, s *Stream) {
