@@ -171,6 +171,19 @@ type PanicLogger interface {
 	LogPanic(info *Info, err error)
 }
 
+// LogPanic has p log err, if p is a [PanicLogger] and err a panic.
+func LogPanic(p any, info *Info, err error) {
+	if logger, ok := p.(PanicLogger); ok && errors.Is(err, ErrPanic) {
+		logger.LogPanic(info, err)
+	}
+}
+
+// PortContextKey is the key in the context of an HTTP request under which is the [Port] that serves it:
+// an http.Handler that recovers panics of the program by itself has it log them ([LogPanic]).
+var PortContextKey any = portKey{}
+
+type portKey struct{}
+
 // A ShutdownNotifier is a [Port] that says when it begins to shut down, for handlers whose connections would not end by
 // themselves: Shutdown waits for what they have started with [Port.Go].
 type ShutdownNotifier interface {

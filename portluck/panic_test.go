@@ -2,6 +2,8 @@ package portluck
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/alldata"
+	"github.com/portluck/portluck/handlers/callosum"
 	"github.com/portluck/portluck/handlers/tcp"
 	"github.com/portluck/portluck/matchers"
 	"github.com/rs/zerolog"
@@ -161,6 +165,41 @@ func TestStreamPanicsLogged(t *testing.T) {
 			s.Handle("mine", matchers.Prefix("!"), server)
 			c := dial(t, serve(t, s))
 			send(t, c, "!")
+			_ = c.CloseWrite()
+			_, _ = io.ReadAll(c)
+			panicsLogged(t, s, out, 1)
+		})
+	}
+}
+
+// Handlers that recover panics by themselves have the port log them.
+func TestHandlersPanicsLogged(t *testing.T) {
+	t.Parallel()
+	const put = "POST /_put HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 27\r\n\r\n" +
+		`{"key":"k","event":{"a":1}}`
+	boom := func() error { panic(errSecret) }
+	mount := func(h *alldata.Handler) func(s *Server) { return func(s *Server) { s.Mount("/_put", h) } }
+	fails := func(context.Context, string, json.RawMessage) error { return io.ErrClosedPipe }
+	for name, tt := range map[string]struct {
+		set  func(s *Server)
+		said string
+	}{
+		"alldata OnPut":   {mount(&alldata.Handler{OnPut: func(context.Context, string, json.RawMessage) error { return boom() }}), put},
+		"alldata OnError": {mount(&alldata.Handler{OnPut: fails, OnError: func(*http.Request, error) { _ = boom() }}), put},
+		"callosum OnConnection": {func(s *Server) {
+			s.Handle("slots", matchers.Prefix("!"), &callosum.Handler{
+				OnConnection: func(context.Context, *callosum.Conn) { _ = boom() }, OnError: func(*Info, error) {},
+			})
+		}, "!"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out := &logBuffer{}
+			logger := zerolog.New(out)
+			s := &Server{Logger: &logger}
+			tt.set(s)
+			c := dial(t, serve(t, s))
+			send(t, c, tt.said)
 			_ = c.CloseWrite()
 			_, _ = io.ReadAll(c)
 			panicsLogged(t, s, out, 1)

@@ -76,8 +76,10 @@ func refuse(status int, format string, args ...any) error {
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := h.put(w, r)
+	port := r.Context().Value(handlers.PortContextKey)
+	handlers.LogPanic(port, nil, err)
 	if err != nil && h.OnError != nil {
-		_ = handlers.Guard(func() { h.OnError(r, err) })
+		handlers.LogPanic(port, nil, handlers.Guard(func() { h.OnError(r, err) }))
 	}
 	status, text := answer(err)
 	switch {

@@ -24,10 +24,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 			l.conn.Close()
 		}
 		v := recover()
-		if logger, ok := l.port.(handlers.PanicLogger); ok {
-			info := requestInfo(r, l)
-			logger.LogPanic(&info, &handlers.PanicError{Value: v, Stack: debug.Stack()})
-		}
+		info := requestInfo(r, l)
+		handlers.LogPanic(l.port, &info, &handlers.PanicError{Value: v, Stack: debug.Stack()})
 		if v != nil { // else the goroutine ends
 			panic(v)
 		}

@@ -107,7 +107,24 @@ func (s *single) Addr() net.Addr { return s.nc.LocalAddr() }
 
 // context is for http.Server.BaseContext.
 func (s *links) context(l net.Listener) context.Context {
-	return context.WithValue(context.Background(), linkKey{}, l.(*single).link)
+	return linkContext{context.Background(), l.(*single).link}
+}
+
+// linkContext has the values that belong to a connection.
+type linkContext struct {
+	context.Context
+	link *link
+}
+
+// Value is [context.Context.Value].
+func (c linkContext) Value(key any) any {
+	switch key {
+	case linkKey{}:
+		return c.link
+	case handlers.PortContextKey:
+		return c.link.port
+	}
+	return nil
 }
 
 // stackNeed is about what the stack of a connection's goroutine needs for a request.
