@@ -26,6 +26,9 @@ type Info struct {
 	// Local and Remote are the two ends of the connection. Remote is the client that a trusted proxy named, if one
 	// did (PROXY protocol). Both are zero on a Unix socket.
 	Local, Remote netip.AddrPort
+	// Peer is who has connected to a Unix socket, as the system says (SO_PEERCRED); nil on others, and
+	// where it does not say.
+	Peer *Peer
 	// TLS is nil on a plain connection.
 	TLS *tls.ConnectionState
 	// Request is the HTTP request or WebSocket handshake; nil for other protocols. Its Body must not be read.
@@ -35,6 +38,9 @@ type Info struct {
 	// once for all clients that have sent the same.
 	Head string
 }
+
+// Peer is the process at the other end of a Unix socket, and its user and group, when it connected.
+type Peer struct{ PID, UID, GID int }
 
 // Scheme is the URL scheme that a client of this kind dialled: http, https, ws, wss, tcp or tls; for other protocols
 // it is the protocol's name.

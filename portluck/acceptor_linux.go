@@ -26,7 +26,8 @@ type descriptors struct {
 	deferred bool // silent connections have waited in the kernel already
 	inRoot   bool // root's goroutine accepts
 	accept4  func(fd, flags int) (int, syscall.Sockaddr, error)
-	spare    int // a descriptor in reserve, to accept and close with when there are none left; -1 if there is none
+	peer     *handlers.Peer // of the last connection: those of one process share it
+	spare    int            // a descriptor in reserve, to accept and close with when there are none left; -1 if there is none
 }
 
 // newSource is the quickest way to accept from l.
@@ -87,6 +88,7 @@ func (p *port) prepareListener(fd uintptr) {
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
 		{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.SOL_SOCKET, unix.SO_OOBINLINE, 1}, // urgent data is data
 		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
@@ -192,6 +194,13 @@ func (d *descriptors) take(fd int, sa syscall.Sockaddr) {
 	p := d.port
 	c := &conn{
 		port: p, inRoot: d.inRoot, eager: !d.tcp, sock: descriptor{fd, d.tcp}, info: newInfo(d.local, addrPortOf(sa)), sniffing: &sniffing{},
+	}
+	if !d.tcp {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) // it inherits nothing
+		if peer := peerCred(fd); d.peer == nil || peer == nil || *d.peer != *peer {
+			d.peer = peer
+		}
+		c.info.Peer = d.peer
 	}
 	if d.tcp && !d.local.IsValid() {
 		if sa, err := syscall.Getsockname(fd); err == nil {

@@ -21,19 +21,39 @@ func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, er
 		if err != nil {
 			return nil, nil, c.fails(os.NewSyscallError("recv", err))
 		}
-		eof := n == 0 || hup && n > 0
-		if n < 0 {
-			n, eof = 0, false
+		eof := n == 0
+		if n > 0 && hup {
+			eof = !hasMore(fd, n, buf)
 		}
-		r, skip, err := p.look(c, buf[:n], eof)
-		if skip == 0 || err != nil {
-			return r, buf[:n], err
+		r, skip, err := p.look(c, buf[:max(n, 0)], eof)
+		switch {
+		case skip > 0 && err == nil:
+		case r == nil && err == nil && n > 0 && hasMore(fd, n, buf):
+			if again, err := recvPeek(fd, buf); err != nil || again > n {
+				continue // it has come since
+			}
+			return nil, buf[:n], errMarked
+		default:
+			return r, buf[:max(n, 0)], err
 		}
 		if _, err := unix.Read(fd, buf[:skip]); err != nil {
 			return nil, nil, os.NewSyscallError("read", err)
 		}
 		c.seen = 0
 	}
+}
+
+// errMarked means that a connection has to be read to be classified: there is more behind a mark,
+// the place of urgent data or of a descriptor that was passed, and a peek ends there.
+var errMarked = errors.New("a mark")
+
+// hasMore reports whether the kernel has more than the n bytes that a peek into buf has found.
+func hasMore(fd, n int, buf []byte) bool {
+	if n == len(buf) {
+		return false // nobody would see it
+	}
+	all, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+	return err == nil && all > n
 }
 
 // recvPeek returns how many bytes are there: 0 at the end, -1 if there are none yet.
@@ -57,12 +77,33 @@ func (p *port) settle(c *conn, r *route, first []byte, err error) {
 	switch {
 	case errors.Is(err, io.EOF):
 		c.Close()
+	case errors.Is(err, errMarked):
+		p.readOn(c)
 	case err != nil:
 		c.sayFarewell()
 		p.drop(c, err)
 	default:
 		p.dispatch(c, r, first)
 	}
+}
+
+// readOn has c, which is nobody's, classified by reading it.
+func (p *port) readOn(c *conn) {
+	c.inRoot = false
+	nc, err := c.NetConn()
+	if err != nil {
+		p.drop(c, err)
+		return
+	}
+	c.mu.Lock()
+	closed := c.closed
+	c.sock = replayed{&replayConn{Conn: nc}}
+	c.mu.Unlock()
+	if closed {
+		nc.Close()
+		return
+	}
+	p.sniffReader(c)
 }
 
 // late is for a connection whose time is up and which was taken out of the sniffer.

@@ -53,8 +53,11 @@ func one(l net.Listener, err error) ([]net.Listener, error) {
 }
 
 func listenTCP(host, port string) (net.Listener, error) {
-	lc := net.ListenConfig{KeepAlive: -1} // set once by Serve, on the listening socket
-	lc.SetMultipathTCP(false)             // whose connections do not inherit all that Serve sets
+	lc := net.ListenConfig{
+		KeepAlive: -1, // set once by Serve, on the listening socket
+		Control:   inlineUrgent,
+	}
+	lc.SetMultipathTCP(false) // whose connections do not inherit all that Serve sets
 	return lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, port))
 }
 

@@ -2,7 +2,12 @@
 
 package portluck
 
-import "net"
+import (
+	"net"
+	"syscall"
+
+	"github.com/portluck/portluck/handlers"
+)
 
 // sniffer is not needed where connections cannot be peeked at: they are read, see [reader].
 type sniffer struct{}
@@ -21,3 +26,8 @@ func newSource(p *port, l net.Listener, shut func() error) source {
 }
 
 func (*conn) sayFarewell() {}
+
+// inlineUrgent is a nil [net.ListenConfig.Control].
+var inlineUrgent func(network, address string, raw syscall.RawConn) error
+
+func learn(net.Conn, *handlers.Info) {}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
 	"golang.org/x/sys/unix"
 )
@@ -127,4 +128,38 @@ func addrPortOf(sa syscall.Sockaddr) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
 	}
 	return netip.AddrPort{}
+}
+
+// peerCred is who has connected to a Unix socket; nil if fd is none.
+func peerCred(fd int) *handlers.Peer {
+	c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return nil
+	}
+	return &handlers.Peer{PID: int(c.Pid), UID: int(c.Uid), GID: int(c.Gid)}
+}
+
+// learn has nc, which a listener of the program's has accepted, give urgent data as data, and asks who
+// it is from.
+func learn(nc net.Conn, info *handlers.Info) {
+	switch nc.(type) {
+	case *net.TCPConn, *net.UnixConn:
+	default:
+		return
+	}
+	raw, err := nc.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = inlineUrgent("", "", raw)
+	if _, ok := nc.(*net.UnixConn); ok {
+		_ = raw.Control(func(fd uintptr) { info.Peer = peerCred(int(fd)) })
+	}
+}
+
+// inlineUrgent has the connections of a listening socket give urgent data as data. Linux hands that
+// on to those that come from then on.
+// On a connection it is for that.
+func inlineUrgent(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) })
 }

@@ -31,6 +31,7 @@ func (s *listenerSource) accept(bool) error {
 	}
 	s.accepted.Add(1)
 	c := newReplayed(s.port, nc, newInfo(addrOf(nc.LocalAddr()), addrOf(nc.RemoteAddr())))
+	learn(nc, &c.info)
 	if s.port.admit(c) {
 		s.port.sniffReader(c)
 	}

@@ -23,6 +23,7 @@ type polled struct {
 	eof   bool // the peer has sent FIN
 	cut   bool // that was no end in good order
 	hung  bool // epoll has told of a FIN or an error: read on until it is there
+	marks bool // a read ends at each mark: read on until there is no more
 	shake bool // the client is not connected yet
 	begun bool // a message has begun: x stays
 	slow  bool // its last turn took its time: the next one has a goroutine, not a shard
@@ -66,6 +67,7 @@ const (
 	doDrive                   // watch it: it was announced, or waited to be
 	doRead                    // there is something to be read
 	doHangup                  // the other side has closed
+	doMark                    // there is urgent data, whose place is a mark
 	doWrite                   // there is room in the kernel
 	doTimer                   // a deadline may have passed
 	doEnd                     // it was destroyed, or is to be looked at for its end
@@ -179,6 +181,8 @@ func (c *polled) attachLocked() bool {
 		return false
 	}
 	c.fd, c.link = int32(d.fd), d.link
+	info := start.Conn.Info()
+	c.marks = info.Peer != nil || !info.Remote.IsValid() // a Unix socket, on which descriptors may be passed
 	start.Conn, start.place = nil, d.place
 	start.unread = append(d.unread, start.unread...)
 	return true

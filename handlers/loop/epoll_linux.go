@@ -110,7 +110,7 @@ type slot struct {
 	generation uint32
 }
 
-const pollEvents = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
+const pollEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
 
 func newShard(l *Loop) (*shard, error) {
 	epfd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -307,6 +307,9 @@ func todoOf(events uint32) todo {
 	}
 	if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		do |= doHangup
+	}
+	if events&unix.EPOLLPRI != 0 {
+		do |= doRead | doMark
 	}
 	if events&(unix.EPOLLOUT|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 		do |= doWrite

@@ -45,7 +45,7 @@ func (c *polled) read(r *runner) {
 		}
 		r.tick()
 		c.active.Store(uint32(r.now))
-		if c.decode(r, buf[:have+n], false) || drained && !c.hung {
+		if c.decode(r, buf[:have+n], false) || drained {
 			return
 		}
 		r.budget -= n
@@ -85,8 +85,12 @@ func (c *polled) receive(r *runner, p []byte) (n int, drained bool, err error) {
 	if n == 0 && err == nil {
 		return 0, true, io.EOF
 	}
-	return n, n < len(p), err
+	return n, c.drains(n, len(p)), err
 }
+
+// drains reports whether a read of n bytes, where there was room for more, proves that there were no
+// more. It does not where a read ends before that: at what epoll has told of, and at a mark.
+func (c *polled) drains(n, room int) bool { return n < room && !c.hung && !c.marks }
 
 func readFD(fd int, p []byte) (int, error) {
 	for {

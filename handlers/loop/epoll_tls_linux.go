@@ -78,7 +78,7 @@ func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err
 			t.end = io.EOF
 		}
 		t.in = r.cipher[:got]
-		t.drained = 0 < got && got < len(r.cipher) && !c.hung
+		t.drained = 0 < got && c.drains(got, len(r.cipher))
 	}
 }
 

@@ -131,6 +131,9 @@ func (c *polled) step(r *runner, do todo) {
 	if do&doHangup != 0 {
 		c.hung = true
 	}
+	if do&doMark != 0 {
+		c.marks = true
+	}
 	if do&doOpen != 0 && !c.announce(r) {
 		c.watch() // it may have to end
 		return
