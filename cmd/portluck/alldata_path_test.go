@@ -77,3 +77,28 @@ func TestCheckAllDataPath(t *testing.T) {
 		t.Errorf("without --alldata: %v", err)
 	}
 }
+
+// FuzzAllDataPath holds that a path that is accepted can be mounted, is asked for as it stands, and is
+// the only one.
+func FuzzAllDataPath(f *testing.F) {
+	for _, path := range []string{"/", "/_put", "/a/b.c~d-e_f", "/a/", "//", "/.", "/..", "/{x}", "/a b", "/%2f"} {
+		f.Add(path, "/other")
+	}
+	f.Fuzz(func(t *testing.T, path, other string) {
+		s := &eventStore{dir: "events", path: path}
+		if s.check() != nil {
+			return
+		}
+		mux := http.NewServeMux()
+		mux.Handle(s.pattern(), http.NotFoundHandler())
+		for asked, want := range map[string]bool{path: true, other: other == path} {
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://localhost"+asked, nil)
+			if err != nil || !strings.HasPrefix(asked, "/") || r.URL.Path != asked || strings.Contains(asked, "//") || strings.Contains(asked, "/.") {
+				continue
+			}
+			if _, pattern := mux.Handler(r); (pattern != "") != want {
+				t.Errorf("%q at %q is mounted: %t", asked, path, !want)
+			}
+		}
+	})
+}

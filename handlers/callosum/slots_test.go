@@ -150,3 +150,40 @@ func BenchmarkSlots(b *testing.B) {
 		take(b, s)
 	}
 }
+
+// FuzzSlots holds that Slots gives what a map and a search from 0 would, for any order of calls. A
+// byte is a Get, or else a Put of its other bits.
+func FuzzSlots(f *testing.F) {
+	f.Add([]byte{0, 0, 0, 3, 0, 1, 1, 5, 7, 0, 0}, uint8(0))
+	f.Add([]byte{0, 0, 0, 0, 5, 3, 0, 0}, uint8(3))
+	f.Fuzz(func(t *testing.T, calls []byte, most uint8) {
+		s := Slots{Max: int(most)}
+		out := map[int]bool{}
+		for i, call := range calls {
+			if slot := int(call >> 1); call&1 == 1 {
+				if err := s.Put(slot); (err == nil) != out[slot] {
+					t.Fatalf("call %d: Put(%d) = %v, given out: %t", i, slot, err, out[slot])
+				}
+				delete(out, slot)
+				continue
+			}
+			want := 0
+			for out[want] {
+				want++
+			}
+			got, err := s.Get()
+			switch full := most > 0 && len(out) >= int(most); {
+			case full != (err != nil):
+				t.Fatalf("call %d: Get() = %v with %d of %d given out", i, err, len(out), most)
+			case full:
+			case got != want:
+				t.Fatalf("call %d: Get() = %d, want %d", i, got, want)
+			default:
+				out[got] = true
+			}
+			if s.Len() != len(out) {
+				t.Fatalf("call %d: Len() = %d, want %d", i, s.Len(), len(out))
+			}
+		}
+	})
+}

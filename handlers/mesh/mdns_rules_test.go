@@ -254,3 +254,46 @@ func eavesdrop(t *testing.T, service string) <-chan pointed {
 	})
 	return all
 }
+
+// FuzzHandle: whatever comes from whoever, the responder goes on, and owes and keeps a bounded amount.
+func FuzzHandle(f *testing.F) {
+	n := names{
+		service: dnsmessage.MustNewName("_x._tcp.local."), instance: dnsmessage.MustNewName("0AF._x._tcp.local."),
+		host: dnsmessage.MustNewName("h.local."),
+	}
+	other := n
+	other.host = dnsmessage.MustNewName("other.local.")
+	l := &link{index: 1, name: "lo", addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}}
+	c := newCache("0B")
+	for _, p := range slices.Concat(n.query(&c, time.Now()), [][]byte{
+		n.records(l, 7, lasting), other.records(l, 7, lasting), n.probe(7), other.probe(9), n.enumeration(), n.withdrawn(),
+	}) {
+		for mode := range uint8(4) {
+			f.Add(p, p, mode)
+		}
+	}
+	f.Fuzz(func(t *testing.T, first, second []byte, mode uint8) {
+		l := &link{index: 1, name: "lo", addrs: l.addrs}
+		r := &responder{
+			mdns: &MDNS{}, self: Self{Name: "x", ID: "0AF", Addr: netip.MustParseAddrPort("127.0.0.1:7")}, names: n,
+			events: Events{Found: func(Peer) {}, Failed: func(error) {}, Ready: func() {}},
+			links:  map[int]*link{1: l}, cache: newCache("0AF"), announced: mode&1 != 0, probed: 1,
+		}
+		from := netip.MustParseAddrPort("127.0.0.2:5353")
+		if mode&2 != 0 {
+			from = netip.AddrPortFrom(from.Addr(), 40000)
+		}
+		for range 20 {
+			for _, p := range [][]byte{first, second} {
+				r.handle(packet{data: p, from: from, ifindex: 1})
+			}
+		}
+		const most = 2 + 40 + 1 // debts, probes that were put off, a query
+		if len(r.tasks) > most || len(r.cache.known) > maxPeers {
+			t.Errorf("%d tasks, %d nodes", len(r.tasks), len(r.cache.known))
+		}
+		for _, task := range r.tasks {
+			task.do()
+		}
+	})
+}
