@@ -18,9 +18,9 @@ const (
 func negotiate(lines []string) (answer string, window uint8) {
 	for _, line := range lines {
 		for _, offer := range splitList(line, ',') {
-			if window := acceptable(splitList(offer, ';')); window > 0 {
+			if window, asked := acceptable(splitList(offer, ';')); window > 0 {
 				answer := "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-				if window < maxWindow {
+				if asked { // an offer with a window is accepted only by an answer with one: section 7.1.2.1
 					answer += "; server_max_window_bits=" + strconv.Itoa(int(window))
 				}
 				return answer, window
@@ -30,39 +30,40 @@ func negotiate(lines []string) (answer string, window uint8) {
 	return "", 0
 }
 
-// acceptable is the window that an offer asks of us; 0 if it cannot be met.
-func acceptable(offer []string) (window uint8) {
+// acceptable returns the window of what we send, 0 if the offer cannot be met, and whether the offer
+// asks for that window.
+func acceptable(offer []string) (window uint8, asked bool) {
 	if len(offer) == 0 || !strings.EqualFold(offer[0], "permessage-deflate") {
-		return 0
+		return 0, false
 	}
 	window = maxWindow
 	seen := map[string]bool{}
 	for _, param := range offer[1:] {
 		name, value, valued := strings.Cut(param, "=")
 		if name = strings.TrimSpace(name); seen[name] {
-			return 0
+			return 0, false
 		}
 		seen[name] = true
 		bits := windowOf(strings.TrimSpace(value))
 		switch name {
 		case "server_no_context_takeover", "client_no_context_takeover":
 			if valued {
-				return 0
+				return 0, false
 			}
 		case "server_max_window_bits":
 			if bits == 0 {
-				return 0
+				return 0, false
 			}
-			window = bits
+			window, asked = bits, true
 		case "client_max_window_bits": // the client may use it; we can take any
 			if valued && bits == 0 {
-				return 0
+				return 0, false
 			}
 		default:
-			return 0
+			return 0, false
 		}
 	}
-	return window
+	return window, asked
 }
 
 // windowOf is a decimal number from 8 to 15, which may stand in quotes; else 0.
