@@ -106,7 +106,9 @@ func (p *port) build() {
 	s := p.srv
 	p.lines = &tcp.Handler{Limit: s.messageLimit(), Tail: s.MessageTail}
 	check := s.checkOrigin()
-	ws := &websocket.Handler{Hosts: s.Hosts, CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin}
+	ws := &websocket.Handler{
+		Hosts: s.Hosts, CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin, Protocols: s.Protocols,
+	}
 	p.http = &httpd.Handler{
 		Hosts: s.Hosts, Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
 		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), FirstTimeout: s.sniffTimeout(), MessageTimeout: s.messageTimeout(), Budget: &p.budget,

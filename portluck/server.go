@@ -102,6 +102,10 @@ type Server struct {
 	// compressed once for all. What [Writer.Write] and WriteString send is not compressed: use them
 	// for a secret that stands beside a stranger's text.
 	CompressMin int
+	// Protocols are the subprotocols of WebSocket that the server speaks, the best first. The first
+	// that a client offers too is chosen; without one the client is served without a subprotocol,
+	// and a browser that has asked for one then fails the connection (RFC 6455, section 4.1).
+	Protocols []string
 	// ExplicitDone keeps every HTTP response open until [Writer.Done].
 	ExplicitDone bool
 	// ProxyFrom are the addresses of proxies: their connections must begin with a PROXY protocol header (v1 or v2),

@@ -84,3 +84,32 @@ func (c *wsClient) expectClose(t testing.TB, code ws.StatusCode) {
 		t.Errorf("close %d %q, want %d", got, strings.TrimSpace(reason), code)
 	}
 }
+
+// Protocols are the subprotocols of every way to a WebSocket: plain and inside TLS, where the
+// handshake comes by net/http or not.
+func TestProtocols(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		ours, offered []string
+		want          string
+	}{
+		{nil, []string{"chat"}, ""},
+		{[]string{"v2", "v1"}, []string{"v0", "v1", "v2"}, "v2"},
+		{[]string{"v2", "v1"}, []string{"v0"}, ""},
+		{[]string{"v2", "v1"}, nil, ""},
+	} {
+		addr := serve(t, &Server{Protocols: tt.ours, TLSConfig: withTLS()})
+		d := ws.Dialer{Protocols: tt.offered, Timeout: patience}
+		for name, alpn := range map[string][]string{"ws": nil, "wss": nil, "wss with ALPN": {"http/1.1"}} {
+			d.TLSConfig = &tls.Config{InsecureSkipVerify: true, NextProtos: alpn}
+			scheme, _, _ := strings.Cut(name, " ")
+			c, _, hs, err := d.Dial(context.Background(), scheme+"://"+addr+"/")
+			if err != nil || hs.Protocol != tt.want {
+				t.Errorf("%s: %q of %q: %q, %v, want %q", name, tt.offered, tt.ours, hs.Protocol, err, tt.want)
+			}
+			if err == nil {
+				c.Close()
+			}
+		}
+	}
+}

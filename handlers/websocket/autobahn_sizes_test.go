@@ -104,7 +104,7 @@ func TestAutobahn9(t *testing.T) {
 // run gives a codec without limits input, and waits for the Close at its end.
 func run(t *testing.T, name string, input []byte, cut func(int) int, events handlers.Events) {
 	t.Helper()
-	f := (&Handler{Limit: -1, MaxFragments: 1 << 20}).frames(0)
+	f := (&Handler{Limit: -1}).frames(0)
 	m := handlers.Messages{Events: events}
 	for come, done := 0, 0; come < len(input); {
 		come += cut(len(input) - come)

@@ -212,7 +212,7 @@ var ourCases = []frameCase{
 	{"row 2.5: a ping of 126 is refused at once", "\x89\xfe", []string{"close 1002"}, protocol},
 	{"row 19: a fragmented ping", "\x09\x80", []string{"close 1002"}, protocol},
 	{"row 23: a length with its highest bit", "\x82\xff\x80\x00\x00\x00\x00\x00\x00\x01", []string{"close 1002"}, protocol},
-	{"row 23: a length that is not minimal", "\x81\xfe\x00\x01\x00\x00\x00\x00a" + normal, []string{"text a", "close 1000"}, nil},
+	{"row 23: a length that is not minimal", "\x81\xfe\x00\x01\x00\x00\x00\x00a" + normal, []string{"close 1002"}, protocol},
 	{"the end without a close", frame(text, true, "a"), []string{"text a"}, ErrAbnormal},
 	{"the end within a frame", frame(text, true, "abc")[:7], nil, ErrAbnormal},
 	{"the end within a message", frame(text, false, "abc"), nil, ErrAbnormal},

@@ -38,7 +38,6 @@ func lengthOf(op ws.OpCode, rsv byte, n int) string {
 func TestBounds(t *testing.T) {
 	boundtest.Check(t, nil,
 		boundtest.Field("Limit", DefaultLimit, boundtest.None, func(h *Handler) int64 { return int64(h.limit()) }),
-		boundtest.Field("MaxFragments", DefaultMaxFragments, boundtest.None, func(h *Handler) int64 { return int64(h.maxFragments()) }),
 		boundtest.Field("CompressMin", boundtest.None, boundtest.None, func(h *Handler) int64 {
 			in := strings.Replace(good, key, key+"Sec-WebSocket-Extensions: permessage-deflate\r\n", 1)
 			if out := shake(h, in, whole).out; !bytes.Contains(out, []byte("permessage-deflate")) {
@@ -47,15 +46,6 @@ func TestBounds(t *testing.T) {
 			return int64(h.frames(maxWindow).deflated().least)
 		}),
 	)
-}
-
-// A message of several frames has no bound but a positive one.
-func TestUnboundedFragments(t *testing.T) {
-	f := (&Handler{MaxFragments: -1}).frames(0)
-	d, _, err := decode(f, frame(ws.OpText, false, "a")+frame(ws.OpContinuation, true, "b"))
-	if err != nil || len(d.seen) != 1 {
-		t.Errorf("%q, error %v, want a message", d.seen, err)
-	}
 }
 
 // A message that is too long is refused by its length alone. One that is compressed may be a little

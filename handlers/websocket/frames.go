@@ -129,19 +129,22 @@ func (f *frames) parseHeader(b []byte) (h header, err error) {
 	case h.op.IsData() && h.op != ws.OpContinuation && f.part != nil:
 		return h, protocolError("the message before is not finished")
 	}
-	size := 2
+	size, least := 2, uint64(0)
 	switch h.length {
 	case 126:
 		if size = 4; len(b) >= size {
-			h.length = uint64(binary.BigEndian.Uint16(b[2:]))
+			h.length, least = uint64(binary.BigEndian.Uint16(b[2:])), 126
 		}
 	case 127:
 		if size = 10; len(b) >= size {
-			h.length = binary.BigEndian.Uint64(b[2:])
+			h.length, least = binary.BigEndian.Uint64(b[2:]), 1<<16
 		}
 	}
-	if len(b) < size {
+	switch {
+	case len(b) < size:
 		return h, nil
+	case h.length < least:
+		return h, protocolError("the length is not in its shortest form") // RFC 6455, section 5.2
 	}
 	if err := f.checkLength(&h); err != nil {
 		return h, err
@@ -171,8 +174,8 @@ func (f *frames) checkLength(h *header) error {
 	switch {
 	case h.length > uint64(max(0, limit-have)):
 		return handlers.ErrTooLong
-	case f.part != nil && f.part.count >= f.handler.maxFragments():
-		return fmt.Errorf("%w: too many fragments", handlers.ErrTooLong)
+	case f.part != nil && !h.fin && h.length == 0 && f.part.empty >= maxEmpty:
+		return fmt.Errorf("%w: too many fragments without a payload", handlers.ErrTooLong)
 	}
 	return nil
 }
@@ -221,9 +224,11 @@ func (f *frames) data(h *header, body []byte, m *handlers.Messages) error {
 	}
 	if f.part == nil {
 		f.part = fragmentPool.Get().(*fragments)
-		f.part.text, f.part.packed, f.part.count = h.op == ws.OpText, h.packed, 0
+		f.part.text, f.part.packed, f.part.empty = h.op == ws.OpText, h.packed, 0
 	}
-	f.part.count++
+	if f.part.empty++; len(body) > 0 {
+		f.part.empty = 0
+	}
 	f.part.data = parts.Append(f.part.data, body)
 	if !h.fin {
 		return nil

@@ -66,7 +66,7 @@ func TestTraps4Row20PingFlood(t *testing.T) {
 }
 
 func TestTraps4Row22Limits(t *testing.T) {
-	h := &Handler{Limit: 10, MaxFragments: 4}
+	h := &Handler{Limit: 10}
 	for name, tt := range map[string]struct {
 		in   string
 		long bool
@@ -76,7 +76,10 @@ func TestTraps4Row22Limits(t *testing.T) {
 		"huge":                   {"\x82\xff\x00\x00\x00\xff\xff\xff\xff\xff", true},
 		"fragments too long":     {frame(text, false, "01234") + frame(cont, true, "567890"), true},
 		"fragments just right":   {frame(text, false, "01234") + frame(cont, true, "56789"), false},
-		"too many empty":         {frame(text, false, "") + strings.Repeat(frame(cont, false, ""), 4), true},
+		"as many empty":          {strings.Repeat(frame(text, false, "")+strings.Repeat(frame(cont, false, ""), maxEmpty-1)+frame(cont, true, ""), 3), false},
+		"too many empty":         {frame(text, false, "") + strings.Repeat(frame(cont, false, ""), maxEmpty), true},
+		"empty between others":   {frame(text, false, "") + strings.Repeat(strings.Repeat(frame(cont, false, ""), maxEmpty-1)+frame(cont, false, "x"), 10) + frame(cont, true, ""), false},
+		"empty after others":     {frame(text, false, "x") + strings.Repeat(frame(cont, false, ""), maxEmpty+1), true},
 		"control frames are not": {frame(ws.OpPing, true, "01234567890123"), false},
 	} {
 		d := feed(h.frames(0), []byte(tt.in), whole)
@@ -85,6 +88,68 @@ func TestTraps4Row22Limits(t *testing.T) {
 		}
 		if all := fmt.Sprint(replies(t, d.out)); tt.long && all != "[close 1009]" {
 			t.Errorf("%s: %s", name, all)
+		}
+	}
+}
+
+// The number of frames of a message is not bounded, but its bytes: Autobahn 9.3.1 and 9.4.1.
+func TestManyFrames(t *testing.T) {
+	for _, op := range []ws.OpCode{ws.OpText, ws.OpBinary} {
+		piece := strings.Repeat("x", 64)
+		in := frame(op, false, piece) + strings.Repeat(frame(cont, false, piece), 1<<16-1) + frame(cont, true, "") + normal
+		for name, cut := range map[string]func(int) int{"whole": whole, "in pieces": upTo(4096)} {
+			d := feed((&Handler{Limit: 4 << 20}).frames(0), []byte(in), cut)
+			if len(d.seen) != 1 || !strings.HasSuffix(d.seen[0], " "+strings.Repeat("x", 4<<20)) || !errors.Is(d.err, io.EOF) {
+				t.Errorf("%v, %s: %d messages, %v", op, name, len(d.seen), d.err)
+			}
+		}
+	}
+}
+
+// A length is in its shortest form, whatever the frame: RFC 6455, section 5.2.
+func TestShortestLength(t *testing.T) {
+	long := func(b0 byte, n, size int) string {
+		b := []byte{b0, 0x80 | 126, 0, 0}
+		if size == 8 {
+			b = []byte{b0, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 0}
+		}
+		for i := range 4 {
+			if at := len(b) - 1 - i; at > 1 {
+				b[at] = byte(n >> (8 * i))
+			}
+		}
+		return string(b) + "\x00\x00\x00\x00" + strings.Repeat("x", n)
+	}
+	for _, tt := range []struct {
+		n, size int
+		wrong   bool
+	}{
+		{0, 2, true},
+		{1, 2, true},
+		{125, 2, true},
+		{126, 2, false},
+		{65535, 2, false},
+		{0, 8, true},
+		{125, 8, true},
+		{126, 8, true},
+		{65535, 8, true},
+		{65536, 8, false},
+	} {
+		for name, in := range map[string]string{
+			"text":   long(0x81, tt.n, tt.size),
+			"binary": long(0x82, tt.n, tt.size),
+			"begun":  long(0x01, tt.n, tt.size),
+			"later":  frame(text, false, "") + long(0x80, tt.n, tt.size),
+		} {
+			for _, packed := range []uint8{0, maxWindow} {
+				d := feed((&Handler{CompressMin: 1}).frames(packed), []byte(in), bytewise)
+				if got := errors.Is(d.err, handlers.ErrProtocol); got != tt.wrong {
+					t.Errorf("%s of %d bytes in %d: %v", name, tt.n, tt.size, d.err)
+				}
+				if all := fmt.Sprint(replies(t, d.out)); tt.wrong && all != "[close 1002]" {
+					t.Errorf("%s of %d bytes in %d: %s", name, tt.n, tt.size, all)
+				}
+			}
 		}
 	}
 }

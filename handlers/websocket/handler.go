@@ -21,11 +21,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Defaults of a [Handler].
-const (
-	DefaultLimit        = 1 << 20
-	DefaultMaxFragments = 64 << 10
-)
+// DefaultLimit is the Limit of a [Handler] that has none.
+const DefaultLimit = 1 << 20
 
 // A Handler serves WebSocket. Its zero value is ready. The fields are not changed once it serves.
 type Handler struct {
@@ -38,11 +35,9 @@ type Handler struct {
 	CheckOrigin func(r *http.Request) bool
 	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one ends the client: close 1009.
 	Limit int
-	// MaxFragments is of how many frames a message may consist; 65,536 if zero, any number if
-	// negative.
-	MaxFragments int
-	// Protocols are the subprotocols, the best first. A client that offers none of them is served without one. If it
-	// is empty, the first that the client offers is taken: a browser insists on one. What is no token is never taken.
+	// Protocols are the subprotocols that the server speaks, the best first. A client that offers
+	// none of them is served without one, as every client is if there are none. A browser that has
+	// asked for one then fails the connection (RFC 6455, section 4.1).
 	Protocols []string
 	// CompressMin is how long a message must be, in bytes, to be compressed for clients that offer
 	// permessage-deflate (RFC 7692); if zero or negative none is, and the offers are declined. What
@@ -104,13 +99,6 @@ func (h *Handler) limit() int {
 		return math.MaxInt / 2
 	}
 	return cmp.Or(h.Limit, DefaultLimit)
-}
-
-func (h *Handler) maxFragments() int {
-	if h.MaxFragments < 0 {
-		return math.MaxInt
-	}
-	return cmp.Or(h.MaxFragments, DefaultMaxFragments)
 }
 
 // infoOf describes the client whose handshake was r.

@@ -239,18 +239,13 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// subprotocol chooses one of those offered, or none.
+// subprotocol returns the first of h.Protocols that is offered, or "".
 func (h *Handler) subprotocol(lines []string) string {
 	var offered []string
 	for _, line := range lines {
 		for one := range strings.SplitSeq(line, ",") {
-			if one = strings.TrimSpace(one); isToken(one) {
-				offered = append(offered, one)
-			}
+			offered = append(offered, strings.TrimSpace(one))
 		}
-	}
-	if len(h.Protocols) == 0 && len(offered) > 0 {
-		return offered[0]
 	}
 	for _, p := range h.Protocols {
 		if slices.Contains(offered, p) {

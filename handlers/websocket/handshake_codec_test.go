@@ -106,7 +106,14 @@ func TestSubprotocols(t *testing.T) {
 		ours    []string
 		want    string
 	}{
-		{"", nil, ""}, {"a, b", nil, "a"}, {"a, b", []string{"c", "b", "a"}, "b"}, {"a", []string{"c"}, ""},
+		{"", nil, ""},
+		{"a, b", nil, ""},
+		{"a, b", []string{"c", "b", "a"}, "b"},
+		{"a", []string{"c"}, ""},
+		{"", []string{"c"}, ""},
+		{"A", []string{"a"}, ""}, // the case counts
+		{"ab, b", []string{"a", "b"}, "b"},
+		{"a b, b", []string{"a", "b"}, "b"},
 	} {
 		in := good
 		if tt.offered != "" {
