@@ -21,7 +21,7 @@ const (
 type Info struct {
 	Protocol string // "tcp", "http/1.1", "h2", "websocket", or a route's own name
 	// Route is the name of the route that took the connection, the inner one inside TLS that has
-	// been decided again; empty before, and for datagrams.
+	// been decided again; empty before. That of datagrams is their protocol.
 	Route string
 	// Local and Remote are the two ends of the connection. Remote is the client that a trusted proxy named, if one
 	// did (PROXY protocol). Both are zero on a Unix socket.

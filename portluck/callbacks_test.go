@@ -83,7 +83,7 @@ var callbacks = []callback{
 	{name: "Server.OnVerdict", raise: say("x\n"), set: func(s *Server, f func()) {
 		s.OnVerdict = func(Verdict) { f() }
 	}},
-	{name: "Server.OnVerdict", raise: sayUDP, set: func(s *Server, f func()) {
+	{name: "OnVerdict of datagrams", raise: sayUDP, set: func(s *Server, f func()) {
 		s.OnVerdict = func(Verdict) { f() }
 	}},
 	{name: "Server.RoomOf", raise: say(get), set: func(s *Server, f func()) {

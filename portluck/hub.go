@@ -31,7 +31,8 @@ func TextMessage(s string) Message { return Message{Data: []byte(s), Kind: Text}
 //
 // The events of one client come one at a time and in order: OnConnect, its messages, OnDisconnect exactly once. Those of
 // different clients come at once, from different goroutines. A callback may block: only its own client waits. A panic in
-// one ends that client only.
+// one ends that client only, and so does [runtime.Goexit], except in callbacks of datagrams' clients, where it ends the
+// socket's goroutine.
 //
 // A connection of raw TCP or WebSocket is one client; over HTTP each POST or PUT request is one.
 type Hub struct {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/portluck/portluck/handlers/udp"
 	"github.com/portluck/portluck/matchers"
 	"github.com/rs/zerolog"
 )
@@ -64,7 +65,8 @@ func TestLinesNameTheRoute(t *testing.T) {
 				s.Logger = &logger
 			}
 			s.HandleFunc("mine", matchers.Prefix("!"), func(net.Conn) { panic("of the program") })
-			addr := serve(t, s)
+			addr := servePackets(t, s, &udp.Server{})
+			send(t, dialUDP(t, addr), "hello")
 			for _, said := range []string{
 				"hello\n", "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
 				"!", "\x16\x03\x01nonsense",
@@ -76,6 +78,7 @@ func TestLinesNameTheRoute(t *testing.T) {
 			}
 			want := []string{
 				"debug connect tcp raw", "debug disconnect tcp raw", "debug connect http http", "debug disconnect http http",
+				"debug connect udp udp",
 				"error panic in the program tcp mine", "client failed tls tls",
 			}
 			eventually(t, "all is logged", func() bool {

@@ -62,8 +62,13 @@ type packetPort struct{ *port }
 
 // Connect also tells OnVerdict, as nothing has been classified before.
 func (p packetPort) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
+	if info.Route == "" {
+		own := *info
+		own.Route = own.Protocol
+		info = &own
+	}
 	if f := p.srv.OnVerdict; f != nil {
-		if err := handlers.Guard(func() { f(Verdict{Route: info.Protocol, Info: info}) }); err != nil {
+		if err := handlers.Guard(func() { f(Verdict{Route: info.Route, Info: info}) }); err != nil {
 			p.log.panicked(info, err)
 			p.hub.fail(p.log, info, err)
 			return nil, err

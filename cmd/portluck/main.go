@@ -44,7 +44,7 @@ The exit code is 0, 1 if something failed, or 2 if the command line was wrong.`,
 		RunE:    serve.RunE,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			for _, notice := range misspelt(cmd.Root(), os.Environ()) {
-				fmt.Fprintln(os.Stderr, "portluck:", chat.Clean(notice))
+				cli.Say(fmt.Sprintln("portluck:", chat.Clean(notice)))
 			}
 			return fromEnvironment(cmd.Flags())
 		},

@@ -78,13 +78,13 @@ func Run(ctx context.Context, root *cobra.Command) int {
 	if IsUsage(err) || strings.HasPrefix(err.Error(), "unknown command") {
 		text, code = text+fmt.Sprintf("Try: %s --help\n", cmd.CommandPath()), 2
 	}
-	say(text)
+	Say(text)
 	return code
 }
 
-// say writes the last words to standard error, as long as somebody takes them: a command ends also when
-// the reader of its pipe stands still.
-func say(text string) {
+// Say writes text to standard error, as long as somebody takes it: a command goes on, and ends, also
+// when the reader of its pipe stands still.
+func Say(text string) {
 	done := make(chan struct{})
 	go func() { // ends with the write, or with the process
 		defer close(done)
