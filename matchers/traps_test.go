@@ -240,7 +240,7 @@ func TestFrom(t *testing.T) {
 
 func TestRegexp(t *testing.T) {
 	verdicts(t, matchers.Regexp(regexp.MustCompile(`\A(GET|SET) \w+`), 32), map[string]string{
-		"GET a": "yes", "DEL": "more", "DEL" + strings.Repeat("x", 29): "no",
+		"GET a": "yes", "DEL": "no", "GET ": "more", "GET" + strings.Repeat("x", 29): "no",
 	})
 	verdicts(t, matchers.Regexp(regexp.MustCompile(`\Aab$`), 8), map[string]string{"ab": "more", "abcdefgh": "no"})
 }

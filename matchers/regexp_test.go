@@ -1,0 +1,69 @@
+package matchers_test
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/portluck/portluck/matchers"
+)
+
+// Each verdict comes with the byte that decides it.
+func TestRegexpDecides(t *testing.T) {
+	for re, want := range map[string]map[string]string{
+		`\AFOO\d`:               {"": "more", "F": "more", "FOO": "more", "FOO1": "yes", "FOX": "no", "h": "no", "FOO\xd9": "no"},
+		`^FOO`:                  {"FO": "more", "FOO": "yes", "FA": "no"},
+		`\A(?i)k`:               {"k": "yes", "\xe2": "more", "\xe2\x84": "more", "\xe2\x84\xaa": "yes", "\xe2\x85": "no", "\xc3": "no"},
+		`\A\p{Greek}`:           {"\xce": "more", "\xce\xb1": "yes", "\xc3": "no", "a": "no"},
+		`\A[^a]`:                {"\xf0": "more", "\xf0\x90": "more", "\xf0\x90\x80\x80": "yes", "\xf0a": "yes", "a": "no"},
+		`\A\x{fffd}`:            {"\xff": "yes", "\xe2": "more", "\xe2a": "yes", "\xe2\x82\xac": "no"},
+		`\Aa\bb`:                {"": "more", "a": "no"},
+		`\Aa\b`:                 {"a": "more", "ab": "no", "a\xc3": "yes", "a\n": "yes", "a_": "no"},
+		`\Aa\B`:                 {"a": "more", "ab": "yes", "a ": "no"},
+		`\Aa(\b|\B)`:            {"a": "yes"},
+		`\Aa$`:                  {"a": "more", "a\n": "no", "ab": "no"},
+		`(?m)\Aa$`:              {"a": "more", "a\n": "yes", "ab": "no"},
+		`(?m)^b`:                {"": "more", "a": "more", "a\n": "more", "a\nb": "yes"},
+		`\A(a|b*)c`:             {"bbb": "more", "bbbc": "yes", "aa": "no", "ab": "no"},
+		`\Aa*?b`:                {"aaaa": "more", "aaab": "yes", "aac": "no"},
+		`\A.x`:                  {"\n": "no", "\xc3": "more", "\xc3x": "yes", "\xc3\xa9x": "yes", "\xc3\xa9\xc3": "no"},
+		`\A(?s:.)x`:             {"\n": "more", "\nx": "yes", "\ny": "no"},
+		`\A`:                    {"": "yes"},
+		`\A\z`:                  {"": "more", "a": "no"},
+		`[^\x00-\x{10FFFF}]`:    {"": "no"},
+		`\Aa[^\x00-\x{10FFFF}]`: {"": "no"},
+	} {
+		verdicts(t, matchers.Regexp(regexp.MustCompile(re), 16), want)
+	}
+}
+
+// The verdicts are final, and at the end of the bytes they are those of package regexp.
+func FuzzRegexp(f *testing.F) {
+	for _, re := range []string{
+		`\AFOO\d`, `\A(GET|SET) \w+`, `\Aab$`, `(?m)^b`, `\Aa(b\B)+`, `(?i)\Akelvin`, `\A\p{Greek}+`, `\A.{2,3}\z`, `a|\Ab\b`, `(?U)a+$`,
+	} {
+		for _, in := range []string{"FOO1", "SET x", "ab", "a\nb", "abbb.", "\xe2\x84\xaaelvin", "\xce\xb1\xce", "\xf0\x90\x80", "\xff\xed\xa0"} {
+			f.Add(re, in)
+		}
+	}
+	f.Fuzz(func(t *testing.T, pattern, in string) {
+		re, err := regexp.Compile(pattern)
+		if err != nil || len(pattern) > 60 || len(in) > 60 {
+			return
+		}
+		m := matchers.Regexp(re, 0)
+		verify(t, m, []byte(in))
+		for i := range len(in) + 1 {
+			v := m.Match(matchers.Hello{Bytes: []byte(in[:i])})
+			if v.Needed() > 0 {
+				continue
+			}
+			if got, want := v == matchers.Yes, re.MatchString(in); got != want {
+				t.Errorf("%q is decided at %d of %q: %t, want %t", pattern, i, in, got, want)
+			}
+		}
+		v := m.Match(matchers.Hello{Bytes: []byte(in), EOF: true})
+		if want := re.MatchString(in); v.Needed() > 0 || (v == matchers.Yes) != want {
+			t.Errorf("%q of the whole %q: %d, want %t", pattern, in, v, want)
+		}
+	})
+}
