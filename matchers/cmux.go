@@ -27,8 +27,14 @@ func Cmux(m Matcher) cmux.Matcher {
 	}
 }
 
-// FromCmux makes a Matcher from one that was written for cmux. It is run again whenever more bytes have come, over what
-// there is, and is undecided when it has read to the end of that without a match.
+// FromCmux makes a Matcher from one that was written for cmux. It is run again whenever more bytes have
+// come, over what there is, and is undecided when it has read to the end of that without a match. Such
+// a matcher cannot say No before it has read all that it wants, so a client of another protocol that
+// sends less waits for the SniffTimeout of the server, and goes on as what it is then.
+//
+// Nothing is written while matchers decide. A matcher for which the server must send SETTINGS first,
+// such as those of the MatchWithWriters kind, has no equivalent, and one of the fields of an HTTP/2
+// request sees them only if the client does not wait for SETTINGS: mount the handler of such requests.
 func FromCmux(f cmux.Matcher) Matcher {
 	return MatcherFunc(func(h Hello) Verdict {
 		r := peeked{in: bytes.NewReader(h.Bytes)}

@@ -29,7 +29,7 @@
 //
 // A matcher is a pure function of the first bytes, see package matchers. What it matches goes to a handler
 // ([Server.Handle], package handlers), to a func ([Server.HandleFunc]) or to a server that wants a net.Listener
-// ([Server.Listen]), such as one of gRPC or SSH.
+// ([Server.Listen]), such as one of SSH or net/rpc.
 //
 // # Rooms
 //

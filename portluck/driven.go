@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -131,7 +132,8 @@ func (p *port) retire(c *conn) bool {
 	return false
 }
 
-// unknown is the codec of a silent client that the program has spoken to first. It must turn out to be raw.
+// unknown is the codec of a silent client that the program has spoken to first. It must turn out to be
+// raw: a route of the program that cannot say by its first line has nobody to wait for.
 type unknown struct {
 	tcp.Lines
 	port *port
@@ -143,7 +145,7 @@ func (u *unknown) Decode(in []byte, m *handlers.Messages) (int, error) {
 	if len(in) == 0 {
 		return 0, nil
 	}
-	r, _, err := u.port.judge(u.conn, in, m.EOF)
+	r, _, err := u.port.judge(u.conn, in, m.EOF, bytes.IndexByte(in, '\n') >= 0)
 	switch {
 	case err != nil:
 		return 0, err

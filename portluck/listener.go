@@ -13,7 +13,7 @@ import (
 // listenerQueue is how many connections may wait for a foreign server to accept them.
 const listenerQueue = 1024
 
-// Listen routes the connections that m matches to a net.Listener, for a server that wants one: ssh, gRPC, net/rpc. Its
+// Listen routes the connections that m matches to a net.Listener, for a server that wants one: ssh, net/rpc. Its
 // connections embed the *net.TCPConn, *net.UnixConn or *tls.Conn, and must be closed. Those that the server does not
 // accept within SniffTimeout are closed. Closing the listener closes it alone, not the port; Accept then returns
 // [net.ErrClosed].

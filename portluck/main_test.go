@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portluck/portluck/handlers/tlsd"
 	"github.com/portluck/portluck/testdata/leak"
 )
 
@@ -235,6 +236,18 @@ func dialTLS(t testing.TB, addr string, protos ...string) *tls.Conn {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// allowHandshakes gives the handshakes of s a minute, whatever its SniffTimeout.
+func allowHandshakes(t testing.TB, s *Server) {
+	t.Helper()
+	p := must(s.start())
+	for _, r := range p.routes {
+		if h, ok := r.handler.(*tlsd.Handler); ok {
+			h.HandshakeTimeout = time.Minute
+		}
+	}
+	p.loop.HandshakeTimeout = time.Minute
 }
 
 // must is for what cannot fail in a test.

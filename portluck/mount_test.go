@@ -156,3 +156,33 @@ func TestMountPanics(t *testing.T) {
 		})
 	}
 }
+
+// Where there is no hub, a request that nobody answers is for nothing that exists.
+func TestMountWithoutHub(t *testing.T) {
+	t.Parallel()
+	pages := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page ", r.Method) })
+	for _, tt := range []struct {
+		name  string
+		pages http.Handler
+		want  map[string]string // by method and path: the status, and the body if it is 200
+	}{
+		{"nothing else", nil, map[string]string{
+			"POST /nosuch": "404", "PUT /nosuch": "404", "GET /nosuch": "404", "DELETE /": "404", "POST /api/a": `200 HTTP/1.1 POST a "x"`,
+		}},
+		{"pages", pages, map[string]string{
+			"POST /nosuch": "404", "GET /nosuch": "200 page GET", "DELETE /": "200 page DELETE", "PUT /api/a": `200 HTTP/1.1 PUT a "x"`,
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			addr := serve(t, mountEcho(&Server{Pages: tt.pages}))
+			for what, want := range tt.want {
+				method, path, _ := strings.Cut(what, " ")
+				got := talk(t, addr, method+" "+path+" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx")
+				status, body, _ := strings.Cut(want, " ")
+				if !strings.HasPrefix(got, "HTTP/1.1 "+status) || !strings.HasSuffix(strings.TrimRight(got, "\n"), body) {
+					t.Errorf("%s: %q, want %q", what, got, want)
+				}
+			}
+		})
+	}
+}

@@ -123,6 +123,8 @@ func (p *port) late(c *conn, buf []byte) {
 	switch {
 	case r != nil || err != nil:
 		p.settle(c, r, first, err)
+	case c.chosen != nil:
+		p.goOn(c)
 	case p.srv.OnUnmatched != nil:
 		c.waiting = true
 		p.goOn(c)

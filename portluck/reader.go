@@ -224,6 +224,9 @@ func (r *reader) expired() (done bool) {
 	case to != nil:
 		r.dispatch(to)
 		return true
+	case r.conn.chosen != nil:
+		r.grant()
+		return false
 	case r.port.srv.OnUnmatched != nil:
 		r.conn.waiting = true
 		r.port.readers.keep(r)

@@ -116,6 +116,9 @@ func (p *port) build() {
 	if s.RoomOf != nil {
 		p.http.Streams = p.streams
 	}
+	if s.Hub == nil && s.mux != nil {
+		p.http.Claim, p.http.Pages = isMessage, notFound(s.Pages)
+	}
 	p.routes = append(p.routes, s.routes...)
 	p.routes = append(p.routes,
 		&route{name: RouteProxy, matcher: matchers.PROXY(), handler: handlers.HandlerFunc(refuseProxy), outer: true},
@@ -130,6 +133,22 @@ func (p *port) build() {
 		stalled:   &route{name: RouteStalled, handler: s.OnStall},
 	}
 	p.routes = append(p.routes, p.named.unmatched, p.named.silent, p.named.stalled)
+}
+
+// isMessage reports whether r is a message of a client to the hub.
+func isMessage(r *http.Request) bool {
+	return r.Method == http.MethodPost || r.Method == http.MethodPut
+}
+
+// notFound answers what was not mounted where there is no hub: pages has the rest, if there are any.
+func notFound(pages http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if pages == nil || isMessage(r) {
+			http.NotFound(w, r)
+			return
+		}
+		pages.ServeHTTP(w, r)
+	})
 }
 
 func (p *port) raw() handlers.Handler {
@@ -173,17 +192,18 @@ func refuse(c handlers.Conn, p handlers.Port, err error) {
 	p.Fail(c.Info(), err)
 }
 
-// classify asks the routes in order. The result is nil, and the number of bytes in all that are needed, while an earlier
-// route than the one that would win is undecided. Inside TLS some routes are left out.
-func (p *port) classify(h matchers.Hello) (r *route, need int) {
-	for _, r := range p.routes {
+// classify asks the routes in order. The result is nil, and the number of bytes in all that are
+// needed, while an earlier route than the one that would win is undecided. With late an undecided route
+// of the program has had its time, and is passed over. Inside TLS some routes are left out.
+func (p *port) classify(h matchers.Hello, late bool) (r *route, need int) {
+	for i, r := range p.routes {
 		if r.matcher == nil || r.outer && h.TLS != nil {
 			continue
 		}
 		switch v := r.matcher.Match(h); {
 		case v == matchers.Yes:
 			return r, 0
-		case v != matchers.No:
+		case v != matchers.No && !(late && i < len(p.srv.routes)):
 			return nil, max(v.Needed(), len(h.Bytes)+1)
 		}
 	}

@@ -38,7 +38,8 @@ type Server struct {
 	Hub *Hub
 	// TLSConfig has the certificates; nil refuses TLS. It is cloned.
 	TLSConfig *tls.Config
-	// Pages answers the HTTP requests whose method is not POST, PUT or OPTIONS; 405 if nil.
+	// Pages answers the HTTP requests whose method is not POST, PUT or OPTIONS; 405 if nil. Without a
+	// Hub, and with something mounted, what has no handler is 404.
 	Pages http.Handler
 
 	// RoomOf says to which room a GET request belongs that asks for a stream of messages: server-sent events (Accept:
@@ -69,8 +70,10 @@ type Server struct {
 	// SpeakFirst are the addresses of clients that are known to wait for the server to speak: OnSilence serves them at
 	// once, whatever they may send, and they reach no other protocol. It has no say if OnSilence is nil.
 	SpeakFirst []netip.Prefix
-	// OnStall serves a connection whose bytes by SniffTimeout may still become more than one protocol. If nil it is
-	// closed, HTTP with a 408. So is one whose ClientHello or request head does not become whole, whatever OnStall is.
+	// OnStall serves a connection whose bytes by SniffTimeout may still become one of the protocols
+	// of the server, or are of none and have no end of a line: a route of the program that is
+	// undecided by then is passed over. If nil it is closed, HTTP with a 408. So is one whose
+	// ClientHello or request head does not become whole, whatever OnStall is.
 	OnStall handlers.Handler
 	// OnUnmatched serves a connection that no route knows; as raw lines if nil (upstream's rawFallback: true).
 	// [handlers.Refuse] closes it (rawFallback: false), after an OnError.

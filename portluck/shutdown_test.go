@@ -123,7 +123,8 @@ func TestShutdownWhileSilentClientsLeave(t *testing.T) {
 	t.Parallel()
 	const n = 100
 	hub, e := record(nil)
-	s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffTLS, Goroutines: byGoroutines}
+	s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon, Goroutines: byGoroutines}
+	allowHandshakes(t, s)
 	l := listen(t)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
@@ -157,7 +158,7 @@ func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
 	t.Parallel()
 	const n = 50
 	logged := slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
-	s := &Server{Hub: echoHub(), TLSConfig: withTLS(), Goroutines: byGoroutines, Log: logged}
+	s := &Server{Hub: echoHub(), TLSConfig: withTLS(), Goroutines: byGoroutines, Log: logged, SniffTimeout: time.Minute}
 	l := listen(t)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -31,13 +32,13 @@ var (
 )
 
 // judge classifies the first bytes b of c. Without an error and a route it wants need bytes in all.
-func (p *port) judge(c *conn, b []byte, eof bool) (r *route, need int, err error) {
+func (p *port) judge(c *conn, b []byte, eof, late bool) (r *route, need int, err error) {
 	p.judging.Add(1)
 	defer func() {
 		p.judged.Add(1)
 		p.judging.Add(-1)
 	}()
-	if err := handlers.Guard(func() { r, need = p.classify(c.hello(b, eof)) }); err != nil {
+	if err := handlers.Guard(func() { r, need = p.classify(c.hello(b, eof), late) }); err != nil {
 		p.log.panicked(c.Info(), err) // who peeks again may ask once more
 		return nil, 0, fmt.Errorf("%w: %w", ErrMatcher, err)
 	}
@@ -62,22 +63,30 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 	}
 	whole := eof || len(b) >= matchers.Window // nobody will see more
 	if r = c.chosen; r == nil {
-		r, c.need, err = p.judge(c, b, eof)
+		r, c.need, err = p.judge(c, b, eof, false)
 	}
 	switch {
 	case err != nil:
 		return nil, 0, err
 	case r == nil && whole:
 		return nil, 0, ErrStalled
-	case r == nil || r.opening == nil || c.eager:
-		return r, 0, nil
-	}
-	c.chosen = nil
-	if need := r.opening.need(b); need > 0 && !whole {
-		c.need, c.chosen = need, r
+	case r == nil:
 		return nil, 0, nil
 	}
-	return r, 0, nil
+	return c.open(r, b, whole), 0, nil
+}
+
+// open chooses r, and returns it once its opening is whole, or as much of it as anybody will see.
+func (c *conn) open(r *route, b []byte, whole bool) *route {
+	c.chosen = nil
+	if r.opening == nil || c.eager {
+		return r
+	}
+	if need := r.opening.need(b); need > 0 && !whole {
+		c.need, c.chosen = need, r
+		return nil
+	}
+	return r
 }
 
 // speaksFirst says whether c waits for the server.
@@ -138,8 +147,8 @@ func (p *port) lookProxy(c *conn, b []byte, eof bool) (*route, int, error) {
 	return nil, n, nil
 }
 
-// expire is for a connection whose time is up. It says where it goes; nil, and no error, means that it stays and may be
-// announced.
+// expire is for a connection whose time is up. It says where it goes; nil, and no error, means that it
+// stays: as undecided as it was, to be announced perhaps, or with its route chosen.
 func (p *port) expire(c *conn, b []byte) (*route, error) {
 	switch {
 	case c.unproxied:
@@ -151,15 +160,39 @@ func (p *port) expire(c *conn, b []byte) (*route, error) {
 		return p.named.silent, nil
 	case c.seen == 0:
 		return nil, nil
+	case c.chosen == nil:
+		return p.decideLate(c, b)
 	}
+	return nil, p.stall(c, b)
+}
+
+// decideLate decides without the routes of the program that cannot say by now, be it only since they
+// were written for cmux. A client that may still become one of the server's protocols has stalled, and
+// so has one that nobody knows, unless it has sent a line.
+func (p *port) decideLate(c *conn, b []byte) (*route, error) {
+	r, _, err := p.judge(c, b, false, true)
+	switch {
+	case err != nil:
+		return nil, err
+	case r == nil || r == p.named.unmatched && bytes.IndexByte(b, '\n') < 0:
+		if p.srv.OnStall != nil {
+			p.stats.stalled.Add(1)
+			return p.named.stalled, nil
+		}
+		return nil, p.stall(c, b)
+	}
+	return c.open(r, b, false), nil
+}
+
+// stall ends a connection that has stopped before its first message was whole. One that speaks HTTP/1
+// is told.
+func (p *port) stall(c *conn, b []byte) error {
 	p.stats.stalled.Add(1)
-	if p.srv.OnStall != nil && c.chosen == nil {
-		return p.named.stalled, nil
-	}
-	if matchers.HTTP1().Match(c.hello(b, false)) == matchers.Yes {
+	h := c.hello(b, false)
+	if matchers.HTTP2().Match(h) == matchers.No && matchers.HTTP1().Match(h) == matchers.Yes {
 		c.farewell = requestTimeout
 	}
-	return nil, ErrStalled
+	return ErrStalled
 }
 
 // requestTimeout answers a client that began an HTTP request and stopped (RFC 9110, section 15.5.9).

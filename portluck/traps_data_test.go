@@ -166,13 +166,13 @@ func (c *slowConn) Write(p []byte) (int, error) {
 func TestTraps1Row33SlowTLSClient(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)
-	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: 600 * time.Millisecond})
+	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: time.Minute})
 	c := tls.Client(&slowConn{Conn: dial(t, addr), pause: 200 * time.Millisecond}, &tls.Config{InsecureSkipVerify: true})
 	send(t, c, "{slow}\n")
 	expect(t, c, "{slow}\n")
 	c.Close()
 	e.want(t, "connect tls", "message {slow}", "disconnect tls")
-	stopped := dial(t, addr)
+	stopped := dial(t, serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon}))
 	send(t, stopped, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
 	expectEnd(t, stopped)
 	if got := e.waitFor(4); !strings.HasPrefix(got[3], "error ") {

@@ -107,11 +107,12 @@ func TestTraps5Row1PreconnectedBrowser(t *testing.T) {
 	for name, unmatched := range map[string]handlers.Handler{"raw": nil, "no raw": handlers.Refuse} {
 		t.Run(name, func(t *testing.T) {
 			hub, _ := record(echo)
-			s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffTLS, OnUnmatched: unmatched}
+			s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon, OnUnmatched: unmatched}
+			allowHandshakes(t, s)
 			addr := serve(t, s)
 			plain, secure := dial(t, addr), dial(t, addr)
-			inner := dialTLS(t, addr)      // no ALPN: silent inside TLS too
-			pauseFor(sniffTLS + sniffSoon) // for the last of them
+			inner := dialTLS(t, addr) // no ALPN: silent inside TLS too
+			pauseFor(2 * sniffSoon)   // for the last of them
 			const post = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi"
 			tc := tls.Client(secure, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 			for name, c := range map[string]net.Conn{"plain": plain, "TLS": tc, "inside TLS": inner} {

@@ -20,9 +20,6 @@ const upstreamLine = `{"test":true}`
 // first bytes of a client that has connected.
 const sniffSoon = time.Second
 
-// sniffTLS is SniffTimeout where a test waits for it and shakes hands, which it bounds too.
-const sniffTLS = 3 * time.Second
-
 func TestUpstreamP1RawLineAndFIN(t *testing.T) {
 	hub, e := record(nil)
 	var remote string
@@ -265,7 +262,9 @@ func TestUpstreamExtraLines(t *testing.T) {
 func TestUpstreamExtraAfterSilence(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)
-	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffTLS})
+	s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon}
+	allowHandshakes(t, s)
+	addr := serve(t, s)
 	plain, secure := dial(t, addr), dial(t, addr)
 	e.want(t, "connect tcp", "connect tcp")
 	send(t, plain, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")

@@ -48,6 +48,9 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
 	if r.TLS != nil && !r.TLS.HandshakeComplete {
 		r.TLS = nil // net/http asks every net.Conn that has a ConnectionState
 	}
+	if r.TLS == nil {
+		r.TLS = l.conn.Info().TLS
+	}
 	if !h.answers(w, r, l) || h.mounted(w, r, l) {
 		return
 	}

@@ -122,7 +122,11 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 		p.Fail(c.Info(), err)
 		return
 	}
-	only := &single{nc: nc, link: newLink(c, p, nc)}
+	l := newLink(c, p, nc)
+	if tls := c.Info().TLS; srv == h.any && tls != nil && tls.NegotiatedProtocol == "" {
+		nc = noALPN{halves{nc}}
+	}
+	only := &single{nc: nc, link: l}
 	h.links.add(nc, only.link)
 	only.link.bound(h.FirstTimeout)
 	_ = srv.Serve(only)
@@ -131,6 +135,10 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 		c.Close()
 	}
 }
+
+// noALPN is a connection inside TLS whose client has offered no protocol there. To net/http it is a
+// plain one: only there it looks for HTTP/2 with prior knowledge.
+type noALPN struct{ halves }
 
 // netConn makes the net.Conn that costs least.
 func netConn(c handlers.Conn) (net.Conn, error) {

@@ -142,7 +142,7 @@ func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if tc, ok := nc.(*net.TCPConn); ok {
 		return &hijackedTCP{tc, p.conn}, rw, nil
 	}
-	return &hijacked{nc, p.conn}, rw, nil
+	return &hijacked{halves{nc}, p.conn}, rw, nil
 }
 
 // hijackedTCP keeps what a *net.TCPConn can do.
@@ -155,15 +155,18 @@ type hijackedTCP struct {
 func (c *hijackedTCP) Close() error { return c.conn.Close() }
 
 type hijacked struct {
-	net.Conn
+	halves
 	conn handlers.Conn
 }
 
 // Close also gives the connection's place back.
 func (c *hijacked) Close() error { return c.conn.Close() }
 
+// halves is a connection that may have halves.
+type halves struct{ net.Conn }
+
 // CloseWrite ends our half, where the connection has halves.
-func (c *hijacked) CloseWrite() error {
+func (c halves) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

@@ -1,0 +1,117 @@
+//go:build linux
+
+package portluck
+
+import (
+	"crypto/tls"
+	"io"
+	"net"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
+	"github.com/soheilhy/cmux"
+)
+
+// clientsOfOthers are those that a route of the program is not for: what they send, with pauses at |,
+// and what they get.
+var clientsOfOthers = map[string]struct{ send, begins, ends string }{
+	"POST":           {"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", "HTTP/1.1 200 ", "hi\n"},
+	"a slow head":    {"POST / HTTP/1.1\r\n|Host: localhost\r\nConnection: close\r\n|Content-Length: 2\r\n\r\nhi", "HTTP/1.1 200 ", "hi\n"},
+	"a bad request":  {"GET / HTTP/7.5\r\n\r\n", "HTTP/1.1 505 ", ""},
+	"WebSocket":      {"GET / HTTP/1.1\r\nHost: localhost\r\n" + upgradeTo + "\r\n\x88\x80\x00\x00\x00\x00", "HTTP/1.1 101 ", "\x88\x00"},
+	"h2c":            {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", "\x00\x00", ""},
+	"a line":         {"hello\n", "hello\n", "hello\n"},
+	"a line of two":  {"hel|lo\nyou\n", "hello\nyou\n", "hello\nyou\n"},
+	"no line end":    {"SSH-", "stalled", "stalled"},
+	"half a method":  {"GE", "stalled", "stalled"},
+	"half a preface": {"PRI * HTTP/2.0\r\n\r\nS", "stalled", "stalled"},
+}
+
+// A route of the program that cannot say yet costs the clients of other protocols SniffTimeout, and one
+// that can costs them nothing: never their connection.
+func TestUndecidedRoutes(t *testing.T) {
+	for name, tt := range map[string]struct {
+		m    matchers.Matcher
+		says bool // No at once
+	}{
+		"Regexp":             {matchers.Regexp(regexp.MustCompile(`\AFOO\d`), 0), true},
+		"cmux, never":        {matchers.FromCmux(func(r io.Reader) bool { _, _ = io.ReadFull(r, make([]byte, 64<<10)); return false }), false},
+		"cmux, h2 field":     {matchers.FromCmux(cmux.HTTP2HeaderField("content-type", "application/grpc")), false},
+		"cmux, HTTP/1 field": {matchers.FromCmux(cmux.HTTP1HeaderField("X-Other", "yes")), false},
+		"needs a window":     {needsWindow, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
+				s := &Server{Hub: echoHub(), TLSConfig: withTLS(), SniffTimeout: sniffSoon, OnStall: handlers.HandlerFunc(func(c handlers.Conn, _ handlers.Port) {
+					if nc, err := c.NetConn(); err == nil {
+						_, _ = io.WriteString(nc, "stalled")
+					}
+					c.Close()
+				})}
+				if tt.says {
+					s.SniffTimeout = time.Minute
+				}
+				s.HandleFunc("other", tt.m, func(c net.Conn) { _, _ = io.WriteString(c, "other") })
+				addr := serve(t, s)
+				for name, client := range clientsOfOthers {
+					if tt.says && client.ends == "stalled" {
+						continue
+					}
+					for _, secure := range []bool{false, true} {
+						t.Run(map[bool]string{false: name, true: name + ", TLS"}[secure], func(t *testing.T) {
+							t.Parallel()
+							var c net.Conn = dial(t, addr)
+							if secure {
+								c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+							}
+							for piece := range strings.SplitSeq(client.send, "|") {
+								send(t, c, piece)
+								pauseFor(time.Millisecond)
+							}
+							got := make([]byte, len(client.begins))
+							if _, err := io.ReadFull(c, got); err != nil || string(got) != client.begins {
+								t.Fatalf("read %q, %v, want %q", got, err, client.begins)
+							}
+							if client.ends == client.begins || client.ends == "" {
+								return
+							}
+							if rest := joined(string(got) + expectEnd(t, c)); !strings.HasSuffix(rest, client.ends) {
+								t.Errorf("read %q, want %q at the end", rest, client.ends)
+							}
+						})
+					}
+				}
+			})
+		})
+	}
+}
+
+// needsWindow is a matcher that decides only when there is nothing more to see.
+var needsWindow = matchers.MatcherFunc(func(h matchers.Hello) matchers.Verdict {
+	if h.EOF || len(h.Bytes) >= matchers.Window {
+		return matchers.No
+	}
+	return matchers.Need(matchers.Window)
+})
+
+// A stalled h2 client never gets an answer in HTTP/1, whatever is undecided.
+func TestStalledPrefaceGetsNoHTTP1(t *testing.T) {
+	t.Parallel()
+	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
+		s := &Server{SniffTimeout: sniffSoon}
+		s.HandleFunc("grpc", matchers.FromCmux(cmux.HTTP2HeaderField("content-type", "application/grpc")), func(net.Conn) {})
+		addr := serve(t, s)
+		for _, first := range []string{"P", "PRI", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"} {
+			c := dial(t, addr)
+			send(t, c, first)
+			if got, err := io.ReadAll(c); err != nil || len(got) > 0 {
+				t.Errorf("%q gets %q, %v", first, got, err)
+			}
+		}
+	})
+}
