@@ -194,6 +194,7 @@ func (r replayed) kill() { r.Conn.Close() }
 // sniffing is the part of a connection that is being classified.
 type sniffing struct {
 	seen     int    // bytes that were there at the last look
+	rest     int    // bytes of its PROXY header that are to be taken off
 	need     int    // bytes that a matcher, or the route's opening, asked for
 	chosen   *route // the route, while its opening is not whole; nil before and after
 	waiting  bool   // it was silent for SniffTimeout, and now has Timeout

@@ -15,7 +15,6 @@ const (
 	proxyV1    = "PROXY "
 	proxyV1Max = 107 // with CRLF
 	proxyV2    = "\r\n\r\n\x00\r\nQUIT\n"
-	proxyV2Max = 4 << 10 // with type-length-values
 )
 
 var errProxy = errors.New("malformed")
@@ -23,7 +22,8 @@ var errProxy = errors.New("malformed")
 // proxyHeader is what a proxy says of the client. The addresses are zero when it speaks for itself (LOCAL, UNKNOWN).
 type proxyHeader struct{ remote, local netip.AddrPort }
 
-// parseProxy reads the header at the beginning of b. n is its length, and 0 while more bytes are needed.
+// parseProxy reads the header at the beginning of b. n is its length, which may be more than b has:
+// what is missing says nothing of the addresses. It is 0 while more bytes are needed.
 func parseProxy(b []byte) (h proxyHeader, n int, err error) {
 	switch {
 	case startsLike(b, proxyV2):
@@ -84,24 +84,22 @@ func parseProxyV2(b []byte) (h proxyHeader, n int, err error) {
 	}
 	n = 16 + int(binary.BigEndian.Uint16(b[14:]))
 	command, family := b[12], b[13]
-	switch {
-	case command>>4 != 2 || command&15 > 1 || n > proxyV2Max:
+	if command>>4 != 2 || command&15 > 1 {
 		return h, 0, errProxy
-	case len(b) < n:
+	}
+	ip := map[byte]int{0x11: 4, 0x21: 16}[family] // TCP over IPv4 and IPv6
+	if command&15 == 0 || ip == 0 {
+		return h, n, nil // LOCAL, UNSPEC, UDP or UNIX: the receiver must accept it and use the real address
+	}
+	end := 16 + 2*ip + 4
+	switch {
+	case n < end:
+		return h, 0, errProxy
+	case len(b) < end:
 		return h, 0, nil
-	case command&15 == 0: // LOCAL
-		return h, n, nil
 	}
-	body := b[16:n]
-	switch {
-	case family == 0x11 && len(body) >= 12:
-		return proxyHeader{addrPort(body[:4], body[8:]), addrPort(body[4:8], body[10:])}, n, nil
-	case family == 0x21 && len(body) >= 36:
-		return proxyHeader{addrPort(body[:16], body[32:]), addrPort(body[16:32], body[34:])}, n, nil
-	case family == 0x11 || family == 0x21:
-		return h, 0, errProxy
-	}
-	return h, n, nil // UNSPEC, UDP or UNIX: the receiver must accept it and use the real address
+	body := b[16:end]
+	return proxyHeader{addrPort(body[:ip], body[2*ip:]), addrPort(body[ip:2*ip], body[2*ip+2:])}, n, nil
 }
 
 func addrPort(addr, port []byte) netip.AddrPort {
@@ -109,11 +107,18 @@ func addrPort(addr, port []byte) netip.AddrPort {
 	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(port))
 }
 
+// ProxyUnix stands, among [Server.ProxyFrom], for all clients of Unix sockets.
+var ProxyUnix netip.Prefix
+
 // fromProxy says whether a connection from addr must begin with a PROXY header.
 func (p *port) fromProxy(addr netip.Addr) bool { return inPrefixes(p.srv.ProxyFrom, addr) }
 
-// inPrefixes says whether one of all has addr. IPv4 addresses may have come over IPv6, and link-local ones with a zone.
+// inPrefixes says whether one of all has addr. IPv4 addresses may have come over IPv6, and link-local
+// ones with a zone. The zero address is that of a Unix socket, and in the zero prefix alone.
 func inPrefixes(all []netip.Prefix, addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return slices.Contains(all, ProxyUnix)
+	}
 	addr = addr.Unmap().WithZone("")
 	return slices.ContainsFunc(all, func(p netip.Prefix) bool { return p.Contains(addr) })
 }

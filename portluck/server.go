@@ -113,6 +113,7 @@ type Server struct {
 	ExplicitDone bool
 	// ProxyFrom are the addresses of proxies: their connections must begin with a PROXY protocol header (v1 or v2),
 	// which tells the client's address. From others such a header is refused.
+	// [ProxyUnix] among them is every client of a Unix socket.
 	ProxyFrom []netip.Prefix
 
 	// Hosts are the names by which clients may ask for the server, over HTTP and WebSocket, besides

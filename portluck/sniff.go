@@ -97,7 +97,7 @@ func (p *port) speaksFirst(c *conn) bool {
 // fails is for a connection whose bytes cannot be read. A peer that has reset it without a word, as
 // health checks do, has gone: that is io.EOF.
 func (c *conn) fails(err error) error {
-	if c.seen == 0 && c.pending == nil && isGone(err) {
+	if c.seen == 0 && c.rest == 0 && c.pending == nil && isGone(err) {
 		return io.EOF
 	}
 	return err
@@ -123,28 +123,38 @@ func (p *port) leave(c *conn) (*route, int, error) {
 	return nil, 0, io.EOF
 }
 
-func (p *port) lookProxy(c *conn, b []byte, eof bool) (*route, int, error) {
-	if len(b) == 0 && eof {
-		return p.leave(c)
-	}
-	h, n, err := parseProxy(b)
+// lookProxy is look for a PROXY header. Of one that is longer than what tells the addresses the rest
+// is taken off as it comes.
+func (p *port) lookProxy(c *conn, b []byte, eof bool) (r *route, skip int, err error) {
 	switch {
-	case err != nil:
-		return nil, 0, fmt.Errorf("%w: %w", ErrProxy, err)
-	case n == 0 && eof:
+	case len(b) == 0 && eof && c.rest == 0:
+		return p.leave(c)
+	case len(b) == 0 && eof:
 		return nil, 0, fmt.Errorf("%w: %w", ErrProxy, io.ErrUnexpectedEOF)
-	case n == 0:
-		return nil, 0, nil
-	}
-	c.proxied, c.unproxied = true, false
-	if h.remote.IsValid() {
-		c.info.Remote, c.info.Local = h.remote, h.local
-		if !p.limits.rename(c, peerOf(h.remote)) {
-			p.stats.refused.Add(1)
-			return nil, 0, ErrLimit
+	case c.rest == 0:
+		h, n, err := parseProxy(b)
+		switch {
+		case err != nil:
+			return nil, 0, fmt.Errorf("%w: %w", ErrProxy, err)
+		case n == 0 && eof:
+			return nil, 0, fmt.Errorf("%w: %w", ErrProxy, io.ErrUnexpectedEOF)
+		case n == 0:
+			return nil, 0, nil
+		}
+		c.rest = n
+		if h.remote.IsValid() {
+			c.info.Remote, c.info.Local = h.remote, h.local
+			if !p.limits.rename(c, peerOf(h.remote)) {
+				p.stats.refused.Add(1)
+				return nil, 0, ErrLimit
+			}
 		}
 	}
-	return nil, n, nil
+	skip = min(len(b), c.rest)
+	if c.rest -= skip; c.rest == 0 {
+		c.proxied, c.unproxied = true, false
+	}
+	return nil, skip, nil
 }
 
 // expire is for a connection whose time is up. It says where it goes; nil, and no error, means that it

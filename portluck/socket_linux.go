@@ -5,7 +5,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
+	"sync"
 	"syscall"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
@@ -125,7 +128,11 @@ func addrPortOf(sa syscall.Sockaddr) netip.AddrPort {
 	case *syscall.SockaddrInet4:
 		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
 	case *syscall.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+		addr := netip.AddrFrom16(sa.Addr).Unmap()
+		if sa.ZoneId != 0 {
+			addr = addr.WithZone(zoneName(int(sa.ZoneId)))
+		}
+		return netip.AddrPortFrom(addr, uint16(sa.Port))
 	}
 	return netip.AddrPort{}
 }
@@ -162,4 +169,26 @@ func learn(nc net.Conn, info *handlers.Info) {
 // On a connection it is for that.
 func inlineUrgent(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) })
+}
+
+// zoneName is the name of an interface, as package net has it in addresses: its number if it has none.
+func zoneName(index int) string {
+	now := time.Now()
+	if z, ok := zones.Load(index); ok && now.Before(z.(zone).until) {
+		return z.(zone).name
+	}
+	name := strconv.Itoa(index)
+	if i, err := net.InterfaceByIndex(index); err == nil {
+		name = i.Name
+	}
+	zones.Store(index, zone{name, now.Add(time.Minute)})
+	return name
+}
+
+// zones are the names that were asked for: the system is asked for all interfaces each time.
+var zones sync.Map // of int to zone
+
+type zone struct {
+	name  string
+	until time.Time
 }

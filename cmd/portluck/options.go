@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -70,7 +71,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.noRaw, "no-raw", false, "close connections that speak neither HTTP, WebSocket nor TLS")
 	f.BoolVar(&o.explicitDone, "explicit-done", false, "keep every HTTP answer open until the client closes")
 	f.StringSliceVar(&o.proxyFrom, "proxy-from", nil,
-		"address or prefix of a proxy whose connections begin with a PROXY protocol header; may be repeated")
+		"address or prefix of a proxy whose connections begin with a PROXY protocol header, or unix for all on Unix sockets; may be repeated")
 	f.BoolVar(&o.showBytes, "show-bytes", false,
 		"show the first bytes of connections, less what looks like a secret, on the page to visitors from other machines too")
 	f.StringVar(&o.debug, "debug", "", "address for pprof and expvar, such as localhost:6060")
@@ -140,8 +141,16 @@ func (o *options) checkLists(f *pflag.FlagSet) error {
 	return err
 }
 
-// proxies are the prefixes of --proxy-from.
-func (o *options) proxies() ([]netip.Prefix, error) { return prefixes("proxy-from", o.proxyFrom) }
+// proxies are the prefixes of --proxy-from, and Unix sockets.
+func (o *options) proxies() ([]netip.Prefix, error) {
+	var unix []netip.Prefix
+	addrs := slices.DeleteFunc(slices.Clone(o.proxyFrom), func(s string) bool { return s == "unix" })
+	if len(addrs) < len(o.proxyFrom) {
+		unix = []netip.Prefix{portluck.ProxyUnix}
+	}
+	all, err := prefixes("proxy-from", addrs)
+	return append(all, unix...), err
+}
 
 // prefixes are the networks that a flag names.
 func prefixes(flag string, list []string) ([]netip.Prefix, error) {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/portluck/portluck/portluck"
 	"github.com/spf13/pflag"
 )
 
@@ -167,5 +170,17 @@ func TestCheckEmptyLists(t *testing.T) {
 		if err := checked(t, name, ""); err == nil || !strings.HasPrefix(err.Error(), name+" ") {
 			t.Errorf("%s '': %v", name, err)
 		}
+	}
+}
+
+func TestProxies(t *testing.T) {
+	o := options{proxyFrom: []string{"10.0.0.0/8", "unix", "::1"}}
+	got, err := o.proxies()
+	want := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"), portluck.ProxyUnix}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("proxies() = %v, %v, want %v", got, err, want)
+	}
+	if len(o.proxyFrom) != 3 || o.proxyFrom[1] != "unix" {
+		t.Errorf("the flag has become %q", o.proxyFrom)
 	}
 }
