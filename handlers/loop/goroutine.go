@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/internal/guarded"
 	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
@@ -193,27 +192,6 @@ func (c *goConn) open(connected bool) error {
 	err := c.ev.Connect(c.info)
 	c.endTurn(nil)
 	return err
-}
-
-// transportLocked makes the connection readable and writable at the first call.
-func (c *goConn) transportLocked() error {
-	switch {
-	case c.rw != nil:
-		return nil
-	case c.broken:
-		return net.ErrClosed
-	}
-	var rw Transport
-	err := guarded.Call(func() (err error) {
-		rw, err = transport(c.src)
-		return err
-	})
-	if err != nil {
-		c.breakLocked(err)
-		return err
-	}
-	c.rw = guardTransport(rw)
-	return nil
 }
 
 // readLoop reads and decodes until the peer, the codec or an event ends it. A nil error is an end in good order.

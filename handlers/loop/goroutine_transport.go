@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
 // A Source is a connection that can be had in a cheaper form than a net.Conn.
@@ -42,6 +43,27 @@ func NetTransport(nc net.Conn) Transport {
 		return t
 	}
 	return noHalfClose{nc}
+}
+
+// transportLocked makes the connection readable and writable at the first call.
+func (c *goConn) transportLocked() error {
+	switch {
+	case c.rw != nil:
+		return nil
+	case c.broken:
+		return net.ErrClosed
+	}
+	var rw Transport
+	err := guarded.Call(func() (err error) {
+		rw, err = transport(c.src)
+		return err
+	})
+	if err != nil {
+		c.breakLocked(err)
+		return err
+	}
+	c.rw = guardTransport(rw)
+	return nil
 }
 
 // cutError is err, of a Read of c, unless that is an [io.EOF] which was no end in good order: the stream below a layer of TLS

@@ -321,16 +321,6 @@ func loopback() (*net.Interface, error) {
 	return &list[i], nil
 }
 
-// Without any network there is none to announce on, but the node listens, and may be on one later.
-func TestNoNetwork(t *testing.T) {
-	t.Parallel()
-	n := watchNode(t, &Node{Name: "x", Discovery: &MDNS{Interfaces: []string{"no-such-interface"}}})
-	if err := n.Listen(0, "127.0.0.1"); err != nil {
-		t.Fatal(err)
-	}
-	get(t, "listening", n.listening)
-}
-
 // What comes after the goodbye does not bring a node back; its peers do not dial it.
 func TestGoodbye(t *testing.T) {
 	t.Parallel()
