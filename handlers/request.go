@@ -5,10 +5,11 @@ import (
 	"strings"
 )
 
-// SameOrigin reports whether r comes from a page of the origin that it is sent to (RFC 6454,
-// section 5), scheme and port too, or from a program: one without an Origin header. It is what
-// handlers go by that are not told which origins to allow. It believes the name in r, which
-// [Hosts] must have allowed.
+// SameOrigin reports whether r comes from a page of the host and port that it is sent to (RFC 6454,
+// section 5), or from a program: one without an Origin header. A page over https is of our origin
+// also where r comes in the clear, from a proxy that has taken TLS off; a page over http is not where
+// r comes over TLS. It is what handlers go by that are not told which origins to allow. It believes
+// the name in r, which [Hosts] must have allowed.
 func SameOrigin(r *http.Request) bool {
 	origins := r.Header["Origin"]
 	switch {
@@ -17,23 +18,20 @@ func SameOrigin(r *http.Request) bool {
 	case len(origins) > 1:
 		return false
 	}
-	ours := "http"
-	if r.TLS != nil {
-		ours = "https"
-	}
-	scheme, host, ok := strings.Cut(origins[0], "://")
-	if !ok || host == "" || r.Host == "" || !strings.EqualFold(scheme, ours) {
+	scheme, host, _ := strings.Cut(origins[0], "://")
+	secure := strings.EqualFold(scheme, "https")
+	if host == "" || r.Host == "" || !secure && (r.TLS != nil || !strings.EqualFold(scheme, "http")) {
 		return false
 	}
-	return strings.EqualFold(withPort(host, ours), withPort(r.Host, ours))
+	return strings.EqualFold(withPort(host, secure), withPort(r.Host, secure))
 }
 
-// withPort gives host the port of the scheme, http or https, if it has none.
-func withPort(host, scheme string) string {
+// withPort gives host the port of http, or of https if secure, if it has none.
+func withPort(host string, secure bool) string {
 	if colon := strings.LastIndexByte(host, ':'); colon > strings.LastIndexByte(host, ']') {
 		return host
 	}
-	if scheme == "https" {
+	if secure {
 		return host + ":443"
 	}
 	return host + ":80"

@@ -3,6 +3,7 @@ package portluck
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/portluck/portluck/handlers"
@@ -15,6 +16,7 @@ func (s *Server) checkOrigin() func(*http.Request) bool {
 	if open && !s.RequireOrigin {
 		return nil
 	}
+	every := slices.Contains(s.AllowOrigin, "*")
 	var allowed []*regexp.Regexp
 	for _, pattern := range s.AllowOrigin {
 		allowed = append(allowed, originPattern(pattern))
@@ -29,6 +31,8 @@ func (s *Server) checkOrigin() func(*http.Request) bool {
 			return !s.RequireOrigin
 		case len(values) > 1 || values[0] == "":
 			return false
+		case every:
+			return true
 		case open:
 			return handlers.SameOrigin(r)
 		}
@@ -55,8 +59,6 @@ func originPattern(pattern string) *regexp.Regexp {
 	const label = `[a-zA-Z0-9_-]`
 	prefix, suffix := "", ""
 	switch {
-	case pattern == "*":
-		return regexp.MustCompile(label)
 	case strings.HasPrefix(pattern, "*."):
 		pattern, prefix = pattern[2:], `(?:`+label+`+\.)*`
 	}

@@ -81,7 +81,7 @@ func TestOriginPatterns(t *testing.T) {
 			[]string{"http://foobar.com", "http://foo-1.com"},
 			[]string{"http://foo.com", "http://xfoobar.com", "http://foo.bar.com"},
 		},
-		{"*", []string{"http://any.where:1", "null"}, []string{"file://", ""}},
+		{"*", []string{"http://any.where:1", "null", "file://", "https://", "app://-", "capacitor://localhost", "x"}, []string{""}},
 		{"https://example.com", nil, []string{"https://example.com"}},
 		{"localhost:8080", []string{"http://localhost:8080"}, []string{"http://localhost", "http://localhost:80801"}},
 	}
@@ -109,4 +109,48 @@ func ExampleServer_AllowOrigin() {
 	// https://www.example.com true
 	// http://localhost:3000 true
 	// https://evilexample.com false
+}
+
+// Who may talk to the server may do so over HTTP, event streams and WebSocket alike.
+func TestOriginsOfEveryKind(t *testing.T) {
+	t.Parallel()
+	const wsFields = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+	for _, tt := range []struct {
+		allow        []string
+		host, origin string
+		ok           bool
+	}{
+		{nil, "chat.example.com", "https://chat.example.com", true}, // behind a proxy that ends TLS
+		{nil, "chat.example.com:8443", "https://chat.example.com:8443", true},
+		{nil, "chat.example.com", "http://chat.example.com", true},
+		{nil, "chat.example.com", "https://evil.example", false},
+		{nil, "chat.example.com", "file://", false},
+		{nil, "chat.example.com", "null", false},
+		{[]string{"*"}, "chat.example.com", "https://evil.example", true},
+		{[]string{"*"}, "chat.example.com", "file://", true}, // ESP8266's WebSocket client
+		{[]string{"*"}, "chat.example.com", "null", true},
+		{[]string{"x.example", "*"}, "chat.example.com", "app://-", true},
+		{[]string{"*.example"}, "chat.example.com", "file://", false},
+	} {
+		hub, _ := record(nil)
+		addr := serve(t, &Server{
+			Hub: hub, AllowOrigin: tt.allow, Hosts: []string{"chat.example.com"},
+			RoomOf: func(r *http.Request) (string, bool) { return "room", r.Header.Get("Accept") != "" },
+		})
+		for name, first := range map[string]string{
+			"POST": "POST / HTTP/1.1\r\nContent-Length: 0\r\n",
+			"SSE":  "GET / HTTP/1.1\r\nAccept: text/event-stream\r\n",
+			"WS":   "GET / HTTP/1.1\r\n" + wsFields,
+		} {
+			c := dial(t, addr)
+			send(t, c, first+"Host: "+tt.host+"\r\nOrigin: "+tt.origin+"\r\n\r\n")
+			resp := must(http.ReadResponse(bufio.NewReader(c), nil))
+			if ok := resp.StatusCode < 300; ok != tt.ok {
+				t.Errorf("%s to %s of %s with %q: %d", name, tt.host, tt.origin, tt.allow, resp.StatusCode)
+			}
+			if got := resp.Header.Get("Access-Control-Allow-Origin"); tt.ok && name != "WS" && got != tt.origin {
+				t.Errorf("%s to %s of %s with %q: allowed is %q", name, tt.host, tt.origin, tt.allow, got)
+			}
+		}
+	}
 }
