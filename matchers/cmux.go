@@ -10,6 +10,7 @@ import (
 
 // Cmux makes a matcher of a bare cmux from m. It blocks until m has decided, as those do: set a read timeout.
 func Cmux(m Matcher) cmux.Matcher {
+	refuseNil("Cmux", m)
 	return func(r io.Reader) bool {
 		b := make([]byte, 0, 512)
 		eof := false
@@ -36,6 +37,9 @@ func Cmux(m Matcher) cmux.Matcher {
 // such as those of the MatchWithWriters kind, has no equivalent, and one of the fields of an HTTP/2
 // request sees them only if the client does not wait for SETTINGS: mount the handler of such requests.
 func FromCmux(f cmux.Matcher) Matcher {
+	if f == nil {
+		panic("matchers: FromCmux: the matcher is nil")
+	}
 	return MatcherFunc(func(h Hello) Verdict {
 		r := peeked{in: bytes.NewReader(h.Bytes)}
 		switch {

@@ -5,6 +5,7 @@ func Any() Matcher { return MatcherFunc(func(Hello) Verdict { return Yes }) }
 
 // All matches what every one of all matches; with none it matches everything.
 func All(all ...Matcher) Matcher {
+	refuseNil("All", all...)
 	return MatcherFunc(func(h Hello) Verdict {
 		need := 0
 		for _, m := range all {
@@ -21,6 +22,7 @@ func All(all ...Matcher) Matcher {
 
 // AnyOf matches what at least one of all matches; with none it matches nothing.
 func AnyOf(all ...Matcher) Matcher {
+	refuseNil("AnyOf", all...)
 	return MatcherFunc(func(h Hello) Verdict {
 		need := 0
 		for _, m := range all {
@@ -37,6 +39,7 @@ func AnyOf(all ...Matcher) Matcher {
 
 // Not matches what m does not match.
 func Not(m Matcher) Matcher {
+	refuseNil("Not", m)
 	return MatcherFunc(func(h Hello) Verdict {
 		switch v := m.Match(h); v {
 		case Yes:
@@ -71,4 +74,13 @@ func more(h Hello, n int) Verdict {
 		return No
 	}
 	return Need(max(n, len(h.Bytes)+1))
+}
+
+// refuseNil panics if a matcher that call gets is nil: no connection would ever be classified.
+func refuseNil(call string, all ...Matcher) {
+	for _, m := range all {
+		if f, ok := m.(MatcherFunc); m == nil || ok && f == nil {
+			panic("matchers: " + call + ": a matcher is nil")
+		}
+	}
 }

@@ -15,6 +15,9 @@ import (
 // match. An expression without \A may match later, so it is undecided up to the limit, and one that
 // ends with $ matches at the limit or at the end of the bytes.
 func Regexp(re *regexp.Regexp, limit int) Matcher {
+	if re == nil {
+		panic("matchers: Regexp: the expression is nil")
+	}
 	if limit <= 0 {
 		limit = TextWindow
 	}

@@ -23,8 +23,9 @@ const listenerQueue = 1024
 // until the program closes them. Whoever serves them, such as an http.Server or a grpc.Server, is shut
 // down beside the port. It panics after Serve.
 func (s *Server) Listen(name string, m matchers.Matcher) net.Listener {
+	s.checkRoute("Listen", name, m, false)
 	l := &listener{name: name, patience: s.sniffTimeout, ready: make(chan struct{}, listenerQueue), done: make(chan struct{})}
-	s.Handle(name, m, l)
+	s.route(name, m, l)
 	s.listens = append(s.listens, l)
 	return l
 }

@@ -3,7 +3,6 @@ package portluck
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"sync"
@@ -57,8 +56,8 @@ type port struct {
 
 // newPort starts cmux and the routes' accept loops. They end with root.
 func newPort(s *Server) (*port, error) {
-	if err := handlers.Hosts(s.Hosts).Check(); err != nil {
-		return nil, fmt.Errorf("portluck: Hosts: %w", err)
+	if err := s.check(); err != nil {
+		return nil, err
 	}
 	p := &port{
 		srv: s, hub: s.Hub, log: newLog(s.writer()), root: newRoot(),

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -48,11 +49,14 @@ type named struct{ unmatched, silent, stalled *route }
 func (r *route) matchesCmux(w io.Writer, _ io.Reader) bool { return w.(*conn).route == r }
 
 // Handle routes the connections that m matches to h. The routes are asked in the order of the calls, before the built-in
-// ones, also inside TLS for clients that offer no ALPN. name is for [Verdict] and [Stats]. It panics after Serve.
+// ones, also inside TLS for clients that offer no ALPN: those that choose a protocol there reach it, or HandleALPN's, whatever
+// m says. name is for [Verdict] and [Stats]. It panics after Serve, if m or h is nil, and if there is a route of this name.
 func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
-	if s.serving.Load() {
-		panic("portluck: Handle after Serve: the routes are frozen; make them first")
-	}
+	s.checkRoute("Handle", name, m, isNilHandler(h))
+	s.route(name, m, h)
+}
+
+func (s *Server) route(name string, m matchers.Matcher, h handlers.Handler) {
 	s.routes = append(s.routes, &route{name: name, matcher: m, handler: h})
 }
 
@@ -62,7 +66,8 @@ func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
 // Shutdown waits for f: one that does not end by itself watches [Server.ShuttingDown] and returns. When
 // the ctx of Shutdown ends first, and at Close, c is closed under it.
 func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn)) {
-	s.Handle(name, m, handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
+	s.checkRoute("HandleFunc", name, m, f == nil)
+	s.route(name, m, handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
 		p.(*port).run(&p.(*port).funcs, c.Info(), func() {
 			defer c.Close()
 			nc, err := c.NetConn()
@@ -76,12 +81,20 @@ func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn))
 }
 
 // HandleALPN routes the TLS clients that choose this protocol id to h, with the *tls.Conn as it is. "h2" and "http/1.1"
-// are the server's own unless they are set here. It panics after Serve.
+// are the server's own unless they are set here. It panics after Serve, if h is nil, if id is none (RFC 7301, section 3.1), and
+// if it has a handler.
 func (s *Server) HandleALPN(id string, h handlers.Handler) {
 	if s.serving.Load() {
 		panic("portluck: HandleALPN after Serve: the protocols are frozen; make them first")
 	}
-	if s.alpn == nil {
+	switch {
+	case isNilHandler(h):
+		panic(fmt.Sprintf("portluck: HandleALPN(%q): the handler is nil", id))
+	case len(id) == 0 || len(id) > 255:
+		panic(fmt.Sprintf("portluck: HandleALPN(%q): a protocol has 1 to 255 bytes", id))
+	case s.alpn[id] != nil:
+		panic(fmt.Sprintf("portluck: HandleALPN(%q): there is a handler for it", id))
+	case s.alpn == nil:
 		s.alpn = map[string]handlers.Handler{}
 	}
 	s.alpn[id] = h

@@ -94,6 +94,9 @@ func listenLocal(port string) ([]net.Listener, error) {
 
 // ListenAndServe listens on Addr and serves until Shutdown or Close, then returns [ErrServerClosed].
 func (s *Server) ListenAndServe() error {
+	if err := s.check(); err != nil {
+		return err // before anything listens
+	}
 	addr := s.Addr
 	if addr == "" {
 		addr = DefaultAddr

@@ -125,8 +125,8 @@ func (o *options) checkLists(f *pflag.FlagSet) error {
 		}
 	}
 	for _, pattern := range o.allowOrigin {
-		if err := checkOrigin(pattern); err != nil {
-			return err
+		if err := handlers.CheckOriginPattern(pattern); err != nil {
+			return fmt.Errorf("--allow-origin %q: %w", pattern, err)
 		}
 	}
 	if err := handlers.Hosts(o.hosts).Check(); err != nil {

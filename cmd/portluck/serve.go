@@ -134,7 +134,7 @@ func (o *options) setTLS(srv *portluck.Server, logger *zerolog.Logger) (ca strin
 	case "files":
 		files, err := tlsd.LoadFiles(o.cert, o.key)
 		if err != nil {
-			return "", nil, err
+			return "", nil, fmt.Errorf("--cert, --key: %w", err)
 		}
 		files.OnError = func(err error) { logger.Error().Err(err).Msg("certificate not reloaded") }
 		srv.TLSConfig = &tls.Config{GetCertificate: files.GetCertificate}

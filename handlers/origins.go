@@ -1,0 +1,56 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// CheckOriginPattern returns an error that says in a sentence why no origin that a browser sends can
+// match pattern, or nil. A pattern is a host such as example.com, *.example.com, 127.0.0.1, [::1] or
+// *, perhaps with a port or :*; it has no scheme.
+func CheckOriginPattern(pattern string) error {
+	switch {
+	case strings.Contains(pattern, "://"):
+		return errors.New("it has no scheme: example.com, not https://example.com")
+	case strings.ContainsFunc(pattern, func(r rune) bool { return r > '~' }):
+		return errors.New("browsers send names in ASCII, such as xn--bcher-kva.example")
+	}
+	host := pattern
+	if i := strings.LastIndexByte(pattern, ':'); i > strings.LastIndexByte(pattern, ']') {
+		host = pattern[:i]
+		if port := pattern[i+1:]; !isOriginPort(port) {
+			return fmt.Errorf("%q is no port: a number from 1 to 65535, or *", port)
+		}
+	}
+	if !isOriginHost(host) {
+		return errors.New("it is a host such as example.com, *.example.com, 127.0.0.1, [::1] or *, perhaps with :PORT or :*")
+	}
+	return nil
+}
+
+func isOriginPort(s string) bool {
+	if strings.Contains(s, "*") {
+		return strings.Trim(s, "0123456789*") == "" && len(s) <= 5
+	}
+	n, err := strconv.ParseUint(s, 10, 16)
+	return err == nil && n > 0 && s[0] != '0'
+}
+
+// isOriginHost wants addresses as browsers write them: an IPv6 one in brackets and shortened, an
+// IPv4 one in full.
+func isOriginHost(s string) bool {
+	inner, open := strings.CutPrefix(s, "[")
+	if inner, shut := strings.CutSuffix(inner, "]"); open && shut {
+		addr, err := netip.ParseAddr(inner)
+		return err == nil && addr.Is6() && addr.Zone() == "" && addr.String() == strings.ToLower(inner)
+	}
+	if addr, err := netip.ParseAddr(s); err == nil {
+		return addr.Is4()
+	}
+	name := strings.TrimSuffix(strings.ReplaceAll(strings.TrimPrefix(s, "*."), "*", "_"), ".")
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	return isName(strings.ToLower(name)) && strings.Trim(last, "0123456789") != ""
+}

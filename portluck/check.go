@@ -1,0 +1,91 @@
+package portluck
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/matchers"
+)
+
+// check returns an error that says what is wrong with the fields: what could only serve nobody, or
+// not those that the program means.
+func (s *Server) check() error {
+	if err := handlers.Hosts(s.Hosts).Check(); err != nil {
+		return fmt.Errorf("portluck: Hosts: %w", err)
+	}
+	for _, pattern := range s.AllowOrigin {
+		if err := handlers.CheckOriginPattern(pattern); err != nil {
+			return fmt.Errorf("portluck: AllowOrigin: %q: %w", pattern, err)
+		}
+	}
+	for name, list := range map[string][]netip.Prefix{"ProxyFrom": s.ProxyFrom, "SpeakFirst": s.SpeakFirst} {
+		for _, p := range list {
+			if !p.IsValid() {
+				return fmt.Errorf("portluck: %s: a prefix that is not valid contains no address", name)
+			}
+		}
+	}
+	for name, h := range map[string]handlers.Handler{"OnSilence": s.OnSilence, "OnStall": s.OnStall, "OnUnmatched": s.OnUnmatched} {
+		if h != nil && isNilHandler(h) {
+			return fmt.Errorf("portluck: %s is a nil func", name)
+		}
+	}
+	if s.TLSConfig == nil {
+		if len(s.alpn) > 0 {
+			return errors.New("portluck: HandleALPN needs a TLSConfig: only clients of TLS choose a protocol")
+		}
+		return nil
+	}
+	if err := checkTLS(s.TLSConfig); err != nil {
+		return fmt.Errorf("portluck: TLSConfig: %w", err)
+	}
+	return nil
+}
+
+// checkTLS returns an error if no handshake can succeed with c.
+func checkTLS(c *tls.Config) error {
+	if c.MaxVersion != 0 && c.MaxVersion < max(c.MinVersion, tls.VersionTLS12) {
+		return errors.New("MaxVersion leaves no version: TLS 1.2 is the least")
+	}
+	for i, cert := range c.Certificates {
+		if len(cert.Certificate) == 0 || cert.PrivateKey == nil {
+			return fmt.Errorf("certificate %d of Certificates has no certificate or no key; use tls.LoadX509KeyPair", i)
+		}
+	}
+	if len(c.Certificates) == 0 && c.GetCertificate == nil && c.GetConfigForClient == nil {
+		return errors.New("there is no certificate: set Certificates, GetCertificate or GetConfigForClient")
+	}
+	return nil
+}
+
+// checkRoute panics if a route of this name, matcher and handler is a mistake; call names the method.
+func (s *Server) checkRoute(call, name string, m matchers.Matcher, nilHandler bool) {
+	fail := func(why string) { panic(fmt.Sprintf("portluck: %s(%q): %s", call, name, why)) }
+	if s.serving.Load() {
+		panic("portluck: " + call + " after Serve: the routes are frozen; make them first")
+	}
+	if f, ok := m.(matchers.MatcherFunc); m == nil || ok && f == nil {
+		fail("the matcher is nil")
+	}
+	if nilHandler {
+		fail("the handler is nil")
+	}
+	switch name {
+	case RouteProxy, RouteTLS, RouteH2C, RouteWebSocket, RouteHTTP, RouteRaw, RouteSilent, RouteStalled:
+		fail("the name is that of a built-in route")
+	}
+	for _, r := range s.routes {
+		if r.name == name {
+			fail("there is a route of this name")
+		}
+	}
+}
+
+// isNilHandler reports whether h is nil, or a nil func.
+func isNilHandler(h handlers.Handler) bool {
+	f, ok := h.(handlers.HandlerFunc)
+	return h == nil || ok && f == nil
+}
