@@ -60,7 +60,7 @@ func splitter(ssh, https, http backend) *portluck.Server {
 	server := &portluck.Server{OnUnmatched: handlers.Refuse, OnSilence: ssh}
 	server.HandleFunc("ssh", matchers.SSH(), ssh.serve)
 	server.HandleFunc("https", matchers.TLS(), https.serve)
-	server.HandleFunc("http", matchers.HTTP1(), http.serve)
+	server.HandleFunc("web", matchers.HTTP1(), http.serve)
 	return server
 }
 
