@@ -189,6 +189,7 @@ func (c *polled) lastWord(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.replyLocked(m)
+	c.eof = c.eof || c.ended // both sides have said goodbye: there is nothing to linger for
 	if !c.ended && !c.broken {
 		c.endLocked(nil)
 	}
