@@ -19,10 +19,7 @@ import (
 // thread that ends with it.
 func inNamespace(t *testing.T, lacks string, f func() error) {
 	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("only root makes network namespaces")
-	}
-	ip := need.Program(t, "ip")
+	ip := need.Namespaces(t)
 	ended := make(chan error, 1)
 	go func() { // ends with f
 		runtime.LockOSThread()

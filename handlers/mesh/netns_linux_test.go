@@ -21,22 +21,13 @@ type network struct {
 // newNetwork makes n hosts. Their interfaces are up if ready.
 func newNetwork(t *testing.T, n int, ready bool) *network {
 	t.Helper()
-	if os.Getenv("PORTLUCK_NETNS") == "" {
-		t.Skip("makes network namespaces: set PORTLUCK_NETNS=1, as root, to run it")
-	}
-	need.Program(t, "ip")
+	need.Namespaces(t)
 	prefix := fmt.Sprintf("mesh%d", os.Getpid()%100000)
 	w := &network{t: t, ports: prefix + "-sw"}
-	out, err := exec.Command("ip", "netns", "add", w.ports).CombinedOutput()
-	if err != nil {
-		t.Skipf("this machine makes no network namespaces: %s", out)
-	}
+	w.run("ip", "netns", "add", w.ports)
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", w.ports).Run() })
 	for _, br := range []string{"br0", "br1"} {
-		add := []string{"-n", w.ports, "link", "add", br, "type", "bridge", "mcast_snooping", "0"}
-		if out, err := exec.Command("ip", add...).CombinedOutput(); err != nil {
-			t.Skipf("this machine makes no bridges: %s", out)
-		}
+		w.run("ip", "-n", w.ports, "link", "add", br, "type", "bridge", "mcast_snooping", "0")
 		w.run("ip", "-n", w.ports, "link", "set", br, "up")
 	}
 	for i := range n {

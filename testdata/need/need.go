@@ -3,8 +3,11 @@ package need
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"strings"
+	"sync"
 )
 
 // Variables of the environment.
@@ -36,6 +39,44 @@ func Python(t T, module string) string {
 	}
 	return path
 }
+
+// IPv6 skips a test on a machine whose loopback has no ::1.
+func IPv6(t T) {
+	l, err := net.Listen("tcp", "[::1]:0")
+	if err != nil {
+		absent(t, "IPv6")
+		return
+	}
+	_ = l.Close()
+}
+
+// Namespaces returns the path of ip, with which a test makes network namespaces, virtual links and bridges. Where
+// TEST_PROGRAMS is set, only a machine that cannot make them skips the test, and says why.
+func Namespaces(t T) (ip string) {
+	if os.Getenv(programsEnv) == "" {
+		t.Skip("makes network namespaces: set " + programsEnv + "=1, as root, to run it")
+	}
+	ip = Program(t, "ip")
+	if why := noNamespaces(); why != "" {
+		t.Skip("this machine makes no network namespaces: " + why)
+	}
+	return ip
+}
+
+// noNamespaces says why no network namespaces can be made; nothing if they can.
+var noNamespaces = sync.OnceValue(func() string {
+	ns := fmt.Sprintf("need%d", os.Getpid())
+	defer exec.Command("ip", "netns", "del", ns).Run() // fails if it was not made
+	for _, args := range []string{
+		"netns add NS", "-n NS link add need0 type bridge", "-n NS link add need1 type veth peer name need2",
+	} {
+		out, err := exec.Command("ip", strings.Fields(strings.ReplaceAll(args, "NS", ns))...).CombinedOutput()
+		if err != nil {
+			return fmt.Sprintf("ip %s: %v: %s", args, err, out)
+		}
+	}
+	return ""
+})
 
 func absent(t T, name string) {
 	if os.Getenv(programsEnv) != "" {
