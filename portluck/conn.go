@@ -179,7 +179,7 @@ func (r replayed) netConn() (net.Conn, error) {
 		return r.Conn, nil
 	}
 	if layer, ok := r.Conn.(*tls.Conn); ok {
-		return &replayTLS{r.replayConn, layer}, nil
+		return &replayTLS{layer, r.replayConn}, nil
 	}
 	return r.replayConn, nil
 }

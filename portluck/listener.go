@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"sync"
@@ -14,7 +15,8 @@ import (
 const listenerQueue = 1024
 
 // Listen routes the connections that m matches to a net.Listener, for a server that wants one: ssh, net/rpc. Its
-// connections embed the *net.TCPConn, *net.UnixConn or *tls.Conn, and must be closed. Those that the server does not
+// connections embed the *net.TCPConn, *net.UnixConn or *tls.Conn, so that ConnectionState, NetConn and CloseWrite work,
+// and must be closed. Those that the server does not
 // accept within SniffTimeout are closed. Closing the listener closes it alone, not the port; Accept then returns
 // [net.ErrClosed].
 //
@@ -156,6 +158,12 @@ func counted(c handlers.Conn, nc net.Conn) net.Conn {
 		return &countedTCP{nc, p}
 	case *net.UnixConn:
 		return &countedUnix{nc, p}
+	case *tls.Conn:
+		return &countedTLS{nc, p}
+	case *replayTLS:
+		return &countedReplayTLS{nc, p}
+	case *replayConn:
+		return &countedReplay{nc, p}
 	}
 	return &countedConn{nc, p}
 }
@@ -184,6 +192,27 @@ type countedUnix struct {
 }
 
 func (c *countedUnix) Close() error { return c.place.free(c.UnixConn.Close()) }
+
+type countedTLS struct {
+	*tls.Conn
+	place *freed
+}
+
+func (c *countedTLS) Close() error { return c.place.free(c.Conn.Close()) }
+
+type countedReplayTLS struct {
+	*replayTLS
+	place *freed
+}
+
+func (c *countedReplayTLS) Close() error { return c.place.free(c.Conn.Close()) }
+
+type countedReplay struct {
+	*replayConn
+	place *freed
+}
+
+func (c *countedReplay) Close() error { return c.place.free(c.Conn.Close()) }
 
 type countedConn struct {
 	net.Conn

@@ -60,11 +60,15 @@ func (r *replayConn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// replayTLS is a replayConn inside TLS. To net/http whatever has a ConnectionState is secure.
+// replayTLS is a *tls.Conn some of whose first bytes were read. It keeps all else that servers look for
+// in one: ConnectionState, which makes it secure to net/http, NetConn, CloseWrite.
 type replayTLS struct {
-	*replayConn
-	layer *tls.Conn
+	*tls.Conn
+	in *replayConn
 }
 
-// ConnectionState is that of the TLS layer.
-func (r *replayTLS) ConnectionState() tls.ConnectionState { return r.layer.ConnectionState() }
+// Read reads the first bytes, then from the connection.
+func (r *replayTLS) Read(p []byte) (int, error) { return r.in.Read(p) }
+
+// Replay is [loop.Replayer.Replay].
+func (r *replayTLS) Replay() (nc net.Conn, unread []byte) { return r.in.Replay() }

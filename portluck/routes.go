@@ -61,7 +61,9 @@ func (s *Server) route(name string, m matchers.Matcher, h handlers.Handler) {
 }
 
 // HandleFunc routes the connections that m matches to f, which runs in a goroutine of its own and owns the connection: a
-// *net.TCPConn, *net.UnixConn, or *tls.Conn, of which no byte has been read. It is closed when f returns.
+// *net.TCPConn, a *net.UnixConn or a *tls.Conn. Where first bytes were read to classify it, which is so inside TLS, it is a
+// type that gives them back and embeds the *tls.Conn: look for its methods (ConnectionState, NetConn, CloseWrite), not for the
+// type. It is closed when f returns.
 //
 // Shutdown waits for f: one that does not end by itself watches [Server.ShuttingDown] and returns. When
 // the ctx of Shutdown ends first, and at Close, c is closed under it.

@@ -2,6 +2,7 @@ package httpd
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -139,8 +140,11 @@ func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 			return nil, nil, err
 		}
 	}
-	if tc, ok := nc.(*net.TCPConn); ok {
-		return &hijackedTCP{tc, p.conn}, rw, nil
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		return &hijackedTCP{nc, p.conn}, rw, nil
+	case *tls.Conn:
+		return &hijackedTLS{nc, p.conn}, rw, nil
 	}
 	return &hijacked{halves{nc}, p.conn}, rw, nil
 }
@@ -153,6 +157,15 @@ type hijackedTCP struct {
 
 // Close also gives the connection's place back.
 func (c *hijackedTCP) Close() error { return c.conn.Close() }
+
+// hijackedTLS keeps what a *tls.Conn can do.
+type hijackedTLS struct {
+	*tls.Conn
+	conn handlers.Conn
+}
+
+// Close also gives the connection's place back.
+func (c *hijackedTLS) Close() error { return c.conn.Close() }
 
 type hijacked struct {
 	halves
