@@ -45,3 +45,26 @@ func TestSilentClientIsAnnounced(t *testing.T) {
 	c.Close()
 	e.want(t, "connect tcp", "message x y", "disconnect tcp")
 }
+
+// A raw client is held for a browser by a request line first, and by nothing else.
+func TestRawGuard(t *testing.T) {
+	t.Parallel()
+	const request = "GET\t/ HTTP/1.1\n"
+	for _, tt := range []struct {
+		name  string
+		allow bool
+		in    string
+		want  string
+	}{
+		{"telemetry", false, "temp: 3\nhost: pi4\n", "temp: 3\nhost: pi4\n"},
+		{"a request line", false, request, "HTTP/1.1 400 Bad"},
+		{"a request line that is allowed", true, request, request},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			hub, _ := record(echo)
+			c := dial(t, serve(t, &Server{Hub: hub, AllowRawHTTP: tt.allow}))
+			send(t, c, tt.in)
+			expect(t, c, tt.want)
+		})
+	}
+}

@@ -119,7 +119,7 @@ func (s *Server) Mount(pattern string, h http.Handler) {
 // build makes the routes from the server's fields.
 func (p *port) build() {
 	s := p.srv
-	p.lines = &tcp.Handler{Limit: s.messageLimit(), Tail: s.MessageTail}
+	p.lines = &tcp.Handler{Limit: s.messageLimit(), Tail: s.MessageTail, AllowHTTP: s.AllowRawHTTP}
 	check := s.checkOrigin()
 	ws := &websocket.Handler{
 		Hosts: s.Hosts, CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin, Protocols: s.Protocols,

@@ -88,6 +88,10 @@ type Server struct {
 	// MaxSniffing bounds the connections whose protocol is not known, or whose ClientHello or
 	// request head is not whole; the oldest is closed first. 16,384 if zero, no bound if negative.
 	MaxSniffing int
+	// AllowRawHTTP lets a raw client go on whose first line is a request line of HTTP. Without it such a
+	// client is ended before that line is a message: it may be a browser, which any page can make send
+	// messages in the body of a request.
+	AllowRawHTTP bool
 	// MessageLimit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one costs the client
 	// its connection: 413, close 1009, an error line. With MessageTail a raw or HTTP client's longer message loses
 	// its beginning instead, as upstream has it.

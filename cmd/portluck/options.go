@@ -31,6 +31,7 @@ type options struct {
 	maxConns      int
 	maxConnsPerIP int
 	noRaw         bool
+	allowRawHTTP  bool
 	explicitDone  bool
 	proxyFrom     []string
 	debug         string
@@ -69,6 +70,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.maxConns, "max-conns", 0, "most connections in all; 0 for no limit")
 	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections of one address; 0 for no limit")
 	f.BoolVar(&o.noRaw, "no-raw", false, "close connections that speak neither HTTP, WebSocket nor TLS")
+	f.BoolVar(&o.allowRawHTTP, "allow-raw-http", false,
+		"let a raw client go on whose first line is a request line of HTTP, which a web page may have a browser send")
 	f.BoolVar(&o.explicitDone, "explicit-done", false, "keep every HTTP answer open until the client closes")
 	f.StringSliceVar(&o.proxyFrom, "proxy-from", nil,
 		"address or prefix of a proxy whose connections begin with a PROXY protocol header, or unix for all on Unix sockets; may be repeated")

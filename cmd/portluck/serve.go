@@ -79,7 +79,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 			Panels:      func() []page.Panel { return services.panels() },
 			Commands:    func(host string) []page.Command { return pageLines(host, e) },
 		}),
-		Hosts: o.hosts, AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, Logger: &logger,
+		Hosts: o.hosts, AllowOrigin: o.allowOrigin, RequireOrigin: o.requireOrigin, ExplicitDone: o.explicitDone, AllowRawHTTP: o.allowRawHTTP, Logger: &logger,
 	}
 	o.bound(srv)
 	srv.ProxyFrom, _ = o.proxies()

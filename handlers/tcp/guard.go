@@ -8,10 +8,12 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// The guard ends a client that turns out to be a browser, which any page can make send any body to any port. It looks at
-// the first lines only, and in each message at its first and last bytes only: what [Lines.Tail] drops is in between.
+// The guard ends a client that turns out to be a browser, which any page can make send any body to any
+// port. A browser sends a request line first, whatever the page wants, so the guard looks at the first
+// line that is not empty, and at its first and last bytes only: what [Lines.Tail] drops is in between.
+// Only where a delimiter has cut what begins like a request line it looks for the field Host too.
 const (
-	guardLines  = 16   // first lines that are looked at
+	guardLines  = 16   // first lines that are looked at then
 	guardWindow = 1024 // first bytes of a message that are looked at
 	guardEnd    = 64   // last bytes of a request line that are looked at
 	maxMethod   = 32
@@ -37,22 +39,32 @@ func (l *Lines) speaksHTTP(msg []byte) bool {
 	for len(head) > 0 && l.guards() {
 		line, rest, ended := bytes.Cut(head, lf)
 		head = rest
-		line = bytes.TrimSpace(line)
-		if len(line) == 0 {
+		if line = bytes.TrimLeft(line, " \t\r\v\f"); len(line) == 0 {
 			continue // HTTP servers skip those before a request (RFC 9112, section 2.2)
 		}
 		l.guarded++
-		switch {
-		case hasPrefixFold(line, hostColon):
-			return true
-		case l.guarded > 1:
-		case ended:
-			return beginsRequest(line) && endsRequest(line)
-		case len(msg) >= guardWindow && !strings.HasSuffix(l.delimiter(), "\n"):
-			return beginsRequest(line) && hasTarget(line) // its end may be anywhere
-		default:
-			l.method = beginsRequest(line)
+		if l.guarded > 1 {
+			if hasPrefixFold(line, hostColon) {
+				return true
+			}
+			continue
 		}
+		byLines := strings.HasSuffix(l.delimiter(), "\n")
+		switch begins := beginsRequest(line); {
+		case !begins:
+		case ended:
+			l.guarded = guardLines
+			return endsRequest(line)
+		case len(msg) >= guardWindow && !byLines:
+			l.guarded = guardLines
+			return hasTarget(line) // its end may be anywhere
+		default:
+			l.method = true
+			if !byLines {
+				continue // a delimiter has cut the request line
+			}
+		}
+		l.guarded = guardLines
 	}
 	return false
 }

@@ -22,9 +22,10 @@ type Lines struct {
 	Limit int
 	// Tail keeps the last Limit bytes of a longer message instead. What is before them takes no memory.
 	Tail bool
-	// AllowHTTP lets a client go on that speaks HTTP. Without it a first line like "POST /x HTTP/1.1", or one like
-	// "Host: x" among the first 16, ends it with [handlers.ErrProtocol], before that line is delivered: no web page
-	// can make its user's browser send messages in the body of a request.
+	// AllowHTTP lets a client go on that speaks HTTP. Without it a first line that is a request line,
+	// like "POST /x HTTP/1.1", ends it with [handlers.ErrProtocol] before that line is delivered: no web
+	// page can make its user's browser send messages in the body of a request. If a delimiter other
+	// than a line end cuts that line, "Host: x" among the first 16 lines ends it as well.
 	AllowHTTP bool
 	// AllowHalfOpen keeps a client that has closed its half until the program ends it. Without it the client ends when it
 	// has got what was queued.
