@@ -37,11 +37,13 @@ func withPort(host string, secure bool) string {
 	return host + ":80"
 }
 
-// HasToken says whether a list of tokens, in one or more header lines, has this one, in any case (RFC 9110, section 5.6.1).
+// HasToken reports whether a list of tokens, in one or more header lines, has this one, in any case
+// of ASCII, with spaces and tabs around it (RFC 9110, section 5.6.1).
 func HasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for one := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(one), token) {
+			one = strings.Trim(one, " \t")
+			if len(one) == len(token) && strings.EqualFold(one, token) { // other letters that fold are longer
 				return true
 			}
 		}
