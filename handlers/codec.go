@@ -78,6 +78,12 @@ type Framing interface {
 // all of its connections.
 type Framer interface{ Framing() Framing }
 
+// A Pinger is a [Codec] that can ask a silent peer for a sign of life, which is any byte.
+type Pinger interface {
+	// AppendPing appends the question, or nothing where none may be sent.
+	AppendPing(dst []byte) []byte
+}
+
 // Events is what the loop does with what a codec finds.
 type Events interface {
 	// Connect announces the client after a handshake.

@@ -39,6 +39,9 @@ func TestBoundsOfAServer(t *testing.T) {
 			"the loop": func(p *port) time.Duration { return p.loop.MessageTimeout },
 			"HTTP":     func(p *port) time.Duration { return p.http.MessageTimeout },
 		}},
+		{"PingInterval", func(s *Server, d time.Duration) { s.PingInterval = d }, 25 * time.Second, map[string]func(p *port) time.Duration{
+			"the loop": func(p *port) time.Duration { return p.loop.PingInterval },
+		}},
 		{"ProxyTimeout", func(s *Server, d time.Duration) { s.ProxyTimeout = d }, 10 * time.Second, map[string]func(p *port) time.Duration{
 			"the header": func(p *port) time.Duration { return p.patience(stageProxy) },
 		}},
@@ -91,7 +94,7 @@ func TestLimitsOfAServer(t *testing.T) {
 // Each number and duration of a server has a row in one of the tables above. CompressMin has its in
 // that of handlers/websocket, which is given it as it is.
 func TestBoundsOfAServerAreAll(t *testing.T) {
-	rows := "SniffTimeout Timeout MessageTimeout ProxyTimeout MessageLimit MaxSniffing MaxPartial CompressMin MaxConns MaxConnsPerIP"
+	rows := "SniffTimeout Timeout MessageTimeout PingInterval ProxyTimeout MessageLimit MaxSniffing MaxPartial CompressMin MaxConns MaxConnsPerIP"
 	of := reflect.TypeFor[Server]()
 	for i := range of.NumField() {
 		f := of.Field(i)

@@ -19,9 +19,6 @@ import (
 // eventStream is the media type of server-sent events (HTML Living Standard, section 9.2).
 const eventStream = "text/event-stream"
 
-// heartbeat is how often a stream that has nothing to tell shows that it is alive, and finds out whether its client is.
-const heartbeat = 15 * time.Second
-
 // maxEvents is how many bytes of events wait for a client, before the room keeps them.
 const maxEvents = 64 << 10
 
@@ -62,7 +59,7 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	s := &sse{header: w.Header(), ready: make(chan struct{}, 1), cancel: cancel, rc: http.NewResponseController(w)}
-	s.timeout, s.h2 = p.srv.timeout(), r.ProtoMajor == 2
+	s.timeout, s.interval, s.h2 = p.srv.timeout(), p.srv.pingInterval(), r.ProtoMajor == 2
 	c := newClient(p.hub, p.log, info, s)
 	s.put([]byte(": connected\n\n"))
 	if err := s.join(room, c, r.Header.Get("Last-Event-ID")); err != nil {
@@ -101,6 +98,8 @@ type sse struct {
 	timeout time.Duration // that the client has to read what is written
 	h2      bool
 
+	interval time.Duration // between signs of life of a stream that has nothing to tell; none if negative
+
 	mu        sync.Mutex
 	out       []byte
 	feeds     []loop.Feeder
@@ -132,8 +131,10 @@ func (s *sse) join(room *Room, c *Client, last string) error {
 // run writes events until the client, the program or the server ends the stream.
 func (s *sse) run(ctx context.Context, w http.ResponseWriter, closed <-chan struct{}) error {
 	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more is to be read
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
+	var beat <-chan time.Time
+	if s.interval > 0 {
+		beat = time.Tick(s.interval)
+	}
 	for {
 		out, ended := s.take()
 		if len(out) > 0 {
@@ -148,7 +149,7 @@ func (s *sse) run(ctx context.Context, w http.ResponseWriter, closed <-chan stru
 		}
 		select {
 		case <-s.ready:
-		case <-beat.C:
+		case <-beat:
 			s.put([]byte(":\n\n"))
 		case <-ctx.Done():
 			return nil

@@ -76,6 +76,7 @@ func newPort(s *Server) (*port, error) {
 	p.hub.log.CompareAndSwap(nil, p.log)
 	p.loop.Timeout = s.timeout()
 	p.loop.MessageTimeout = s.messageTimeout()
+	p.loop.PingInterval = s.pingInterval()
 	p.loop.HandshakeTimeout = s.sniffTimeout()
 	p.limits = limits{max: s.MaxConns, perIP: s.MaxConnsPerIP}
 	p.build()

@@ -59,6 +59,11 @@ type Server struct {
 	// zero, no bound if negative. It is for raw streams, WebSocket and the bodies of HTTP requests,
 	// which are answered with 408: between two messages a body has Timeout only.
 	MessageTimeout time.Duration
+	// PingInterval is how long a WebSocket client may send nothing until it is pinged; 25 seconds if
+	// zero, never if negative. One that then sends nothing, and is sent nothing, for as long again is
+	// lost: it ends with [handlers.ErrTimeout]. So Timeout ends only those that do not answer. To
+	// event streams a comment is sent after this time without an event.
+	PingInterval time.Duration
 	// ProxyTimeout is how long a connection from ProxyFrom may take for its PROXY header; 10
 	// seconds if zero, no bound if negative. Nothing is served before the header is whole, and
 	// SniffTimeout begins after it.
@@ -182,6 +187,7 @@ type Verdict struct {
 func (s *Server) sniffTimeout() time.Duration   { return cmp.Or(s.SniffTimeout, 2*time.Second) }
 func (s *Server) proxyTimeout() time.Duration   { return cmp.Or(s.ProxyTimeout, 10*time.Second) }
 func (s *Server) messageTimeout() time.Duration { return cmp.Or(s.MessageTimeout, 2*time.Minute) }
+func (s *Server) pingInterval() time.Duration   { return cmp.Or(s.PingInterval, 25*time.Second) }
 func (s *Server) timeout() time.Duration        { return cmp.Or(s.Timeout, 2*time.Minute) }
 func (s *Server) messageLimit() int             { return cmp.Or(s.MessageLimit, 1<<20) }
 

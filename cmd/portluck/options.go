@@ -27,6 +27,7 @@ type options struct {
 	messageLimit  int
 	compressMin   int
 	idleTimeout   time.Duration
+	pingInterval  time.Duration
 	sniffTimeout  time.Duration
 	maxConns      int
 	maxConnsPerIP int
@@ -66,6 +67,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.compressMin, "compress-min", 512,
 		"shortest message in bytes that is compressed for WebSocket clients that offer it; 0 for none")
 	f.DurationVar(&o.idleTimeout, "idle-timeout", 2*time.Minute, "how long a client may be idle; 0 for no limit")
+	f.DurationVar(&o.pingInterval, "ping-interval", 25*time.Second,
+		"how long a WebSocket client may send nothing until it is pinged, and how often event streams beat; 0 for never")
 	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to show its protocol; more than 0")
 	f.IntVar(&o.maxConns, "max-conns", 0, "most connections in all; 0 for no limit")
 	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections of one address; 0 for no limit")
@@ -102,7 +105,7 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return fmt.Errorf("--cert and --key go with --tls files, not %s", o.tls)
 	case o.lan && len(o.listen) > 0:
 		return errors.New("--lan and --listen exclude each other")
-	case o.messageLimit < 0 || o.compressMin < 0 || o.maxConns < 0 || o.maxConnsPerIP < 0 || o.idleTimeout < 0:
+	case o.messageLimit < 0 || o.compressMin < 0 || o.maxConns < 0 || o.maxConnsPerIP < 0 || o.idleTimeout < 0 || o.pingInterval < 0:
 		return errors.New("a limit cannot be negative; 0 means that there is none")
 	case o.sniffTimeout <= 0:
 		return errors.New("--sniff-timeout must be more than 0")
@@ -176,7 +179,7 @@ func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 // bound gives srv its bounds. A flag of 0 is no bound, which is 0 for the server too where its
 // default is none.
 func (o *options) bound(srv *portluck.Server) {
-	srv.SniffTimeout, srv.Timeout = o.sniffTimeout, none(o.idleTimeout)
+	srv.SniffTimeout, srv.Timeout, srv.PingInterval = o.sniffTimeout, none(o.idleTimeout), none(o.pingInterval)
 	srv.MessageLimit, srv.CompressMin = none(o.messageLimit), o.compressMin
 	srv.MaxConns, srv.MaxConnsPerIP = o.maxConns, o.maxConnsPerIP
 }

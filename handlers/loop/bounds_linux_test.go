@@ -26,5 +26,6 @@ func TestDeadlines(t *testing.T) {
 		boundtest.Field("Timeout", boundtest.None, boundtest.None, due(func(*polled) {})),
 		boundtest.Field("HandshakeTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.shake = true })),
 		boundtest.Field("MessageTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.needLocked().since = c.now() })),
+		boundtest.Field("PingInterval", boundtest.None, boundtest.None, due(func(c *polled) { c.codec, c.heard = &pings{}, c.active.Load() })),
 	) // TestBounds
 }

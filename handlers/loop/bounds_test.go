@@ -10,10 +10,10 @@ import (
 
 // Zero is the default of a bound, and a negative one is none.
 func TestBounds(t *testing.T) {
-	boundtest.Check(t, []string{"Driver", "Timeout", "HandshakeTimeout", "MessageTimeout"},
+	boundtest.Check(t, []string{"Driver", "Timeout", "HandshakeTimeout", "MessageTimeout", "PingInterval"},
 		boundtest.Field("CloseTimeout", int64(closeWait), boundtest.None, func(l *Loop) int64 { return int64(l.closeTimeout()) }),
 		boundtest.Field("MaxQueue", 1<<20, boundtest.None, func(l *Loop) int64 { return int64(l.maxQueue()) }),
-	) // the last three: TestDeadlines
+	) // the last four: TestDeadlines, TestDriversPing
 }
 
 // The wait for the answer to a farewell is bounded, whatever CloseTimeout is.

@@ -26,6 +26,7 @@ type polled struct {
 	marks bool // a read ends at each mark: read on until there is no more
 	shake bool // the client is not connected yet
 	begun bool // a message has begun: x stays
+	asked bool // the peer was pinged, and has sent nothing since
 	slow  bool // its last turn took its time: the next one has a goroutine, not a shard
 	part  bool // there is a message that is not whole: x stays, and its part is the owner's to read
 
@@ -36,6 +37,7 @@ type polled struct {
 
 	dead   atomic.Bool   // destroyed: no more events but the last
 	active atomic.Uint32 // when bytes last came or went, in milliseconds
+	heard  uint32        // when bytes last came; the owner's
 
 	mu      sync.Mutex
 	codec   handlers.Codec // Decode is the owner's, which alone sets it
@@ -143,7 +145,7 @@ func (l *Loop) newPolled(c handlers.Conn, a handlers.Attachment) Conn {
 func (c *polled) Start(ev Events) (run func()) {
 	c.ev, c.lent = ev, true
 	if c.shard.admit(c) {
-		c.active.Store(uint32(c.now()))
+		c.hear(c.now())
 		return c.open
 	}
 	c.mu.Lock()

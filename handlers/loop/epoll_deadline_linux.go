@@ -30,6 +30,12 @@ func (c *polled) sinceActive(now uint64) uint64 {
 	return uint64(age)
 }
 
+// hear notes that the peer has sent something.
+func (c *polled) hear(now uint64) {
+	c.active.Store(uint32(now))
+	c.heard, c.asked = uint32(now), false
+}
+
 // timer ends a connection whose deadline has passed, or looks again when it will have.
 func (c *polled) timer() {
 	c.mu.Lock()
@@ -100,12 +106,38 @@ func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 			err = handlers.ErrSlow
 		}
 	}
+	if by := c.lostByLocked(now); by != 0 && (due == 0 || by < due) {
+		due, err = by, handlers.ErrTimeout
+	}
 	if x := c.x; l.MessageTimeout > 0 && x != nil && x.since != 0 && !x.held {
 		if by := x.since + uint64(l.MessageTimeout/time.Millisecond); due == 0 || by < due {
 			return by, handlers.ErrTimeout
 		}
 	}
 	return due, err
+}
+
+// lostByLocked pings a peer that has been silent for the interval. It returns when the peer is to be
+// pinged, or is lost; 0 for never.
+func (c *polled) lostByLocked(now uint64) (by uint64) {
+	interval := uint64(max(c.shard.loop.PingInterval, 0) / time.Millisecond)
+	p, ok := c.codec.(handlers.Pinger)
+	if interval == 0 || !ok || c.ended || c.broken || c.half {
+		return 0
+	}
+	if !c.asked {
+		by = now - uint64(uint32(now)-c.heard) + interval + uint64(c.slot)*977%(interval/8+1)
+		if by > now {
+			return by
+		}
+		c.asked = true
+		x := c.needLocked()
+		x.out = p.AppendPing(x.out)
+		c.flushLocked()
+		c.tidyLocked()
+		return now + interval
+	}
+	return now - c.sinceActive(now) + interval
 }
 
 // shakeByLocked is when the handshake must be complete.

@@ -44,7 +44,7 @@ func (c *polled) read(r *runner) {
 			return
 		}
 		r.tick()
-		c.active.Store(uint32(r.now))
+		c.hear(r.now)
 		if c.decode(r, buf[:have+n], false) || drained {
 			return
 		}
@@ -218,7 +218,8 @@ func (r *runner) Connect(info *handlers.Info) {
 	c.mu.Unlock()
 	c.shake = false
 	r.tick()
-	c.active.Store(uint32(r.now))
+	c.hear(r.now)
+	c.post(doTimer) // the handshake's bound is no longer the one
 	r.told = true
 	r.failed = c.ev.Connect(info)
 }

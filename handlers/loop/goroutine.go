@@ -220,7 +220,7 @@ func (c *goConn) readLoop() error {
 		n, err := c.rw.Read(in.Space())
 		if n > 0 {
 			in.Filled(n)
-			c.idle.lastRead = time.Now()
+			c.idle.hear()
 			if done, err := c.decode(&in, false); done {
 				return err
 			}

@@ -14,6 +14,7 @@ type idle struct {
 	armedLate atomic.Int64 // when that of writing was, alone
 	lastRead  time.Time    // the driving goroutine's
 	lastWrite atomic.Int64
+	asked     bool      // the peer was pinged, and has sent nothing since
 	begun     time.Time // when the message that is not whole began; the driving goroutine's, like lastRead
 	bounded   bool      // the read deadline is not later than that message's
 	bent      bool      // the read deadline was set to wake the events
@@ -24,8 +25,11 @@ type idle struct {
 // start counts from now, and makes the next arm set the deadlines in any case.
 func (i *idle) start() {
 	i.armed.Store(0)
-	i.lastRead = time.Now()
+	i.hear()
 }
+
+// hear notes that the peer has sent something.
+func (i *idle) hear() { i.lastRead, i.asked = time.Now(), false }
 
 // message notes whether there is the beginning of a message. What was delivered last is whole: it is another's.
 func (i *idle) message(begun, told bool) {
@@ -44,6 +48,9 @@ func (i *idle) boundMessage(c *goConn) {
 		by := i.begun.Add(t)
 		if idle := c.loop.Timeout; idle > 0 {
 			by = earlier(by, time.Unix(0, i.armed.Load()).Add(idle))
+		}
+		if lost := i.lostBy(c); !lost.IsZero() {
+			by = earlier(by, lost)
 		}
 		_ = c.rw.SetReadDeadline(by)
 	}
@@ -87,11 +94,44 @@ func (i *idle) arm(c *goConn) {
 func (i *idle) set(c *goConn, now time.Time, t time.Duration) {
 	i.armed.Store(now.UnixNano())
 	i.bounded = false
-	if t <= 0 {
-		_ = c.rw.SetDeadline(time.Time{})
-		return
+	by := time.Time{}
+	if t > 0 {
+		by = now.Add(t)
 	}
-	_ = c.rw.SetDeadline(now.Add(t))
+	_ = c.rw.SetDeadline(by)
+	if lost := i.lostBy(c); !lost.IsZero() && (t <= 0 || lost.Before(by)) {
+		_ = c.rw.SetReadDeadline(lost)
+	}
+}
+
+// lostBy is when a silent peer is to be pinged or, if it was, is lost; zero for never.
+func (i *idle) lostBy(c *goConn) time.Time {
+	interval := c.loop.PingInterval
+	if _, ok := c.codec.(handlers.Pinger); !ok || interval <= 0 || c.handshake || c.ended || c.broken || c.half {
+		return time.Time{}
+	}
+	if i.asked {
+		return i.last().Add(interval)
+	}
+	return i.lastRead.Add(interval + time.Duration(i.lastRead.Nanosecond())%(interval/8+1))
+}
+
+// ping pings a peer that has been silent for the interval. It reports whether one that was pinged is lost.
+func (i *idle) ping(c *goConn, now time.Time) (lost bool) {
+	by := i.lostBy(c)
+	switch {
+	case by.IsZero() || now.Before(by):
+		return false
+	case i.asked:
+		return true
+	}
+	i.asked = true
+	i.wrote() // what is queued gets its time
+	if p, ok := c.codec.(handlers.Pinger); ok {
+		c.out = p.AppendPing(c.out)
+		c.startFlushLocked()
+	}
+	return false
 }
 
 func (i *idle) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, i.armed.Load())) }
@@ -113,6 +153,8 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 	case c.handshake:
 		return true, handlers.ErrTimeout
 	case c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout:
+		return true, handlers.ErrTimeout
+	case i.ping(c, now):
 		return true, handlers.ErrTimeout
 	case c.loop.Timeout <= 0: // that of a message that has become whole
 		i.set(c, now, 0)

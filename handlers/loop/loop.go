@@ -160,6 +160,11 @@ type Loop struct {
 	// MessageTimeout is how long a message may take from its first byte to its last; none if zero or negative. The client
 	// is ended with [handlers.ErrTimeout].
 	MessageTimeout time.Duration
+	// PingInterval is how long the peer of a codec that is a [handlers.Pinger] may send nothing until
+	// it is pinged, up to an eighth more, so that those that came together are not pinged together;
+	// none is if zero or negative. The client is ended with [handlers.ErrTimeout] when for as long
+	// again no byte has come and none was taken.
+	PingInterval time.Duration
 	// CloseTimeout is how long a connection that has ended may take to send what is queued; 5
 	// seconds if zero, no bound if negative. It bounds the wait for the answer to a farewell too,
 	// which is 5 seconds at the most.

@@ -17,7 +17,7 @@ type wheel struct {
 // tickOf is fine enough for the shortest of the loop's bounds.
 func tickOf(l *Loop) uint64 {
 	least := closeWait
-	for _, d := range []time.Duration{l.Timeout, l.HandshakeTimeout, l.MessageTimeout, lingerTime} {
+	for _, d := range []time.Duration{l.Timeout, l.HandshakeTimeout, l.MessageTimeout, l.PingInterval, lingerTime} {
 		if d > 0 {
 			least = min(least, d)
 		}

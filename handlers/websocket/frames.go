@@ -299,6 +299,14 @@ func (f *frames) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	return framing{}.AppendMessage(dst, msg, k)
 }
 
+// AppendPing is [handlers.Pinger.AppendPing]: RFC 6455, section 5.5.2.
+func (f *frames) AppendPing(dst []byte) []byte {
+	if f.sent.Load() {
+		return dst
+	}
+	return appendHeader(dst, ws.OpPing, 0)
+}
+
 func (f *frames) deflated() deflated { return deflated{least: f.handler.CompressMin, window: f.window} }
 
 // Framing is [handlers.Framer.Framing].

@@ -236,3 +236,16 @@ func TestTraps3Row9FragmentsAreTold(t *testing.T) {
 		t.Errorf("%d bytes are told to be kept of a message that is whole", d.m.Kept)
 	}
 }
+
+// A ping is sent until our Close is: RFC 6455, section 5.5.2.
+func TestAppendPing(t *testing.T) {
+	f := (&Handler{}).frames(0)
+	out := f.AppendPing([]byte("before"))
+	if string(out) != "before\x89\x00" {
+		t.Errorf("AppendPing() = %q", out)
+	}
+	f.AppendClose(nil, nil)
+	if out = f.AppendPing(nil); len(out) > 0 {
+		t.Errorf("AppendPing() after Close = %q", out)
+	}
+}

@@ -1,0 +1,102 @@
+package loop
+
+import (
+	"bufio"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// pings is a codec of lines whose peers are pinged.
+type pings struct{ lines }
+
+func (*pings) AppendPing(dst []byte) []byte { return append(dst, "ping\n"...) }
+
+// A peer that answers no ping is lost, whether idle connections are bounded or not.
+func TestDriversPing(t *testing.T) {
+	for _, timeout := range []time.Duration{0, time.Hour} {
+		loop := func() *Loop { return &Loop{PingInterval: 40 * time.Millisecond, Timeout: timeout} }
+		t.Run(timeout.String(), func(t *testing.T) {
+			eachDriver(t, loop, func(t *testing.T, r *rig) {
+				c, rec, client := r.connect(t, handlers.Attachment{Codec: &pings{}})
+				began := time.Now()
+				start(c, rec)
+				mustRead(t, client, "ping\n")
+				if asked := time.Since(began); asked < r.PingInterval {
+					t.Errorf("a ping after %v", asked)
+				}
+				if got, err := bufio.NewReader(client).ReadString('\n'); got != "" {
+					t.Errorf("read %q, %v after the ping", got, err)
+				}
+				if lost := time.Since(began); lost < 2*r.PingInterval {
+					t.Errorf("lost after %v", lost)
+				}
+				client.Close()
+				wantEvents(t, rec, "connect", "disconnect "+handlers.ErrTimeout.Error())
+			})
+		})
+	}
+}
+
+// A peer that answers stays, and is pinged again. On a busy machine an answer may be late: one of
+// several peers has to get all of its pings.
+func TestDriversPingAnswered(t *testing.T) {
+	loop := func() *Loop { return &Loop{PingInterval: 40 * time.Millisecond, Timeout: time.Hour} }
+	eachDriver(t, loop, func(t *testing.T, r *rig) {
+		for range 50 {
+			c, rec, client := r.connect(t, handlers.Attachment{Codec: &pings{}})
+			start(c, rec)
+			in, n := bufio.NewReader(client), 0
+			for ; n < 4; n++ {
+				if got, err := in.ReadString('\n'); err != nil {
+					break
+				} else if got != "ping\n" {
+					t.Fatalf("read %q", got)
+				}
+				if _, err := client.Write([]byte{'.'}); err != nil {
+					break
+				}
+			}
+			client.Close()
+			if <-rec.gone; n == 4 {
+				return
+			}
+		}
+		t.Error("no peer that answers stays")
+	})
+}
+
+// What is written to a silent peer does not stand for a ping, but while it is taken the peer stays.
+func TestDriversPingWhileWriting(t *testing.T) {
+	loop := func() *Loop { return &Loop{PingInterval: 40 * time.Millisecond} }
+	eachDriver(t, loop, func(t *testing.T, r *rig) {
+		for range 50 {
+			c, rec, client := r.connect(t, handlers.Attachment{Codec: &pings{}})
+			began := time.Now()
+			start(c, rec)
+			in, pinged := bufio.NewReader(client), false
+			for time.Since(began) < 4*r.PingInterval {
+				if err := c.Send([]byte("."), handlers.Auto); errors.Is(err, handlers.ErrClosed) {
+					break
+				}
+				got, err := in.ReadString('\n')
+				if err != nil {
+					break
+				}
+				pinged = pinged || got == "ping\n"
+			}
+			_, stays := c.Queued()
+			client.Close()
+			<-rec.gone
+			if stays && !pinged {
+				t.Fatal("a silent peer was not pinged")
+			}
+			if stays {
+				return
+			}
+		}
+		t.Error("no peer that takes what is written stays")
+	})
+}
