@@ -56,6 +56,31 @@ func FuzzWebSocket(f *testing.F) {
 	})
 }
 
+func FuzzHTTP1Header(f *testing.F) {
+	seed(f)
+	f.Add([]byte("GET / HTTP/1.1\r\nhost: LOCALHOST \r\n\r\n"))
+	m := matchers.HTTP1Header("Host", "localhost")
+	f.Fuzz(func(t *testing.T, b []byte) {
+		verify(t, m, b)
+		if m.Match(matchers.Hello{Bytes: b}) == matchers.Yes && matchers.HTTP1().Match(matchers.Hello{Bytes: b}) == matchers.No {
+			t.Errorf("%q has the field but is not HTTP", b)
+		}
+	})
+}
+
+func FuzzPROXY(f *testing.F) {
+	seed(f)
+	f.Add([]byte("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"))
+	f.Add([]byte("\r\n\r\n\x00\r\nQUIT\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		verify(t, matchers.PROXY(), b)
+		want := bytes.HasPrefix(b, []byte("PROXY ")) || bytes.HasPrefix(b, []byte("\r\n\r\n\x00\r\nQUIT\n"))
+		if got := matchers.PROXY().Match(matchers.Hello{Bytes: b, EOF: true}) == matchers.Yes; got != want {
+			t.Errorf("%q: %t, want %t", b, got, want)
+		}
+	})
+}
+
 // fed is a connection that gives b and takes anything.
 type fed struct {
 	net.Conn // nil; crash on any unexpected use
