@@ -197,6 +197,7 @@ type sniffing struct {
 	rest     int    // bytes of its PROXY header that are to be taken off
 	need     int    // bytes that a matcher, or the route's opening, asked for
 	chosen   *route // the route, while its opening is not whole; nil before and after
+	graced   bool   // it has had its time again, as bytes came while the process stood still
 	waiting  bool   // it was silent for SniffTimeout, and now has Timeout
 	farewell string // what it is told when it is dropped
 	first    []byte // for OnVerdict

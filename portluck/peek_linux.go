@@ -113,9 +113,9 @@ func (p *port) late(c *conn, buf []byte) {
 		p.settle(c, r, first, err)
 		return
 	}
-	before := c.stage()
-	c.seen = len(first)
-	if c.stage() != before || c.retires() {
+	before, came := c.stage(), len(first) > c.seen && !c.graced
+	c.seen, c.graced = len(first), c.graced || came
+	if c.stage() != before || c.retires() || came { // the process stood still while it came
 		p.goOn(c)
 		return
 	}

@@ -88,6 +88,9 @@ func (r *reader) run() {
 		n, err := r.in.Conn.Read(r.in.prefix[len(r.in.prefix):cap(r.in.prefix)])
 		r.in.prefix = r.in.prefix[:len(r.in.prefix)+n]
 		if errors.Is(err, os.ErrDeadlineExceeded) {
+			if r.readFirst() {
+				continue
+			}
 			if r.expired() {
 				return
 			}
@@ -110,6 +113,20 @@ func (r *reader) run() {
 			r.grant()
 		}
 	}
+}
+
+// readFirst gives the peer a moment, once, if something of it waits to be read: the process may have
+// stood still while it came.
+func (r *reader) readFirst() bool {
+	r.mu.Lock()
+	bounded := r.want || !r.latest.IsZero()
+	r.mu.Unlock()
+	if bounded || r.conn.graced || !hasUnread(r.in.Conn) {
+		return false
+	}
+	r.conn.graced = true
+	r.deadline(time.Second)
+	return true
 }
 
 // grant gives the peer the bound of the stage that its connection has reached.

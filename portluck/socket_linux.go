@@ -192,3 +192,29 @@ type zone struct {
 	name  string
 	until time.Time
 }
+
+// hasUnread reports whether the kernel holds something of nc, or of the connection below, that was not read.
+func hasUnread(nc net.Conn) bool {
+	for {
+		if s, ok := nc.(syscall.Conn); ok {
+			return hasBytes(s)
+		}
+		below, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return false
+		}
+		nc = below.NetConn()
+	}
+}
+
+func hasBytes(s syscall.Conn) (yes bool) {
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		n, err := recvPeek(int(fd), make([]byte, 1))
+		yes = n > 0 && err == nil
+	})
+	return yes
+}

@@ -64,6 +64,31 @@ func (c *polled) timer() {
 	c.leave(err)
 }
 
+// isLate reports whether the peer's time seems to be up. It is judged by that only after a read: the
+// process may have stood still while bytes came.
+func (c *polled) isLate() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over || c.lent || c.leaving || c.fd < 0 || !c.watched {
+		return false
+	}
+	now := c.now()
+	due, _ := c.dueLocked(now)
+	return due != 0 && due <= now
+}
+
+// hasMoment gives a peer of which something was read a moment for the rest. It is false when the
+// connection is ending.
+func (c *polled) hasMoment() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over || c.lent || c.leaving {
+		return false
+	}
+	c.shard.schedule(c, c.now()+uint64(readFirst/time.Millisecond))
+	return true
+}
+
 // overdueLocked ends a connection whose peer takes nothing, when its time is up. Its owner may be in a callback that waits
 // for the peer, and would not look at the deadline.
 func (c *polled) overdueLocked() {

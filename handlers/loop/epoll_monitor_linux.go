@@ -30,6 +30,7 @@ type runner struct {
 	conn   *polled
 	failed error // of an event
 	told   bool  // an event was raised
+	got    bool  // the read of this turn has brought something
 
 	turns uint64
 

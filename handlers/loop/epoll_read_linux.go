@@ -44,6 +44,7 @@ func (c *polled) read(r *runner) {
 			return
 		}
 		r.tick()
+		r.got = true
 		c.hear(r.now)
 		if c.decode(r, buf[:have+n], false) || drained {
 			return

@@ -144,8 +144,15 @@ func (c *polled) step(r *runner, do todo) {
 	if do&doResume != 0 && !c.resumed(r) {
 		return
 	}
-	if do&doRead != 0 {
+	late := do&doTimer != 0 && c.isLate()
+	if late {
+		c.flush()
+	}
+	if r.got = false; do&doRead != 0 || late {
 		c.read(r)
+	}
+	if late && r.got && c.hasMoment() {
+		do &^= doTimer
 	}
 	if do&(doOpen|doDrive) != 0 {
 		c.watch()

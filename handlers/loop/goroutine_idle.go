@@ -150,6 +150,9 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 		return !now.Before(c.closeBy), nil
 	case c.called:
 		return false, nil
+	case c.unreadLocked(): // the process stood still: nobody is judged by what was not read
+		_ = c.rw.SetReadDeadline(now.Add(readFirst))
+		return false, nil
 	case c.handshake:
 		return true, handlers.ErrTimeout
 	case c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout:
@@ -175,6 +178,9 @@ func (c *goConn) overdueLocked() error {
 	}
 	return handlers.ErrTimeout
 }
+
+// readFirst is how long a connection has at least when its time is up and there is something to be read.
+const readFirst = time.Second
 
 // last is when bytes last came or went.
 func (i *idle) last() time.Time {
