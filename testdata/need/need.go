@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 )
@@ -77,6 +79,20 @@ var noNamespaces = sync.OnceValue(func() string {
 	}
 	return ""
 })
+
+// Node returns the path of Node and a directory in which it finds this module of .ci/clients, which
+// npm ci installs. The test skips if there is none.
+func Node(t T, module string) (path, dir string) {
+	path = Program(t, "node")
+	_, file, _, _ := runtime.Caller(0)
+	dir = filepath.Join(filepath.Dir(file), "..", "..", ".ci", "clients")
+	cmd := exec.Command(path, "-e", "require('"+module+"')")
+	cmd.Dir = dir
+	if cmd.Run() != nil {
+		absent(t, "node's "+module)
+	}
+	return path, dir
+}
 
 func absent(t T, name string) {
 	if os.Getenv(programsEnv) != "" {

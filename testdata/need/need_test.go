@@ -26,6 +26,7 @@ func TestProgram(t *testing.T) {
 		{"there", "1", func(t T) string { return Program(t, "go") }, ""},
 		{"absent", "", func(t T) string { return Program(t, "no-such-program") }, "skip: no-such-program is not installed"},
 		{"absent in CI", "1", func(t T) string { return Program(t, "no-such-program") }, "fatal: no-such-program is not installed, and TEST_PROGRAMS is set"},
+		{"module of Node", "", func(t T) string { p, _ := Node(t, "no-such-module"); return p }, "skip: node's no-such-module is not installed"},
 		{"module", "", func(t T) string { return Python(t, "no_such_module") }, "skip: python3-no_such_module is not installed"},
 		{"namespaces", "", Namespaces, "skip: makes network namespaces: set TEST_PROGRAMS=1, as root, to run it"},
 		{"module in CI", "1", func(t T) string { return Python(t, "no_such_module") }, "fatal: python3-no_such_module is not installed, and TEST_PROGRAMS is set"},
