@@ -199,7 +199,7 @@ type sniffing struct {
 	chosen   *route // the route, while its opening is not whole; nil before and after
 	graced   bool   // it has had its time again, as bytes came while the process stood still
 	waiting  bool   // it was silent for SniffTimeout, and now has Timeout
-	farewell string // what it is told when it is dropped
+	farewell []byte // what it is told when it is dropped
 	first    []byte // for OnVerdict
 	place    place  // where it waits in the system's sniffer
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -25,7 +24,7 @@ const maxEvents = 64 << 10
 // streams is [httpd.Handler.Streams].
 func (p *port) streams(r *http.Request, info *handlers.Info) http.Handler {
 	poll := r.URL.Query().Has("since")
-	if !poll && !accepts(r, eventStream) {
+	if !poll && !accepts(r, eventStream, "text/html") {
 		return nil
 	}
 	name, ok := p.srv.RoomOf(r)
@@ -39,19 +38,6 @@ func (p *port) streams(r *http.Request, info *handlers.Info) http.Handler {
 		}
 		p.events(w, r, p.hub.Room(name), info)
 	})
-}
-
-// accepts says whether r names the media type in Accept, whatever the parameters.
-func accepts(r *http.Request, mediaType string) bool {
-	for _, line := range r.Header["Accept"] {
-		for one := range strings.SplitSeq(line, ",") {
-			name, _, _ := strings.Cut(one, ";")
-			if strings.EqualFold(strings.TrimSpace(name), mediaType) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // events makes a client of the request that is a member of room: what is published there it gets as events.
@@ -69,8 +55,8 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	}
 	header := w.Header()
 	header.Set("Content-Type", eventStream)
-	header.Set("Cache-Control", "no-store")
-	header.Set("X-Accel-Buffering", "no") // nginx would keep them back
+	header.Set("Cache-Control", "no-cache, no-transform") // what is compressed is kept back
+	header.Set("X-Accel-Buffering", "no")                 // nginx would keep them back
 	var err error
 	_ = handlers.GuardExit(func() { err = c.connect() }, func(err error) {
 		s.close()
@@ -116,14 +102,15 @@ func (s *sse) join(room *Room, c *Client, last string) error {
 		return room.Join(c)
 	}
 	at, err := ParsePosition(last)
-	if err != nil {
-		return err
+	missed := "after " + at.String() + " are no longer kept"
+	if err != nil { // of another server, or of one before this
+		at, missed = Position{}, "may be missing: the last one that was seen is not known here"
 	}
 	complete, err := room.JoinSince(c, at)
 	if !complete {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.out = append([]byte("event: gap\ndata: messages after "+at.String()+" are no longer kept\n\n"), s.out...)
+		s.out = append([]byte("event: gap\ndata: messages "+missed+"\n\n"), s.out...)
 	}
 	return err
 }

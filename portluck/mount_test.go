@@ -73,9 +73,9 @@ func TestMountOrigin(t *testing.T) {
 	}{
 		{"a program", "", nil, 200},
 		{"same origin", "http://localhost", nil, 200},
-		{"another origin", "http://evil", nil, 400},
+		{"another origin", "http://evil", nil, 403},
 		{"an allowed one", "http://good", []string{"good"}, 200},
-		{"one that is not allowed", "http://evil", []string{"good"}, 400},
+		{"one that is not allowed", "http://evil", []string{"good"}, 403},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestMountOrigin(t *testing.T) {
 			if resp.StatusCode != tt.status || (body == `HTTP/1.1 POST a ""`) != (tt.status == 200) {
 				t.Errorf("status %d, body %q, want status %d", resp.StatusCode, body, tt.status)
 			}
-			if tt.status == 400 {
+			if tt.status == 403 {
 				e.wantError(t, "refused")
 			}
 		})

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// The tests of origins, by their number in SEEDS.md part B1.
+// The tests of origins, by their number in SEEDS.md part B1. A refused one gets 403 here, and 400 upstream.
 func TestUpstreamOrigins(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -18,18 +18,18 @@ func TestUpstreamOrigins(t *testing.T) {
 	}{
 		{"O1", "*.example.com", "POST", "http://test.example.com", false, 200},
 		{"O2", "*.example.com", "POST", "http://example.com", false, 200},
-		{"O3", "*.example.com", "POST", "http://fail.com", false, 400},
-		{"O4", "example.com", "POST", "http://www.example.com", false, 400},
+		{"O3", "*.example.com", "POST", "http://fail.com", false, 403},
+		{"O4", "example.com", "POST", "http://www.example.com", false, 403},
 		{"O5", "example.com", "POST", "http://example.com", false, 200},
 		{"O7", "*.example.com", "OPTIONS", "http://test.example.com", false, 200},
-		{"O8", "example.com", "POST", "http://example.com.co.nz", false, 400},
-		{"O9", "*.example.com", "POST", "http://example.com.co.nz", false, 400},
+		{"O8", "example.com", "POST", "http://example.com.co.nz", false, 403},
+		{"O9", "*.example.com", "POST", "http://example.com.co.nz", false, 403},
 		{"O10", "example.com:*", "POST", "http://example.com", false, 200},
 		{"O11", "example.com:*", "POST", "http://example.com:4000", false, 200},
-		{"O12", "example.com:*", "POST", "http://example.com.co.nz:4000", false, 400},
+		{"O12", "example.com:*", "POST", "http://example.com.co.nz:4000", false, 403},
 		{"O13", "example.com", "GET", "http://bad.com", false, 405},
 		{"O14", "example.com", "POST", "", false, 200},
-		{"O15", "example.com", "POST", "", true, 400},
+		{"O15", "example.com", "POST", "", true, 403},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

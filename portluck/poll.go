@@ -20,14 +20,7 @@ const (
 // that. With none it waits for the next, and answers without messages after pollTime. An empty or unknown position is
 // answered at once, with the room's history.
 func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
-	var since Position
-	if s := r.URL.Query().Get("since"); s != "" {
-		var err error
-		if since, err = ParsePosition(s); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-	}
+	since, _ := ParsePosition(r.URL.Query().Get("since"))          // zero is unknown too
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // nothing more is to be read
 	timer := time.NewTimer(pollTime)
 	defer timer.Stop()
@@ -49,7 +42,7 @@ func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
 	if !complete {
 		header.Set(completeHeader, "false")
 	}
-	if accepts(r, "application/json") {
+	if accepts(r, "application/json", "text/plain") {
 		header.Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(polled{Position: at.String(), Complete: complete, Messages: texts(all)})
 		return

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -80,7 +81,7 @@ func (r *reader) run() {
 				return
 			}
 			if matchers.HTTP1().Match(r.conn.hello(r.in.prefix, false)) == matchers.Yes {
-				r.conn.farewell = overloaded
+				r.conn.farewell = handlers.AppendRefusal(nil, http.StatusServiceUnavailable, overloaded, [2]string{"Retry-After", "1"})
 			}
 			r.refuse(r.port.budget.Refuse())
 			return
@@ -163,14 +164,13 @@ func (r *reader) count(n int) bool {
 }
 
 // overloaded answers the beginning of an HTTP request for which there is no memory (RFC 9110, section 15.6.4).
-const overloaded = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n" +
-	"Content-Length: 0\r\n\r\n"
+const overloaded = "The server has no memory left for this request. Try again later."
 
 // refuse closes the connection for err.
 func (r *reader) refuse(err error) {
-	if r.conn.farewell != "" {
+	if len(r.conn.farewell) > 0 {
 		_ = r.in.Conn.SetWriteDeadline(time.Now().Add(time.Second))
-		_, _ = io.WriteString(r.in.Conn, r.conn.farewell)
+		_, _ = r.in.Conn.Write(r.conn.farewell)
 	}
 	r.port.drop(r.conn, err)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"syscall"
 
@@ -200,10 +201,10 @@ func (p *port) stall(c *conn, b []byte) error {
 	p.stats.stalled.Add(1)
 	h := c.hello(b, false)
 	if matchers.HTTP2().Match(h) == matchers.No && matchers.HTTP1().Match(h) == matchers.Yes {
-		c.farewell = requestTimeout
+		c.farewell = handlers.AppendRefusal(nil, http.StatusRequestTimeout, requestTimeout)
 	}
 	return ErrStalled
 }
 
 // requestTimeout answers a client that began an HTTP request and stopped (RFC 9110, section 15.5.9).
-const requestTimeout = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+const requestTimeout = "The request did not come in time."

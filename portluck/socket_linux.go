@@ -110,8 +110,8 @@ func (c *conn) sayFarewell() {
 	if err != nil {
 		return
 	}
-	if c.farewell != "" {
-		_, _ = unix.SendmsgN(fd, []byte(c.farewell), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	if len(c.farewell) > 0 {
+		_, _ = unix.SendmsgN(fd, c.farewell, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 	}
 	_ = unix.Shutdown(fd, unix.SHUT_WR)
 	buf := make([]byte, 4<<10)

@@ -7,28 +7,38 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// allow sets the CORS headers for a page that may talk to the server. For one that may not it answers 400, without an
-// event of the client, and is false.
+// allow sets the CORS headers for a page that may talk to the server. For one that may not it answers
+// 403, without an event of the client, and is false.
 func (h *Handler) allow(w http.ResponseWriter, r *http.Request, l *link) bool {
-	origins := r.Header["Origin"]
+	if h.share(w, r) {
+		return true
+	}
+	if r.ProtoMajor == 1 { // of HTTP/2 others may use the connection
+		w.Header().Set("Connection", "close")
+	}
+	http.Error(w, "A page of this origin may not talk to this server.", http.StatusForbidden)
+	info := requestInfo(r, l)
+	l.port.Fail(&info, fmt.Errorf("origin: %w", handlers.ErrPolicy))
+	return false
+}
+
+// share sets the CORS headers and reports whether the page that r comes from may talk to the server.
+// The answer depends on the Origin, also where there is none (RFC 9110, section 12.5.5).
+func (h *Handler) share(w http.ResponseWriter, r *http.Request) bool {
+	header := w.Header()
+	header.Add("Vary", "Origin")
 	if !h.originAllowed(r) {
-		if r.ProtoMajor == 1 { // of HTTP/2 others may use the connection
-			w.Header().Set("Connection", "close")
-		}
-		w.WriteHeader(http.StatusBadRequest)
-		info := requestInfo(r, l)
-		l.port.Fail(&info, fmt.Errorf("origin: %w", handlers.ErrPolicy))
 		return false
 	}
+	origins := r.Header["Origin"]
 	if len(origins) == 0 {
 		return true
 	}
-	header := w.Header()
 	header.Set("Access-Control-Allow-Origin", origins[0])
 	header.Set("Access-Control-Allow-Methods", "POST, PUT")
 	header.Set("Access-Control-Allow-Credentials", "true")
-	header.Set("Access-Control-Allow-Headers", "DNT,User-Agent,X-Requested-With,Content-Type")
-	header.Set("Vary", "Origin")
+	header.Set("Access-Control-Allow-Headers",
+		"DNT,User-Agent,X-Requested-With,Content-Type,Cache-Control,Last-Event-ID")
 	return true
 }
 

@@ -29,7 +29,7 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
 	a.init(w, r, l, &e.pace, &h.corks)
 	if expect := r.Header.Get("Expect"); expect != "" && !strings.EqualFold(expect, "100-continue") {
 		a.pace.begin()
-		w.WriteHeader(http.StatusExpectationFailed)
+		http.Error(w, "The only expectation that is met is 100-continue.", http.StatusExpectationFailed)
 		return
 	}
 	if !h.allow(w, r, l) {

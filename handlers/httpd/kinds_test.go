@@ -55,8 +55,8 @@ func TestNoPath(t *testing.T) {
 	}{
 		{"CONNECT localhost:80", "", 405},
 		{"OPTIONS *", "", 200},
-		{"OPTIONS *", "Origin: http://evil.example\r\n", 400},
-		{"POST /", "Origin: http://evil.example\r\n", 400},
+		{"OPTIONS *", "Origin: http://evil.example\r\n", 403},
+		{"POST /", "Origin: http://evil.example\r\n", 403},
 	} {
 		bubble(t, &Handler{Mux: mounts("/")}, &port{}, func(t *testing.T, w *wire, _ *conn) {
 			w.send(tt.request + " HTTP/1.1\r\nHost: localhost\r\n" + tt.header + "\r\n")

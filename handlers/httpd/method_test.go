@@ -51,12 +51,12 @@ func TestOrigins(t *testing.T) {
 	}{
 		{"same", "http://X", nil, 200},
 		{"same with port", "http://x:80", nil, 200},
-		{"other", "http://y", nil, 400},
+		{"other", "http://y", nil, 403},
 		{"https before a proxy", "https://x", nil, 200},
-		{"another scheme", "app://x", nil, 400},
-		{"null", "null", nil, 400},
+		{"another scheme", "app://x", nil, 403},
+		{"null", "null", nil, 403},
 		{"allowed", "http://y", func(*http.Request) bool { return true }, 200},
-		{"none", "", func(*http.Request) bool { return false }, 400},
+		{"none", "", func(*http.Request) bool { return false }, 403},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -69,7 +69,14 @@ func TestOrigins(t *testing.T) {
 					origin = "Origin: " + tt.origin + "\r\n"
 				}
 				w.send(method + " / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n" + origin + "\r\n")
-				resp := w.expect(tt.status, "")
+				body := ""
+				if tt.status != 200 {
+					body = refusedOrigin
+				}
+				resp := w.expect(tt.status, body)
+				if got := resp.Header["Vary"]; len(got) != 1 || got[0] != "Origin" {
+					t.Errorf("%s: Vary: %q", method, got)
+				}
 				got, want := resp.Header.Get("Access-Control-Allow-Origin"), tt.origin
 				if tt.status != 200 {
 					want = ""
@@ -85,7 +92,9 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// The CORS headers are those of upstream.
+const refusedOrigin = "A page of this origin may not talk to this server.\n"
+
+// The CORS headers are those of upstream, with what an event stream needs.
 func TestCORSHeaders(t *testing.T) {
 	addr, _ := serve(t, &Handler{}, &port{message: echo})
 	w := dial(t, addr)
@@ -94,7 +103,7 @@ func TestCORSHeaders(t *testing.T) {
 		resp := w.expect(200, "")
 		for name, want := range map[string]string{
 			"Access-Control-Allow-Origin": "HTTP://x:80", "Access-Control-Allow-Methods": "POST, PUT", "Access-Control-Allow-Credentials": "true",
-			"Access-Control-Allow-Headers": "DNT,User-Agent,X-Requested-With,Content-Type", "Vary": "Origin",
+			"Access-Control-Allow-Headers": "DNT,User-Agent,X-Requested-With,Content-Type,Cache-Control,Last-Event-ID", "Vary": "Origin",
 		} {
 			if got := resp.Header.Get(name); got != want {
 				t.Errorf("%s: %s: %q, want %q", method, name, got, want)

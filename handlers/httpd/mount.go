@@ -4,8 +4,9 @@ import (
 	"net/http"
 )
 
-// mounted has Mux answer r if it has a pattern for it, and says whether it has. What a browser's page of another origin
-// asks is refused, unless CheckOrigin allows that.
+// mounted has Mux answer r if it has a pattern for it, and reports whether it has. What a page of another
+// origin sends is refused, unless CheckOrigin allows it. What it only reads reaches Mux, as an image or a
+// link does: without the CORS headers the page does not see it.
 func (h *Handler) mounted(w http.ResponseWriter, r *http.Request, l *link) bool {
 	if h.Mux == nil || r.Method == http.MethodConnect || r.RequestURI == "*" || h.Upgrade != nil && wantsWebSocket(r) {
 		return false
@@ -16,15 +17,13 @@ func (h *Handler) mounted(w http.ResponseWriter, r *http.Request, l *link) bool 
 	if _, pattern := h.Mux.Handler(r); pattern == "" {
 		return false
 	}
-	if isPage(r) || h.allow(w, r, l) {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		h.share(w, r)
+		h.page(w, r, l, h.Mux)
+	} else if h.allow(w, r, l) {
 		h.page(w, r, l, h.Mux)
 	}
 	return true
-}
-
-// isPage is for what a browser asks of its own accord, which has no Origin.
-func isPage(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && len(r.Header["Origin"]) == 0
 }
 
 // preflight answers a page that wants to know whether it may send a request of another method to Mux.

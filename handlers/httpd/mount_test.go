@@ -45,11 +45,11 @@ func TestMounted(t *testing.T) {
 		{"another method is a page", "GET", "/one", "", 200, "page"},
 		{"the asterisk is not a path", "OPTIONS", "*", "", 200, ""},
 		{"same origin", "POST", "/api", "Origin: http://x\r\n", 200, `mounted POST /api "x"`},
-		{"another origin", "POST", "/api", "Origin: http://evil\r\n", 400, ""},
-		{"null origin", "POST", "/api", "Origin: null\r\n", 400, ""},
-		{"another origin reads", "GET", "/api", "Origin: http://evil\r\n", 400, ""},
+		{"another origin", "POST", "/api", "Origin: http://evil\r\n", 403, refusedOrigin},
+		{"null origin", "POST", "/api", "Origin: null\r\n", 403, refusedOrigin},
+		{"another origin reads", "GET", "/api", "Origin: http://evil\r\n", 200, `mounted GET /api "x"`},
 		{"preflight", "OPTIONS", "/one", "Origin: http://x\r\nAccess-Control-Request-Method: DELETE\r\n", 200, ""},
-		{"preflight of another origin", "OPTIONS", "/api", "Origin: http://evil\r\nAccess-Control-Request-Method: POST\r\n", 400, ""},
+		{"preflight of another origin", "OPTIONS", "/api", "Origin: http://evil\r\nAccess-Control-Request-Method: POST\r\n", 403, refusedOrigin},
 		{"preflight of a client", "OPTIONS", "/", "Origin: http://x\r\nAccess-Control-Request-Method: POST\r\n", 200, ""},
 	}
 	h := &Handler{
@@ -75,7 +75,7 @@ func TestMounted(t *testing.T) {
 			if tt.name == "preflight" && resp.Header.Get("Access-Control-Allow-Methods") != "DELETE" {
 				t.Errorf("preflight: %v", resp.Header)
 			}
-			if tt.status == 400 {
+			if tt.status == 403 {
 				if got := p.wait(t, before+1)[before:]; len(got) != 1 || got[0] != "fail origin: refused" {
 					t.Errorf("events %q", got)
 				}
@@ -88,7 +88,7 @@ func TestMounted(t *testing.T) {
 func TestMountedRequiresOrigin(t *testing.T) {
 	h := &Handler{Mux: mounts("/api"), CheckOrigin: func(r *http.Request) bool { return r.Header.Get("Origin") == "http://good" }}
 	addr, _ := serve(t, h, &port{})
-	for method, want := range map[string]int{"GET": 200, "POST": 400, "DELETE": 400} {
+	for method, want := range map[string]int{"GET": 200, "POST": 403, "DELETE": 403} {
 		w := dial(t, addr)
 		w.send(method + " /api HTTP/1.1\r\nHost: x\r\n\r\n")
 		if resp, _ := w.answer(); resp.StatusCode != want {

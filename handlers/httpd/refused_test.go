@@ -11,8 +11,8 @@ func TestForeignOriginCloses(t *testing.T) {
 	addr, _ := serve(t, &Handler{}, &port{})
 	w := dial(t, addr)
 	w.send("POST / HTTP/1.1\r\nHost: x\r\nOrigin: http://evil\r\nContent-Length: 0\r\n\r\n")
-	if resp, _ := w.answer(); resp.StatusCode != 400 || !resp.Close {
-		t.Errorf("answer %d, close %t, want 400 and true", resp.StatusCode, resp.Close)
+	if resp, _ := w.answer(); resp.StatusCode != 403 || !resp.Close {
+		t.Errorf("answer %d, close %t, want 403 and true", resp.StatusCode, resp.Close)
 	}
 }
 

@@ -20,12 +20,7 @@ const (
 	maxVersion  = 16
 )
 
-const httpRefusal = "HTTP/1.1 400 Bad Request\r\n" +
-	"Content-Type: text/plain; charset=utf-8\r\n" +
-	"Content-Length: 38\r\n" +
-	"Connection: close\r\n" +
-	"\r\n" +
-	"This is a raw stream, it is not HTTP.\n"
+const httpRefusal = "This is a raw stream, it is not HTTP."
 
 var errHTTP = fmt.Errorf("http in a raw stream: %w", handlers.ErrProtocol)
 

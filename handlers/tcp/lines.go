@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"net/http"
 	"strconv"
 
 	"github.com/portluck/portluck/handlers"
@@ -143,7 +144,7 @@ func (d delimited) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 func (l *Lines) AppendClose(dst []byte, reason error) []byte {
 	switch {
 	case errors.Is(reason, handlers.ErrProtocol):
-		return append(dst, httpRefusal...)
+		return handlers.AppendRefusal(dst, http.StatusBadRequest, httpRefusal)
 	case errors.Is(reason, handlers.ErrTooLong):
 		dst = append(dst, "error: message longer than "...)
 		dst = strconv.AppendInt(dst, int64(limitOf(l.Limit)), 10)

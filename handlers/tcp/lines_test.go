@@ -157,7 +157,15 @@ func TestLinesAppendClose(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			codec := test.codec
-			if got := string(codec.AppendClose(nil, test.reason)); got != test.want {
+			got := string(codec.AppendClose(nil, test.reason))
+			if test.reason == errHTTP {
+				head, body, _ := strings.Cut(got, "\r\n\r\n")
+				if !strings.HasPrefix(head, "HTTP/1.1 400 Bad Request\r\nDate: ") {
+					t.Errorf("head %q", head)
+				}
+				got = strings.TrimSuffix(body, "\n")
+			}
+			if got != test.want {
 				t.Errorf("AppendClose(%v) = %q, want %q", test.reason, got, test.want)
 			}
 		})

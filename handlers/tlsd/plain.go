@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -67,16 +68,15 @@ func readHead(nc net.Conn) []byte {
 
 // appendPlainAnswer appends the response to the request that begins with head.
 func appendPlainAnswer(dst, head []byte) []byte {
-	body := []byte("This port speaks TLS only.\n")
+	text := "This port speaks TLS only."
 	if host := hostOf(head); host != "" {
-		body = fmt.Appendf(nil, "This port speaks TLS only. Try https://%s/\n", host)
+		text += " Try https://" + host + "/"
 	}
-	dst = fmt.Appendf(dst, "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"+
-		"X-Content-Type-Options: nosniff\r\nContent-Length: %d\r\nConnection: close\r\n\r\n", len(body))
+	dst = handlers.AppendRefusal(dst, http.StatusBadRequest, text)
 	if bytes.HasPrefix(head, []byte("HEAD ")) {
-		return dst
+		dst = dst[:len(dst)-len(text)-len("\n")]
 	}
-	return append(dst, body...)
+	return dst
 }
 
 // hostOf finds the Host of a request (RFC 9110, section 7.2). It is empty if there is none that is fit to be repeated.

@@ -1,7 +1,6 @@
 package websocket
 
 import (
-	"fmt"
 	"net/http"
 
 	"github.com/portluck/portluck/handlers"
@@ -48,11 +47,7 @@ func (r *refusal) fields() [][2]string {
 
 // append appends the answer as bytes.
 func (r *refusal) append(dst []byte) []byte {
-	dst = fmt.Appendf(dst, "HTTP/1.1 %d %s\r\n", r.status, http.StatusText(r.status))
-	for _, field := range r.fields() {
-		dst = fmt.Appendf(dst, "%s: %s\r\n", field[0], field[1])
-	}
-	return fmt.Appendf(dst, "Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%s\n", len(r.why)+1, r.why)
+	return handlers.AppendRefusal(dst, r.status, r.why, r.fields()...)
 }
 
 // write answers through net/http.

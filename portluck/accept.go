@@ -1,0 +1,79 @@
+package portluck
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// accepts reports whether r asks for the media type by its name, and likes it no less than the other
+// one that it could have (RFC 9110, sections 12.4.2 and 12.5.1).
+func accepts(r *http.Request, mediaType, other string) bool {
+	q, named := quality(r.Header["Accept"], mediaType)
+	least, _ := quality(r.Header["Accept"], other)
+	return named && q > 0 && q >= least
+}
+
+// quality is the weight of a media type, of the most specific range in Accept that has it, and whether
+// that range names it. A range with a weight that is none, or that does not end, is passed over.
+func quality(accept []string, mediaType string) (q float64, named bool) {
+	kind, _, _ := strings.Cut(mediaType, "/")
+	best := 0
+	for _, line := range accept {
+		for line != "" {
+			var one string
+			one, line = cutOutside(line, ',')
+			name, params := cutOutside(one, ';')
+			weight, ok := weightOf(params)
+			specific := 0
+			switch name = strings.ToLower(strings.TrimSpace(name)); name {
+			case mediaType:
+				specific = 3
+			case kind + "/*":
+				specific = 2
+			case "*/*":
+				specific = 1
+			}
+			if ok && specific > 0 && (specific > best || specific == best && weight > q) {
+				best, q = specific, weight
+			}
+		}
+	}
+	return q, best == 3
+}
+
+// weightOf is the weight among the parameters of a media range; 1 if there is none.
+func weightOf(params string) (q float64, ok bool) {
+	for params != "" {
+		var one string
+		one, params = cutOutside(params, ';')
+		name, value, _ := strings.Cut(one, "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "q") {
+			continue
+		}
+		value = strings.TrimSpace(value)
+		whole, digits, _ := strings.Cut(value, ".")
+		q, err := strconv.ParseFloat(value, 64)
+		if err != nil || q > 1 || whole != "0" && whole != "1" || len(digits) > 3 || strings.Trim(digits, "0123456789") != "" {
+			return 0, false
+		}
+		return q, true
+	}
+	return 1, true
+}
+
+// cutOutside is [strings.Cut] at sep outside of quoted strings (RFC 9110, section 5.6.4).
+func cutOutside(s string, sep byte) (before, after string) {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case quoted && s[i] == '\\':
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == sep && !quoted:
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}
