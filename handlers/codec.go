@@ -105,8 +105,8 @@ type Messages struct {
 	// Partial, when Decode sets it, says that the codec keeps the beginning of a message that is not whole (fragments).
 	// What Decode leaves of in need not be told.
 	Partial bool
-	// Kept, when Decode sets it, is how many bytes of memory that beginning takes. They count for Budget, and the client is
-	// ended with [ErrOverload] when they are not left.
+	// Kept, when Decode sets it, is how many bytes of memory that beginning takes, and what else the codec keeps until the
+	// client ends. They count for Budget, and the client is ended with [ErrOverload] when they are not left.
 	Kept int
 	// Budget is that of all connections of the loop. Decode takes from it what it needs while it runs, and gives it back.
 	Budget *Budget

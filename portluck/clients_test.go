@@ -112,6 +112,17 @@ async function main() {
 main().then(() => { console.log("done"); process.exit(0) })
 `
 
+// A client that insists on its context is served with KeepWindow.
+func TestNodeKeepsWindow(t *testing.T) {
+	t.Parallel()
+	node, dir := need.Node(t, "ws")
+	for _, goroutines := range []bool{false, true} {
+		runProgram(t, dir, node, "-e", wsForms, "ws://"+echoServer(t, &Server{KeepWindow: true, Goroutines: goroutines})+"/", `[
+			true, {"clientNoContextTakeover": false}, {"clientNoContextTakeover": false, "clientMaxWindowBits": 9},
+			{"clientNoContextTakeover": true}, {"clientNoContextTakeover": false, "threshold": 0}]`)
+	}
+}
+
 // Node's undici, which is its fetch and WebSocket.
 func TestNodeUndici(t *testing.T) {
 	t.Parallel()

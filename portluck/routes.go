@@ -123,6 +123,7 @@ func (p *port) build() {
 	check := s.checkOrigin()
 	ws := &websocket.Handler{
 		Hosts: s.Hosts, CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin, Protocols: s.Protocols,
+		KeepWindow: s.KeepWindow,
 	}
 	p.http = &httpd.Handler{
 		Hosts: s.Hosts, Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,

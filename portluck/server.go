@@ -114,6 +114,10 @@ type Server struct {
 	// compressed once for all. What [Writer.Write] and WriteString send is not compressed: use them
 	// for a secret that stands beside a stranger's text.
 	CompressMin int
+	// KeepWindow lets WebSocket clients compress a message with what they sent in earlier ones, which
+	// costs up to 32 KiB for each of them, of MaxPartial. Without it they are asked not to, and the few
+	// that insist on it fail the connection. It matters only with CompressMin.
+	KeepWindow bool
 	// Protocols are the subprotocols of WebSocket that the server speaks, the best first. The first
 	// that a client offers too is chosen; without one the client is served without a subprotocol,
 	// and a browser that has asked for one then fails the connection (RFC 6455, section 4.1).

@@ -43,7 +43,7 @@ func (c *polled) growPartLocked() {
 // keep keeps what the codec has left over, in a buffer of its size.
 func (c *polled) keep(r *runner, rest []byte) bool {
 	begun := len(rest) > 0 || r.m.Partial
-	if !begun && !c.begun {
+	if !begun && !c.begun && r.m.Kept == 0 {
 		return true
 	}
 	c.mu.Lock()

@@ -217,7 +217,7 @@ func (c *polled) needLocked() *extra {
 func (c *polled) tidyLocked() {
 	x := c.x
 	if x == nil || c.turning || x.at < len(x.out) || len(x.part) > 0 || x.waiting > 0 || len(x.feeds) > 0 ||
-		x.held || c.leaving || c.broken ||
+		x.held || x.kept > 0 || c.leaving || c.broken ||
 		x.shakeBy|x.haltBy|x.closeBy|x.since != 0 {
 		return
 	}

@@ -225,7 +225,7 @@ func TestInflateBounds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if err := i.inflate([]byte(tt.in), tt.limit, nil); !errors.Is(err, tt.want) {
+			if err := i.inflate([]byte(tt.in), nil, tt.limit, nil); !errors.Is(err, tt.want) {
 				t.Errorf("inflate() = %v, want %v", err, tt.want)
 			}
 		})
@@ -302,7 +302,7 @@ func TestInflateBudget(t *testing.T) {
 	for most, want := range map[int64]error{1 << 20: nil, keepOut: handlers.ErrOverload} {
 		budget := &handlers.Budget{Max: most}
 		i := inflaters.New().(*inflater)
-		if err := i.inflate(in, len(long), budget); !errors.Is(err, want) {
+		if err := i.inflate(in, nil, len(long), budget); !errors.Is(err, want) {
 			t.Errorf("of %d bytes: inflate() = %v, want %v", most, err, want)
 		}
 		if held := budget.Held(); (want == nil) != (held >= int64(len(long)-keepOut)) {

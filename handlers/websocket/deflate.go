@@ -4,6 +4,7 @@ import (
 	"compress/flate"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"unicode/utf8"
 
@@ -122,14 +123,17 @@ func (i *inflater) put() {
 // maxFinals is how many blocks of a message may be marked as the last one: the decompressor is made anew behind each.
 const maxFinals = 16
 
-// inflate decompresses a message into out, which may have limit bytes.
-func (i *inflater) inflate(msg []byte, limit int, budget *handlers.Budget) error {
+// inflate decompresses a message, which may refer to what came before it, into out, which may have limit bytes.
+func (i *inflater) inflate(msg, past []byte, limit int, budget *handlers.Budget) error {
 	i.src, i.out, i.budget = packed{msg: msg}, i.out[:0], budget
 	for finals := 0; finals == 0 || i.src.at < len(msg); finals++ {
 		if finals > maxFinals {
 			return protocolError("too many final blocks in a compressed message")
 		}
 		dict := i.out[max(0, len(i.out)-1<<maxWindow):]
+		if more := min(1<<maxWindow-len(dict), len(past)); more > 0 {
+			dict = append(slices.Clip(past[len(past)-more:]), dict...)
+		}
 		if err := i.r.(flate.Resetter).Reset(&i.src, dict); err != nil {
 			return fmt.Errorf("inflate: %w", err)
 		}
@@ -209,4 +213,34 @@ func (p *packed) Read(b []byte) (n int, err error) {
 	}
 	p.at += n
 	return n, nil
+}
+
+// past is the end of what a client has sent in compressed messages.
+type past struct{ buf []byte }
+
+func (p *past) bytes() []byte {
+	if p == nil {
+		return nil
+	}
+	return p.buf
+}
+
+func (p *past) size() int {
+	if p == nil {
+		return 0
+	}
+	return cap(p.buf)
+}
+
+// add appends msg and keeps the last size bytes.
+func (p *past) add(msg []byte, size int) *past {
+	if p == nil {
+		p = &past{make([]byte, 0, size)}
+	}
+	msg = msg[max(0, len(msg)-size):]
+	if over := len(p.buf) + len(msg) - size; over > 0 {
+		p.buf = p.buf[:copy(p.buf, p.buf[over:])]
+	}
+	p.buf = append(p.buf, msg...)
+	return p
 }

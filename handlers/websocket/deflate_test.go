@@ -206,7 +206,7 @@ func TestCompressionIsNotAllocated(t *testing.T) {
 	msg := bytes.Repeat([]byte("hello "), 1000)
 	n := testing.AllocsPerRun(100, func() {
 		c.compress(msg, 1<<maxWindow)
-		if err := i.inflate(c.out, len(msg), nil); err != nil {
+		if err := i.inflate(c.out, nil, len(msg), nil); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -225,7 +225,7 @@ func FuzzInflate(f *testing.F) {
 		const limit = 1 << 16
 		i := inflaters.Get().(*inflater)
 		defer i.put()
-		err := i.inflate(in, limit, nil)
+		err := i.inflate(in, nil, limit, nil)
 		if len(i.out) > limit+(limit>>1)+1024 {
 			t.Errorf("%d bytes with a limit of %d", len(i.out), limit)
 		}

@@ -11,59 +11,74 @@ const (
 	maxWindow = 15
 )
 
-// negotiate chooses the first offer of permessage-deflate that can be met, and answers it (RFC 7692, sections 5.1 and 7.1).
-// What we send then refers to nothing before the message, nor to more than 1<<window bytes back; the client is asked to
-// keep no context either: an idle client costs no window on either side. The window is 0 if there is no such offer; an
-// offer that is malformed, or has a parameter that the RFC does not know, is passed over.
-func negotiate(lines []string) (answer string, window uint8) {
-	for _, line := range lines {
-		for _, offer := range splitList(line, ',') {
-			if window, asked := acceptable(splitList(offer, ';')); window > 0 {
-				answer := "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
-				if asked { // an offer with a window is accepted only by an answer with one: section 7.1.2.1
-					answer += "; server_max_window_bits=" + strconv.Itoa(int(window))
-				}
-				return answer, window
-			}
-		}
-	}
-	return "", 0
+// offer is what a client asks for.
+type offer struct {
+	window uint8 // of what we send; 0 if the offer cannot be met
+	asked  bool  // the offer names that window
+	anew   bool  // the client begins each message without context
+	bits   uint8 // the client's window, if it names that
 }
 
-// acceptable returns the window of what we send, 0 if the offer cannot be met, and whether the offer
-// asks for that window.
-func acceptable(offer []string) (window uint8, asked bool) {
-	if len(offer) == 0 || !strings.EqualFold(offer[0], "permessage-deflate") {
-		return 0, false
+// negotiate chooses the first offer of permessage-deflate that can be met, and answers it (RFC 7692, sections 5.1 and 7.1).
+// What we send then refers to nothing before the message, nor to more than 1<<window bytes back. The client is asked to
+// keep no context either, so that an idle one costs no window, unless keep is set. The window is 0 if there is no such
+// offer; an offer that is malformed, or has a parameter that the RFC does not know, is passed over.
+func negotiate(lines []string, keep bool) (answer string, window, keeps uint8) {
+	for _, line := range lines {
+		for _, one := range splitList(line, ',') {
+			o := parseOffer(splitList(one, ';'))
+			if o.window == 0 {
+				continue
+			}
+			answer := "permessage-deflate; server_no_context_takeover"
+			switch {
+			case !keep || o.anew:
+				answer += "; client_no_context_takeover"
+			case o.bits > 0:
+				answer += "; client_max_window_bits=" + strconv.Itoa(int(o.bits))
+				keeps = max(o.bits, minWindow+1) // zlib takes 9 for 8
+			default:
+				keeps = maxWindow
+			}
+			if o.asked { // an offer with a window is accepted only by an answer with one: section 7.1.2.1
+				answer += "; server_max_window_bits=" + strconv.Itoa(int(o.window))
+			}
+			return answer, o.window, keeps
+		}
 	}
-	window = maxWindow
+	return "", 0, 0
+}
+
+// parseOffer parses the elements of an offer. Its window is 0 if it cannot be met.
+func parseOffer(elements []string) (o offer) {
+	if len(elements) == 0 || !strings.EqualFold(elements[0], "permessage-deflate") {
+		return offer{}
+	}
+	o.window = maxWindow
 	seen := map[string]bool{}
-	for _, param := range offer[1:] {
+	for _, param := range elements[1:] {
 		name, value, valued := strings.Cut(param, "=")
 		if name = strings.TrimSpace(name); seen[name] {
-			return 0, false
+			return offer{}
 		}
 		seen[name] = true
 		bits := windowOf(strings.TrimSpace(value))
+		ok := false
 		switch name {
-		case "server_no_context_takeover", "client_no_context_takeover":
-			if valued {
-				return 0, false
-			}
+		case "server_no_context_takeover":
+			ok = !valued
+		case "client_no_context_takeover":
+			ok, o.anew = !valued, true
 		case "server_max_window_bits":
-			if bits == 0 {
-				return 0, false
-			}
-			window, asked = bits, true
+			ok, o.window, o.asked = bits > 0, bits, true
 		case "client_max_window_bits": // the client may use it; we can take any
-			if valued && bits == 0 {
-				return 0, false
-			}
-		default:
-			return 0, false
+			ok, o.bits = !valued || bits > 0, bits
+		}
+		if !ok {
+			return offer{}
 		}
 	}
-	return window, asked
+	return o
 }
 
 // windowOf is a decimal number from 8 to 15, which may stand in quotes; else 0.

@@ -23,6 +23,7 @@ type frames struct {
 	sent     atomic.Bool // our Close was appended; shared by both halves
 	closed   bool        // the peer's has come
 	window   uint8       // of messages that may be compressed; 0 if none may
+	keeps    uint8       // the window that the client goes on with in its next message; 0 if it begins anew
 }
 
 // partial is what Decode remembers while a frame or a message is not whole.
@@ -31,6 +32,7 @@ type partial struct {
 	seen int        // bytes of the payload at hand that were unmasked and checked
 	skip uint64     // bytes of a payload that nobody wants any more
 	text utf8State
+	past *past // nil until there is one
 
 	before int // bytes in Reply that are not of this Decode
 }
@@ -93,6 +95,7 @@ func (f *frames) decode(in []byte, m *handlers.Messages) (n int, err error) {
 	if m.Partial = f.part != nil; m.Partial {
 		m.Kept = cap(f.part.data)
 	}
+	m.Kept += f.past.size()
 	if m.EOF {
 		return n, f.end()
 	}
@@ -243,8 +246,11 @@ func (f *frames) deliver(msg []byte, text, packed bool, m *handlers.Messages) er
 	case packed:
 		i := inflaters.Get().(*inflater)
 		defer i.put()
-		if err := i.inflate(msg, f.handler.limit(), m.Budget); err != nil {
+		if err := i.inflate(msg, f.past.bytes(), f.handler.limit(), m.Budget); err != nil {
 			return err
+		}
+		if f.keeps > 0 {
+			f.past = f.past.add(i.out, 1<<f.keeps)
 		}
 		if msg = i.out; text && !utf8.Valid(msg) {
 			return handlers.ErrInvalidText

@@ -44,6 +44,10 @@ type Handler struct {
 	// is written as it is (AppendWrite), and what does not become shorter, is not compressed. Do
 	// not compress a secret together with text that a stranger has chosen: the length tells.
 	CompressMin int
+	// KeepWindow lets clients compress a message with what they sent in earlier ones. It costs up to
+	// 32 KiB for each that has sent a compressed message, of the loop's budget. Without it they are
+	// asked not to, and the few that insist on it fail the connection.
+	KeepWindow bool
 }
 
 var _ handlers.Handler = (*Handler)(nil)
@@ -78,7 +82,7 @@ func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Con
 		p.Fail(info, fmt.Errorf("upgrade: %w", err))
 		return
 	}
-	p.Attach(c, handlers.Attachment{Codec: h.frames(accepted.window), Info: info, Unread: unread})
+	p.Attach(c, handlers.Attachment{Codec: h.open(accepted), Info: info, Unread: unread})
 }
 
 // greet sends the answer to a handshake, which is short enough for any socket buffer.
@@ -92,6 +96,13 @@ func greet(nc net.Conn, answer []byte) error {
 
 // frames is the codec of an open connection. The window is that of [negotiate].
 func (h *Handler) frames(window uint8) *frames { return &frames{handler: h, window: window} }
+
+// open is the codec of a connection whose handshake was accepted.
+func (h *Handler) open(a accepted) *frames {
+	f := h.frames(a.window)
+	f.keeps = a.keeps
+	return f
+}
 
 // limit is that of a message in bytes; more than there can be if there is none.
 func (h *Handler) limit() int {

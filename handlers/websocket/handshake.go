@@ -53,7 +53,7 @@ func (s *handshake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	}
 	s.answered = true
 	m.Reply = append(m.Reply, accepted.answer...)
-	m.Next = s.handler.frames(accepted.window)
+	m.Next = s.handler.open(accepted)
 	info := s.handler.infoOf(s.info, r)
 	info.Head = string(in[:n])
 	m.Connect(info)
@@ -173,6 +173,7 @@ func isAlphanumeric(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' 
 type accepted struct {
 	answer []byte
 	window uint8 // of compressed messages; 0 if there are none
+	keeps  uint8 // the client's window between messages; 0 if there is none
 }
 
 // check is the answer to the handshake r on a connection, or why it is refused (RFC 6455, sections
@@ -220,7 +221,7 @@ func (h *Handler) accept(r *http.Request, key string) (a accepted) {
 	}
 	if h.CompressMin > 0 {
 		var extensions string
-		if extensions, a.window = negotiate(r.Header["Sec-Websocket-Extensions"]); a.window > 0 {
+		if extensions, a.window, a.keeps = negotiate(r.Header["Sec-Websocket-Extensions"], h.KeepWindow); a.window > 0 {
 			b = append(b, "\r\nSec-WebSocket-Extensions: "...)
 			b = append(b, extensions...)
 		}
