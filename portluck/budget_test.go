@@ -151,7 +151,17 @@ func handshakeOf(t *testing.T) string {
 
 // frameHead is that of a frame whose mask is zero.
 func frameHead(first byte, n int) string {
-	b := binary.BigEndian.AppendUint64([]byte{first, 0x80 | 127}, uint64(n))
+	b := []byte{first, 0x80}
+	switch {
+	case n < 126:
+		b[1] |= byte(n)
+	case n < 1<<16:
+		b[1] |= 126
+		b = binary.BigEndian.AppendUint16(b, uint16(n))
+	default:
+		b[1] |= 127
+		b = binary.BigEndian.AppendUint64(b, uint64(n))
+	}
 	return string(append(b, 0, 0, 0, 0))
 }
 
