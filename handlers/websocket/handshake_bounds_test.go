@@ -176,7 +176,7 @@ func TestRefusalsOfBothVersions(t *testing.T) {
 		w := httptest.NewRecorder()
 		(&refusal{status: http.StatusUpgradeRequired}).write(w, &http.Request{ProtoMajor: version})
 		h := w.Header()
-		if got := h.Get("Connection") + " " + h.Get("Upgrade") + " " + h.Get("Sec-WebSocket-Version"); got != want {
+		if got := strings.Join(h.Values("Connection"), ", ") + " " + h.Get("Upgrade") + " " + h.Get("Sec-WebSocket-Version"); got != want {
 			t.Errorf("HTTP/%d: %q, want %q", version, got, want)
 		}
 	}

@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -54,7 +55,8 @@ func (r *refusal) append(dst []byte) []byte {
 func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
 	for _, field := range r.fields() {
 		if req.ProtoMajor == 1 || field[0] != "Connection" && field[0] != "Upgrade" { // HTTP/2 has none
-			w.Header().Set(field[0], field[1])
+			// net/http closes only if the first value of Connection is close alone.
+			w.Header()[http.CanonicalHeaderKey(field[0])] = strings.Split(field[1], ", ")
 		}
 	}
 	http.Error(w, r.why, r.status)
