@@ -50,13 +50,13 @@ func TestSecureConns(t *testing.T) {
 		got <- c
 	}))
 	all := &Server{TLSConfig: config, Hub: &Hub{}}
-	any := matchers.MatcherFunc(func(h matchers.Hello) matchers.Verdict {
+	inside := matchers.MatcherFunc(func(h matchers.Hello) matchers.Verdict {
 		if h.TLS == nil {
 			return matchers.No
 		}
 		return matchers.Yes
 	})
-	accept(all.Listen("any", any))
+	accept(all.Listen("any", inside))
 	addr, addrAny := serve(t, s), serve(t, all)
 	const page = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 	for _, tt := range []struct {
