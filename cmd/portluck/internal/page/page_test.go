@@ -133,9 +133,19 @@ func TestReferences(t *testing.T) {
 			t.Errorf("%d elements are #%s, want 1", got, id)
 		}
 	}
-	text := index + get(t, "/app.js").Body.String()
-	for _, m := range regexp.MustCompile(`(?:href="|src="|from "\.)(/[^"]*)"`).FindAllStringSubmatch(text, -1) {
-		if got := get(t, m[1]).Code; got != http.StatusOK {
+	text := index
+	for _, script := range []string{"app", "commands", "connections", "log", "panels", "poll"} {
+		text += get(t, "/"+script+".js").Body.String()
+	}
+	found := regexp.MustCompile(`(?:href="|src="|from "|fetch\("|poll\("|URL\(")([^"]*)"`).FindAllStringSubmatch(text, -1)
+	if len(found) < 12 {
+		t.Errorf("the page has %d references, want more", len(found))
+	}
+	for _, m := range found {
+		if strings.HasPrefix(m[1], "/") { // a proxy may serve the page below a path
+			t.Errorf("%q is not relative", m[1])
+		}
+		if got := get(t, "/"+strings.TrimPrefix(m[1], "./")).Code; got != http.StatusOK {
 			t.Errorf("GET %s = %d, want 200", m[1], got)
 		}
 	}

@@ -21,8 +21,9 @@ function show(name) {
 
 function connect() {
   show("connecting");
-  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  socket = new WebSocket(`${scheme}//${location.host}/?lines=json`);
+  const url = new URL("./?lines=json", location.href); // a proxy may serve the page below a path
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  socket = new WebSocket(url);
   let you = 0;
   socket.onopen = () => {
     delay = firstDelay;
@@ -51,7 +52,7 @@ form.addEventListener("submit", (event) => {
 
 $("here").textContent = location.host;
 commands($("commands"));
-const askMembers = poll("/members", (n) => ($("members").textContent = n === 0 ? "" : n === 1 ? "only you" : `${n} here`));
+const askMembers = poll("members", (n) => ($("members").textContent = n === 0 ? "" : n === 1 ? "only you" : `${n} here`));
 watch($("connections"));
 panels($("panels"));
 connect();

@@ -6,7 +6,7 @@ const columns = ["time", "remote", "route", "first"];
 const rows = new Map(); // id -> row
 
 export function watch(body) {
-  poll("/connections", (list) => update(body, list));
+  poll("connections", (list) => update(body, list));
 }
 
 // update makes the rows those of list, the newest on top; a row that stays is not touched.

@@ -5,7 +5,7 @@ import { poll } from "./poll.js";
 const shown = new Map(); // title -> { facts: Map of name -> dd, list }
 
 export function panels(section) {
-  poll("/panels", (list) => {
+  poll("panels", (list) => {
     section.hidden = list.length === 0;
     for (const panel of list) {
       if (!shown.has(panel.title)) add(section, panel);
