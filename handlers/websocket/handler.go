@@ -4,7 +4,7 @@
 // HTTP connection that has served others before comes in by [Handler.Upgrade].
 //
 // One WebSocket message is one message of the hub, an empty one too. Of extensions there is permessage-deflate (RFC 7692),
-// if it is asked for, without context: an idle client has no window.
+// if it is asked for, without context unless KeepWindow is set: an idle client has no window.
 package websocket
 
 import (
