@@ -23,7 +23,7 @@ func (s *Server) check() error {
 	}
 	for name, list := range map[string][]netip.Prefix{"ProxyFrom": s.ProxyFrom, "SpeakFirst": s.SpeakFirst} {
 		for _, p := range list {
-			if !p.IsValid() {
+			if !p.IsValid() && p != ProxyUnix {
 				return fmt.Errorf("portluck: %s: a prefix that is not valid contains no address", name)
 			}
 		}

@@ -59,6 +59,9 @@ func TestWrongRoutes(t *testing.T) {
 	}
 }
 
+// noPrefix is one that was made of an address without as many bits; the zero one is [ProxyUnix].
+var noPrefix = netip.PrefixFrom(netip.IPv4Unspecified(), 33)
+
 // What is wrong with a field is an error before anything listens.
 func TestWrongFields(t *testing.T) {
 	t.Parallel()
@@ -79,8 +82,8 @@ func TestWrongFields(t *testing.T) {
 			MaxVersion: tls.VersionTLS11, Certificates: withTLS().Certificates,
 		}}},
 		{"ALPN without TLS", "HandleALPN needs a TLSConfig", alpn},
-		{"a zero prefix of a proxy", "ProxyFrom: a prefix that is not valid", &Server{ProxyFrom: []netip.Prefix{{}}}},
-		{"a zero prefix to speak to", "SpeakFirst: a prefix that is not valid", &Server{SpeakFirst: []netip.Prefix{{}}}},
+		{"no prefix of a proxy", "ProxyFrom: a prefix that is not valid", &Server{ProxyFrom: []netip.Prefix{noPrefix}}},
+		{"no prefix to speak to", "SpeakFirst: a prefix that is not valid", &Server{SpeakFirst: []netip.Prefix{noPrefix}}},
 		{"a nil func", "OnStall is a nil func", &Server{OnStall: handlers.HandlerFunc(nil)}},
 	}
 	for _, tt := range tests {
