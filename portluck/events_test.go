@@ -127,7 +127,7 @@ func TestEventsRefused(t *testing.T) {
 	if _, resp := stream(t, url+"/room/lobby", "", "Origin", "http://elsewhere.example"); resp.StatusCode != http.StatusForbidden {
 		t.Errorf("another origin: %s", resp.Status)
 	}
-	for _, s := range e.waitFor(2) {
+	for _, s := range e.waitFor(1) {
 		if !strings.HasPrefix(s, "error ") {
 			t.Errorf("event %q", s)
 		}

@@ -106,9 +106,12 @@ func TestStalledPrefaceGetsNoHTTP1(t *testing.T) {
 		s := &Server{SniffTimeout: sniffSoon}
 		s.HandleFunc("grpc", matchers.FromCmux(cmux.HTTP2HeaderField("content-type", "application/grpc")), func(net.Conn) {})
 		addr := serve(t, s)
+		clients := map[string]net.Conn{}
 		for _, first := range []string{"P", "PRI", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"} {
-			c := dial(t, addr)
-			send(t, c, first)
+			clients[first] = dial(t, addr)
+			send(t, clients[first], first)
+		}
+		for first, c := range clients {
 			if got, err := io.ReadAll(c); err != nil || len(got) > 0 {
 				t.Errorf("%q gets %q, %v", first, got, err)
 			}

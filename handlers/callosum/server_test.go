@@ -145,6 +145,7 @@ func TestMaxSlots(t *testing.T) {
 	addr := serveTCP(t, h)
 	c := connect(t, addr)
 	expect(t, c, "0\r\n")
+	e.want(t, "connection 0")
 	expectEnd(t, connect(t, addr), "")
 	e.want(t, "connection 0", "error slot request: no slot is free")
 	c.Close()
