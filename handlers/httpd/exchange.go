@@ -36,6 +36,12 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
 		a.pace.begin()
 		return
 	}
+	if isCoded(r.Header["Content-Encoding"]) {
+		a.pace.begin()
+		w.Header().Set("Accept-Encoding", "identity")
+		http.Error(w, "A message may not have a Content-Encoding.", http.StatusUnsupportedMediaType)
+		return
+	}
 	w.Header()["Content-Type"] = contentType
 	e.whole = r.ContentLength == 0
 	a.beginTurn()
@@ -52,6 +58,19 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
 	if a.cut() {
 		panic(http.ErrAbortHandler) // net/http closes the connection, or resets the stream
 	}
+}
+
+// isCoded reports whether Content-Encoding names a coding other than none, whose bytes are no messages
+// (RFC 9110, section 15.5.16).
+func isCoded(fields []string) bool {
+	for _, field := range fields {
+		for one := range strings.SplitSeq(field, ",") {
+			if one = strings.Trim(one, " \t"); one != "" && !strings.EqualFold(one, "identity") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // exchangeState is a request that is being served: all that one needs is allocated at once.

@@ -34,6 +34,27 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// Bytes in a coding that is not undone are no messages, and nobody hears of them.
+func TestContentEncoding(t *testing.T) {
+	for coding, want := range map[string]int{
+		"gzip": 415, "Br": 415, "identity, zstd": 415, "x": 415, "identity": 200, "Identity , ": 200, "": 200,
+	} {
+		for _, method := range []string{"POST", "PUT"} {
+			p := &port{message: echo}
+			addr, _ := serve(t, &Handler{}, p)
+			w := dial(t, addr)
+			w.send(method + " / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Encoding: " + coding + "\r\n\r\nhi")
+			resp, body := w.answer()
+			if resp.StatusCode != want || len(body) == 0 || (resp.Header.Get("Accept-Encoding") == "identity") != (want == 415) {
+				t.Errorf("%s with %q: %d %q %v, want %d", method, coding, resp.StatusCode, body, resp.Header, want)
+			}
+			if got := p.events(); want == 415 && len(got) > 0 {
+				t.Errorf("%s with %q: events %q", method, coding, got)
+			}
+		}
+	}
+}
+
 // Lines are answered as they come, in both directions at once.
 func TestStreaming(t *testing.T) {
 	p := &port{message: echo}
