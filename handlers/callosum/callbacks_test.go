@@ -1,6 +1,7 @@
 package callosum
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,7 @@ func eachCallback(t *testing.T, do func(s *Server) error, rest func(t *testing.T
 				s = serve(t, h, wrap(l))
 				close(ready)
 				nc := connect(t, l.Addr().String())
+				_, _ = bufio.NewReader(nc).ReadString('\n') // who leaves before has no OnConnection
 				_ = nc.CloseWrite()
 				select {
 				case err := <-done:
