@@ -43,10 +43,15 @@ func TestDrain(t *testing.T) {
 		return n
 	}
 	n := fill()
-	go io.CopyN(io.Discard, c, int64(n))
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		_, _ = io.CopyN(io.Discard, c, int64(n))
+	}()
 	if err := w.Drain(t.Context()); err != nil || w.Queued() != 0 {
 		t.Errorf("Drain() = %v with %d bytes queued, want nothing", err, w.Queued())
 	}
+	<-read // what is still read would make room in the middle of what follows
 	fill()
 	time.AfterFunc(20*time.Millisecond, w.Destroy)
 	if err := w.Drain(t.Context()); !errors.Is(err, handlers.ErrClosed) {
