@@ -147,6 +147,9 @@ func (p *port) goOn(c *conn) {
 func (p *port) lastLook(c *conn, buf []byte) {
 	r, first, err := p.peekAt(c, buf, c.place.hup)
 	c.seen = len(first)
+	if r == nil && err == nil && c.undecidedBytes() {
+		r, err = p.passOver(c, first)
+	}
 	switch {
 	case r != nil || err != nil:
 		p.settle(c, r, first, err)

@@ -213,16 +213,33 @@ func (r *reader) dispatch(to *route) {
 	r.port.dispatch(r.conn, to, bytesOf(r.in.prefix))
 }
 
+// goes sends the connection to a route, or refuses it for err: it is done.
+func (r *reader) goes(to *route, err error) (done bool) {
+	if err != nil {
+		r.refuse(err)
+	} else {
+		r.dispatch(to)
+	}
+	return true
+}
+
 // expired is done when the connection is somebody else's.
 func (r *reader) expired() (done bool) {
 	if r.give() {
 		return true
 	}
-	switch shed, closing := r.port.readers.state(r); {
-	case closing && r.looks < lastLooks: // a Read whose deadline has passed when it begins does not look
+	shed, closing := r.port.readers.state(r)
+	if closing && r.looks < lastLooks { // a Read whose deadline has passed when it begins does not look
 		r.looks++
 		r.rebound(lastLook)
 		return false
+	}
+	if closing && r.conn.undecidedBytes() {
+		if to, err := r.port.passOver(r.conn, r.in.prefix); to != nil || err != nil {
+			return r.goes(to, err)
+		}
+	}
+	switch {
 	case closing && r.conn.chosen != nil && r.port.readers.settle(r):
 		return false
 	case closing:
@@ -235,12 +252,8 @@ func (r *reader) expired() (done bool) {
 	}
 	to, err := r.port.expire(r.conn, r.in.prefix)
 	switch {
-	case err != nil:
-		r.refuse(err)
-		return true
-	case to != nil:
-		r.dispatch(to)
-		return true
+	case to != nil || err != nil:
+		return r.goes(to, err)
 	case r.conn.chosen != nil:
 		r.grant()
 		return false

@@ -177,20 +177,29 @@ func (p *port) expire(c *conn, b []byte) (*route, error) {
 	return nil, p.stall(c, b)
 }
 
-// decideLate decides without the routes of the program that cannot say by now, be it only since they
-// were written for cmux. A client that may still become one of the server's protocols has stalled, and
-// so has one that nobody knows, unless it has sent a line.
+// decideLate is for bytes that are undecided at the end of their time. A client that may still become
+// one of the server's protocols has stalled, and so has one that nobody knows, unless it has sent a line.
 func (p *port) decideLate(c *conn, b []byte) (*route, error) {
-	r, _, err := p.judge(c, b, false, true)
+	r, err := p.passOver(c, b)
 	switch {
-	case err != nil:
+	case r != nil || err != nil || c.chosen != nil:
+		return r, err
+	case p.srv.OnStall != nil:
+		p.stats.stalled.Add(1)
+		return p.named.stalled, nil
+	}
+	return nil, p.stall(c, b)
+}
+
+// undecidedBytes reports whether c has sent something that belongs to no route yet.
+func (c *conn) undecidedBytes() bool { return c.seen > 0 && c.chosen == nil && !c.unproxied }
+
+// passOver decides without the routes of the program that cannot say by now, be it only since they were
+// written for cmux. Without a route or an error c is undecided, or has its route chosen.
+func (p *port) passOver(c *conn, b []byte) (*route, error) {
+	r, _, err := p.judge(c, b, false, true)
+	if err != nil || r == nil || r == p.named.unmatched && bytes.IndexByte(b, '\n') < 0 {
 		return nil, err
-	case r == nil || r == p.named.unmatched && bytes.IndexByte(b, '\n') < 0:
-		if p.srv.OnStall != nil {
-			p.stats.stalled.Add(1)
-			return p.named.stalled, nil
-		}
-		return nil, p.stall(c, b)
 	}
 	return c.open(r, b, false), nil
 }

@@ -250,8 +250,8 @@ func (s *sniffer) ready(ev unix.EpollEvent) {
 	c.place.busy = false
 	s.cond.Broadcast()
 	c.seen = len(first)
-	decided := r != nil || err != nil
-	if decided || c.retires() {
+	decided, retires := r != nil || err != nil, c.retires()
+	if decided || retires { // else somebody else may take c out, as soon as mu is free
 		s.takeLocked(c)
 	} else if f := c.place.fifo; f != &s.lists[c.stage()] {
 		f.remove(c)
@@ -262,7 +262,7 @@ func (s *sniffer) ready(ev unix.EpollEvent) {
 	switch {
 	case decided:
 		s.port.settle(c, r, first, err)
-	case c.retires():
+	case retires:
 		s.port.goOn(c)
 	}
 }

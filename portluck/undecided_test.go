@@ -3,6 +3,7 @@
 package portluck
 
 import (
+	"context"
 	"crypto/tls"
 	"io"
 	"net"
@@ -87,6 +88,45 @@ func TestUndecidedRoutes(t *testing.T) {
 					}
 				}
 			})
+		})
+	}
+}
+
+// What a client has sent before Shutdown is served although a route of the program cannot say yet.
+func TestShutdownPassesOverUndecidedRoutes(t *testing.T) {
+	t.Parallel()
+	for name, wrap := range map[string]func(net.Listener) net.Listener{
+		"peeked": func(l net.Listener) net.Listener { return l },
+		"read":   func(l net.Listener) net.Listener { return hiding{l} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &Server{Hub: echoHub(), TLSConfig: withTLS(), SniffTimeout: time.Minute}
+			s.HandleFunc("other", matchers.All(needsWindow, matchers.Not(matchers.Prefix("\x16"))), func(net.Conn) {})
+			l := listen(t)
+			done := make(chan error, 1)
+			go func() { done <- s.Serve(wrap(l)) }()
+			clients := map[string]net.Conn{}
+			for _, name := range []string{"POST", "a line"} {
+				clients[name], clients[name+", TLS"] = dial(t, l.Addr().String()), dialTLS(t, l.Addr().String())
+			}
+			for name, c := range clients {
+				name, _, _ = strings.Cut(name, ",")
+				send(t, c, clientsOfOthers[name].send)
+			}
+			eventually(t, "all are accepted", func() bool { return s.Stats().Open == len(clients) })
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			if err := s.Shutdown(ctx); err != nil {
+				t.Errorf("Shutdown() = %v", err)
+			}
+			<-done
+			for name, c := range clients {
+				kind, _, _ := strings.Cut(name, ",")
+				if got := expectEnd(t, c); !strings.HasSuffix(got, clientsOfOthers[kind].ends) {
+					t.Errorf("%s reads %q", name, got)
+				}
+			}
 		})
 	}
 }
