@@ -190,10 +190,17 @@ func (r *responder) begin() {
 		}
 	}
 	withdraw()
-	r.after(goodbyePause, withdraw)
-	pause := goodbyePause + goodbyeTime + mrand.N(answerSpread) + answerSpread
-	r.quiet = time.Now().Add(pause)
-	r.after(pause, r.announceTwice)
+	r.quieten(goodbyePause)
+	r.after(goodbyePause, func() {
+		withdraw()
+		r.quieten(0) // a busy machine may be late
+		r.after(time.Until(r.quiet), r.announceTwice)
+	})
+}
+
+// quieten has nothing announced until a goodbye that is said after d is old enough.
+func (r *responder) quieten(d time.Duration) {
+	r.quiet = time.Now().Add(d + goodbyeTime + mrand.N(answerSpread) + answerSpread)
 }
 
 func (r *responder) announceTwice() {
@@ -208,8 +215,9 @@ func (r *responder) announce() {
 	}
 }
 
+// tell announces the node on a link, but not while a goodbye is to be heeded: all links are told then.
 func (r *responder) tell(l *link) {
-	if r.announced {
+	if r.announced && !time.Now().Before(r.quiet) {
 		l.told.last = time.Now()
 		l.send(r.names.records(l, r.port(), lasting))
 	}

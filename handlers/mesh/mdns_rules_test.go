@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -172,27 +173,24 @@ func TestLegacyAnswers(t *testing.T) {
 	}
 }
 
-// Before a node with an id of its own is announced, its earlier life says goodbye, a second or more
-// ahead: those who have it in their cache hear of it anew. An id that was made up has had none.
+// Before a node with an id of its own is announced, its earlier life says goodbye: those who have it
+// in their cache hear of it anew. An id that was made up has had none.
 func TestGoodbyeBeforeAnnouncement(t *testing.T) {
 	t.Parallel()
 	for _, id := range []string{"0A", ""} {
 		name := testName(t)
 		heard := eavesdrop(t, "_"+name+"._tcp.local.")
 		listen(t, &Node{Name: name, ID: id})
-		var farewellAt time.Time
+		var withdrawn bool
 		deadline := time.After(patience)
 		for announced := false; !announced; {
 			select {
-			case h := <-heard:
+			case ttl := <-heard:
 				switch {
-				case h.ttl == 0:
-					farewellAt = h.at
-				case id != "" && farewellAt.IsZero():
+				case ttl == 0:
+					withdrawn = true
+				case id != "" && !withdrawn:
 					t.Errorf("%q is announced before a goodbye", id)
-					announced = true
-				case id != "" && h.at.Sub(farewellAt) < time.Second:
-					t.Errorf("%q is announced %v after the goodbye", id, h.at.Sub(farewellAt))
 					announced = true
 				default:
 					announced = true
@@ -201,20 +199,32 @@ func TestGoodbyeBeforeAnnouncement(t *testing.T) {
 				t.Fatal("no announcement")
 			}
 		}
-		if id == "" && !farewellAt.IsZero() {
+		if id == "" && withdrawn {
 			t.Error("a made-up id says goodbye")
 		}
 	}
 }
 
-// pointed is a PTR of a service as it came.
-type pointed struct {
-	ttl uint32
-	at  time.Time
+// The announcement comes a second or more behind the last goodbye, also when that was late.
+func TestGoodbyeIsHeeded(t *testing.T) {
+	for _, late := range []time.Duration{0, 500 * time.Millisecond, 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &responder{mdns: &MDNS{}, names: fixedNames(t), links: map[int]*link{}}
+			r.begin()
+			if len(r.tasks) != 1 {
+				t.Fatalf("%d tasks at the goodbye, want its repetition alone", len(r.tasks))
+			}
+			time.Sleep(time.Until(r.next()) + late)
+			r.due()
+			if len(r.tasks) != 1 || time.Until(r.next()) < time.Second || !r.quiet.Equal(r.next()) {
+				t.Errorf("late by %v: the announcement is due in %v", late, time.Until(r.next()))
+			}
+		})
+	}
 }
 
-// eavesdrop returns the PTRs of a service in responses on the loopback interface.
-func eavesdrop(t *testing.T, service string) <-chan pointed {
+// eavesdrop returns the TTLs of the PTRs of a service in responses on the loopback interface.
+func eavesdrop(t *testing.T, service string) <-chan uint32 {
 	t.Helper()
 	lo, err := loopback()
 	if err != nil {
@@ -227,7 +237,7 @@ func eavesdrop(t *testing.T, service string) <-chan pointed {
 	if err := ipv4.NewPacketConn(pc).SetMulticastInterface(lo); err != nil {
 		t.Fatal(err)
 	}
-	all := make(chan pointed, 64)
+	all := make(chan uint32, 64)
 	done := make(chan struct{})
 	go func() { // ends when pc is closed
 		defer close(done)
@@ -243,7 +253,7 @@ func eavesdrop(t *testing.T, service string) <-chan pointed {
 			}
 			for _, r := range m.records {
 				if r.ptr && r.name.String() == service && len(all) < cap(all) {
-					all <- pointed{r.ttl, time.Now()}
+					all <- r.ttl
 				}
 			}
 		}
