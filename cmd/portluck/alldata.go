@@ -153,13 +153,14 @@ func (s *openStore) panel() page.Panel {
 
 // putLines are commands that put an event at a path.
 func putLines(address, at string) []page.Command {
-	const body = `'{"key":"key1","event":{"foo":"bar"}}'`
+	const body = `{"key":"key1","event":{"foo":"bar"}}`
 	if socket, ok := strings.CutPrefix(address, "unix:"); ok {
-		return []page.Command{{What: "put an event", Command: "curl -si --unix-socket " + quote(socket) + " -d " + body + " http://localhost" + at}}
+		args := append([]string{"-si"}, append(curlSocket(socket), "-d", body, "http://localhost"+at)...)
+		return []page.Command{{What: "put an event", Command: shellLine("curl", args...)}}
 	}
 	url := "http://" + address + at
 	return []page.Command{
-		{What: "put an event", Command: "curl -si -d " + body + " " + url},
-		{What: "put, with a new key", Command: self() + " put " + url + ` '{"foo":"bar"}'`},
+		{What: "put an event", Command: shellLine("curl", "-si", "-d", body, url)},
+		{What: "put, with a new key", Command: self() + " " + shellLine("put", url, `{"foo":"bar"}`)},
 	}
 }

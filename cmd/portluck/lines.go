@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
@@ -29,37 +30,40 @@ func clientLines(addr string, e entrance) []page.Command {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		return socketLines(path, e)
 	}
-	curl := func(scheme, flags string) string {
-		return "curl " + flags + e.origin(scheme+"://"+addr) + scheme + "://" + addr + "/"
+	curl := func(scheme string, flags ...string) string {
+		return shellLine("curl", slices.Concat(flags, e.origin(scheme+"://"+addr), []string{scheme + "://" + addr + "/"})...)
 	}
+	chat := func(scheme string) string { return self() + " " + shellLine("chat", scheme+"://"+addr+"/") }
 	lines := []page.Command{
 		{What: "browser", Command: "http://" + addr + "/"},
-		{What: "HTTP", Command: curl("http", "-d hello ")},
-		{What: "HTTP/2", Command: curl("http", "--http2-prior-knowledge -d hello ")},
-		{What: "HTTP, both ways", Command: curl("http", "-sN -T - ")},
+		{What: "HTTP", Command: curl("http", "-d", "hello")},
+		{What: "HTTP/2", Command: curl("http", "--http2-prior-knowledge", "-d", "hello")},
+		{What: "HTTP, both ways", Command: curl("http", "-sN", "-T", "-")},
 	}
 	if !e.echo {
-		lines = append(lines, page.Command{What: "server-sent events", Command: curl("http", "-sN -H 'Accept: text/event-stream' ")})
+		lines = append(lines, page.Command{What: "server-sent events", Command: curl("http", "-sN", "-H", "Accept: text/event-stream")})
 	}
 	if !e.noRaw {
-		lines = append(lines, page.Command{What: "raw TCP", Command: "nc " + ncAddress(addr)})
+		lines = append(lines, page.Command{What: "raw TCP", Command: shellLine("nc", ncAddress(addr)...)})
 	}
 	if !e.requireOrigin {
-		lines = append(lines, page.Command{What: "WebSocket", Command: self() + " chat ws://" + addr + "/"})
+		lines = append(lines, page.Command{What: "WebSocket", Command: chat("ws")})
 	}
 	if !e.tls {
 		return lines
 	}
-	curlCA, opensslCA := "", ""
+	var curlCA, opensslCA []string
 	if e.ca != "" {
-		curlCA, opensslCA = "--cacert "+quote(e.ca)+" ", "-CAfile "+quote(e.ca)+" "
+		curlCA, opensslCA = []string{"--cacert", e.ca}, []string{"-CAfile", e.ca}
 	}
-	lines = append(lines, page.Command{What: "HTTPS", Command: curl("https", curlCA+"-d hello ")})
+	lines = append(lines, page.Command{What: "HTTPS", Command: curl("https", append(curlCA, "-d", "hello")...)})
 	if !e.noRaw {
-		lines = append(lines, page.Command{What: "raw TLS", Command: "openssl s_client -quiet " + opensslCA + "-connect " + addr})
+		lines = append(lines, page.Command{
+			What: "raw TLS", Command: shellLine("openssl", slices.Concat([]string{"s_client", "-quiet"}, opensslCA, []string{"-connect", addr})...),
+		})
 	}
 	if !e.requireOrigin {
-		lines = append(lines, page.Command{What: "WebSocket over TLS", Command: self() + " chat wss://" + addr + "/"})
+		lines = append(lines, page.Command{What: "WebSocket over TLS", Command: chat("wss")})
 	}
 	return lines
 }
@@ -67,20 +71,41 @@ func clientLines(addr string, e entrance) []page.Command {
 // socketLines are those for a Unix socket.
 func socketLines(path string, e entrance) (lines []page.Command) {
 	if !e.noRaw {
-		lines = append(lines, page.Command{What: "raw", Command: "nc -U " + quote(path)})
+		lines = append(lines, page.Command{What: "raw", Command: shellLine("nc", ncAddress("unix:"+path)...)})
 	}
 	const url = "http://localhost"
 	return append(lines, page.Command{
-		What: "HTTP", Command: "curl --unix-socket " + quote(path) + " -d hello " + e.origin(url) + url + "/",
+		What: "HTTP", Command: shellLine("curl", slices.Concat(curlSocket(path), []string{"-d", "hello"}, e.origin(url), []string{url + "/"})...),
 	})
 }
 
-// origin is the header that a client needs with --require-origin.
-func (e entrance) origin(own string) string {
-	if !e.requireOrigin {
-		return ""
+// curlSocket is the option of curl for a Unix socket, which is an abstract one if its name begins
+// with @.
+func curlSocket(path string) []string {
+	if name, ok := strings.CutPrefix(path, "@"); ok {
+		return []string{"--abstract-unix-socket", name}
 	}
-	return "-H 'Origin: " + own + "' "
+	return []string{"--unix-socket", path}
+}
+
+// ncAddress is an address, host:port or unix:PATH, as nc wants it.
+func ncAddress(addr string) []string {
+	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		if strings.HasPrefix(path, "-") {
+			path = "./" + path // or nc takes it for an option
+		}
+		return []string{"-U", path}
+	}
+	host, port, _ := net.SplitHostPort(addr)
+	return []string{host, port}
+}
+
+// origin is the option with the header that a client needs with --require-origin.
+func (e entrance) origin(own string) []string {
+	if !e.requireOrigin {
+		return nil
+	}
+	return []string{"-H", "Origin: " + own}
 }
 
 // pageLines are those that the page shows to a browser that has come by host.
@@ -89,6 +114,15 @@ func pageLines(host string, e entrance) []page.Command {
 		host += ":80" // a port that a browser does not name
 	}
 	return clientLines(host, e)[1:] // the first one is the browser's
+}
+
+// shellLine is the command for a shell that starts program with these arguments, whatever is in them.
+// program itself is written for a shell.
+func shellLine(program string, args ...string) string {
+	for _, arg := range args {
+		program += " " + quote(arg)
+	}
+	return program
 }
 
 // quote is s as one word of a shell. A path in the home directory begins with ~, which is shorter
@@ -106,7 +140,7 @@ func quote(s string) string {
 
 // isWord reports whether a shell takes s as it is.
 func isWord(s string) bool {
-	return s != "" && s[0] != '~' && s[0] != '-' && !strings.ContainsFunc(s, func(r rune) bool {
+	return s != "" && s[0] != '~' && s[0] != '=' && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_-./:@%+,=", r))
 	})
 }

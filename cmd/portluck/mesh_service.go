@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/chat"
@@ -68,7 +69,7 @@ func readKey(file string) ([]byte, error) {
 		return nil, fmt.Errorf("the key of the mesh: %w", err)
 	}
 	if key = bytes.TrimRight(key, "\r\n"); len(key) < 16 {
-		return nil, fmt.Errorf("the key in %s has less than 16 bytes; make one with: head -c 32 /dev/urandom | base64 > %s", file, file)
+		return nil, fmt.Errorf("the key in %s has less than 16 bytes; make one with: head -c 32 /dev/urandom | base64 > %s", file, quote(file))
 	}
 	return key, nil
 }
@@ -162,10 +163,18 @@ func (s *meshService) stop(ctx context.Context) {
 
 func (s *meshService) panel() page.Panel {
 	stats := s.plane.Stats()
-	lan := ""
+	var listen []string
+	another := []string{"--listen", "127.0.0.1:0", "--mesh", s.name}
 	if !s.at.Addr().IsLoopback() {
-		lan = " --lan"
+		listen = append(listen, "--lan")
 	}
+	if s.keyFile != "" {
+		listen, another = append(listen, "--key", s.keyFile), append(another, "--mesh-key", s.keyFile)
+	}
+	if strings.HasPrefix(s.name, "-") {
+		listen = append(listen, "--")
+	}
+	listen = append(listen, s.name)
 	p := page.Panel{
 		Title: "Mesh",
 		Hint:  "Servers of one name on the network find each other, and the room is that of all.",
@@ -178,19 +187,12 @@ func (s *meshService) panel() page.Panel {
 			{Name: "servers and listeners", Value: fmt.Sprint(stats.Nodes)},
 		},
 		Commands: []page.Command{
-			{What: "mesh: listen", Command: self() + " mesh " + s.name + lan + keyFlag("--key", s.keyFile)},
-			{What: "mesh: another", Command: self() + " serve --listen 127.0.0.1:0 --mesh " + s.name + keyFlag("--mesh-key", s.keyFile)},
+			{What: "mesh: listen", Command: self() + " " + shellLine("mesh", listen...)},
+			{What: "mesh: another", Command: self() + " " + shellLine("serve", another...)},
 		},
 	}
 	for _, c := range s.node.Connections() {
 		p.Facts = append(p.Facts, page.Fact{Name: "peer " + c.Peer(), Value: c.RemoteAddr().String()})
 	}
 	return p
-}
-
-func keyFlag(flag, file string) string {
-	if file == "" {
-		return ""
-	}
-	return " " + flag + " " + quote(file)
 }

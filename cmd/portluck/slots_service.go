@@ -129,11 +129,11 @@ func (s *slotService) panel() page.Panel {
 	}
 	for _, addr := range addresses(s.own)[:min(1, len(s.own))] {
 		p.Facts = append(p.Facts, page.Fact{Name: "address", Value: addr})
-		p.Commands = append(p.Commands, page.Command{What: "a pool of slots", Command: self() + " slots " + addr},
-			page.Command{What: "a slot", Command: "nc " + ncAddress(addr)})
+		p.Commands = append(p.Commands, page.Command{What: "a pool of slots", Command: self() + " " + shellLine("slots", addr)},
+			page.Command{What: "a slot", Command: shellLine("nc", ncAddress(addr)...)})
 	}
 	if addr := addresses(s.shared)[0]; !strings.HasPrefix(addr, "unix:") {
-		p.Commands = append(p.Commands, page.Command{What: "slots on this port", Command: self() + " slots --preface " + addr})
+		p.Commands = append(p.Commands, page.Command{What: "slots on this port", Command: self() + " " + shellLine("slots", "--preface", addr)})
 	}
 	return p
 }

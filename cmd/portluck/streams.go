@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -98,19 +97,10 @@ func (s *streams) panel() page.Panel {
 	}
 	if a := s.server.Addr(); a != nil {
 		p.Facts = append(p.Facts, page.Fact{Name: "listening on", Value: addressOf(a)})
-		p.Commands = append(p.Commands, page.Command{What: "stream", Command: "nc -N " + ncAddress(reachable(a))})
+		p.Commands = append(p.Commands, page.Command{What: "stream", Command: shellLine("nc -N", ncAddress(reachable(a))...)})
 	}
 	p.Commands = append(p.Commands, page.Command{
-		What: "stream, shared port", Command: "echo " + echoPrefix + " me | nc -N " + ncAddress(s.shared),
+		What: "stream, shared port", Command: shellLine("echo "+echoPrefix+" me | nc -N", ncAddress(s.shared)...),
 	})
 	return p
-}
-
-// ncAddress is an address as nc wants it.
-func ncAddress(addr string) string {
-	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
-		return "-U " + quote(path)
-	}
-	host, port, _ := net.SplitHostPort(addr)
-	return host + " " + port
 }

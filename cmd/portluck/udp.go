@@ -128,8 +128,8 @@ func (u *udpSockets) panel() page.Panel {
 	}
 	host, port := numeric(u.sockets[0].LocalAddr())
 	p.Commands = []page.Command{
-		{What: "raw UDP", Command: "nc -u " + host + " " + port},
-		{What: "UDP", Command: self() + " chat udp://" + net.JoinHostPort(host, port)},
+		{What: "raw UDP", Command: shellLine("nc -u", host, port)},
+		{What: "UDP", Command: self() + " " + shellLine("chat", "udp://"+net.JoinHostPort(host, port))},
 	}
 	return p
 }

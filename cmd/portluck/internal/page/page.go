@@ -94,10 +94,10 @@ func secure(h http.Header, host string) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-// plainHost reports whether host can stand in a policy and in a command. net/http lets ; and ' and
-// * through.
+// plainHost reports whether host can stand in a policy and in a command, where it is no option.
+// net/http lets ; and ' and * through.
 func plainHost(host string) bool {
-	return host != "" && !strings.ContainsFunc(host, func(r rune) bool {
+	return host != "" && host[0] != '-' && !strings.ContainsFunc(host, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_:[]", r))
 	})
 }

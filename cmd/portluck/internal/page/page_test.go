@@ -175,7 +175,7 @@ func TestCommands(t *testing.T) {
 	if got := ask(t, http.MethodGet, "/commands", "example.com:8100").Body.String(); got != want {
 		t.Errorf("commands = %s, want %s", got, want)
 	}
-	for _, host := range []string{"", "x;rm", "x y", "$(x)", "`x`"} {
+	for _, host := range []string{"", "x;rm", "x y", "$(x)", "`x`", "-e:80"} {
 		if got := ask(t, http.MethodGet, "/commands", host).Code; got != http.StatusBadRequest {
 			t.Errorf("code for the host %q = %d, want 400", host, got)
 		}
