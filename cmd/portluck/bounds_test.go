@@ -24,23 +24,24 @@ func TestNumbers(t *testing.T) {
 func TestBoundsOfServe(t *testing.T) {
 	var none portluck.Server
 	none.Timeout, none.MessageLimit, none.SniffTimeout, none.CompressMin = -1, -1, 2*time.Second, 0
-	none.PingInterval = -1
+	none.PingInterval, none.MaxPartial = -1, -1
 	var set portluck.Server
 	set.Timeout, set.MessageLimit, set.SniffTimeout, set.CompressMin = 7*time.Second, 7, 7*time.Second, 7
 	set.MaxConns, set.MaxConnsPerIP, set.PingInterval = 7, 7, 7*time.Second
+	set.MaxPartial = 7
 	var standard portluck.Server
 	standard.Timeout, standard.MessageLimit, standard.SniffTimeout, standard.CompressMin = 2*time.Minute, 1<<20, 2*time.Second, 512
-	standard.PingInterval = 25 * time.Second
+	standard.PingInterval, standard.MaxPartial = 25*time.Second, 256<<20
 	for _, tt := range []struct {
 		name string
 		args []string
 		want *portluck.Server
 	}{
 		{"default", nil, &standard},
-		{"none", []string{"--idle-timeout=0", "--message-limit=0", "--compress-min=0", "--max-conns=0", "--max-conns-per-ip=0", "--ping-interval=0"}, &none},
+		{"none", []string{"--idle-timeout=0", "--message-limit=0", "--compress-min=0", "--max-conns=0", "--max-conns-per-ip=0", "--ping-interval=0", "--max-partial=0"}, &none},
 		{"set", []string{
 			"--idle-timeout=7s", "--message-limit=7", "--compress-min=7", "--max-conns=7", "--max-conns-per-ip=7", "--sniff-timeout=7s",
-			"--ping-interval=7s",
+			"--ping-interval=7s", "--max-partial=7",
 		}, &set},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -52,9 +53,9 @@ func TestBoundsOfServe(t *testing.T) {
 			}
 			var s portluck.Server
 			o.bound(&s)
-			got := []any{s.Timeout, s.MessageLimit, s.SniffTimeout, s.CompressMin, s.MaxConns, s.MaxConnsPerIP, s.PingInterval}
+			got := []any{s.Timeout, s.MessageLimit, s.SniffTimeout, s.CompressMin, s.MaxConns, s.MaxConnsPerIP, s.PingInterval, s.MaxPartial}
 			w := tt.want
-			want := []any{w.Timeout, w.MessageLimit, w.SniffTimeout, w.CompressMin, w.MaxConns, w.MaxConnsPerIP, w.PingInterval}
+			want := []any{w.Timeout, w.MessageLimit, w.SniffTimeout, w.CompressMin, w.MaxConns, w.MaxConnsPerIP, w.PingInterval, w.MaxPartial}
 			for i := range got {
 				if got[i] != want[i] {
 					t.Errorf("bound %d is %v, want %v", i, got[i], want[i])

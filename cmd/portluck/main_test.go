@@ -79,7 +79,7 @@ func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	cmd := exec.Command(self, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
 	cmd.Dir = ts.Getenv("WORK")
-	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "PATH", "WORK", "TESTSCRIPT_COMMAND", "PORTLUCK_ECHO", "PORTLUCK_NO_RAW", "PORTLUCK_LAN", "PORTLUCK_CERT", "PORTLUCK_KEY", "TMPDIR"} {
+	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "PATH", "WORK", "TESTSCRIPT_COMMAND", "PORTLUCK_ECHO", "PORTLUCK_NO_RAW", "PORTLUCK_LAN", "PORTLUCK_CERT", "PORTLUCK_KEY", "PORTLUCK_MAX_PARTIAL", "TMPDIR"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	out, err := cmd.StdoutPipe()

@@ -119,7 +119,7 @@ func (m *meshing) run(ctx context.Context, name string) error {
 		return err
 	}
 	if err := m.node.Listen(port, host); err != nil {
-		return err
+		return listenError(err, "--listen "+m.listen)
 	}
 	defer m.node.Close()
 	typed := make(chan error, 1)

@@ -31,6 +31,7 @@ type options struct {
 	sniffTimeout  time.Duration
 	maxConns      int
 	maxConnsPerIP int
+	maxPartial    int64
 	noRaw         bool
 	allowRawHTTP  bool
 	explicitDone  bool
@@ -72,6 +73,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to show its protocol; more than 0")
 	f.IntVar(&o.maxConns, "max-conns", 0, "most connections in all; 0 for no limit")
 	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections of one address; 0 for no limit")
+	f.Int64Var(&o.maxPartial, "max-partial", 256<<20,
+		"most memory in bytes for the unfinished messages of all clients together: one that needs more is ended; 0 for no limit")
 	f.BoolVar(&o.noRaw, "no-raw", false, "close connections that speak neither HTTP, WebSocket nor TLS")
 	f.BoolVar(&o.allowRawHTTP, "allow-raw-http", false,
 		"let a raw client go on whose first line is a request line of HTTP, which a web page may have a browser send")
@@ -105,7 +108,7 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return fmt.Errorf("--cert and --key go with --tls files, not %s", o.tls)
 	case o.lan && len(o.listen) > 0:
 		return errors.New("--lan and --listen exclude each other")
-	case o.messageLimit < 0 || o.compressMin < 0 || o.maxConns < 0 || o.maxConnsPerIP < 0 || o.idleTimeout < 0 || o.pingInterval < 0:
+	case o.messageLimit < 0 || o.compressMin < 0 || o.maxConns < 0 || o.maxConnsPerIP < 0 || o.maxPartial < 0 || o.idleTimeout < 0 || o.pingInterval < 0:
 		return errors.New("a limit cannot be negative; 0 means that there is none")
 	case o.sniffTimeout <= 0:
 		return errors.New("--sniff-timeout must be more than 0")
@@ -181,11 +184,11 @@ func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 func (o *options) bound(srv *portluck.Server) {
 	srv.SniffTimeout, srv.Timeout, srv.PingInterval = o.sniffTimeout, none(o.idleTimeout), none(o.pingInterval)
 	srv.MessageLimit, srv.CompressMin = none(o.messageLimit), o.compressMin
-	srv.MaxConns, srv.MaxConnsPerIP = o.maxConns, o.maxConnsPerIP
+	srv.MaxConns, srv.MaxConnsPerIP, srv.MaxPartial = o.maxConns, o.maxConnsPerIP, none(o.maxPartial)
 }
 
 // none is how a bound that a flag turns off with 0 is told to the library.
-func none[T int | time.Duration](v T) T {
+func none[T int | int64 | time.Duration](v T) T {
 	if v == 0 {
 		return -1
 	}

@@ -11,9 +11,11 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -182,14 +184,15 @@ const (
 func (o *options) open(notices io.Writer) ([]net.Listener, error) {
 	switch {
 	case o.lan:
-		return portluck.Listen(fmt.Sprintf(":%d", defaultPort))
+		all, err := portluck.Listen(fmt.Sprintf(":%d", defaultPort))
+		return all, listenError(err, "--lan")
 	case len(o.listen) > 0:
 		var all []net.Listener
 		for _, addr := range o.listen {
 			some, err := portluck.Listen(addr)
 			if err != nil {
 				closeAll(all)
-				return nil, fmt.Errorf("%w (--listen %s)", err, addr)
+				return nil, listenError(err, "--listen "+addr)
 			}
 			all = append(all, some...)
 		}
@@ -205,6 +208,28 @@ func (o *options) open(notices io.Writer) ([]net.Listener, error) {
 			return all, err
 		}
 	}
+}
+
+// listenError is err with the flag that it is about. Of a port that is taken it says how to find who has
+// it, such as a portluck that was left running.
+func listenError(err error, flag string) error {
+	if err == nil {
+		return nil
+	}
+	said := fmt.Errorf("%w (%s)", err, flag)
+	op, ok := errors.AsType[*net.OpError](err)
+	if !ok || op.Addr == nil || !errors.Is(err, syscall.EADDRINUSE) {
+		return said
+	}
+	at, wrong := netip.ParseAddrPort(op.Addr.String())
+	if wrong != nil {
+		return said
+	}
+	find := fmt.Sprintf("lsof -nP -i %s:%d", op.Addr.Network(), at.Port())
+	if runtime.GOOS == "linux" {
+		find = fmt.Sprintf("ss -lnp --%s 'sport = :%d'", op.Addr.Network(), at.Port())
+	}
+	return fmt.Errorf("%w: `%s` shows which process has the port, kill ends it; or take another port", said, find)
 }
 
 func closeAll(all []net.Listener) {
@@ -276,7 +301,7 @@ func serveDebug(addr string, srv *portluck.Server, out io.Writer) (stop func(), 
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("%w (--debug %s)", err, addr)
+		return nil, listenError(err, "--debug "+addr)
 	}
 	if expvar.Get("portluck") == nil {
 		expvar.Publish("portluck", expvar.Func(func() any { return srv.Stats() }))

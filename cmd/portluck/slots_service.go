@@ -84,7 +84,7 @@ func (s *slotService) start(d *demo) error {
 	}
 	var err error
 	if s.own, err = portluck.Listen(s.addr); err != nil {
-		return fmt.Errorf("%w (--callosum %s)", err, s.addr)
+		return listenError(err, "--callosum "+s.addr)
 	}
 	s.finished = make(chan struct{}, len(s.own))
 	for _, l := range s.own {

@@ -3,12 +3,18 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/portluck/portluck/testdata/need"
 )
 
 // Processes that start at once in a fresh config directory have one CA.
@@ -66,5 +72,54 @@ func TestTakenDefaultPort(t *testing.T) {
 	cmd.Wait()
 	if want := "portluck: port 8100 is taken, using " + port + "\n"; notices.String() != want {
 		t.Errorf("the notice is %q, want %q", notices.String(), want)
+	}
+}
+
+// The error of a port that is taken has the command that shows by whom.
+func TestTakenPortSaysByWhom(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pc.Close()
+	tcp, udp := l.Addr().String(), pc.LocalAddr().String()
+	for _, flags := range [][]string{
+		{"--listen", tcp},
+		{"--listen", "127.0.0.1:0", "--debug", tcp},
+		{"--listen", "127.0.0.1:0", "--callosum", tcp},
+		{"--listen", "127.0.0.1:0", "--echo-stream", tcp},
+		{"--listen", udp, "--udp"},
+		{"mesh", "name", "--listen", tcp},
+	} {
+		cmd := command(t, flags...)
+		if flags[0] != "mesh" {
+			cmd = command(t, append([]string{"serve", "--tls", "off"}, flags...)...)
+		}
+		out, err := cmd.CombinedOutput()
+		said := string(out)
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(said, "address already in use (--") {
+			t.Errorf("%q: %v, %s", flags, err, said)
+			continue
+		}
+		_, find, _ := strings.Cut(said, "`")
+		find, _, _ = strings.Cut(find, "`")
+		if strings.Count(said, "\n") != 1 || !strings.Contains(find, ":") {
+			t.Errorf("%q: it says %s", flags, said)
+			continue
+		}
+		if runtime.GOOS != "linux" {
+			continue
+		}
+		need.Program(t, "ss")
+		found, err := exec.Command("sh", "-c", find).CombinedOutput()
+		if err != nil || !strings.Contains(string(found), fmt.Sprintf("pid=%d,", os.Getpid())) {
+			t.Errorf("%q: %s shows %s, %v", flags, find, found, err)
+		}
 	}
 }

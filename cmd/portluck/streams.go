@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -76,7 +75,7 @@ func (s *streams) start(d *demo) error {
 		network, address = "unix", path
 	}
 	if err := s.server.Listen(network, address); err != nil {
-		return fmt.Errorf("%w (--echo-stream %s)", err, s.addr)
+		return listenError(err, "--echo-stream "+s.addr)
 	}
 	s.shared = reachable(d.listeners[0].Addr())
 	d.srv.Handle("stream", matchers.Prefix(echoPrefix), &s.server)

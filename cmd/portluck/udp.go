@@ -58,7 +58,7 @@ func (u *udpService) start(d *demo) error {
 	sockets, err := portluck.ListenPackets(d.listeners)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w (--udp: choose a port that is free over TCP and UDP with --listen)", err)
+		return listenError(err, "--udp: choose a port that is free over TCP and UDP with --listen")
 	case len(sockets) == 0:
 		return errors.New("--udp needs a TCP address in --listen, whose port it serves too")
 	}
