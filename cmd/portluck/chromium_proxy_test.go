@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// A prefixProxy serves https://chat.example/chat/ from the server at a root, as a reverse proxy does.
+type prefixProxy struct {
+	*httptest.Server
+
+	mu    sync.Mutex
+	stray []string // what was asked for outside of /chat/
+}
+
+// newPrefixProxy starts one for addr. keepHost passes on the Host that the browser has sent, as Caddy
+// does; else it is addr, as with nginx.
+func newPrefixProxy(t *testing.T, addr string, keepHost bool) *prefixProxy {
+	t.Helper()
+	p := &prefixProxy{}
+	to := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: addr})
+		r.SetXForwarded()
+		if keepHost {
+			r.Out.Host = r.In.Host
+		}
+	}}
+	mux := http.NewServeMux()
+	mux.Handle("/chat/", http.StripPrefix("/chat", to))
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		p.mu.Lock()
+		p.stray = append(p.stray, r.URL.String())
+		p.mu.Unlock()
+		http.NotFound(w, r)
+	})
+	p.Server = httptest.NewTLSServer(mux)
+	t.Cleanup(func() {
+		p.CloseClientConnections()
+		p.Close()
+	})
+	return p
+}
+
+// Below a path of a proxy the page, its parts, its WebSocket and its panels work, and so do an event
+// stream and a long poll of a page.
+func TestChromiumBehindAPrefix(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		keepHost bool
+		flag     string
+	}{
+		"the host stays":         {true, "--host"},
+		"the host is of proxies": {false, "--allow-origin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr, _ := startServer(t, tt.flag, "chat.example", "--udp", "--alldata", filepath.Join(t.TempDir(), "events"),
+				"--echo-stream", "127.0.0.1:0", "--callosum", "127.0.0.1:0")
+			p := newPrefixProxy(t, addr, tt.keepHost)
+			rules := fmt.Sprintf("MAP chat.example:443 %s", p.Listener.Addr())
+			ctx, cancel := chromedp.NewContext(chromium(t, chromedp.Flag("host-resolver-rules", rules)))
+			defer cancel()
+			behindPrefix(ctx, t, addr)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			if len(p.stray) > 0 {
+				t.Errorf("outside of the prefix the browser asks for %q", p.stray)
+			}
+		})
+	}
+}
+
+// behindPrefix has the browser of ctx use https://chat.example/chat/, which the server at addr serves.
+func behindPrefix(ctx context.Context, t *testing.T, addr string) {
+	t.Helper()
+	waitFor := func(js string) {
+		t.Helper()
+		if err := chromedp.Do(ctx, chromedp.Poll[chromedp.Void](js)); err != nil {
+			t.Fatalf("%s: %v", js, err)
+		}
+	}
+	raw, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(2 * time.Minute))
+	heard := bufio.NewScanner(raw)
+	say := func(text string) {
+		t.Helper()
+		fmt.Fprintln(raw, text)
+		for heard.Scan() {
+			if strings.HasSuffix(heard.Text(), text) {
+				return
+			}
+		}
+		t.Fatalf("the raw socket has not heard %q: %v", text, heard.Err())
+	}
+	say("from the socket")
+	if err := chromedp.Do(ctx, chromedp.Navigate("https://chat.example/chat/")); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(`document.querySelector("#state").textContent === "connected"`)
+	waitFor(`document.querySelector("#log").textContent.includes("from the socket")`)
+	if err := chromedp.Do(ctx, chromedp.SendKeys("#input", "from the page\n")); err != nil {
+		t.Fatal(err)
+	}
+	for ok := false; !ok; ok = strings.HasSuffix(heard.Text(), "] from the page") {
+		if !heard.Scan() {
+			t.Fatalf("the raw socket has not heard the page: %v", heard.Err())
+		}
+	}
+
+	// The parts, and each panel.
+	waitFor(`[...document.styleSheets].some((s) => s.cssRules.length > 0)`)
+	waitFor(`document.querySelector("h1 img").naturalWidth > 0`)
+	waitFor(`document.querySelectorAll("#commands li").length > 3`)
+	waitFor(`document.querySelector("#members").textContent.includes("here")`)
+	waitFor(`[...document.querySelectorAll("#connections tr")].some((r) => r.textContent.includes("raw"))`)
+	waitFor(`["AllData", "Streams", "Slots", "UDP"].every((title) =>
+		[...document.querySelectorAll("#panels > *")].some((p) => p.querySelector("h2").textContent === title && p.querySelector("dd")))`)
+
+	// What a page may read beside its WebSocket.
+	evaluate[bool](ctx, t, `new Promise((done) => {
+		window.events = [];
+		const source = new EventSource("./");
+		source.onmessage = (e) => events.push(e.data);
+		source.onopen = () => done(true);
+	})`)
+	since := evaluate[string](ctx, t, `fetch("./?since=").then((a) => a.headers.get("Portluck-Position"))`)
+	evaluate[bool](ctx, t, fmt.Sprintf(`(() => {
+		window.polled = "";
+		fetch("./?since=" + encodeURIComponent(%q)).then((a) => a.text()).then((text) => polled = text);
+		return true;
+	})()`, since))
+	say("to all")
+	waitFor(`window.polled.includes("to all")`)
+	waitFor(`window.events.some((data) => data.includes("to all"))`)
+
+	if got := evaluate[string](ctx, t, `performance.getEntriesByType("resource").map((e) => e.name)
+		.filter((name) => !name.startsWith("https://chat.example/chat/")).join(" ")`); got != "" {
+		t.Errorf("the page has asked for %s", got)
+	}
+}
