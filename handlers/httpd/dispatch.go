@@ -1,7 +1,9 @@
 package httpd
 
 import (
+	"bufio"
 	"io"
+	"net"
 	"net/http"
 	"runtime/debug"
 
@@ -42,6 +44,11 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
 	if h.links.draining.Load() && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
+	free := h.holdHead(w, r, l)
+	if free == nil {
+		return
+	}
+	defer free()
 	if l.remote != "" {
 		r.RemoteAddr = l.remote
 	}
@@ -121,7 +128,19 @@ func wantsWebSocket(r *http.Request) bool {
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *link) {
 	pace := h.pacer(w, r)
 	pace.begin()
-	h.Upgrade(w, r, l.conn, l.port)
+	h.Upgrade(upgrading{w}, r, l.conn, l.port)
+}
+
+// upgrading is the http.ResponseWriter of Upgrade, which gets the connection as the port has it.
+type upgrading struct{ http.ResponseWriter }
+
+// Unwrap is for http.ResponseController.
+func (u upgrading) Unwrap() http.ResponseWriter { return u.ResponseWriter }
+
+// Hijack is http.Hijacker's.
+func (u upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	return unmetered(nc), rw, err
 }
 
 // requestInfo is the info of the client that a request is.

@@ -60,8 +60,9 @@ type Handler struct {
 	// Tail its last Limit bytes are the message.
 	Limit int
 	Tail  bool
-	// Budget bounds the memory of messages that are not whole, for all requests together; one of the Handler's own if nil. A
-	// request that would exceed it is answered with 503.
+	// Budget bounds the memory of messages that are not whole, and of heads of more than 4 KiB until their
+	// request is answered, for all requests together; one of the Handler's own if nil. A request that
+	// would exceed it is answered with 503.
 	Budget *handlers.Budget
 	// ExplicitDone keeps every answer open until Done.
 	ExplicitDone bool
@@ -126,6 +127,8 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	if tls := c.Info().TLS; srv == h.any && tls != nil && tls.NegotiatedProtocol == "" {
 		nc = noALPN{halves{nc}}
 	}
+	l.head.budget = h.budget()
+	nc = meter(nc, l)
 	only := &single{nc: nc, link: l}
 	h.links.add(nc, only.link)
 	only.link.bound(h.FirstTimeout)

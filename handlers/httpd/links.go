@@ -28,6 +28,7 @@ type link struct {
 	// hijacked says that net/http closes it no more.
 	hijacked atomic.Bool
 	first    *time.Timer // of bound; nil without
+	head     headMeter
 }
 
 type linkKey struct{}
@@ -161,6 +162,7 @@ func (s *links) state(nc net.Conn, to http.ConnState) {
 			hangUp(nc)
 		default:
 			l.idle.Store(true)
+			l.head.begins()
 		}
 	case http.StateClosed:
 		if l := s.find(nc); l != nil {
@@ -180,6 +182,7 @@ func (s *links) forget(nc net.Conn) *link {
 		return nil
 	}
 	l := v.(*link)
+	l.head.ends()
 	s.shown(l)
 	s.count.Add(-1)
 	return l

@@ -135,6 +135,7 @@ func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	p.hijacked = true
+	nc = unmetered(nc)
 	if _, ok := p.conn.(handlers.LazyConn); ok {
 		if nc, err = p.conn.NetConn(); err != nil {
 			return nil, nil, err

@@ -1,0 +1,169 @@
+package httpd
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// What the head of a request takes in memory beside its bytes, about.
+const (
+	freeHead  = 4 << 10 // a head of no more is not counted
+	nameCost  = 100     // of a name in http.Header
+	valueCost = 40      // of a value
+	lineCost  = 80      // of a field that may have a name of its own, or not
+)
+
+// headMeter counts the head of HTTP/1 that is being read. Its Reads come one after the other, and what
+// net/http tells of the connection comes between them.
+type headMeter struct {
+	budget *handlers.Budget
+	on     atomic.Bool // what is read is of a head
+	h2     atomic.Bool // the connection speaks HTTP/2, which has one head at a time
+	read   int         // bytes of the head
+	lines  int
+	held   int // of budget
+}
+
+// begins expects the head of the next request.
+func (m *headMeter) begins() {
+	if !m.h2.Load() {
+		m.on.Store(true)
+	}
+}
+
+// ends gives back what the head has held, and returns how many bytes of it were read. It is a request
+// by now, or nothing.
+func (m *headMeter) ends() (read int) {
+	if m.on.Swap(false) {
+		m.budget.Take(-m.held)
+		read, m.read, m.lines, m.held = m.read, 0, 0, 0
+	}
+	return read
+}
+
+// more counts p, which was read. It reports false when the memory for it is not left.
+func (m *headMeter) more(p []byte) bool {
+	if m.read == 0 && bytes.HasPrefix(p, []byte("PRI")) {
+		m.on.Store(false)
+		m.h2.Store(true)
+		return true
+	}
+	m.read += len(p)
+	m.lines += bytes.Count(p, []byte("\n"))
+	if m.read <= freeHead {
+		return true
+	}
+	cost := 2*m.read + lineCost*m.lines // net/http has the bytes and the fields
+	if !m.budget.Take(cost - m.held) {
+		return false
+	}
+	m.held = cost
+	return true
+}
+
+// metered is the connection that net/http reads, so that heads which are not whole count for the budget.
+type metered struct {
+	halves
+	link *link
+}
+
+// meter returns nc as net/http is to have it. HTTP/2 inside TLS needs the *tls.Conn.
+func meter(nc net.Conn, l *link) net.Conn {
+	if tls := l.conn.Info().TLS; tls != nil && tls.NegotiatedProtocol == handlers.ProtocolHTTP2 {
+		return nc
+	}
+	l.head.begins()
+	m := &metered{halves{nc}, l}
+	if _, ok := nc.(io.ReaderFrom); ok {
+		return &meteredFile{m}
+	}
+	return m
+}
+
+// unmetered is the connection that meter has got.
+func unmetered(nc net.Conn) net.Conn {
+	switch m := nc.(type) {
+	case *metered:
+		return m.Conn
+	case *meteredFile:
+		return m.Conn
+	}
+	return nc
+}
+
+// Read reads, and refuses the client when there is no memory for the head of its request.
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.Conn.Read(p)
+	if head := &m.link.head; n > 0 && head.on.Load() && !head.more(p[:n]) {
+		head.ends()
+		m.refuse(head.budget.Refuse())
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// refuse answers what net/http has not got (RFC 9110, section 15.6.4).
+func (m *metered) refuse(err error) {
+	if m.Conn.SetWriteDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = m.Conn.Write(handlers.AppendRefusal(nil, http.StatusServiceUnavailable, err.Error(), [2]string{"Retry-After", "1"}))
+	}
+	hangUp(m.Conn)
+	info := *m.link.conn.Info()
+	info.Protocol = handlers.ProtocolHTTP1
+	m.link.port.Fail(&info, err)
+}
+
+// meteredFile is metered where a file is sent with sendfile.
+type meteredFile struct{ *metered }
+
+// ReadFrom is io.ReaderFrom's.
+func (m *meteredFile) ReadFrom(r io.Reader) (int64, error) {
+	return m.Conn.(io.ReaderFrom).ReadFrom(r)
+}
+
+// headCost is about how much memory the head of r takes.
+func headCost(r *http.Request) int {
+	n := len(r.RequestURI)
+	for name, values := range r.Header {
+		n += len(name) + nameCost + valueCost*len(values)
+		for _, v := range values {
+			n += len(v)
+		}
+	}
+	return n
+}
+
+// holdHead counts the head of r until free is called. It answers r, and is nil, when the memory is not left.
+func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *link) (free func()) {
+	if r.ProtoMajor == 1 && l.head.ends() <= freeHead {
+		return nothingHeld
+	}
+	n := headCost(r)
+	if n <= freeHead {
+		return nothingHeld
+	}
+	if h.budget().Take(n) {
+		return func() { h.budget().Take(-n) }
+	}
+	pace := h.pacer(w, r)
+	pace.begin()
+	err := h.budget().Refuse()
+	if r.ProtoMajor == 1 { // of HTTP/2 others may use the connection
+		w.Header().Set("Connection", "close")
+	}
+	w.Header().Set("Retry-After", "1")
+	http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	r.Header = http.Header{} // net/http waits for the client to go
+	info := requestInfo(r, l)
+	l.port.Fail(&info, err)
+	return nil
+}
+
+// nothingHeld frees nothing.
+func nothingHeld() {}
