@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"cmp"
 	"math"
 	"net/netip"
 	"reflect"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/httpd"
 	"github.com/portluck/portluck/handlers/tlsd"
 	"github.com/portluck/portluck/matchers"
 )
@@ -41,6 +43,10 @@ func TestBoundsOfAServer(t *testing.T) {
 		}},
 		{"PingInterval", func(s *Server, d time.Duration) { s.PingInterval = d }, 25 * time.Second, map[string]func(p *port) time.Duration{
 			"the loop": func(p *port) time.Duration { return p.loop.PingInterval },
+		}},
+		{"HeaderTimeout", func(s *Server, d time.Duration) { s.HeaderTimeout = d }, 10 * time.Second, map[string]func(p *port) time.Duration{
+			"a first head": func(p *port) time.Duration { return p.patience(stageHead) },
+			"later heads":  func(p *port) time.Duration { return cmp.Or(p.http.HeaderTimeout, httpd.DefaultHeaderTimeout) },
 		}},
 		{"ProxyTimeout", func(s *Server, d time.Duration) { s.ProxyTimeout = d }, 10 * time.Second, map[string]func(p *port) time.Duration{
 			"the header": func(p *port) time.Duration { return p.patience(stageProxy) },
@@ -94,7 +100,7 @@ func TestLimitsOfAServer(t *testing.T) {
 // Each number and duration of a server has a row in one of the tables above. CompressMin has its in
 // that of handlers/websocket, which is given it as it is.
 func TestBoundsOfAServerAreAll(t *testing.T) {
-	rows := "SniffTimeout Timeout MessageTimeout PingInterval ProxyTimeout MessageLimit MaxSniffing MaxPartial CompressMin MaxConns MaxConnsPerIP"
+	rows := "SniffTimeout HeaderTimeout Timeout MessageTimeout PingInterval ProxyTimeout MessageLimit MaxSniffing MaxPartial CompressMin MaxConns MaxConnsPerIP"
 	of := reflect.TypeFor[Server]()
 	for i := range of.NumField() {
 		f := of.Field(i)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
@@ -25,8 +26,8 @@ type conn struct {
 	proxied bool   // its PROXY header was taken off
 	// unproxied means that its PROXY header must come first: nothing at all is served before.
 	unproxied bool
-	// eager means that it does not wait for its opening: the kernel keeps few small writes of a Unix socket, so that its
-	// client might wait for us.
+	// eager means that its bytes are read while it is undecided, not peeked at: the kernel keeps few small
+	// writes of a Unix socket, so that its client might wait for us.
 	eager  bool
 	inRoot bool          // it is root's goroutine that has accepted it
 	outer  handlers.Conn // the layer around, or nil
@@ -193,13 +194,14 @@ func (r replayed) kill() { r.Conn.Close() }
 
 // sniffing is the part of a connection that is being classified.
 type sniffing struct {
-	seen     int    // bytes that were there at the last look
-	rest     int    // bytes of its PROXY header that are to be taken off
-	need     int    // bytes that a matcher, or the route's opening, asked for
-	chosen   *route // the route, while its opening is not whole; nil before and after
-	graced   bool   // it has had its time again, as bytes came while the process stood still
-	waiting  bool   // it was silent for SniffTimeout, and now has Timeout
-	farewell []byte // what it is told when it is dropped
-	first    []byte // for OnVerdict
-	place    place  // where it waits in the system's sniffer
+	seen     int       // bytes that were there at the last look
+	rest     int       // bytes of its PROXY header that are to be taken off
+	need     int       // bytes that a matcher, or the route's opening, asked for
+	chosen   *route    // the route, while its opening is not whole; nil before and after
+	since    time.Time // when chosen became named.request
+	graced   bool      // it has had its time again, as bytes came while the process stood still
+	waiting  bool      // it was silent for SniffTimeout, and now has Timeout
+	farewell []byte    // what it is told when it is dropped
+	first    []byte    // for OnVerdict
+	place    place     // where it waits in the system's sniffer
 }

@@ -28,6 +28,8 @@ func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, er
 		r, skip, err := p.look(c, buf[:max(n, 0)], eof)
 		switch {
 		case skip > 0 && err == nil:
+		case r == nil && err == nil && n > 0 && c.eager:
+			return nil, buf[:n], errMarked
 		case r == nil && err == nil && n > 0 && hasMore(fd, n, buf):
 			if again, err := recvPeek(fd, buf); err != nil || again > n {
 				continue // it has come since
@@ -43,8 +45,8 @@ func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, er
 	}
 }
 
-// errMarked means that a connection has to be read to be classified: there is more behind a mark,
-// the place of urgent data or of a descriptor that was passed, and a peek ends there.
+// errMarked means that a connection has to be read to be classified: it is eager, or there is more
+// behind a mark, the place of urgent data or of a descriptor that was passed, and a peek ends there.
 var errMarked = errors.New("a mark")
 
 // hasMore reports whether the kernel has more than the n bytes that a peek into buf has found.

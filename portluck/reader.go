@@ -80,7 +80,7 @@ func (r *reader) run() {
 				r.dispatch(to) // what it is to be refused with is told inside TLS
 				return
 			}
-			if matchers.HTTP1().Match(r.conn.hello(r.in.prefix, false)) == matchers.Yes {
+			if r.conn.speaksHTTP1(r.in.prefix) {
 				r.conn.farewell = handlers.AppendRefusal(nil, http.StatusServiceUnavailable, overloaded, [2]string{"Retry-After", "1"})
 			}
 			r.refuse(r.port.budget.Refuse())

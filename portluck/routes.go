@@ -42,8 +42,9 @@ type route struct {
 	idle atomic.Int32 // goroutines in sub.Accept
 }
 
-// named are the routes that are not reached by a matcher.
-type named struct{ unmatched, silent, stalled *route }
+// named are the routes that are not reached by a matcher. A request is of none yet: it is one of HTTP/1
+// for certain, and its head tells whose.
+type named struct{ unmatched, silent, stalled, request *route }
 
 // matchesCmux is the route's matcher for cmux: the verdict is known.
 func (r *route) matchesCmux(w io.Writer, _ io.Reader) bool { return w.(*conn).route == r }
@@ -127,7 +128,7 @@ func (p *port) build() {
 	}
 	p.http = &httpd.Handler{
 		Hosts: s.Hosts, Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
-		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), FirstTimeout: s.sniffTimeout(), MessageTimeout: s.messageTimeout(), Budget: &p.budget,
+		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), FirstTimeout: s.sniffTimeout(), HeaderTimeout: s.HeaderTimeout, MessageTimeout: s.messageTimeout(), Budget: &p.budget,
 	}
 	if s.RoomOf != nil {
 		p.http.Streams = p.streams
@@ -147,6 +148,7 @@ func (p *port) build() {
 		unmatched: &route{name: RouteRaw, handler: p.raw(), inline: s.OnUnmatched == nil},
 		silent:    &route{name: RouteSilent, handler: s.OnSilence},
 		stalled:   &route{name: RouteStalled, handler: s.OnStall},
+		request:   &route{name: RouteHTTP, opening: headOpening},
 	}
 	p.routes = append(p.routes, p.named.unmatched, p.named.silent, p.named.stalled)
 }

@@ -48,10 +48,12 @@ type Server struct {
 	RoomOf func(r *http.Request) (room string, ok bool)
 
 	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2
-	// seconds if zero, no bound if negative. The head of an HTTP request may take 10 seconds from
-	// then, but for a GET without Upgrade, which is told from a WebSocket handshake only by the end
-	// of its head.
+	// seconds if zero, no bound if negative.
 	SniffTimeout time.Duration
+	// HeaderTimeout is how long the head of an HTTP/1 request may take, of any method, from when it is
+	// certain that it is one; 10 seconds if zero, no bound if negative. One that has begun and does not
+	// become whole is answered with 408.
+	HeaderTimeout time.Duration
 	// Timeout is how long a client may be idle, neither sending nor being sent a byte; 2 minutes if
 	// zero, no bound if negative.
 	Timeout time.Duration

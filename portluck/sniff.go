@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/matchers"
@@ -59,28 +60,60 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 		return p.leave(c)
 	case len(b) == 0:
 		return nil, 0, nil
-	case len(b) < c.need && !eof:
-		return nil, 0, nil
 	}
 	whole := eof || len(b) >= matchers.Window // nobody will see more
-	if r = c.chosen; r == nil {
-		r, c.need, err = p.judge(c, b, eof, false)
+	switch {
+	case c.chosen == nil || c.chosen == p.named.request:
+		r, err = p.choose(c, b, eof, whole)
+	case len(b) >= c.need || whole:
+		r = c.open(c.chosen, b, whole)
+	}
+	return r, 0, err
+}
+
+// choose asks the routes for c. It returns nil while none is chosen, or the opening of the one that is
+// is not whole. A route that is undecided while c begins a request of HTTP/1 sees its whole head.
+func (p *port) choose(c *conn, b []byte, eof, whole bool) (r *route, err error) {
+	if len(b) >= c.need || whole {
+		r, c.need, err = p.judge(c, b, eof, whole)
 	}
 	switch {
 	case err != nil:
-		return nil, 0, err
-	case r == nil && whole:
-		return nil, 0, ErrStalled
-	case r == nil:
-		return nil, 0, nil
+		return nil, err
+	case r != nil:
+		return c.open(r, b, whole), nil
+	case whole:
+		return nil, ErrStalled
 	}
-	return c.open(r, b, whole), 0, nil
+	before := c.chosen
+	c.chosen = p.begins(c, b)
+	switch t := p.srv.sniffTimeout(); {
+	case before == nil && c.chosen != nil:
+		c.since = time.Now()
+	case before != nil && c.chosen == nil && t > 0 && time.Since(c.since) >= t:
+		return p.passOver(c, b) // they have had their time
+	}
+	return nil, nil
+}
+
+// begins returns named.request while b is part of the head of a request of HTTP/1, else nil.
+func (p *port) begins(c *conn, b []byte) *route {
+	if headNeed(b) > 0 && c.speaksHTTP1(b) {
+		return p.named.request
+	}
+	return nil
+}
+
+// speaksHTTP1 reports whether b begins a request of HTTP/1 for certain, however it goes on.
+func (c *conn) speaksHTTP1(b []byte) bool {
+	h := c.hello(b, false)
+	return matchers.HTTP2().Match(h) == matchers.No && matchers.HTTP1().Match(h) == matchers.Yes
 }
 
 // open chooses r, and returns it once its opening is whole, or as much of it as anybody will see.
 func (c *conn) open(r *route, b []byte, whole bool) *route {
 	c.chosen = nil
-	if r.opening == nil || c.eager {
+	if r.opening == nil {
 		return r
 	}
 	if need := r.opening.need(b); need > 0 && !whole {
@@ -208,8 +241,8 @@ func (p *port) passOver(c *conn, b []byte) (*route, error) {
 // is told.
 func (p *port) stall(c *conn, b []byte) error {
 	p.stats.stalled.Add(1)
-	h := c.hello(b, false)
-	if matchers.HTTP2().Match(h) == matchers.No && matchers.HTTP1().Match(h) == matchers.Yes {
+	if c.speaksHTTP1(b) {
+		c.info.Protocol = handlers.ProtocolHTTP1
 		c.farewell = handlers.AppendRefusal(nil, http.StatusRequestTimeout, requestTimeout)
 	}
 	return ErrStalled

@@ -96,7 +96,7 @@ func TestUpstreamP27SilentClientTimesOut(t *testing.T) {
 func TestUpstreamP28HalfARequest(t *testing.T) {
 	t.Parallel()
 	hub, e := record(nil)
-	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon, Timeout: sniffSoon})
+	addr := serve(t, &Server{Hub: hub, SniffTimeout: sniffSoon, HeaderTimeout: sniffSoon, Timeout: sniffSoon})
 	c := dial(t, addr)
 	send(t, c, "GET / HTTP/1.1\r\n")
 	if got := expectEnd(t, c); !strings.HasPrefix(got, "HTTP/1.1 408 ") {
