@@ -16,6 +16,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 )
 
 // Errors that end a client. A codec's farewell ([Codec.AppendClose]) tells the peer which it was.
@@ -55,6 +56,13 @@ type HandlerFunc func(c Conn, p Port)
 
 // Serve calls f.
 func (f HandlerFunc) Serve(c Conn, p Port) { f(c, p) }
+
+// IsNil reports whether v is nil, or a nil pointer or func in an interface: a handler, a listener or
+// anything else of a program that was never made. Who is given one says so at once.
+func IsNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return v == nil || (r.Kind() == reflect.Pointer || r.Kind() == reflect.Func) && r.IsNil()
+}
 
 // Refuse is a Handler that closes every connection without a word.
 var Refuse Handler = refuse{}

@@ -1,5 +1,7 @@
 package matchers
 
+import "reflect"
+
 // Any matches every connection, before it has sent a byte.
 func Any() Matcher { return MatcherFunc(func(Hello) Verdict { return Yes }) }
 
@@ -79,7 +81,8 @@ func more(h Hello, n int) Verdict {
 // refuseNil panics if a matcher that call gets is nil: no connection would ever be classified.
 func refuseNil(call string, all ...Matcher) {
 	for _, m := range all {
-		if f, ok := m.(MatcherFunc); m == nil || ok && f == nil {
+		v := reflect.ValueOf(m)
+		if m == nil || (v.Kind() == reflect.Pointer || v.Kind() == reflect.Func) && v.IsNil() {
 			panic("matchers: " + call + ": a matcher is nil")
 		}
 	}

@@ -1,6 +1,9 @@
 package matchers
 
-import "bytes"
+import (
+	"bytes"
+	"fmt"
+)
 
 // WebSocket matches the opening handshake of a WebSocket client (RFC 6455, section 4.1): a GET request of HTTP/1.1 with
 // websocket in its Upgrade header, in any case, in a list or in one of several lines. The handshake may be wrong
@@ -22,8 +25,12 @@ func WebSocket() Matcher {
 }
 
 // HTTP1Header matches requests of HTTP/1.1 that have a header field of this name with this value, both in any case. Host
-// is a field like any other. What does not show it in the first [TextWindow] bytes is not matched.
+// is a field like any other. What does not show it in the first [TextWindow] bytes is not matched. It
+// panics if name is none of a field.
 func HTTP1Header(name, value string) Matcher {
+	if name == "" || tokenLen([]byte(name)) != len(name) {
+		panic(fmt.Sprintf("matchers: HTTP1Header: %q is no name of a field", name))
+	}
 	n, v := []byte(name), []byte(value)
 	return MatcherFunc(func(h Hello) Verdict {
 		return matchHeader(h, func(name, value []byte) bool {

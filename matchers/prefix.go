@@ -31,8 +31,13 @@ func Prefix(words ...string) Matcher {
 func SSH() Matcher { return Prefix("SSH-") }
 
 // From matches connections from these addresses, before they have sent a byte. IPv4 prefixes also match IPv4 addresses
-// that came over IPv6.
+// that came over IPv6. It panics if a prefix is not valid.
 func From(prefixes ...netip.Prefix) Matcher {
+	for _, p := range prefixes {
+		if !p.IsValid() {
+			panic("matchers: From: a prefix that is not valid contains no address")
+		}
+	}
 	prefixes = slices.Clone(prefixes)
 	return MatcherFunc(func(h Hello) Verdict {
 		addr := h.Remote.Addr().Unmap().WithZone("")

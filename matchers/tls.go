@@ -3,6 +3,7 @@ package matchers
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -27,8 +28,14 @@ func SNI(names ...string) Matcher {
 	})
 }
 
-// ALPN matches a ClientHello that offers one of these protocols (RFC 7301, section 3.1).
+// ALPN matches a ClientHello that offers one of these protocols (RFC 7301, section 3.1). It panics if
+// one has not 1 to 255 bytes.
 func ALPN(ids ...string) Matcher {
+	for _, id := range ids {
+		if len(id) == 0 || len(id) > 255 {
+			panic(fmt.Sprintf("matchers: ALPN: %q: a protocol has 1 to 255 bytes", id))
+		}
+	}
 	ids = slices.Clone(ids)
 	return helloMatcher(func(c *clientHello) bool {
 		for list := c.alpn; len(list) > 0; {

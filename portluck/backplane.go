@@ -25,6 +25,9 @@ var errCarried = errors.New("portluck: the hub has a backplane already")
 // A message that is lost on the way is told to OnGap. Positions are each hub's own: a client that resumes at another server gets
 // that room's history.
 func (h *Hub) Carry(b Backplane) error {
+	if handlers.IsNil(b) {
+		return errors.New("portluck: Carry: the backplane is nil")
+	}
 	if !h.backplane.CompareAndSwap(nil, &b) {
 		return errCarried
 	}

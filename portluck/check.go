@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/matchers"
@@ -28,9 +30,21 @@ func (s *Server) check() error {
 			}
 		}
 	}
-	for name, h := range map[string]handlers.Handler{"OnSilence": s.OnSilence, "OnStall": s.OnStall, "OnUnmatched": s.OnUnmatched} {
-		if h != nil && isNilHandler(h) {
-			return fmt.Errorf("portluck: %s is a nil func", name)
+	for name, v := range map[string]any{
+		"OnSilence": s.OnSilence, "OnStall": s.OnStall, "OnUnmatched": s.OnUnmatched, "Pages": s.Pages, "Packets": s.Packets,
+	} {
+		if v != nil && handlers.IsNil(v) {
+			return fmt.Errorf("portluck: %s is a nil %T", name, v)
+		}
+	}
+	for i, protocol := range s.Protocols {
+		if !isToken(protocol) || slices.Contains(s.Protocols[:i], protocol) {
+			return fmt.Errorf("portluck: Protocols: %q: each is a name such as chat.v1, once (RFC 6455, section 4.1)", protocol)
+		}
+	}
+	if s.AllowOriginRegexp != nil {
+		if _, err := wholeRegexp(s.AllowOriginRegexp); err != nil {
+			return fmt.Errorf("portluck: AllowOriginRegexp: %w", err)
 		}
 	}
 	if s.TLSConfig == nil {
@@ -47,11 +61,14 @@ func (s *Server) check() error {
 
 // checkTLS returns an error if no handshake can succeed with c.
 func checkTLS(c *tls.Config) error {
+	if c.MinVersion > tls.VersionTLS13 {
+		return errors.New("MinVersion leaves no version: TLS 1.3 is the last")
+	}
 	if c.MaxVersion != 0 && c.MaxVersion < max(c.MinVersion, tls.VersionTLS12) {
 		return errors.New("MaxVersion leaves no version: TLS 1.2 is the least")
 	}
 	for i, cert := range c.Certificates {
-		if len(cert.Certificate) == 0 || cert.PrivateKey == nil {
+		if len(cert.Certificate) == 0 || handlers.IsNil(cert.PrivateKey) {
 			return fmt.Errorf("certificate %d of Certificates has no certificate or no key; use tls.LoadX509KeyPair", i)
 		}
 	}
@@ -67,7 +84,10 @@ func (s *Server) checkRoute(call, name string, m matchers.Matcher, nilHandler bo
 	if s.serving.Load() {
 		panic("portluck: " + call + " after Serve: the routes are frozen; make them first")
 	}
-	if f, ok := m.(matchers.MatcherFunc); m == nil || ok && f == nil {
+	if name == "" {
+		fail("the name is empty")
+	}
+	if handlers.IsNil(m) {
 		fail("the matcher is nil")
 	}
 	if nilHandler {
@@ -84,8 +104,9 @@ func (s *Server) checkRoute(call, name string, m matchers.Matcher, nilHandler bo
 	}
 }
 
-// isNilHandler reports whether h is nil, or a nil func.
-func isNilHandler(h handlers.Handler) bool {
-	f, ok := h.(handlers.HandlerFunc)
-	return h == nil || ok && f == nil
+// isToken reports whether s is a token of HTTP (RFC 9110, section 5.6.2).
+func isToken(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune("()<>@,;:\\\"/[]?={}", r)
+	})
 }

@@ -1,15 +1,22 @@
 package portluck
 
 import (
+	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/callosum"
+	"github.com/portluck/portluck/handlers/mesh"
+	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/udp"
 	"github.com/portluck/portluck/matchers"
 )
 
@@ -21,6 +28,8 @@ func TestWrongRoutes(t *testing.T) {
 		noMatch matchers.MatcherFunc
 		noServe handlers.HandlerFunc
 		f       = func(net.Conn) {}
+
+		noPointer *pointer
 	)
 	tests := []struct {
 		name, want string
@@ -29,6 +38,20 @@ func TestWrongRoutes(t *testing.T) {
 		{"nil matcher", `Handle("x"): the matcher is nil`, func(s *Server) { s.Handle("x", nil, handlers.Refuse) }},
 		{"nil matcher func", `Listen("x"): the matcher is nil`, func(s *Server) { s.Listen("x", noMatch) }},
 		{"nil handler", `Handle("x"): the handler is nil`, func(s *Server) { s.Handle("x", yes, nil) }},
+		{"nil pointer as matcher", `HandleFunc("x"): the matcher is nil`, func(s *Server) { s.HandleFunc("x", noPointer, f) }},
+		{"nil pointer as handler", `Handle("x"): the handler is nil`, func(s *Server) { s.Handle("x", yes, noPointer) }},
+		{"no name", `Handle(""): the name is empty`, func(s *Server) { s.Handle("", yes, handlers.Refuse) }},
+		{"no name of a func", `HandleFunc(""): the name is empty`, func(s *Server) { s.HandleFunc("", yes, f) }},
+		{"no name of a listener", `Listen(""): the name is empty`, func(s *Server) { s.Listen("", yes) }},
+		{"ALPN, nil pointer", `HandleALPN("x"): the handler is nil`, func(s *Server) { s.HandleALPN("x", noPointer) }},
+		{"mount a nil pointer", `Mount("/"): nil handler`, func(s *Server) { s.Mount("/", noPointer) }},
+		{"mount a nil mux", `Mount("/"): nil handler`, func(s *Server) { s.Mount("/", (*http.ServeMux)(nil)) }},
+		{"mount no pattern", "invalid pattern", func(s *Server) { s.Mount("", http.NotFoundHandler()) }},
+		{"All, nil pointer", "All: a matcher is nil", func(*Server) { matchers.All(noPointer) }},
+		{"ALPN matcher", "ALPN: \"\": a protocol has", func(*Server) { matchers.ALPN("h2", "") }},
+		{"From", "From: a prefix that is not valid", func(*Server) { matchers.From(netip.Prefix{}) }},
+		{"HTTP1Header", "HTTP1Header: \"a b\" is no name", func(*Server) { matchers.HTTP1Header("a b", "x") }},
+		{"HTTP1Header, empty", "HTTP1Header: \"\" is no name", func(*Server) { matchers.HTTP1Header("", "x") }},
 		{"nil handler func", `Handle("x"): the handler is nil`, func(s *Server) { s.Handle("x", yes, noServe) }},
 		{"nil func", `HandleFunc("x"): the handler is nil`, func(s *Server) { s.HandleFunc("x", yes, nil) }},
 		{"duplicate", `Listen("x"): there is a route of this name`, func(s *Server) { s.HandleFunc("x", yes, f); s.Listen("x", yes) }},
@@ -59,6 +82,16 @@ func TestWrongRoutes(t *testing.T) {
 	}
 }
 
+// A pointer is a type of a program that is all that can be registered, by its pointer.
+type pointer struct{ name string }
+
+func (p *pointer) Match(matchers.Hello) matchers.Verdict           { return matchers.No }
+func (p *pointer) Serve(handlers.Conn, handlers.Port)              { panic(p.name) }
+func (p *pointer) ServeHTTP(http.ResponseWriter, *http.Request)    { panic(p.name) }
+func (p *pointer) ServePacket(net.PacketConn, handlers.Port) error { panic(p.name) }
+func (p *pointer) Shutdown(context.Context) error                  { panic(p.name) }
+func (p *pointer) Close() error                                    { panic(p.name) }
+
 // noPrefix is one that was made of an address without as many bits; the zero one is [ProxyUnix].
 var noPrefix = netip.PrefixFrom(netip.IPv4Unspecified(), 33)
 
@@ -84,7 +117,23 @@ func TestWrongFields(t *testing.T) {
 		{"ALPN without TLS", "HandleALPN needs a TLSConfig", alpn},
 		{"no prefix of a proxy", "ProxyFrom: a prefix that is not valid", &Server{ProxyFrom: []netip.Prefix{noPrefix}}},
 		{"no prefix to speak to", "SpeakFirst: a prefix that is not valid", &Server{SpeakFirst: []netip.Prefix{noPrefix}}},
-		{"a nil func", "OnStall is a nil func", &Server{OnStall: handlers.HandlerFunc(nil)}},
+		{"an empty host", "Hosts: \"\": it is a name", &Server{Hosts: []string{"x.com", ""}}},
+		{"an empty subprotocol", "Protocols: \"\": each is a name", &Server{Protocols: []string{"chat", ""}}},
+		{"no subprotocol", "Protocols: \"a b\": each is a name", &Server{Protocols: []string{"a b"}}},
+		{"a subprotocol twice", "Protocols: \"chat\": each is a name", &Server{Protocols: []string{"chat", "chat"}}},
+		{"no expression", "AllowOriginRegexp: ", &Server{AllowOriginRegexp: regexp.MustCompilePOSIX("a**")}},
+		{"TLS of the future", "MinVersion leaves no version", &Server{TLSConfig: &tls.Config{
+			MinVersion: 0x0400, Certificates: withTLS().Certificates,
+		}}},
+		{"a key that is a nil pointer", "certificate 0 of Certificates has", &Server{TLSConfig: &tls.Config{
+			Certificates: []tls.Certificate{{Certificate: [][]byte{{}}, PrivateKey: (*ecdsa.PrivateKey)(nil)}},
+		}}},
+		{"nil pages", "Pages is a nil *portluck.pointer", &Server{Pages: (*pointer)(nil)}},
+		{"nil func of pages", "Pages is a nil http.HandlerFunc", &Server{Pages: http.HandlerFunc(nil)}},
+		{"nil datagrams", "Packets is a nil *portluck.pointer", &Server{Packets: (*pointer)(nil)}},
+		{"nil for the silent", "OnSilence is a nil *portluck.pointer", &Server{OnSilence: (*pointer)(nil)}},
+		{"nil for others", "OnUnmatched is a nil *portluck.pointer", &Server{OnUnmatched: (*pointer)(nil)}},
+		{"a nil func", "OnStall is a nil handlers.HandlerFunc", &Server{OnStall: handlers.HandlerFunc(nil)}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -102,5 +151,64 @@ func TestWrongFields(t *testing.T) {
 				t.Error("Serve left its listener open")
 			}
 		})
+	}
+}
+
+// What serves nothing is an error, and no panic later.
+func TestNothingToServe(t *testing.T) {
+	t.Parallel()
+	var noListener *net.TCPListener
+	var noSocket *net.UDPConn
+	pc := must(net.ListenPacket("udp", "127.0.0.1:0"))
+	defer pc.Close()
+	for name, tt := range map[string]struct {
+		want  string
+		serve func() error
+	}{
+		"Serve":                    {"Serve: the listener is nil", func() error { return (&Server{}).Serve(nil) }},
+		"Serve, nil pointer":       {"Serve: the listener is nil", func() error { return (&Server{}).Serve(noListener) }},
+		"ServePacket":              {"ServePacket: the socket or", func() error { return (&Server{}).ServePacket(nil, &udp.Server{}) }},
+		"ServePacket, nil pointer": {"ServePacket: the socket or", func() error { return (&Server{}).ServePacket(noSocket, &udp.Server{}) }},
+		"ServePacket, nil handler": {"or the handler is nil", func() error { return (&Server{}).ServePacket(pc, (*udp.Server)(nil)) }},
+		"Carry":                    {"Carry: the backplane is nil", func() error { return (&Hub{}).Carry((*mesh.Backplane)(nil)) }},
+		"udp":                      {"the socket is nil", func() error { return (&udp.Server{}).ServePacket(noSocket, nil) }},
+		"callosum":                 {"the listener is nil", func() error { return (&callosum.Server{}).Serve(noListener) }},
+		"mesh":                     {"the listener is nil", func() error { return (&mesh.Node{Name: "x"}).ListenOn(noListener) }},
+		"tcp":                      {"the listener is nil", func() error { return (&tcp.Server{}).ListenOn(noListener) }},
+		"no path of a Unix socket": {"the path is empty", func() error { return (&Server{Addr: "unix:"}).ListenAndServe() }},
+		"datagrams on Unix sockets": {"Packets needs an Addr with a port", func() error {
+			return (&Server{Addr: "unix:" + t.TempDir() + "/s", Packets: &udp.Server{}}).ListenAndServe()
+		}},
+		"no address": {"missing port", func() error { return (&Server{Addr: "nonsense"}).ListenAndServe() }},
+		"no port":    {"invalid port", func() error { return (&Server{Addr: "127.0.0.1:-1"}).ListenAndServe() }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if err := tt.serve(); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// A quotation that the expression ends with does not reach what it is wrapped in.
+func TestOriginRegexp(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]map[string]bool{
+		`\Qa.example`: {"a.example": true, "xa.example": false, "a.example.com": false, "axexample": false},
+		`a|ab`:        {"a": true, "ab": true, "abc": false},
+	} {
+		s := &Server{AllowOriginRegexp: regexp.MustCompile(text)}
+		if err := s.check(); err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		allowed := s.checkOrigin()
+		for host, want := range want {
+			r := &http.Request{Header: http.Header{"Origin": {"https://" + host}}}
+			if got := allowed(r); got != want {
+				t.Errorf("%s allows %s: %t, want %t", text, host, got, want)
+			}
+		}
 	}
 }

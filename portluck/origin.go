@@ -3,6 +3,7 @@ package portluck
 import (
 	"net/http"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -22,7 +23,8 @@ func (s *Server) checkOrigin() func(*http.Request) bool {
 		allowed = append(allowed, originPattern(pattern))
 	}
 	if s.AllowOriginRegexp != nil {
-		allowed = append(allowed, regexp.MustCompile(`\A(?:`+s.AllowOriginRegexp.String()+`)\z`))
+		re, _ := wholeRegexp(s.AllowOriginRegexp) // check has seen that it compiles
+		allowed = append(allowed, re)
 	}
 	return func(r *http.Request) bool {
 		values := r.Header.Values("Origin")
@@ -44,6 +46,16 @@ func (s *Server) checkOrigin() func(*http.Request) bool {
 		}
 		return false
 	}
+}
+
+// wholeRegexp returns what matches when re matches the whole. The text of re may end in a quotation
+// (\Q), or be of the POSIX kind.
+func wholeRegexp(re *regexp.Regexp) (*regexp.Regexp, error) {
+	parsed, err := syntax.Parse(re.String(), syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	return regexp.Compile(`\A(?:` + parsed.String() + `)\z`)
 }
 
 // originHost is an origin without its scheme, as upstream matches it.

@@ -14,6 +14,9 @@ import (
 func ListenPackets(listeners []net.Listener) ([]net.PacketConn, error) {
 	var all []net.PacketConn
 	for _, l := range listeners {
+		if handlers.IsNil(l) {
+			continue
+		}
 		if _, ok := l.Addr().(*net.TCPAddr); !ok {
 			continue
 		}
@@ -33,6 +36,9 @@ func ListenPackets(listeners []net.Listener) ([]net.PacketConn, error) {
 // until pc fails. Their clients are clients of the hub. It may be called for several sockets at once, with the same handler
 // or others, beside Serve or alone. At the first call the configuration is frozen.
 func (s *Server) ServePacket(pc net.PacketConn, h handlers.PacketHandler) error {
+	if handlers.IsNil(pc) || handlers.IsNil(h) {
+		return errors.New("portluck: ServePacket: the socket or the handler is nil")
+	}
 	p, err := s.start()
 	if err != nil {
 		pc.Close()

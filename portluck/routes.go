@@ -51,9 +51,10 @@ func (r *route) matchesCmux(w io.Writer, _ io.Reader) bool { return w.(*conn).ro
 
 // Handle routes the connections that m matches to h. The routes are asked in the order of the calls, before the built-in
 // ones, also inside TLS for clients that offer no ALPN: those that choose a protocol there reach it, or HandleALPN's, whatever
-// m says. name is for [Verdict] and [Stats]. It panics after Serve, if m or h is nil, and if there is a route of this name.
+// m says. name is for [Verdict] and [Stats]. It panics after Serve, if m or h is nil, or a nil pointer, and if name is empty
+// or that of another route.
 func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
-	s.checkRoute("Handle", name, m, isNilHandler(h))
+	s.checkRoute("Handle", name, m, handlers.IsNil(h))
 	s.route(name, m, h)
 }
 
@@ -91,7 +92,7 @@ func (s *Server) HandleALPN(id string, h handlers.Handler) {
 		panic("portluck: HandleALPN after Serve: the protocols are frozen; make them first")
 	}
 	switch {
-	case isNilHandler(h):
+	case handlers.IsNil(h):
 		panic(fmt.Sprintf("portluck: HandleALPN(%q): the handler is nil", id))
 	case len(id) == 0 || len(id) > 255:
 		panic(fmt.Sprintf("portluck: HandleALPN(%q): a protocol has 1 to 255 bytes", id))
@@ -106,10 +107,13 @@ func (s *Server) HandleALPN(id string, h handlers.Handler) {
 // Mount has h answer the HTTP requests of pattern, which is one of [http.ServeMux], over HTTP/1.1, h2 and TLS: of every
 // method, unless pattern names one, and also POST and PUT, which are no clients of the hub then. A page of another origin
 // may not send them, unless AllowOrigin lets it; Shutdown waits for those that have begun. A WebSocket handshake is a
-// client of the hub also there. It panics after Serve, and if pattern is malformed or conflicts with an earlier one.
+// client of the hub also there. It panics after Serve, if h is nil, and if pattern is malformed or conflicts with an earlier one.
 func (s *Server) Mount(pattern string, h http.Handler) {
 	if s.serving.Load() {
 		panic("portluck: Mount after Serve: the patterns are frozen; mount them first")
+	}
+	if handlers.IsNil(h) {
+		panic(fmt.Sprintf("portluck: Mount(%q): nil handler", pattern))
 	}
 	if s.mux == nil {
 		s.mux = http.NewServeMux()

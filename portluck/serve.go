@@ -23,6 +23,9 @@ import (
 // nobody listens on any more is replaced; see [handlers.ListenUnix].
 func Listen(addr string) ([]net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
+		if path == "" {
+			return nil, errors.New("listen unix: the path is empty")
+		}
 		l, err := handlers.ListenUnix(path)
 		if err != nil {
 			return nil, err
@@ -101,6 +104,9 @@ func (s *Server) ListenAndServe() error {
 	if addr == "" {
 		addr = DefaultAddr
 	}
+	if s.Packets != nil && strings.HasPrefix(addr, "unix:") {
+		return fmt.Errorf("portluck: Packets needs an Addr with a port; %s has none", addr)
+	}
 	all, packets, err := s.listen(addr)
 	if err != nil {
 		return fmt.Errorf("portluck: %w", err)
@@ -144,6 +150,9 @@ func (s *Server) listen(addr string) ([]net.Listener, []net.PacketConn, error) {
 // Serve serves the connections of l, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or until
 // l fails. It may be called for several listeners, of any kind, at once. At the first call the configuration is frozen.
 func (s *Server) Serve(l net.Listener) error {
+	if handlers.IsNil(l) {
+		return errors.New("portluck: Serve: the listener is nil")
+	}
 	p, err := s.start()
 	if err != nil {
 		l.Close()

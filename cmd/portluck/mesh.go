@@ -89,12 +89,15 @@ func (m *meshing) check(name string) error {
 	if err := checkAddress(m.listen); err != nil {
 		return fmt.Errorf("--listen %q: %w", m.listen, err)
 	}
-	return checkMesh(name, m.id)
+	if err := mesh.CheckName(name); err != nil {
+		return err
+	}
+	return checkID("--id", m.id)
 }
 
 // run is a node until something ends it.
 func (m *meshing) run(ctx context.Context, name string) error {
-	key, err := readKey(m.keyFile)
+	key, err := readKey("--key", m.keyFile)
 	if err != nil {
 		return err
 	}

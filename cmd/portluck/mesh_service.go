@@ -45,37 +45,40 @@ func (s *meshService) check() error {
 		}
 		return nil
 	}
-	return checkMesh(s.name, s.id)
+	if err := mesh.CheckName(s.name); err != nil {
+		return fmt.Errorf("--mesh: %w", err)
+	}
+	return checkID("--mesh-id", s.id)
 }
 
-// checkMesh checks the name and the id of a node; the latter may be empty.
-func checkMesh(name, id string) error {
-	if err := mesh.CheckName(name); err != nil {
-		return err
-	}
+// checkID checks the id of a node that a flag gives, which may be empty.
+func checkID(flag, id string) error {
 	if id == "" {
 		return nil
 	}
-	return mesh.CheckID(id)
+	if err := mesh.CheckID(id); err != nil {
+		return fmt.Errorf("%s: %w", flag, err)
+	}
+	return nil
 }
 
-// readKey is the key in a file, without the end of the line; nil without a file.
-func readKey(file string) ([]byte, error) {
+// readKey is the key in the file that a flag names, without the end of the line; nil without a file.
+func readKey(flag, file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
 	}
 	key, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("the key of the mesh: %w", err)
+		return nil, fmt.Errorf("%s: the key of the mesh: %w", flag, err)
 	}
 	if key = bytes.TrimRight(key, "\r\n"); len(key) < 16 {
-		return nil, fmt.Errorf("the key in %s has less than 16 bytes; make one with: head -c 32 /dev/urandom | base64 > %s", file, quote(file))
+		return nil, fmt.Errorf("%s: the key in %s has less than 16 bytes; make one with: head -c 32 /dev/urandom | base64 > %s", flag, file, quote(file))
 	}
 	return key, nil
 }
 
 func (s *meshService) start(d *demo) error {
-	key, err := readKey(s.keyFile)
+	key, err := readKey("--mesh-key", s.keyFile)
 	if err != nil {
 		return err
 	}

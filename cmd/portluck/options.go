@@ -93,6 +93,9 @@ func (o *options) flags(f *pflag.FlagSet) {
 
 // check finds what the flags' types do not: mistakes that are known before anything is opened. f has the flags of o.
 func (o *options) check(f *pflag.FlagSet) error {
+	if err := checkEmpty(f); err != nil {
+		return err
+	}
 	if o.tls == "" {
 		o.tls = "dev"
 		if o.cert != "" {
@@ -108,26 +111,40 @@ func (o *options) check(f *pflag.FlagSet) error {
 		return fmt.Errorf("--cert and --key go with --tls files, not %s", o.tls)
 	case o.lan && len(o.listen) > 0:
 		return errors.New("--lan and --listen exclude each other")
-	case o.messageLimit < 0 || o.compressMin < 0 || o.maxConns < 0 || o.maxConnsPerIP < 0 || o.maxPartial < 0 || o.idleTimeout < 0 || o.pingInterval < 0:
-		return errors.New("a limit cannot be negative; 0 means that there is none")
 	case o.sniffTimeout <= 0:
 		return errors.New("--sniff-timeout must be more than 0")
+	}
+	for name, value := range map[string]int64{
+		"message-limit": int64(o.messageLimit), "compress-min": int64(o.compressMin), "max-conns": int64(o.maxConns),
+		"max-conns-per-ip": int64(o.maxConnsPerIP), "max-partial": o.maxPartial, "idle-timeout": int64(o.idleTimeout),
+		"ping-interval": int64(o.pingInterval),
+	} {
+		if value < 0 {
+			return fmt.Errorf("--%s %s: a limit cannot be negative; 0 means that there is none", name, f.Lookup(name).Value)
+		}
 	}
 	for _, s := range o.services() {
 		if err := s.check(); err != nil {
 			return err
 		}
 	}
-	return o.checkLists(f)
+	return o.checkLists()
+}
+
+// checkEmpty refuses a flag that was given without a value, such as --alldata "$DIR" where DIR is not
+// set: the server would do without what was asked for.
+func checkEmpty(f *pflag.FlagSet) (err error) {
+	f.Visit(func(flag *pflag.Flag) {
+		list, isList := flag.Value.(pflag.SliceValue)
+		if err == nil && (isList && len(list.GetSlice()) == 0 || flag.Value.Type() == "string" && flag.Value.String() == "") {
+			err = fmt.Errorf("--%s needs a value", flag.Name)
+		}
+	})
+	return err
 }
 
 // checkLists checks the addresses and patterns.
-func (o *options) checkLists(f *pflag.FlagSet) error {
-	for name, list := range map[string][]string{"listen": o.listen, "allow-origin": o.allowOrigin, "host": o.hosts, "proxy-from": o.proxyFrom, "udp-trust": o.udp.trust} {
-		if f.Changed(name) && len(list) == 0 {
-			return fmt.Errorf("--%s needs a value", name)
-		}
-	}
+func (o *options) checkLists() error {
 	for _, addr := range o.listen {
 		if err := checkListen(addr); err != nil {
 			return err

@@ -164,11 +164,57 @@ func TestCheckOrigin(t *testing.T) {
 	}
 }
 
-// A flag that may be repeated has a value at least.
-func TestCheckEmptyLists(t *testing.T) {
-	for _, name := range []string{"--listen", "--allow-origin", "--proxy-from"} {
-		if err := checked(t, name, ""); err == nil || !strings.HasPrefix(err.Error(), name+" ") {
-			t.Errorf("%s '': %v", name, err)
+// No flag that takes a text may be given without one; nor may a list have an empty one.
+func TestCheckEmpty(t *testing.T) {
+	var o options
+	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	o.flags(f)
+	f.VisitAll(func(flag *pflag.Flag) {
+		_, isList := flag.Value.(pflag.SliceValue)
+		if !isList && flag.Value.Type() != "string" {
+			return
+		}
+		want := "--" + flag.Name + " "
+		if err := checked(t, "--"+flag.Name, ""); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("--%s '': %v, want %s", flag.Name, err, want)
+		}
+		if !isList {
+			return
+		}
+		for _, list := range []string{",", "localhost,", ",127.0.0.1"} {
+			if err := checked(t, "--udp", "--slots-on-silence", "--"+flag.Name, list); err == nil || !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("--%s '%s': %v, want %s", flag.Name, list, err, want)
+			}
+		}
+	})
+}
+
+// What is wrong with a number, a name or an id is told with its flag.
+func TestChecksNameTheFlag(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--max-conns", "-1"}, "--max-conns -1: "},
+		{[]string{"--max-conns-per-ip", "-1"}, "--max-conns-per-ip -1: "},
+		{[]string{"--max-partial", "-1"}, "--max-partial -1: "},
+		{[]string{"--message-limit", "-1"}, "--message-limit -1: "},
+		{[]string{"--compress-min", "-1"}, "--compress-min -1: "},
+		{[]string{"--idle-timeout", "-1s"}, "--idle-timeout -1s: "},
+		{[]string{"--ping-interval", "-1s"}, "--ping-interval -1s: "},
+		{[]string{"--sniff-timeout", "0"}, "--sniff-timeout "},
+		{[]string{"--max-slots", "-1"}, "--max-slots "},
+		{[]string{"--mesh", "a b"}, "--mesh: "},
+		{[]string{"--mesh", "a", "--mesh-id", "x"}, "--mesh-id: "},
+		{[]string{"--host", "https://x"}, "--host "},
+		{[]string{"--slots-on-silence", "--slots-from", "x"}, "--slots-from "},
+		{[]string{"--udp", "--udp-trust", "x"}, "--udp-trust "},
+		{[]string{"--alldata", "d", "--alldata-path", "x"}, "--alldata-path "},
+		{[]string{"--callosum", "x"}, "--callosum "},
+		{[]string{"--echo-stream", "x"}, "--echo-stream "},
+	} {
+		if err := checked(t, tt.args...); err == nil || !strings.HasPrefix(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want %s", tt.args, err, tt.want)
 		}
 	}
 }

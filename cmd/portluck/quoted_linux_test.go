@@ -315,7 +315,7 @@ func TestKeyCommand(t *testing.T) {
 	if err := os.WriteFile(file, []byte("short"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := readKey(file)
+	_, err := readKey("--key", file)
 	_, line, ok := strings.Cut(fmt.Sprint(err), "make one with: ")
 	if !ok {
 		t.Fatalf("readKey() = %v", err)
@@ -323,7 +323,7 @@ func TestKeyCommand(t *testing.T) {
 	if out, err := exec.Command(need.Program(t, "sh"), "-c", line).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v, %s", line, err, out)
 	}
-	if key, err := readKey(file); err != nil || len(key) < 32 {
+	if key, err := readKey("--key", file); err != nil || len(key) < 32 {
 		t.Errorf("after %s: %d bytes, %v", line, len(key), err)
 	}
 }

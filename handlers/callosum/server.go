@@ -60,6 +60,9 @@ func (s *Server) ListenAndServe() error {
 // Serve serves the connections of l, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or until l
 // fails. It may be called for several listeners at once.
 func (s *Server) Serve(l net.Listener) error {
+	if handlers.IsNil(l) {
+		return errors.New("callosum: Serve: the listener is nil")
+	}
 	defer closeGuarded(l)
 	if !s.enter(l) {
 		return ErrServerClosed

@@ -66,6 +66,9 @@ func lookup(timeout time.Duration, name string) (netip.Addr, error) {
 
 // ListenOn is Listen on a listener that is open already. The node closes it.
 func (n *Node) ListenOn(l net.Listener) error {
+	if handlers.IsNil(l) {
+		return errors.New("mesh: ListenOn: the listener is nil")
+	}
 	l = guarded.Listener(l)
 	at, err := netip.ParseAddrPort(l.Addr().String())
 	if err != nil {

@@ -55,6 +55,9 @@ func openListener(network, address string) (net.Listener, error) {
 
 // ListenOn is Listen on any listener, which is the server's from then on unless there is an error.
 func (v *Server) ListenOn(l net.Listener) error {
+	if handlers.IsNil(l) {
+		return errors.New("tcp: ListenOn: the listener is nil")
+	}
 	g := &listening{server: v, listener: l, closed: make(chan struct{})}
 	v.mu.Lock()
 	if v.listening != nil {

@@ -161,6 +161,9 @@ func (s *Server) now() time.Duration { return time.Since(s.start) }
 // until pc fails. It may be called for several sockets, which have their clients in one table. A panic
 // of pc is an error of it.
 func (s *Server) ServePacket(pc net.PacketConn, p handlers.Port) error {
+	if handlers.IsNil(pc) {
+		return errors.New("udp: ServePacket: the socket is nil")
+	}
 	s.init()
 	k := newSocket(s, pc, p)
 	s.mu.Lock()
