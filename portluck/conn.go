@@ -72,9 +72,22 @@ func (c *conn) NetConn() (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a net.Conn: %w", err)
 	}
+	if tcp, ok := nc.(*net.TCPConn); ok && tcp.RemoteAddr() == nil && c.info.Remote.IsValid() {
+		nc = &resetConn{tcp, net.TCPAddrFromAddrPort(c.info.Remote)}
+	}
 	c.sock = &made{Conn: nc}
 	return nc, nil
 }
+
+// resetConn is a connection that its peer has reset before it was made a *net.TCPConn, which does not
+// know the address then. What the peer has sent before is still to be read.
+type resetConn struct {
+	*net.TCPConn
+	remote net.Addr
+}
+
+// RemoteAddr is that of the client.
+func (c *resetConn) RemoteAddr() net.Addr { return c.remote }
 
 // Transport is [loop.Source.Transport].
 func (c *conn) Transport() (loop.Transport, error) {

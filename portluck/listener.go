@@ -156,6 +156,8 @@ func counted(c handlers.Conn, nc net.Conn) net.Conn {
 	switch nc := nc.(type) {
 	case *net.TCPConn:
 		return &countedTCP{nc, p}
+	case *resetConn:
+		return &countedReset{nc, p}
 	case *net.UnixConn:
 		return &countedUnix{nc, p}
 	case *tls.Conn:
@@ -185,6 +187,13 @@ type countedTCP struct {
 }
 
 func (c *countedTCP) Close() error { return c.place.free(c.TCPConn.Close()) }
+
+type countedReset struct {
+	*resetConn
+	place *freed
+}
+
+func (c *countedReset) Close() error { return c.place.free(c.TCPConn.Close()) }
 
 type countedUnix struct {
 	*net.UnixConn
