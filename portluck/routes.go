@@ -36,7 +36,11 @@ type route struct {
 	outer   bool     // not asked inside TLS
 	inline  bool     // Serve attaches, before it returns
 	opening *opening // what its handler waits for first; nil if it does not
-	count   atomic.Uint64
+	// plain reports whether the handler understands an opening wholly. One that it does not is for
+	// otherwise. Nil: it does.
+	plain     func(b []byte) bool
+	otherwise *route
+	count     atomic.Uint64
 
 	sub  net.Listener // cmux's
 	idle atomic.Int32 // goroutines in sub.Accept
@@ -140,14 +144,18 @@ func (p *port) build() {
 	if s.Hub == nil && s.mux != nil {
 		p.http.Claim, p.http.Pages = isMessage, notFound(s.Pages)
 	}
+	web := &route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http.HTTP1(), opening: headOpening}
 	p.routes = append(p.routes, s.routes...)
 	p.routes = append(p.routes,
 		&route{name: RouteProxy, matcher: matchers.PROXY(), handler: handlers.HandlerFunc(refuseProxy), outer: true},
 		// Whatever begins like TLS goes to TLS, which answers a malformed ClientHello with an alert: never to raw.
 		&route{name: RouteTLS, matcher: matchers.Prefix("\x16\x03"), handler: p.tls(), outer: true, opening: p.helloOpening()},
 		&route{name: RouteH2C, matcher: matchers.HTTP2(), handler: p.http},
-		&route{name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true, opening: headOpening},
-		&route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http.HTTP1(), opening: headOpening})
+		&route{
+			name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true, opening: headOpening,
+			plain: websocket.IsPlain, otherwise: web,
+		},
+		web)
 	p.named = named{
 		unmatched: &route{name: RouteRaw, handler: p.raw(), inline: s.OnUnmatched == nil},
 		silent:    &route{name: RouteSilent, handler: s.OnSilence},

@@ -110,15 +110,18 @@ func (c *conn) speaksHTTP1(b []byte) bool {
 	return matchers.HTTP2().Match(h) == matchers.No && matchers.HTTP1().Match(h) == matchers.Yes
 }
 
-// open chooses r, and returns it once its opening is whole, or as much of it as anybody will see.
+// open chooses r, and returns it once its opening is whole, or as much of it as anybody will see. For
+// an opening that is not plain to its handler it returns another route.
 func (c *conn) open(r *route, b []byte, whole bool) *route {
 	c.chosen = nil
-	if r.opening == nil {
-		return r
+	if r.opening != nil {
+		if need := r.opening.need(b); need > 0 && !whole {
+			c.need, c.chosen = need, r
+			return nil
+		}
 	}
-	if need := r.opening.need(b); need > 0 && !whole {
-		c.need, c.chosen = need, r
-		return nil
+	if r.plain != nil && !r.plain(b) {
+		return r.otherwise
 	}
 	return r
 }

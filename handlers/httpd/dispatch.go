@@ -119,9 +119,10 @@ func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// wantsWebSocket says whether r is the opening handshake of a WebSocket (RFC 6455, section 4.2.1).
+// wantsWebSocket reports whether r is the opening handshake of a WebSocket (RFC 6455, section 4.2.1).
+// A request of HTTP/1.0 cannot ask for an upgrade (RFC 9110, section 7.8).
 func wantsWebSocket(r *http.Request) bool {
-	return r.Method == http.MethodGet && handlers.HasToken(r.Header["Connection"], "upgrade") && handlers.HasToken(r.Header["Upgrade"], "websocket")
+	return r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && handlers.HasToken(r.Header["Connection"], "upgrade") && handlers.HasToken(r.Header["Upgrade"], "websocket")
 }
 
 // upgrade hands the request and its connection to Upgrade.

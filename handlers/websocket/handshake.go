@@ -14,11 +14,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Bounds of a handshake.
-const (
-	maxHead    = 16 << 10
-	maxHeaders = 100
-)
+// maxHead bounds the head of a handshake in bytes, as package httpd bounds that of any request.
+const maxHead = 64 << 10
 
 // handshake is the codec of a connection that is not open yet (RFC 6455, section 4.2).
 type handshake struct {
@@ -105,7 +102,7 @@ func endOfHead(b []byte, scanned int) int {
 	}
 }
 
-var headReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxHead) }}
+var headReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxPlain) }}
 
 // parseHead parses a request head that is whole.
 func parseHead(head []byte) (*http.Request, *refusal) {
@@ -114,9 +111,10 @@ func parseHead(head []byte) (*http.Request, *refusal) {
 	}
 	br := headReaders.Get().(*bufio.Reader)
 	defer headReaders.Put(br)
-	br.Reset(bytes.NewReader(head))
+	in := bytes.NewReader(head)
+	br.Reset(in)
 	r, err := http.ReadRequest(br)
-	left := br.Buffered()
+	left := br.Buffered() + in.Len()
 	br.Reset(nil)
 	if err != nil || left > 0 {
 		return nil, bad("the request is malformed")
@@ -125,15 +123,13 @@ func parseHead(head []byte) (*http.Request, *refusal) {
 	return r, nil
 }
 
-// checkLines holds what http.ReadRequest leaves to the server of net/http: the number of fields, and what may stand in
-// one. A name with a space before the colon, or a line that continues another, is read in more than one way on the way
-// here (RFC 9112, sections 5.1 and 5.2).
+// checkLines checks what http.ReadRequest leaves to the server of net/http. A name with a space
+// before the colon, or a line that continues another, is read in more than one way on the way here
+// (RFC 9112, sections 5.1 and 5.2).
 func checkLines(head []byte) *refusal {
-	count, hosts := 0, 0
-	for line := range bytes.Lines(head) {
-		if count++; count == 1 {
-			continue // the request line
-		}
+	hosts := 0
+	_, fields, _ := bytes.Cut(head, []byte("\n"))
+	for line := range bytes.Lines(fields) {
 		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 		if len(line) == 0 {
 			break
@@ -148,10 +144,7 @@ func checkLines(head []byte) *refusal {
 			}
 		}
 	}
-	switch {
-	case count > maxHeaders+2:
-		return &refusal{status: http.StatusRequestHeaderFieldsTooLarge, why: "the request has too many header fields"}
-	case hosts != 1:
+	if hosts != 1 {
 		return bad("there must be one Host")
 	}
 	return nil

@@ -94,10 +94,9 @@ func (p peers) accepts(in []byte, upgraded chan *http.Request) *http.Request {
 // weRefuse says why a handshake that they accept is not for us: rows of TRAPS part 4.
 func weRefuse(in []byte, r *http.Request) string {
 	head := in[:max(0, endOfHead(in, 0))]
-	lines := bytes.Count(head, []byte("\n"))
 	keys := r.Header["Sec-Websocket-Key"]
 	switch {
-	case len(head) > maxHead || lines > maxHeaders+2:
+	case len(head) > maxHead:
 		return "row 2: too long"
 	case len(keys) != 1 || len(r.Header["Sec-Websocket-Version"]) != 1:
 		return "row 5: a field twice"

@@ -19,7 +19,7 @@ func bad(why string) *refusal { return &refusal{status: http.StatusBadRequest, w
 // Error says what is wrong.
 func (r *refusal) Error() string {
 	if r == misdirected {
-		return "websocket handshake: " + r.err.Error()
+		return r.err.Error() // as of any other request
 	}
 	return "websocket handshake: " + r.why
 }

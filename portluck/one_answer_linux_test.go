@@ -1,0 +1,232 @@
+package portluck
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// shaking is an opening handshake, in lines.
+const shaking = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+
+// manyWays are requests that two parsers might read in two ways, or to which two codes might have two
+// answers; and what all have to answer.
+var manyWays = []struct {
+	name, raw string
+	want      int
+}{
+	{"a handshake", shaking + "\r\n", 101},
+	{"in another order", "GET / HTTP/1.1\r\n" + upgradeTo + "Host: localhost\r\n\r\n", 101},
+	{"fields in lower case", "GET / HTTP/1.1\r\n" + strings.ToLower(shaking[len("GET / HTTP/1.1\r\n"):]) + "\r\n", 101},
+	{"line feeds alone", strings.ReplaceAll(shaking, "\r\n", "\n") + "\n", 101},
+	{"Upgrade in a list", strings.Replace(shaking, "websocket", "h2c, WebSocket", 1) + "\r\n", 101},
+	{"Connection in two fields", shaking + "Connection: keep-alive\r\n\r\n", 101},
+	{"Connection: close too", strings.Replace(shaking, "Connection: Upgrade", "Connection: close, Upgrade", 1) + "\r\n", 101},
+	{"no Connection: Upgrade", strings.Replace(shaking, "Connection: Upgrade\r\n", "", 1) + "\r\n", 200},
+	{"Connection without Upgrade", strings.Replace(shaking, "Connection: Upgrade", "Connection: keep-alive", 1) + "\r\n", 200},
+	{"no Upgrade", strings.Replace(shaking, "Upgrade: websocket\r\n", "", 1) + "\r\n", 200},
+	{"Upgrade to something else", strings.Replace(shaking, "websocket", "foo", 1) + "\r\n", 200},
+	{"an obs-fold", shaking + "X: a\r\n b\r\n\r\n", 101},
+	{"a folded key", strings.Replace(shaking, "Key: ", "Key:\r\n ", 1) + "\r\n", 101},
+	{"a folded Upgrade", strings.Replace(shaking, "Upgrade: websocket", "Upgrade:\r\n websocket", 1) + "\r\n", 101},
+	{"a folded Host", strings.Replace(shaking, "localhost", "local\r\n host", 1) + "\r\n", 400},
+	{"Expect: foo", shaking + "Expect: foo\r\n\r\n", 417},
+	{"Expect: 100-continue", shaking + "Expect: 100-continue\r\n\r\n", 101},
+	{"Transfer-Encoding: foo", shaking + "Transfer-Encoding: foo\r\n\r\n", 501},
+	{"Transfer-Encoding: chunked", shaking + "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+	{"Content-Length: 0", shaking + "Content-Length: 0\r\n\r\n", 101},
+	{"Content-Length: 1", shaking + "Content-Length: 1\r\n\r\nx", 400},
+	{"Content-Length: x", shaking + "Content-Length: x\r\n\r\n", 400},
+	{"two lengths", shaking + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx", 400},
+	{"HTTP/1.0", strings.Replace(shaking, "HTTP/1.1", "HTTP/1.0", 1) + "\r\n", 200},
+	{"HTTP/1.2", strings.Replace(shaking, "HTTP/1.1", "HTTP/1.2", 1) + "\r\n", 101},
+	{"HTTP/2.0", strings.Replace(shaking, "HTTP/1.1", "HTTP/2.0", 1) + "\r\n", 505},
+	{"POST", strings.Replace(shaking, "GET", "POST", 1) + "\r\n", 200},
+	{"HEAD", strings.Replace(shaking, "GET", "HEAD", 1) + "\r\n", 200},
+	{"get", strings.Replace(shaking, "GET", "get", 1) + "\r\n", 200},
+	{"no version", strings.Replace(shaking, "Sec-WebSocket-Version: 13\r\n", "", 1) + "\r\n", 426},
+	{"version 8", strings.Replace(shaking, "13", "8", 1) + "\r\n", 426},
+	{"two versions", shaking + "Sec-WebSocket-Version: 8\r\n\r\n", 426},
+	{"no key", "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n", 400},
+	{"two keys", shaking + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", 400},
+	{"a short key", strings.Replace(shaking, "dGhl", "", 1) + "\r\n", 400},
+	{"no Host", strings.Replace(shaking, "Host: localhost\r\n", "", 1) + "\r\n", 400},
+	{"an empty Host", strings.Replace(shaking, "Host: localhost", "Host:", 1) + "\r\n", 400},
+	{"two Hosts", shaking + "Host: localhost\r\n\r\n", 400},
+	{"a malformed Host", strings.Replace(shaking, "localhost", "a b", 1) + "\r\n", 400},
+	{"another Host", strings.Replace(shaking, "localhost", "evil.example", 1) + "\r\n", 421},
+	{"another origin", shaking + "Origin: http://evil.example\r\n\r\n", 403},
+	{"the same origin", shaking + "Origin: SCHEME://localhost\r\n\r\n", 101},
+	{"an absolute target", strings.Replace(shaking, "GET /", "GET http://localhost/", 1) + "\r\n", 101},
+	{"an absolute target of another", strings.Replace(shaking, "GET /", "GET http://evil.example/", 1) + "\r\n", 421},
+	{"a target with a fragment", strings.Replace(shaking, "GET /", "GET /#a", 1) + "\r\n", 101},
+	{"a target that is not ASCII", strings.Replace(shaking, "GET /", "GET /\xc3\xa9", 1) + "\r\n", 101},
+	{"a malformed target", strings.Replace(shaking, "GET /", "GET /%zz", 1) + "\r\n", 400},
+	{"a malformed query", strings.Replace(shaking, "GET /", "GET /?%zz", 1) + "\r\n", 101},
+	{"a space before the colon", shaking + "X : a\r\n\r\n", 400},
+	{"a field without a colon", shaking + "X\r\n\r\n", 400},
+	{"a field without a name", shaking + ": a\r\n\r\n", 400},
+	{"a NUL in a value", shaking + "X: a\x00b\r\n\r\n", 400},
+	{"a CR in a value", shaking + "X: a\rb\r\n\r\n", 400},
+	{"Latin-1 in a value", shaking + "X: \xe9\r\n\r\n", 101},
+	{"400 fields", shaking + strings.Repeat("A: b\r\n", 400) + "\r\n", 101},
+	{"20 KiB", shaking + "A: " + strings.Repeat("b", 20<<10) + "\r\n\r\n", 101},
+	{"20 KiB before what matters", "GET / HTTP/1.1\r\nA: " + strings.Repeat("b", 20<<10) + shaking[len("GET / HTTP/1.1"):] + "\r\n", 101},
+	{"60 KiB", shaking + "A: " + strings.Repeat("b", 60<<10) + "\r\n\r\n", 101},
+	{"80 KiB", shaking + "A: " + strings.Repeat("b", 80<<10) + "\r\n\r\n", 431},
+	{"a page", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", 200},
+	{"a POST", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nhi\n", 200},
+	{"CONNECT", "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n", 405},
+}
+
+// waysIn are the ways on which a request can come. Each returns a connection to a server and what has
+// to be read before the answer to a request that is sent next.
+var waysIn = []struct {
+	name  string
+	serve func(t *testing.T, s *Server) (net.Conn, *bufio.Reader)
+}{
+	{"plain", func(t *testing.T, s *Server) (net.Conn, *bufio.Reader) { return way(dial(t, serve(t, s))) }},
+	{"plain, second", func(t *testing.T, s *Server) (net.Conn, *bufio.Reader) { return behindOne(t, dial(t, serve(t, s))) }},
+	{"plain, read", func(t *testing.T, s *Server) (net.Conn, *bufio.Reader) {
+		l := listen(t)
+		serveOn(t, s, hiding{l})
+		return way(dial(t, l.Addr().String()))
+	}},
+	{"Unix", func(t *testing.T, s *Server) (net.Conn, *bufio.Reader) { return way(throughUnix(t, s)) }},
+	{"TLS", func(t *testing.T, s *Server) (net.Conn, *bufio.Reader) { return way(dialTLS(t, serve(t, s))) }},
+	{"TLS, second", func(t *testing.T, s *Server) (net.Conn, *bufio.Reader) { return behindOne(t, dialTLS(t, serve(t, s))) }},
+	{"ALPN", func(t *testing.T, s *Server) (net.Conn, *bufio.Reader) {
+		return way(dialTLS(t, serve(t, s), "http/1.1"))
+	}},
+	{"ALPN, second", func(t *testing.T, s *Server) (net.Conn, *bufio.Reader) {
+		return behindOne(t, dialTLS(t, serve(t, s), "http/1.1"))
+	}},
+}
+
+func way(c net.Conn) (net.Conn, *bufio.Reader) { return c, bufio.NewReader(c) }
+
+// behindOne has one request answered on c.
+func behindOne(t *testing.T, c net.Conn) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	_, r := way(c)
+	send(t, c, "GET /before HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return c, r
+}
+
+// throughUnix serves s on a Unix socket until the test ends.
+func throughUnix(t *testing.T, s *Server) net.Conn {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serveOn(t, s, l)
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return c
+}
+
+// A request has one answer, one course of events and one end, whichever way it comes.
+func TestOneAnswer(t *testing.T) {
+	t.Parallel()
+	for _, tt := range manyWays {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			first := ""
+			for _, in := range waysIn {
+				t.Run(in.name, func(t *testing.T) {
+					hub, e := record(nil)
+					s := &Server{
+						Hub: hub, TLSConfig: withTLS(), Hosts: []string{"localhost"}, SniffTimeout: time.Minute,
+						Pages: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%s %s", r.Method, r.RequestURI) }),
+					}
+					if tt.want == http.StatusMisdirectedRequest && in.name == "Unix" {
+						return // whose server has no names
+					}
+					c, r := in.serve(t, s)
+					scheme := "http"
+					if _, ok := c.(*tls.Conn); ok {
+						scheme = "https"
+					}
+					raw := strings.Replace(tt.raw, "SCHEME", scheme, 1)
+					// What follows is served as a request where the answer leaves the connection open. To a
+					// WebSocket it is a frame that is malformed.
+					go func() {
+						_, _ = io.WriteString(c, raw+"GET /next HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+					}()
+					got := answers(t, r, raw)
+					c.Close()
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					if err := s.Shutdown(ctx); err != nil { // all events have come then
+						t.Fatal(err)
+					}
+					events := e.all()
+					slices.Sort(events) // OnError has a goroutine of its own
+					switch course := insecure.Replace(fmt.Sprintf("%s\nevents %q", got, events)); {
+					case !strings.HasPrefix(got, fmt.Sprint(tt.want, " ")):
+						t.Errorf("%s\nwant %d", course, tt.want)
+					case first == "":
+						first = course
+					case course != first:
+						t.Errorf("got %s\nwant, as by the first way, %s", course, first)
+					}
+				})
+			}
+		})
+	}
+}
+
+// insecure takes TLS out of the name of a protocol.
+var insecure = strings.NewReplacer("connect https", "connect http", "connect wss", "connect ws", "disconnect https", "disconnect http", "disconnect wss", "disconnect ws")
+
+// answers reads all that comes until the end, and returns of each answer what a client can tell apart.
+func answers(t *testing.T, r *bufio.Reader, raw string) string {
+	t.Helper()
+	method, _, _ := strings.Cut(raw, " ")
+	var all []string
+	for {
+		resp, err := http.ReadResponse(r, &http.Request{Method: strings.ToUpper(method)})
+		if err != nil {
+			return strings.Join(append(all, ending(err)), "; ")
+		}
+		if resp.StatusCode == http.StatusSwitchingProtocols {
+			rest, err := io.ReadAll(r)
+			return strings.Join(append(all, fmt.Sprintf("101 %q, %q, %s", resp.Header, rest, ending(err))), "; ")
+		}
+		body, err := io.ReadAll(resp.Body)
+		all = append(all, fmt.Sprintf("%d %q closes=%t %v", resp.StatusCode, bytes.TrimSpace(body), resp.Close, err))
+		method = http.MethodGet
+	}
+}
+
+// ending is how a connection has ended: cleanly, or not.
+func ending(err error) string {
+	switch {
+	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "the end"
+	}
+	return err.Error()
+}
