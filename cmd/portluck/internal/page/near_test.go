@@ -25,6 +25,14 @@ func TestNear(t *testing.T) {
 		{"a proxy that says so", here, here, "localhost", "X-Forwarded-For", false},
 		{"a proxy that says so too", here, here, "localhost", "Forwarded", false},
 		{"a proxy that only passes the name on", here, here, "app.example", "", false},
+		{"a proxy that says it otherwise", here, here, "localhost", "X-Forwarded-Proto", false},
+		{"a tunnel that was asked for an address", here, here, "203.0.113.5:8100", "", false},
+		{"a tunnel that was asked for one of IPv6", here, here, "[2001:db8::1]", "", false},
+		{"every address", here, here, "0.0.0.0:8100", "", false},
+		{"no host", here, here, "", "", false},
+		{"below localhost", here, here, "app.localhost:8100", "", true},
+		{"HTTP/1.0, which nginx speaks", here, here, "localhost", "1.0", false},
+		{"HTTP/2", here, here, "localhost", "2.0", true},
 		{"a Unix socket", "", "", "localhost", "", false},
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/connections", nil)
@@ -34,7 +42,9 @@ func TestNear(t *testing.T) {
 			r.RemoteAddr = netip.AddrPortFrom(netip.MustParseAddr(tt.remote), 1).String()
 			local = net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(tt.local), 2))
 		}
-		if tt.header != "" {
+		if version := tt.header; version == "1.0" || version == "2.0" {
+			r.Proto, r.ProtoMajor, r.ProtoMinor = "HTTP/"+version, int(version[0]-'0'), 0
+		} else if tt.header != "" {
 			r.Header.Set(tt.header, "for=192.0.2.3")
 		}
 		if got := Near(r.WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, local))); got != tt.want {
