@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -50,6 +51,9 @@ func (c *Conn) assign(ctx context.Context) bool {
 	}
 	gone := c.isGone()
 	if _, err := c.Conn.Write(appendLine(nil, slot)); err != nil {
+		if hasReset(err) { // before it was known to have gone
+			return false
+		}
 		return failed("slot line", err)
 	}
 	if d := h.hold(); d > 0 {
@@ -65,6 +69,11 @@ func (c *Conn) assign(ctx context.Context) bool {
 // expects says whether err is only what comes of the client's leaving, or of a shutdown.
 func (c *Conn) expects(err error) bool {
 	return c.isGone() || c.isStopped() && (errors.Is(err, context.Canceled) || errors.Is(err, handlers.ErrShutdown)) || isEnd(err)
+}
+
+// hasReset reports whether err of a Write means that the client has gone.
+func hasReset(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // hand gives c its slot, and takes it back at once if the client has gone.

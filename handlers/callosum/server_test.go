@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -115,6 +116,49 @@ func TestSlotRequestFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A client that has gone before it gets its slot line, as a health check does, is no failure.
+func TestResetBeforeSlotLine(t *testing.T) {
+	t.Parallel()
+	for _, reset := range []error{syscall.ECONNRESET, syscall.EPIPE} {
+		inner, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		freed := make(chan int, 1)
+		h := &Handler{
+			OnSlotFree:   func(slot int) { freed <- slot },
+			OnConnection: func(context.Context, *Conn) { t.Error("connection") },
+			OnError:      func(_ *handlers.Info, err error) { t.Errorf("OnError(%v)", err) },
+		}
+		serve(t, h, deaf{inner, reset})
+		connect(t, inner.Addr().String())
+		<-freed
+	}
+}
+
+// deaf is a listener of whose connections no Write succeeds.
+type deaf struct {
+	net.Listener
+	err error
+}
+
+func (d deaf) Accept() (net.Conn, error) {
+	c, err := d.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return deafConn{c, d.err}, nil
+}
+
+type deafConn struct {
+	net.Conn
+	err error
+}
+
+func (c deafConn) Write([]byte) (int, error) {
+	return 0, &net.OpError{Op: "write", Err: os.NewSyscallError("write", c.err)}
 }
 
 // A panic in OnSlotFree or OnError costs nothing else.
