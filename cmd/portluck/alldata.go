@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/chat"
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
@@ -80,8 +79,7 @@ func (s *eventStore) on() bool { return s.dir != "" }
 
 func (s *eventStore) start(d *demo) error {
 	o := &openStore{dir: s.dir, path: s.path, room: d.room, logger: d.logger, address: reachable(d.listeners[0].Addr())}
-	few := d.logger.Sample(&zerolog.BurstSampler{Burst: 5, Period: time.Second}) // a full disk fails each put
-	o.failures = &few
+	o.failures = d.few // a full disk fails each put
 	o.store = &alldata.Store{Dir: s.dir, OnStored: o.tell, OnError: func(err error) { d.logger.Error().Err(err).Msg("alldata") }}
 	switch err := o.store.Open(); {
 	case errors.Is(err, alldata.ErrInUse):

@@ -91,7 +91,7 @@ func (s *meshService) start(d *demo) error {
 		OnListening: func() {
 			d.logger.Info().Str("name", s.name).Str("id", s.node.LocalID()).Str("reach", reach(s.at)).Msg("mesh joined")
 		},
-		OnError: func(err error) { d.logger.Warn().Err(err).Msg("mesh") },
+		OnError: func(err error) { d.few.Warn().Err(err).Msg("mesh") },
 	}
 	matcher := matchers.Prefix(mesh.HelloPrefix)
 	if key != nil {
@@ -99,7 +99,7 @@ func (s *meshService) start(d *demo) error {
 	}
 	d.srv.Handle("mesh", matcher, s.node)
 	d.room.Hub.OnGap = func(origin string, missed uint64) {
-		d.logger.Warn().Str("origin", origin).Uint64("missed", missed).Msg("messages between servers are lost")
+		d.few.Warn().Str("origin", origin).Uint64("missed", missed).Msg("messages between servers are lost")
 	}
 	if err := d.room.Hub.Carry(cleaned{s.plane, d.room}); err != nil {
 		return err

@@ -117,7 +117,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		return err
 	}
 	defer stop()
-	if services, err = o.start(ctx, &demo{srv: srv, room: room, listeners: listeners, logger: &logger}); err != nil {
+	if services, err = o.start(ctx, newDemo(srv, room, listeners, &logger)); err != nil {
 		closeAll(listeners)
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net"
+	"time"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/chat"
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
@@ -36,6 +37,16 @@ type demo struct {
 	room      *chat.Room
 	listeners []net.Listener // of srv; at least one
 	logger    *zerolog.Logger
+	few       *zerolog.Logger // logger for what strangers can cause
+}
+
+// fewPerSecond is how many lines few writes in a second.
+const fewPerSecond = 10
+
+// newDemo makes the demo that services are added to.
+func newDemo(srv *portluck.Server, room *chat.Room, listeners []net.Listener, logger *zerolog.Logger) *demo {
+	few := logger.Sample(&zerolog.BurstSampler{Burst: fewPerSecond, Period: time.Second})
+	return &demo{srv: srv, room: room, listeners: listeners, logger: logger, few: &few}
 }
 
 // services are all that there are, in the order in which they are started and shown: fields of o, so that each call returns the

@@ -66,7 +66,7 @@ func (s *slotService) start(d *demo) error {
 	s.handler.MaxSlots = s.max
 	s.handler.OnConnection = func(_ context.Context, c *callosum.Conn) { _, _ = io.Copy(c, c) }
 	s.handler.OnError = func(info *handlers.Info, err error) {
-		e := d.logger.Warn().Err(err)
+		e := d.few.Warn().Err(err)
 		if info != nil {
 			e = e.Str("remote", remoteName(info.Remote))
 		}

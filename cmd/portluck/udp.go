@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
 	"github.com/portluck/portluck/handlers/udp"
@@ -31,9 +29,8 @@ type udpSockets struct {
 	packets udp.Server
 	sockets []net.PacketConn
 	logger  *zerolog.Logger
-	serving sync.WaitGroup // goroutines of begin
-
-	logged struct{ second, lines atomic.Int64 }
+	few     *zerolog.Logger // see demo
+	serving sync.WaitGroup  // goroutines of begin
 }
 
 func (u *udpService) flags(f *pflag.FlagSet) {
@@ -62,7 +59,7 @@ func (u *udpService) start(d *demo) error {
 	case len(sockets) == 0:
 		return errors.New("--udp needs a TCP address in --listen, whose port it serves too")
 	}
-	u.udpSockets = &udpSockets{srv: d.srv, sockets: sockets, logger: d.logger}
+	u.udpSockets = &udpSockets{srv: d.srv, sockets: sockets, logger: d.logger, few: d.few}
 	u.packets.Lines, u.packets.Timeout, u.packets.MessageLimit = true, d.srv.Timeout, d.srv.MessageLimit
 	u.packets.Trusted, _ = prefixes("udp-trust", u.trust)
 	u.packets.RoomsTo = u.packets.Trusted
@@ -90,18 +87,9 @@ func (u *udpSockets) stop(context.Context) {
 	u.serving.Wait()
 }
 
-// logsPerSecond bounds what datagrams can make us write.
-const logsPerSecond = 10
-
 // failed logs what goes wrong with a datagram.
 func (u *udpSockets) failed(remote netip.AddrPort, err error) {
-	if now := time.Now().Unix(); u.logged.second.Swap(now) != now {
-		u.logged.lines.Store(0)
-	}
-	if u.logged.lines.Add(1) > logsPerSecond {
-		return
-	}
-	e := u.logger.Warn().Err(err)
+	e := u.few.Warn().Err(err)
 	if remote.IsValid() { // it is about one client
 		e = e.Stringer("remote", remote)
 	}

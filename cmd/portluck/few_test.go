@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portluck/portluck/handlers/callosum"
+)
+
+// Whatever strangers do to the services, the log gets a few lines a second, and none of their words.
+func TestServicesLogLittle(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, text, says string
+		flags            []string
+	}{
+		{"slots", callosum.Preface, "slot failed", []string{"--callosum", "127.0.0.1:0", "--slots-on-silence", "--max-slots", "1"}},
+		{"mesh", "PORTLUCK-MESH/1 hunter2 ABC\n", `"mesh"`, []string{"--mesh", fmt.Sprintf("little%d", os.Getpid())}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "log")
+			log, err := os.Create(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer log.Close()
+			p := startProcessTo(t, log, append(tt.flags, "--tls", "off", "--log-format", "json")...)
+			begin := time.Now()
+			if tt.text == callosum.Preface {
+				first, err := net.Dial("tcp", p.addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer first.Close()
+				_, _ = io.WriteString(first, tt.text)
+				if _, err := first.Read(make([]byte, 8)); err != nil { // it has the only slot
+					t.Fatal(err)
+				}
+			}
+			for range 200 {
+				c, err := net.Dial("tcp", p.addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _ = io.WriteString(c, tt.text)
+				_, _ = io.Copy(io.Discard, c) // until it is refused
+				c.Close()
+			}
+			written, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, most := bytes.Count(written, []byte(tt.says)), fewPerSecond*int(2+time.Since(begin)/time.Second)
+			if got == 0 || got > most {
+				t.Errorf("%d lines, want 1 to %d", got, most)
+			}
+			if text := string(written); strings.Contains(text, "hunter2") || strings.Contains(text, "%!") {
+				t.Errorf("logged: %s", text)
+			}
+		})
+	}
+}
