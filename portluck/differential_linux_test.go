@@ -91,6 +91,8 @@ func differs(raw string) string {
 	switch {
 	case matchers.HTTP1().Match(matchers.Hello{Bytes: []byte(raw), EOF: true}) != matchers.Yes:
 		return "it does not begin like a request: it is for other protocols"
+	case strings.Count(raw, "Origin: ") > 1:
+		return "two origins are refused, whatever they are (RFC 6454, section 7.3)"
 	case strings.Contains(line, " * "):
 		return "the target * is nobody's handler's: it is answered by us"
 	}
@@ -166,19 +168,25 @@ func exchangeOf(t *testing.T, c net.Conn, raw string) string {
 	}()
 	var all strings.Builder
 	method, _, _ := strings.Cut(raw, " ")
-	for br := bufio.NewReader(c); ; method = http.MethodGet {
+	closes := false
+	// What it has refused, or what follows the last request, net/http reads for half a second only.
+	isEnd := func(err error) bool { return closes && errors.Is(err, syscall.ECONNRESET) }
+	for br := bufio.NewReader(c); ; {
 		resp, err := http.ReadResponse(br, &http.Request{Method: method})
-		if err != nil {
-			fmt.Fprint(&all, ending(err))
-			return all.String()
+		if isEnd(err) {
+			err = io.EOF
 		}
+		if err != nil {
+			return all.String() + ending(err)
+		}
+		closes = resp.Close
 		body, err := io.ReadAll(resp.Body)
-		if resp.Close && errors.Is(err, syscall.ECONNRESET) {
-			err = nil // what it has refused net/http reads for half a second only
+		if isEnd(err) {
+			err = nil
 		}
 		fmt.Fprintf(&all, "%d %q closes=%t %v\n", resp.StatusCode, bytes.TrimSpace(body), resp.Close, err)
-		if resp.StatusCode == http.StatusContinue {
-			continue
+		if resp.StatusCode != http.StatusContinue {
+			method = http.MethodGet
 		}
 	}
 }
