@@ -93,6 +93,8 @@ func differs(raw string) string {
 		return "it does not begin like a request: it is for other protocols"
 	case strings.Count(raw, "Origin: ") > 1:
 		return "two origins are refused, whatever they are (RFC 6454, section 7.3)"
+	case strings.Contains(raw, "Upgrade: websocket") && strings.Contains(raw, "Connection: Upgrade"):
+		return "it shakes hands for a WebSocket, which is the hub's also where something is mounted"
 	case strings.Contains(line, " * "):
 		return "the target * is nobody's handler's: it is answered by us"
 	}
