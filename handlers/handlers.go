@@ -186,6 +186,14 @@ func LogPanic(p any, info *Info, err error) {
 	}
 }
 
+// An ErrorLogger is a [Port] that logs what goes wrong beside its clients: a datagram that is none of a
+// client's, an error of the system.
+type ErrorLogger interface {
+	Port
+	// LogError logs err, not too often. info is nil if it is not about one peer.
+	LogError(info *Info, err error)
+}
+
 // PortContextKey is the key in the context of an HTTP request under which is the [Port] that serves it:
 // an http.Handler that recovers panics of the program by itself has it log them ([LogPanic]).
 var PortContextKey any = portKey{}

@@ -152,6 +152,13 @@ func suspectOf(err error) error {
 // ourModule is where our packages are.
 const ourModule = "github.com/portluck/portluck/"
 
+// broken logs what is no client's: an error of the system, say.
+func (l *log) broken(err error) {
+	if l.enabled(slog.LevelWarn) && l.allow() {
+		l.write(slog.LevelWarn, "handler failed", errorAttr(err)...)
+	}
+}
+
 // unmatched logs a connection that no route took.
 func (l *log) unmatched(info *Info) {
 	if l.allow() {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -93,6 +94,47 @@ func TestLinesNameTheRoute(t *testing.T) {
 				}
 				return true
 			})
+		})
+	}
+}
+
+// What goes wrong with a datagram is logged, whoever is told of it too, and not too often. So is a panic
+// of who is told.
+func TestDatagramErrorsAreLogged(t *testing.T) {
+	t.Parallel()
+	for name, onError := range map[string]func(netip.AddrPort, error){
+		"nobody is told": nil,
+		"the program is": func(netip.AddrPort, error) {},
+		"it panics":      func(netip.AddrPort, error) { panic(errSecret) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out := &logBuffer{}
+			logger := zerolog.New(out)
+			s := &Server{Hub: &Hub{}, Logger: &logger}
+			packets := &udp.Server{MessageLimit: 5, OnError: onError}
+			c := dialUDP(t, servePackets(t, s, packets))
+			send(t, c, "SECRET too long")
+			eventually(t, "it is logged", func() bool {
+				for _, l := range linesOf(t, out.String()) {
+					if l.text() == "client failed" && l.Proto == "udp" && l.Route == "udp" && l.Remote == c.LocalAddr().String() && l.Level == "info" {
+						return strings.HasPrefix(l.Error, "message too long")
+					}
+				}
+				return false
+			})
+			if name == "it panics" {
+				panicsLogged(t, s, out, 1)
+			}
+			const many = 1000
+			for range many {
+				send(t, c, "SECRET too long")
+			}
+			eventually(t, "some were read", func() bool { return packets.Stats().TooLong > many/10 })
+			got := out.String()
+			if n := strings.Count(got, "client failed"); n > many/2 || strings.Contains(got, "SECRET") {
+				t.Errorf("%d lines: %s", n, got)
+			}
 		})
 	}
 }

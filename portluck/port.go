@@ -277,6 +277,15 @@ func (p *port) Route(c handlers.Conn) {
 // LogPanic is [handlers.PanicLogger.LogPanic].
 func (p *port) LogPanic(info *Info, err error) { p.log.panicked(info, err) }
 
+// LogError is [handlers.ErrorLogger.LogError].
+func (p *port) LogError(info *Info, err error) {
+	if info == nil {
+		p.log.broken(err)
+		return
+	}
+	p.log.failed(info, err)
+}
+
 // ShuttingDown is closed when the server begins to shut down; see [handlers.ShutdownNotifier].
 func (p *port) ShuttingDown() <-chan struct{} { return p.closed }
 

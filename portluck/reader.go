@@ -62,9 +62,12 @@ func (r *reader) start() {
 			return
 		}
 		defer r.port.readers.remove(r)
-		if err := handlers.Guard(r.run); err != nil { // of a net.Conn of the program's
+		broken := func(err error) { // of a net.Conn of the program's
 			r.port.log.panicked(r.conn.Info(), err)
 			r.port.drop(r.conn, err)
+		}
+		if err := handlers.GuardExit(r.run, broken); err != nil {
+			broken(err)
 		}
 	})
 }

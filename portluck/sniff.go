@@ -29,7 +29,7 @@ var (
 	ErrNoTLS = errors.New("portluck: TLS is not configured")
 	// ErrProxy means that a PROXY header was malformed, missing where it is required, or sent where it is not allowed.
 	ErrProxy = errors.New("portluck: PROXY header")
-	// ErrMatcher means that a matcher of the program panicked.
+	// ErrMatcher means that a matcher of the program panicked, or ended its goroutine.
 	ErrMatcher = errors.New("portluck: matcher panicked")
 )
 
@@ -40,11 +40,24 @@ func (p *port) judge(c *conn, b []byte, eof, late bool) (r *route, need int, err
 		p.judged.Add(1)
 		p.judging.Add(-1)
 	}()
-	if err := handlers.Guard(func() { r, need = p.classify(c.hello(b, eof), late) }); err != nil {
+	guard := handlers.Guard
+	if len(p.srv.routes) > 0 {
+		guard = apart
+	}
+	if err := guard(func() { r, need = p.classify(c.hello(b, eof), late) }); err != nil {
 		p.log.panicked(c.Info(), err) // who peeks again may ask once more
 		return nil, 0, fmt.Errorf("%w: %w", ErrMatcher, err)
 	}
 	return r, need, nil
+}
+
+// apart is [handlers.Guard] in a goroutine of its own, so that f may end it: the caller's serves others.
+func apart(f func()) error {
+	done := make(chan error, 1)
+	go func() { // ends with f
+		done <- handlers.GuardExit(f, func(err error) { done <- err })
+	}()
+	return <-done
 }
 
 // look says what the first bytes b of a connection make of it. With eof there will be no more. skip is how many bytes

@@ -29,8 +29,7 @@ type udpSockets struct {
 	packets udp.Server
 	sockets []net.PacketConn
 	logger  *zerolog.Logger
-	few     *zerolog.Logger // see demo
-	serving sync.WaitGroup  // goroutines of begin
+	serving sync.WaitGroup // goroutines of begin
 }
 
 func (u *udpService) flags(f *pflag.FlagSet) {
@@ -59,11 +58,10 @@ func (u *udpService) start(d *demo) error {
 	case len(sockets) == 0:
 		return errors.New("--udp needs a TCP address in --listen, whose port it serves too")
 	}
-	u.udpSockets = &udpSockets{srv: d.srv, sockets: sockets, logger: d.logger, few: d.few}
+	u.udpSockets = &udpSockets{srv: d.srv, sockets: sockets, logger: d.logger}
 	u.packets.Lines, u.packets.Timeout, u.packets.MessageLimit = true, d.srv.Timeout, d.srv.MessageLimit
 	u.packets.Trusted, _ = prefixes("udp-trust", u.trust)
 	u.packets.RoomsTo = u.packets.Trusted
-	u.packets.OnError = u.failed
 	return nil
 }
 
@@ -85,15 +83,6 @@ func (u *udpSockets) stop(context.Context) {
 		_ = pc.Close()
 	}
 	u.serving.Wait()
-}
-
-// failed logs what goes wrong with a datagram.
-func (u *udpSockets) failed(remote netip.AddrPort, err error) {
-	e := u.few.Warn().Err(err)
-	if remote.IsValid() { // it is about one client
-		e = e.Stringer("remote", remote)
-	}
-	e.Msg("datagram failed")
 }
 
 // panel is the counters of the datagrams, and how to send one.

@@ -4,28 +4,56 @@ import (
 	"errors"
 	"maps"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/testdata/funcs"
 )
 
-// A panic in a func of the program costs one datagram or one call.
+// logging is a port that counts what it is to log.
+type logging struct {
+	handlers.Port
+	panics, errors int
+}
+
+func (l *logging) LogPanic(_ *handlers.Info, err error) {
+	if p, ok := errors.AsType[*handlers.PanicError](err); ok && p.First() {
+		l.panics++
+	}
+}
+
+func (l *logging) LogError(info *handlers.Info, _ error) { l.errors++ }
+
+// A panic in a func of the program, or an end of its goroutine, costs one datagram or one call. It is
+// logged.
 func TestCallbacksPanic(t *testing.T) {
-	cases := map[string]func(t *testing.T){
-		"Server.RefusePort": func(t *testing.T) {
-			s := &Server{RefusePort: func(uint16) bool { panic("oops") }}
-			if !s.refusesPort(1000) {
+	cases := map[string]func(k *socket, boom func()) (errors int){
+		"Server.RefusePort": func(k *socket, boom func()) int {
+			k.srv.RefusePort = func(uint16) bool { boom(); return false }
+			if !k.refusesPort(1000) {
 				t.Error("the datagram is served")
 			}
+			return 0
 		},
-		"Server.OnError": func(*testing.T) {
-			s := &Server{OnError: func(netip.AddrPort, error) { panic("oops") }}
-			s.fail(netip.AddrPort{}, errors.New("failed"))
+		"Server.OnError": func(k *socket, boom func()) int {
+			k.srv.OnError = func(netip.AddrPort, error) { boom() }
+			k.fail(netip.AddrPort{}, errors.New("failed"))
+			k.fail(netip.MustParseAddrPort(near), errors.New("failed"))
+			return 2
 		},
 	}
 	funcs.Covered(t, slices.Collect(maps.Keys(cases))...)
 	for name, f := range cases {
-		t.Run(name, f)
+		for how, boom := range map[string]func(){"panic": func() { panic("oops") }, "Goexit": runtime.Goexit} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				l := &logging{}
+				k := newSocket(&Server{}, newFakeConn(), l)
+				if want := f(k, boom); l.errors != want || l.panics != max(1, want) {
+					t.Errorf("%d errors and %d panics are logged, want %d and %d", l.errors, l.panics, want, max(1, want))
+				}
+			})
+		}
 	}
 }

@@ -8,6 +8,30 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
+// apart calls f, code of the program, in a goroutine of its own, so that f may end it: the caller's has
+// others to serve. A panic of f is logged.
+func (k *socket) apart(f func()) {
+	done := make(chan error, 1)
+	go func() { // ends with f
+		done <- handlers.GuardExit(f, func(err error) { done <- err })
+	}()
+	handlers.LogPanic(k.port, nil, <-done)
+}
+
+// fail logs err, and tells OnError.
+func (k *socket) fail(remote netip.AddrPort, err error) {
+	if l, ok := k.port.(handlers.ErrorLogger); ok {
+		var info *handlers.Info
+		if remote.IsValid() {
+			info = &handlers.Info{Protocol: Protocol, Route: Protocol, Remote: remote, Local: k.paths.base.local}
+		}
+		l.LogError(info, err)
+	}
+	if f := k.srv.OnError; f != nil {
+		k.apart(func() { f(remote, err) })
+	}
+}
+
 // guarded is a socket of the program's making, whose panics are errors.
 type guarded struct{ pc net.PacketConn }
 

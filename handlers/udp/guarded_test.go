@@ -3,7 +3,9 @@ package udp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -126,5 +128,126 @@ func TestSocketPanics(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// deadless is a socket whose read deadlines have no effect, with the outcome of set.
+type deadless struct {
+	net.PacketConn
+	set func() error
+}
+
+func (d *deadless) SetReadDeadline(time.Time) error { return d.set() }
+
+// A socket that knows no deadlines does not hold Shutdown up: what has come is answered, and every client
+// disconnected.
+func TestShutdownWithoutDeadlines(t *testing.T) {
+	for name, set := range map[string]func() error{
+		"panic":     func() error { panic("of the program") },
+		"error":     func() error { return errors.ErrUnsupported },
+		"no effect": func() error { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := &hub{message: echo}
+				s, inner := &Server{}, newFakeConn()
+				done := make(chan error, 1)
+				go func() { // ends with Shutdown
+					done <- s.ServePacket(&deadless{inner, set}, h)
+				}()
+				inner.push(near, "a")
+				synctest.Wait()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				if err := s.Shutdown(ctx); err != nil {
+					t.Errorf("Shutdown() = %v", err)
+				}
+				if err := <-done; err != ErrServerClosed {
+					t.Errorf("ServePacket() = %v", err)
+				}
+				if sent := inner.sent(); len(sent) != 1 {
+					t.Errorf("%q was sent", sent)
+				}
+				if n := s.Stats().Clients; n != 0 {
+					t.Errorf("%d clients are left", n)
+				}
+			})
+		})
+	}
+}
+
+// exiting is a socket whose Read ends the goroutine after the first datagram.
+type exiting struct {
+	net.PacketConn
+	reads int
+}
+
+func (e *exiting) ReadFrom(p []byte) (int, net.Addr, error) {
+	if e.reads++; e.reads > 1 {
+		runtime.Goexit()
+	}
+	return e.PacketConn.ReadFrom(p)
+}
+
+// A socket whose Read ends the goroutine has failed.
+func TestReadEndsTheGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hub{message: echo}
+		s, inner := &Server{}, newFakeConn()
+		inner.push(near, "a")
+		if err := s.ServePacket(&exiting{PacketConn: inner}, h); !errors.Is(err, handlers.ErrPanic) {
+			t.Errorf("ServePacket() = %v", err)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+	})
+}
+
+// An event that ends its goroutine costs one client, whoever raises it: the others are served, and so is
+// the next datagram of the same address, as a new client. Shutdown waits for nobody.
+func TestEventsEndTheGoroutine(t *testing.T) {
+	for _, in := range []string{"connect", "message", "disconnect"} {
+		for _, slow := range []bool{false, true} { // a callback that takes long loses its place first
+			t.Run(fmt.Sprintf("%s, slow %t", in, slow), func(t *testing.T) {
+				exit := func(name string, c *hubClient) error {
+					if name == in && c.info.Remote.String() == near {
+						if slow {
+							time.Sleep(time.Second)
+						}
+						runtime.Goexit()
+					}
+					return nil
+				}
+				h := &hub{
+					connect: func(c *hubClient) error { return exit("connect", c) },
+					message: func(c *hubClient, _ string) error { return exit("message", c) },
+					leave:   func(c *hubClient, _ error) { _ = exit("disconnect", c) },
+				}
+				inBubble(t, &Server{}, h, func(t *testing.T, conn *fakeConn) {
+					for i := range 5 {
+						conn.push(near, "exit")
+						synctest.Wait()
+						if c := h.client(); in == "disconnect" {
+							c.Destroy()
+						}
+						conn.push(far, fmt.Sprint(i))
+						time.Sleep(5 * time.Second)
+					}
+					connects, heard := 0, ""
+					for _, e := range h.events() {
+						if e == "connect "+near {
+							connects++
+						}
+						if text, ok := strings.CutPrefix(e, "message "+far+" "); ok {
+							heard += text
+						}
+					}
+					if connects != 5 || heard != "01234" {
+						t.Errorf("there were %d clients, and the other was heard to say %q, want 5 and 01234", connects, heard)
+					}
+				})
+			})
+		}
 	}
 }

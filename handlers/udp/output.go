@@ -221,7 +221,7 @@ func (o *output) refused(left []departure, err error) []departure {
 		return nil
 	case errors.Is(err, errWouldBlock) || errors.As(err, &ne) && ne.Timeout():
 		s.counters.dropped.Add(uint64(len(left)))
-		s.fail(netip.AddrPort{}, err)
+		o.socket.fail(netip.AddrPort{}, err)
 		return nil
 	case d.from.oob != nil && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EADDRNOTAVAIL)):
 		d.from.oob = nil // it is gone, or was never one to send from: the system's choice will do
@@ -231,7 +231,7 @@ func (o *output) refused(left []departure, err error) []departure {
 		return left
 	}
 	s.counters.sendErrors.Add(1)
-	s.fail(left[0].to, err)
+	o.socket.fail(left[0].to, err)
 	return left[1:]
 }
 

@@ -81,8 +81,16 @@ const (
 
 // read reads until the socket fails, the server stops, or another goroutine reads.
 func (k *socket) read() {
-	s := k.srv
 	r := &runner{reader: true}
+	_ = handlers.GuardExit(func() { k.readAll(r) }, func(err error) {
+		if !r.ended { // it was in a method of the socket
+			k.close(err)
+		}
+	})
+}
+
+func (k *socket) readAll(r *runner) {
+	s := k.srv
 	var pause time.Duration
 	for k.work(r) {
 		if s.isStopping() {
@@ -102,7 +110,7 @@ func (k *socket) read() {
 			return
 		}
 		s.counters.readErrors.Add(1)
-		s.fail(netip.AddrPort{}, err)
+		k.fail(netip.AddrPort{}, err)
 		if isPeers(err) {
 			continue
 		}
@@ -170,7 +178,7 @@ func (k *socket) take(in []arrival) {
 	s.mu.Lock()
 	k.attended = true
 	for i := range in {
-		if in[i].path != nil {
+		if in[i].path != nil && s.empty == nil { // else all have been disconnected
 			k.receiveLocked(&in[i], now)
 		}
 	}
@@ -179,7 +187,7 @@ func (k *socket) take(in []arrival) {
 	s.counters.bytesIn.Add(uint64(bytes))
 	for _, from := range long {
 		s.counters.tooLong.Add(1)
-		s.fail(from, fmt.Errorf("%w: a datagram of more than %d bytes", handlers.ErrTooLong, limit))
+		k.fail(from, fmt.Errorf("%w: a datagram of more than %d bytes", handlers.ErrTooLong, limit))
 	}
 }
 

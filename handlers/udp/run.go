@@ -10,6 +10,7 @@ import (
 // takes too long. Then it is lost: it keeps the client of that callback, and another goroutine goes on with the rest.
 type runner struct {
 	reader bool // it is the one that reads
+	ended  bool // a callback has ended its goroutine; another goes on
 
 	// These are under Server.mu.
 	seq     uint64 // of its callback
@@ -126,12 +127,47 @@ func (k *socket) called(r *runner) {
 	r.calling = false
 }
 
+// guard calls f, a callback for c that r runs. If f ends its goroutine, another goes on with c, once
+// gone, which is called under Server.mu, has said what becomes of it.
+func (k *socket) guard(c *client, r *runner, f func(), gone func(err error)) error {
+	err := handlers.GuardExit(f, func(err error) {
+		handlers.LogPanic(k.port, c.info(), err)
+		k.called(r)
+		r.ended = true
+		gone(err)
+		k.pushLocked(c)
+		k.leftLocked(r)
+		k.srv.mu.Unlock()
+		k.out.uncork()
+	})
+	if err != nil {
+		handlers.LogPanic(k.port, c.info(), err)
+	}
+	return err
+}
+
+// leftLocked has others go on where r, whose goroutine ends, has been.
+func (k *socket) leftLocked(r *runner) {
+	switch {
+	case r.lost && k.attended:
+	case r.lost, !r.reader:
+		if !r.lost {
+			k.runner = nil
+		}
+		k.attended = true
+		k.srv.wg.Go(k.help) // ends when nobody is ready
+	default:
+		k.runner = nil
+		k.srv.wg.Go(k.read) // ends with the socket, or when it is lost
+	}
+}
+
 // connectLocked raises OnConnect.
 func (k *socket) connectLocked(c *client, r *runner) {
 	var hub handlers.Client
 	var err error
 	k.callLocked(r)
-	if p := handlers.Guard(func() { hub, err = k.port.Connect(c.info(), c) }); p != nil {
+	if p := k.guard(c, r, func() { hub, err = k.port.Connect(c.info(), c) }, func(err error) { c.leaveLocked(err, dropWaiting) }); p != nil {
 		err = p
 	}
 	k.called(r)
@@ -149,8 +185,13 @@ func (k *socket) deliverLocked(c *client, r *runner) {
 		c.own--
 	}
 	k.callLocked(r)
-	err := k.message(c, p)
+	err := k.message(c, r, p)
 	k.called(r)
+	k.deliveredLocked(c, p, err)
+}
+
+// deliveredLocked is after OnMessage, which has p.
+func (k *socket) deliveredLocked(c *client, p *packet, err error) {
 	k.srv.freeLocked(p)
 	if err != nil {
 		if err == handlers.ErrClosed {
@@ -160,8 +201,9 @@ func (k *socket) deliverLocked(c *client, r *runner) {
 	}
 }
 
-func (k *socket) message(c *client, p *packet) (err error) {
-	if p := handlers.Guard(func() { err = c.hub.Message(k.srv.message(p)) }); p != nil {
+func (k *socket) message(c *client, r *runner, p *packet) (err error) {
+	gone := func(err error) { k.deliveredLocked(c, p, err) }
+	if p := k.guard(c, r, func() { err = c.hub.Message(k.srv.message(p)) }, gone); p != nil {
 		return p
 	}
 	return err
@@ -169,13 +211,13 @@ func (k *socket) message(c *client, p *packet) (err error) {
 
 // departLocked raises OnDisconnect. What has come since c left is of a new client.
 func (k *socket) departLocked(c *client, r *runner) {
-	s := k.srv
 	k.out.end(c, false)
-	if c.hub != nil {
+	if hub := c.hub; hub != nil {
 		k.callLocked(r)
-		_ = handlers.Guard(func() { c.hub.Disconnect(c.why) })
+		_ = k.guard(c, r, func() { hub.Disconnect(c.why) }, func(error) { c.hub = nil }) // it has been raised
 		k.called(r)
 	}
+	s := k.srv
 	delete(s.table.clients, c.key)
 	c.gone, c.busy = true, false
 	if c.first != nil {

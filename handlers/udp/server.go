@@ -81,8 +81,8 @@ type Server struct {
 	RefusePort func(port uint16) bool
 
 	// OnError is told of datagrams that are too long, and of errors of the system; remote is not valid if it was not
-	// about one client. It is called by goroutines that have other things to do, perhaps in the middle of a Send, and must
-	// return soon.
+	// about one client. It is called while others wait, perhaps in the middle of a Send, and must
+	// return soon. A [handlers.ErrorLogger] logs the errors too.
 	OnError func(remote netip.AddrPort, err error)
 
 	counters counters
@@ -189,7 +189,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	sockets := s.refuse()
 	for _, k := range sockets {
-		_ = k.pc.SetReadDeadline(time.Unix(1, 0))
+		if k.pc.SetReadDeadline(time.Unix(1, 0)) != nil {
+			k.dried.Do(func() { close(k.dry) }) // only its Close ends a Read
+		}
 	}
 	err := s.wind(ctx, sockets)
 	if err != nil {
@@ -209,7 +211,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // wind does what Shutdown does before it closes the sockets.
 func (s *Server) wind(ctx context.Context, sockets []*socket) error {
 	for _, k := range sockets {
-		if err := await(ctx, k.dry); err != nil {
+		if err := k.awaitDry(ctx); err != nil {
 			return err
 		}
 	}
@@ -222,6 +224,26 @@ func (s *Server) wind(ctx context.Context, sockets []*socket) error {
 		}
 	}
 	return nil
+}
+
+// dryTime is how long a socket of the program's making may take to end a Read whose deadline has passed.
+const dryTime = 5 * restTime
+
+// awaitDry waits until nothing more is read, or the socket turns out to have no deadlines.
+func (k *socket) awaitDry(ctx context.Context) error {
+	if _, ok := k.pc.(guarded); !ok {
+		return await(ctx, k.dry)
+	}
+	t := time.NewTimer(dryTime)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-k.dry:
+		return nil
+	case <-ctx.Done():
+		return await(ctx, k.dry)
+	}
 }
 
 // await waits for done, and says so also when ctx has ended as well.
@@ -300,12 +322,4 @@ func (s *Server) goneLocked() {
 	default:
 		close(s.empty)
 	}
-}
-
-// fail tells OnError.
-func (s *Server) fail(remote netip.AddrPort, err error) {
-	if s.OnError == nil {
-		return
-	}
-	_ = handlers.Guard(func() { s.OnError(remote, err) })
 }

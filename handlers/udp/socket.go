@@ -46,7 +46,9 @@ func (w *single) prompt() bool { return false }
 func (w *single) read(in []arrival, now bool) (int, error) {
 	a := &in[0]
 	if now {
-		_ = w.pc.SetReadDeadline(time.Now().Add(timeoutSoon))
+		if err := w.pc.SetReadDeadline(time.Now().Add(timeoutSoon)); err != nil {
+			return 0, err // it would wait for ever
+		}
 	}
 	n, from, err := w.pc.ReadFrom(a.buf)
 	if err != nil {

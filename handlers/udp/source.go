@@ -3,8 +3,6 @@ package udp
 import (
 	"encoding/binary"
 	"net/netip"
-
-	"github.com/portluck/portluck/handlers"
 )
 
 // Reflector says whether a datagram from this source port is more likely to be forged than sent: it is the port of a service
@@ -28,15 +26,15 @@ func (s *Server) refuses(k key) bool {
 	case port == 0, k.path.socket.ours(k.remote):
 		return true
 	case s.RefusePort != nil:
-		return s.refusesPort(port)
+		return k.path.socket.refusesPort(port)
 	}
 	return Reflector(port)
 }
 
 // refusesPort asks the program. What it panics for is refused.
-func (s *Server) refusesPort(port uint16) bool {
+func (k *socket) refusesPort(port uint16) bool {
 	refused := true
-	_ = handlers.Guard(func() { refused = s.RefusePort(port) })
+	k.apart(func() { refused = k.srv.RefusePort(port) })
 	return refused
 }
 
