@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/httpd"
 	"github.com/portluck/portluck/handlers/loop"
 )
 
@@ -63,7 +64,7 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 		(*driven)(c).Disconnect(err)
 	})
 	if err == nil {
-		err = s.run(ctx, w, p.closed)
+		err = s.run(ctx, w, httpd.Ended(r), p.closed)
 	} else {
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	}
@@ -115,8 +116,9 @@ func (s *sse) join(room *Room, c *Client, last string) error {
 	return err
 }
 
-// run writes events until the client, the program or the server ends the stream.
-func (s *sse) run(ctx context.Context, w http.ResponseWriter, closed <-chan struct{}) error {
+// run writes events until the client goes, or the program or the server ends the stream. A client that has
+// ended its half may still read: a sign of life shows at once whether it is there.
+func (s *sse) run(ctx context.Context, w http.ResponseWriter, halved, closed <-chan struct{}) error {
 	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more is to be read
 	var beat <-chan time.Time
 	if s.interval > 0 {
@@ -137,6 +139,9 @@ func (s *sse) run(ctx context.Context, w http.ResponseWriter, closed <-chan stru
 		select {
 		case <-s.ready:
 		case <-beat:
+			s.put([]byte(":\n\n"))
+		case <-halved:
+			halved = nil
 			s.put([]byte(":\n\n"))
 		case <-ctx.Done():
 			return nil

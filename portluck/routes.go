@@ -111,7 +111,13 @@ func (s *Server) HandleALPN(id string, h handlers.Handler) {
 // Mount has h answer the HTTP requests of pattern, which is one of [http.ServeMux], over HTTP/1.1, h2 and TLS: of every
 // method, unless pattern names one, and also POST and PUT, which are no clients of the hub then. A page of another origin
 // may not send them, unless AllowOrigin lets it; Shutdown waits for those that have begun. A WebSocket handshake is a
-// client of the hub also there. It panics after Serve, if h is nil, and if pattern is malformed or conflicts with an earlier one.
+// client of the hub also there.
+//
+// The context of a request is not done when its client has ended its half of the connection: it may wait
+// for the answer ([httpd.Ended] tells of that). It is done when the connection breaks. That of a client
+// that has gone breaks when something is written, or when the kernel asks, after 75 seconds on Linux.
+//
+// Mount panics after Serve, if h is nil, and if pattern is malformed or conflicts with an earlier one.
 func (s *Server) Mount(pattern string, h http.Handler) {
 	if s.serving.Load() {
 		panic("portluck: Mount after Serve: the patterns are frozen; mount them first")

@@ -52,11 +52,8 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
 	if l.remote != "" {
 		r.RemoteAddr = l.remote
 	}
-	if r.TLS != nil && !r.TLS.HandshakeComplete {
-		r.TLS = nil // net/http asks every net.Conn that has a ConnectionState
-	}
 	if r.TLS == nil {
-		r.TLS = l.conn.Info().TLS
+		r.TLS = l.secure()
 	}
 	if !h.answers(w, r, l) || h.mounted(w, r, l) {
 		return
@@ -129,19 +126,22 @@ func wantsWebSocket(r *http.Request) bool {
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *link) {
 	pace := h.pacer(w, r)
 	pace.begin()
-	h.Upgrade(upgrading{w}, r, l.conn, l.port)
+	h.Upgrade(upgrading{w, l}, r, l.conn, l.port)
 }
 
 // upgrading is the http.ResponseWriter of Upgrade, which gets the connection as the port has it.
-type upgrading struct{ http.ResponseWriter }
+type upgrading struct {
+	http.ResponseWriter
+	link *link
+}
 
 // Unwrap is for http.ResponseController.
 func (u upgrading) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 
 // Hijack is http.Hijacker's.
 func (u upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
-	return unmetered(nc), rw, err
+	_, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	return u.link.nc, rw, err
 }
 
 // requestInfo is the info of the client that a request is.

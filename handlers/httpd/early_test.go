@@ -3,6 +3,7 @@ package httpd
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -198,6 +199,9 @@ func TestClientGoes(t *testing.T) {
 				w.send(chunked + chunk("x\n"))
 			}
 			p.wait(t, 2)
+			if explicit { // with a reset: a mere end is that of its half
+				w.Conn.(*net.TCPConn).SetLinger(0)
+			}
 			w.Close()
 			if got := p.wait(t, 3); !strings.HasPrefix(got[2], "disconnect: ") {
 				t.Errorf("events %q", got)

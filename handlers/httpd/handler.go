@@ -11,6 +11,7 @@ package httpd
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"io"
 	"log"
 	"math"
@@ -100,8 +101,12 @@ const (
 	maxChunk   = 16 << 10
 )
 
-// Serve hands the connection to net/http as it is: sendfile, HTTP/2 and Request.TLS work. It does not wait. After
+// Serve hands the connection to net/http: sendfile, HTTP/2 and Request.TLS work. It does not wait. After
 // Shutdown or Close it closes c.
+//
+// A client of HTTP/1 that ends its half after a request, with FIN or a close_notify, still gets the
+// answer. So the context of a request is not done then, unlike net/http's, but when the connection is
+// broken: as soon as it is on Linux, and elsewhere when a write fails. [Ended] tells of that end.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	h.start()
 	h.serveWith(h.any, c, p)
@@ -124,13 +129,20 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 		return
 	}
 	l := newLink(c, p, nc)
-	if tls := c.Info().TLS; srv == h.any && tls != nil && tls.NegotiatedProtocol == "" {
-		nc = noALPN{halves{nc}}
-	}
 	l.head.budget = h.budget()
-	nc = meter(nc, l)
+	if t, ok := nc.(*tls.Conn); !ok {
+		nc = newWatch(nc, l)
+	} else if state := t.ConnectionState(); state.HandshakeComplete {
+		switch state.NegotiatedProtocol {
+		case "http/1.1":
+			srv = h.http1
+			fallthrough
+		case "": // net/http looks for HTTP/2 with prior knowledge, as it does not know of TLS
+			nc = newWatch(nc, l)
+		}
+	}
 	only := &single{nc: nc, link: l}
-	h.links.add(nc, only.link)
+	h.links.add(nc, l)
 	only.link.bound(h.FirstTimeout)
 	_ = srv.Serve(only)
 	if !only.taken {
@@ -138,10 +150,6 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 		c.Close()
 	}
 }
-
-// noALPN is a connection inside TLS whose client has offered no protocol there. To net/http it is a
-// plain one: only there it looks for HTTP/2 with prior knowledge.
-type noALPN struct{ halves }
 
 // netConn makes the net.Conn that costs least.
 func netConn(c handlers.Conn) (net.Conn, error) {

@@ -2,8 +2,6 @@ package httpd
 
 import (
 	"bytes"
-	"io"
-	"net"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -67,64 +65,18 @@ func (m *headMeter) more(p []byte) bool {
 	return true
 }
 
-// metered is the connection that net/http reads, so that heads which are not whole count for the budget.
-type metered struct {
-	halves
-	link *link
-}
-
-// meter returns nc as net/http is to have it. HTTP/2 inside TLS needs the *tls.Conn.
-func meter(nc net.Conn, l *link) net.Conn {
-	if tls := l.conn.Info().TLS; tls != nil && tls.NegotiatedProtocol == handlers.ProtocolHTTP2 {
-		return nc
+// refuse answers a client whose head is too much for the memory that is left, which net/http does not get
+// (RFC 9110, section 15.6.4), and closes the connection.
+func (m *headMeter) refuse(l *link) {
+	m.ends()
+	err := m.budget.Refuse()
+	if l.nc.SetWriteDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = l.nc.Write(handlers.AppendRefusal(nil, http.StatusServiceUnavailable, err.Error(), [2]string{"Retry-After", "1"}))
 	}
-	l.head.begins()
-	m := &metered{halves{nc}, l}
-	if _, ok := nc.(io.ReaderFrom); ok {
-		return &meteredFile{m}
-	}
-	return m
-}
-
-// unmetered is the connection that meter has got.
-func unmetered(nc net.Conn) net.Conn {
-	switch m := nc.(type) {
-	case *metered:
-		return m.Conn
-	case *meteredFile:
-		return m.Conn
-	}
-	return nc
-}
-
-// Read reads, and refuses the client when there is no memory for the head of its request.
-func (m *metered) Read(p []byte) (int, error) {
-	n, err := m.Conn.Read(p)
-	if head := &m.link.head; n > 0 && head.on.Load() && !head.more(p[:n]) {
-		head.ends()
-		m.refuse(head.budget.Refuse())
-		return 0, io.EOF
-	}
-	return n, err
-}
-
-// refuse answers what net/http has not got (RFC 9110, section 15.6.4).
-func (m *metered) refuse(err error) {
-	if m.Conn.SetWriteDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = m.Conn.Write(handlers.AppendRefusal(nil, http.StatusServiceUnavailable, err.Error(), [2]string{"Retry-After", "1"}))
-	}
-	hangUp(m.Conn)
-	info := *m.link.conn.Info()
+	hangUp(l.nc)
+	info := *l.conn.Info()
 	info.Protocol = handlers.ProtocolHTTP1
-	m.link.port.Fail(&info, err)
-}
-
-// meteredFile is metered where a file is sent with sendfile.
-type meteredFile struct{ *metered }
-
-// ReadFrom is io.ReaderFrom's.
-func (m *meteredFile) ReadFrom(r io.Reader) (int64, error) {
-	return m.Conn.(io.ReaderFrom).ReadFrom(r)
+	l.port.Fail(&info, err)
 }
 
 // headCost is about how much memory the head of r takes.

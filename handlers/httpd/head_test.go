@@ -42,7 +42,7 @@ func TestHeadsCount(t *testing.T) {
 			const most = 8 << 20
 			budget := handlers.Budget{Max: most}
 			p := &port{message: echo}
-			addr, conns := serve(t, &Handler{Budget: &budget, Pages: http.HandlerFunc(reads)}, p)
+			addr, conns := serve(t, &Handler{Budget: &budget, HeaderTimeout: time.Minute, Pages: http.HandlerFunc(reads)}, p)
 			answers := make(chan *http.Response, 200)
 			clients := 0
 			for ; clients < 200 && len(answers) == 0; clients++ {

@@ -17,7 +17,9 @@ import (
 type link struct {
 	conn handlers.Conn
 	port handlers.Port
-	nc   net.Conn // what net/http has
+	nc   net.Conn
+	// watch is what net/http has of nc; nil where that is nc itself.
+	watch *watch
 	// remote is the address of the client, also behind a proxy; empty on a Unix socket.
 	remote string
 	// spoiled says that a request was answered before its body had ended: what comes next is not a request, however
@@ -29,6 +31,10 @@ type link struct {
 	hijacked atomic.Bool
 	first    *time.Timer // of bound; nil without
 	head     headMeter
+
+	mu    sync.Mutex
+	over  bool          // the client has ended its half
+	ended chan struct{} // closed then; nil unless somebody has asked
 }
 
 type linkKey struct{}
@@ -48,6 +54,64 @@ func (l *link) sever() {
 		nc = t.NetConn()
 	}
 	_ = nc.Close()
+	if l.watch != nil {
+		l.watch.shut()
+	}
+}
+
+// serves reports whether a request of HTTP/1 is being served.
+func (l *link) serves() bool {
+	return !l.fresh.Load() && !l.idle.Load() && !l.hijacked.Load() && !l.head.h2.Load()
+}
+
+// end notes that the client has ended its half.
+func (l *link) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return
+	}
+	l.over = true
+	if l.ended != nil {
+		close(l.ended)
+	}
+}
+
+// whenEnded returns what is closed when the client has ended its half.
+func (l *link) whenEnded() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended == nil {
+		l.ended = make(chan struct{})
+		if l.over {
+			close(l.ended)
+		}
+	}
+	return l.ended
+}
+
+// Ended returns a channel that is closed when the client of r has ended its half of a connection of
+// HTTP/1, and may still wait for the answer. The context of r goes on: it is done when the connection
+// is broken, which a client that is gone shows no sooner than something is written to it. Ended returns
+// nil for a request that no [Handler] serves.
+func Ended(r *http.Request) <-chan struct{} {
+	if l, ok := r.Context().Value(linkKey{}).(*link); ok {
+		return l.whenEnded()
+	}
+	return nil
+}
+
+// secure returns the state of TLS; nil without.
+func (l *link) secure() *tls.ConnectionState {
+	if state := l.conn.Info().TLS; state != nil {
+		return state
+	}
+	if c, ok := l.nc.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		if state := c.ConnectionState(); state.HandshakeComplete {
+			return &state
+		}
+	}
+	return nil
 }
 
 // bound closes the connection if its client, which has shaken hands, sends nothing for d.
@@ -159,7 +223,7 @@ func (s *links) state(nc net.Conn, to http.ConnState) {
 		switch {
 		case l == nil:
 		case l.spoiled.Load():
-			hangUp(nc)
+			hangUp(l.nc)
 		default:
 			l.idle.Store(true)
 			l.head.begins()

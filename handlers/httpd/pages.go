@@ -29,7 +29,7 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *link, pages ht
 		p.pace.begin()
 		return
 	}
-	h1 := &page1{page: p, conn: l.conn}
+	h1 := &page1{page: p, link: l}
 	pages.ServeHTTP(h1, r)
 	if !h1.hijacked {
 		p.pace.begin()
@@ -97,7 +97,7 @@ func (p *page) WriteString(s string) (int, error) {
 // page1 is a page over HTTP/1.
 type page1 struct {
 	*page
-	conn     handlers.Conn
+	link     *link
 	hijacked bool
 }
 
@@ -130,24 +130,24 @@ func (p *page1) ReadFrom(r io.Reader) (n int64, err error) {
 
 // Hijack is http.Hijacker's. The connection gives its place back when it is closed.
 func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := p.pace.rc.Hijack()
+	_, rw, err := p.pace.rc.Hijack()
 	if err != nil {
 		return nil, nil, err
 	}
 	p.hijacked = true
-	nc = unmetered(nc)
-	if _, ok := p.conn.(handlers.LazyConn); ok {
-		if nc, err = p.conn.NetConn(); err != nil {
+	nc, conn := p.link.nc, p.link.conn
+	if _, ok := conn.(handlers.LazyConn); ok {
+		if nc, err = conn.NetConn(); err != nil {
 			return nil, nil, err
 		}
 	}
 	switch nc := nc.(type) {
 	case *net.TCPConn:
-		return &hijackedTCP{nc, p.conn}, rw, nil
+		return &hijackedTCP{nc, conn}, rw, nil
 	case *tls.Conn:
-		return &hijackedTLS{nc, p.conn}, rw, nil
+		return &hijackedTLS{nc, conn}, rw, nil
 	}
-	return &hijacked{halves{nc}, p.conn}, rw, nil
+	return &hijacked{halves{nc}, conn}, rw, nil
 }
 
 // hijackedTCP keeps what a *net.TCPConn can do.

@@ -1,0 +1,112 @@
+package httpd
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// watch is the net.Conn that net/http has for HTTP/1. While a request is served net/http reads one byte
+// more, to notice that the client goes, and ends the request's context with that Read. A client that has
+// ended its half may still wait for the answer (RFC 9112, section 9.6), so the end is held back until
+// the connection breaks or the request has been served.
+type watch struct {
+	halves
+	link *link
+
+	mu     sync.Mutex
+	held   chan error // what hold has returned
+	until  time.Time  // the deadline for reading
+	closed bool
+}
+
+// newWatch returns nc for net/http. It can send files if nc can.
+func newWatch(nc net.Conn, l *link) net.Conn {
+	w := &watch{halves: halves{nc}, link: l}
+	l.watch = w
+	l.head.begins()
+	if from, ok := nc.(io.ReaderFrom); ok {
+		return &watchFiles{w, from}
+	}
+	return w
+}
+
+// watchFiles is a watch of a connection that has sendfile.
+type watchFiles struct {
+	*watch
+	from io.ReaderFrom
+}
+
+// ReadFrom is [io.ReaderFrom.ReadFrom].
+func (c *watchFiles) ReadFrom(r io.Reader) (int64, error) { return c.from.ReadFrom(r) }
+
+// Read is [net.Conn.Read].
+func (c *watch) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if head := &c.link.head; n > 0 && head.on.Load() && !c.link.serves() && !head.more(p[:n]) {
+		head.refuse(c.link)
+		return 0, io.EOF
+	}
+	if n > 0 || len(p) != 1 || !errors.Is(err, io.EOF) || !c.link.serves() {
+		return n, err
+	}
+	c.link.end()
+	if nc, ok := below(c.Conn).(syscall.Conn); ok && tellsBreak {
+		return 0, awaitBreak(nc)
+	}
+	return 0, <-c.hold()
+}
+
+// hold returns what gets the error of a Read, once there is one.
+func (c *watch) hold() <-chan error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := make(chan error, 1)
+	c.held = held
+	c.releaseLocked()
+	return held
+}
+
+// releaseLocked ends the Read that is held, if it is time.
+func (c *watch) releaseLocked() {
+	var err error
+	switch {
+	case c.held == nil:
+		return
+	case c.closed:
+		err = net.ErrClosed
+	case c.until.IsZero(), c.until.After(time.Now()):
+		return
+	default:
+		err = os.ErrDeadlineExceeded
+	}
+	c.held <- err
+	c.held = nil
+}
+
+// SetReadDeadline is [net.Conn.SetReadDeadline]. With one that has passed net/http ends its Read.
+func (c *watch) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.until = t
+	c.releaseLocked()
+	return c.Conn.SetReadDeadline(t)
+}
+
+// Close is [net.Conn.Close].
+func (c *watch) Close() error {
+	c.shut()
+	return c.Conn.Close()
+}
+
+// shut has nothing be waited for any more: the connection is closed.
+func (c *watch) shut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.releaseLocked()
+}

@@ -1,0 +1,37 @@
+package httpd
+
+import (
+	"io"
+	"syscall"
+	"unsafe"
+)
+
+// tellsBreak reports whether awaitBreak works here.
+const tellsBreak = true
+
+// awaitBreak waits until a connection whose peer has ended its half is broken, and returns io.EOF, or until
+// it is closed or its deadline for reading has passed, and returns that error.
+func awaitBreak(c syscall.Conn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if err := raw.Read(isBroken); err != nil {
+		return err
+	}
+	return io.EOF
+}
+
+// pollFD is struct pollfd (poll(2)). POLLERR and POLLHUP are told without being asked for: a reset, or
+// that both halves have ended.
+type pollFD struct {
+	fd              int32
+	events, revents int16
+}
+
+func isBroken(fd uintptr) bool {
+	p := pollFD{fd: int32(fd)}
+	var now syscall.Timespec
+	n, _, _ := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	return n == 1
+}
