@@ -12,7 +12,7 @@ import (
 )
 
 // Whatever the program sends, an unvalidated source gets three times what it has sent at the most, in bytes and in
-// datagrams (TRAPS, attack 20).
+// datagrams (TRAPS part 2, row 20).
 func TestAmplification(t *testing.T) {
 	tests := []struct {
 		name  string

@@ -263,7 +263,7 @@ func TestClientHasGone(t *testing.T) {
 	}
 }
 
-// TRAPS, attack 20: bytes and datagrams are counted out and in, for sources that are not validated.
+// TRAPS part 2, row 20: bytes and datagrams are counted out and in, for sources that are not validated.
 func TestSpoofHarness(t *testing.T) {
 	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
