@@ -93,6 +93,47 @@ func TestDriversAnswersAreBounded(t *testing.T) {
 	})
 }
 
+// What the protocol itself answers, such as pongs, takes little of the queue of a peer that does not read,
+// and all of it arrives when it does.
+func TestDriversRepliesTakeLittle(t *testing.T) {
+	eachDriver(t, func() *Loop { return &Loop{} }, func(t *testing.T, r *rig) {
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &echoing{}})
+		start(c, rec)
+		sent := 0
+		client.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		for {
+			n, err := client.Write(bytes.Repeat([]byte("?"), 64<<10))
+			if sent += n; err != nil {
+				break
+			}
+		}
+		if n := c.(interface{ queued() int }).queued(); n > 256<<10 {
+			t.Errorf("%d bytes of answers are queued", n)
+		}
+		client.SetReadDeadline(time.Now().Add(time.Minute))
+		if n, err := io.CopyN(io.Discard, client, int64(sent)); err != nil {
+			t.Errorf("%d of %d bytes are answered, %v", n, sent, err)
+		}
+		c.Destroy()
+		<-rec.gone
+	})
+}
+
+// queued is how many bytes wait for the peer.
+func (c *goConn) queued() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.out)
+}
+
+// echoing answers each byte with itself.
+type echoing struct{ lines }
+
+func (*echoing) Decode(in []byte, m *handlers.Messages) (int, error) {
+	m.Reply = append(m.Reply, in...)
+	return len(in), nil
+}
+
 // counting answers each byte with a hundred, and counts them.
 type counting struct {
 	answers

@@ -150,3 +150,10 @@ func socketInode(t *testing.T, fd string) string {
 	}
 	return name
 }
+
+// queued is how many bytes wait for the peer.
+func (c *polled) queued() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queuedLocked()
+}

@@ -112,6 +112,7 @@ type extra struct {
 	kept  int    // bytes of it that the codec keeps
 	since uint64 // when the message that is not whole began; 0 if there is none
 	held  bool   // it is not read until its peer reads
+	asked int    // bytes of out that the codec has answered
 
 	why     error     // what its farewell tells
 	quit    error     // it is to leave

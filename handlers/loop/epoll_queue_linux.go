@@ -58,16 +58,21 @@ func (c *polled) openLocked() bool {
 // resumeLocked goes on with what has waited for room.
 func (c *polled) resumeLocked() {
 	x := c.x
-	if x == nil || !c.broken && c.queuedLocked() > c.shard.loop.maxQueue()/2 {
+	if x == nil {
+		return
+	}
+	queued := c.queuedLocked()
+	x.asked = min(x.asked, queued)
+	if !c.broken && queued > c.shard.loop.maxQueue()/2 {
 		return
 	}
 	if x.waiting > 0 {
 		x.room.Broadcast()
 	}
-	if c.broken || c.queuedLocked() == 0 {
+	if c.broken || queued == 0 {
 		c.drainedLocked()
 	}
-	if x.held {
+	if x.held && x.asked <= c.shard.loop.maxReplies()/2 {
 		x.held = false
 		if x.since != 0 {
 			x.since = c.now() // the peer could not go on with its message
@@ -199,6 +204,7 @@ func (c *polled) replyLocked(m *handlers.Messages) {
 	if !c.broken && !c.shut {
 		x := c.needLocked()
 		x.out = append(x.out, m.Reply...)
+		x.asked += len(m.Reply)
 	}
 	if m.Reply = m.Reply[:0]; cap(m.Reply) > keepOut {
 		m.Reply = nil

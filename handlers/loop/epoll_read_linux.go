@@ -114,7 +114,8 @@ func (c *polled) hold() bool {
 	if c.paused {
 		return true
 	}
-	if c.broken || c.queuedLocked() < c.shard.loop.maxQueue() {
+	l := c.shard.loop
+	if c.broken || c.queuedLocked() < l.maxQueue() && (c.x == nil || c.x.asked < l.maxReplies()) {
 		return c.dead.Load()
 	}
 	c.needLocked().held = true

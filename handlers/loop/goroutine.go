@@ -41,6 +41,7 @@ type goConn struct {
 	codec    handlers.Codec // Decode is the driving goroutine's, which alone sets it
 	out      []byte         // not yet written
 	spare    []byte         // the buffer that out takes turns with
+	asked    int            // bytes of out that the codec has answered
 	cork     *time.Timer    // uncorks a turn whose callback takes its time
 	parked   bool           // parking has it
 	entering bool           // it is on its way to parking

@@ -96,7 +96,7 @@ func (c *goConn) flushLocked() {
 	c.flushing = true
 	for len(c.out) > 0 && !c.broken && c.transportLocked() == nil {
 		buf := c.out
-		c.out, c.spare = c.spare[:0], nil
+		c.out, c.spare, c.asked = c.spare[:0], nil, 0
 		c.mu.Unlock()
 		err := c.write(buf)
 		c.mu.Lock()
@@ -165,7 +165,7 @@ func (c *goConn) endTurn(m *handlers.Messages) {
 	if !c.flushing && (len(c.out) > 0 || c.ended && !c.shut) {
 		c.flushLocked()
 	}
-	for c.flushing && len(c.out) >= c.loop.maxQueue() && !c.broken {
+	for c.flushing && (len(c.out) >= c.loop.maxQueue() || c.asked >= c.loop.maxReplies()) && !c.broken {
 		c.cond.Wait() // a peer that does not read is not read: what it asks for would be queued without bound
 	}
 }
@@ -238,6 +238,7 @@ func (c *goConn) lastWord(m *handlers.Messages) {
 func (c *goConn) replyLocked(m *handlers.Messages) {
 	if !c.broken && !c.shut {
 		c.out = append(c.out, m.Reply...)
+		c.asked += len(m.Reply)
 	}
 	m.Reply = m.Reply[:0]
 }

@@ -304,6 +304,15 @@ func (l *Loop) maxQueue() int {
 	return cmp.Or(l.MaxQueue, 1<<20)
 }
 
+// maxReplies bounds what a codec has answered, such as pongs, and its peer has not taken: nothing more is
+// read of that until it does.
+func (l *Loop) maxReplies() int {
+	if l.MaxQueue < 0 {
+		return math.MaxInt
+	}
+	return min(l.maxQueue(), 64<<10)
+}
+
 func (l *Loop) budget() *handlers.Budget { return cmp.Or(l.Budget, &l.own) }
 
 // deaf reports whether a write has failed because the peer reads no more. What it has sent before may still be whole: it
