@@ -20,7 +20,8 @@ const listenerQueue = 1024
 // accept within SniffTimeout are closed. Closing the listener closes it alone, not the port; Accept then returns
 // [net.ErrClosed].
 //
-// Shutdown and Close close the listener and what waits in it. Connections that were accepted are the
+// Shutdown closes the listener when what waits in it was accepted, or is closed; Close closes both at
+// once. Connections that were accepted are the
 // program's, as a net.Listener's are: they are neither waited for nor closed, and count for MaxConns
 // until the program closes them. Whoever serves them, such as an http.Server or a grpc.Server, is shut
 // down beside the port. It panics after Serve.
@@ -116,6 +117,13 @@ func (l *listener) next() handlers.Conn {
 	l.queue[0].conn = nil
 	l.queue = l.queue[1:]
 	return c
+}
+
+// len returns how many connections wait.
+func (l *listener) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
 }
 
 // Close closes the listener and what is queued. The port stays.

@@ -18,8 +18,9 @@ import (
 // known yet, serves all that is queued, finishes the HTTP requests, sends close 1001 to WebSocket clients and FIN to raw
 // ones, disconnects the clients of datagrams, and returns nil when every client's OnDisconnect has returned. When ctx ends
 // first it closes what is left at once and returns the error of ctx. The funcs of [Server.HandleFunc] are
-// waited for; connections that a listener of [Server.Listen] has accepted are the program's, and are left alone. A callback that calls it waits for itself, and so
-// gets that error.
+// waited for. What waits in a listener of [Server.Listen] has until SniffTimeout to be accepted; the
+// connections that were accepted are the program's, and are left alone. A callback that calls Shutdown
+// waits for itself, and so gets that error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	p, err := s.start()
 	if err != nil {
@@ -46,6 +47,7 @@ func (p *port) shutdown(ctx context.Context) error {
 	p.decideRest(ctx)
 	p.root.Close()
 	await(ctx, &p.subs)
+	p.drainListens(ctx)
 	p.closeListens()
 	var wg sync.WaitGroup
 	var httpErr, packetErr error
@@ -116,6 +118,16 @@ const matcherPatience = 10 * time.Millisecond
 
 // hardTime bounds how long it takes to close all that is left.
 const hardTime = time.Second
+
+// drainListens waits until the program has accepted what waits in the listeners of Listen, or SniffTimeout
+// has closed it.
+func (p *port) drainListens(ctx context.Context) {
+	for _, l := range p.srv.listens {
+		for l.len() > 0 && ctx.Err() == nil {
+			pause(ctx, settleTick)
+		}
+	}
+}
 
 // closeListens ends the listeners of Listen.
 func (p *port) closeListens() {

@@ -38,7 +38,7 @@ func TestListenKeepsItsConnections(t *testing.T) {
 		for _, secure := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, TLS %t", name, secure), func(t *testing.T) {
 				t.Parallel()
-				s := &Server{TLSConfig: withTLS()}
+				s := &Server{TLSConfig: withTLS(), SniffTimeout: time.Second} // for the one that waits
 				l := s.Listen("mine", matchers.Prefix("MINE"))
 				addr := serve(t, s)
 				client := func() net.Conn {
@@ -151,4 +151,46 @@ func TestShuttingDownIsToldOnce(t *testing.T) {
 	<-before
 	<-s.ShuttingDown()
 	_ = s.Close()
+}
+
+// What waits in a listener when Shutdown begins is served, if the program goes on accepting.
+func TestShutdownServesWhatListenHolds(t *testing.T) {
+	t.Parallel()
+	for _, goroutines := range []bool{false, true} {
+		t.Run(fmt.Sprintf("goroutines %t", goroutines), func(t *testing.T) {
+			t.Parallel()
+			s := &Server{Goroutines: goroutines, SniffTimeout: time.Minute}
+			l := s.Listen("mine", matchers.Prefix("MINE"))
+			addr := serve(t, s)
+			const n = 20
+			var clients []net.Conn
+			for range n {
+				c := dial(t, addr)
+				send(t, c, "MINE")
+				clients = append(clients, c)
+			}
+			eventually(t, "all wait", func() bool { return s.Stats().Routes["mine"] == n })
+			down := make(chan error, 1)
+			go func() { down <- s.Shutdown(context.Background()) }() // ends when all are accepted
+			<-s.ShuttingDown()
+			for range n {
+				time.Sleep(20 * time.Millisecond) // the program is slow
+				c, err := l.Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				send(t, c, "hello")
+				c.Close()
+			}
+			for _, c := range clients {
+				expect(t, c, "hello")
+			}
+			if err := <-down; err != nil {
+				t.Errorf("Shutdown = %v", err)
+			}
+			if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Accept = %v, want %v", err, net.ErrClosed)
+			}
+		})
+	}
 }
