@@ -31,6 +31,9 @@ var (
 	ErrPolicy = errors.New("refused")
 	// ErrPanic means that a callback of the program panicked: 500, close 1011.
 	ErrPanic = errors.New("callback panicked")
+	// ErrStalled means that the client stopped before its first bytes showed its protocol, or before the head of a
+	// request was whole: 408.
+	ErrStalled = errors.New("the client stopped before its first message was whole")
 	// ErrTimeout means that the client was idle for too long.
 	ErrTimeout = errors.New("idle timeout")
 	// ErrSlow means that the client does not read what is sent to it: close 1013.

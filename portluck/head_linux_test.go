@@ -1,8 +1,10 @@
 package portluck
 
 import (
+	"bufio"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -46,12 +48,46 @@ var ways = []struct {
 		return c
 	}},
 	{"TLS without ALPN", nil, func(t *testing.T, addr string) net.Conn { return dialTLS(t, addr) }},
+	{"second", nil, func(t *testing.T, addr string) net.Conn { return second(t, dial(t, addr), firstPost) }},
+	{"second after a page", nil, func(t *testing.T, addr string) net.Conn { return second(t, dial(t, addr), firstPage) }},
+	{"TLS without ALPN, second", nil, func(t *testing.T, addr string) net.Conn {
+		return second(t, dialTLS(t, addr), firstPost)
+	}},
+	{"TLS with ALPN", nil, func(t *testing.T, addr string) net.Conn { return dialTLS(t, addr, "http/1.1") }},
+	{"TLS with ALPN, second", nil, func(t *testing.T, addr string) net.Conn {
+		return second(t, dialTLS(t, addr, "http/1.1"), firstPost)
+	}},
+	{"behind a proxy, second", func(s *Server) { s.ProxyFrom = fromLoopback }, func(t *testing.T, addr string) net.Conn {
+		c := dial(t, addr)
+		send(t, c, proxyHead)
+		return second(t, c, firstPost)
+	}},
 	{"beside a route for a field", routed(matchers.HTTP1Header("Host", "other")), func(t *testing.T, addr string) net.Conn {
 		return dial(t, addr)
 	}},
 	{"beside a route of cmux", routed(matchers.FromCmux(cmux.HTTP1HeaderField("Host", "other"))), func(t *testing.T, addr string) net.Conn {
 		return dial(t, addr)
 	}},
+}
+
+// Requests that others follow on their connection, and their answers.
+var (
+	firstPost = [2]string{"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nfirst", "first\n"}
+	firstPage = [2]string{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "Allowed methods are POST or PUT."}
+)
+
+// second returns c after a first request.
+func second(t *testing.T, c net.Conn, first [2]string) net.Conn {
+	t.Helper()
+	send(t, c, first[0])
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body, err := io.ReadAll(answer.Body); string(body) != first[1] || err != nil {
+		t.Fatalf("read %q, %v", body, err)
+	}
+	return c
 }
 
 // routed has a server that has a route for m.
@@ -138,9 +174,9 @@ func TestLateHeads(t *testing.T) {
 	t.Parallel()
 	seen := make(chan string, 1000)
 	all := everyWay(t, func() *Server {
-		return &Server{SniffTimeout: patience, HeaderTimeout: sniffSoon, OnStall: handlers.Refuse, Hub: &Hub{
-			OnError: func(info *Info, err error) { seen <- info.Protocol + ": " + err.Error() },
-		}}
+		hub := echoHub()
+		hub.OnError = func(info *Info, err error) { seen <- info.Protocol + ": " + err.Error() }
+		return &Server{SniffTimeout: patience, HeaderTimeout: sniffSoon, OnStall: handlers.Refuse, Hub: hub}
 	})
 	servers := map[*Server]uint64{}
 	for _, c := range all {

@@ -246,7 +246,12 @@ func (p *port) clientOf(info *Info, s handlers.Stream) *Client {
 }
 
 // Fail reports what never became a client; see [handlers.Port].
-func (p *port) Fail(info *Info, err error) { p.failed(info, err) }
+func (p *port) Fail(info *Info, err error) {
+	if errors.Is(err, ErrStalled) {
+		p.stats.stalled.Add(1)
+	}
+	p.failed(info, err)
+}
 
 // Loop is [loop.Host.Loop]: what it drives for a handler ends with the port, by the port's bounds.
 func (p *port) Loop() *loop.Loop { return &p.loop }

@@ -18,9 +18,10 @@ import (
 var (
 	// ErrUnmatched means that no route knows the first bytes, and raw is refused.
 	ErrUnmatched = errors.New("portluck: unknown protocol")
-	// ErrStalled means that the first bytes may still become more than one protocol at SniffTimeout, that a ClientHello is
-	// not whole by then, or that the head of a request is not whole after 10 seconds.
-	ErrStalled = errors.New("portluck: the client stopped before its first message was whole")
+	// ErrStalled means that the first bytes may still become more than one protocol at SniffTimeout, that a
+	// ClientHello is not whole by then, or that the head of an HTTP/1 request, a connection's first or a later
+	// one, is not whole at HeaderTimeout.
+	ErrStalled = handlers.ErrStalled
 	// ErrShed means that more than MaxSniffing connections were being classified, and that this was the oldest.
 	ErrShed = errors.New("portluck: too many undecided connections")
 	// ErrLimit means that there are MaxConns connections, or MaxConnsPerIP of this address.

@@ -113,18 +113,21 @@ func helloNeed(b []byte) int {
 	}
 }
 
-// headNeed is the need of the head of an HTTP/1 request (RFC 9112, section 2.1). It is 0 as soon as net/http has something
-// to say about b: it answers a malformed request line, and a field without a colon, at once.
+// headNeed is the need of the head of an HTTP/1 request (RFC 9112, section 2.1), with the empty lines before
+// it (section 2.2). It is 0 as soon as net/http has something to say about b: it answers a malformed request
+// line, and a field without a colon, at once.
 func headNeed(b []byte) int {
-	line, rest, whole := bytes.Cut(b, []byte("\n"))
+	line, rest, whole := cutLine(b)
+	for whole && len(line) == 0 {
+		line, rest, whole = cutLine(rest)
+	}
 	if whole && !isRequestLine(line) {
 		return 0
 	}
 	for whole {
-		if line, rest, whole = bytes.Cut(rest, []byte("\n")); !whole {
+		if line, rest, whole = cutLine(rest); !whole {
 			break
 		}
-		line = bytes.TrimSuffix(line, []byte("\r"))
 		if len(line) == 0 || line[0] != ' ' && line[0] != '\t' && bytes.IndexByte(line, ':') < 0 {
 			return 0
 		}
@@ -132,9 +135,15 @@ func headNeed(b []byte) int {
 	return len(b) + 1
 }
 
+// cutLine cuts b behind its first line, if that is whole.
+func cutLine(b []byte) (line, rest []byte, whole bool) {
+	line, rest, whole = bytes.Cut(b, []byte("\n"))
+	return bytes.TrimSuffix(line, []byte("\r")), rest, whole
+}
+
 // isRequestLine reports whether net/http reads on after line.
 func isRequestLine(line []byte) bool {
-	method, rest, _ := bytes.Cut(bytes.TrimSuffix(line, []byte("\r")), []byte(" "))
+	method, rest, _ := bytes.Cut(line, []byte(" "))
 	_, version, _ := bytes.Cut(rest, []byte(" "))
 	_, _, ok := http.ParseHTTPVersion(string(version))
 	return ok && len(method) > 0 && method[0] > ' '

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,10 @@ func TestHeadNeed(t *testing.T) {
 		{"half a version", "GET / HTTP/1\r\n", true},
 		{"another protocol", "GET / FTP/9\r\n", true},
 		{"white space first", " GET / HTTP/1.1\r\n", true},
-		{"an empty line first", "\r\nGET / HTTP/1.1\r\n", true},
+		{"an empty line", "\r\n", false},
+		{"an empty line first", "\r\nGET / HTTP/1.1\r\n", false},
+		{"empty lines first", "\n\r\n\nGET / HTTP/1.1\r\n\r\n", true},
+		{"CR alone first", "\r\r\nGET / HTTP/1.1\r\n", true},
 		{"no colon", "GET / HTTP/1.1\r\nbad header\r\n", true},
 		{"no name", "GET / HTTP/1.1\r\n: x\r\n", false}, // net/http reads one more byte
 		{"a name with a space", "GET / HTTP/1.1\r\nHost : x\r\n", false},
@@ -81,14 +85,17 @@ func (b *blocked) SetWriteDeadline(time.Time) error { return nil }
 
 var errBlocked = errors.New("the client has sent no more")
 
+var emptyLines = regexp.MustCompile(`\A(\r?\n)+`)
+
 // A head is waited for exactly while net/http waits for it, but for what net/http refuses already by its URL or method.
 func FuzzHeadNeed(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
 	f.Add([]byte("POST /a HTTP/1.0\nA: b\n c\n\nbody"))
 	f.Add([]byte("GET / HTTP/1.1\r\nbad header\r\n\r\n"))
 	f.Add([]byte("GET / HTTP/1.1\r\n: x\r\n"))
+	f.Add([]byte("\r\n\nGET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := &blocked{in: bytes.NewReader(b)}
+		c := &blocked{in: bytes.NewReader(emptyLines.ReplaceAll(b, nil))} // which httpd reads over
 		r, err := http.ReadRequest(bufio.NewReader(c))
 		switch need := headNeed(b); {
 		case need == 0 && errors.Is(err, errBlocked):

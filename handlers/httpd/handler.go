@@ -74,7 +74,8 @@ type Handler struct {
 	// MessageTimeout bounds how long a message may take from its first byte to its last; 2 minutes if zero, no bound if
 	// negative. The answer is 408. Between two messages of a body there is IdleTimeout only.
 	MessageTimeout time.Duration
-	// HeaderTimeout bounds how long the head of a request may take; 10 seconds if zero, no bound if negative.
+	// HeaderTimeout bounds how long the head of a request may take, from its first byte; 10 seconds if zero,
+	// no bound if negative. The answer of HTTP/1 is 408.
 	HeaderTimeout time.Duration
 	// FirstTimeout bounds how long a client may be silent after a TLS handshake that has agreed on HTTP; it is closed then
 	// without an answer. HeaderTimeout alone bounds it if zero or negative.
@@ -129,10 +130,10 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 		return
 	}
 	l := newLink(c, p, nc)
-	l.head.budget = h.budget()
 	if t, ok := nc.(*tls.Conn); !ok {
 		nc = newWatch(nc, l)
 	} else if state := t.ConnectionState(); state.HandshakeComplete {
+		l.head.clock.silence = h.FirstTimeout
 		switch state.NegotiatedProtocol {
 		case "http/1.1":
 			srv = h.http1
@@ -141,9 +142,13 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 			nc = newWatch(nc, l)
 		}
 	}
+	l.head.budget, l.head.h2c = h.budget(), srv == h.any
+	l.head.clock.beginsFirst(h.headerTimeout())
 	only := &single{nc: nc, link: l}
 	h.links.add(nc, l)
-	only.link.bound(h.FirstTimeout)
+	if l.watch == nil { // else the clock has it
+		l.bound(h.FirstTimeout)
+	}
 	_ = srv.Serve(only)
 	if !only.taken {
 		h.links.forget(nc)
@@ -182,7 +187,7 @@ func (h *Handler) server(unencryptedHTTP2 bool) *http.Server {
 			MaxReceiveBufferPerConnection: maxUnread, MaxReceiveBufferPerStream: maxUnread,
 		},
 		ReadTimeout:       idle, // bodies that nobody reads; an exchange extends it
-		ReadHeaderTimeout: cmp.Or(h.HeaderTimeout, DefaultHeaderTimeout),
+		ReadHeaderTimeout: h.headerTimeout(),
 		IdleTimeout:       idle,
 		MaxHeaderBytes:    h.maxHeaderBytes(),
 		ErrorLog:          errorLog,
@@ -215,6 +220,8 @@ func (h *Handler) budget() *handlers.Budget { return cmp.Or(h.Budget, &h.own) }
 func (h *Handler) limit() int { return cmp.Or(h.Limit, DefaultLimit) }
 
 func (h *Handler) idleTimeout() time.Duration { return cmp.Or(h.IdleTimeout, DefaultIdleTimeout) }
+
+func (h *Handler) headerTimeout() time.Duration { return cmp.Or(h.HeaderTimeout, DefaultHeaderTimeout) }
 
 func (h *Handler) messageTimeout() time.Duration {
 	return cmp.Or(h.MessageTimeout, DefaultMessageTimeout)

@@ -2,7 +2,10 @@ package httpd
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"net/http"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -22,15 +25,18 @@ const (
 type headMeter struct {
 	budget *handlers.Budget
 	on     atomic.Bool // what is read is of a head
+	h2c    bool        // it may be one of HTTP/2 with prior knowledge
 	h2     atomic.Bool // the connection speaks HTTP/2, which has one head at a time
 	read   int         // bytes of the head
 	lines  int
 	held   int // of budget
+	clock  headClock
 }
 
 // begins expects the head of the next request.
 func (m *headMeter) begins() {
 	if !m.h2.Load() {
+		m.clock.begins()
 		m.on.Store(true)
 	}
 }
@@ -47,11 +53,6 @@ func (m *headMeter) ends() (read int) {
 
 // more counts p, which was read. It reports false when the memory for it is not left.
 func (m *headMeter) more(p []byte) bool {
-	if m.read == 0 && bytes.HasPrefix(p, []byte("PRI")) {
-		m.on.Store(false)
-		m.h2.Store(true)
-		return true
-	}
 	m.read += len(p)
 	m.lines += bytes.Count(p, []byte("\n"))
 	if m.read <= freeHead {
@@ -65,13 +66,36 @@ func (m *headMeter) more(p []byte) bool {
 	return true
 }
 
-// refuse answers a client whose head is too much for the memory that is left, which net/http does not get
-// (RFC 9110, section 15.6.4), and closes the connection.
-func (m *headMeter) refuse(l *link) {
-	m.ends()
-	err := m.budget.Refuse()
-	if l.nc.SetWriteDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = l.nc.Write(handlers.AppendRefusal(nil, http.StatusServiceUnavailable, err.Error(), [2]string{"Retry-After", "1"}))
+// readHead reads part of a head. It refuses the client when there is no memory for it (RFC 9110, section
+// 15.6.4), or when the rest is late (section 15.5.9).
+func (c *watch) readHead(p []byte) (int, error) {
+	head := &c.link.head
+	c.limit(len(p))
+	n, err := c.readInTime(p)
+	head.clock.saw(p[:n])
+	switch {
+	case head.clock.isPreface(p[:n]):
+		head.on.Store(false)
+		if !head.h2c || head.clock.skipped {
+			return 0, io.EOF // and no answer of HTTP/1
+		}
+		head.h2.Store(true)
+	case n > 0 && !head.more(p[:n]):
+		err = head.budget.Refuse()
+		c.link.refuse(handlers.AppendRefusal(nil, http.StatusServiceUnavailable, err.Error(), [2]string{"Retry-After", "1"}), err)
+		return 0, io.EOF
+	case head.clock.begun && errors.Is(err, os.ErrDeadlineExceeded):
+		c.link.refuse(head.clock.farewell(), handlers.ErrStalled)
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+// refuse answers a client whose head net/http does not get, if there is an answer, and closes the connection.
+func (l *link) refuse(answer []byte, err error) {
+	l.head.ends()
+	if len(answer) > 0 && l.nc.SetWriteDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = l.nc.Write(answer)
 	}
 	hangUp(l.nc)
 	info := *l.conn.Info()

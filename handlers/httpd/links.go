@@ -114,7 +114,7 @@ func (l *link) secure() *tls.ConnectionState {
 	return nil
 }
 
-// bound closes the connection if its client, which has shaken hands, sends nothing for d.
+// bound closes the connection if its client, which has shaken hands and speaks HTTP/2, sends nothing for d.
 func (l *link) bound(d time.Duration) {
 	t, ok := l.nc.(*tls.Conn)
 	if !ok || d <= 0 {

@@ -28,7 +28,7 @@ type watch struct {
 func newWatch(nc net.Conn, l *link) net.Conn {
 	w := &watch{halves: halves{nc}, link: l}
 	l.watch = w
-	l.head.begins()
+	l.head.on.Store(true)
 	if from, ok := nc.(io.ReaderFrom); ok {
 		return &watchFiles{w, from}
 	}
@@ -46,11 +46,12 @@ func (c *watchFiles) ReadFrom(r io.Reader) (int64, error) { return c.from.ReadFr
 
 // Read is [net.Conn.Read].
 func (c *watch) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if head := &c.link.head; n > 0 && head.on.Load() && !c.link.serves() && !head.more(p[:n]) {
-		head.refuse(c.link)
-		return 0, io.EOF
+	head := &c.link.head
+	if len(p) > 1 && head.on.Load() && !head.clock.over() {
+		return c.readHead(p)
 	}
+	n, err := c.Conn.Read(p)
+	head.clock.saw(p[:n])
 	if n > 0 || len(p) != 1 || !errors.Is(err, io.EOF) || !c.link.serves() {
 		return n, err
 	}
@@ -88,8 +89,10 @@ func (c *watch) releaseLocked() {
 	c.held = nil
 }
 
-// SetReadDeadline is [net.Conn.SetReadDeadline]. With one that has passed net/http ends its Read.
+// SetReadDeadline is [net.Conn.SetReadDeadline]. With one that has passed net/http ends its Read; each one
+// tells how far it has got with the head.
 func (c *watch) SetReadDeadline(t time.Time) error {
+	c.link.head.clock.left.Add(-1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.until = t

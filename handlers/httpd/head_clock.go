@@ -1,0 +1,178 @@
+package httpd
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// headClock bounds how long the head of HTTP/1 that is being read may take, from its first byte. It sees
+// what net/http reads, and how long that is prepared to wait.
+type headClock struct {
+	timeout time.Duration // no bound if not positive
+	silence time.Duration // that of a client that says nothing at all; timeout if not positive
+	first   bool          // of the connection: empty lines before it are skipped
+	begun   bool          // part of the head has come
+	skipped bool          // an empty line
+	graced  bool          // it has had a second more, as bytes came while the process stood still
+	preface int8          // how many bytes of a preface of HTTP/2 have come; negative once others have
+	until   time.Time     // when the head is late; zero if never, and before it has begun
+	set     int32         // left when until was set, or silent
+
+	// left is how many deadlines net/http will set until it has the head: one for the wait, but for the first
+	// head, one for the head, and one for the rest of the request.
+	left atomic.Int32
+	tail atomic.Uint32 // the four bytes that were read last, the newest lowest
+}
+
+// netHTTPBuffer is the size of the buffer that net/http reads into. Its Read gets what is free of it,
+// so that tells how much of the next head was read together with what came before.
+const netHTTPBuffer = 4 << 10
+
+// begins is for the next head.
+func (c *headClock) begins() {
+	c.first, c.begun, c.graced, c.preface, c.until, c.set = false, false, false, -1, time.Time{}, 0
+	c.left.Store(3)
+}
+
+// silent is set when silence is.
+const silent = -1
+
+// beginsFirst is for the first head.
+func (c *headClock) beginsFirst(timeout time.Duration) {
+	c.timeout, c.first, c.preface = timeout, true, 0
+	c.left.Store(1)
+	if timeout > 0 {
+		c.left.Store(2)
+	}
+}
+
+// over reports whether net/http has the head.
+func (c *headClock) over() bool { return c.left.Load() <= 0 }
+
+// saw notes what was read.
+func (c *headClock) saw(p []byte) {
+	tail := c.tail.Load()
+	for _, b := range p[max(0, len(p)-4):] {
+		tail = tail<<8 | uint32(b)
+	}
+	c.tail.Store(tail)
+}
+
+// ended reports whether the last n bytes, of four, were part of a head.
+func (c *headClock) ended(n int) bool {
+	tail := c.tail.Load()
+	for ; n > 0; n-- {
+		if b := byte(tail); b != '\r' && b != '\n' {
+			return true
+		}
+		tail >>= 8
+	}
+	return false
+}
+
+// isPreface reports whether p ends the preface of HTTP/2 (RFC 9113, section 3.4) at the beginning of the
+// first head.
+func (c *headClock) isPreface(p []byte) bool {
+	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+	for _, b := range p {
+		if c.preface < 0 || b != preface[c.preface] {
+			c.preface = -1
+			return false
+		}
+		if c.preface++; int(c.preface) == len(preface) {
+			return true
+		}
+	}
+	return false
+}
+
+// farewell is the answer to a head that is late. To what may yet speak HTTP/2 there is none.
+func (c *headClock) farewell() []byte {
+	if c.preface >= 0 {
+		return nil
+	}
+	return handlers.AppendRefusal(nil, http.StatusRequestTimeout, "The request did not come in time.")
+}
+
+// limit bounds the wait for the rest of a head, before a Read of up to room bytes of it.
+func (w *watch) limit(room int) {
+	c := &w.link.head.clock
+	left := c.left.Load()
+	switch {
+	case c.begun || c.first:
+	case left == 1: // net/http has four bytes or more
+		c.begun = c.ended(4)
+	default:
+		c.begun = c.ended(min(netHTTPBuffer-room, 4))
+	}
+	switch {
+	case !c.begun && (!c.first || c.silence <= 0 || c.set == silent), c.begun && c.set == left:
+		return // what net/http has set, or we
+	case !c.begun:
+		c.set = silent
+		_ = w.Conn.SetReadDeadline(time.Now().Add(c.silence))
+		return
+	case c.until.IsZero() && c.timeout > 0:
+		c.until = time.Now().Add(c.timeout)
+	}
+	c.set = left
+	_ = w.Conn.SetReadDeadline(c.until)
+}
+
+// readInTime reads part of a head. A deadline that has passed is judged only after what had come was read:
+// the process may have stood still.
+func (w *watch) readInTime(p []byte) (n int, err error) {
+	c := &w.link.head.clock
+	n, err = w.readLines(p)
+	if n > 0 || c.graced || !errors.Is(err, os.ErrDeadlineExceeded) || !hasUnread(below(w.link.nc)) {
+		return n, err
+	}
+	c.graced = true
+	_ = w.Conn.SetReadDeadline(time.Now().Add(time.Second))
+	return w.readLines(p)
+}
+
+// readLines reads part of a head. It reads over empty lines before the first head of a connection (RFC 9112,
+// section 2.2).
+func (w *watch) readLines(p []byte) (n int, err error) {
+	c := &w.link.head.clock
+	for {
+		var got int
+		got, err = w.Conn.Read(p[n:])
+		n += got
+		if c.begun || !c.first {
+			break
+		}
+		rest := p[emptyLines(p[:n]):n]
+		c.skipped = c.skipped || len(rest) < n
+		n = copy(p, rest)
+		if err != nil || n > 1 || n == 1 && p[0] != '\r' {
+			break
+		}
+	}
+	c.begun = c.begun || !isEmptyLines(p[:n])
+	return n, err
+}
+
+// emptyLines returns how many bytes of empty lines b begins with.
+func emptyLines(b []byte) (n int) {
+	for {
+		switch {
+		case bytes.HasPrefix(b[n:], []byte("\n")):
+			n++
+		case bytes.HasPrefix(b[n:], []byte("\r\n")):
+			n += 2
+		default:
+			return n
+		}
+	}
+}
+
+// isEmptyLines reports whether b is part of empty lines, which net/http may read over.
+func isEmptyLines(b []byte) bool { return len(bytes.Trim(b, "\r\n")) == 0 }
