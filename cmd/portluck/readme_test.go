@@ -33,19 +33,10 @@ func TestReadmeLines(t *testing.T) {
 	}
 }
 
-// The README's program compiles.
+// The README's first program compiles as it stands.
 func TestReadmeProgram(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(readme), "    import \"github.com/portluck")
-	block, _, ok2 := strings.Cut(rest, "\n\nWith TLS")
-	if !ok || !ok2 {
-		t.Fatal("the README has no program")
-	}
-	program := "package main\n\nimport \"log\"\nimport \"github.com/portluck" + strings.ReplaceAll(block, "\n    ", "\n") + "\n"
+	program := readmePrograms(t)[0]
 	dir, err := os.MkdirTemp(".", "_readme") // which ./... leaves out
 	if err != nil {
 		t.Fatal(err)
@@ -57,6 +48,23 @@ func TestReadmeProgram(t *testing.T) {
 	if out, err := exec.Command("go", "vet", "./"+dir).CombinedOutput(); err != nil {
 		t.Errorf("%s\n%s", program, out)
 	}
+}
+
+// readmePrograms returns the whole programs that the README has: an echo server, and one with TLS.
+func readmePrograms(t *testing.T) []string {
+	t.Helper()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := regexp.MustCompile(`(?m)^    package main\n(?:(?:    .*)?\n)+`).FindAllString(string(readme), -1)
+	if len(programs) != 2 {
+		t.Fatalf("%d programs, want 2", len(programs))
+	}
+	for i, p := range programs {
+		programs[i] = strings.ReplaceAll(strings.TrimPrefix(p, "    "), "\n    ", "\n")
+	}
+	return programs
 }
 
 // The README's lines for AllData work as they stand, but for the port.

@@ -17,22 +17,13 @@ import (
 
 // The README's program with TLS serves its page, and ends in good order.
 func TestReadmeTLSProgram(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := strings.Cut(string(readme), "\n    package main\n")
-	block, _, ok2 := strings.Cut(rest, "\n\n| event")
-	if !ok || !ok2 {
-		t.Fatal("the README has no program with TLS")
-	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := l.Addr().String()
 	l.Close()
-	program := "package main\n" + strings.ReplaceAll(strings.ReplaceAll(block, "\n    ", "\n"), "localhost:8443", addr)
+	program := strings.ReplaceAll(readmePrograms(t)[1], "localhost:8443", addr)
 	dir, err := os.MkdirTemp(".", "_readme") // which ./... leaves out
 	if err != nil {
 		t.Fatal(err)
