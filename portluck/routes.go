@@ -149,6 +149,9 @@ func (p *port) build() {
 	}
 	if s.Hub == nil && s.mux != nil {
 		p.http.Claim, p.http.Pages = isMessage, notFound(s.Pages)
+		if s.Pages == nil {
+			p.http.Claim = func(*http.Request) bool { return true }
+		}
 	}
 	web := &route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http.HTTP1(), opening: headOpening}
 	p.routes = append(p.routes, s.routes...)

@@ -2,10 +2,10 @@ package httpd
 
 import (
 	"bufio"
-	"io"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -71,7 +71,7 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
 	case h.Upgrade != nil && wantsWebSocket(r):
 		h.upgrade(w, r, l)
 	case r.Method == http.MethodConnect:
-		h.refuseMethod(w, r)
+		h.refuseMethod(w, r, l)
 	case h.Pages != nil && h.Claim != nil && h.Claim(r):
 		h.page(w, r, l, h.Pages)
 	case r.Method == http.MethodPost || r.Method == http.MethodPut:
@@ -80,10 +80,11 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
 		pace := h.pacer(w, r)
 		pace.begin()
 		if h.allow(w, r, l) {
+			w.Header().Set("Allow", strings.Join(h.methods(r, l), ", "))
 			w.WriteHeader(http.StatusOK)
 		}
 	case h.Pages == nil:
-		h.refuseMethod(w, r)
+		h.refuseMethod(w, r, l)
 	default:
 		h.page(w, r, l, h.Pages)
 	}
@@ -100,20 +101,6 @@ func (h *Handler) answers(w http.ResponseWriter, r *http.Request, l *link) bool 
 	info := requestInfo(r, l)
 	l.port.Fail(&info, handlers.ErrHost)
 	return false
-}
-
-func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request) {
-	pace := h.pacer(w, r)
-	pace.begin()
-	w.Header().Set("Allow", "POST, PUT")
-	w.Header()["Content-Type"] = contentType
-	if r.Method == http.MethodConnect && r.ProtoMajor == 1 {
-		w.Header().Set("Connection", "close")
-	}
-	w.WriteHeader(http.StatusMethodNotAllowed)
-	if r.Method != http.MethodHead {
-		_, _ = io.WriteString(w, "Allowed methods are POST or PUT.")
-	}
 }
 
 // wantsWebSocket reports whether r is the opening handshake of a WebSocket (RFC 6455, section 4.2.1).

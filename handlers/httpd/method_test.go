@@ -13,7 +13,7 @@ func TestOtherMethods(t *testing.T) {
 	w := dial(t, addr)
 	for _, method := range []string{"GET", "DELETE", "PATCH", "BREW"} {
 		w.send(method + " /x HTTP/1.1\r\nHost: x\r\n\r\n")
-		if resp := w.expect(405, "Allowed methods are POST or PUT."); resp.Header.Get("Allow") != "POST, PUT" {
+		if resp := w.expect(405, "Allowed methods are POST or PUT."); resp.Header.Get("Allow") != "POST, PUT, OPTIONS" {
 			t.Errorf("%s: Allow: %q", method, resp.Header.Get("Allow"))
 		}
 	}

@@ -14,7 +14,7 @@ func (h *Handler) mounted(w http.ResponseWriter, r *http.Request, l *link) bool 
 	if asked := r.Header.Get("Access-Control-Request-Method"); r.Method == http.MethodOptions && asked != "" {
 		return h.preflight(w, r, l, asked)
 	}
-	if _, pattern := h.Mux.Handler(r); pattern == "" {
+	if !h.isMounted(r) {
 		return false
 	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
@@ -30,7 +30,7 @@ func (h *Handler) mounted(w http.ResponseWriter, r *http.Request, l *link) bool 
 func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, l *link, method string) bool {
 	wanted := *r
 	wanted.Method = method
-	if _, pattern := h.Mux.Handler(&wanted); pattern == "" {
+	if !h.isMounted(&wanted) {
 		return false
 	}
 	pace := h.pacer(w, r)

@@ -50,7 +50,7 @@ func Handler(src Source) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header(), r.Host)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD, POST, PUT")
+			w.Header().Set("Allow", "GET, HEAD, POST, PUT, OPTIONS")
 			http.Error(w, "Allowed methods are GET, HEAD, POST and PUT.", http.StatusMethodNotAllowed)
 			return
 		}

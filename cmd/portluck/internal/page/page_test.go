@@ -74,7 +74,7 @@ func TestAnswers(t *testing.T) {
 			}
 			allow := ""
 			if tt.code == http.StatusMethodNotAllowed {
-				allow = "GET, HEAD, POST, PUT"
+				allow = "GET, HEAD, POST, PUT, OPTIONS"
 			}
 			for name, want := range map[string]string{
 				"Content-Type": tt.kind, "Cache-Control": tt.cache, "Allow": allow,
