@@ -2,10 +2,14 @@ package handlers
 
 import (
 	"fmt"
+	"log"
+	"net/http"
 	"reflect"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A PanicError is a panic in code of the program that was called: a callback, a matcher, a codec.
@@ -74,4 +78,38 @@ func GuardExit(f func(), exited func(err error)) (err error) {
 	f()
 	returned = true
 	return nil
+}
+
+// strays are the panics that no port logs.
+var strays = &strayPanics{}
+
+// straysPerSecond bounds how many of them are logged.
+const straysPerSecond = 5
+
+// strayPanics counts panics for the bound.
+type strayPanics struct {
+	mu       sync.Mutex
+	second   int64 // in which lines were written
+	lines    int
+	unlogged int // since the last line
+}
+
+// log writes one line and the stack to the standard logger, unless it was told of p before.
+func (s *strayPanics) log(p *PanicError) {
+	if p.Value == http.ErrAbortHandler || !p.First() {
+		return
+	}
+	s.mu.Lock()
+	if now := time.Now().Unix(); now != s.second {
+		s.second, s.lines = now, 0
+	}
+	if s.lines++; s.lines > straysPerSecond {
+		s.unlogged++
+		s.mu.Unlock()
+		return
+	}
+	n := s.unlogged
+	s.unlogged = 0
+	s.mu.Unlock()
+	log.Printf("%v: %s; %d before it were not logged\n%s", ErrPanic, p.Kind(), n, p.Stack)
 }

@@ -1,7 +1,12 @@
 package handlers
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"log"
+	"net/http"
+	"os"
 	"strings"
 	"testing"
 )
@@ -34,5 +39,39 @@ func TestGuard(t *testing.T) {
 				t.Errorf("Error() = %q, want %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// A panic that no port logs is in the standard log, once, with its stack and the type of its value; of many
+// a few are, and then how many were not.
+func TestLogPanicWithoutAPort(t *testing.T) {
+	var out bytes.Buffer
+	log.SetOutput(&out)
+	defer log.SetOutput(os.Stderr)
+	defer func(before *strayPanics) { strays = before }(strays)
+	strays = &strayPanics{}
+	boom := func() error { return Guard(func() { panic("SECRET") }) }
+	err := boom()
+	for range 3 {
+		LogPanic(nil, nil, fmt.Errorf("wrapped: %w", err))
+	}
+	LogPanic(nil, nil, nil)
+	LogPanic(nil, nil, errors.New("SECRET"))
+	LogPanic(nil, nil, Guard(func() { panic(http.ErrAbortHandler) }))
+	got := out.String()
+	if strings.Count(got, "callback panicked: string") != 1 || !strings.Contains(got, "guard_test.go:") || strings.Contains(got, "SECRET") {
+		t.Errorf("logged: %s", got)
+	}
+	for range 100 {
+		LogPanic(nil, nil, boom())
+	}
+	if n := strings.Count(out.String(), "callback panicked"); n > 50 { // it may have taken seconds
+		t.Errorf("%d lines", n)
+	}
+	strays.second = 0 // another second
+	missing := strays.unlogged
+	LogPanic(nil, nil, boom())
+	if want := fmt.Sprintf("string; %d before it were not logged", missing); missing == 0 || !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in %s", want, out.String())
 	}
 }

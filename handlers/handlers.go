@@ -182,11 +182,18 @@ type PanicLogger interface {
 	LogPanic(info *Info, err error)
 }
 
-// LogPanic has p log err, if p is a [PanicLogger] and err a panic.
+// LogPanic has p log err, if p is a [PanicLogger] and err a panic. On a port of a handler's own there is
+// none: the standard logger does it then, with the stack and the type of the value, a few times a second.
 func LogPanic(p any, info *Info, err error) {
-	if logger, ok := p.(PanicLogger); ok && errors.Is(err, ErrPanic) {
-		logger.LogPanic(info, err)
+	panicked, ok := errors.AsType[*PanicError](err)
+	if !ok {
+		return
 	}
+	if logger, ok := p.(PanicLogger); ok {
+		logger.LogPanic(info, err)
+		return
+	}
+	strays.log(panicked)
 }
 
 // An ErrorLogger is a [Port] that logs what goes wrong beside its clients: a datagram that is none of a

@@ -7,14 +7,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"net"
 	"net/http"
+	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/alldata"
 	"github.com/portluck/portluck/handlers/callosum"
+	"github.com/portluck/portluck/handlers/mesh"
 	"github.com/portluck/portluck/handlers/tcp"
 	"github.com/portluck/portluck/matchers"
 	"github.com/rs/zerolog"
@@ -175,8 +179,7 @@ func TestStreamPanicsLogged(t *testing.T) {
 // Handlers that recover panics by themselves have the port log them.
 func TestHandlersPanicsLogged(t *testing.T) {
 	t.Parallel()
-	const put = "POST /_put HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 27\r\n\r\n" +
-		`{"key":"k","event":{"a":1}}`
+	const put = putText
 	boom := func() error { panic(errSecret) }
 	mount := func(h *alldata.Handler) func(s *Server) { return func(s *Server) { s.Mount("/_put", h) } }
 	fails := func(context.Context, string, json.RawMessage) error { return io.ErrClosedPipe }
@@ -205,6 +208,114 @@ func TestHandlersPanicsLogged(t *testing.T) {
 			panicsLogged(t, s, out, 1)
 		})
 	}
+}
+
+// So do nodes that share the port.
+func TestNodePanicsLogged(t *testing.T) {
+	t.Parallel()
+	out := &logBuffer{}
+	logger := zerolog.New(out)
+	s := &Server{Logger: &logger}
+	boom := func(*mesh.Conn) { panic(errSecret) }
+	node := &mesh.Node{Name: "panics", Hello: true, OnConnection: boom, OnError: func(error) {}, Discovery: mesh.Static(nil)}
+	s.Handle("mesh", matchers.Prefix(mesh.HelloPrefix), node)
+	at := netip.MustParseAddrPort(serve(t, s))
+	if err := node.Join(at); err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close()
+	other := &mesh.Node{Name: "panics", Hello: true, Discovery: mesh.Static{{Addrs: []netip.AddrPort{at}}}}
+	if err := other.Listen(0, "127.0.0.1"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is logged", func() bool { return strings.Contains(out.String(), "panic in the program") })
+	if err := other.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := out.String(); !strings.Contains(got, "panic_test.go:") || strings.Contains(got, "SECRET") {
+		t.Errorf("logged: %s", got)
+	}
+}
+
+// On ports of their own the standard logger has them, unless OnError is told; and what that panics with.
+func TestPanicsOnOwnPortsLogged(t *testing.T) {
+	out := &logBuffer{}
+	stdlog.SetOutput(out)
+	defer stdlog.SetOutput(os.Stderr)
+	for _, tt := range []struct {
+		name  string
+		want  int // lines
+		start func(t *testing.T, told func()) (addr string)
+		said  string
+	}{
+		{"callosum OnConnection", 1, func(t *testing.T, _ func()) string {
+			return serveSlots(t, &callosum.Handler{OnConnection: func(context.Context, *callosum.Conn) { panic(errSecret) }})
+		}, "x"},
+		{"callosum OnError", 1, func(t *testing.T, _ func()) string {
+			return serveSlots(t, &callosum.Handler{
+				OnConnection: func(context.Context, *callosum.Conn) { panic("first") }, OnError: func(*Info, error) { panic(errSecret) },
+			})
+		}, "x"},
+		{"callosum, told", 0, func(t *testing.T, told func()) string {
+			return serveSlots(t, &callosum.Handler{
+				OnConnection: func(context.Context, *callosum.Conn) { panic(errSecret) }, OnError: func(*Info, error) { told() },
+			})
+		}, "x"},
+		{"alldata OnPut", 1, func(t *testing.T, _ func()) string {
+			return serveEvents(t, &alldata.Handler{OnPut: func(context.Context, string, json.RawMessage) error { panic(errSecret) }})
+		}, putText},
+		{"alldata, told", 0, func(t *testing.T, told func()) string {
+			return serveEvents(t, &alldata.Handler{
+				OnPut: func(context.Context, string, json.RawMessage) error { panic(errSecret) }, OnError: func(*http.Request, error) { told() },
+			})
+		}, putText},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			before := strings.Count(out.String(), "callback panicked")
+			told := make(chan struct{}, 1)
+			c := dial(t, tt.start(t, func() { told <- struct{}{} }))
+			send(t, c, tt.said)
+			if tt.want == 0 {
+				<-told
+			}
+			_ = c.CloseWrite()
+			_, _ = io.ReadAll(c)
+			eventually(t, "it is logged", func() bool { return strings.Count(out.String(), "callback panicked")-before >= tt.want })
+			got := out.String()
+			if strings.Count(got, "callback panicked")-before != tt.want || strings.Contains(got, "SECRET") || !strings.Contains(got, "panic_test.go:") {
+				t.Errorf("logged: %s", got)
+			}
+		})
+	}
+}
+
+// putText puts an event.
+const putText = "POST /_put HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 27\r\n\r\n" +
+	`{"key":"k","event":{"a":1}}`
+
+func serveSlots(t *testing.T, h *callosum.Handler) (addr string) {
+	t.Helper()
+	l := must(net.Listen("tcp", "127.0.0.1:0"))
+	s := &callosum.Server{Handler: h}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }() // ends with Close
+	t.Cleanup(func() {
+		_ = s.Close()
+		<-done
+	})
+	return l.Addr().String()
+}
+
+func serveEvents(t *testing.T, h *alldata.Handler) (addr string) {
+	t.Helper()
+	s := &alldata.Server{Addr: "127.0.0.1:0"}
+	s.Handler = h
+	a, err := s.Listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return a.String()
 }
 
 // Of many panics at once one is logged, and how many were not with the next that is.

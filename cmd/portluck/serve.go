@@ -61,6 +61,8 @@ On a terminal it shows who comes (+), who goes (-) and what is said, 50 lines a 
 				return cli.Usage(err)
 			}
 			defer flush()
+			log.SetFlags(0)
+			log.SetOutput(stdLog{logger})
 			return serve(cmd.Context(), &o, logger)
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 
 	"github.com/mattn/go-isatty"
 	"github.com/rs/zerolog"
@@ -40,6 +41,14 @@ func newLogger(format, level string) (logger zerolog.Logger, flush func(), err e
 		l.WithLevel(zerolog.WarnLevel).Uint64("lines", n).Msg("log lines dropped")
 	})
 	return to(s), s.close, nil
+}
+
+// stdLog takes what is written to package log, such as a panic that no port logs.
+type stdLog struct{ logger zerolog.Logger }
+
+func (s stdLog) Write(p []byte) (int, error) {
+	s.logger.Error().Str("text", strings.TrimSpace(string(p))).Msg("log")
+	return len(p), nil
 }
 
 // announce prints the addresses, and to a person the lines to copy for each kind of client.

@@ -77,7 +77,9 @@ func refuse(status int, format string, args ...any) error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := h.put(w, r)
 	port := r.Context().Value(handlers.PortContextKey)
-	handlers.LogPanic(port, nil, err)
+	if port != nil || h.OnError == nil {
+		handlers.LogPanic(port, nil, err)
+	}
 	if err != nil && h.OnError != nil {
 		handlers.LogPanic(port, nil, handlers.Guard(func() { h.OnError(r, err) }))
 	}

@@ -76,7 +76,7 @@ func (s *Server) run(srv *http.Server, l net.Listener) {
 	err := srv.Serve(&limited{Listener: l, most: s.maxConns()})
 	s.served.Done() // OnError may call Close
 	if !errors.Is(err, http.ErrServerClosed) && s.OnError != nil {
-		_ = handlers.Guard(func() { s.OnError(err) })
+		handlers.LogPanic(nil, nil, handlers.Guard(func() { s.OnError(err) }))
 	}
 }
 

@@ -164,7 +164,11 @@ func (s *Store) insert(tx *bbolt.Tx, batch []*put) (changed bool, err error) {
 // tell calls OnStored.
 func (s *Store) tell(p *put) {
 	err := handlers.Guard(func() { s.OnStored(p.key, p.sealed[sealSize:]) })
-	if err != nil && s.OnError != nil {
-		_ = handlers.Guard(func() { s.OnError(fmt.Errorf("OnStored: %w", err)) })
+	switch {
+	case err == nil:
+	case s.OnError == nil:
+		handlers.LogPanic(nil, nil, err)
+	default:
+		handlers.LogPanic(nil, nil, handlers.Guard(func() { s.OnError(fmt.Errorf("OnStored: %w", err)) }))
 	}
 }

@@ -194,7 +194,9 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 		info: info, handler: h, owner: owner, cancel: cancel, preface: true,
 		gone: make(chan struct{}), spoke: make(chan struct{}), served: make(chan struct{}),
 		fail: func(info *handlers.Info, err error) {
-			handlers.LogPanic(owner, info, err)
+			if _, isPort := owner.(handlers.Port); isPort || h.OnError == nil {
+				handlers.LogPanic(owner, info, err)
+			}
 			handlers.LogPanic(owner, info, handlers.Guard(func() { fail(info, err) }))
 		},
 	}

@@ -152,7 +152,7 @@ func (r *rover) wait() {
 // tell tells the program. Its panic is its own loss.
 func (r *rover) tell(id string, err error) {
 	if r.pool.OnError != nil {
-		_ = handlers.Guard(func() { r.pool.OnError(id, err) })
+		handlers.LogPanic(nil, nil, handlers.Guard(func() { r.pool.OnError(id, err) }))
 	}
 }
 

@@ -148,7 +148,7 @@ func (s *Server) fullLocked() bool { return s.MaxConns > 0 && len(s.conns) >= s.
 // fail tells the handler.
 func (s *Server) fail(info *handlers.Info, err error) {
 	if f := s.handler.OnError; f != nil {
-		_ = handlers.Guard(func() { f(info, err) })
+		handlers.LogPanic(nil, info, handlers.Guard(func() { f(info, err) }))
 	}
 }
 

@@ -191,6 +191,7 @@ func (n *Node) bound(ctx context.Context, nc net.Conn) (lift func()) {
 // Serve takes a connection of the mesh from a port that it shares, see [Node.Join]. Any number of goroutines may call it.
 func (n *Node) Serve(c handlers.Conn, p handlers.Port) {
 	n.mu.Lock()
+	n.port = p
 	take := n.takeShared
 	if n.closing {
 		take = nil

@@ -197,7 +197,7 @@ func (n *Node) reportErrors(errs <-chan error, closed <-chan struct{}) {
 	for {
 		select {
 		case err := <-errs:
-			_ = handlers.Guard(func() { n.OnError(err) })
+			n.logPanic(handlers.Guard(func() { n.OnError(err) }))
 		case <-closed:
 			return
 		}
@@ -235,7 +235,7 @@ func (n *Node) Close() error {
 	}
 	close(n.closed)
 	if n.OnClose != nil {
-		_ = handlers.Guard(n.OnClose)
+		n.logPanic(handlers.Guard(n.OnClose))
 	}
 	return nil
 }

@@ -100,6 +100,7 @@ type Node struct {
 	secure    *security          // nil without Key and Identity
 
 	takeShared func(nc net.Conn, release func()) // of Serve; nil before Join
+	port       handlers.Port                     // of the last Serve
 	ready      chan struct{}                     // closed when OnListening has run, or will not
 	closed     chan struct{}                     // closed when everything is, before OnClose
 	errs       chan error
@@ -189,8 +190,11 @@ func local(a netip.Addr) int {
 // fail reports an error to OnError.
 func (n *Node) fail(err error) {
 	n.mu.Lock()
-	errs := n.errs
+	errs, port := n.errs, n.port
 	n.mu.Unlock()
+	if port != nil || n.OnError == nil {
+		handlers.LogPanic(port, nil, err)
+	}
 	if errs == nil || n.OnError == nil {
 		return
 	}
@@ -198,6 +202,14 @@ func (n *Node) fail(err error) {
 	case errs <- err:
 	default: // OnError is slow
 	}
+}
+
+// logPanic is for what OnError and OnClose panic with.
+func (n *Node) logPanic(err error) {
+	n.mu.Lock()
+	port := n.port
+	n.mu.Unlock()
+	handlers.LogPanic(port, nil, err)
 }
 
 // never is a bound that is not reached.

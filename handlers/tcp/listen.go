@@ -112,7 +112,7 @@ func (g *listening) accept() {
 // fail tells OnError.
 func (v *Server) fail(err error) {
 	if v.OnError != nil {
-		_ = handlers.Guard(func() { v.OnError(err) })
+		handlers.LogPanic(nil, nil, handlers.Guard(func() { v.OnError(err) }))
 	}
 }
 
@@ -129,7 +129,7 @@ func (g *listening) ended() {
 	}
 	v.mu.Unlock()
 	if v.OnClose != nil {
-		_ = handlers.Guard(v.OnClose)
+		handlers.LogPanic(nil, nil, handlers.Guard(v.OnClose))
 	}
 	g.home.leave()
 }

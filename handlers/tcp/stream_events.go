@@ -93,6 +93,9 @@ func (s *Stream) guard(f func()) error {
 		if conn != nil {
 			conn.LogPanic(err)
 		}
+		if s.Events == nil || s.Events.OnError == nil {
+			handlers.LogPanic(nil, nil, err) // unless the port has
+		}
 		s.fail(err)
 	}
 	return err
@@ -245,6 +248,7 @@ func (s *Stream) closed(err error) {
 		if conn != nil {
 			conn.LogPanic(panicked)
 		}
+		handlers.LogPanic(nil, nil, panicked) // unless the port has
 	}
 	close(done)
 	home.leave()

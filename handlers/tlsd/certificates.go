@@ -91,7 +91,7 @@ func (c *Certificates) refresh() {
 	}
 	c.mu.Unlock()
 	if tell && c.OnError != nil {
-		_ = handlers.Guard(func() { c.OnError(err) })
+		handlers.LogPanic(nil, nil, handlers.Guard(func() { c.OnError(err) }))
 	}
 }
 
