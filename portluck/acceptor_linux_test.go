@@ -1,7 +1,9 @@
 package portluck
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync/atomic"
 	"syscall"
@@ -107,6 +109,58 @@ func TestAcceptErrors(t *testing.T) {
 	}
 	if err := s.Shutdown(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// A lack that comes between connections costs the shortest pause each time, however often it has come.
+func TestAcceptErrorsBetweenConnections(t *testing.T) {
+	t.Parallel()
+	hub, _ := record(echo)
+	waits := waitLog{}
+	s := &Server{Hub: hub, SniffTimeout: patience, Log: &waits}
+	l := listen(t)
+	p := must(s.start())
+	a := must(p.newAcceptor(l))
+	d := a.src.(*descriptors)
+	system, full := d.accept4, true
+	d.accept4 = func(fd, flags int) (int, syscall.Sockaddr, error) {
+		if full = !full; full {
+			return -1, nil, unix.ENOMEM
+		}
+		nfd, sa, err := system(fd, flags)
+		full = full || err != nil
+		return nfd, sa, err
+	}
+	ended := make(chan error, 1)
+	go func() { // ends with the server
+		defer p.accepting.Done()
+		ended <- a.run()
+	}()
+	for range 15 {
+		talk(t, l.Addr().String(), "x\n")
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; !errors.Is(err, ErrServerClosed) {
+		t.Errorf("run() = %v", err)
+	}
+	if n, longest := waits.n.Load(), time.Duration(waits.longest.Load()); n < 8 || longest != minBackOff {
+		t.Errorf("%d pauses of up to %v, want %v", n, longest, minBackOff)
+	}
+}
+
+// waitLog is a Logger that notes how long accepting pauses.
+type waitLog struct{ n, longest atomic.Int64 }
+
+func (*waitLog) Enabled(context.Context, slog.Level) bool { return true }
+
+func (w *waitLog) LogAttrs(_ context.Context, _ slog.Level, msg string, attrs ...slog.Attr) {
+	for _, a := range attrs {
+		if msg == "accept failed" && a.Key == "wait" {
+			w.n.Add(1)
+			w.longest.Store(max(w.longest.Load(), int64(a.Value.Duration())))
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func (l *log) failed(info *Info, err error) {
 	if hasLeft(err) {
 		level = slog.LevelDebug
 	}
-	if l.enabled(level) && (level < slog.LevelInfo || l.allow()) {
+	if level < slog.LevelInfo && l.enabled(level) || level >= slog.LevelInfo && l.allow(level) {
 		l.write(level, "client failed", append(infoAttrs(info), errorAttr(err)...)...)
 	}
 }
@@ -154,14 +154,14 @@ const ourModule = "github.com/portluck/portluck/"
 
 // broken logs what is no client's: an error of the system, say.
 func (l *log) broken(err error) {
-	if l.enabled(slog.LevelWarn) && l.allow() {
+	if l.allow(slog.LevelWarn) {
 		l.write(slog.LevelWarn, "handler failed", errorAttr(err)...)
 	}
 }
 
 // unmatched logs a connection that no route took.
 func (l *log) unmatched(info *Info) {
-	if l.allow() {
+	if l.allow(slog.LevelInfo) {
 		l.write(slog.LevelInfo, "no route", infoAttrs(info)...)
 	}
 }
@@ -216,13 +216,14 @@ func (e *exits) again(stack []byte) bool {
 }
 
 func (l *log) accept(err error, wait time.Duration) {
-	if l.enabled(slog.LevelWarn) {
+	if l.allow(slog.LevelWarn) {
 		l.write(slog.LevelWarn, "accept failed", append(errorAttr(err), slog.Duration("wait", wait))...)
 	}
 }
 
-func (l *log) allow() bool {
-	if !l.enabled(slog.LevelInfo) {
+// allow reports whether one more line of this level is wanted in this second.
+func (l *log) allow(level slog.Level) bool {
+	if !l.enabled(level) {
 		return false
 	}
 	now := time.Now().Unix()

@@ -239,7 +239,11 @@ func (a *acceptor) run() error {
 	var wait time.Duration
 	failures := 0 // in a row that were a peer's
 	for {
+		before := a.port.stats.accepted.Load()
 		err := a.accept()
+		if a.port.stats.accepted.Load() != before { // until it failed
+			wait, failures = 0, 0
+		}
 		switch {
 		case err == nil, a.resumes(err):
 			wait, failures = 0, 0
