@@ -48,6 +48,20 @@ func TestStoreOnFullDisk(t *testing.T) {
 	if err := s.Put(t.Context(), "b", json.RawMessage(event)); !errors.Is(err, ErrFull) {
 		t.Errorf("Put() = %v, want ErrFull", err)
 	}
+	other := &Store{Dir: filepath.Join(dir, "other")}
+	if err := other.Open(); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "make room there") {
+		t.Errorf("Open() of a new store = %v, want ErrFull and what to do", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Open(); err != nil {
+		t.Fatalf("Open() again = %v", err)
+	}
+	if got, err := s.Get("a"); string(got) != "1" || err != nil {
+		t.Errorf("Get() after Open = %s, %v", got, err)
+	}
+	wantFull(t, s, "b", event)
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}

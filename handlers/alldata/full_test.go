@@ -193,6 +193,38 @@ func TestStoreFull(t *testing.T) {
 	}
 }
 
+// A store can be opened, and read, on a full disk.
+func TestOpenFull(t *testing.T) {
+	fails := false
+	s := open(t, &Store{Dir: t.TempDir(), update: func(db *bbolt.DB, f func(tx *bbolt.Tx) error) error {
+		return db.Update(func(tx *bbolt.Tx) error {
+			if err := f(tx); !fails {
+				return err
+			}
+			return &os.PathError{Op: "write", Path: fileName, Err: syscall.ENOSPC}
+		})
+	}})
+	mustPut(t, s, "a", "1")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fails = true
+	if err := s.Open(); err != nil {
+		t.Fatalf("Open() = %v", err)
+	}
+	if got, err := s.Get("a"); string(got) != "1" || err != nil {
+		t.Errorf("Get() = %s, %v", got, err)
+	}
+	wantFull(t, s, "b", "2")
+	wantFull(t, s, "a", "1") // it may not be on disk yet
+	fails = false
+	for _, key := range []string{"b", "a"} {
+		if status, text := posted(t, s, key, map[string]string{"a": "1", "b": "2"}[key]); status != http.StatusCreated {
+			t.Errorf("when there is room: %d %s", status, text)
+		}
+	}
+}
+
 func wantFull(t *testing.T, s *Store, key, event string) {
 	t.Helper()
 	status, text := posted(t, s, key, event)

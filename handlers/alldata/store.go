@@ -115,7 +115,8 @@ func errSeal(key string) error { return damaged("the event of %.100q has another
 
 // Open opens the store, and makes it if there is none. It verifies the file first; what is damaged is
 // an [ErrDamaged]. What a crash has left behind is either the state before or after a write, and at
-// the latest when Open returns it is on disk.
+// the latest when Open returns it is on disk; on a full disk, with the next put that finds room. Where
+// there is no room to make a store the error is an [ErrFull].
 func (s *Store) Open() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,9 +131,12 @@ func (s *Store) Open() (err error) {
 	}()
 	db, err := s.open()
 	if err != nil {
+		if err = full(err); errors.Is(err, ErrFull) {
+			err = fmt.Errorf("%w: make room there, or choose a directory on another disk", err)
+		}
 		return fmt.Errorf("alldata: %s: %w", s.Dir, err)
 	}
-	s.db, s.closing, s.broken, s.unsure = db, false, nil, false
+	s.db, s.closing, s.broken = db, false, nil
 	s.wake.L = &s.mu
 	s.drained, s.stopped, s.ended = make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go s.write(db, s.stopped, s.ended) // ends with Close, which waits for it
@@ -152,7 +156,14 @@ func (s *Store) open() (*bbolt.DB, error) {
 		return nil, openError(err)
 	}
 	// A process that was killed may have written this state without having waited for the disk: this commit does.
-	if err := db.Update(certain); err != nil {
+	// On a full disk events can be read all the same: the first put that finds room does it then.
+	update := s.update
+	if update == nil {
+		update = (*bbolt.DB).Update
+	}
+	err = update(db, certain)
+	s.unsure = err != nil
+	if err != nil && !errors.Is(full(err), ErrFull) {
 		_ = db.Close()
 		return nil, err
 	}
