@@ -48,10 +48,10 @@ type openStore struct {
 }
 
 func (s *eventStore) flags(f *pflag.FlagSet) {
-	f.StringVar(&s.dir, "alldata", "", "keep the events that are posted to --alldata-path in this directory, which is made if "+
-		"there is none: each once under its key, on disk before it is answered")
-	f.StringVar(&s.path, "alldata-path", putPath, "take the events of --alldata at this path; at /, which the original has, only "+
-		"POST is theirs, and the page stays")
+	f.StringVar(&s.dir, "alldata", "", "keep the events that are posted to --alldata-path in this directory, each once under its "+
+		"key, on disk before the answer; the directory is made if there is none")
+	f.StringVar(&s.path, "alldata-path", putPath, "take the events of --alldata at this path; at /, which the original has, they "+
+		"take each POST, and GET still gets the page")
 }
 
 func (s *eventStore) check() error {

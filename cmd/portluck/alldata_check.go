@@ -27,12 +27,12 @@ func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check DIR",
 		Short: "Verify the events of a directory that nobody has open",
-		Long: `check reads the whole store in DIR and changes nothing: that each page of the file is in use once
-or free, that all keys are in order and each is where it is looked for, and that each event has the
-checksum that it was stored with. "serve --alldata DIR" does the same when it starts.
+		Long: `check reads the whole store in DIR and changes nothing. It verifies that each page of the file is in
+use once or free, that all keys are in order and each is where it is looked for, and that each event
+has the checksum that it was stored with. "serve --alldata DIR" does the same when it starts.
 
 The exit code is 0 when all is as it was written, 1 when it is not, or cannot be read, or a server has
-it open, and 2 if the command line was wrong. Damage is told by the first that is found.`,
+it open, and 2 if the command line was wrong. check reports the first damage that it finds.`,
 		Example: "  portluck alldata check events",
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {

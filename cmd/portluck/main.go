@@ -32,11 +32,12 @@ func newRoot() *cobra.Command {
 		Short: "One port, every protocol: a chat room for browsers, curl, nc and openssl",
 		Long: `portluck serves HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS on one port.
 
-Without a command it is "portluck serve": a chat room of which every client is a member, whatever it speaks.
+Without a command it runs "portluck serve": a chat room that every client joins, whatever protocol it speaks.
 
 Each flag of each command can also be set in the environment: --max-conns is PORTLUCK_MAX_CONNS, --lan is
-PORTLUCK_LAN=true. Where a flag may be repeated, its variable has the values separated by commas. An empty variable is as
-none. One that is no flag's is told. A flag on the command line wins, also over variables that it excludes: --listen over PORTLUCK_LAN.
+PORTLUCK_LAN=true. If a flag may be repeated, its variable has the values separated by commas. An empty variable
+counts as unset. A variable that sets no flag gets a warning. A flag on the command line wins over its variable, and
+over those of the flags that it excludes: --listen over PORTLUCK_LAN.
 
 The exit code is 0, 1 if something failed, or 2 if the command line was wrong.`,
 		Example: serve.Example,

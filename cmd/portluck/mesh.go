@@ -25,14 +25,14 @@ func newMesh() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mesh NAME",
 		Short: "Show who is in a mesh, and what they say",
-		Long: `mesh joins the mesh NAME and shows who is there: "+" and "-" are those that come and go, each other line is what one of
-them says. Lines typed are said to all, in the room of --room.
+		Long: `mesh joins the mesh NAME and shows who is there: "+" marks a node that comes, "-" one that goes, and each other line is
+what one of them says. What you type is said to all, in the room of --room.
 
 The others may be servers of "portluck serve --mesh NAME", whose rooms are shown, or anything else that begins with the
 mesh's hello; with --plain they are nodes of tcpnet, whose bytes are shown as lines, and typed lines are sent as they are.
 
-Nodes on this machine find each other by multicast DNS, without configuration; with --lan also those on its networks. It ends
-with Ctrl-C, at the end of the input on a terminal (Ctrl-D), or after --for.`,
+Nodes on this machine find each other by multicast DNS, without configuration; with --lan, those on its networks too.
+mesh ends with Ctrl-C, at the end of the input on a terminal (Ctrl-D), or after --for.`,
 		Example: `  portluck mesh demo
   portluck mesh demo --lan                    on the networks of this machine too
   portluck mesh my-cluster --plain            among nodes of tcpnet
@@ -47,7 +47,7 @@ with Ctrl-C, at the end of the input on a terminal (Ctrl-D), or after --for.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&m.id, "id", "", "id of this node, hexadecimal (default a random one)")
-	f.BoolVar(&m.lan, "lan", false, "find and hear nodes on the networks of this machine too, not on this machine only")
+	f.BoolVar(&m.lan, "lan", false, "find and hear nodes on the networks of this machine too, not only on this machine")
 	f.StringVar(&m.listen, "listen", "",
 		"address for the others to dial: HOST:PORT, or :PORT for every interface; 0 is any free port (default 127.0.0.1:0, or :0 with --lan)")
 	f.StringVar(&m.keyFile, "key", "", "file with the secret of the mesh, as serve's --mesh-key")

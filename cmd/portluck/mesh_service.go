@@ -30,10 +30,10 @@ type meshService struct {
 
 func (s *meshService) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.name, "mesh", "",
-		"join the mesh of this name: the room is that of all servers of the name on the network, which find each other by mDNS")
+		"join the mesh of this name: its servers on this machine, and with --lan on the network, find each other by mDNS and share one room")
 	f.StringVar(&s.id, "mesh-id", "", "id of this server in the mesh, hexadecimal (default a random one)")
 	f.StringVar(&s.keyFile, "mesh-key", "",
-		"file with the secret of the mesh, 16 bytes or more: its connections are TLS then, and who does not have it cannot join")
+		"file with the secret of the mesh, 16 bytes or more: its connections are TLS then, and nobody can join without it")
 }
 
 func (s *meshService) on() bool { return s.name != "" }

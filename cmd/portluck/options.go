@@ -63,26 +63,26 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.requireOrigin, "require-origin", false, "refuse HTTP and WebSocket clients that send no Origin")
 	f.StringSliceVar(&o.hosts, "host", nil,
 		"name by which browsers and other HTTP clients may ask for this server, without a port: app.example, *.app.example, or "+
-			"* for any; may be repeated (localhost and IP addresses always are; without any so is every name, but on loopback)")
+			"* for any; may be repeated (localhost and IP addresses always work; without --host, other names do too, except over loopback)")
 	f.IntVar(&o.messageLimit, "message-limit", 1<<20, "longest message in bytes; 0 for no limit")
 	f.IntVar(&o.compressMin, "compress-min", 512,
 		"shortest message in bytes that is compressed for WebSocket clients that offer it; 0 for none")
 	f.DurationVar(&o.idleTimeout, "idle-timeout", 2*time.Minute, "how long a client may be idle; 0 for no limit")
 	f.DurationVar(&o.pingInterval, "ping-interval", 25*time.Second,
-		"how long a WebSocket client may send nothing until it is pinged, and how often event streams beat; 0 for never")
+		"ping a WebSocket client that has sent nothing for this long, and send event streams a comment as often; 0 for never")
 	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to show its protocol; more than 0")
 	f.IntVar(&o.maxConns, "max-conns", 0, "most connections in all; 0 for no limit")
 	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections of one address; 0 for no limit")
 	f.Int64Var(&o.maxPartial, "max-partial", 256<<20,
-		"most memory in bytes for the unfinished messages of all clients together: one that needs more is ended; 0 for no limit")
+		"most memory in bytes for the unfinished messages of all clients together: a client that needs more is disconnected; 0 for no limit")
 	f.BoolVar(&o.noRaw, "no-raw", false, "close connections that speak neither HTTP, WebSocket nor TLS")
 	f.BoolVar(&o.allowRawHTTP, "allow-raw-http", false,
-		"let a raw client go on whose first line is a request line of HTTP, which a web page may have a browser send")
+		"let a raw client go on whose first line is a request line of HTTP, which a web page can make a browser send")
 	f.BoolVar(&o.explicitDone, "explicit-done", false, "keep every HTTP answer open until the client closes")
 	f.StringSliceVar(&o.proxyFrom, "proxy-from", nil,
 		"address or prefix of a proxy whose connections begin with a PROXY protocol header, or unix for all on Unix sockets; may be repeated")
 	f.BoolVar(&o.showBytes, "show-bytes", false,
-		"show the first bytes of connections, less what looks like a secret, on the page to visitors from other machines too")
+		"show the first bytes of connections on the page to visitors from other machines too, without what looks like a secret")
 	f.StringVar(&o.debug, "debug", "", "address for pprof and expvar, such as localhost:6060")
 	f.StringVar(&o.logFormat, "log-format", "auto", "console, json, or auto: console on a terminal")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

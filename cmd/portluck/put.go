@@ -26,11 +26,12 @@ func newPut() *cobra.Command {
 		Use:   "put URL [KEY] EVENT",
 		Short: "Put an event into an AllData store, once under its key",
 		Long: `put sends EVENT, which is JSON, to the AllData peer at URL, and prints its key when the peer has it on disk. EVENT is read
-from standard input if it is -. Without KEY it makes one of the time, which no other event has.
+from standard input if it is -. Without KEY it makes a key from the time, which no other event has.
 
-What may pass, such as a peer that is starting, is tried again: the same event under the same key is kept once. The exit
-code is 0 when the event is kept, and 1 when it is not or when that is not known; the key is printed in any case, so that the
-same command with it can be given again. Another event under a key that has one is a conflict, and the first one stays.
+put tries again after a failure that may pass, such as a peer that is starting: the same event under the same key is
+kept once. The exit code is 0 when the event is kept, and 1 when it is not or when that is not known. put prints the key
+in any case, so that you can repeat the command with it. Another event under a key that has one is a conflict, and the
+first one stays.
 
 URL is http:// or https:// with host and port; its path is /_put if it has none.`,
 		Example: `  portluck put http://localhost:8100/_put key1 '{"foo":"bar"}'
@@ -46,7 +47,7 @@ URL is http:// or https:// with host and port; its path is /_put if it has none.
 	}
 	t.flags(cmd.Flags())
 	cmd.Flags().DurationVar(&p.timeout, "timeout", 30*time.Second, "end after this long; more than 0")
-	cmd.Flags().IntVar(&p.attempts, "attempts", 5, "send it this often at the most; more than 0")
+	cmd.Flags().IntVar(&p.attempts, "attempts", 5, "try at most this many times; more than 0")
 	return cmd
 }
 

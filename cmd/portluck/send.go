@@ -30,11 +30,11 @@ func newSend() *cobra.Command {
 		Long: `send sends each MSG, or each line of standard input if there is none, and prints what comes back until the server has
 answered all and closed.
 
-A WebSocket is closed once as many messages have come as were sent, or 2 seconds after the last, and so does udp:// end;
+Over WebSocket and UDP it ends once as many messages have come as were sent, or 2 seconds after the last one was sent;
 --wait is for servers that take longer.
 
-A server that has answered but does not close, such as one with --explicit-done, ends at --timeout: what came by then is
-the answer. The exit code is 0 when all was sent and the server has answered or closed; it is 1 when there was no answer
+If a server has answered but does not close, such as one with --explicit-done, send ends at --timeout: what came by then
+is the answer. The exit code is 0 when all was sent and the server has answered or closed; it is 1 when there was no answer
 by then, when not all was sent, or when the server said that something was wrong.
 
 ` + urlHelp,

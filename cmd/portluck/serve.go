@@ -41,11 +41,11 @@ func newServe() *cobra.Command {
 		Long: `serve listens on localhost:8100 and speaks HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS there. A line
 that one client sends goes to all, tagged with where it came from; with --echo each client gets back what it sends.
 
-SIGTERM or Ctrl-C finishes what has begun, for 10 seconds at the most; a second one ends at once. SIGHUP reads the files of
---cert and --key again; if they are no good the old certificate stays. A SIGHUP or Ctrl-C that is ignored at the start (nohup)
-stays ignored. Log lines that standard error does not take in time are dropped and counted.
+On SIGTERM or Ctrl-C it finishes what has begun, in at most 10 seconds; on a second one it ends at once. On SIGHUP it
+reads the files of --cert and --key again; if they are wrong it keeps the old certificate. A SIGHUP or Ctrl-C that is
+ignored at the start (nohup) stays ignored. Log lines that standard error does not take in time are dropped and counted.
 
-On a terminal it shows who comes (+), who goes (-) and what is said, 50 lines a second at the most.`,
+On a terminal it shows who comes (+), who goes (-) and what is said, at most 50 lines a second.`,
 		Example: `  portluck                                    a chat room on localhost:8100
   portluck --lan                              for the whole network
   portluck --udp                              over UDP too, for nc -u

@@ -43,11 +43,12 @@ func newSlots() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "slots ADDR...",
 		Short: "Show the slots that callosum servers give, as a pool of connections to them",
-		Long: `slots keeps connections to the servers at each ADDR, HOST:PORT or HOST for port 4040, and shows which slots they have: it
-prefers low ones, probes a server every --interval, and takes a lower slot instead of its highest. It ends with Ctrl-C or
-after --time.
+		Long: `slots keeps connections to the servers at each ADDR, HOST:PORT or HOST for port 4040, and shows which slots they have.
+It prefers low slots: it probes a server every --interval, and gives up its highest slot for a lower one. It ends with
+Ctrl-C or after --time.
 
-A server that shares its port knows clients that send nothing by their silence, after 2 seconds; with --preface at once.`,
+A server that shares its port with other protocols gives a silent client its slot after 2 seconds, and one with
+--preface at once.`,
 		Example: `  portluck slots localhost:4040
   portluck slots --once host1 host2 host3
   portluck slots --say hello localhost:4040      a request every second, on the connection with the lowest slot
@@ -68,7 +69,7 @@ A server that shares its port knows clients that send nothing by their silence, 
 	f.BoolVar(&s.once, "once", false, "print the slot that each server gives now, and end")
 	f.IntVar(&s.size, "size", 4, "how many connections are kept; more than 0")
 	f.DurationVar(&s.interval, "interval", time.Second, "time between probes, and between requests of --say; more than 0")
-	f.DurationVar(&s.time, "time", 0, "end after this long; 0 for not by itself")
+	f.DurationVar(&s.time, "time", 0, "end after this long; 0 for no limit")
 	f.StringVar(&s.say, "say", "", "send this line as a request every --interval, and print the answer")
 	f.BoolVar(&s.dialer.Preface, "preface", false, "say at once that this is a callosum client, for a port that is shared")
 	f.DurationVar(&s.dialer.Timeout, "timeout", dialTime, "how long a server has to answer with a slot; more than 0")

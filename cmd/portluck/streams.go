@@ -38,8 +38,8 @@ var _ service = (*streams)(nil)
 
 func (s *streams) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.addr, "echo-stream", "",
-		"serve streams, which get back each byte, on this address too, HOST:PORT or unix:PATH, and on the shared port to clients "+
-			"that begin with "+echoPrefix)
+		"send back each byte of the streams that come to this address, HOST:PORT or unix:PATH, and of those on the shared "+
+			"port that begin with "+echoPrefix)
 }
 
 func (s *streams) check() error {

@@ -35,8 +35,8 @@ type udpSockets struct {
 func (u *udpService) flags(f *pflag.FlagSet) {
 	f.BoolVar(&u.enabled, "udp", false, "serve the same port number over UDP too: each datagram is a message")
 	f.StringSliceVar(&u.trust, "udp-trust", nil,
-		"address or prefix of clients of --udp whose source addresses can be believed, such as those of your own network: they "+
-			"hear the room as clients on this machine do, and get more than three times what they send; may be repeated")
+		"address or prefix, such as that of your own network, whose source addresses --udp believes: clients there hear the room "+
+			"as those on this machine do, and may get more than three times what they send; may be repeated")
 }
 
 func (u *udpService) check() error {

@@ -21,11 +21,12 @@ func Usage(err error) error { return usageError{err} }
 // IsUsage reports whether err is a mistake in the command line.
 func IsUsage(err error) bool { return errors.As(err, new(usageError)) }
 
-// Args makes a mistake that check finds in the arguments one in the command line.
+// Args makes a mistake that check finds in the arguments one in the command line, and tells how the
+// command is used.
 func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, list []string) error {
 		if err := check(cmd, list); err != nil {
-			return Usage(err)
+			return Usage(fmt.Errorf("%w: it is %s", err, cmd.UseLine()))
 		}
 		return nil
 	}
