@@ -116,7 +116,7 @@ func TestFirstBytes(t *testing.T) {
 			}
 			ask(far + "PASS SECRET\n")
 			ask(far + "GET /page?token=SECRET HTTP/1.0\r\nAuthorization: SECRET\r\n\r\n")
-			got := ask(tt.visitor + "GET /connections HTTP/1.0\r\n" + tt.header + "\r\n")
+			got := ask(tt.visitor + "GET /connections HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n" + tt.header + "\r\n")
 			if !strings.Contains(got, `"route":"raw"`) || !strings.Contains(got, `"remote":"192.0.2.1:1"`) {
 				t.Errorf("the connections are not shown: %s", got)
 			}
