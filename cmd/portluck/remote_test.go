@@ -33,7 +33,7 @@ func TestSlotsOfUnixClients(t *testing.T) {
 	logger := zerolog.New(log)
 	srv := &portluck.Server{Hub: &portluck.Hub{}}
 	s := &slotService{onSilence: true, max: 1}
-	if err := s.start(&demo{srv: srv, listeners: listeners, logger: &logger}); err != nil {
+	if err := s.start(newDemo(srv, nil, listeners, &logger)); err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
