@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -199,10 +198,8 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 	}
 	late := b.h.deadline()
 	if !late.IsZero() {
-		rc := http.NewResponseController(w)
-		if rc.SetReadDeadline(late) == nil {
-			late = time.Time{} // which Read looks after, once it has read what has come
-		}
+		rc := http.NewResponseController(w) // of a server that has deadlines
+		_ = rc.SetReadDeadline(late)
 		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	}
 	size := firstPart
@@ -223,7 +220,7 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 			return b.tooLong()
 		case errors.Is(err, io.EOF):
 			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded), !late.IsZero() && !time.Now().Before(late):
+		case !late.IsZero() && !time.Now().Before(late):
 			return refuse(http.StatusRequestTimeout, "the body did not come in time")
 		case err != nil:
 			return refuse(http.StatusBadRequest, "the body broke off")

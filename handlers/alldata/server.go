@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // DefaultAddr is where a [Server] without an Addr listens: port 8080 of every address.
@@ -154,7 +153,7 @@ func (l *limited) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if l.enter() {
-			return &limitedConn{Conn: grace.Conn(c), l: l}, nil
+			return &limitedConn{Conn: c, l: l}, nil
 		}
 		c.Close()
 	}

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // Defaults of a [Handler].
@@ -158,17 +157,12 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	}
 }
 
-// netConn makes the net.Conn that costs least, with deadlines that spare who has sent something.
+// netConn makes the net.Conn that costs least.
 func netConn(c handlers.Conn) (net.Conn, error) {
-	get := c.NetConn
 	if lazy, ok := c.(handlers.LazyConn); ok {
-		get = lazy.LazyNetConn
+		return lazy.LazyNetConn()
 	}
-	nc, err := get()
-	if err != nil {
-		return nil, err
-	}
-	return grace.Conn(nc), nil
+	return c.NetConn()
 }
 
 // start makes the servers at the first call.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // A head that does not become whole is answered with 408, HeaderTimeout after its first byte, also a later
@@ -226,7 +225,7 @@ func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 			defer nc.Close()
 			l := newLink(newConn(nc), &port{quiet: true}, nc)
 			l.head.budget = &handlers.Budget{}
-			m := newWatch(grace.Conn(nc), l)
+			m := newWatch(nc, l)
 			l.head.clock.beginsFirst(time.Hour)
 			_ = m.SetReadDeadline(time.Now().Add(time.Hour))
 			p := make([]byte, netHTTPBuffer)
@@ -239,7 +238,7 @@ func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 			}
 			l.head.clock.set = l.head.clock.left.Load() // it waits already
 			w.send("TP/1.1\r\n")
-			eventually(t, "it has come", func() bool { return grace.HasUnread(nc) })
+			eventually(t, "it has come", func() bool { return hasUnread(nc) })
 			_ = nc.SetReadDeadline(past)
 			if n, err := m.Read(p); string(p[:n]) != "TP/1.1\r\n" || err != nil {
 				t.Errorf("Read = %q, %v", p[:n], err)

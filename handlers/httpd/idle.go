@@ -1,10 +1,6 @@
 package httpd
 
-import (
-	"time"
-
-	"github.com/portluck/portluck/handlers/internal/grace"
-)
+import "time"
 
 // beginRead gives the client IdleTimeout to send more, but no longer than until by, unless that is zero. It is false when the
 // answer is over and nothing is wanted any more.
@@ -65,13 +61,11 @@ func (a *answer) startLateLocked() {
 	}
 	switch {
 	case late.IsZero():
-		return
 	case a.late == nil:
 		a.late = time.AfterFunc(time.Until(late), a.endRead)
 	default:
 		a.late.Reset(time.Until(late))
 	}
-	a.spare.Set(late)
 }
 
 // endRead ends a Read that takes too long.
@@ -83,12 +77,7 @@ func (a *answer) endRead() {
 		return
 	}
 	if left := time.Until(late); left > 0 {
-		a.spare.Set(late)
 		a.late.Reset(left)
-		return
-	}
-	if a.spare.Extend(grace.HasUnread(a.link.nc)) {
-		a.late.Reset(grace.Moment)
 		return
 	}
 	_ = a.pace.rc.SetReadDeadline(past)

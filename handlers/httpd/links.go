@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // link is what belongs to a connection of net/http.
@@ -30,7 +29,7 @@ type link struct {
 	idle    atomic.Bool // it waits for its next request
 	// hijacked says that net/http closes it no more.
 	hijacked atomic.Bool
-	first    func() bool // ends bound; nil without
+	first    *time.Timer // of bound; nil without
 	head     headMeter
 
 	mu    sync.Mutex
@@ -126,7 +125,7 @@ func (l *link) bound(d time.Duration) {
 		return
 	}
 	begin := below.Received()
-	l.first = grace.AfterFunc(t, d, func() {
+	l.first = time.AfterFunc(d, func() {
 		if l.fresh.Load() && below.Received() == begin {
 			_ = t.Close() // with its farewell
 		}
@@ -260,7 +259,7 @@ func (s *links) shown(l *link) {
 	}
 	if l != nil && l.fresh.Load() && l.fresh.Swap(false) {
 		if l.first != nil {
-			l.first()
+			l.first.Stop()
 		}
 		makeRoom(&[stackNeed]byte{})
 		s.fresh.Add(-1)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // Flush is [Conn.Flush]. It does not wait: another goroutine writes.
@@ -189,7 +188,7 @@ func (c *goConn) option(set func(o tcpOptions) error) error {
 func (c *goConn) unreadLocked() bool {
 	for b := any(c.rw); b != nil; b = below(b) {
 		if s, ok := b.(syscall.Conn); ok {
-			return grace.HasUnread(s)
+			return pending(s)
 		}
 	}
 	return false

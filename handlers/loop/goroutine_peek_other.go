@@ -1,0 +1,8 @@
+//go:build !unix
+
+package loop
+
+import "syscall"
+
+// pending is not known here.
+func pending(syscall.Conn) bool { return false }
