@@ -2,12 +2,14 @@ package portluck
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/portluck/portluck/testdata/need"
@@ -89,6 +91,7 @@ func TestZoneOfAPeer(t *testing.T) {
 	s := &Server{Hub: &Hub{
 		OnConnect: func(_ *Writer, c *Client) { got <- c.Remote() }, OnMessage: func(Message, *Writer, *Client) {},
 	}}
+	listen(t) // package net looks once at what the machine has: not in the namespace
 	inNamespace(t, "127.0.0.1/8", func() error {
 		if out, err := exec.Command("ip", "addr", "add", "fe80::1/64", "dev", "lo", "nodad").CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
@@ -98,7 +101,11 @@ func TestZoneOfAPeer(t *testing.T) {
 			return err
 		}
 		serveOn(t, s, all[0])
-		c, err := net.Dial("tcp", fmt.Sprintf("[fe80::1%%lo]:%d", all[0].Addr().(*net.TCPAddr).Port))
+		var c net.Conn
+		eventually(t, "the address has its route", func() bool {
+			c, err = net.Dial("tcp", fmt.Sprintf("[fe80::1%%lo]:%d", all[0].Addr().(*net.TCPAddr).Port))
+			return !errors.Is(err, syscall.ENETUNREACH)
+		})
 		if err != nil {
 			return err
 		}
