@@ -20,7 +20,6 @@ type idle struct {
 	bent      bool      // the read deadline was set to wake the events
 	look      bool      // a shutdown reads once more: there is something to be read
 	looked    bool      // it has done so although its time is up
-	spared    time.Time // begun of the message that was late, and has had a moment more
 }
 
 // start counts from now, and makes the next arm set the deadlines in any case.
@@ -151,12 +150,12 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 		return !now.Before(c.closeBy), nil
 	case c.called:
 		return false, nil
-	case c.unreadLocked() && i.spares(c, now): // the process stood still: nobody is judged by what was not read
+	case c.unreadLocked(): // the process stood still: nobody is judged by what was not read
 		_ = c.rw.SetReadDeadline(now.Add(readFirst))
 		return false, nil
 	case c.handshake:
 		return true, handlers.ErrTimeout
-	case i.isLate(c, now):
+	case c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout:
 		return true, handlers.ErrTimeout
 	case i.ping(c, now):
 		return true, handlers.ErrTimeout
@@ -170,28 +169,6 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 	}
 	i.set(c, now, left)
 	return false, nil
-}
-
-// isLate reports whether the message at hand has taken too long.
-func (i *idle) isLate(c *goConn, now time.Time) bool {
-	return c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout
-}
-
-// spares reports whether a peer of which there is something to be read has a moment more. A handshake,
-// or a message, that is late has one moment: its peer may go on sending.
-func (i *idle) spares(c *goConn, now time.Time) bool {
-	late := i.begun
-	switch {
-	case c.handshake:
-		late = time.Unix(0, 0)
-	case !i.isLate(c, now):
-		return true
-	}
-	if i.spared.Equal(late) {
-		return false
-	}
-	i.spared = late
-	return true
 }
 
 // overdueLocked is why a connection ends on which no byte has come or gone for too long.
