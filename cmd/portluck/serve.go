@@ -97,8 +97,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	e = o.entrance(ca)
 	signal.Ignore(syscall.SIGPIPE) // who reads our output may go: that is an error of a write
 	hangups := make(chan os.Signal, 1)
-	cli.Notify(hangups, syscall.SIGHUP) // until the end: it never kills
-	defer signal.Stop(hangups)
+	cli.Notify(hangups, syscall.SIGHUP) // for good: one that comes while the process ends does not kill either
 	person, most := isTerminal(os.Stdout), 0
 	if person {
 		most = screenPerSecond
