@@ -29,6 +29,7 @@ type polled struct {
 	asked bool // the peer was pinged, and has sent nothing since
 	slow  bool // its last turn took its time: the next one has a goroutine, not a shard
 	part  bool // there is a message that is not whole: x stays, and its part is the owner's to read
+	late  bool // its time is up, and it has had a moment more
 
 	// These are the wheel's.
 	later, sooner *polled

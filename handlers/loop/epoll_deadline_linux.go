@@ -74,18 +74,24 @@ func (c *polled) isLate() bool {
 	}
 	now := c.now()
 	due, _ := c.dueLocked(now)
-	return due != 0 && due <= now
+	if due != 0 && due <= now {
+		return true
+	}
+	c.late = false
+	return false
 }
 
-// hasMoment gives a peer of which something was read a moment for the rest. It is false when the
-// connection is ending.
+// hasMoment gives a peer of which something was read a moment for the rest, if its time is still up:
+// one moment, as it may go on sending. It is false when the connection is ending.
 func (c *polled) hasMoment() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over || c.lent || c.leaving {
+	now := c.now()
+	if due, _ := c.dueLocked(now); c.over || c.lent || c.leaving || c.late || due == 0 || due > now {
 		return false
 	}
-	c.shard.schedule(c, c.now()+uint64(readFirst/time.Millisecond))
+	c.late = true
+	c.shard.schedule(c, now+uint64(readFirst/time.Millisecond))
 	return true
 }
 

@@ -20,6 +20,8 @@ type idle struct {
 	bent      bool      // the read deadline was set to wake the events
 	look      bool      // a shutdown reads once more: there is something to be read
 	looked    bool      // it has done so although its time is up
+	spared    time.Time // begun of the message that was late, and has until moment
+	moment    time.Time
 }
 
 // start counts from now, and makes the next arm set the deadlines in any case.
@@ -46,6 +48,9 @@ func (i *idle) boundMessage(c *goConn) {
 	if t := c.loop.MessageTimeout; t > 0 && !c.handshake && !i.begun.IsZero() && !i.bounded {
 		i.bounded = true
 		by := i.begun.Add(t)
+		if i.spared.Equal(i.begun) {
+			by = i.moment
+		}
 		if idle := c.loop.Timeout; idle > 0 {
 			by = earlier(by, time.Unix(0, i.armed.Load()).Add(idle))
 		}
@@ -58,10 +63,7 @@ func (i *idle) boundMessage(c *goConn) {
 
 // arm sets the read deadline before a Read.
 func (i *idle) arm(c *goConn) {
-	t := c.loop.Timeout
-	if c.handshake {
-		t = c.loop.HandshakeTimeout
-	}
+	t := i.patience(c)
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,6 +90,14 @@ func (i *idle) arm(c *goConn) {
 	default:
 		i.boundMessage(c)
 	}
+}
+
+// patience is how long the peer may say nothing; no bound if not positive.
+func (i *idle) patience(c *goConn) time.Duration {
+	if c.handshake {
+		return c.loop.HandshakeTimeout
+	}
+	return c.loop.Timeout
 }
 
 // set sets both deadlines: one timer.
@@ -150,12 +160,14 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 		return !now.Before(c.closeBy), nil
 	case c.called:
 		return false, nil
-	case c.unreadLocked(): // the process stood still: nobody is judged by what was not read
+	case c.unreadLocked() && i.spares(c, now): // the process stood still: nobody is judged by what was not read
+		i.set(c, now, i.patience(c)) // the answer has time too
+		i.bounded = true             // by this, whatever the message's time is
 		_ = c.rw.SetReadDeadline(now.Add(readFirst))
 		return false, nil
 	case c.handshake:
 		return true, handlers.ErrTimeout
-	case c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout:
+	case i.isLate(c, now):
 		return true, handlers.ErrTimeout
 	case i.ping(c, now):
 		return true, handlers.ErrTimeout
@@ -169,6 +181,28 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 	}
 	i.set(c, now, left)
 	return false, nil
+}
+
+// isLate reports whether the message at hand has taken too long.
+func (i *idle) isLate(c *goConn, now time.Time) bool {
+	return c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout
+}
+
+// spares reports whether a peer of which there is something to be read has a moment more. A handshake,
+// or a message, that is late has one: its peer may go on sending.
+func (i *idle) spares(c *goConn, now time.Time) bool {
+	late := i.begun
+	switch {
+	case c.handshake:
+		late = time.Unix(0, 0)
+	case !i.isLate(c, now):
+		return true
+	}
+	if i.spared.Equal(late) {
+		return false
+	}
+	i.spared, i.moment = late, now.Add(readFirst)
+	return true
 }
 
 // overdueLocked is why a connection ends on which no byte has come or gone for too long.
