@@ -228,7 +228,7 @@ func listenError(err error, flag string) error {
 	}
 	find := fmt.Sprintf("lsof -nP -i %s:%d", op.Addr.Network(), at.Port())
 	if runtime.GOOS == "linux" {
-		find = fmt.Sprintf("ss -lnp --%s 'sport = :%d'", op.Addr.Network(), at.Port())
+		find = fmt.Sprintf("ss -anp --%s 'sport = :%d'", op.Addr.Network(), at.Port())
 	}
 	return fmt.Errorf("%w: `%s` shows which process has the port, kill ends it; or take another port", said, find)
 }

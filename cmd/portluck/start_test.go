@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -75,7 +76,28 @@ func TestTakenDefaultPort(t *testing.T) {
 	}
 }
 
-// The error of a port that is taken has the command that shows by whom.
+// listenUDPAlone listens on a UDP port whose TCP port is free and stays so: the system gives no client
+// a port as low as this one.
+func listenUDPAlone(t *testing.T) net.PacketConn {
+	t.Helper()
+	for port := 20000; port < 30000; port++ {
+		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		if pc, err := net.ListenPacket("udp", at); err == nil {
+			t.Cleanup(func() { pc.Close() })
+			return pc
+		}
+	}
+	t.Fatal("no port between 20000 and 29999 is free for UDP and TCP")
+	return nil
+}
+
+// The error of a port that is taken has the command that shows by whom: a client's connection can have it
+// as well as a listener.
 func TestTakenPortSaysByWhom(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,14 +105,16 @@ func TestTakenPortSaysByWhom(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	c, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pc.Close()
+	defer c.Close()
+	pc := listenUDPAlone(t)
 	tcp, udp := l.Addr().String(), pc.LocalAddr().String()
 	for _, flags := range [][]string{
 		{"--listen", tcp},
+		{"--listen", c.LocalAddr().String()},
 		{"--listen", "127.0.0.1:0", "--debug", tcp},
 		{"--listen", "127.0.0.1:0", "--callosum", tcp},
 		{"--listen", "127.0.0.1:0", "--echo-stream", tcp},
