@@ -72,7 +72,14 @@ func TestMaxSniffingShedsTheOldest(t *testing.T) {
 			for i := range 6 {
 				all = append(all, dial(t, l.Addr().String()))
 				send(t, all[i], "GE")
-				eventually(t, "it is seen", func() bool { return s.Stats().Accepted == uint64(i+1) && s.Stats().Sniffing == min(i+1, 3) })
+				// Who is oldest is known once all are in one stage.
+				eventually(t, "it is seen", func() bool {
+					p := must(s.start())
+					p.sniff.mu.Lock()
+					first := p.sniff.lists[stageFirst].n
+					p.sniff.mu.Unlock()
+					return first == 0 && s.Stats().Accepted == uint64(i+1) && s.Stats().Sniffing == min(i+1, 3)
+				})
 			}
 			for _, c := range all[:3] {
 				if b, err := net.Conn(c).Read(make([]byte, 1)); b > 0 || err == nil {
