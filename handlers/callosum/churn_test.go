@@ -15,6 +15,7 @@ func TestChurn(t *testing.T) {
 	var slots Slots
 	var mu sync.Mutex
 	held := map[int]bool{}
+	asked := 0
 	h := &Handler{
 		Hold: -1, LingerTimeout: 100 * time.Millisecond,
 		OnSlotRequest: func(ctx context.Context) (int, error) {
@@ -27,6 +28,7 @@ func TestChurn(t *testing.T) {
 			slot, err := slots.Get()
 			mu.Lock()
 			defer mu.Unlock()
+			asked++
 			if held[slot] {
 				t.Errorf("slot %d is given out twice", slot)
 			}
@@ -68,7 +70,11 @@ func TestChurn(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	eventually(t, "all are gone", func() bool { return served(h) == 0 })
+	eventually(t, "all have come and gone", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return asked == workers*turns && served(h) == 0 // a client that has left may wait to be accepted
+	})
 	if slots.Len() != 0 || len(held) != 0 {
 		t.Errorf("%d slots are out", slots.Len())
 	}
