@@ -1,7 +1,9 @@
 package portluck
 
 import (
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,7 +11,7 @@ import (
 
 const module = "github.com/portluck/portluck/"
 
-// TestImports holds the picture of DESIGN.md, section 2: arrows only point down, and the heavy dependencies stay out of
+// TestImports holds the picture in DESIGN.md: arrows only point down, and the heavy dependencies stay out of
 // the library.
 func TestImports(t *testing.T) {
 	t.Parallel()
@@ -88,6 +90,28 @@ func TestImportsAreLight(t *testing.T) {
 	for _, heavy := range []string{"spf13", "chromedp", "rogpeppe", "x/crypto/ssh", "bbolt", "module/cmd"} {
 		if strings.Contains(string(out), heavy) {
 			t.Errorf("portluck depends on %s", heavy)
+		}
+	}
+}
+
+// DESIGN.md names files and packages that exist.
+func TestDesignNamesFiles(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("DESIGN.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile("`((?:\\.\\./)*[a-z_/]+\\.go|(?:\\.\\./)*handlers/[a-z]+)`").FindAllStringSubmatch(string(b), -1)
+	if len(names) < 20 {
+		t.Errorf("DESIGN.md names %d files", len(names))
+	}
+	for _, m := range names {
+		name := m[1]
+		if strings.HasPrefix(name, "handlers/") {
+			name = "../" + name
+		}
+		if _, err := os.Stat(name); err != nil {
+			t.Error(err)
 		}
 	}
 }
