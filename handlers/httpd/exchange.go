@@ -140,10 +140,8 @@ func (e *exchangeState) readBody(most time.Duration) error {
 		left -= int64(n)
 		e.whole = errors.Is(err, io.EOF) || err == nil && left == 0
 		a.beginTurn()
-		if n > 0 || e.whole {
-			if err := e.split.feed(e.whole, e.message); err != nil {
-				return err
-			}
+		if err := e.split.feed(e.whole, e.message); err != nil {
+			return err
 		}
 		switch {
 		case a.over() || e.whole:

@@ -80,7 +80,7 @@ func (c *watch) readHead(p []byte) (int, error) {
 			return 0, io.EOF // and no answer of HTTP/1
 		}
 		head.h2.Store(true)
-	case n > 0 && !head.more(p[:n]):
+	case !head.more(p[:n]):
 		err = head.budget.Refuse()
 		c.link.refuse(handlers.AppendRefusal(nil, http.StatusServiceUnavailable, err.Error(), [2]string{"Retry-After", "1"}), err)
 		return 0, io.EOF

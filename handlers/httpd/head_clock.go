@@ -130,7 +130,7 @@ func (w *watch) limit(room int) {
 func (w *watch) readInTime(p []byte) (n int, err error) {
 	c := &w.link.head.clock
 	n, err = w.readLines(p)
-	if n > 0 || c.graced || !errors.Is(err, os.ErrDeadlineExceeded) || !hasUnread(below(w.link.nc)) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) || c.graced || !hasUnread(below(w.link.nc)) {
 		return n, err
 	}
 	c.graced = true

@@ -210,8 +210,11 @@ func TestEmptyLineBeforeAPreface(t *testing.T) {
 // A deadline that has passed while the process stood still is judged only after what had come was read.
 func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 	t.Parallel()
-	for name, begin := range map[string]string{"part of a head": "GET / HT", "nothing": ""} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name, begin string
+		later       bool // than the first head of the connection
+	}{{"part of a head", "GET / HT", false}, {"nothing", "", false}, {"part of a later head", "GET / HT", true}, {"nothing of one", "", true}} {
+		t.Run(tt.name, func(t *testing.T) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
 			if err != nil {
 				t.Fatal(err)
@@ -228,10 +231,13 @@ func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 			m := newWatch(nc, l)
 			l.head.clock.beginsFirst(time.Hour)
 			_ = m.SetReadDeadline(time.Now().Add(time.Hour))
+			if tt.later {
+				l.head.begins()
+			}
 			p := make([]byte, netHTTPBuffer)
-			if begin != "" {
-				w.send(begin)
-				n, err := io.ReadFull(m, p[:len(begin)])
+			if tt.begin != "" {
+				w.send(tt.begin)
+				n, err := io.ReadFull(m, p[:len(tt.begin)])
 				if err != nil {
 					t.Fatal(n, err)
 				}

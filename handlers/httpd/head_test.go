@@ -117,6 +117,40 @@ func TestHeadsCountOfEachVersion(t *testing.T) {
 	})
 }
 
+// A head of freeHead bytes counts nothing while its request is served; of a longer one counts what it takes, if
+// that is more.
+func TestHeadsThatAreFree(t *testing.T) {
+	head := func(size int) string { // costs more than freeHead
+		begin := "GET / HTTP/1.1\r\nHost: x\r\nB:"
+		fields := strings.Repeat("a:\r\n", 900)
+		return begin + strings.Repeat("b", size-len(begin+fields)-4) + "\r\n" + fields + "\r\n"
+	}
+	target := func(size int) string { // its bytes, and no fields, are what it costs
+		return "GET /" + strings.Repeat("x", size-1) + " HTTP/1.1\r\nHost: x\r\n\r\n"
+	}
+	for _, tt := range []struct {
+		name, request string
+		want          int
+	}{
+		{"a free head", head(freeHead), 0},
+		{"one byte more", head(freeHead + 1), 1 + 2*(1+nameCost) + (1+900)*valueCost + freeHead + 1 - len("GET / HTTP/1.1\r\nHost: x\r\nB:\r\n\r\n") - 900*4},
+		{"a free target", target(freeHead), 0},
+		{"one byte more of it", target(freeHead + 1), freeHead + 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var budget handlers.Budget
+			held := int64(-1)
+			h := &Handler{Budget: &budget, Pages: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { held = budget.Held() })}
+			bubble(t, h, &port{}, func(t *testing.T, w *wire, _ *conn) {
+				w.send(tt.request)
+				if w.expect(200, ""); held != int64(tt.want) {
+					t.Errorf("%d bytes are held, want %d", held, tt.want)
+				}
+			})
+		})
+	}
+}
+
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()

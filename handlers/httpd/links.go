@@ -212,12 +212,11 @@ func (s *links) find(nc net.Conn) *link {
 func (s *links) state(nc net.Conn, to http.ConnState) {
 	switch to {
 	case http.StateActive:
-		if l := s.find(nc); l != nil && l.idle.Load() {
+		l := s.find(nc)
+		if l != nil {
 			l.idle.Store(false)
 		}
-		if s.fresh.Load() > 0 || s.draining.Load() {
-			s.shown(s.find(nc))
-		}
+		s.shown(l)
 	case http.StateIdle:
 		l := s.find(nc)
 		switch {

@@ -35,6 +35,22 @@ func TestOtherMethods(t *testing.T) {
 	w.expect(405, "Allowed methods are POST or PUT.")
 }
 
+// The sentence names the methods but OPTIONS, however few there are.
+func TestRefusedMethod(t *testing.T) {
+	for allowed, want := range map[string]string{
+		"":                        "No method is allowed.",
+		"OPTIONS":                 "No method is allowed.",
+		"PUT":                     "The allowed method is PUT.",
+		"PUT OPTIONS":             "The allowed method is PUT.",
+		"GET HEAD":                "Allowed methods are GET or HEAD.",
+		"GET HEAD DELETE OPTIONS": "Allowed methods are GET, HEAD or DELETE.",
+	} {
+		if got := refusedMethod(strings.Fields(allowed)); got != want {
+			t.Errorf("%q: %q, want %q", allowed, got, want)
+		}
+	}
+}
+
 // Upgrade: h2c is not special: TRAPS part 2, row 17.
 func TestTraps2Row17H2CUpgrade(t *testing.T) {
 	addr, _ := serve(t, &Handler{}, &port{message: echo})

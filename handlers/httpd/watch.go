@@ -47,7 +47,7 @@ func (c *watchFiles) ReadFrom(r io.Reader) (int64, error) { return c.from.ReadFr
 // Read is [net.Conn.Read].
 func (c *watch) Read(p []byte) (int, error) {
 	head := &c.link.head
-	if len(p) > 1 && head.on.Load() && !head.clock.over() {
+	if head.on.Load() && !head.clock.over() {
 		return c.readHead(p)
 	}
 	n, err := c.Conn.Read(p)

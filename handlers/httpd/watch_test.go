@@ -224,6 +224,28 @@ func TestHalfCloseEnds(t *testing.T) {
 	}
 }
 
+// A request that follows another on its connection has not ended: net/http has stopped looking for the end of the
+// first by a deadline, which is none.
+func TestEndedOfLaterRequest(t *testing.T) {
+	t.Parallel()
+	for _, tr := range transports {
+		t.Run(tr.name, func(t *testing.T) {
+			addr, _ := tr.serve(t, &Handler{Pages: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				select {
+				case <-Ended(r):
+					io.WriteString(w, "ended")
+				default:
+				}
+			})}, &port{})
+			w := tr.dial(t, addr)
+			for range 3 {
+				w.send("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+				w.expect(200, "")
+			}
+		})
+	}
+}
+
 // Ended is never for a request that nobody serves here, and tells late askers too.
 func TestEnded(t *testing.T) {
 	r, err := http.NewRequest(http.MethodGet, "/", nil)

@@ -1,0 +1,110 @@
+package httpd
+
+import (
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// A shutdown goes on for a request that waits to be read on an idle connection: not for what a request that
+// is being served has not read, nor for a connection that is only idle.
+func TestSettledUnread(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for _, tt := range []struct{ idle, unread bool }{{false, false}, {false, true}, {true, false}, {true, true}} {
+		w := dial(t, ln.Addr().String())
+		nc, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		if tt.unread {
+			w.send("GET / HTTP/1.1\r\n")
+			eventually(t, "it has come", func() bool { return hasUnread(nc) })
+		}
+		s := &links{}
+		l := newLink(newConn(nc), &port{quiet: true}, nc)
+		s.add(nc, l)
+		s.shown(l)
+		l.idle.Store(tt.idle)
+		if got := s.unread(); got != (tt.idle && tt.unread) {
+			t.Errorf("idle %t, unread %t: unread() = %t", tt.idle, tt.unread, got)
+		}
+	}
+}
+
+// Only a link that serves a request of HTTP/1 does.
+func TestLinkServes(t *testing.T) {
+	for name, change := range map[string]func(l *link){
+		"serves": nil, "fresh": func(l *link) { l.fresh.Store(true) }, "idle": func(l *link) { l.idle.Store(true) },
+		"hijacked": func(l *link) { l.hijacked.Store(true) }, "HTTP/2": func(l *link) { l.head.h2.Store(true) },
+	} {
+		l := &link{}
+		if change != nil {
+			change(l)
+		}
+		if got := l.serves(); got != (change == nil) {
+			t.Errorf("%s: serves() = %t", name, got)
+		}
+	}
+}
+
+// lastWords is a connection whose last bytes come together with its end.
+type lastWords struct {
+	net.Conn
+	words string
+}
+
+func (c lastWords) Read(p []byte) (int, error) { return copy(p, c.words), io.EOF }
+
+// A byte that comes with the end of a connection is not lost with it.
+func TestWatchLastByte(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	nc := lastWords{ours, "x"}
+	l := newLink(newConn(nc), &port{quiet: true}, nc)
+	w := newWatch(nc, l)
+	l.head.ends() // the request is being served
+	if n, err := w.Read(make([]byte, 1)); n != 1 || err != io.EOF {
+		t.Errorf("Read() = %d, %v, want 1, EOF", n, err)
+	}
+}
+
+// A clock without a bound, be it zero or negative, has none.
+func TestHeadClockWithoutBound(t *testing.T) {
+	for _, timeout := range []time.Duration{0, -1} {
+		synctest.Test(t, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			defer ours.Close()
+			l := newLink(newConn(ours), &port{quiet: true}, ours)
+			l.head.budget = &handlers.Budget{}
+			w := newWatch(ours, l)
+			l.head.clock.beginsFirst(timeout)
+			go func() { // ends when it is read
+				defer theirs.Close()
+				for _, piece := range []string{"G", "E", "T /"} {
+					time.Sleep(24 * time.Hour)
+					_, _ = io.WriteString(theirs, piece)
+				}
+			}()
+			if got, err := io.ReadAll(w); string(got) != "GET /" || err != nil {
+				t.Errorf("bound %v: read %q, %v", timeout, got, err)
+			}
+			if l.head.clock.over() {
+				t.Errorf("bound %v: the head is over", timeout)
+			}
+			if _ = w.SetReadDeadline(time.Time{}); !l.head.clock.over() { // for the rest of the request
+				t.Errorf("bound %v: the head is not over", timeout)
+			}
+		})
+	}
+}
