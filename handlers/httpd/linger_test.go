@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,4 +61,52 @@ func TestHangUp(t *testing.T) {
 			theirs.Close()
 		}
 	})
+}
+
+// A client that goes on reading the answer has its time, also if it sends all the while. One that reads no
+// more has lingerStall.
+func TestLinger(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		unsent []int // each time that it is asked; the last value from then on
+		want   time.Duration
+	}{
+		{"all acknowledged", []int{0}, lingerTime},
+		{"it reads", []int{5, 4, 3, 0}, 5 * lingerTime},
+		{"it stalls", []int{5}, lingerTime + lingerStall},
+		{"it stalls and reads", append(slices.Repeat([]int{5}, 18), 4, 4, 0), 22 * lingerTime},
+		{"it takes for ever", backwards(1000), lingerMost},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ours, theirs := net.Pipe()
+				sent := make(chan struct{})
+				go func() { // ends when the connection does
+					defer close(sent)
+					for err := error(nil); err == nil; time.Sleep(lingerTime / 4) {
+						_, err = theirs.Write([]byte("x"))
+					}
+				}()
+				began := time.Now()
+				linger(ours, lingerBytes, func(net.Conn) int {
+					n := tt.unsent[0]
+					tt.unsent = tt.unsent[min(1, len(tt.unsent)-1):]
+					return n
+				})
+				if took := time.Since(began); took != tt.want {
+					t.Errorf("it took %v, want %v", took, tt.want)
+				}
+				ours.Close()
+				<-sent
+			})
+		})
+	}
+}
+
+// backwards are the numbers from n to 1.
+func backwards(n int) (all []int) {
+	for ; n > 0; n-- {
+		all = append(all, n)
+	}
+	return all
 }

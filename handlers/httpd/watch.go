@@ -100,6 +100,20 @@ func (c *watch) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
+// CloseWrite ends our half, and waits until the client, whose body net/http has not read, has the answer:
+// net/http closes the connection soon after, which resets it.
+func (c *watch) CloseWrite() error {
+	if err := c.halves.CloseWrite(); err != nil {
+		return err
+	}
+	left := int64(lingerBytes)
+	if c.link.head.on.Load() { // its head was refused
+		left = lingerHead
+	}
+	linger(c.Conn, left, unsent)
+	return nil
+}
+
 // Close is [net.Conn.Close].
 func (c *watch) Close() error {
 	c.shut()
