@@ -233,6 +233,7 @@ func TestSilenceAfterALPN(t *testing.T) {
 			t.Parallel()
 			hub, e := record(nil)
 			s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon}
+			allowHandshakes(t, s)
 			addr, begin := serve(t, s), time.Now()
 			c := dialTLS(t, addr, proto)
 			got, err := io.ReadAll(c)

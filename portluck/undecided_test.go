@@ -58,6 +58,7 @@ func TestUndecidedRoutes(t *testing.T) {
 					s.SniffTimeout = time.Minute
 				}
 				s.HandleFunc("other", tt.m, func(c net.Conn) { _, _ = io.WriteString(c, "other") })
+				allowHandshakes(t, s)
 				addr := serve(t, s)
 				for name, client := range clientsOfOthers {
 					if tt.says && client.ends == "stalled" {
