@@ -1,14 +1,18 @@
 package matchers
 
-import "reflect"
+import (
+	"reflect"
+	"slices"
+)
 
 // Any matches every connection, before it has sent a byte.
-func Any() Matcher { return MatcherFunc(func(Hello) Verdict { return Yes }) }
+func Any() Matcher { return builtin(func(Hello) Verdict { return Yes }) }
 
 // All matches what every one of all matches; with none it matches everything.
 func All(all ...Matcher) Matcher {
 	refuseNil("All", all...)
-	return MatcherFunc(func(h Hello) Verdict {
+	all = slices.Clone(all)
+	return combined(func(h Hello) Verdict {
 		need := 0
 		for _, m := range all {
 			switch v := m.Match(h); {
@@ -19,13 +23,14 @@ func All(all ...Matcher) Matcher {
 			}
 		}
 		return undecided(need, Yes)
-	})
+	}, all...)
 }
 
 // AnyOf matches what at least one of all matches; with none it matches nothing.
 func AnyOf(all ...Matcher) Matcher {
 	refuseNil("AnyOf", all...)
-	return MatcherFunc(func(h Hello) Verdict {
+	all = slices.Clone(all)
+	return combined(func(h Hello) Verdict {
 		need := 0
 		for _, m := range all {
 			switch v := m.Match(h); {
@@ -36,13 +41,13 @@ func AnyOf(all ...Matcher) Matcher {
 			}
 		}
 		return undecided(need, No)
-	})
+	}, all...)
 }
 
 // Not matches what m does not match.
 func Not(m Matcher) Matcher {
 	refuseNil("Not", m)
-	return MatcherFunc(func(h Hello) Verdict {
+	return combined(func(h Hello) Verdict {
 		switch v := m.Match(h); v {
 		case Yes:
 			return No
@@ -51,7 +56,17 @@ func Not(m Matcher) Matcher {
 		default:
 			return v
 		}
-	})
+	}, m)
+}
+
+// combined returns match, which asks all: as a builtin if they are.
+func combined(match func(h Hello) Verdict, all ...Matcher) Matcher {
+	for _, m := range all {
+		if _, ok := m.(builtin); !ok {
+			return MatcherFunc(match)
+		}
+	}
+	return builtin(match)
 }
 
 // soonest is the smaller need: any one of the undecided can decide alone.

@@ -9,7 +9,7 @@ import (
 // websocket in its Upgrade header, in any case, in a list or in one of several lines. The handshake may be wrong
 // otherwise. What does not show it in the first [TextWindow] bytes is not matched.
 func WebSocket() Matcher {
-	return MatcherFunc(func(h Hello) Verdict {
+	return builtin(func(h Hello) Verdict {
 		const get = "GET "
 		n := min(len(h.Bytes), len(get))
 		switch {
@@ -32,7 +32,7 @@ func HTTP1Header(name, value string) Matcher {
 		panic(fmt.Sprintf("matchers: HTTP1Header: %q is no name of a field", name))
 	}
 	n, v := []byte(name), []byte(value)
-	return MatcherFunc(func(h Hello) Verdict {
+	return builtin(func(h Hello) Verdict {
 		return matchHeader(h, func(name, value []byte) bool {
 			return bytes.EqualFold(name, n) && bytes.EqualFold(value, v)
 		})

@@ -16,7 +16,7 @@ func HTTP2() Matcher { return Prefix("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") }
 //   - or any token, a space, any target, a space, and HTTP/ with a digit, in any case, all in the first line.
 //
 // It says No as soon as the bytes rule that out: "GET\n", "GET stuff\n" and "GETTING / STARTED\n" are not HTTP.
-func HTTP1() Matcher { return MatcherFunc(matchHTTP1) }
+func HTTP1() Matcher { return builtin(matchHTTP1) }
 
 func matchHTTP1(h Hello) Verdict {
 	b := h.Bytes[:min(len(h.Bytes), TextWindow)]

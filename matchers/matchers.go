@@ -52,3 +52,9 @@ type MatcherFunc func(h Hello) Verdict
 
 // Match calls f.
 func (f MatcherFunc) Match(h Hello) Verdict { return f(h) }
+
+// builtin is a matcher of this package, in which no code of the program runs: it returns.
+type builtin func(h Hello) Verdict
+
+// Match calls f.
+func (f builtin) Match(h Hello) Verdict { return f(h) }

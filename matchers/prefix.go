@@ -8,7 +8,7 @@ import (
 // Prefix matches connections whose first bytes are one of words. With no words, or only empty ones, it matches nothing.
 func Prefix(words ...string) Matcher {
 	words = slices.DeleteFunc(slices.Clone(words), func(s string) bool { return s == "" })
-	return MatcherFunc(func(h Hello) Verdict {
+	return builtin(func(h Hello) Verdict {
 		need := 0
 		for _, w := range words {
 			n := min(len(w), len(h.Bytes))
@@ -39,7 +39,7 @@ func From(prefixes ...netip.Prefix) Matcher {
 		}
 	}
 	prefixes = slices.Clone(prefixes)
-	return MatcherFunc(func(h Hello) Verdict {
+	return builtin(func(h Hello) Verdict {
 		addr := h.Remote.Addr().Unmap().WithZone("")
 		for _, p := range prefixes {
 			if p.Contains(addr) {

@@ -23,7 +23,7 @@ func Regexp(re *regexp.Regexp, limit int) Matcher {
 	}
 	limit = min(limit, Window)
 	p := newRegexpProgram(re)
-	return MatcherFunc(func(h Hello) Verdict {
+	return builtin(func(h Hello) Verdict {
 		b := h.Bytes[:min(len(h.Bytes), limit)]
 		switch {
 		case h.EOF || len(b) == limit:

@@ -11,7 +11,7 @@ import (
 // TLS matches a ClientHello (RFC 8446, section 4.1.2; RFC 5246, section 7.4.1.2) by its first 11 bytes, whose types,
 // versions and lengths must fit together.
 func TLS() Matcher {
-	return MatcherFunc(func(h Hello) Verdict { return beginsHello(h, h.Bytes) })
+	return builtin(func(h Hello) Verdict { return beginsHello(h, h.Bytes) })
 }
 
 // SNI matches a ClientHello that names one of these servers (RFC 6066, section 3), in any case. In *.example.com the
@@ -70,7 +70,7 @@ func TLSVersion(versions ...uint16) Matcher {
 
 // helloMatcher waits for a whole ClientHello.
 func helloMatcher(fits func(c *clientHello) bool) Matcher {
-	return MatcherFunc(func(h Hello) Verdict {
+	return builtin(func(h Hello) Verdict {
 		if v := beginsHello(h, h.Bytes); v != Yes {
 			return v
 		}

@@ -4,6 +4,7 @@ package portluck
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -54,6 +54,7 @@ var clients = map[string]func(addr string, n int) error{
 		return shortConns(addr, n, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\na\n", "HTTP/1.1 200")
 	},
 	"keepalive": keepAlive,
+	"websocket": webSockets,
 	"silent":    silent,
 }
 
@@ -117,31 +118,33 @@ func shortConn(addr, say, hear string) error {
 
 // keepAlive sends n POST requests over four connections.
 func keepAlive(addr string, n int) error {
-	var wg sync.WaitGroup
+	return fourConns(addr, n, func(c net.Conn, r *bufio.Reader) error {
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na\n")
+		resp, err := http.ReadResponse(r, nil)
+		if err == nil {
+			_, err = io.Copy(io.Discard, resp.Body)
+		}
+		return err
+	})
+}
+
+// fourConns has work done n times over four connections.
+func fourConns(addr string, n int, work func(c net.Conn, r *bufio.Reader) error) error {
 	errs := make(chan error, 4)
 	for range 4 {
-		wg.Go(func() {
+		go func() { // ends after its share
 			c, err := net.Dial("tcp", addr)
-			if err != nil {
-				errs <- err
-				return
-			}
-			defer c.Close()
-			r := bufio.NewReader(c)
-			for range (n + 3) / 4 {
-				io.WriteString(c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na\n")
-				resp, err := http.ReadResponse(r, nil)
-				if err != nil {
-					errs <- err
-					return
+			if err == nil {
+				defer c.Close()
+				r := bufio.NewReader(c)
+				for i := 0; i < (n+3)/4 && err == nil; i++ {
+					err = work(c, r)
 				}
-				io.Copy(io.Discard, resp.Body)
 			}
-		})
+			errs <- err
+		}()
 	}
-	wg.Wait()
-	close(errs)
-	return <-errs
+	return errors.Join(<-errs, <-errs, <-errs, <-errs)
 }
 
 // silent opens n connections, says so with a line, and holds them until its input ends.

@@ -22,6 +22,7 @@ type port struct {
 	log     *log
 	loop    loop.Loop
 	routes  []*route // in the order in which they are asked; the last ones are only reached by name
+	foreign bool     // code of the program is among their matchers
 	named   named
 	http    *httpd.Handler
 	lines   *tcp.Handler // of raw clients

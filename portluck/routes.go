@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"reflect"
+	"slices"
 	"sync/atomic"
 
 	"github.com/portluck/portluck/handlers"
@@ -155,6 +157,7 @@ func (p *port) build() {
 	}
 	web := &route{name: RouteHTTP, matcher: matchers.HTTP1(), handler: p.http.HTTP1(), opening: headOpening}
 	p.routes = append(p.routes, s.routes...)
+	p.foreign = slices.ContainsFunc(s.routes, func(r *route) bool { return isForeign(r.matcher) })
 	p.routes = append(p.routes,
 		&route{name: RouteProxy, matcher: matchers.PROXY(), handler: handlers.HandlerFunc(refuseProxy), outer: true},
 		// Whatever begins like TLS goes to TLS, which answers a malformed ClientHello with an alert: never to raw.
@@ -172,6 +175,13 @@ func (p *port) build() {
 		request:   &route{name: RouteHTTP, opening: headOpening},
 	}
 	p.routes = append(p.routes, p.named.unmatched, p.named.silent, p.named.stalled)
+}
+
+// isForeign reports whether code of the program runs in m: it is none of package matchers, or one that calls
+// others.
+func isForeign(m matchers.Matcher) bool {
+	t := reflect.TypeOf(m)
+	return t.PkgPath() != reflect.TypeFor[matchers.Hello]().PkgPath() || t == reflect.TypeFor[matchers.MatcherFunc]()
 }
 
 // isMessage reports whether r is a message of a client to the hub.

@@ -41,24 +41,27 @@ func (p *port) judge(c *conn, b []byte, eof, late bool) (r *route, need int, err
 		p.judged.Add(1)
 		p.judging.Add(-1)
 	}()
-	guard := handlers.Guard
-	if len(p.srv.routes) > 0 {
-		guard = apart
+	if p.foreign {
+		r, need, err = p.classifyApart(c.hello(b, eof), late)
+	} else {
+		err = handlers.Guard(func() { r, need = p.classify(c.hello(b, eof), late) })
 	}
-	if err := guard(func() { r, need = p.classify(c.hello(b, eof), late) }); err != nil {
+	if err != nil {
 		p.log.panicked(c.Info(), err) // who peeks again may ask once more
 		return nil, 0, fmt.Errorf("%w: %w", ErrMatcher, err)
 	}
 	return r, need, nil
 }
 
-// apart is [handlers.Guard] in a goroutine of its own, so that f may end it: the caller's serves others.
-func apart(f func()) error {
+// classifyApart is classify in a goroutine of its own, which a matcher of the program may end: the caller's
+// serves others. The error is a panic, or that end.
+func (p *port) classifyApart(h matchers.Hello, late bool) (r *route, need int, err error) {
 	done := make(chan error, 1)
-	go func() { // ends with f
-		done <- handlers.GuardExit(f, func(err error) { done <- err })
+	go func() { // ends with the matchers
+		done <- handlers.GuardExit(func() { r, need = p.classify(h, late) }, func(err error) { done <- err })
 	}()
-	return <-done
+	err = <-done
+	return r, need, err
 }
 
 // look says what the first bytes b of a connection make of it. With eof there will be no more. skip is how many bytes
