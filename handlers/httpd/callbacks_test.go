@@ -1,8 +1,10 @@
 package httpd
 
 import (
+	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -152,4 +154,23 @@ func TestCallbacksClose(t *testing.T) {
 	}, func(_ *testing.T, _ *http.Client, _ string, conns chan *conn) {
 		<-(<-conns).closed
 	})
+}
+
+// A callback of a message that ends its goroutine ends the answer before its client is disconnected: nothing can
+// be written any more then.
+func TestMessageGoexit(t *testing.T) {
+	t.Parallel()
+	var late error
+	p := &port{message: func(string, handlers.Stream) error { runtime.Goexit(); return nil }}
+	p.disconnect = func(s handlers.Stream) { late = s.Send([]byte("x"), handlers.Auto) }
+	addr, conns := serve(t, &Handler{}, p)
+	w := dial(t, addr)
+	w.send(post("x"))
+	waitFor(t, "the connection's end", (<-conns).closed)
+	if !errors.Is(late, handlers.ErrClosed) {
+		t.Errorf("Send in Disconnect = %v, want ErrClosed", late)
+	}
+	if got, want := p.wait(t, 3)[2], "disconnect: "+handlers.ErrPanic.Error(); got != want {
+		t.Errorf("event %q, want %q", got, want)
+	}
 }

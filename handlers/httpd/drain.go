@@ -54,8 +54,7 @@ func (s *links) wait(ctx context.Context) error {
 }
 
 // unread reports whether a connection that is idle to net/http has something that nobody has read: a request, most likely.
-func (s *links) unread() bool {
-	found := false
+func (s *links) unread() (found bool) {
 	s.byConn.Range(func(_, v any) bool {
 		l := v.(*link)
 		found = l.idle.Load() && hasUnread(below(l.nc))

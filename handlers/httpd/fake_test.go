@@ -27,8 +27,9 @@ func TestMain(m *testing.M) { leak.Main(m) }
 
 // port is a handlers.Port whose clients are remembered and answered by the test.
 type port struct {
-	connect func(s handlers.Stream) error
-	message func(msg string, s handlers.Stream) error
+	connect    func(s handlers.Stream) error
+	message    func(msg string, s handlers.Stream) error
+	disconnect func(s handlers.Stream)
 
 	mu     sync.Mutex
 	seen   []string
@@ -106,6 +107,9 @@ func (c *client) Message(m handlers.Message) error {
 }
 
 func (c *client) Disconnect(err error) {
+	if c.p.disconnect != nil {
+		c.p.disconnect(c.s)
+	}
 	if err != nil {
 		c.p.note("disconnect: " + err.Error())
 		return
