@@ -128,9 +128,9 @@ func TestPageContent(t *testing.T) {
 	}
 	each(t, pages, echoing, func(t *testing.T, s session) {
 		for _, path := range []string{"/file", "/write", "/string", "/copy", "/body"} {
-			req, _ := http.NewRequest(http.MethodPatch, s.url+path, strings.NewReader(content))
-			if path == "/file" {
-				req, _ = http.NewRequest(http.MethodGet, s.url+path, nil)
+			req, _ := http.NewRequest(http.MethodGet, s.url+path, nil)
+			if path == "/body" {
+				req, _ = http.NewRequest(http.MethodPatch, s.url+path, strings.NewReader(content))
 			}
 			resp, err := s.client.Do(req)
 			if err != nil {

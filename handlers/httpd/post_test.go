@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -228,5 +230,38 @@ func TestClosedOnce(t *testing.T) {
 	<-d.closed
 	if c.closes.Load() != 1 || d.closes.Load() != 1 {
 		t.Errorf("closed %d and %d times", c.closes.Load(), d.closes.Load())
+	}
+}
+
+// onlyOnce is a body whose last bytes come without its end, as those of HTTP/2 may.
+type onlyOnce struct {
+	t    *testing.T
+	text string
+	read bool
+}
+
+func (b *onlyOnce) Read(p []byte) (int, error) {
+	if b.read {
+		b.t.Error("read again")
+		return 0, io.ErrNoProgress
+	}
+	b.read = true
+	return copy(p, b.text), nil
+}
+
+// A body that is as long as it is said to be is whole, whether or not its end has come.
+func TestLengthEndsBody(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	p := &port{message: echo}
+	r, err := http.NewRequest(http.MethodPost, "/", &onlyOnce{t: t, text: "text"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = int64(len("text"))
+	(&Handler{}).exchange(newBook(t), r, newLink(newConn(ours), p, ours))
+	if got, want := p.events(), []string{"connect http/1.1", "message text", "disconnect"}; !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q", got, want)
 	}
 }
