@@ -190,7 +190,7 @@ func (o *options) open(notices io.Writer) ([]net.Listener, error) {
 	case len(o.listen) > 0:
 		var all []net.Listener
 		for _, addr := range o.listen {
-			some, err := portluck.Listen(addr)
+			some, err := o.udp.listen(addr)
 			if err != nil {
 				closeAll(all)
 				return nil, listenError(err, "--listen "+addr)

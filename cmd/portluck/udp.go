@@ -49,6 +49,25 @@ func (u *udpService) check() error {
 
 func (u *udpService) on() bool { return u.enabled }
 
+// listen is portluck.Listen. Where addr lets the system choose the port, it is one that is free over UDP
+// too, if that is needed.
+func (u *udpService) listen(addr string) ([]net.Listener, error) {
+	for try := 0; ; try++ {
+		all, err := portluck.Listen(addr)
+		if _, port, _ := net.SplitHostPort(addr); err != nil || !u.enabled || port != "0" || try == 16 {
+			return all, err
+		}
+		sockets, err := portluck.ListenPackets(all)
+		if err == nil {
+			for _, pc := range sockets {
+				pc.Close()
+			}
+			return all, nil
+		}
+		closeAll(all)
+	}
+}
+
 // start opens the sockets. They are served by begin.
 func (u *udpService) start(d *demo) error {
 	sockets, err := portluck.ListenPackets(d.listeners)
