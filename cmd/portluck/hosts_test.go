@@ -35,17 +35,13 @@ func askHost(t *testing.T, addr, path, host string) (status int, body string) {
 // A stranger's page does not get at the demo, nor at what --debug tells; --host says who is none.
 func TestHosts(t *testing.T) {
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-	probe, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	debug := probe.Addr().String()
-	probe.Close()
-	stop, err := serveDebug(debug, &portluck.Server{Hosts: []string{"app.example"}}, io.Discard)
+	var said strings.Builder
+	stop, err := serveDebug("127.0.0.1:0", &portluck.Server{Hosts: []string{"app.example"}}, &said)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer stop()
+	debug, _, _ := strings.Cut(strings.TrimPrefix(said.String(), "debug on http://"), "/")
 	addr, _ := startServer(t, "--tls", "off", "--host", "app.example,*.b.example", "--host", "c.example", "--allow-origin", "evil.example")
 	paths := map[string][]string{
 		debug: {"/debug/vars", "/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/"},

@@ -69,6 +69,9 @@ type server struct {
 // servers has the server of each script; scripts run at once.
 var servers sync.Map
 
+// patient are the flags of the servers of tests: a client that a busy machine holds up does not become a raw one.
+var patient = []string{"serve", "--listen", "127.0.0.1:0", "--sniff-timeout", "1m"}
+
 // serveInScript starts portluck with these flags on a free port, and sets ADDR, HOST and PORT. Its stderr is added to the
 // file log.
 func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
@@ -77,7 +80,7 @@ func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 		self, err = exec.LookPath(filepath.Join(filepath.SplitList(ts.Getenv("PATH"))[0], "portluck"))
 	}
 	ts.Check(err)
-	cmd := exec.Command(self, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd := exec.Command(self, append(slices.Clone(patient), args...)...)
 	cmd.Dir = ts.Getenv("WORK")
 	for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "PATH", "WORK", "TESTSCRIPT_COMMAND", "PORTLUCK_ECHO", "PORTLUCK_NO_RAW", "PORTLUCK_LAN", "PORTLUCK_CERT", "PORTLUCK_KEY", "PORTLUCK_MAX_PARTIAL", "TMPDIR"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
@@ -162,7 +165,7 @@ func startProcessTo(t *testing.T, stderr *os.File, args ...string) *process {
 	t.Helper()
 	dir := t.TempDir()
 	p := &process{ca: filepath.Join(dir, "ca.pem"), exited: make(chan struct{})}
-	p.Cmd = command(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--config-dir", dir}, args...)...)
+	p.Cmd = command(t, append(append(slices.Clone(patient), "--config-dir", dir), args...)...)
 	out, err := p.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -282,7 +285,7 @@ import asyncio, ssl, websockets
 async def main():
     trust = ssl.create_default_context(cafile=%q)
     for url, tls in (("ws://%s/", None), ("wss://%s/", trust)):
-        async with websockets.connect(url, ssl=tls) as ws:
+        async with websockets.connect(url, ssl=tls, open_timeout=60, ping_timeout=60, close_timeout=60) as ws:
             assert [e.name for e in ws.extensions] == ["permessage-deflate"]
             for message in ("text", b"\x00binary", "x" * 100000):
                 await ws.send(message)

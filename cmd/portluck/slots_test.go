@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
 )
@@ -14,8 +15,11 @@ import (
 // slotServer starts a server of slots. It returns its shared port and its own.
 func slotServer(t *testing.T) (shared, own string, panel page.Panel) {
 	t.Helper()
-	addr, _ := startServer(t, "--callosum", "127.0.0.1:0", "--slots-on-silence", "--tls", "off")
+	addr, _ := startServer(t, "--callosum", "127.0.0.1:0", "--slots-on-silence", "--tls", "off", "--sniff-timeout", "2s")
 	resp, err := http.Get("http://" + addr + "/panels")
+	for late := time.Now().Add(time.Minute); err != nil && time.Now().Before(late); { // it was silent for too long
+		resp, err = http.Get("http://" + addr + "/panels")
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

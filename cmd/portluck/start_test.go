@@ -46,9 +46,24 @@ func TestStartsAtOnceShareTheCA(t *testing.T) {
 
 // Without --listen the next port is taken when 8100 is not free, and the notice and the addresses say which.
 func TestTakenDefaultPort(t *testing.T) {
-	if l, err := net.Listen("tcp", "127.0.0.1:8100"); err == nil { // or somebody else has it
-		defer l.Close()
+	for try := 1; ; try++ {
+		l, err := net.Listen("tcp", "127.0.0.1:8100")
+		port, notices := startOnDefaultPort(t)
+		if err == nil {
+			l.Close()
+		} else if port == "8100" && try < 100 {
+			continue // somebody else has had it, and no longer
+		}
+		if want := "portluck: port 8100 is taken, using " + port + "\n"; notices != want {
+			t.Errorf("the notice is %q, want %q", notices, want)
+		}
+		return
 	}
+}
+
+// startOnDefaultPort starts a server without --listen, and ends it. It returns its port and what it notices.
+func startOnDefaultPort(t *testing.T) (port, notice string) {
+	t.Helper()
 	cmd := command(t, "--tls", "off")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -61,7 +76,7 @@ func TestTakenDefaultPort(t *testing.T) {
 	}
 	line, err := newLines(out, 1000).next()
 	port, ok := strings.CutPrefix(line, "listening on 127.0.0.1:")
-	if err != nil || !ok || port == "8100" {
+	if err != nil || !ok {
 		t.Errorf("it prints %q, %v", line, err)
 	}
 	if c, err := net.Dial("tcp", "127.0.0.1:"+port); err != nil {
@@ -71,9 +86,7 @@ func TestTakenDefaultPort(t *testing.T) {
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
-	if want := "portluck: port 8100 is taken, using " + port + "\n"; notices.String() != want {
-		t.Errorf("the notice is %q, want %q", notices.String(), want)
-	}
+	return port, notices.String()
 }
 
 // listenUDPAlone listens on a UDP port whose TCP port is free and stays so: the system gives no client
@@ -82,15 +95,16 @@ func listenUDPAlone(t *testing.T) net.PacketConn {
 	t.Helper()
 	for port := 20000; port < 30000; port++ {
 		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		l, err := net.Listen("tcp", at)
+		pc, err := net.ListenPacket("udp", at) // another run of this test does not look at TCP then
 		if err != nil {
 			continue
 		}
-		l.Close()
-		if pc, err := net.ListenPacket("udp", at); err == nil {
+		if l, err := net.Listen("tcp", at); err == nil {
+			l.Close()
 			t.Cleanup(func() { pc.Close() })
 			return pc
 		}
+		pc.Close()
 	}
 	t.Fatal("no port between 20000 and 29999 is free for UDP and TCP")
 	return nil

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func terminal(t *testing.T) (screen, tty *os.File) {
 // serveOn starts a server whose standard output is a terminal, and reads its address.
 func serveOn(t *testing.T, tty *os.File, out *bufio.Reader, args ...string) (cmd *exec.Cmd, addr string) {
 	t.Helper()
-	cmd = command(t, append([]string{"serve", "--listen", "127.0.0.1:0", "--tls", "off"}, args...)...)
+	cmd = command(t, append(append(slices.Clone(patient), "--tls", "off"), args...)...)
 	cmd.Env = append(cmd.Env, "TERM=xterm")
 	cmd.Stdout, cmd.Stderr = tty, tty
 	if err := cmd.Start(); err != nil {

@@ -194,7 +194,7 @@ async def talk(ws):
     await ws.send(parts())
     await ws.close(4001, "no more")
 async def main():
-    async with websockets.serve(talk, "127.0.0.1", 0) as s:
+    async with websockets.serve(talk, "127.0.0.1", 0, ping_timeout=60, close_timeout=60) as s:
         print(s.sockets[0].getsockname()[1], flush=True)
         await asyncio.Future()
 asyncio.run(main())

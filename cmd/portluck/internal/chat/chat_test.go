@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { leak.Main(m) }
 // serve serves a room.
 func serve(t *testing.T, r *Room) (addr string) {
 	t.Helper()
-	srv := &portluck.Server{Hub: r.Hub, RoomOf: r.RoomOf, OnVerdict: r.Verdict}
+	srv := &portluck.Server{Hub: r.Hub, RoomOf: r.RoomOf, OnVerdict: r.Verdict, SniffTimeout: time.Minute}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
