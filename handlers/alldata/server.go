@@ -149,7 +149,10 @@ type limited struct {
 func (l *limited) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
-		if err != nil {
+		switch {
+		case err != nil && !handlers.AcceptEnds(err):
+			return nil, passing{err}
+		case err != nil:
 			return nil, err
 		}
 		if l.enter() {
@@ -158,6 +161,13 @@ func (l *limited) Accept() (net.Conn, error) {
 		c.Close()
 	}
 }
+
+// passing is an error of Accept that is not the listener's end: net/http pauses and goes on.
+type passing struct{ error }
+
+func (passing) Timeout() bool   { return false }
+func (passing) Temporary() bool { return true }
+func (p passing) Unwrap() error { return p.error }
 
 func (l *limited) enter() bool {
 	l.mu.Lock()
