@@ -37,7 +37,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	handler   *Handler
-	listeners map[net.Listener]struct{}
+	listeners map[*listener]struct{}
 	conns     map[net.Conn]struct{}
 	closing   bool
 	closed    chan struct{} // with closing
@@ -63,11 +63,12 @@ func (s *Server) Serve(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("callosum: Serve: the listener is nil")
 	}
-	defer closeGuarded(l)
-	if !s.enter(l) {
+	once := &listener{Listener: l}
+	defer closeGuarded(once)
+	if !s.enter(once) {
 		return ErrServerClosed
 	}
-	defer s.leave(l)
+	defer s.leave(once)
 	var wait time.Duration
 	for {
 		var nc net.Conn
@@ -95,7 +96,7 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // enter is false when the server is closed.
-func (s *Server) enter(l net.Listener) bool {
+func (s *Server) enter(l *listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.initLocked()
@@ -110,13 +111,13 @@ func (s *Server) initLocked() {
 	if s.closed != nil {
 		return
 	}
-	s.closed, s.listeners, s.conns = make(chan struct{}), map[net.Listener]struct{}{}, map[net.Conn]struct{}{}
+	s.closed, s.listeners, s.conns = make(chan struct{}), map[*listener]struct{}{}, map[net.Conn]struct{}{}
 	if s.handler = s.Handler; s.handler == nil {
 		s.handler = &Handler{}
 	}
 }
 
-func (s *Server) leave(l net.Listener) {
+func (s *Server) leave(l *listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
@@ -202,6 +203,19 @@ func (s *Server) stopAccepting() *Handler {
 		closeGuarded(l)
 	}
 	return s.handler
+}
+
+// listener is one that is closed once, however often Close is called: the program's Close may not
+// bear a second call.
+type listener struct {
+	net.Listener
+	once sync.Once
+	err  error
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() { l.err = l.Listener.Close() })
+	return l.err
 }
 
 // closeGuarded closes what the program has made.

@@ -25,6 +25,7 @@ type listening struct {
 
 	once   sync.Once
 	closed chan struct{}
+	err    error // of close
 }
 
 // Listen has the server accept streams at an address, as [net.Listen] knows them: "tcp" and "localhost:8124", "tcp4" and
@@ -72,12 +73,15 @@ func (v *Server) ListenOn(l net.Listener) error {
 	return nil
 }
 
-func (g *listening) close() (err error) {
-	g.once.Do(func() { close(g.closed) })
-	if panicked := handlers.Guard(func() { err = g.listener.Close() }); panicked != nil {
-		return panicked
-	}
-	return err
+// close closes the listener, at the first call: a Close of the program's may not bear a second one.
+func (g *listening) close() error {
+	g.once.Do(func() {
+		close(g.closed)
+		if panicked := handlers.Guard(func() { g.err = g.listener.Close() }); panicked != nil {
+			g.err = panicked
+		}
+	})
+	return g.err
 }
 
 // accept makes streams until the listener is closed or fails.

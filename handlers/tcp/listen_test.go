@@ -176,3 +176,42 @@ func TestServerAcceptFails(t *testing.T) {
 		}
 	})
 }
+
+// A listener is closed once, whoever ends it, as one whose Close closes a channel wants it.
+func TestServerClosesItsListenerOnce(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(v *Server, l *once) error{
+		"Close":           func(v *Server, _ *once) error { return v.Close() },
+		"Shutdown":        func(v *Server, _ *once) error { return v.Shutdown(t.Context()) },
+		"Close, Shutdown": func(v *Server, _ *once) error { return errors.Join(v.Close(), v.Shutdown(t.Context())) },
+		"it fails":        func(_ *Server, l *once) error { l.errs <- errors.New("broken"); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := &once{lacking: lacking{errs: make(chan error, 1), closed: make(chan struct{})}}
+			closed := make(chan struct{})
+			v := &Server{OnClose: func() { close(closed) }}
+			if err := v.ListenOn(l); err != nil {
+				t.Fatal(err)
+			}
+			if err := end(v, l); err != nil {
+				t.Error(err)
+			}
+			<-closed
+			if n := l.n.Load(); n != 1 {
+				t.Errorf("Close was called %d times, want 1", n)
+			}
+		})
+	}
+}
+
+// once is a listener that counts the calls of Close.
+type once struct {
+	lacking
+	n atomic.Int32
+}
+
+func (l *once) Close() error {
+	l.n.Add(1)
+	return l.lacking.Close()
+}
