@@ -36,8 +36,8 @@ type Handler struct {
 	OnSlotRequest func(ctx context.Context) (slot int, err error)
 	// OnSlotFree is told, exactly once for each slot that was assigned, that its connection is broken: the client has sent
 	// FIN or a reset, or the server has closed it. It is not assigned again before OnSlotFree has returned.
-	// It never comes before OnConnection for that slot: for a connection that breaks within a second it
-	// waits until OnConnection returns, or for that second. A client that has left before it got its
+	// It never comes before OnConnection for that slot: for a connection that breaks within three seconds it
+	// waits until OnConnection returns, or for that time. A client that has left before it got its
 	// slot has no OnConnection.
 	OnSlotFree func(slot int)
 	// OnConnection serves a connection that has been assigned a slot: c is what follows the slot line. ctx ends when the

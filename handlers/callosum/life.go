@@ -120,8 +120,9 @@ func (c *Conn) free() {
 
 func (c *Conn) release() { c.guard(func() { c.handler.release(c.slot) }) }
 
-// servedTime is how long after the call of OnConnection its first lines have run for certain.
-const servedTime = time.Second
+// servedTime is how long after the call of OnConnection its first lines have run for certain, also on a
+// machine that is very busy.
+const servedTime = 3 * time.Second
 
 // serve calls OnConnection. The program hears of the connection before it hears that its slot is
 // free: nothing tells that the callback has begun but its end and some time.
