@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"os"
@@ -73,5 +74,62 @@ func TestLogPanicWithoutAPort(t *testing.T) {
 	LogPanic(nil, nil, boom())
 	if want := fmt.Sprintf("string; %d before it were not logged", missing); missing == 0 || !strings.Contains(out.String(), want) {
 		t.Errorf("no %q in %s", want, out.String())
+	}
+}
+
+// errorLog keeps what it is to log. It panics after that, as a program's may.
+type errorLog struct{ got []error }
+
+func (l *errorLog) LogError(_ *Info, err error) {
+	l.got = append(l.got, err)
+	panic("of the logger")
+}
+
+// An error goes to the logger and to OnError, of which there may be none. A panic of OnError is logged.
+func TestReport(t *testing.T) {
+	var out bytes.Buffer
+	log.SetOutput(&out)
+	defer log.SetOutput(os.Stderr)
+	boom := Guard(func() { panic("SECRET") })
+	for _, tt := range []struct {
+		name           string
+		logs, tells    bool
+		err            error
+		panics         bool // OnError does
+		logged, strays int
+	}{
+		{"a logger", true, false, io.EOF, false, 1, 0},
+		{"both", true, true, io.EOF, false, 1, 0},
+		{"OnError", false, true, io.EOF, false, 0, 0},
+		{"neither", false, false, io.EOF, false, 0, 0},
+		{"a panic, a logger", true, false, boom, false, 1, 0},
+		{"a panic, OnError", false, true, boom, false, 0, 0},
+		{"a panic, neither", false, false, boom, false, 0, 1},
+		{"OnError panics, a logger", true, true, io.EOF, true, 2, 0},
+		{"OnError panics", false, true, io.EOF, true, 0, 1},
+	} {
+		out.Reset()
+		strays = &strayPanics{}
+		logger, told := &errorLog{}, 0
+		var p any
+		if tt.logs {
+			p = logger
+		}
+		var onError func()
+		if tt.tells {
+			onError = func() {
+				if told++; tt.panics {
+					panic("SECRET")
+				}
+			}
+		}
+		Report(p, nil, tt.err, onError)
+		lines := strings.Count(out.String(), "callback panicked")
+		if len(logger.got) != tt.logged || lines != tt.strays || (told == 1) != tt.tells {
+			t.Errorf("%s: %d logged, %d by package log, %d told, want %d, %d, %t", tt.name, len(logger.got), lines, told, tt.logged, tt.strays, tt.tells)
+		}
+		if tt.logged > 0 && logger.got[0] != tt.err {
+			t.Errorf("%s: logged %v", tt.name, logger.got[0])
+		}
 	}
 }

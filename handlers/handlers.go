@@ -174,38 +174,46 @@ type Handshaker interface {
 	HandshakeContext() context.Context
 }
 
-// A PanicLogger is a [Port] that logs panics of the program, for handlers that have no other use for
-// them: those that [Port.Fail], the loop or a [Client] gets are logged there.
-type PanicLogger interface {
-	Port
-	// LogPanic logs err if it is a *[PanicError] that has not been logged yet. info may be nil.
-	LogPanic(info *Info, err error)
+// An ErrorLogger logs what goes wrong beside the clients of a port. The port of a portluck server is
+// one, and so is the server itself, for handlers on ports of their own.
+type ErrorLogger interface {
+	// LogError logs err, not too often, without the words of a peer: a *[PanicError] with its stack,
+	// unless it has been logged. info is nil if err is not about one peer. Several goroutines call it
+	// at once. It must not block.
+	LogError(info *Info, err error)
 }
 
-// LogPanic has p log err, if p is a [PanicLogger] and err a panic. On a port of a handler's own there is
-// none: the standard logger does it then, with the stack and the type of the value, a few times a second.
+// Report has p log err, if p is an [ErrorLogger], and calls onError, if that is not nil, whose panic is
+// logged too. So each error of a handler goes to the OnError of the program, and is logged where there
+// is a logger. p is the port that the handler serves on, or the Log of one on a port of its own. A panic
+// that neither gets is logged as by [LogPanic].
+func Report(p any, info *Info, err error, onError func()) {
+	if logger, ok := p.(ErrorLogger); ok {
+		_ = Guard(func() { logger.LogError(info, err) })
+	} else if onError == nil {
+		LogPanic(p, info, err)
+	}
+	if onError != nil {
+		LogPanic(p, info, Guard(onError))
+	}
+}
+
+// LogPanic has p log err, if p is an [ErrorLogger] and err a panic. If p is none the standard logger
+// does it, with the stack and the type of the value, a few times a second.
 func LogPanic(p any, info *Info, err error) {
 	panicked, ok := errors.AsType[*PanicError](err)
 	if !ok {
 		return
 	}
-	if logger, ok := p.(PanicLogger); ok {
-		logger.LogPanic(info, err)
+	if logger, ok := p.(ErrorLogger); ok {
+		_ = Guard(func() { logger.LogError(info, err) })
 		return
 	}
 	strays.log(panicked)
 }
 
-// An ErrorLogger is a [Port] that logs what goes wrong beside its clients: a datagram that is none of a
-// client's, an error of the system.
-type ErrorLogger interface {
-	Port
-	// LogError logs err, not too often. info is nil if it is not about one peer.
-	LogError(info *Info, err error)
-}
-
-// PortContextKey is the key in the context of an HTTP request under which is the [Port] that serves it:
-// an http.Handler that recovers panics of the program by itself has it log them ([LogPanic]).
+// PortContextKey is the key in the context of an HTTP request under which is the [Port] that serves it,
+// or another [ErrorLogger]: an http.Handler has it log its errors ([Report]).
 var PortContextKey any = portKey{}
 
 type portKey struct{}

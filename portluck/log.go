@@ -152,9 +152,15 @@ func suspectOf(err error) error {
 // ourModule is where our packages are.
 const ourModule = "github.com/portluck/portluck/"
 
-// broken logs what is no client's: an error of the system, say.
-func (l *log) broken(err error) {
-	if l.allow(slog.LevelWarn) {
+// failure logs an error of a handler. Without info it is no client's, but the system's, say.
+func (l *log) failure(info *Info, err error) {
+	_, panicked := errors.AsType[*handlers.PanicError](err)
+	switch {
+	case panicked:
+		l.panicked(info, err)
+	case info != nil:
+		l.failed(info, err)
+	case l.allow(slog.LevelWarn):
 		l.write(slog.LevelWarn, "handler failed", errorAttr(err)...)
 	}
 }

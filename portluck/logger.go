@@ -73,6 +73,18 @@ func (s *Server) writer() Logger {
 	return nil
 }
 
+// lines returns the log of s, which it makes at the first call.
+func (s *Server) lines() *log {
+	s.logging.Do(func() { s.log = newLog(s.writer()) })
+	return s.log
+}
+
+// LogError logs err, an error of a node or a server on a port of its own whose Log is s, by the rules of
+// the server's own lines: 20 about failures a second at the most, and no word of a client. info says whom
+// err is about; it is nil if it is not about one client. Any goroutine may call it at any time, once the
+// fields of s are set.
+func (s *Server) LogError(info *Info, err error) { s.lines().failure(info, err) }
+
 // enabled reports whether lines of this level are wanted.
 func (l *log) enabled(level slog.Level) (ok bool) {
 	if l.to != nil {

@@ -61,7 +61,7 @@ func newPort(s *Server) (*port, error) {
 		return nil, err
 	}
 	p := &port{
-		srv: s, hub: s.Hub, log: newLog(s.writer()), root: newRoot(),
+		srv: s, hub: s.Hub, log: s.lines(), root: newRoot(),
 		closed: s.ShuttingDown(),
 	}
 	p.handshakes, p.giveUp = context.WithCancelCause(context.Background())
@@ -280,17 +280,8 @@ func (p *port) Route(c handlers.Conn) {
 	p.Go(func() { p.sniffReader(inner) })
 }
 
-// LogPanic is [handlers.PanicLogger.LogPanic].
-func (p *port) LogPanic(info *Info, err error) { p.log.panicked(info, err) }
-
 // LogError is [handlers.ErrorLogger.LogError].
-func (p *port) LogError(info *Info, err error) {
-	if info == nil {
-		p.log.broken(err)
-		return
-	}
-	p.log.failed(info, err)
-}
+func (p *port) LogError(info *Info, err error) { p.log.failure(info, err) }
 
 // ShuttingDown is closed when the server begins to shut down; see [handlers.ShutdownNotifier].
 func (p *port) ShuttingDown() <-chan struct{} { return p.closed }

@@ -160,7 +160,9 @@ type Server struct {
 	// error or a panic that may quote them only its type. Nothing is logged if nil. Any goroutine
 	// writes to it, those that accept connections too: its writer must not block, or everybody waits.
 	Logger *zerolog.Logger
-	// Log takes the same lines in place of Logger, such as a *slog.Logger; Logger does if nil.
+	// Log takes the same lines in place of Logger, such as a *slog.Logger; Logger does if nil. Errors of
+	// handlers are logged whether their OnError is told too or not; those of nodes and servers on ports of
+	// their own if their Log is this server.
 	Log Logger
 	// OnVerdict, if not nil, is told how each connection was classified, and of each client of datagrams, whose Route is its
 	// protocol. It is called by many goroutines at once, before the handler of the route; the connection waits for it.
@@ -173,6 +175,9 @@ type Server struct {
 
 	closingOnce sync.Once // makes
 	closing     chan struct{}
+
+	logging sync.Once // makes
+	log     *log
 
 	serving atomic.Bool // the configuration is frozen
 	once    sync.Once

@@ -91,7 +91,7 @@ func (s *meshService) start(d *demo) error {
 		OnListening: func() {
 			d.logger.Info().Str("name", s.name).Str("id", s.node.LocalID()).Str("reach", reach(s.at)).Msg("mesh joined")
 		},
-		OnError: func(err error) { d.few.Warn().Err(err).Msg("mesh") },
+		Log: d.srv,
 	}
 	matcher := matchers.Prefix(mesh.HelloPrefix)
 	if key != nil {

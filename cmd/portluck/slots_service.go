@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
-	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/callosum"
 	"github.com/portluck/portluck/matchers"
 	"github.com/portluck/portluck/portluck"
@@ -65,14 +64,7 @@ func (s *slotService) start(d *demo) error {
 	s.slots = &slots{}
 	s.handler.MaxSlots = s.max
 	s.handler.OnConnection = func(_ context.Context, c *callosum.Conn) { _, _ = io.Copy(c, c) }
-	s.handler.OnError = func(info *handlers.Info, err error) {
-		e := d.few.Warn().Err(err)
-		if info != nil {
-			e = e.Str("remote", remoteName(info.Remote))
-		}
-		e.Msg("slot failed")
-	}
-	s.server.Handler = &s.handler
+	s.server.Handler, s.server.Log = &s.handler, d.srv
 	s.shared = d.listeners
 	d.srv.Handle(callosum.Protocol, matchers.Prefix(callosum.Preface), &s.handler)
 	if s.onSilence {

@@ -69,7 +69,7 @@ func (s *streams) start(d *demo) error {
 			d.logger.Debug().Err(err).Str("remote", remoteName(c.RemoteAddress())).Msg("stream failed")
 		},
 	}
-	s.server.MaxConnections = d.srv.MaxConns
+	s.server.MaxConnections, s.server.Log = d.srv.MaxConns, d.srv
 	network, address := "tcp", s.addr
 	if path, ok := strings.CutPrefix(s.addr, "unix:"); ok {
 		network, address = "unix", path

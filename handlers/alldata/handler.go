@@ -9,8 +9,10 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -55,7 +57,9 @@ type Handler struct {
 	ReadTimeout time.Duration
 	// Timeout bounds the ctx of OnPut; 30 seconds if zero, no bound if negative.
 	Timeout time.Duration
-	// OnError, if not nil, is told why a request was not answered with 201. It is called by many goroutines at once.
+	// OnError, if not nil, is told why a request was not answered with 201. It is called by many
+	// goroutines at once. The port that serves the request, or [Server.Log], logs the answer and the kind
+	// of the error, and nothing of what the peer has sent.
 	OnError func(r *http.Request, err error)
 
 	pending atomic.Int64
@@ -76,14 +80,10 @@ func refuse(status int, format string, args ...any) error {
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	err := h.put(w, r)
-	port := r.Context().Value(handlers.PortContextKey)
-	if port != nil || h.OnError == nil {
-		handlers.LogPanic(port, nil, err)
-	}
-	if err != nil && h.OnError != nil {
-		handlers.LogPanic(port, nil, handlers.Guard(func() { h.OnError(r, err) }))
-	}
 	status, text := answer(err)
+	if err != nil {
+		h.fail(r, status, err)
+	}
 	switch {
 	case status == http.StatusMethodNotAllowed:
 		w.Header().Set("Allow", http.MethodPost)
@@ -95,6 +95,49 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.Error(w, text, status)
+}
+
+// fail has the port of r log that it is answered with status, and tells OnError why.
+func (h *Handler) fail(r *http.Request, status int, err error) {
+	var onError func()
+	if h.OnError != nil {
+		onError = func() { h.OnError(r, err) }
+	}
+	var client *handlers.Info // nil: the fault is ours
+	if status < http.StatusInternalServerError || r.Context().Err() != nil {
+		client = infoOf(r)
+	}
+	handlers.Report(r.Context().Value(handlers.PortContextKey), client, logged(status, err), onError)
+}
+
+// infoOf says who has sent r.
+func infoOf(r *http.Request) *handlers.Info {
+	info := &handlers.Info{Protocol: handlers.ProtocolHTTP1, TLS: r.TLS}
+	if r.ProtoMajor == 2 {
+		info.Protocol = handlers.ProtocolHTTP2
+	}
+	info.Remote, _ = netip.ParseAddrPort(r.RemoteAddr) // none on a Unix socket
+	return info
+}
+
+// logged is err as it is logged. What OnPut returns may quote the event: of that only what it matches.
+func logged(status int, err error) error {
+	if errors.Is(err, handlers.ErrPanic) {
+		return err
+	}
+	said := fmt.Errorf("alldata: answered with %d %s", status, http.StatusText(status))
+	for _, known := range []error{
+		ErrConflict, ErrInvalid, handlers.ErrTooLong, ErrBusy, ErrClosed, ErrFull, ErrGone, ErrDamaged,
+		context.DeadlineExceeded, context.Canceled,
+	} {
+		if errors.Is(err, known) {
+			said = fmt.Errorf("%w: %w", said, known)
+		}
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		said = fmt.Errorf("%w: %w", said, errno)
+	}
+	return said
 }
 
 // answer is what the peer is told. The reason of a 500 is not for it.

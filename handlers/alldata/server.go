@@ -43,6 +43,9 @@ type Server struct {
 	CloseTimeout time.Duration
 	// OnError, if not nil, is told why the server stopped listening without a Close.
 	OnError func(err error)
+	// Log logs what OnError and the OnError of the Handler are told, such as a portluck server; nobody
+	// does if nil.
+	Log handlers.ErrorLogger
 	// ErrorLog gets what net/http has to say; nobody does if it is nil.
 	ErrorLog *log.Logger
 
@@ -75,9 +78,14 @@ func (s *Server) Listen() (net.Addr, error) {
 func (s *Server) run(srv *http.Server, l net.Listener) {
 	err := srv.Serve(&limited{Listener: l, most: s.maxConns()})
 	s.served.Done() // OnError may call Close
-	if !errors.Is(err, http.ErrServerClosed) && s.OnError != nil {
-		handlers.LogPanic(nil, nil, handlers.Guard(func() { s.OnError(err) }))
+	if errors.Is(err, http.ErrServerClosed) {
+		return
 	}
+	var onError func()
+	if s.OnError != nil {
+		onError = func() { s.OnError(err) }
+	}
+	handlers.Report(s.Log, nil, fmt.Errorf("alldata: the server does not listen any more: %w", err), onError)
 }
 
 func (s *Server) maxConns() int64 { return bound(int64(s.MaxConns), 1000) }
@@ -94,6 +102,9 @@ func (s *Server) server() *http.Server {
 		WriteTimeout:      cmp.Or(s.WriteTimeout, 2*time.Minute),
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          errorLog,
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), handlers.PortContextKey, s.Log)
+		},
 		// OPTIONS * is refused like any other OPTIONS.
 		DisableGeneralOptionsHandler: true,
 	}

@@ -44,8 +44,8 @@ type Handler struct {
 	// client has ended, or the server is shutting down. When it returns, what it has written is sent and c is closed. If
 	// nil, what clients send is dropped until they leave.
 	OnConnection func(ctx context.Context, c *Conn)
-	// OnError gets what went wrong with a connection before or besides OnConnection. If nil, the port's OnError does, if
-	// there is a port.
+	// OnError gets what went wrong with a connection before or besides OnConnection. If nil, the port's
+	// OnError does, if there is a port. It is logged too: by the port, or by [Server.Log].
 	OnError func(info *handlers.Info, err error)
 
 	// MaxSlots is how many slots are given out at once, if OnSlotRequest is nil; a client more is closed, with
@@ -131,9 +131,13 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	info := *c.Info()
 	info.Protocol = Protocol
 	h.follow(p)
+	fail := p.Fail
+	if h.OnError != nil {
+		fail = func(info *handlers.Info, err error) { h.fail(p, info, err) }
+	}
 	p.Go(func() { // ends with the connection
 		defer c.Close()
-		h.serve(nc, &info, p, p.Fail)
+		h.serve(nc, &info, p, fail)
 	})
 }
 
@@ -183,22 +187,13 @@ func (h *Handler) stop(owner any) {
 
 // serve gives nc a slot, serves it and closes it.
 func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*handlers.Info, error)) {
-	if h.OnError != nil {
-		fail = h.OnError
-	}
 	h.once.Do(h.init)
 	nc = guarded.Conn(nc)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	c := &Conn{
 		info: info, handler: h, owner: owner, cancel: cancel, preface: true,
-		gone: make(chan struct{}), spoke: make(chan struct{}), served: make(chan struct{}),
-		fail: func(info *handlers.Info, err error) {
-			if _, isPort := owner.(handlers.Port); isPort || h.OnError == nil {
-				handlers.LogPanic(owner, info, err)
-			}
-			handlers.LogPanic(owner, info, handlers.Guard(func() { fail(info, err) }))
-		},
+		gone: make(chan struct{}), spoke: make(chan struct{}), served: make(chan struct{}), fail: fail,
 	}
 	c.mu.Lock() // until c is complete
 	conn, forget := h.watcher.watch(nc, h.unreadTimeout(), func() { c.wg.Go(c.peerEnded) })
@@ -218,6 +213,15 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	}
 	c.serve(ctx)
 	c.finish()
+}
+
+// fail has log, a port or [Server.Log], log err, and tells OnError.
+func (h *Handler) fail(log any, info *handlers.Info, err error) {
+	var onError func()
+	if h.OnError != nil {
+		onError = func() { h.OnError(info, err) }
+	}
+	handlers.Report(log, info, err, onError)
 }
 
 // enter makes c known, and stops it if its owner is stopping.

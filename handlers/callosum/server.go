@@ -34,6 +34,9 @@ type Server struct {
 	// MaxConns bounds the connections; no bound if zero or negative. A surplus one is closed, and
 	// OnError gets [ErrTooMany].
 	MaxConns int
+	// Log logs what the handler's OnError is told of these connections, such as a portluck server;
+	// nobody does if nil.
+	Log handlers.ErrorLogger
 
 	mu        sync.Mutex
 	handler   *Handler
@@ -90,7 +93,7 @@ func (s *Server) Serve(l net.Listener) error {
 			return fmt.Errorf("callosum: accept: %w", err)
 		}
 		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-		s.fail(nil, fmt.Errorf("accept: %w", err))
+		s.fail(nil, fmt.Errorf("callosum: accept: %w", err))
 		s.sleep(wait)
 	}
 }
@@ -146,12 +149,8 @@ func (s *Server) take(nc net.Conn) {
 
 func (s *Server) fullLocked() bool { return s.MaxConns > 0 && len(s.conns) >= s.MaxConns }
 
-// fail tells the handler.
-func (s *Server) fail(info *handlers.Info, err error) {
-	if f := s.handler.OnError; f != nil {
-		handlers.LogPanic(nil, info, handlers.Guard(func() { f(info, err) }))
-	}
-}
+// fail logs err, and tells the handler.
+func (s *Server) fail(info *handlers.Info, err error) { s.handler.fail(s.Log, info, err) }
 
 // Addrs are the addresses that the server listens on now.
 func (s *Server) Addrs() []net.Addr {

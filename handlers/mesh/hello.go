@@ -18,6 +18,9 @@ import (
 // shared port. It is one of Hello, not of Key or Identity, whose connections begin as TLS with the protocol [ALPN].
 const HelloPrefix = "PORTLUCK-MESH/1 "
 
+// Protocol is the [handlers.Info.Protocol] of the connections of a mesh.
+const Protocol = "mesh"
+
 // ALPN is the application protocol that connections with Key or Identity ask for.
 const ALPN = "portluck-mesh/1"
 

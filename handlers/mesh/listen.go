@@ -197,7 +197,7 @@ func (n *Node) reportErrors(errs <-chan error, closed <-chan struct{}) {
 	for {
 		select {
 		case err := <-errs:
-			n.logPanic(handlers.Guard(func() { n.OnError(err) }))
+			handlers.LogPanic(n.log(), nil, handlers.Guard(func() { n.OnError(err) }))
 		case <-closed:
 			return
 		}
@@ -235,7 +235,7 @@ func (n *Node) Close() error {
 	}
 	close(n.closed)
 	if n.OnClose != nil {
-		n.logPanic(handlers.Guard(n.OnClose))
+		handlers.LogPanic(n.log(), nil, handlers.Guard(n.OnClose))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/portluck/portluck/handlers"
@@ -21,7 +22,8 @@ func (n *Node) take(ctx context.Context, nc net.Conn, release func()) {
 		nc.Close()
 		release()
 		if !errors.Is(err, errSelf) { // it tells that itself
-			n.fail(fmt.Errorf("mesh: connection from %s: %w", nc.RemoteAddr(), err))
+			remote, _ := netip.ParseAddrPort(nc.RemoteAddr().String()) // zero for one that is none
+			n.failFrom(&handlers.Info{Protocol: Protocol, Remote: remote}, fmt.Errorf("mesh: connection from %s: %w", nc.RemoteAddr(), err))
 		}
 	}
 	n.mu.Lock()

@@ -39,6 +39,9 @@ type Node struct {
 	// OnError is told of what goes wrong outside of a connection: a peer that cannot be reached, a stranger who was
 	// refused, the listener, discovery. The node goes on. It is called by one goroutine; when it is slow errors are dropped.
 	OnError func(err error)
+	// Log logs what OnError is told of, such as a portluck server. If nil, the port of [Node.Serve] does,
+	// from the first connection on, and on a port of its own nobody.
+	Log handlers.ErrorLogger
 	// OnClose runs when everything is closed.
 	OnClose func()
 
@@ -187,29 +190,34 @@ func local(a netip.Addr) int {
 	return order
 }
 
-// fail reports an error to OnError.
-func (n *Node) fail(err error) {
+// fail logs an error, and reports it to OnError.
+func (n *Node) fail(err error) { n.failFrom(nil, err) }
+
+// failFrom is fail of an error that a stranger may cause, whom info names.
+func (n *Node) failFrom(info *handlers.Info, err error) {
 	n.mu.Lock()
-	errs, port := n.errs, n.port
+	errs := n.errs
 	n.mu.Unlock()
-	if port != nil || n.OnError == nil {
-		handlers.LogPanic(port, nil, err)
+	var onError func()
+	if errs != nil && n.OnError != nil {
+		onError = func() {
+			select {
+			case errs <- err:
+			default: // OnError is slow
+			}
+		}
 	}
-	if errs == nil || n.OnError == nil {
-		return
-	}
-	select {
-	case errs <- err:
-	default: // OnError is slow
-	}
+	handlers.Report(n.log(), info, err, onError)
 }
 
-// logPanic is for what OnError and OnClose panic with.
-func (n *Node) logPanic(err error) {
+// log returns what logs errors: Log, or the port, or nil.
+func (n *Node) log() any {
+	if n.Log != nil {
+		return n.Log
+	}
 	n.mu.Lock()
-	port := n.port
-	n.mu.Unlock()
-	handlers.LogPanic(port, nil, err)
+	defer n.mu.Unlock()
+	return n.port
 }
 
 // never is a bound that is not reached.

@@ -113,11 +113,13 @@ func (g *listening) accept() {
 	}
 }
 
-// fail tells OnError.
+// fail logs err, and tells OnError.
 func (v *Server) fail(err error) {
+	var onError func()
 	if v.OnError != nil {
-		handlers.LogPanic(nil, nil, handlers.Guard(func() { v.OnError(err) }))
+		onError = func() { v.OnError(err) }
 	}
+	handlers.Report(v.Log, nil, err, onError)
 }
 
 // ended tells that the server does not listen any more.
@@ -133,7 +135,7 @@ func (g *listening) ended() {
 	}
 	v.mu.Unlock()
 	if v.OnClose != nil {
-		handlers.LogPanic(nil, nil, handlers.Guard(v.OnClose))
+		handlers.LogPanic(v.Log, nil, handlers.Guard(v.OnClose))
 	}
 	g.home.leave()
 }

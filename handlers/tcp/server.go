@@ -37,6 +37,9 @@ type Server struct {
 	OnClose func()
 	// OnError says that a connection could not be accepted. The server goes on, unless OnClose follows.
 	OnError func(err error)
+	// Log logs what OnError is told, and panics of the callbacks, such as a portluck server; nobody logs
+	// what OnError is told if nil.
+	Log handlers.ErrorLogger
 	// Events, AllowHalfOpen and HandshakeTimeout are those of the streams to begin with. A
 	// handshake may take 10 seconds if HandshakeTimeout is zero, and has no bound if it is
 	// negative.
@@ -134,6 +137,9 @@ func (v *Server) setup(l *loop.Loop) {
 	l.Driver = driver
 	if v.Goroutines {
 		l.Driver = loop.Goroutines
+	}
+	if v.Log != nil {
+		l.Panicked = func(err error) { handlers.LogPanic(v.Log, nil, err) }
 	}
 }
 

@@ -18,13 +18,14 @@ type logging struct {
 	panics, errors int
 }
 
-func (l *logging) LogPanic(_ *handlers.Info, err error) {
-	if p, ok := errors.AsType[*handlers.PanicError](err); ok && p.First() {
+func (l *logging) LogError(_ *handlers.Info, err error) {
+	switch p, ok := errors.AsType[*handlers.PanicError](err); {
+	case !ok:
+		l.errors++
+	case p.First():
 		l.panics++
 	}
 }
-
-func (l *logging) LogError(info *handlers.Info, _ error) { l.errors++ }
 
 // A panic in a func of the program, or an end of its goroutine, costs one datagram or one call. It is
 // logged.

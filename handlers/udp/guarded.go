@@ -20,16 +20,15 @@ func (k *socket) apart(f func()) {
 
 // fail logs err, and tells OnError.
 func (k *socket) fail(remote netip.AddrPort, err error) {
-	if l, ok := k.port.(handlers.ErrorLogger); ok {
-		var info *handlers.Info
-		if remote.IsValid() {
-			info = &handlers.Info{Protocol: Protocol, Route: Protocol, Remote: remote, Local: k.paths.base.local}
-		}
-		l.LogError(info, err)
+	var info *handlers.Info
+	if remote.IsValid() {
+		info = &handlers.Info{Protocol: Protocol, Route: Protocol, Remote: remote, Local: k.paths.base.local}
 	}
+	var onError func()
 	if f := k.srv.OnError; f != nil {
-		k.apart(func() { f(remote, err) })
+		onError = func() { k.apart(func() { f(remote, err) }) }
 	}
+	handlers.Report(k.port, info, err, onError)
 }
 
 // guarded is a socket of the program's making, whose panics are errors.

@@ -82,7 +82,7 @@ type Server struct {
 
 	// OnError is told of datagrams that are too long, and of errors of the system; remote is not valid if it was not
 	// about one client. It is called while others wait, perhaps in the middle of a Send, and must
-	// return soon. A [handlers.ErrorLogger] logs the errors too.
+	// return soon. The port logs them too, if it is a [handlers.ErrorLogger].
 	OnError func(remote netip.AddrPort, err error)
 
 	counters counters
