@@ -31,7 +31,7 @@ func TestSlotsOfUnixClients(t *testing.T) {
 	}
 	log := make(logChannel, 10)
 	logger := zerolog.New(log)
-	srv := &portluck.Server{Hub: &portluck.Hub{}}
+	srv := &portluck.Server{Hub: &portluck.Hub{}, Logger: &logger}
 	s := &slotService{onSilence: true, max: 1}
 	if err := s.start(newDemo(srv, nil, listeners, &logger)); err != nil {
 		t.Fatal(err)
