@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"path"
 	"regexp"
 	"strconv"
@@ -150,9 +151,14 @@ func putLines(address, at string) []page.Command {
 		args := append([]string{"-si"}, append(curlSocket(socket), "-d", body, "http://localhost"+at)...)
 		return []page.Command{{What: "put an event", Command: shellLine("curl", args...)}}
 	}
-	url := "http://" + address + at
+	curl := func(to string) string { return shellLine("curl", "-si", "-d", body, to) }
+	put := func(to string) string { return self() + " " + shellLine("put", to, `{"foo":"bar"}`) }
+	behind := func(line func(to string) string) func(*url.URL) string {
+		return func(page *url.URL) string { return line(page.String() + strings.TrimPrefix(at, "/")) }
+	}
+	to := "http://" + address + at
 	return []page.Command{
-		{What: "put an event", Command: shellLine("curl", "-si", "-d", body, url)},
-		{What: "put, with a new key", Command: self() + " " + shellLine("put", url, `{"foo":"bar"}`)},
+		{What: "put an event", Command: curl(to), Web: behind(curl)},
+		{What: "put, with a new key", Command: put(to), Web: behind(put)},
 	}
 }

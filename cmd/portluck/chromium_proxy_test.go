@@ -9,14 +9,71 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+	"github.com/portluck/portluck/testdata/need"
 )
+
+// wantCopied wants the commands to be those of a page at https://chat.example/chat/, whose server has a
+// proxy before it: nothing else of its port can be reached there. It returns them.
+func wantCopied(ctx context.Context, t *testing.T) []string {
+	t.Helper()
+	const base = "chat.example/chat/"
+	want := []string{
+		"curl -d hello https://" + base,
+		"curl -sN -H 'Accept: text/event-stream' https://" + base,
+		self() + " chat wss://" + base,
+		`curl -si -d '{"key":"key1","event":{"foo":"bar"}}' https://` + base + "_put",
+		self() + ` put https://` + base + `_put '{"foo":"bar"}'`,
+	}
+	got := evaluate[[]string](ctx, t, `[...document.querySelectorAll(".commands code")].map((e) => e.textContent)`)
+	for i := range got {
+		if _, args, ok := strings.Cut(got[i], " chat "); ok { // the server is another program than the test
+			got[i] = self() + " chat " + args
+		} else if _, args, ok := strings.Cut(got[i], " put "); ok {
+			got[i] = self() + " put " + args
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the page has %q, want %q", got, want)
+	}
+	return got
+}
+
+// runCopied runs those of commands that are curl's and end, as they are printed. The proxy at addr stands
+// for chat.example.
+func runCopied(t *testing.T, addr net.Addr, commands []string) {
+	t.Helper()
+	need.Program(t, "curl")
+	need.Program(t, "sh")
+	home, ran := t.TempDir(), 0
+	config := fmt.Sprintf("insecure\nfail\nsilent\nmax-time = 60\nconnect-to = chat.example:443:%s\n", addr)
+	if err := os.WriteFile(filepath.Join(home, ".curlrc"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range commands {
+		if !strings.HasPrefix(line, "curl ") || !strings.Contains(line, " -d ") {
+			continue
+		}
+		ran++
+		cmd := exec.Command("sh", "-c", line)
+		cmd.Env = append(os.Environ(), "CURL_HOME="+home)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", line, err, out)
+		}
+	}
+	if ran != 2 {
+		t.Errorf("%d commands were run, want 2", ran)
+	}
+}
 
 // A prefixProxy serves https://chat.example/chat/ from the server at a root, as a reverse proxy does.
 type prefixProxy struct {
@@ -73,7 +130,7 @@ func TestChromiumBehindAPrefix(t *testing.T) {
 			rules := fmt.Sprintf("MAP chat.example:443 %s", p.Listener.Addr())
 			ctx, cancel := chromedp.NewContext(chromium(t, chromedp.Flag("host-resolver-rules", rules)))
 			defer cancel()
-			behindPrefix(ctx, t, addr)
+			runCopied(t, p.Listener.Addr(), behindPrefix(ctx, t, addr))
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			if len(p.stray) > 0 {
@@ -83,8 +140,9 @@ func TestChromiumBehindAPrefix(t *testing.T) {
 	}
 }
 
-// behindPrefix has the browser of ctx use https://chat.example/chat/, which the server at addr serves.
-func behindPrefix(ctx context.Context, t *testing.T, addr string) {
+// behindPrefix has the browser of ctx use https://chat.example/chat/, which the server at addr serves. It
+// returns the commands that the page has.
+func behindPrefix(ctx context.Context, t *testing.T, addr string) (commands []string) {
 	t.Helper()
 	waitFor := func(js string) {
 		t.Helper()
@@ -127,11 +185,12 @@ func behindPrefix(ctx context.Context, t *testing.T, addr string) {
 	// The parts, and each panel.
 	waitFor(`[...document.styleSheets].some((s) => s.cssRules.length > 0)`)
 	waitFor(`document.querySelector("h1 img").naturalWidth > 0`)
-	waitFor(`document.querySelectorAll("#commands li").length > 3`)
+	waitFor(`document.querySelectorAll("#commands li").length === 3`)
 	waitFor(`document.querySelector("#members").textContent.includes("here")`)
 	waitFor(`[...document.querySelectorAll("#connections tr")].some((r) => r.textContent.includes("raw"))`)
 	waitFor(`["AllData", "Streams", "Slots", "UDP"].every((title) =>
 		[...document.querySelectorAll("#panels > *")].some((p) => p.querySelector("h2").textContent === title && p.querySelector("dd")))`)
+	commands = wantCopied(ctx, t)
 
 	// What a page may read beside its WebSocket.
 	evaluate[bool](ctx, t, `new Promise((done) => {
@@ -154,4 +213,5 @@ func behindPrefix(ctx context.Context, t *testing.T, addr string) {
 		.filter((name) => !name.startsWith("https://chat.example/chat/")).join(" ")`); got != "" {
 		t.Errorf("the page has asked for %s", got)
 	}
+	return commands
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,21 +34,27 @@ func clientLines(addr string, e entrance) []page.Command {
 	curl := func(scheme string, flags ...string) string {
 		return shellLine("curl", slices.Concat(flags, e.origin(scheme+"://"+addr), []string{scheme + "://" + addr + "/"})...)
 	}
+	web := func(flags ...string) func(*url.URL) string {
+		return func(at *url.URL) string {
+			return shellLine("curl", slices.Concat(flags, e.origin(at.Scheme+"://"+at.Host), []string{at.String()})...)
+		}
+	}
 	chat := func(scheme string) string { return self() + " " + shellLine("chat", scheme+"://"+addr+"/") }
 	lines := []page.Command{
 		{What: "browser", Command: "http://" + addr + "/"},
-		{What: "HTTP", Command: curl("http", "-d", "hello")},
+		{What: "HTTP", Command: curl("http", "-d", "hello"), Web: web("-d", "hello")},
 		{What: "HTTP/2", Command: curl("http", "--http2-prior-knowledge", "-d", "hello")},
 		{What: "HTTP, both ways", Command: curl("http", "-sN", "-T", "-")},
 	}
 	if !e.echo {
-		lines = append(lines, page.Command{What: "server-sent events", Command: curl("http", "-sN", "-H", "Accept: text/event-stream")})
+		events := []string{"-sN", "-H", "Accept: text/event-stream"}
+		lines = append(lines, page.Command{What: "server-sent events", Command: curl("http", events...), Web: web(events...)})
 	}
 	if !e.noRaw {
 		lines = append(lines, page.Command{What: "raw TCP", Command: shellLine("nc", ncAddress(addr)...)})
 	}
 	if !e.requireOrigin {
-		lines = append(lines, page.Command{What: "WebSocket", Command: chat("ws")})
+		lines = append(lines, page.Command{What: "WebSocket", Command: chat("ws"), Web: webSocket})
 	}
 	if !e.tls {
 		return lines
@@ -68,14 +75,21 @@ func clientLines(addr string, e entrance) []page.Command {
 	return lines
 }
 
+// webSocket is the command that chats by WebSocket with the page at this URL.
+func webSocket(at *url.URL) string {
+	ws := *at
+	ws.Scheme = map[string]string{"http": "ws", "https": "wss"}[at.Scheme]
+	return self() + " " + shellLine("chat", ws.String())
+}
+
 // socketLines are those for a Unix socket.
 func socketLines(path string, e entrance) (lines []page.Command) {
 	if !e.noRaw {
 		lines = append(lines, page.Command{What: "raw", Command: shellLine("nc", ncAddress("unix:"+path)...)})
 	}
-	const url = "http://localhost"
+	const local = "http://localhost"
 	return append(lines, page.Command{
-		What: "HTTP", Command: shellLine("curl", slices.Concat(curlSocket(path), []string{"-d", "hello"}, e.origin(url), []string{url + "/"})...),
+		What: "HTTP", Command: shellLine("curl", slices.Concat(curlSocket(path), []string{"-d", "hello"}, e.origin(local), []string{local + "/"})...),
 	})
 }
 

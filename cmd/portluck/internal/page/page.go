@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -34,6 +35,9 @@ type Fact struct {
 type Command struct {
 	What    string `json:"what"`
 	Command string `json:"command"`
+	// Web returns the command for a page that a proxy passes on: at is the URL of the page, with a slash at
+	// the end. It is nil for what does not pass proxies of HTTP, and cannot be copied from such a page.
+	Web func(at *url.URL) string `json:"-"`
 }
 
 // A Source has what the page shows. Any number of goroutines call its funcs at once.
@@ -47,6 +51,15 @@ type Source struct {
 // Handler serves the page at /, its parts beside it, and what src has.
 func Handler(src Source) http.Handler {
 	files := load()
+	// local answers with what depends on where the page is.
+	local := func(w http.ResponseWriter, r *http.Request, of func(at *url.URL) any) {
+		at, ok := placeOf(r)
+		if !ok || at == nil && !plainHost(r.Host) {
+			http.Error(w, "The address of the page cannot stand in a command.", http.StatusBadRequest)
+			return
+		}
+		serveJSON(w, of(at))
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		secure(w.Header(), r.Host)
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -62,14 +75,16 @@ func Handler(src Source) http.Handler {
 			serveJSON(w, src.Connections(r))
 			return
 		case "/panels":
-			serveJSON(w, src.Panels())
+			local(w, r, func(at *url.URL) any {
+				panels := src.Panels()
+				for i := range panels {
+					panels[i].Commands = reach(panels[i].Commands, at)
+				}
+				return panels
+			})
 			return
 		case "/commands":
-			if !plainHost(r.Host) {
-				http.Error(w, "The Host cannot stand in a command.", http.StatusBadRequest)
-				return
-			}
-			serveJSON(w, src.Commands(r.Host))
+			local(w, r, func(at *url.URL) any { return reach(src.Commands(r.Host), at) })
 			return
 		}
 		f, ok := files[r.URL.Path]

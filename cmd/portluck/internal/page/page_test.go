@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -23,9 +24,9 @@ func ask(t *testing.T, method, path, host string) *httptest.ResponseRecorder {
 		Members:     func() int { return 3 },
 		Connections: func(*http.Request) any { return []map[string]any{{"id": 1, "first": "</script>"}} },
 		Panels: func() []Panel {
-			return []Panel{{Title: "Slots", Facts: []Fact{{"taken", "3"}}, Commands: []Command{{"ask", "nc x 1"}}}}
+			return []Panel{{Title: "Slots", Facts: []Fact{{"taken", "3"}}, Commands: []Command{{What: "ask", Command: "nc x 1"}}}}
 		},
-		Commands: func(host string) []Command { return []Command{{"raw", "nc " + host}} },
+		Commands: commandsOf,
 	})
 	h.ServeHTTP(w, r)
 	return w
@@ -171,7 +172,7 @@ func TestPanels(t *testing.T) {
 
 // The commands are for the host that the browser has named, if that can stand in one.
 func TestCommands(t *testing.T) {
-	const want = `[{"what":"raw","command":"nc example.com:8100"}]`
+	const want = `[{"what":"raw","command":"nc example.com:8100"},{"what":"web","command":"curl example.com:8100"}]`
 	if got := ask(t, http.MethodGet, "/commands", "example.com:8100").Body.String(); got != want {
 		t.Errorf("commands = %s, want %s", got, want)
 	}
@@ -180,6 +181,70 @@ func TestCommands(t *testing.T) {
 			t.Errorf("code for the host %q = %d, want 400", host, got)
 		}
 	}
+}
+
+// A page that a proxy has passed on has the commands that pass it too, by the page's own address.
+func TestCommandsBehindProxies(t *testing.T) {
+	const host = "example.com:8100"
+	for _, tt := range []struct {
+		name, at, field string
+		code            int
+		want            string // of the command of the web; empty if the page is not behind a proxy
+	}{
+		{"by itself", "http://example.com:8100/", "", 200, ""},
+		{"below a path", "http://example.com:8100/chat/", "", 200, "http://example.com:8100/chat/"},
+		{"of another name", "http://chat.example/", "", 200, "http://chat.example/"},
+		{"over TLS", "https://example.com:8100/", "", 200, "https://example.com:8100/"},
+		{"it says so", "http://example.com:8100/", "Via", 200, "http://example.com:8100/"},
+		{"of IPv6", "https://[::1]:8443/a/b/", "", 200, "https://[::1]:8443/a/b/"},
+		{"odd letters", "https://x/it's%20a$(b)/%c3%a9/", "", 200, "https://x/it's%20a$(b)/%c3%a9/"},
+		{"what curl expands", "https://x/[1-9]{a,b}/", "", 200, "https://x/%5B1-9%5D%7Ba,b%7D/"},
+		{"a query and a fragment", "https://x/a/?b#c", "", 200, "https://x/a/"},
+		{"no slash", "https://x/a", "", 400, ""},
+		{"no page", "file:///a/", "", 400, ""},
+		{"a script", "javascript:x/", "", 400, ""},
+		{"an odd host", "https://$(x)/", "", 400, ""},
+		{"an option", "https://-x/", "", 400, ""},
+		{"a password", "https://a:b@x/", "", 400, ""},
+		{"another line", "https://x/\n/", "", 400, ""},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/commands?at="+url.QueryEscape(tt.at), nil)
+		r.Host = host
+		if tt.field != "" {
+			r.Header.Set(tt.field, "1.1 x")
+		}
+		for _, path := range []string{"/commands", "/panels"} {
+			r.URL.Path = path
+			w := httptest.NewRecorder()
+			Handler(Source{
+				Panels:   func() []Panel { return []Panel{{Commands: commandsOf("")}} },
+				Commands: commandsOf,
+			}).ServeHTTP(w, r)
+			var commands []Command
+			if w.Code == 200 && path == "/commands" {
+				if err := json.Unmarshal(w.Body.Bytes(), &commands); err != nil {
+					t.Fatal(err)
+				}
+			} else if w.Code == 200 {
+				var panels []Panel
+				if err := json.Unmarshal(w.Body.Bytes(), &panels); err != nil {
+					t.Fatal(err)
+				}
+				commands = panels[0].Commands
+			}
+			switch {
+			case w.Code != tt.code:
+				t.Errorf("%s, %s: code %d, want %d", tt.name, path, w.Code, tt.code)
+			case tt.code != 200:
+			case tt.want == "" && len(commands) != 2, tt.want != "" && (len(commands) != 1 || commands[0].Command != tt.want):
+				t.Errorf("%s, %s: %+v, want %s", tt.name, path, commands, tt.want)
+			}
+		}
+	}
+}
+
+func commandsOf(host string) []Command {
+	return []Command{{What: "raw", Command: "nc " + host}, {What: "web", Command: "curl " + host, Web: (*url.URL).String}}
 }
 
 func TestMembers(t *testing.T) {

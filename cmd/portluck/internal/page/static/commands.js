@@ -1,7 +1,10 @@
+// at tells the server where the page is: a proxy may serve it by another name, or below a path.
+export const at = "at=" + encodeURIComponent(new URL("./", location).href);
+
 // How to join the room from elsewhere. The server knows which ways are on, and how it was started.
 export async function commands(list) {
   try {
-    const answer = await fetch("commands", { cache: "no-store" });
+    const answer = await fetch("commands?" + at, { cache: "no-store" });
     if (answer.ok) list.append(...(await answer.json()).map(({ what, command }, i) => item(what, command, `command-${i}`)));
   } catch {
     // the server is away; the chat's state says so

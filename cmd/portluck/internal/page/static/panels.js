@@ -1,11 +1,11 @@
 // What runs beside the room: a panel for each service.
-import { item } from "./commands.js";
+import { at, item } from "./commands.js";
 import { poll } from "./poll.js";
 
 const shown = new Map(); // title -> { facts: Map of name -> dd, list }
 
 export function panels(section) {
-  poll("panels", (list) => {
+  poll("panels?" + at, (list) => {
     section.hidden = list.length === 0;
     for (const panel of list) {
       if (!shown.has(panel.title)) add(section, panel);
