@@ -1,9 +1,9 @@
 package handlers
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -66,33 +66,48 @@ func FuzzHosts(f *testing.F) {
 	})
 }
 
-// sane has the characters of which a host and a port are made.
-var sane = regexp.MustCompile(`^[-._a-zA-Z0-9:\[\]]*$`)
+// What a browser writes for a host with its port, and what may be a scheme.
+var (
+	hostPort = regexp.MustCompile(`^(?:[-._a-zA-Z0-9]+|\[::[0-9a-f]{1,4}\])(?::[0-9]{1,5})?$`)
+	scheme   = regexp.MustCompile(`^[a-zA-Z][-+.a-zA-Z0-9]*$`)
+)
 
-// What is of the same origin has the same host, and the same port or the one that its scheme stands for.
+// What is of the same origin has the same host, and the same port or the one that its scheme stands
+// for. What has the same host is of the same origin, whatever its scheme.
 func FuzzSameOrigin(f *testing.F) {
-	f.Add("http://localhost:8100", "localhost:8100")
-	f.Add("https://chat.example", "chat.example:443")
-	f.Add("http://a@b", "b")
-	f.Add("null", "")
-	f.Add("file://", "a")
-	f.Add("http://[::1]", "[::1]:80")
-	f.Add("https://a:443:443", "a:443")
-	f.Fuzz(func(t *testing.T, origin, host string) {
-		if !SameOrigin(&http.Request{Host: host, Header: http.Header{"Origin": {origin}}}) {
-			return
+	for _, secure := range []bool{false, true} {
+		f.Add("http://localhost:8100", "localhost:8100", secure)
+		f.Add("https://chat.example", "chat.example:443", secure)
+		f.Add("http://a@b", "b", secure)
+		f.Add("null", "", secure)
+		f.Add("file://", "a", secure)
+		f.Add("http://[::1]", "[::1]:80", secure)
+		f.Add("https://a:443:443", "a:443", secure)
+		f.Add("capacitor://localhost", "LOCALHOST", secure)
+		f.Add("app://a.", "a.:80", secure)
+		f.Add("http://%41:", "a:", secure)
+	}
+	f.Fuzz(func(t *testing.T, origin, host string, secure bool) {
+		same := func(origin string) bool {
+			r := &http.Request{Host: host, Header: http.Header{"Origin": {origin}}}
+			if secure {
+				r.TLS = &tls.ConnectionState{}
+			}
+			return SameOrigin(r)
 		}
-		_, rest, _ := strings.Cut(origin, "://")
-		if !sane.MatchString(rest) || !sane.MatchString(host) {
-			return // no browser sends such an Origin, and net/http takes no such Host
+		name, from, _ := strings.Cut(origin, "://")
+		name = strings.ToLower(name)
+		port := map[string]string{"http": ":80", "https": ":443"}[name]
+		if same(origin) {
+			if !strings.EqualFold(from, host) && !strings.EqualFold(from+port, host) && !strings.EqualFold(from, host+port) ||
+				strings.ContainsAny(from, "/?#@%\\ ") || !scheme.MatchString(name) || secure && name == "http" {
+				t.Errorf("origin %q is that of host %q, TLS %t", origin, host, secure)
+			}
 		}
-		u, err := url.Parse(strings.ToLower(origin))
-		if err != nil {
-			return
-		}
-		port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
-		if got, want := strings.TrimSuffix(strings.ToLower(u.Host), port), strings.TrimSuffix(strings.ToLower(host), port); port == "" || got != want {
-			t.Errorf("origin %q is that of host %q", origin, host)
+		if hostPort.MatchString(host) && scheme.MatchString(name) {
+			if got, want := same(name+"://"+strings.ToUpper(host)), !secure || name != "http"; got != want {
+				t.Errorf("origin %q, host %q, TLS %t: SameOrigin() = %t", name, host, secure, got)
+			}
 		}
 	})
 }

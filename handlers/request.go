@@ -2,39 +2,45 @@ package handlers
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 )
 
-// SameOrigin reports whether r comes from a page of the host and port that it is sent to (RFC 6454,
-// section 5), or from a program: one without an Origin header. A page over https is of our origin
-// also where r comes in the clear, from a proxy that has taken TLS off; a page over http is not where
-// r comes over TLS. It is what handlers go by that are not told which origins to allow. It believes
-// the name in r, which [Hosts] must have allowed.
+// SameOrigin reports whether r comes from a page of the host and port that it is sent to, or from a
+// program: one without an Origin header. The scheme of the page's origin (RFC 6454, section 6.2) may
+// be any: https where a proxy has taken TLS off, capacitor in an app. Only http is not ours where r
+// comes over TLS. Without a port http stands for port 80 and https for 443; for other schemes the
+// two hosts must be written alike. Origins without a host, such as null and file://, are nobody's.
+// SameOrigin is what handlers go by that are not told which origins to allow. It believes the name
+// in r, which [Hosts] must have allowed.
 func SameOrigin(r *http.Request) bool {
 	origins := r.Header["Origin"]
-	switch {
-	case len(origins) == 0:
-		return true
-	case len(origins) > 1:
-		return false
+	if len(origins) != 1 {
+		return len(origins) == 0
 	}
-	scheme, host, _ := strings.Cut(origins[0], "://")
-	secure := strings.EqualFold(scheme, "https")
-	if host == "" || r.Host == "" || !secure && (r.TLS != nil || !strings.EqualFold(scheme, "http")) {
-		return false
+	u, err := url.Parse(origins[0])
+	if err != nil || u.Hostname() == "" || !strings.EqualFold(origins[0], u.Scheme+"://"+u.Host) {
+		return false // it has less than a scheme and a host, or more: a name and password, a path
 	}
-	return strings.EqualFold(withPort(host, secure), withPort(r.Host, secure))
+	port := ""
+	switch u.Scheme {
+	case "http":
+		if r.TLS != nil {
+			return false
+		}
+		port = ":80"
+	case "https":
+		port = ":443"
+	}
+	return strings.EqualFold(withPort(u.Host, port), withPort(r.Host, port))
 }
 
-// withPort gives host the port of http, or of https if secure, if it has none.
-func withPort(host string, secure bool) string {
-	if colon := strings.LastIndexByte(host, ':'); colon > strings.LastIndexByte(host, ']') {
+// withPort returns host with port, unless it has one.
+func withPort(host, port string) string {
+	if strings.LastIndexByte(host, ':') > strings.LastIndexByte(host, ']') {
 		return host
 	}
-	if secure {
-		return host + ":443"
-	}
-	return host + ":80"
+	return host + port
 }
 
 // HasToken reports whether a list of tokens, in one or more header lines, has this one, in any case

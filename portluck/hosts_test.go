@@ -234,7 +234,7 @@ func TestSameOriginByListener(t *testing.T) {
 			l = struct{ net.Listener }{l}
 		}
 		serveOn(t, s, l)
-		for scheme, secure := range map[string]int{"https": 200, "http": 403} {
+		for scheme, secure := range map[string]int{"https": 200, "http": 403, "ionic": 200} {
 			raw := "GET /?since= HTTP/1.1\r\nHost: HOST\r\nOrigin: " + scheme + "://HOST\r\n\r\n"
 			askFor(t, dial(t, addr), raw, "localhost", 200)
 			askFor(t, dialTLS(t, addr), raw, "localhost", secure)

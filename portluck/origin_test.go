@@ -123,6 +123,8 @@ func TestOriginsOfEveryKind(t *testing.T) {
 		{nil, "chat.example.com", "https://chat.example.com", true}, // behind a proxy that ends TLS
 		{nil, "chat.example.com:8443", "https://chat.example.com:8443", true},
 		{nil, "chat.example.com", "http://chat.example.com", true},
+		{nil, "localhost:8100", "capacitor://localhost:8100", true}, // a page in an app
+		{nil, "localhost:8100", "capacitor://localhost", false},
 		{nil, "chat.example.com", "https://evil.example", false},
 		{nil, "chat.example.com", "file://", false},
 		{nil, "chat.example.com", "null", false},

@@ -142,9 +142,9 @@ type Server struct {
 	Hosts []string
 	// AllowOrigin are the web origins whose pages may talk to the server: host or host:port without a scheme, in any
 	// case; a * stands for letters, digits, - and _; *.example.com is example.com and everything below it; host:* is
-	// any port or none; * is every origin, also null, file:// and others without a host. With neither AllowOrigin nor
-	// AllowOriginRegexp only pages of the same origin may: of the host and port that they ask, over https also where a
-	// proxy has taken TLS off.
+	// any port or none; * is every origin, also null, file:// and others without a host. With neither
+	// AllowOrigin nor AllowOriginRegexp only pages of the host and port that they ask may, whatever their scheme: https
+	// where a proxy has taken TLS off, capacitor in an app. A page over http may not where the server has TLS.
 	AllowOrigin []string
 	// AllowOriginRegexp allows the origins, without their scheme, that it matches as a whole.
 	AllowOriginRegexp *regexp.Regexp
