@@ -220,6 +220,28 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
+// unlessSilent runs f, whose clients say something at once, and again when s has taken one for silent: the machine
+// was too busy for its SniffTimeout. The OnSilence of s closes such a client.
+func unlessSilent(s *Server, f func() error) error {
+	for {
+		before := s.Stats().Routes[RouteSilent]
+		if err := f(); err == nil || s.Stats().Routes[RouteSilent] == before {
+			return err
+		}
+	}
+}
+
+// endsEmpty has c say first, and holds that it ends in good order and without an answer.
+func endsEmpty(c net.Conn, first string) error {
+	defer c.Close()
+	_, _ = io.WriteString(c, first) // what was taken for silent may be closed by now
+	got, err := io.ReadAll(c)
+	if err != nil || len(got) > 0 {
+		return fmt.Errorf("%q: read %q, %w", first, got, err)
+	}
+	return nil
+}
+
 // pauseFor waits where a real socket leaves nothing else to wait for.
 func pauseFor(d time.Duration) { <-time.After(d) }
 

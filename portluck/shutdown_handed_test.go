@@ -38,7 +38,7 @@ func TestListenKeepsItsConnections(t *testing.T) {
 		for _, secure := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, TLS %t", name, secure), func(t *testing.T) {
 				t.Parallel()
-				s := &Server{TLSConfig: withTLS(), SniffTimeout: time.Second} // for the one that waits
+				s := &Server{TLSConfig: withTLS(), SniffTimeout: 5 * time.Second} // for the one that waits
 				l := s.Listen("mine", matchers.Prefix("MINE"))
 				addr := serve(t, s)
 				client := func() net.Conn {

@@ -172,9 +172,13 @@ func TestTraps1Row33SlowTLSClient(t *testing.T) {
 	expect(t, c, "{slow}\n")
 	c.Close()
 	e.want(t, "connect tls", "message {slow}", "disconnect tls")
-	stopped := dial(t, serve(t, &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon}))
-	send(t, stopped, "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
-	expectEnd(t, stopped)
+	s := &Server{Hub: hub, TLSConfig: withTLS(), SniffTimeout: sniffSoon, OnSilence: handlers.Refuse}
+	addr = serve(t, s)
+	if err := unlessSilent(s, func() error {
+		return endsEmpty(dial(t, addr), "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+	}); err != nil {
+		t.Error(err)
+	}
 	if got := e.waitFor(4); !strings.HasPrefix(got[3], "error ") {
 		t.Errorf("events %q", got)
 	}

@@ -25,7 +25,7 @@ import (
 
 func TestTraps1Row03CloseRefusesThePort(t *testing.T) {
 	s := &Server{}
-	l := listen(t)
+	l := must(net.Listen("tcp", "127.0.1.3:0")) // an address of which no other test takes a port
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	talk(t, l.Addr().String(), "{}\n")

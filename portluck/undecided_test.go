@@ -5,10 +5,12 @@ package portluck
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,9 +19,32 @@ import (
 	"github.com/soheilhy/cmux"
 )
 
+type clientOfOthers struct{ send, begins, ends string }
+
+func (client clientOfOthers) talk(c net.Conn) error {
+	for piece := range strings.SplitSeq(client.send, "|") {
+		if _, err := io.WriteString(c, piece); err != nil {
+			return err
+		}
+		pauseFor(time.Millisecond)
+	}
+	got := make([]byte, len(client.begins))
+	if _, err := io.ReadFull(c, got); err != nil || string(got) != client.begins {
+		return fmt.Errorf("read %q, %w, want %q", got, err, client.begins)
+	}
+	if client.ends == client.begins || client.ends == "" {
+		return nil
+	}
+	rest, err := io.ReadAll(c)
+	if all := joined(string(got) + string(rest)); err != nil || !strings.HasSuffix(all, client.ends) {
+		return fmt.Errorf("read %q, %w, want %q at the end", all, err, client.ends)
+	}
+	return nil
+}
+
 // clientsOfOthers are those that a route of the program is not for: what they send, with pauses at |,
 // and what they get.
-var clientsOfOthers = map[string]struct{ send, begins, ends string }{
+var clientsOfOthers = map[string]clientOfOthers{
 	"POST":           {"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", "HTTP/1.1 200 ", "hi\n"},
 	"a slow head":    {"POST / HTTP/1.1\r\n|Host: localhost\r\nConnection: close\r\n|Content-Length: 2\r\n\r\nhi", "HTTP/1.1 200 ", "hi\n"},
 	"a bad request":  {"GET / HTTP/7.5\r\n\r\n", "HTTP/1.1 505 ", ""},
@@ -48,7 +73,7 @@ func TestUndecidedRoutes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
-				s := &Server{Hub: echoHub(), TLSConfig: withTLS(), SniffTimeout: sniffSoon, OnStall: handlers.HandlerFunc(func(c handlers.Conn, _ handlers.Port) {
+				s := &Server{Hub: echoHub(), TLSConfig: withTLS(), SniffTimeout: sniffSoon, OnSilence: handlers.Refuse, OnStall: handlers.HandlerFunc(func(c handlers.Conn, _ handlers.Port) {
 					if nc, err := c.NetConn(); err == nil {
 						_, _ = io.WriteString(nc, "stalled")
 					}
@@ -67,23 +92,14 @@ func TestUndecidedRoutes(t *testing.T) {
 					for _, secure := range []bool{false, true} {
 						t.Run(map[bool]string{false: name, true: name + ", TLS"}[secure], func(t *testing.T) {
 							t.Parallel()
-							var c net.Conn = dial(t, addr)
-							if secure {
-								c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
-							}
-							for piece := range strings.SplitSeq(client.send, "|") {
-								send(t, c, piece)
-								pauseFor(time.Millisecond)
-							}
-							got := make([]byte, len(client.begins))
-							if _, err := io.ReadFull(c, got); err != nil || string(got) != client.begins {
-								t.Fatalf("read %q, %v, want %q", got, err, client.begins)
-							}
-							if client.ends == client.begins || client.ends == "" {
-								return
-							}
-							if rest := joined(string(got) + expectEnd(t, c)); !strings.HasSuffix(rest, client.ends) {
-								t.Errorf("read %q, want %q at the end", rest, client.ends)
+							if err := unlessSilent(s, func() error {
+								var c net.Conn = dial(t, addr)
+								if secure {
+									c = tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+								}
+								return client.talk(c)
+							}); err != nil {
+								t.Error(err)
 							}
 						})
 					}
@@ -144,18 +160,17 @@ var needsWindow = matchers.MatcherFunc(func(h matchers.Hello) matchers.Verdict {
 func TestStalledPrefaceGetsNoHTTP1(t *testing.T) {
 	t.Parallel()
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
-		s := &Server{SniffTimeout: sniffSoon}
+		s := &Server{SniffTimeout: sniffSoon, OnSilence: handlers.Refuse}
 		s.HandleFunc("grpc", matchers.FromCmux(cmux.HTTP2HeaderField("content-type", "application/grpc")), func(net.Conn) {})
 		addr := serve(t, s)
-		clients := map[string]net.Conn{}
+		var wg sync.WaitGroup
 		for _, first := range []string{"P", "PRI", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r"} {
-			clients[first] = dial(t, addr)
-			send(t, clients[first], first)
+			wg.Go(func() { // ends with its connection
+				if err := unlessSilent(s, func() error { return endsEmpty(dial(t, addr), first) }); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-		for first, c := range clients {
-			if got, err := io.ReadAll(c); err != nil || len(got) > 0 {
-				t.Errorf("%q gets %q, %v", first, got, err)
-			}
-		}
+		wg.Wait()
 	})
 }
