@@ -15,7 +15,7 @@ import (
 )
 
 // descriptors accepts bare descriptors from a listening socket. Keep-alive and no-delay are set on that once: Linux hands
-// them on to every connection.
+// them on to every connection that comes from then on.
 type descriptors struct {
 	port     *port
 	file     *os.File // a duplicate of the listener's socket: a listener's own RawConn cannot wait
@@ -23,6 +23,8 @@ type descriptors struct {
 	local    netip.AddrPort // of all connections; zero if it is different for each
 	tcp      bool
 	buf      []byte
+	early    bool // the kernel may still hold connections that came before the listener was prepared
+	multi    bool // the listener is one of multipath TCP, as net.Listen makes them
 	deferred bool // silent connections have waited in the kernel already
 	inRoot   bool // root's goroutine accepts
 	accept4  func(fd, flags int) (int, syscall.Sockaddr, error)
@@ -66,7 +68,11 @@ func newDescriptors(p *port, l net.Listener) *descriptors {
 	}
 	d.file, d.raw, d.buf, d.spare = file, raw, make([]byte, matchers.Window), openSpare()
 	if d.tcp {
-		_ = raw.Control(p.prepareListener)
+		_ = raw.Control(func(fd uintptr) {
+			p.prepare(fd)
+			protocol, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL)
+			d.early, d.multi = true, err == nil && protocol == unix.IPPROTO_MPTCP
+		})
 		d.deferred = p.sniff.deferred && raw.Control(deferAccept) == nil
 	}
 	return d
@@ -82,20 +88,32 @@ func deferAccept(fd uintptr) {
 // counted.
 const notSent = 128 << 10
 
-// prepareListener sets what connections inherit. A system that refuses one of them serves without it.
-func (p *port) prepareListener(fd uintptr) {
-	options := [][3]int{
+// prepare sets what connections inherit on their listener, or on one that has come before that. A system
+// that refuses one of them serves without it.
+func (p *port) prepare(fd uintptr) {
+	setOptions(fd, [][3]int{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.SOL_SOCKET, unix.SO_OOBINLINE, 1}, // urgent data is data
 		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
-	}
+	})
 	if t := p.srv.timeout(); t > 0 { // a peer that acknowledges nothing is gone, although our writes do not wait
-		options = append(options, [3]int{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t / time.Millisecond)})
+		setOptions(fd, [][3]int{{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t / time.Millisecond)}})
 	}
+	prepareOwn(fd)
+}
+
+// prepareOwn sets what a connection of multipath TCP has to be told itself.
+func prepareOwn(fd uintptr) {
+	setOptions(fd, [][3]int{
+		{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent},
+		{unix.SOL_SOCKET, unix.SO_OOBINLINE, 1}, // urgent data is data
+	})
+}
+
+// setOptions sets each of options: its level, its name and its value.
+func setOptions(fd uintptr, options [][3]int) {
 	for _, o := range options {
 		_ = unix.SetsockoptInt(int(fd), o[0], o[1], o[2])
 	}
@@ -136,6 +154,7 @@ func (d *descriptors) acceptAll(fd, most int) error {
 			d.take(nfd, sa)
 		case unix.EINTR, unix.ECONNABORTED:
 		case unix.EAGAIN:
+			d.early = false
 			if i > 0 {
 				return nil
 			}
@@ -201,6 +220,12 @@ func (d *descriptors) take(fd int, sa syscall.Sockaddr) {
 			d.peer = peer
 		}
 		c.info.Peer = d.peer
+	}
+	switch {
+	case d.multi:
+		prepareOwn(uintptr(fd))
+	case d.early:
+		p.prepare(uintptr(fd))
 	}
 	if d.tcp && !d.local.IsValid() {
 		if sa, err := syscall.Getsockname(fd); err == nil {

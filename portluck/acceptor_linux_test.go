@@ -3,6 +3,7 @@ package portluck
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -14,49 +15,68 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is set once on the listening socket holds for every connection.
+// What is set once on the listening socket holds for every connection, and for those that came
+// before Serve or from a listener of multipath TCP, as net.Listen makes them.
 func TestConnectionsInheritOptions(t *testing.T) {
-	options := []struct {
-		name        string
-		level, opt  int
-		want, value int
-	}{
-		{name: "TCP_NODELAY", level: unix.IPPROTO_TCP, opt: unix.TCP_NODELAY, want: 1},
-		{name: "TCP_NOTSENT_LOWAT", level: unix.IPPROTO_TCP, opt: unix.TCP_NOTSENT_LOWAT, want: notSent},
-		{name: "TCP_USER_TIMEOUT", level: unix.IPPROTO_TCP, opt: unix.TCP_USER_TIMEOUT, want: 90_000},
-		{name: "SO_KEEPALIVE", level: unix.SOL_SOCKET, opt: unix.SO_KEEPALIVE, want: 1},
-		{name: "TCP_KEEPIDLE", level: unix.IPPROTO_TCP, opt: unix.TCP_KEEPIDLE, want: 15},
+	for _, multipath := range []bool{false, true} {
+		t.Run(fmt.Sprintf("multipath %t", multipath), func(t *testing.T) { testInheritOptions(t, multipath) })
+	}
+}
+
+func testInheritOptions(t *testing.T, multipath bool) {
+	type option struct {
+		name             string
+		level, opt, want int
+	}
+	options := []option{
+		{"TCP_NODELAY", unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
+		{"TCP_NOTSENT_LOWAT", unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent},
+		{"SO_KEEPALIVE", unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{"SO_OOBINLINE", unix.SOL_SOCKET, unix.SO_OOBINLINE, 1},
+		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+	}
+	if !multipath { // where it stays with its listener
+		options = append(options, option{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 90_000})
 	}
 	s := &Server{Timeout: 90 * time.Second}
-	done := make(chan struct{})
+	looked := make(chan []int)
 	s.HandleFunc("look", matchers.Prefix("LOOK"), func(c net.Conn) {
-		defer close(done)
+		values := make([]int, len(options))
 		raw, err := c.(*net.TCPConn).SyscallConn()
 		if err != nil {
 			t.Error(err)
-			return
+		} else {
+			_ = raw.Control(func(fd uintptr) {
+				for i, o := range options {
+					values[i], _ = unix.GetsockoptInt(int(fd), o.level, o.opt)
+				}
+			})
 		}
-		_ = raw.Control(func(fd uintptr) {
-			for i, o := range options {
-				options[i].value, _ = unix.GetsockoptInt(int(fd), o.level, o.opt)
-			}
-		})
+		looked <- values
 	})
-	s.Hub = &Hub{OnMessage: func(m Message, w *Writer, _ *Client) { echo(m, w) }}
-	all, err := Listen("127.0.0.1:0")
+	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(multipath)
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	serveOn(t, s, all[0])
-	addr := all[0].Addr().String()
-	first := dial(t, addr) // it may have come before Serve
-	send(t, first, "x\n")
-	expect(t, first, "x\n")
-	send(t, dial(t, addr), "LOOK")
-	<-done
-	for _, o := range options {
-		if o.value != o.want {
-			t.Errorf("%s = %d, want %d", o.name, o.value, o.want)
+	addr := l.Addr().String()
+	early := [2]net.Conn{dial(t, addr), dial(t, addr)}
+	serveOn(t, s, l)
+	for _, tt := range []struct {
+		name string
+		open func() net.Conn
+	}{
+		{"one before Serve", func() net.Conn { return early[0] }},
+		{"another before Serve", func() net.Conn { return early[1] }},
+		{"one after it", func() net.Conn { return dial(t, addr) }},
+		{"another after it", func() net.Conn { return dial(t, addr) }},
+	} {
+		send(t, tt.open(), "LOOK")
+		for i, got := range <-looked {
+			if o := options[i]; got != o.want {
+				t.Errorf("%s: %s = %d, want %d", tt.name, o.name, got, o.want)
+			}
 		}
 	}
 }

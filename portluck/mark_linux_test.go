@@ -68,7 +68,7 @@ func TestMarks(t *testing.T) {
 			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 	)
 	frame := "\x81\x85\x00\x00\x00\x00hello"
-	for _, network := range []string{"tcp", "unix"} {
+	for _, network := range []string{"tcp", "tcp of net.Listen", "unix"} {
 		for _, goroutines := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, Goroutines %t", network, goroutines), func(t *testing.T) {
 				t.Parallel()
@@ -76,11 +76,16 @@ func TestMarks(t *testing.T) {
 				if network == "unix" {
 					addr = "unix:" + filepath.Join(t.TempDir(), "s")
 				}
-				l := must(Listen(addr))[0]
+				var l net.Listener
+				if network == "tcp of net.Listen" {
+					l = must(net.Listen("tcp", addr))
+				} else {
+					l = must(Listen(addr))[0]
+				}
 				s := &Server{Hub: echoHub(), Goroutines: goroutines, TLSConfig: withTLS()}
 				serveOn(t, s, l)
 				open := func() net.Conn {
-					c := must(net.Dial(network, l.Addr().String()))
+					c := must(net.Dial(l.Addr().Network(), l.Addr().String()))
 					t.Cleanup(func() { c.Close() })
 					_ = c.SetDeadline(time.Now().Add(patience))
 					return c

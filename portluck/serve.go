@@ -149,6 +149,8 @@ func (s *Server) listen(addr string) ([]net.Listener, []net.PacketConn, error) {
 
 // Serve serves the connections of l, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or until
 // l fails. It may be called for several listeners, of any kind, at once. At the first call the configuration is frozen.
+// On Linux a connection from a listener of [net.Listen], which is one of multipath TCP, takes two more
+// system calls than one from a listener of [Listen].
 func (s *Server) Serve(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("portluck: Serve: the listener is nil")

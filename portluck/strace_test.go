@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -29,10 +28,11 @@ func init() {
 		return
 	}
 	s := &Server{Hub: echoHub(), Pages: http.FileServer(http.Dir(dir))}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	all, err := Listen("127.0.0.1:0")
 	if err != nil {
 		os.Exit(1)
 	}
+	l := all[0]
 	fmt.Println(l.Addr())
 	go func() { // ends the process with its input
 		io.Copy(io.Discard, os.Stdin)
