@@ -151,6 +151,31 @@ func TestHeadsThatAreFree(t *testing.T) {
 	}
 }
 
+// Fields may take more than their bytes let expect. The answer then comes from the request, and closes a connection
+// of HTTP/1.
+func TestHeadsOfManyNames(t *testing.T) {
+	t.Parallel()
+	each(t, func() *Handler { return &Handler{Budget: &handlers.Budget{Max: 110_000}} }, echoing, func(t *testing.T, s session) {
+		for _, n := range []int{900, 1} {
+			r, err := http.NewRequest("POST", s.url, strings.NewReader("x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range n {
+				r.Header.Set(fmt.Sprintf("%X", i), "")
+			}
+			resp, err := s.client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if refused := n > 1; (resp.StatusCode == 503) != refused || resp.Close != (refused && s.protocol == handlers.ProtocolHTTP1) {
+				t.Errorf("%d names: status %d, the answer closes: %t", n, resp.StatusCode, resp.Close)
+			}
+		}
+	})
+}
+
 // eventually waits until ok.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()

@@ -85,10 +85,7 @@ func (a *answer) endRead() {
 
 // await waits for the end of the answer.
 func (a *answer) await() error {
-	var late <-chan time.Time
-	if idle := a.pace.idle; idle > 0 {
-		late = time.Tick(idle)
-	}
+	late := time.Tick(a.pace.idle) // nil without
 	for {
 		select {
 		case <-a.wait:

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +28,23 @@ func TestPagePace(t *testing.T) {
 		if got := len(b.take()); got != 7 {
 			t.Errorf("three strides have %d steps", got)
 		}
+	})
+}
+
+// The body of a page has its time for each Read, set anew when an eighth of it has passed.
+func TestPageBodyPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook(t)
+		body := &pageBody{ReadCloser: io.NopCloser(strings.NewReader("four")), pace: answering(b, 1, 8*time.Second).pace}
+		one := make([]byte, 1)
+		_, _ = body.Read(one)
+		b.want("the first", "read by 8s")
+		time.Sleep(time.Second - 1)
+		_, _ = body.Read(one)
+		b.want("just before an eighth")
+		time.Sleep(time.Nanosecond)
+		_, _ = body.Read(one)
+		b.want("at an eighth", "read by 9s")
 	})
 }
 

@@ -3,6 +3,7 @@ package httpd
 import (
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +77,41 @@ func TestWatchLastByte(t *testing.T) {
 	l.head.ends() // the request is being served
 	if n, err := w.Read(make([]byte, 1)); n != 1 || err != io.EOF {
 		t.Errorf("Read() = %d, %v, want 1, EOF", n, err)
+	}
+}
+
+// A head counts from the first byte on that is more than the free ones.
+func TestHeadMeterBegins(t *testing.T) {
+	m := headMeter{budget: &handlers.Budget{}}
+	m.begins()
+	for _, free := range []bool{true, false} {
+		n := 1
+		if free {
+			n = freeHead
+		}
+		if !m.more(make([]byte, n)) || (m.budget.Held() == 0) != free {
+			t.Errorf("%d bytes are held of %d", m.budget.Held(), m.read)
+		}
+	}
+	if n := m.ends(); n != freeHead+1 || m.budget.Held() != 0 {
+		t.Errorf("ends() = %d, %d bytes are held", n, m.budget.Held())
+	}
+}
+
+// What is read once net/http has the head counts for none.
+func TestBodyIsNoHead(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	nc := lastWords{ours, strings.Repeat("x", 2*freeHead)}
+	l := newLink(newConn(nc), &port{quiet: true}, nc)
+	w := newWatch(nc, l)
+	budget := &handlers.Budget{}
+	l.head.budget = budget
+	l.head.clock.beginsFirst(time.Hour)
+	l.head.ends()
+	if n, _ := w.Read(make([]byte, 4*freeHead)); n != 2*freeHead || budget.Held() != 0 {
+		t.Errorf("%d bytes are read, %d are held", n, budget.Held())
 	}
 }
 
