@@ -74,7 +74,7 @@ func TestFanoutWrong(t *testing.T) {
 				}
 				return tc.count(i, seq)
 			}})
-			r, err := load(t, "fanout", s.addr, "--members", "5", "--stuck", "1", "--count", "20", "--flood", "--settle", "500ms")
+			r, err := load(t, "fanout", s.addr, "--members", "5", "--stuck", "1", "--count", "20", "--flood", "--settle", "2s")
 			want(t, r, tc.want)
 			if tc.err != "" {
 				wantError(t, err, tc.err)

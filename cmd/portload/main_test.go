@@ -174,7 +174,7 @@ func TestEcho(t *testing.T) {
 func TestEchoForATime(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "tcp", &testServer{})
-	r, err := load(t, "echo", s.addr, "--time", "100ms")
+	r, err := load(t, "echo", s.addr, "--time", "1s")
 	if err != nil || r["messages"].(float64) < 1 || r["per_second"].(float64) < 1 || r["seconds"].(float64) < .1 {
 		t.Errorf("%v, %v", r, err)
 	}

@@ -121,15 +121,26 @@ func TestUpstreamServerAddress(t *testing.T) {
 		}
 	})
 	t.Run("A2 A10 A11 listens on the address of the options", func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
-		if err != nil {
-			t.Fatal(err)
+		var s *Server
+		for try := 1; ; try++ {
+			l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Close()
+			s = &Server{Addr: l.Addr().String(), Handler: &Handler{OnPut: p.put}}
+			got, err := s.Listen()
+			if errors.Is(err, syscall.EADDRINUSE) && try < 10 {
+				continue // somebody else has taken it
+			}
+			if err != nil || got.String() != s.Addr {
+				t.Fatalf("listening on %v, %v, want %s", got, err, s.Addr)
+			}
+			break
 		}
-		l.Close()
-		url := listen(t, &Server{Addr: l.Addr().String(), Handler: &Handler{OnPut: p.put}})
-		if url != "http://"+l.Addr().String()+"/" {
-			t.Errorf("listening on %s, want %v", url, l.Addr())
-		}
+		defer s.Close()
+		defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		url := "http://" + s.Addr + "/"
 		if err := (&Client{URL: url}).Put(t.Context(), "key", json.RawMessage("1")); err != nil {
 			t.Errorf("Put() = %v", err)
 		}
@@ -171,14 +182,9 @@ func TestUpstreamClient(t *testing.T) {
 		}
 	})
 	t.Run("C4 nobody listening is an error", func(t *testing.T) {
-		l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.Close()
 		retries := 0
 		c := &Client{
-			URL: "http://" + l.Addr().String(), Attempts: 3, MinBackoff: time.Millisecond,
+			URL: "http://127.0.0.1:1", Attempts: 3, MinBackoff: time.Millisecond,
 			OnRetry: func(string, int, error) { retries++ },
 		}
 		var op *net.OpError
