@@ -74,9 +74,14 @@ type Framing interface {
 	AppendMessage(dst, msg []byte, k Kind) []byte
 }
 
-// A Framer is a [Codec] whose AppendMessage is that of a [Framing]. What is published to a room is then encoded once for
-// all of its connections.
-type Framer interface{ Framing() Framing }
+// A Framer is a [Codec] whose AppendMessage is that of a [Framing]. What is published to a room is
+// then encoded once for all of its connections.
+type Framer interface {
+	// Framing returns how codec frames messages, or nil if only codec's AppendMessage knows. codec is
+	// the Framer itself or one that embeds it and may have an AppendMessage of its own: for those the
+	// Framers of this module return nil, so that rooms ask each codec.
+	Framing(codec Codec) Framing
+}
 
 // A Pinger is a [Codec] that can ask a silent peer for a sign of life, which is any byte.
 type Pinger interface {

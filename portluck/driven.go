@@ -140,6 +140,9 @@ type unknown struct {
 	conn *conn
 }
 
+// Framing is that of lines, which the client turns out to speak.
+func (u *unknown) Framing(handlers.Codec) handlers.Framing { return u.Lines.Framing(&u.Lines) }
+
 // Decode classifies the first bytes.
 func (u *unknown) Decode(in []byte, m *handlers.Messages) (int, error) {
 	if len(in) == 0 {

@@ -26,7 +26,7 @@ type sink struct {
 	gone    bool
 }
 
-func (s *sink) Framing() handlers.Framing { return (&tcp.Lines{}).Framing() }
+func (s *sink) Framing() handlers.Framing { l := &tcp.Lines{}; return l.Framing(l) }
 
 func (s *sink) Feed(p []byte, f loop.Fed) (int, error) {
 	s.mu.Lock()

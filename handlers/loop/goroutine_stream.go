@@ -69,7 +69,7 @@ func (c *goConn) Framing() handlers.Framing {
 
 func framingOf(codec handlers.Codec) handlers.Framing {
 	if f, ok := codec.(handlers.Framer); ok {
-		return f.Framing()
+		return f.Framing(codec)
 	}
 	return nil
 }

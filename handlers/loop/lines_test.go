@@ -44,7 +44,7 @@ func (*lines) AppendClose(dst []byte, reason error) []byte {
 	return dst
 }
 
-func (*lines) Framing() handlers.Framing { return lineFeed{} }
+func (*lines) Framing(handlers.Codec) handlers.Framing { return lineFeed{} }
 
 // lineFeed is the framing of lines.
 type lineFeed struct{}

@@ -129,7 +129,12 @@ func (l *Lines) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 }
 
 // Framing is [handlers.Framer.Framing].
-func (l *Lines) Framing() handlers.Framing { return delimited(l.delimiter()) }
+func (l *Lines) Framing(codec handlers.Codec) handlers.Framing {
+	if codec != handlers.Codec(l) {
+		return nil
+	}
+	return delimited(l.delimiter())
+}
 
 // delimited is the framing of messages that end with this delimiter.
 type delimited string
@@ -176,6 +181,9 @@ type line struct {
 	cut, method bool
 	guarded     uint8
 }
+
+// Framing is [handlers.Framer.Framing].
+func (s *line) Framing(handlers.Codec) handlers.Framing { return s.Lines.Framing(s.Lines) }
 
 // Decode is [Lines.Decode].
 func (s *line) Decode(in []byte, m *handlers.Messages) (n int, err error) {

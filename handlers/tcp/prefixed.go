@@ -107,7 +107,10 @@ func (x *Prefixed) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 }
 
 // Framing is [handlers.Framer.Framing].
-func (x *Prefixed) Framing() handlers.Framing {
+func (x *Prefixed) Framing(codec handlers.Codec) handlers.Framing {
+	if codec != handlers.Codec(x) {
+		return nil
+	}
 	return prefix{size: x.Size, littleEndian: x.LittleEndian, varint: x.Varint}
 }
 

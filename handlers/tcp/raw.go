@@ -27,7 +27,13 @@ func (Raw) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(ds
 func (Raw) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte { return append(dst, msg...) }
 
 // Framing is [handlers.Framer.Framing].
-func (Raw) Framing() handlers.Framing { return Raw{} }
+func (Raw) Framing(codec handlers.Codec) handlers.Framing {
+	switch codec.(type) {
+	case Raw, *Raw:
+		return Raw{}
+	}
+	return nil
+}
 
 // AppendClose appends nothing: the end of the stream says it.
 func (Raw) AppendClose(dst []byte, _ error) []byte { return dst }

@@ -122,10 +122,10 @@ func TestPongsAtTheirBound(t *testing.T) {
 // A connection without compression has the framing of all that have none.
 func TestFramingWithoutWindow(t *testing.T) {
 	h := &Handler{CompressMin: 1}
-	if got := h.frames(0).Framing(); got != (framing{}) {
+	if got := h.frames(0).Framing(nil); got != (framing{}) {
 		t.Errorf("Framing() = %#v", got)
 	}
-	if got := h.frames(9).Framing(); got != (deflated{1, 9}) {
+	if got := h.frames(9).Framing(nil); got != (deflated{1, 9}) {
 		t.Errorf("Framing() = %#v", got)
 	}
 }

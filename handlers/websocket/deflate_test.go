@@ -160,7 +160,7 @@ func TestTraps4Row24Sends(t *testing.T) {
 			if got := unpacked(t, out); len(got) != 1 || got[0] != tt.want+tt.msg {
 				t.Errorf("%s, window %d: %.50q, want %q", tt.name, window, got, tt.want)
 			}
-			if framed := f.Framing().AppendMessage(nil, []byte(tt.msg), tt.kind); !bytes.Equal(framed, out) {
+			if framed := f.Framing(f).AppendMessage(nil, []byte(tt.msg), tt.kind); !bytes.Equal(framed, out) {
 				t.Errorf("%s, window %d: a room sends something else", tt.name, window)
 			}
 			if got := unpacked(t, f.AppendWrite(nil, []byte(tt.msg), tt.kind)); got[0][0] == '*' {
@@ -191,10 +191,10 @@ func TestTraps4Row24eWindow(t *testing.T) {
 // Framings are equal when the same bytes are for both clients: a room then compresses once.
 func TestTraps4Row24hFramings(t *testing.T) {
 	h := &Handler{CompressMin: 1}
-	if h.frames(15).Framing() != h.frames(15).Framing() {
+	if h.frames(15).Framing(nil) != h.frames(15).Framing(nil) {
 		t.Error("two clients of the same kind have different framings")
 	}
-	if h.frames(15).Framing() == h.frames(9).Framing() || h.frames(15).Framing() == h.frames(0).Framing() {
+	if h.frames(15).Framing(nil) == h.frames(9).Framing(nil) || h.frames(15).Framing(nil) == h.frames(0).Framing(nil) {
 		t.Error("clients of different kinds have the same framing")
 	}
 }

@@ -316,7 +316,7 @@ func (f *frames) AppendPing(dst []byte) []byte {
 func (f *frames) deflated() deflated { return deflated{least: f.handler.CompressMin, window: f.window} }
 
 // Framing is [handlers.Framer.Framing].
-func (f *frames) Framing() handlers.Framing {
+func (f *frames) Framing(handlers.Codec) handlers.Framing {
 	if f.window > 0 {
 		return f.deflated()
 	}

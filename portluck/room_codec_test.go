@@ -1,0 +1,94 @@
+package portluck
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/matchers"
+)
+
+// Codecs of a program that embed one of ours. Each has its own AppendMessage, but for kept.
+type (
+	overRaw      struct{ tcp.Raw }
+	overLines    struct{ tcp.Lines }
+	overShared   struct{ *tcp.Lines }
+	overPrefixed struct{ *tcp.Prefixed }
+	overAny      struct{ handlers.Codec }
+	overTwice    struct{ overRaw }
+	kept         struct{ tcp.Lines }
+)
+
+func own(dst, msg []byte) []byte { return append(append(append(dst, '<'), msg...), ">\n"...) }
+
+func (overRaw) AppendMessage(dst, msg []byte, _ Kind) []byte      { return own(dst, msg) }
+func (*overLines) AppendMessage(dst, msg []byte, _ Kind) []byte   { return own(dst, msg) }
+func (overShared) AppendMessage(dst, msg []byte, _ Kind) []byte   { return own(dst, msg) }
+func (overPrefixed) AppendMessage(dst, msg []byte, _ Kind) []byte { return own(dst, msg) }
+func (overAny) AppendMessage(dst, msg []byte, _ Kind) []byte      { return own(dst, msg) }
+
+// A room sends a message as the client's codec frames it, also one that embeds a codec of ours.
+func TestRoomHearsEmbeddingCodecs(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		codec func() handlers.Codec
+		want  string
+	}{
+		"over Raw":             {func() handlers.Codec { return overRaw{} }, "<news>\n"},
+		"over *Raw":            {func() handlers.Codec { return &overRaw{} }, "<news>\n"},
+		"over over Raw":        {func() handlers.Codec { return overTwice{} }, "<news>\n"},
+		"over Lines":           {func() handlers.Codec { return &overLines{} }, "<news>\n"},
+		"over *Lines":          {func() handlers.Codec { return overShared{&tcp.Lines{}} }, "<news>\n"},
+		"over Prefixed":        {func() handlers.Codec { return overPrefixed{&tcp.Prefixed{}} }, "<news>\n"},
+		"over any codec":       {func() handlers.Codec { return overAny{&tcp.Lines{}} }, "<news>\n"},
+		"over Lines, as it is": {func() handlers.Codec { return &kept{} }, "news\n"},
+		"Lines":                {func() handlers.Codec { return &tcp.Lines{Delimiter: ";\n"} }, "news;\n"},
+		"Raw":                  {func() handlers.Codec { return tcp.Raw{} }, "news"},
+		"*Raw":                 {func() handlers.Codec { return &tcp.Raw{} }, "news"},
+		"Prefixed":             {func() handlers.Codec { return &tcp.Prefixed{Size: 1} }, "\x04news"},
+	} {
+		for _, goroutines := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%t", name, goroutines), func(t *testing.T) {
+				t.Parallel()
+				hub := &Hub{}
+				room := hub.Room("news")
+				hub.OnConnect = func(_ *Writer, c *Client) {
+					_ = room.Join(c)
+					room.Publish(TextMessage("news"))
+				}
+				s := &Server{Hub: hub, Goroutines: goroutines}
+				s.Handle("own", matchers.Prefix("own"), &tcp.Handler{NewCodec: func(*handlers.Info) handlers.Codec { return tt.codec() }})
+				c := dial(t, serve(t, s))
+				send(t, c, "own")
+				expect(t, c, tt.want)
+				room.Publish(TextMessage("news"))
+				expect(t, c, tt.want)
+			})
+		}
+	}
+}
+
+// Our codecs are framed once for all who have the same; those that embed them are not.
+func TestFramingOfCodecs(t *testing.T) {
+	t.Parallel()
+	lines := (&tcp.Handler{}).Codec(&Info{})
+	for _, tt := range []struct {
+		codec handlers.Codec
+		once  bool
+	}{
+		{tcp.Raw{}, true},
+		{&tcp.Raw{}, true},
+		{&tcp.Lines{}, true},
+		{lines, true},
+		{&tcp.Prefixed{}, true},
+		{&unknown{}, true},
+		{overRaw{}, false},
+		{&overLines{}, false},
+		{&kept{}, false},
+	} {
+		if got := tt.codec.(handlers.Framer).Framing(tt.codec); got != nil != tt.once {
+			t.Errorf("%T: Framing() = %#v, want one: %t", tt.codec, got, tt.once)
+		}
+	}
+}
