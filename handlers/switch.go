@@ -5,15 +5,19 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // A Switch is a net.Conn that stands for another one, which can be exchanged. A layer that cannot be moved, such as a
 // *tls.Conn, is built on one, so that the loop can take the connection below it over. Its methods may be called by any
-// goroutine; one that is running stays with the connection that it began with.
+// goroutine; one that is running stays with the connection that it began with. A Read or Write whose
+// deadline passes while the process stands still goes on for a second more.
 type Switch struct {
-	current  atomic.Pointer[net.Conn]
-	eof      atomic.Bool
-	received atomic.Int64
+	current   atomic.Pointer[net.Conn]
+	eof       atomic.Bool
+	received  atomic.Int64
+	deadlines grace.Deadlines
 }
 
 // NewSwitch returns a Switch that stands for nc.
@@ -37,7 +41,7 @@ func (s *Switch) EOF() bool { return s.eof.Load() }
 
 // Read reads from the current connection.
 func (s *Switch) Read(p []byte) (n int, err error) {
-	if n, err = s.Current().Read(p); n == 0 && err == io.EOF {
+	if n, err = s.deadlines.Read(s.Current(), p); n == 0 && err == io.EOF {
 		s.eof.Store(true)
 	}
 	s.received.Add(int64(n))
@@ -48,7 +52,9 @@ func (s *Switch) Read(p []byte) (n int, err error) {
 func (s *Switch) Received() int64 { return s.received.Load() }
 
 // Write writes to the current connection.
-func (s *Switch) Write(p []byte) (int, error) { return s.Current().Write(p) }
+func (s *Switch) Write(p []byte) (int, error) {
+	return s.deadlines.Write(s.Current(), p)
+}
 
 // Close closes the current connection.
 func (s *Switch) Close() error { return s.Current().Close() }
@@ -60,10 +66,14 @@ func (s *Switch) LocalAddr() net.Addr { return s.Current().LocalAddr() }
 func (s *Switch) RemoteAddr() net.Addr { return s.Current().RemoteAddr() }
 
 // SetDeadline is the current connection's.
-func (s *Switch) SetDeadline(t time.Time) error { return s.Current().SetDeadline(t) }
+func (s *Switch) SetDeadline(t time.Time) error { return s.deadlines.Set(s.Current(), t) }
 
 // SetReadDeadline is the current connection's.
-func (s *Switch) SetReadDeadline(t time.Time) error { return s.Current().SetReadDeadline(t) }
+func (s *Switch) SetReadDeadline(t time.Time) error {
+	return s.deadlines.SetRead(s.Current(), t)
+}
 
 // SetWriteDeadline is the current connection's.
-func (s *Switch) SetWriteDeadline(t time.Time) error { return s.Current().SetWriteDeadline(t) }
+func (s *Switch) SetWriteDeadline(t time.Time) error {
+	return s.deadlines.SetWrite(s.Current(), t)
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // Flush is [Conn.Flush]. It does not wait: another goroutine writes.
@@ -188,7 +189,7 @@ func (c *goConn) option(set func(o tcpOptions) error) error {
 func (c *goConn) unreadLocked() bool {
 	for b := any(c.rw); b != nil; b = below(b) {
 		if s, ok := b.(syscall.Conn); ok {
-			return pending(s)
+			return grace.HasUnread(s)
 		}
 	}
 	return false

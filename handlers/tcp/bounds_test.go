@@ -15,7 +15,7 @@ import (
 func TestBounds(t *testing.T) {
 	boundtest.Check(t, nil,
 		boundtest.Field("HandshakeTimeout", int64(10*time.Second), boundtest.None, func(v *Server) int64 {
-			return left(v.stream(netip.AddrPort{}, nil).handshakeContext())
+			return left(v.stream(netip.AddrPort{}, nil).handshakeContext(nil))
 		}),
 		boundtest.Field("MaxConnections", boundtest.None, boundtest.None, func(v *Server) int64 {
 			for n := range int64(100) {
@@ -30,7 +30,7 @@ func TestBounds(t *testing.T) {
 	)
 	boundtest.Check(t, nil,
 		boundtest.Field("ConnectTimeout", int64(30*time.Second), boundtest.None, func(s *Stream) int64 { return left(s.bounded(context.Background())) }),
-		boundtest.Field("HandshakeTimeout", int64(10*time.Second), boundtest.None, func(s *Stream) int64 { return left(s.handshakeContext()) }),
+		boundtest.Field("HandshakeTimeout", int64(10*time.Second), boundtest.None, func(s *Stream) int64 { return left(s.handshakeContext(nil)) }),
 	)
 	boundtest.Check(t, nil,
 		boundtest.Field("Limit", DefaultLimit, boundtest.None, func(h *Handler) int64 { return longest(h.Codec(&handlers.Info{})) }),

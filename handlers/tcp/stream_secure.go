@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 const (
@@ -85,7 +86,7 @@ func (s *Stream) handshake(nc net.Conn) {
 		return
 	}
 	x.transit = nc
-	ctx, cancel := s.handshakeContext()
+	ctx, cancel := s.handshakeContext(nc)
 	defer cancel()
 	x.cancel = cancel
 	destroyed, client, config := s.destroyed, s.client, x.config
@@ -112,9 +113,9 @@ func (s *Stream) handshake(nc net.Conn) {
 }
 
 // handshakeContext ends at the handshake's deadline. It is cancelled when the stream or its loop ends.
-func (s *Stream) handshakeContext() (context.Context, context.CancelFunc) {
+func (s *Stream) handshakeContext(nc net.Conn) (context.Context, context.CancelFunc) {
 	if t := cmp.Or(s.HandshakeTimeout, defaultHandshakeTimeout); t > 0 {
-		return context.WithTimeout(context.Background(), t)
+		return grace.Context(context.Background(), nc, t)
 	}
 	return context.WithCancel(context.Background())
 }
@@ -128,6 +129,9 @@ func shake(ctx context.Context, nc net.Conn, client bool, config *tls.Config) (*
 	var err error
 	if p := handlers.Guard(func() { err = tc.HandshakeContext(ctx) }); p != nil {
 		return nil, p
+	}
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
 	}
 	return tc, err
 }

@@ -15,11 +15,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 const defaultHandshakeTimeout = 10 * time.Second
@@ -100,7 +100,7 @@ func (h *Handler) handshake(nc net.Conn, p handlers.Port) (*tls.Conn, error) {
 	ctx = context.WithValue(ctx, verdictKey{}, &v)
 	if t := h.handshakeTimeout(); t > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, t, os.ErrDeadlineExceeded)
+		ctx, cancel = grace.Context(ctx, nc, t)
 		defer cancel()
 	}
 	tc := tls.Server(handlers.NewSwitch(nc), h.base) // so that the loop can take the connection over

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // Protocol is the name of the protocol in [handlers.Info].
@@ -99,9 +100,10 @@ type Server struct {
 	stopped  time.Time     // when; set before stop is closed
 	sockets  map[*socket]struct{}
 	table    table
-	backlog  int           // bytes that wait for callbacks
-	expiry   *time.Timer   // disconnects who is silent; nil before the first client
-	empty    chan struct{} // closed when there are no clients, for Shutdown; nil if nobody waits
+	backlog  int            // bytes that wait for callbacks
+	expiry   *time.Timer    // disconnects who is silent; nil before the first client
+	due      grace.Deadline // when that is to be called
+	empty    chan struct{}  // closed when there are no clients, for Shutdown; nil if nobody waits
 }
 
 var _ handlers.PacketHandler = (*Server)(nil)

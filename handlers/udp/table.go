@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // key is who a client is: an address, and the one of ours that it talks to.
@@ -156,11 +157,27 @@ func (s *Server) expireLocked(now time.Duration) {
 	if s.timeout() < 0 || s.expiry != nil && s.table.active() > 1 {
 		return
 	}
+	s.lookAfterLocked(s.nextExpiryLocked(now))
+}
+
+// lookAfterLocked has expire called after d.
+func (s *Server) lookAfterLocked(d time.Duration) {
+	s.due.Set(time.Now().Add(d))
 	if s.expiry == nil {
-		s.expiry = time.AfterFunc(s.timeout(), s.expire)
+		s.expiry = time.AfterFunc(d, s.expire)
 		return
 	}
-	s.expiry.Reset(s.nextExpiryLocked(now))
+	s.expiry.Reset(d)
+}
+
+// hasUnreadLocked reports whether there are datagrams that nobody has read.
+func (s *Server) hasUnreadLocked() bool {
+	for k := range s.sockets {
+		if grace.HasUnread(k.pc) {
+			return true
+		}
+	}
+	return false
 }
 
 // nextExpiryLocked is when expire has something to do. It is late by a hundredth of the timeout at the most, so that it
@@ -175,10 +192,15 @@ func (s *Server) nextExpiryLocked(now time.Duration) time.Duration {
 	return max(due-now, min(s.timeout()/100, time.Second))
 }
 
-// expire disconnects who has been silent for too long.
+// expire disconnects who has been silent for too long, once what has come by then was read: the
+// process may have stood still.
 func (s *Server) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.due.Extend(s.hasUnreadLocked) {
+		s.expiry.Reset(grace.Moment)
+		return
+	}
 	now := s.now()
 	for i := range s.table.lists {
 		l := &s.table.lists[i]
@@ -187,6 +209,6 @@ func (s *Server) expire() {
 		}
 	}
 	if s.table.active() > 0 {
-		s.expiry.Reset(s.nextExpiryLocked(now))
+		s.lookAfterLocked(s.nextExpiryLocked(now))
 	}
 }

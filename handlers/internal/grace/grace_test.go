@@ -1,0 +1,233 @@
+package grace
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pair returns both ends of a TCP connection.
+func pair(t *testing.T) (server, client net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if server, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close(); server.Close() })
+	return server, client
+}
+
+// pass waits until a deadline has passed for nc: package net says so without a look.
+func pass(t *testing.T, nc net.Conn) {
+	t.Helper()
+	if n, err := nc.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("Read() = %d, %v", n, err)
+	}
+}
+
+func TestReadPastDeadline(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		in   time.Duration
+		send string
+		want string
+	}{
+		{"what came in time", time.Millisecond, "hello", "hello"},
+		{"nothing came", time.Millisecond, "", ""},
+		{"somebody only wakes it up", -time.Hour, "hello", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			server, client := pair(t)
+			nc := Conn(server)
+			if err := nc.SetReadDeadline(time.Now().Add(tt.in)); err != nil {
+				t.Fatal(err)
+			}
+			pass(t, server)
+			if _, err := io.WriteString(client, tt.send); err != nil { // loopback has it at once
+				t.Fatal(err)
+			}
+			got := make([]byte, len("hello"))
+			n, err := io.ReadFull(nc, got)
+			if string(got[:n]) != tt.want || n < len(got) && !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("Read() = %q, %v, want %q", got[:n], err, tt.want)
+			}
+			if _, err := nc.Read(got); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("then Read() = %v, want %v", err, os.ErrDeadlineExceeded)
+			}
+		})
+	}
+}
+
+// A peer that never stops sending is bounded all the same, also by a deadline that is set anew.
+func TestFloodPastDeadline(t *testing.T) {
+	t.Parallel()
+	server, client := pair(t)
+	nc := Conn(server)
+	go io.Copy(client, zeros{}) // ends with the connection
+	by := time.Now().Add(time.Millisecond)
+	for late := time.Now().Add(time.Minute); time.Now().Before(late); {
+		_ = nc.SetReadDeadline(by)
+		if _, err := nc.Read(make([]byte, 4<<10)); errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Error("the deadline is extended for ever")
+}
+
+// shy counts how often its descriptor is asked for.
+type shy struct {
+	*net.TCPConn
+	asked int
+}
+
+func (s *shy) SyscallConn() (syscall.RawConn, error) {
+	s.asked++
+	return s.TCPConn.SyscallConn()
+}
+
+// Who ends a Read with a deadline that has passed, as net/http does for each request, does not have the
+// socket looked at: a connection may have no descriptor of its own before.
+func TestWakeIsCheap(t *testing.T) {
+	t.Parallel()
+	server, _ := pair(t)
+	below := &shy{TCPConn: server.(*net.TCPConn)}
+	nc := Conn(below)
+	_ = nc.SetReadDeadline(time.Now().Add(time.Hour))
+	_ = nc.SetReadDeadline(time.Unix(1, 0))
+	if _, err := nc.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Read() = %v, want %v", err, os.ErrDeadlineExceeded)
+	}
+	if below.asked != 0 {
+		t.Errorf("the descriptor was asked for %d times", below.asked)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// A deadline that is seen late is extended: the process has stood still.
+func TestSeenLate(t *testing.T) {
+	t.Parallel()
+	server, client := pair(t)
+	nc := Conn(server)
+	_ = nc.SetDeadline(time.Now().Add(time.Millisecond))
+	time.Sleep(slack + 10*time.Millisecond)
+	if _, err := io.WriteString(nc, "hello"); err != nil {
+		t.Errorf("Write() = %v", err)
+	}
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(client, got); err != nil || string(got) != "hello" {
+		t.Errorf("the peer has read %q, %v", got, err)
+	}
+	go io.WriteString(client, "world") // while Read waits, or before
+	if _, err := io.ReadFull(nc, got); err != nil || string(got) != "world" {
+		t.Errorf("Read() = %q, %v", got, err)
+	}
+}
+
+func TestConnIsWhole(t *testing.T) {
+	t.Parallel()
+	server, client := pair(t)
+	nc := Conn(server)
+	if Conn(nc) != nc {
+		t.Error("a connection is wrapped twice")
+	}
+	if below := nc.(interface{ NetConn() net.Conn }).NetConn(); below != server {
+		t.Errorf("NetConn() = %v", below)
+	}
+	if err := nc.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after CloseWrite Read() = %v", err)
+	}
+	p, _ := net.Pipe()
+	if Conn(p) != p {
+		t.Error("what is no socket is wrapped")
+	}
+}
+
+func TestHasUnread(t *testing.T) {
+	t.Parallel()
+	server, client := pair(t)
+	if HasUnread(nil) || HasUnread(Conn(server)) {
+		t.Error("HasUnread() = true while nothing has come")
+	}
+	_, _ = io.WriteString(client, "x")
+	if !HasUnread(Conn(server)) {
+		t.Error("HasUnread() = false for a byte")
+	}
+	_, _ = server.Read(make([]byte, 1))
+	client.Close()
+	if _, err := server.Read(make([]byte, 1)); err != io.EOF || !HasUnread(server) {
+		t.Errorf("HasUnread() = false for the end; Read() = %v", err)
+	}
+}
+
+func TestAfterFunc(t *testing.T) {
+	t.Parallel()
+	t.Run("nothing came", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			start, done := time.Now(), make(chan time.Time)
+			AfterFunc(nil, time.Minute, func() { done <- time.Now() })
+			if got := (<-done).Sub(start); got != time.Minute {
+				t.Errorf("f is called after %v", got)
+			}
+			stop := AfterFunc(nil, time.Minute, func() { t.Error("f is called after stop") })
+			if !stop() || stop() {
+				t.Error("stop() does not report whether it has stopped")
+			}
+			time.Sleep(time.Hour)
+		})
+	})
+	t.Run("bytes wait", func(t *testing.T) {
+		server, client := pair(t)
+		_, _ = io.WriteString(client, "x")
+		start, done := time.Now(), make(chan time.Time)
+		AfterFunc(server, time.Millisecond, func() { done <- time.Now() })
+		if got := (<-done).Sub(start); got < Moment {
+			t.Errorf("f is called after %v, want %v at least", got, Moment)
+		}
+	})
+}
+
+func TestContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		ctx, cancel := Context(t.Context(), nil, time.Minute)
+		defer cancel()
+		if <-ctx.Done(); time.Since(start) != time.Minute || context.Cause(ctx) != os.ErrDeadlineExceeded ||
+			ctx.Err() != context.DeadlineExceeded {
+			t.Errorf("it ends after %v with %v", time.Since(start), context.Cause(ctx))
+		}
+		parent, end := context.WithCancel(t.Context())
+		ctx, cancel = Context(parent, nil, time.Minute)
+		defer cancel()
+		if by, ok := ctx.Deadline(); !ok || time.Until(by) != time.Minute {
+			t.Errorf("Deadline() = %v, %v", by, ok)
+		}
+		end()
+		if <-ctx.Done(); context.Cause(ctx) != context.Canceled {
+			t.Errorf("with its parent it ends with %v", context.Cause(ctx))
+		}
+	})
+}

@@ -1,0 +1,6 @@
+//go:build !unix || aix
+
+package grace
+
+// HasUnread cannot be told here.
+func HasUnread(any) bool { return false }

@@ -1,0 +1,36 @@
+//go:build unix && !aix
+
+package grace
+
+import (
+	"net"
+	"syscall"
+)
+
+// HasUnread reports whether the kernel has something of c, or of the connection below it, that nobody
+// has read: bytes, a datagram or the end. It is false if c is nil or no socket.
+func HasUnread(c any) (yes bool) {
+	for {
+		if s, ok := c.(syscall.Conn); ok {
+			if raw, err := s.SyscallConn(); err == nil {
+				return peek(raw)
+			}
+		}
+		switch below := c.(type) {
+		case interface{ NetConn() net.Conn }:
+			c = below.NetConn()
+		case interface{ Current() net.Conn }: // handlers.Switch
+			c = below.Current()
+		default:
+			return false
+		}
+	}
+}
+
+func peek(raw syscall.RawConn) (yes bool) {
+	err := raw.Control(func(fd uintptr) {
+		_, _, err := syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		yes = err == nil
+	})
+	return yes && err == nil
+}
