@@ -2,75 +2,90 @@ package portluck
 
 import (
 	"bufio"
+	"context"
+	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/portluck/portluck/handlers/alldata"
+	"github.com/portluck/portluck/handlers/udp"
 )
 
-// stoppedEnv makes this binary a server that echoes, whose bounds are all this long. A name before it
-// chooses how it accepts and drives connections.
+// stoppedEnv makes this binary a server that echoes, whose bounds are all as long as it says. A name
+// before that chooses how it accepts and drives connections; behind pings, PingInterval alone is short.
 const stoppedEnv = "PORTLUCK_STOPPED"
 
 func init() {
 	how, bound, ok := strings.Cut(os.Getenv(stoppedEnv), " ")
+	bound, pings := strings.CutSuffix(bound, " pings")
 	d, err := time.ParseDuration(bound)
 	if !ok || err != nil {
 		return
 	}
-	s := &Server{Hub: echoHub(), SniffTimeout: d, Timeout: d, MessageTimeout: d, Goroutines: how != "epoll"}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	s := &Server{
+		Hub: &Hub{OnMessage: func(m Message, w *Writer, c *Client) {
+			if string(m.Data) == "who" {
+				m.Data = strconv.AppendUint([]byte("you are "), c.ID(), 10)
+			}
+			_ = w.Send(m)
+		}},
+		SniffTimeout: d, HeaderTimeout: d, Timeout: d, MessageTimeout: d, PingInterval: -1,
+		Goroutines: how != "epoll", TLSConfig: withTLS(), Packets: &udp.Server{Timeout: d},
+	}
+	if pings {
+		s.SniffTimeout, s.HeaderTimeout, s.Timeout, s.MessageTimeout, s.PingInterval = 0, 0, 0, 0, d
+	}
+	s.Mount("POST /_put", &alldata.Handler{
+		OnPut: func(context.Context, string, json.RawMessage) error { return nil }, ReadTimeout: d,
+	})
+	all, packets, err := s.listen("127.0.0.1:0")
 	if err != nil {
 		os.Exit(1)
 	}
-	fmt.Println(l.Addr())
+	fmt.Println(all[0].Addr())
 	go func() { // ends the process with its input
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
+	go s.ServePacket(packets[0], s.Packets) // ends with the process
 	if how == "read" {
-		l = hiding{l}
+		all[0] = hiding{all[0]}
 	}
-	s.Serve(l)
+	s.Serve(all[0])
 }
 
 // Who has sent something while the process stood still, for longer than it waits for anybody, is
 // served: it is judged only after what it has sent was read.
 func TestStoppedProcess(t *testing.T) {
-	const upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-	kinds := []stoppedKind{
-		{"a line", "a\n", "a\n", "b\n", "", "b\n"},
-		{"half a line", "a\n", "a\n", "hel", "lo\n", "hello\n"},
-		{"the rest of a line", "a\nhel", "a\n", "lo\n", "", "hello\n"},
-		{"a frame", upgrade, "\r\n\r\n", "\x81\x85\x00\x00\x00\x00hello", "", "\x81\x05hello"},
-		{"half a frame", upgrade, "\r\n\r\n", "\x81\x85\x00\x00", "\x00\x00hello", "\x81\x05hello"},
-		{"half of the first bytes", "GE", "", "T / HTTP/1.1\r\nHost: localhost\r\n\r\n", "", "HTTP/1.1 405"},
-		{"a head in three", "PO", "", "ST / HTTP/1.1\r\n", "Host: localhost\r\nContent-Length: 2\r\n\r\na\n", "HTTP/1.1 200"},
-	}
 	for _, how := range []string{"epoll", "goroutines", "read"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			for bound := time.Second; !stopped(t, how, bound, kinds); bound *= 2 {
+			for bound := time.Second; !stopped(t, how, bound, false, stoppedKinds()); bound *= 2 {
+			}
+		})
+		t.Run(how+", pings", func(t *testing.T) {
+			t.Parallel()
+			for bound := time.Second; !stopped(t, how, bound, true, pingedKinds()); bound *= 2 {
 			}
 		})
 	}
 }
 
-// A stoppedKind is a kind of client: what it says at first and hears, says while the process stands still,
-// says then, and wants to hear.
-type stoppedKind struct{ name, first, hear, second, third, want string }
-
 // stopped tries clients of these kinds. It is false, and nothing was tried, when the machine is too busy
 // for that bound.
-func stopped(t *testing.T, how string, bound time.Duration, kinds []stoppedKind) bool {
+func stopped(t *testing.T, how string, bound time.Duration, pings bool, kinds []stoppedKind) bool {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), stoppedEnv+"="+how+" "+bound.String())
+	if pings {
+		cmd.Env[len(cmd.Env)-1] += " pings"
+	}
 	in, _ := cmd.StdinPipe()
 	out, _ := cmd.StdoutPipe()
 	if err := cmd.Start(); err != nil {
@@ -84,16 +99,25 @@ func stopped(t *testing.T, how string, bound time.Duration, kinds []stoppedKind)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const each = 40
+	const each = 2
+	var clients []stoppedClient
 	begin := time.Now()
-	conns := make([]*net.TCPConn, each*len(kinds))
-	for i := range conns {
-		conns[i] = dial(t, strings.TrimSpace(line))
-		_, _ = io.WriteString(conns[i], kinds[i%len(kinds)].first)
+	if pings {
+		begin = begin.Add(bound) // nobody is late before the ping
 	}
-	for i, c := range conns {
-		if _, e := hearUntil(c, kinds[i%len(kinds)].hear); e != nil {
-			err = e // no fault if the machine was too busy
+	for range each {
+		for _, k := range kinds {
+			c, e := k.start(t, strings.TrimSpace(line))
+			if e == nil {
+				clients = append(clients, c)
+			} else if err == nil {
+				err = fmt.Errorf("%s, at the start: %w", k.name, e)
+			}
+		}
+	}
+	for i, c := range clients {
+		if e := c.ready(); e != nil && err == nil {
+			err = fmt.Errorf("%s, before it: %w", kinds[i%len(kinds)].name, e)
 		}
 	}
 	_ = cmd.Process.Signal(syscall.SIGSTOP)
@@ -107,34 +131,21 @@ func stopped(t *testing.T, how string, bound time.Duration, kinds []stoppedKind)
 		return false
 	}
 	if err != nil {
-		t.Error(err)
+		_ = cmd.Process.Kill()
+		t.Fatal(err)
 	}
-	for i, c := range conns {
-		send(t, c, kinds[i%len(kinds)].second)
+	for _, c := range clients {
+		c.during()
 	}
 	pauseFor(bound * 5 / 4)
 	_ = cmd.Process.Signal(syscall.SIGCONT)
-	for i, c := range conns {
-		send(t, c, kinds[i%len(kinds)].third)
+	for _, c := range clients {
+		c.after()
 	}
-	for i, c := range conns {
-		kind := kinds[i%len(kinds)]
-		if got, err := hearUntil(c, kind.want); err != nil {
-			t.Errorf("%s: read %q, %v, want %q", kind.name, got, err, kind.want)
+	for i, c := range clients {
+		if err := c.hear(); err != nil {
+			t.Errorf("%s: %v", kinds[i%len(kinds)].name, err)
 		}
 	}
 	return true
-}
-
-// hearUntil reads until want has come.
-func hearUntil(c io.Reader, want string) (string, error) {
-	var got []byte
-	buf := make([]byte, 4<<10)
-	for !strings.Contains(string(got), want) {
-		n, err := c.Read(buf)
-		if got = append(got, buf[:n]...); err != nil {
-			return string(got), err
-		}
-	}
-	return string(got), nil
 }

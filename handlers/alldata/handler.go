@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -241,8 +242,10 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 	}
 	late := b.h.deadline()
 	if !late.IsZero() {
-		rc := http.NewResponseController(w) // of a server that has deadlines
-		_ = rc.SetReadDeadline(late)
+		rc := http.NewResponseController(w)
+		if rc.SetReadDeadline(late) == nil {
+			late = time.Time{} // which Read looks after, once it has read what has come
+		}
 		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	}
 	size := firstPart
@@ -263,7 +266,7 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 			return b.tooLong()
 		case errors.Is(err, io.EOF):
 			return nil
-		case !late.IsZero() && !time.Now().Before(late):
+		case errors.Is(err, os.ErrDeadlineExceeded), !late.IsZero() && !time.Now().Before(late):
 			return refuse(http.StatusRequestTimeout, "the body did not come in time")
 		case err != nil:
 			return refuse(http.StatusBadRequest, "the body broke off")

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // DefaultAddr is where a [Server] without an Addr listens: port 8080 of every address.
@@ -167,7 +168,7 @@ func (l *limited) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if l.enter() {
-			return &limitedConn{Conn: c, l: l}, nil
+			return &limitedConn{Conn: grace.Conn(c), l: l}, nil
 		}
 		c.Close()
 	}

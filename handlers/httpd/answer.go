@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // queueMax is how many bytes wait for a client that does not read.
@@ -41,12 +42,13 @@ type answer struct {
 	done       bool      // nothing can be written any more
 	ended      bool      // w is net/http's again
 	destroyed  bool
-	gone       error         // why writing failed
-	touched    time.Time     // when the client last took or sent something
-	deadline   time.Time     // for reading, as it was set last
-	by         time.Time     // when the message at hand must be whole; zero if there is none
-	late       *time.Timer   // of a Read over HTTP/2
-	wait       chan struct{} // closed with done; nil until somebody waits
+	gone       error          // why writing failed
+	touched    time.Time      // when the client last took or sent something
+	deadline   time.Time      // for reading, as it was set last
+	by         time.Time      // when the message at hand must be whole; zero if there is none
+	late       *time.Timer    // of a Read over HTTP/2
+	spare      grace.Deadline // that of late
+	wait       chan struct{}  // closed with done; nil until somebody waits
 }
 
 func (a *answer) init(w http.ResponseWriter, r *http.Request, l *link, p *pacer, c *corks) {

@@ -2,9 +2,9 @@ package httpd
 
 import (
 	"context"
-	"crypto/tls"
-	"net"
 	"time"
+
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // How long a shutdown waits for the requests that have been sent already: until none has come for quiet. While a connection
@@ -57,24 +57,8 @@ func (s *links) wait(ctx context.Context) error {
 func (s *links) unread() (found bool) {
 	s.byConn.Range(func(_, v any) bool {
 		l := v.(*link)
-		found = l.idle.Load() && hasUnread(below(l.nc))
+		found = l.idle.Load() && grace.HasUnread(l.nc)
 		return !found
 	})
 	return found
-}
-
-// below is the connection that has the descriptor.
-func below(nc net.Conn) net.Conn {
-	for {
-		switch c := nc.(type) {
-		case *tls.Conn:
-			nc = c.NetConn()
-		case interface{ NetConn() net.Conn }:
-			nc = c.NetConn()
-		case interface{ Current() net.Conn }: // handlers.Switch
-			nc = c.Current()
-		default:
-			return nc
-		}
-	}
 }

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // Defaults of a [Handler].
@@ -157,12 +158,17 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	}
 }
 
-// netConn makes the net.Conn that costs least.
+// netConn makes the net.Conn that costs least, with deadlines that spare who has sent something.
 func netConn(c handlers.Conn) (net.Conn, error) {
+	get := c.NetConn
 	if lazy, ok := c.(handlers.LazyConn); ok {
-		return lazy.LazyNetConn()
+		get = lazy.LazyNetConn
 	}
-	return c.NetConn()
+	nc, err := get()
+	if err != nil {
+		return nil, err
+	}
+	return grace.Conn(nc), nil
 }
 
 // start makes the servers at the first call.

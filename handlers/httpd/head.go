@@ -71,7 +71,7 @@ func (m *headMeter) more(p []byte) bool {
 func (c *watch) readHead(p []byte) (int, error) {
 	head := &c.link.head
 	c.limit(len(p))
-	n, err := c.readInTime(p)
+	n, err := c.readLines(p)
 	head.clock.saw(p[:n])
 	switch {
 	case head.clock.isPreface(p[:n]):

@@ -2,9 +2,7 @@ package httpd
 
 import (
 	"bytes"
-	"errors"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +17,6 @@ type headClock struct {
 	first   bool          // of the connection: empty lines before it are skipped
 	begun   bool          // part of the head has come
 	skipped bool          // an empty line
-	graced  bool          // it has had a second more, as bytes came while the process stood still
 	preface int8          // how many bytes of a preface of HTTP/2 have come; negative once others have
 	until   time.Time     // when the head is late; zero if never, and before it has begun
 	set     int32         // left when until was set, or silent
@@ -36,7 +33,7 @@ const netHTTPBuffer = 4 << 10
 
 // begins is for the next head.
 func (c *headClock) begins() {
-	c.first, c.begun, c.graced, c.preface, c.until, c.set = false, false, false, -1, time.Time{}, 0
+	c.first, c.begun, c.preface, c.until, c.set = false, false, -1, time.Time{}, 0
 	c.left.Store(3)
 }
 
@@ -123,19 +120,6 @@ func (w *watch) limit(room int) {
 	}
 	c.set = left
 	_ = w.Conn.SetReadDeadline(c.until)
-}
-
-// readInTime reads part of a head. A deadline that has passed is judged only after what had come was read:
-// the process may have stood still.
-func (w *watch) readInTime(p []byte) (n int, err error) {
-	c := &w.link.head.clock
-	n, err = w.readLines(p)
-	if !errors.Is(err, os.ErrDeadlineExceeded) || c.graced || !hasUnread(below(w.link.nc)) {
-		return n, err
-	}
-	c.graced = true
-	_ = w.Conn.SetReadDeadline(time.Now().Add(time.Second))
-	return w.readLines(p)
 }
 
 // readLines reads part of a head. It reads over empty lines before the first head of a connection (RFC 9112,

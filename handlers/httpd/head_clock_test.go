@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // A head that does not become whole is answered with 408, HeaderTimeout after its first byte, also a later
@@ -228,7 +229,7 @@ func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 			defer nc.Close()
 			l := newLink(newConn(nc), &port{quiet: true}, nc)
 			l.head.budget = &handlers.Budget{}
-			m := newWatch(nc, l)
+			m := newWatch(grace.Conn(nc), l)
 			l.head.clock.beginsFirst(time.Hour)
 			_ = m.SetReadDeadline(time.Now().Add(time.Hour))
 			if tt.later {
@@ -244,7 +245,7 @@ func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 			}
 			l.head.clock.set = l.head.clock.left.Load() // it waits already
 			w.send("TP/1.1\r\n")
-			eventually(t, "it has come", func() bool { return hasUnread(nc) })
+			eventually(t, "it has come", func() bool { return grace.HasUnread(nc) })
 			_ = nc.SetReadDeadline(past)
 			if n, err := m.Read(p); string(p[:n]) != "TP/1.1\r\n" || err != nil {
 				t.Errorf("Read = %q, %v", p[:n], err)

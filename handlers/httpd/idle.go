@@ -1,6 +1,10 @@
 package httpd
 
-import "time"
+import (
+	"time"
+
+	"github.com/portluck/portluck/handlers/internal/grace"
+)
 
 // beginRead gives the client IdleTimeout to send more, but no longer than until by, unless that is zero. It is false when the
 // answer is over and nothing is wanted any more.
@@ -61,11 +65,13 @@ func (a *answer) startLateLocked() {
 	}
 	switch {
 	case late.IsZero():
+		return
 	case a.late == nil:
 		a.late = time.AfterFunc(time.Until(late), a.endRead)
 	default:
 		a.late.Reset(time.Until(late))
 	}
+	a.spare.Set(late)
 }
 
 // endRead ends a Read that takes too long.
@@ -77,7 +83,12 @@ func (a *answer) endRead() {
 		return
 	}
 	if left := time.Until(late); left > 0 {
+		a.spare.Set(late)
 		a.late.Reset(left)
+		return
+	}
+	if a.spare.Extend(func() bool { return grace.HasUnread(a.link.nc) }) {
+		a.late.Reset(grace.Moment)
 		return
 	}
 	_ = a.pace.rc.SetReadDeadline(past)

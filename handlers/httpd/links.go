@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // link is what belongs to a connection of net/http.
@@ -29,7 +30,7 @@ type link struct {
 	idle    atomic.Bool // it waits for its next request
 	// hijacked says that net/http closes it no more.
 	hijacked atomic.Bool
-	first    *time.Timer // of bound; nil without
+	first    func() bool // ends bound; nil without
 	head     headMeter
 
 	mu    sync.Mutex
@@ -125,7 +126,7 @@ func (l *link) bound(d time.Duration) {
 		return
 	}
 	begin := below.Received()
-	l.first = time.AfterFunc(d, func() {
+	l.first = grace.AfterFunc(t, d, func() {
 		if l.fresh.Load() && below.Received() == begin {
 			_ = t.Close() // with its farewell
 		}
@@ -258,7 +259,7 @@ func (s *links) shown(l *link) {
 	}
 	if l != nil && l.fresh.Load() && l.fresh.Swap(false) {
 		if l.first != nil {
-			l.first.Stop()
+			l.first()
 		}
 		makeRoom(&[stackNeed]byte{})
 		s.fresh.Add(-1)

@@ -225,7 +225,7 @@ func TestLinkBound(t *testing.T) {
 			t.Errorf("%s: a bound: %t", tt.name, got)
 		}
 		if l.first != nil {
-			l.first.Stop()
+			l.first()
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,7 +27,9 @@ func TestTraps1Row22LateUpgrade(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if own, _ := c.NetConn(); own != nc {
+			if below, ok := nc.(interface{ NetConn() net.Conn }); !ok {
+				t.Errorf("the connection is a %T", nc)
+			} else if own, _ := c.NetConn(); own != below.NetConn() {
 				t.Errorf("the connection is %v, want %v", own, nc)
 			}
 			io.WriteString(nc, "upgraded "+r.URL.Path)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
 // A shutdown goes on for a request that waits to be read on an idle connection: not for what a request that
@@ -29,7 +30,7 @@ func TestSettledUnread(t *testing.T) {
 		defer nc.Close()
 		if tt.unread {
 			w.send("GET / HTTP/1.1\r\n")
-			eventually(t, "it has come", func() bool { return hasUnread(nc) })
+			eventually(t, "it has come", func() bool { return grace.HasUnread(nc) })
 		}
 		s := &links{}
 		l := newLink(newConn(nc), &port{quiet: true}, nc)

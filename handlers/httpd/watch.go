@@ -127,3 +127,17 @@ func (c *watch) shut() {
 	c.closed = true
 	c.releaseLocked()
 }
+
+// below is the connection that has the descriptor.
+func below(nc net.Conn) net.Conn {
+	for {
+		switch c := nc.(type) {
+		case interface{ NetConn() net.Conn }:
+			nc = c.NetConn()
+		case interface{ Current() net.Conn }: // handlers.Switch
+			nc = c.Current()
+		default:
+			return nc
+		}
+	}
+}
