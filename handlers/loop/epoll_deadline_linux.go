@@ -36,16 +36,20 @@ func (c *polled) hear(now uint64) {
 	c.heard, c.asked = uint32(now), false
 }
 
-// timer ends a connection whose deadline has passed, or looks again when it will have.
-func (c *polled) timer() {
+// timer ends a connection whose deadline had passed by then, or looks again when it will have, at once if
+// it has passed since. then is what isLate returned before the connection was read.
+func (c *polled) timer(then uint64) {
 	c.mu.Lock()
 	if c.over || c.lent {
 		c.mu.Unlock()
 		return
 	}
 	now := c.now()
+	if !c.readsLocked() {
+		then = now
+	}
 	due, err := c.dueLocked(now)
-	if due == 0 || due > now {
+	if due == 0 || due > then {
 		if due != 0 {
 			c.shard.schedule(c, due) // under mu: a later call must not put off the deadline that End sets
 		}
@@ -64,22 +68,25 @@ func (c *polled) timer() {
 	c.leave(err)
 }
 
-// isLate reports whether the peer's time seems to be up. It is judged by that only after a read: the
-// process may have stood still while bytes came.
-func (c *polled) isLate() bool {
+// isLate returns the time if the peer's time seems to be up, and else 0. It is judged by that only after
+// a read, and by no later time: the process may have stood still while bytes came.
+func (c *polled) isLate() (now uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over || c.lent || c.leaving || c.fd < 0 || !c.watched {
-		return false
+	if c.over || c.lent || !c.readsLocked() {
+		return 0
 	}
-	now := c.now()
+	now = c.now()
 	due, _ := c.dueLocked(now)
 	if due != 0 && due <= now {
-		return true
+		return now
 	}
 	c.late = false
-	return false
+	return 0
 }
+
+// readsLocked reports whether the connection is read.
+func (c *polled) readsLocked() bool { return !c.leaving && c.fd >= 0 && c.watched }
 
 // hasMoment gives a peer of which something was read a moment for the rest, if its time is still up:
 // one moment, as it may go on sending. It is false when the connection is ending.

@@ -144,14 +144,17 @@ func (c *polled) step(r *runner, do todo) {
 	if do&doResume != 0 && !c.resumed(r) {
 		return
 	}
-	late := do&doTimer != 0 && c.isLate()
-	if late {
+	late := uint64(0)
+	if do&doTimer != 0 {
+		late = c.isLate()
+	}
+	if late != 0 {
 		c.flush()
 	}
-	if r.got = false; do&doRead != 0 || late {
+	if r.got = false; do&doRead != 0 || late != 0 {
 		c.read(r)
 	}
-	if late && r.got && c.hasMoment() {
+	if late != 0 && r.got && c.hasMoment() {
 		do &^= doTimer
 	}
 	if do&(doOpen|doDrive) != 0 {
@@ -164,7 +167,7 @@ func (c *polled) step(r *runner, do todo) {
 		c.quitted()
 	}
 	if do&(doTimer|doOpen|doDrive) != 0 {
-		c.timer()
+		c.timer(late)
 	}
 	if do&(doTimer|doOpen|doDrive|doWake) != 0 && c.wakes(r) {
 		return
