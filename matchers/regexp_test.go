@@ -1,6 +1,7 @@
 package matchers_test
 
 import (
+	"fmt"
 	"regexp"
 	"testing"
 
@@ -66,4 +67,35 @@ func FuzzRegexp(f *testing.F) {
 			t.Errorf("%q of the whole %q: %d, want %t", pattern, in, v, want)
 		}
 	})
+}
+
+// What one more rune makes of a match is told for each: the assertions see words, lines and their ends as package
+// regexp does.
+func TestRegexpFollowers(t *testing.T) {
+	for r := rune(0); r < 0x100; r++ {
+		isWord := r == '_' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z'
+		for assertion, follows := range map[string]bool{"": true, `\b`: !isWord, `\B`: isWord, "(?m:$)": r == '\n'} {
+			re := regexp.MustCompile(fmt.Sprintf(`\Ax%s\x{%x}`, assertion, r))
+			want := matchers.No
+			if follows {
+				want = matchers.Need(2)
+			}
+			if got := matchers.Regexp(re, 0).Match(matchers.Hello{Bytes: []byte("x")}); got != want {
+				t.Errorf("%v after x: %d, want %d", re, got, want)
+			}
+		}
+	}
+}
+
+// An expression in a syntax of its own waits for each byte, and is decided at the end.
+func TestRegexpPOSIX(t *testing.T) {
+	m := matchers.Regexp(regexp.MustCompilePOSIX("^a**b"), 0)
+	if got := m.Match(matchers.Hello{Bytes: []byte("a")}); got != matchers.Need(2) {
+		t.Errorf("undecided: %d, want %d", got, matchers.Need(2))
+	}
+	for in, want := range map[string]matchers.Verdict{"aab": matchers.Yes, "aac": matchers.No} {
+		if got := m.Match(matchers.Hello{Bytes: []byte(in), EOF: true}); got != want {
+			t.Errorf("%q: %d, want %d", in, got, want)
+		}
+	}
 }
