@@ -44,7 +44,9 @@ type Server struct {
 
 	// RoomOf says to which room a GET request belongs that asks for a stream of messages: server-sent events (Accept:
 	// text/event-stream, resumed by Last-Event-ID), which are a client of the hub, or a long poll (?since=POSITION), for
-	// which the room must have History. It is a page like any other if RoomOf is nil or ok is false.
+	// which the room must have History. It is a page like any other if RoomOf is nil or ok is false. RoomOf
+	// is asked more than once for a request, also to name the methods that its path has (Allow): it must
+	// have no effects.
 	RoomOf func(r *http.Request) (room string, ok bool)
 
 	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2
