@@ -10,6 +10,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -69,6 +70,8 @@ type meshing struct {
 
 	node  *mesh.Node
 	plane *mesh.Backplane
+
+	ending atomic.Bool // the command ends: its connections end with it
 }
 
 func (m *meshing) check(name string) error {
@@ -125,6 +128,7 @@ func (m *meshing) run(ctx context.Context, name string) error {
 		return listenError(err, "--listen "+m.listen)
 	}
 	defer m.node.Close()
+	defer m.ending.Store(true)
 	typed := make(chan error, 1)
 	go func() { typed <- sendAll(m.say, nil, m.input) }() // ends with the input; the process does not wait
 	select {
@@ -167,6 +171,9 @@ func (m *meshing) connection(c *mesh.Conn) {
 		m.plane.Serve(c)
 	}
 	<-c.Done()
+	if m.ending.Load() {
+		return // it is we who leave
+	}
 	m.print("- %s %s", who(c), c.RemoteAddr())
 }
 

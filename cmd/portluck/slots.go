@@ -151,8 +151,12 @@ func (s *slotClient) watch(ctx context.Context, pool *callosum.Pool) {
 	defer tick.Stop()
 	var shown []string
 	for {
+		members := pool.Members()
+		if ctx.Err() != nil {
+			return // what is given up now has not ended
+		}
 		var now []string
-		for _, m := range pool.Members() {
+		for _, m := range members {
 			now = append(now, fmt.Sprintf("slot %d of %s", m.Slot, m.Server))
 		}
 		if !slices.Equal(now, shown) {
