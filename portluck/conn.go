@@ -118,13 +118,14 @@ func (c *conn) Close() error {
 	c.closed = true
 	sock := c.sock
 	c.mu.Unlock()
-	err := sock.Close()
-	if c.outer != nil {
-		c.outer.Close()
-	} else {
-		c.port.limits.release(c)
-	}
-	return err
+	defer func() { // whatever a connection of the program's does at its end
+		if c.outer != nil {
+			c.outer.Close()
+		} else {
+			c.port.limits.release(c)
+		}
+	}()
+	return sock.Close()
 }
 
 // Detach is [handlers.Detacher.Detach]. The loop knows the connection by now, and has it killed if need be.

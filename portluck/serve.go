@@ -167,8 +167,22 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		return err
 	}
-	defer p.accepting.Done()
-	return a.run()
+	if _, foreign := a.src.(*listenerSource); !foreign {
+		defer p.accepting.Done()
+		return a.run()
+	}
+	ended := make(chan error, 1)
+	go func() { // ends with the listener, which may end the goroutine that calls it
+		defer p.accepting.Done()
+		panicked := func(err error) {
+			p.log.panicked(nil, err)
+			ended <- fmt.Errorf("portluck: accept: %w", err)
+		}
+		if err := handlers.GuardExit(func() { ended <- a.run() }, panicked); err != nil {
+			panicked(err)
+		}
+	}()
+	return <-ended
 }
 
 // start freezes the configuration at the first call.

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // watch is the net.Conn that net/http has for HTTP/1. While a request is served net/http reads one byte
@@ -50,7 +52,7 @@ func (c *watch) Read(p []byte) (int, error) {
 	if head.on.Load() && !head.clock.over() {
 		return c.readHead(p)
 	}
-	n, err := c.Conn.Read(p)
+	n, err := c.read(p)
 	head.clock.saw(p[:n])
 	if n > 0 || len(p) != 1 || !errors.Is(err, io.EOF) || !c.link.serves() {
 		return n, err
@@ -60,6 +62,33 @@ func (c *watch) Read(p []byte) (int, error) {
 		return 0, awaitBreak(nc)
 	}
 	return 0, <-c.hold()
+}
+
+// read is the Read of the connection. net/http waits for the goroutine in which it reads the one byte more:
+// a connection of the program's making may have it panic or end, so it is called in another there.
+func (c *watch) read(p []byte) (n int, err error) {
+	if len(p) != 1 {
+		return c.Conn.Read(p)
+	}
+	switch below(c.Conn).(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return c.Conn.Read(p)
+	}
+	done := make(chan error, 1)
+	go func() { // ends with the Read
+		var err error
+		failed := func(p error) { done <- p }
+		if p := handlers.GuardExit(func() { n, err = c.Conn.Read(p) }, failed); p != nil {
+			failed(p)
+			return
+		}
+		done <- err
+	}()
+	if err = <-done; errors.Is(err, handlers.ErrPanic) {
+		handlers.LogPanic(c.link.port, c.link.conn.Info(), err)
+		n = 0
+	}
+	return n, err
 }
 
 // hold returns what gets the error of a Read, once there is one.

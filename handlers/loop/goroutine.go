@@ -128,16 +128,35 @@ func (c *goConn) run(connected bool) {
 
 // end ends the connection for err, or lets it leave the loop.
 func (c *goConn) end(err error) {
-	defer c.loop.remove(c)
+	gone := false // another goroutine goes on
+	defer func() {
+		if !gone {
+			c.loop.remove(c)
+		}
+	}()
 	if err == nil && c.taker != nil {
 		if c.depart() {
 			return
 		}
 		c.loop.tell(nil, c.taker)
 	}
-	c.goodbye(err)
-	err = c.reason()
-	c.closeSource()
+	_ = handlers.GuardExit(func() {
+		c.goodbye(err)
+		c.closeSource()
+	}, func(error) { // the program's connection has ended this goroutine
+		gone = true
+		go func() { // ends with OnDisconnect; Loop.Wait waits for it
+			defer c.loop.remove(c)
+			c.closeSource()
+			c.leave()
+		}()
+	})
+	c.leave()
+}
+
+// leave tells that the connection has ended.
+func (c *goConn) leave() {
+	err := c.reason()
 	c.abort(nil)
 	c.stopTimers()
 	c.loop.panicked(c.ev, err)

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"syscall"
@@ -97,9 +98,7 @@ func (c *goConn) flushLocked() {
 	for len(c.out) > 0 && !c.broken && c.transportLocked() == nil {
 		buf := c.out
 		c.out, c.spare, c.asked = c.spare[:0], nil, 0
-		c.mu.Unlock()
-		err := c.write(buf)
-		c.mu.Lock()
+		err := c.releaseLocked(func() error { return c.write(buf) })
 		if err != nil {
 			c.writeFailedLocked(err)
 		}
@@ -110,9 +109,7 @@ func (c *goConn) flushLocked() {
 	}
 	if c.ended && !c.shut && !c.broken && c.transportLocked() == nil {
 		c.shut = true
-		c.mu.Unlock()
-		err := c.rw.CloseWrite() // may wait for the peer on TLS
-		c.mu.Lock()
+		err := c.releaseLocked(func() error { return c.rw.CloseWrite() }) // may wait for the peer on TLS
 		if err != nil {
 			c.writeFailedLocked(err)
 		}
@@ -120,6 +117,21 @@ func (c *goConn) flushLocked() {
 	c.flushing = false
 	c.cond.Broadcast()
 	c.drainedLocked()
+}
+
+// releaseLocked calls f, which writes, without c.mu. If f ends its goroutine, as a connection of the
+// program's making may, the connection is broken, and c.mu is locked for whoever has deferred to unlock it.
+func (c *goConn) releaseLocked(f func() error) (err error) {
+	c.mu.Unlock()
+	panicked := handlers.GuardExit(func() { err = f() }, func(err error) {
+		c.mu.Lock()
+		c.flushing = false
+		c.breakLocked(err)
+		c.cond.Broadcast()
+		c.drainedLocked()
+	})
+	c.mu.Lock()
+	return cmp.Or(panicked, err)
 }
 
 func (c *goConn) write(buf []byte) error {

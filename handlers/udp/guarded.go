@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -53,12 +54,21 @@ func (g guarded) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	return n, from, err
 }
 
-// WriteTo is net.PacketConn's.
+// WriteTo is net.PacketConn's. It is called in another goroutine, which it may end: those who wait to send
+// wait for the caller's.
 func (g guarded) WriteTo(p []byte, to net.Addr) (n int, err error) {
-	err = guard(func() (err error) {
-		n, err = g.pc.WriteTo(p, to)
-		return err
-	})
+	done := make(chan error, 1)
+	go func() { // ends with the WriteTo
+		var err error
+		failed := func(p error) { done <- p }
+		if p := handlers.GuardExit(func() { n, err = g.pc.WriteTo(p, to) }, failed); p != nil {
+			err = p
+		}
+		done <- err
+	}()
+	if err = <-done; errors.Is(err, handlers.ErrPanic) {
+		n = 0
+	}
 	return n, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -200,6 +201,45 @@ func TestReadEndsTheGoroutine(t *testing.T) {
 		}
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Errorf("Shutdown() = %v", err)
+		}
+	})
+}
+
+// silent is a socket whose first WriteTo ends the goroutine.
+type silent struct {
+	net.PacketConn
+	writes int
+}
+
+func (s *silent) WriteTo(p []byte, to net.Addr) (int, error) {
+	if s.writes++; s.writes == 1 {
+		runtime.Goexit()
+	}
+	return s.PacketConn.WriteTo(p, to)
+}
+
+// A WriteTo that ends the goroutine costs its datagram.
+func TestWriteEndsTheGoroutine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &hub{message: echo}
+		var failed error
+		s := &Server{OnError: func(_ netip.AddrPort, err error) { failed = err }}
+		inner := newFakeConn()
+		socket := &silent{PacketConn: inner}
+		ended := make(chan error, 1)
+		go func() { ended <- s.ServePacket(socket, h) }() // ends with the server
+		for _, text := range []string{"a", "b", "c"} {
+			inner.push(near, text)
+			synctest.Wait()
+		}
+		if socket.writes != 3 || !errors.Is(failed, handlers.ErrPanic) {
+			t.Errorf("WriteTo was called %d times, and OnError got %v", socket.writes, failed)
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown() = %v", err)
+		}
+		if err := <-ended; !errors.Is(err, ErrServerClosed) {
+			t.Errorf("ServePacket() = %v", err)
 		}
 	})
 }
