@@ -152,7 +152,7 @@ func TestWithPort(t *testing.T) {
 // rover is upstream's rover: the first chunk that it reads must be the slot line and nothing else.
 func TestUpstreamRover(t *testing.T) {
 	t.Parallel()
-	h := &Handler{Hold: 2 * time.Second, OnConnection: func(_ context.Context, c *Conn) {
+	h := &Handler{Hold: patience, OnConnection: func(_ context.Context, c *Conn) {
 		io.WriteString(c, "the application speaks at once")
 		io.Copy(io.Discard, c)
 	}}

@@ -123,9 +123,12 @@ func TestTraps3Row4Row8OneRegistration(t *testing.T) {
 		for _, file := range files {
 			info, _ := os.ReadFile(file)
 			for line := range strings.Lines(string(info)) {
-				var tfd string
+				var tfd int // may be another's by now, or still be that of one that was closed
 				var events uint32
-				if n, _ := fmt.Sscanf(line, "tfd: %s events: %x", &tfd, &events); n < 2 || socketInode(t, tfd) != inode {
+				var ino uint64
+				n, _ := fmt.Sscanf(line, "tfd: %d events: %x", &tfd, &events)
+				_, of, _ := strings.Cut(line, " ino:")
+				if _, err := fmt.Sscanf(of, "%x", &ino); err != nil || n < 2 || fmt.Sprintf("socket:[%d]", ino) != inode {
 					continue
 				}
 				if sets++; events&unix.EPOLLET == 0 || events&unix.EPOLLONESHOT != 0 {
