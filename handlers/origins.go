@@ -32,25 +32,42 @@ func CheckOriginPattern(pattern string) error {
 }
 
 func isOriginPort(s string) bool {
-	if strings.Contains(s, "*") {
-		return strings.Trim(s, "0123456789*") == "" && len(s) <= 5
-	}
-	n, err := strconv.ParseUint(s, 10, 16)
+	n, err := strconv.ParseUint(least(s), 10, 16)
 	return err == nil && n > 0 && s[0] != '0'
 }
+
+// least returns what s matches of a port or an address if it matches any: a * stands for one digit at
+// least, and 1 fits wherever another does.
+func least(s string) string { return strings.ReplaceAll(s, "*", "1") }
 
 // isOriginHost wants addresses as browsers write them: an IPv6 one in brackets and shortened, an
 // IPv4 one in full.
 func isOriginHost(s string) bool {
 	inner, open := strings.CutPrefix(s, "[")
 	if inner, shut := strings.CutSuffix(inner, "]"); open && shut {
+		inner = strings.ToLower(least(inner))
 		addr, err := netip.ParseAddr(inner)
-		return err == nil && addr.Is6() && addr.Zone() == "" && addr.String() == strings.ToLower(inner)
+		return err == nil && addr.Is6() && addr.Zone() == "" && written(addr) == inner
 	}
-	if addr, err := netip.ParseAddr(s); err == nil {
-		return addr.Is4()
+	base, below := strings.CutPrefix(s, "*.")
+	for addr := least(base); ; addr = "1." + addr {
+		if _, err := netip.ParseAddr(addr); err == nil && !strings.Contains(addr, ":") {
+			return true
+		}
+		if !below || strings.Count(addr, ".") >= 3 {
+			break
+		}
 	}
-	name := strings.TrimSuffix(strings.ReplaceAll(strings.TrimPrefix(s, "*."), "*", "_"), ".")
+	name := strings.TrimSuffix(strings.ReplaceAll(base, "*", "_"), ".")
 	last := name[strings.LastIndexByte(name, '.')+1:]
 	return isName(strings.ToLower(name)) && strings.Trim(last, "0123456789") != ""
+}
+
+// written returns addr as browsers write it: without the IPv4 form that Go has for ::ffff:0:0/96.
+func written(addr netip.Addr) string {
+	if !addr.Is4In6() {
+		return addr.String()
+	}
+	b := addr.As16()
+	return fmt.Sprintf("::ffff:%x:%x", int(b[12])<<8|int(b[13]), int(b[14])<<8|int(b[15]))
 }

@@ -22,9 +22,9 @@ func (s *Server) checkOrigin() func(*http.Request) bool {
 	for _, pattern := range s.AllowOrigin {
 		allowed = append(allowed, originPattern(pattern))
 	}
+	var whole *regexp.Regexp
 	if s.AllowOriginRegexp != nil {
-		re, _ := wholeRegexp(s.AllowOriginRegexp) // check has seen that it compiles
-		allowed = append(allowed, re)
+		whole, _ = wholeRegexp(s.AllowOriginRegexp) // check has seen that it compiles
 	}
 	return func(r *http.Request) bool {
 		values := r.Header.Values("Origin")
@@ -39,12 +39,13 @@ func (s *Server) checkOrigin() func(*http.Request) bool {
 			return handlers.SameOrigin(r)
 		}
 		host := originHost(values[0])
+		lower := lowerASCII(host)
 		for _, re := range allowed {
-			if re.MatchString(host) {
+			if re.MatchString(lower) {
 				return true
 			}
 		}
-		return false
+		return whole != nil && whole.MatchString(host)
 	}
 }
 
@@ -66,17 +67,27 @@ func originHost(origin string) string {
 	return origin
 }
 
-// originPattern compiles a pattern of [Server.AllowOrigin].
+// lowerASCII returns s with the letters of ASCII in lower case. No other letter becomes one of ASCII,
+// as with (?i) or strings.ToLower.
+func lowerASCII(s string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			r += 'a' - 'A'
+		}
+		return r
+	}, s)
+}
+
+// originPattern compiles a pattern of [Server.AllowOrigin], for what lowerASCII returns.
 func originPattern(pattern string) *regexp.Regexp {
-	const label = `[a-zA-Z0-9_-]`
-	prefix, suffix := "", ""
-	switch {
-	case strings.HasPrefix(pattern, "*."):
-		pattern, prefix = pattern[2:], `(?:`+label+`+\.)*`
+	const label = `[a-z0-9_-]`
+	pattern, prefix, suffix := lowerASCII(pattern), "", ""
+	if base, ok := strings.CutPrefix(pattern, "*."); ok {
+		pattern, prefix = base, `(?:`+label+`+\.)*`
 	}
-	if strings.HasSuffix(pattern, ":*") {
-		pattern, suffix = strings.TrimSuffix(pattern, ":*"), `(?::[0-9]+)?`
+	if base, ok := strings.CutSuffix(pattern, ":*"); ok {
+		pattern, suffix = base, `(?::[0-9]+)?`
 	}
 	body := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, label+`+`)
-	return regexp.MustCompile(`(?i)\A` + prefix + body + suffix + `\z`)
+	return regexp.MustCompile(`\A` + prefix + body + suffix + `\z`)
 }

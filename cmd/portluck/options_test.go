@@ -112,6 +112,11 @@ func TestCheckOrigin(t *testing.T) {
 		{"[::1]", true},
 		{"[::1]:8100", true},
 		{"[::1]:*", true},
+		{"10.*.0.1", true},
+		{"*.1.2.3.4", true},
+		{"*.0.0.1", true}, // it matches 127.0.0.1
+		{"[fe80::*]", true},
+		{"[::ffff:7f00:1]", true},
 
 		{"", false},
 		{" ", false},
@@ -139,10 +144,14 @@ func TestCheckOrigin(t *testing.T) {
 		{"exam?le.com", false},
 		{"bücher.example", false},
 		{"1.2.3.256", false},
+		{"*.3.2.3.256", false},
+		{"[::ffff:127.0.0.1]", false}, // browsers write [::ffff:7f00:1]
+		{"example.com:9999*", false},
 		{"127.1", false},
 		{"::1", false},
 		{"[::1", false},
 		{"[*]", false},
+		{"[0*::1]", false},
 		{"[0:0:0:0:0:0:0:1]", false},
 		{"[fe80::1%eth0]", false},
 		{"[127.0.0.1]", false},

@@ -139,7 +139,7 @@ func (r *Room) Heard(server, text string) {
 // parse takes the tag off a line that has one.
 func parse(text string) Line {
 	if m := tagged.FindStringSubmatch(text); m != nil {
-		return Line{Scheme: m[1], From: m[2], Text: m[3]}
+		return Line{Scheme: m[1], From: m[2], Text: text[len(m[0]):]}
 	}
 	return Line{Text: text}
 }

@@ -31,9 +31,9 @@ type hello struct {
 // maxShown is how many bytes of a message the page shows.
 const maxShown = 8 << 10
 
-// tagged is a line as a server publishes it: "[scheme address] text". An IPv6 address has brackets
+// tagged is the tag of a line as a server publishes it: "[scheme address] text". An IPv6 address has brackets
 // of its own.
-var tagged = regexp.MustCompile(`\A\[([a-z0-9]+) ((?:\[[^\]\s]*\]:\d+|[^\[\]\s]+))\] ?((?s).*)\z`)
+var tagged = regexp.MustCompile(`\A\[([a-z0-9]+) ((?:\[[^\]\s]*\]:\d+|[^\[\]\s]+))\] ?`)
 
 // plain is the line for clients that are no page.
 func (l *Line) plain() string {
