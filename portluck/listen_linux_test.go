@@ -40,6 +40,61 @@ func inNamespace(t *testing.T, lacks string, f func() error) {
 	}
 }
 
+// listenEnv makes this binary one that listens on an address and dials itself.
+const listenEnv = "PORTLUCK_LISTEN"
+
+func init() {
+	addr, dialled := os.Getenv(listenEnv), ""
+	if addr == "" {
+		return
+	}
+	all, err := Listen(addr)
+	if err != nil {
+		fmt.Print(err)
+		os.Exit(1)
+	}
+	port := all[0].Addr().(*net.TCPAddr).AddrPort().Port()
+	for _, to := range []string{"127.0.0.1", "::1"} {
+		if _, err := net.Dial("tcp", net.JoinHostPort(to, fmt.Sprint(port))); err == nil {
+			dialled += " " + to
+		}
+	}
+	fmt.Print(dialled)
+	os.Exit(0)
+}
+
+// Go asks once what the machine has: a process that starts without an address is told so.
+func TestListenInANewProcess(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, lacks, addr, want string }{
+		{"IPv6, localhost", "127.0.0.1/8", "localhost:0", " ::1"},
+		{"IPv6, all", "127.0.0.1/8", ":0", " ::1"},
+		{"IPv6, ::1", "127.0.0.1/8", "[::1]:0", " ::1"},
+		{"IPv4, localhost", "::1/128", "localhost:0", " 127.0.0.1"},
+		{"IPv4, all", "::1/128", ":0", " 127.0.0.1"},
+		{"both, localhost", "", "localhost:0", " 127.0.0.1 ::1"},
+		{"both, all", "", ":0", " 127.0.0.1 ::1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			look := func() error {
+				cmd := exec.Command(os.Args[0])
+				cmd.Env = append(os.Environ(), listenEnv+"="+tt.addr)
+				out, err := cmd.CombinedOutput()
+				if got := string(out); got != tt.want || err != nil {
+					t.Errorf("Listen(%q) can be reached at%s, %v, want at%s", tt.addr, got, err, tt.want)
+				}
+				return nil
+			}
+			if tt.lacks == "" {
+				_ = look()
+				return
+			}
+			inNamespace(t, tt.lacks, look)
+		})
+	}
+}
+
 // Localhost is what the machine has of it, and all addresses are all that it has.
 func TestListenWithOneFamily(t *testing.T) {
 	t.Parallel()

@@ -40,8 +40,9 @@ func Listen(addr string) ([]net.Listener, error) {
 	case host == "localhost":
 		return listenLocal(port)
 	case host == "" && runtime.GOOS == "linux":
-		// Without a host Go listens on IPv4 alone where 127.0.0.1 is missing, as on machines with IPv6 only.
-		if l, err := listenTCP("::", port); err == nil || isAddrInUse(err) {
+		// Without a host, and with ::, Go listens on IPv4 alone where 127.0.0.1 is missing when the
+		// process starts, as on machines with IPv6 only.
+		if l, err := listenWith("tcp6", "::", port, bothFamilies); err == nil || isAddrInUse(err) {
 			return one(l, err)
 		}
 	}
@@ -56,12 +57,16 @@ func one(l net.Listener, err error) ([]net.Listener, error) {
 }
 
 func listenTCP(host, port string) (net.Listener, error) {
+	return listenWith("tcp", host, port, inlineUrgent)
+}
+
+func listenWith(network, host, port string, control func(_, _ string, _ syscall.RawConn) error) (net.Listener, error) {
 	lc := net.ListenConfig{
 		KeepAlive: -1, // set once by Serve, on the listening socket
-		Control:   inlineUrgent,
+		Control:   control,
 	}
 	lc.SetMultipathTCP(false) // whose connections do not inherit all that Serve sets
-	return lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, port))
+	return lc.Listen(context.Background(), network, net.JoinHostPort(host, port))
 }
 
 // listenLocal listens on both loopback addresses, or on the one that the machine has.

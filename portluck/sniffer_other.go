@@ -27,8 +27,8 @@ func newSource(p *port, l net.Listener, shut func() error) source {
 
 func (*conn) sayFarewell() {}
 
-// inlineUrgent is a nil [net.ListenConfig.Control].
-var inlineUrgent func(network, address string, raw syscall.RawConn) error
+// inlineUrgent and bothFamilies are nil [net.ListenConfig.Control]s.
+var inlineUrgent, bothFamilies func(network, address string, raw syscall.RawConn) error
 
 func learn(net.Conn, *handlers.Info) {}
 

@@ -171,6 +171,15 @@ func inlineUrgent(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) })
 }
 
+// bothFamilies is inlineUrgent of a socket of IPv6 that takes connections of IPv4 too.
+func bothFamilies(network, address string, raw syscall.RawConn) error {
+	err := raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0) })
+	if err != nil {
+		return err
+	}
+	return inlineUrgent(network, address, raw)
+}
+
 // zoneName is the name of an interface, as package net has it in addresses: its number if it has none.
 func zoneName(index int) string {
 	now := time.Now()
