@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/grace"
 	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
@@ -181,12 +182,17 @@ func (n *Node) hear(nc net.Conn) (id string, err error) {
 	return id, nil
 }
 
-// bound ends what is done with nc after HelloTimeout, and at once when ctx ends. The func that it returns lifts that.
+// bound ends what is done with nc after HelloTimeout, unless the hello has come by then and the process has
+// stood still, and at once when ctx ends. The func that it returns lifts that.
 func (n *Node) bound(ctx context.Context, nc net.Conn) (lift func()) {
-	_ = nc.SetDeadline(time.Now().Add(n.helloTimeout()))
+	inTime := grace.AfterFunc(nc, n.helloTimeout(), func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	return func() {
 		stop()
+		if !inTime() {
+			nc.Close() // the deadline may be set after this
+			return
+		}
 		_ = nc.SetDeadline(time.Time{})
 	}
 }

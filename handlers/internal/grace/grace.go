@@ -27,18 +27,20 @@ const slack = 100 * time.Millisecond
 // extended, or not again.
 type Deadline int64
 
-// Set makes d t. One that was extended stays so when it is set again, and one that has passed when
-// it is set only wakes somebody up: it is not extended.
-func (d *Deadline) Set(t time.Time) {
+// Set makes d t, and reports whether it was t before and was extended: it stays so. One that has passed
+// when it is set only wakes somebody up: it is not extended.
+func (d *Deadline) Set(t time.Time) (stays bool) {
 	switch at := Deadline(t.UnixNano()); {
 	case t.IsZero():
 		*d = 0
 	case *d == -at:
+		return true
 	case !time.Now().Before(t): // it is to wake somebody up
 		*d = -at
 	default:
 		*d = at
 	}
+	return false
 }
 
 // Extend reports whether d, which has passed, is extended by a [Moment]: it was not yet, and the
@@ -63,8 +65,15 @@ type Deadlines struct {
 func (d *Deadlines) Set(nc net.Conn, t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.in.Set(t)
-	d.out.Set(t)
+	in, out := d.in.Set(t), d.out.Set(t)
+	switch {
+	case in && out:
+		return nil
+	case in:
+		return nc.SetWriteDeadline(t)
+	case out:
+		return nc.SetReadDeadline(t)
+	}
 	return nc.SetDeadline(t)
 }
 
@@ -72,7 +81,9 @@ func (d *Deadlines) Set(nc net.Conn, t time.Time) error {
 func (d *Deadlines) SetRead(nc net.Conn, t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.in.Set(t)
+	if d.in.Set(t) {
+		return nil
+	}
 	return nc.SetReadDeadline(t)
 }
 
@@ -80,7 +91,9 @@ func (d *Deadlines) SetRead(nc net.Conn, t time.Time) error {
 func (d *Deadlines) SetWrite(nc net.Conn, t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.out.Set(t)
+	if d.out.Set(t) {
+		return nil
+	}
 	return nc.SetWriteDeadline(t)
 }
 

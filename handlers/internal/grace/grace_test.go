@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -228,6 +229,47 @@ func TestContext(t *testing.T) {
 		end()
 		if <-ctx.Done(); context.Cause(ctx) != context.Canceled {
 			t.Errorf("with its parent it ends with %v", context.Cause(ctx))
+		}
+	})
+}
+
+// fakeConn notes the deadlines that it is set.
+type fakeConn struct {
+	net.Conn
+	set []string
+}
+
+func (c *fakeConn) SetDeadline(time.Time) error      { c.set = append(c.set, "both"); return nil }
+func (c *fakeConn) SetReadDeadline(time.Time) error  { c.set = append(c.set, "read"); return nil }
+func (c *fakeConn) SetWriteDeadline(time.Time) error { c.set = append(c.set, "write"); return nil }
+
+// A deadline that is extended and set once more leaves the moment as it is.
+func TestSetWhileExtended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		by := time.Now().Add(time.Minute)
+		extended := func() bool { return true }
+		for _, tt := range []struct {
+			in, out bool // extended
+			want    []string
+		}{
+			{false, false, []string{"both", "read", "write"}},
+			{true, false, []string{"write", "write"}},
+			{false, true, []string{"read", "read"}},
+			{true, true, nil},
+		} {
+			var d Deadlines
+			nc := &fakeConn{}
+			d.in.Set(by)
+			d.out.Set(by)
+			if tt.in && !d.in.Extend(extended) || tt.out && !d.out.Extend(extended) {
+				t.Fatal("it is not extended")
+			}
+			_ = d.Set(nc, by)
+			_ = d.SetRead(nc, by)
+			_ = d.SetWrite(nc, by)
+			if !slices.Equal(nc.set, tt.want) {
+				t.Errorf("extended %t, %t: %q is set, want %q", tt.in, tt.out, nc.set, tt.want)
+			}
 		}
 	})
 }
