@@ -20,7 +20,9 @@ func (s *Server) checkOrigin() func(*http.Request) bool {
 	every := slices.Contains(s.AllowOrigin, "*")
 	var allowed []*regexp.Regexp
 	for _, pattern := range s.AllowOrigin {
-		allowed = append(allowed, originPattern(pattern))
+		if handlers.CheckOriginPattern(pattern) == nil { // check refuses to serve with others
+			allowed = append(allowed, originPattern(pattern))
+		}
 	}
 	var whole *regexp.Regexp
 	if s.AllowOriginRegexp != nil {
