@@ -189,7 +189,7 @@ type Server struct {
 
 // A Verdict says how a connection was classified.
 type Verdict struct {
-	Route string // "http", "h2c", "websocket", "tls", "raw", "silent", "stalled", "refused", or a route of the program's
+	Route string // "http", "h2c", "websocket", "tls", "proxy", "raw", "silent", "stalled", or a route of the program's
 	Info  *Info
 	// First is what had come by then, 64 bytes at the most; valid during the call. It is what the
 	// client says, and may be a secret of its user (Authorization, cookies, a token in a query, PASS):

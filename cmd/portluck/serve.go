@@ -300,7 +300,7 @@ func serveDebug(addr string, srv *portluck.Server, out io.Writer) (stop func(), 
 	if addr == "" {
 		return func() {}, nil
 	}
-	l, err := net.Listen("tcp", addr)
+	all, err := portluck.Listen(addr)
 	if err != nil {
 		return nil, listenError(err, "--debug "+addr)
 	}
@@ -318,7 +318,9 @@ func serveDebug(addr string, srv *portluck.Server, out io.Writer) (stop func(), 
 		Handler: handlers.Hosts(srv.Hosts).Handler(mux), ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: log.New(io.Discard, "", 0), // it would quote clients
 	}
-	fmt.Fprintf(out, "debug on http://%s/debug/pprof/ and /debug/vars\n", l.Addr())
-	go func() { _ = s.Serve(l) }() // ends with stop
+	fmt.Fprintf(out, "debug on http://%s/debug/pprof/ and /debug/vars\n", all[0].Addr())
+	for _, l := range all {
+		go func() { _ = s.Serve(l) }() // ends with stop
+	}
 	return func() { s.Close() }, nil
 }

@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
 	"github.com/portluck/portluck/handlers/tcp"
 	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/portluck"
 	"github.com/spf13/pflag"
 )
 
@@ -70,12 +70,13 @@ func (s *streams) start(d *demo) error {
 		},
 	}
 	s.server.MaxConnections, s.server.Log = d.srv.MaxConns, d.srv
-	network, address := "tcp", s.addr
-	if path, ok := strings.CutPrefix(s.addr, "unix:"); ok {
-		network, address = "unix", path
-	}
-	if err := s.server.Listen(network, address); err != nil {
+	all, err := portluck.Listen(s.addr)
+	if err != nil {
 		return listenError(err, "--echo-stream "+s.addr)
+	}
+	closeAll(all[1:]) // of localhost it is one address, as in Node
+	if err := s.server.ListenOn(all[0]); err != nil {
+		return err
 	}
 	s.shared = reachable(d.listeners[0].Addr())
 	d.srv.Handle("stream", matchers.Prefix(echoPrefix), &s.server)

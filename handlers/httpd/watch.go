@@ -65,28 +65,25 @@ func (c *watch) Read(p []byte) (int, error) {
 }
 
 // read is the Read of the connection. net/http waits for the goroutine in which it reads the one byte more:
-// a connection of the program's making may have it panic or end, so it is called in another there.
+// a connection of the program's making, which may have it panic or end, is read in another there.
 func (c *watch) read(p []byte) (n int, err error) {
 	if len(p) != 1 {
 		return c.Conn.Read(p)
 	}
-	switch below(c.Conn).(type) {
-	case *net.TCPConn, *net.UnixConn:
-		return c.Conn.Read(p)
+	read := func() { n, err = c.Conn.Read(p) }
+	var panicked error
+	if _, ok := below(c.Conn).(syscall.Conn); ok {
+		panicked = handlers.Guard(read) // it does not end the goroutine
+	} else {
+		done := make(chan error, 1)
+		go func() { // ends with the Read
+			done <- handlers.GuardExit(read, func(err error) { done <- err })
+		}()
+		panicked = <-done
 	}
-	done := make(chan error, 1)
-	go func() { // ends with the Read
-		var err error
-		failed := func(p error) { done <- p }
-		if p := handlers.GuardExit(func() { n, err = c.Conn.Read(p) }, failed); p != nil {
-			failed(p)
-			return
-		}
-		done <- err
-	}()
-	if err = <-done; errors.Is(err, handlers.ErrPanic) {
-		handlers.LogPanic(c.link.port, c.link.conn.Info(), err)
-		n = 0
+	if panicked != nil {
+		handlers.LogPanic(c.link.port, c.link.conn.Info(), panicked)
+		return 0, panicked
 	}
 	return n, err
 }
