@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// pipe is a client of h, of net.Pipe, and what ends when h has done with it.
+// pipe is a client of h, of net.Pipe, which h has accepted. It is for tests in a bubble of [synctest].
 func pipe(t *testing.T, h *Handler) (client net.Conn, s *Server) {
 	t.Helper()
 	n := &network{}
@@ -22,6 +22,7 @@ func pipe(t *testing.T, h *Handler) (client net.Conn, s *Server) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
+	synctest.Wait()
 	return c, s
 }
 
