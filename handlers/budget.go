@@ -2,18 +2,21 @@ package handlers
 
 import "sync/atomic"
 
-// A Budget bounds the memory that messages take while they are not whole, for all clients that share it. Who asks for more
-// than is left is refused with [ErrOverload]; who holds memory keeps it. Its zero value is ready. Any goroutine may call its
-// methods. Those of a nil Budget refuse nothing.
+// A Budget bounds the memory that messages take while they are not whole, for all clients that
+// share it. Who asks for more than is left is refused with [ErrOverload]; who holds memory keeps
+// it. Its zero value is ready. Any goroutine may call its methods. Those of a nil Budget refuse
+// nothing.
 type Budget struct {
-	// Max is how many bytes may be held in all; 256 MiB if zero, no bound if negative. It is not changed in use.
+	// Max is how many bytes may be held in all; 256 MiB if zero, no bound if negative. It is not
+	// changed in use.
 	Max int64
 
 	held    atomic.Int64
 	refused atomic.Uint64
 }
 
-// Take takes n bytes, or gives -n back. It reports false, and takes nothing, when so many are not left.
+// Take takes n bytes, or gives -n back. It reports false, and takes nothing, when so many are not
+// left.
 func (b *Budget) Take(n int) bool {
 	if b == nil {
 		return true
@@ -37,8 +40,8 @@ func (b *Budget) Take(n int) bool {
 	}
 }
 
-// Force takes n bytes, also when they are not left. It is for what is given back before the next Read: the end of a message
-// that holds memory already may have come.
+// Force takes n bytes, also when they are not left. It is for what is given back before the next
+// Read: the end of a message that holds memory already may have come.
 func (b *Budget) Force(n int) {
 	if b != nil {
 		b.held.Add(int64(n))

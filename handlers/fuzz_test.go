@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// atHome reports whether no stranger can point host at this machine, in whatever way it is read: another way to say what
-// [Hosts] is to hold to.
+// atHome reports whether no stranger can point host at this machine, in whatever way it is read:
+// another way to say what [Hosts] is to hold to.
 func atHome(host string) bool {
 	ways := []string{host}
 	if colon := strings.LastIndexByte(host, ':'); colon >= 0 {
@@ -30,8 +30,9 @@ func atHome(host string) bool {
 	return host == ""
 }
 
-// Without entries only what no stranger can point here is answered to. An entry that Check takes is answered to in every
-// form in which a client may send it, and a name that only ends like it is not.
+// Without entries only what no stranger can point here is answered to. An entry that Check takes is
+// answered to in every form in which a client may send it, and a name that only ends like it is
+// not.
 func FuzzHosts(f *testing.F) {
 	for _, s := range []string{
 		"", "*", "app.example", "*.app.example", "APP.example.", "localhost:80", "a.localhost", "[::1]:80", "[::1", "::1", "1.2.3.4.:",

@@ -27,8 +27,8 @@ type PanicError struct {
 // first of those that log panics logs it.
 func (e *PanicError) First() bool { return atomic.SwapUint32(&e.asked, 1) == 0 }
 
-// Error has the text of an error of the Go runtime, and else the type of the value, never the value:
-// what a peer or a log gets is no payload.
+// Error has the text of an error of the Go runtime, and else the type of the value, never the
+// value: what a peer or a log gets is no payload.
 func (e *PanicError) Error() string {
 	if err, ok := e.Value.(runtime.Error); ok && ofRuntime(err) {
 		return fmt.Sprintf("%v: %v", ErrPanic, err)
@@ -44,8 +44,8 @@ func (e *PanicError) Kind() string {
 	return fmt.Sprintf("%T", e.Value)
 }
 
-// ofRuntime reports whether the type of err is the Go runtime's own: a program may have others, whose
-// text is anything.
+// ofRuntime reports whether the type of err is the Go runtime's own: a program may have others,
+// whose text is anything.
 func ofRuntime(err runtime.Error) bool {
 	t := reflect.TypeOf(err)
 	if t.Kind() == reflect.Pointer {
@@ -62,8 +62,9 @@ func (*PanicError) Unwrap() error { return ErrPanic }
 func Guard(f func()) error { return GuardExit(f, nil) }
 
 // GuardExit is [Guard] for callers that other goroutines wait for: if f ends its goroutine, as
-// [runtime.Goexit] does and with it the FailNow of a test, it calls exited with a *[PanicError] and does
-// not return. exited runs in the goroutine that ends, which is to be no longer waited for then.
+// [runtime.Goexit] does and with it the FailNow of a test, it calls exited with a *[PanicError] and
+// does not return. exited runs in the goroutine that ends, which is to be no longer waited for
+// then.
 func GuardExit(f func(), exited func(err error)) (err error) {
 	returned := false
 	defer func() {

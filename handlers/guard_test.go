@@ -43,8 +43,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A panic that no port logs is in the standard log, once, with its stack and the type of its value; of many
-// a few are, and then how many were not.
+// A panic that no port logs is in the standard log, once, with its stack and the type of its value;
+// of many a few are, and then how many were not.
 func TestLogPanicWithoutAPort(t *testing.T) {
 	var out bytes.Buffer
 	log.SetOutput(&out)
@@ -85,7 +85,8 @@ func (l *errorLog) LogError(_ *Info, err error) {
 	panic("of the logger")
 }
 
-// An error goes to the logger and to OnError, of which there may be none. A panic of OnError is logged.
+// An error goes to the logger and to OnError, of which there may be none. A panic of OnError is
+// logged.
 func TestReport(t *testing.T) {
 	var out bytes.Buffer
 	log.SetOutput(&out)

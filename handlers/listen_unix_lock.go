@@ -9,7 +9,8 @@ import (
 )
 
 // lockDir has no other process look at, put in place or remove a socket of ours in dir until unlock
-// is called. It waits for a second at the most: another program may have locked dir for its own ends.
+// is called. It waits for a second at the most: another program may have locked dir for its own
+// ends.
 func lockDir(dir string) (unlock func()) {
 	f, err := os.Open(dir)
 	if err != nil {

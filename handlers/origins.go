@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// CheckOriginPattern returns an error that says in a sentence why no origin that a browser sends can
-// match pattern, or nil. A pattern is a host such as example.com, *.example.com, 127.0.0.1, [::1] or
-// *, perhaps with a port or :*; it has no scheme.
+// CheckOriginPattern returns an error that says in a sentence why no origin that a browser sends
+// can match pattern, or nil. A pattern is a host such as example.com, *.example.com, 127.0.0.1,
+// [::1] or *, perhaps with a port or :*; it has no scheme.
 func CheckOriginPattern(pattern string) error {
 	switch {
 	case strings.Contains(pattern, "://"):
@@ -36,8 +36,8 @@ func isOriginPort(s string) bool {
 	return err == nil && n > 0 && s[0] != '0'
 }
 
-// least returns what s matches of a port or an address if it matches any: a * stands for one digit at
-// least, and 1 fits wherever another does.
+// least returns what s matches of a port or an address if it matches any: a * stands for one digit
+// at least, and 1 fits wherever another does.
 func least(s string) string { return strings.ReplaceAll(s, "*", "1") }
 
 // isOriginHost wants addresses as browsers write them: an IPv6 one in brackets and shortened, an

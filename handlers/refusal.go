@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// AppendRefusal appends a whole HTTP/1.1 response that refuses what a client has sent where net/http
-// does not answer: status, the fields, Date (RFC 9110, section 6.6.1), and text as a line of plain
-// text. It announces that the connection is closed, unless fields have a Connection of their own.
+// AppendRefusal appends a whole HTTP/1.1 response that refuses what a client has sent where
+// net/http does not answer: status, the fields, Date (RFC 9110, section 6.6.1), and text as a line
+// of plain text. It announces that the connection is closed, unless fields have a Connection of
+// their own.
 func AppendRefusal(dst []byte, status int, text string, fields ...[2]string) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)

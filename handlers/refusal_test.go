@@ -11,7 +11,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A refusal is one whole response with the date and a sentence, after which the connection is closed.
+// A refusal is one whole response with the date and a sentence, after which the connection is
+// closed.
 func TestAppendRefusal(t *testing.T) {
 	for status, fields := range map[int][][2]string{
 		http.StatusRequestTimeout:     nil,

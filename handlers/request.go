@@ -7,12 +7,12 @@ import (
 )
 
 // SameOrigin reports whether r comes from a page of the host and port that it is sent to, or from a
-// program: one without an Origin header. The scheme of the page's origin (RFC 6454, section 6.2) may
-// be any: https where a proxy has taken TLS off, capacitor in an app. Only http is not ours where r
-// comes over TLS. Without a port http stands for port 80 and https for 443; for other schemes the
-// two hosts must be written alike. Origins without a host, such as null and file://, are nobody's.
-// SameOrigin is what handlers go by that are not told which origins to allow. It believes the name
-// in r, which [Hosts] must have allowed.
+// program: one without an Origin header. The scheme of the page's origin (RFC 6454, section 6.2)
+// may be any: https where a proxy has taken TLS off, capacitor in an app. Only http is not ours
+// where r comes over TLS. Without a port http stands for port 80 and https for 443; for other
+// schemes the two hosts must be written alike. Origins without a host, such as null and file://,
+// are nobody's. SameOrigin is what handlers go by that are not told which origins to allow. It
+// believes the name in r, which [Hosts] must have allowed.
 func SameOrigin(r *http.Request) bool {
 	origins := r.Header["Origin"]
 	if len(origins) != 1 {

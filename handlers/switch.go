@@ -9,10 +9,11 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// A Switch is a net.Conn that stands for another one, which can be exchanged. A layer that cannot be moved, such as a
-// *tls.Conn, is built on one, so that the loop can take the connection below it over. Its methods may be called by any
-// goroutine; one that is running stays with the connection that it began with. A Read or Write whose
-// deadline passes while the process stands still goes on for a second more.
+// A Switch is a net.Conn that stands for another one, which can be exchanged. A layer that cannot
+// be moved, such as a *tls.Conn, is built on one, so that the loop can take the connection below it
+// over. Its methods may be called by any goroutine; one that is running stays with the connection
+// that it began with. A Read or Write whose deadline passes while the process stands still goes on
+// for a second more.
 type Switch struct {
 	current   atomic.Pointer[net.Conn]
 	eof       atomic.Bool
@@ -33,8 +34,9 @@ func (s *Switch) Current() net.Conn { return *s.current.Load() }
 // Set makes s stand for nc. The one before is left as it is.
 func (s *Switch) Set(nc net.Conn) { s.current.Store(&nc) }
 
-// EOF reports whether a Read has returned [io.EOF]. When a *tls.Conn on s returns it and s has not, the peer has sent a
-// close_notify; otherwise anybody on the way may have cut the stream (RFC 8446, section 6.1).
+// EOF reports whether a Read has returned [io.EOF]. When a *tls.Conn on s returns it and s has not,
+// the peer has sent a close_notify; otherwise anybody on the way may have cut the stream (RFC 8446,
+// section 6.1).
 func (s *Switch) EOF() bool { return s.eof.Load() }
 
 // The methods of net.Conn.

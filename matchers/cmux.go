@@ -8,7 +8,8 @@ import (
 	"github.com/soheilhy/cmux"
 )
 
-// Cmux makes a matcher of a bare cmux from m. It blocks until m has decided, as those do: set a read timeout.
+// Cmux makes a matcher of a bare cmux from m. It blocks until m has decided, as those do: set a
+// read timeout.
 func Cmux(m Matcher) cmux.Matcher {
 	refuseNil("Cmux", m)
 	return func(r io.Reader) bool {
@@ -28,14 +29,16 @@ func Cmux(m Matcher) cmux.Matcher {
 	}
 }
 
-// FromCmux makes a Matcher from one that was written for cmux. It is run again whenever more bytes have
-// come, over what there is, and is undecided when it has read to the end of that without a match. Such
-// a matcher cannot say No before it has read all that it wants, so a client of another protocol that
-// sends less waits for the SniffTimeout of the server, and goes on as what it is then.
+// FromCmux makes a Matcher from one that was written for cmux. It is run again whenever more bytes
+// have come, over what there is, and is undecided when it has read to the end of that without a
+// match. Such a matcher cannot say No before it has read all that it wants, so a client of another
+// protocol that sends less waits for the SniffTimeout of the server, and goes on as what it is
+// then.
 //
-// Nothing is written while matchers decide. A matcher for which the server must send SETTINGS first,
-// such as those of the MatchWithWriters kind, has no equivalent, and one of the fields of an HTTP/2
-// request sees them only if the client does not wait for SETTINGS: mount the handler of such requests.
+// Nothing is written while matchers decide. A matcher for which the server must send SETTINGS
+// first, such as those of the MatchWithWriters kind, has no equivalent, and one of the fields of an
+// HTTP/2 request sees them only if the client does not wait for SETTINGS: mount the handler of such
+// requests.
 func FromCmux(f cmux.Matcher) Matcher {
 	if f == nil {
 		panic("matchers: FromCmux: the matcher is nil")
@@ -52,7 +55,8 @@ func FromCmux(f cmux.Matcher) Matcher {
 	})
 }
 
-// peeked reads what has come so far and remembers that more was wanted. There is no other way to read from it.
+// peeked reads what has come so far and remembers that more was wanted. There is no other way to
+// read from it.
 type peeked struct {
 	in  *bytes.Reader
 	end bool

@@ -68,7 +68,8 @@ func TestCmuxReads(t *testing.T) {
 	}
 }
 
-// A cmux matcher that still wants more at Window does not match, and one that has all it wants does.
+// A cmux matcher that still wants more at Window does not match, and one that has all it wants
+// does.
 func TestFromCmuxWindow(t *testing.T) {
 	wants := func(n int) matchers.Matcher {
 		return matchers.FromCmux(func(r io.Reader) bool {

@@ -94,7 +94,8 @@ func (f *fed) SetDeadline(time.Time) error      { return nil }
 func (f *fed) SetReadDeadline(time.Time) error  { return nil }
 func (f *fed) SetWriteDeadline(time.Time) error { return nil }
 
-// A ClientHello that crypto/tls can read has the server name and the protocols that crypto/tls finds.
+// A ClientHello that crypto/tls can read has the server name and the protocols that crypto/tls
+// finds.
 func FuzzTLS(f *testing.F) {
 	seed(f)
 	f.Add([]byte(hello(f, &tls.Config{ServerName: "a.b", NextProtos: []string{"h2"}})))

@@ -5,9 +5,10 @@ import (
 	"fmt"
 )
 
-// WebSocket matches the opening handshake of a WebSocket client (RFC 6455, section 4.1): a GET request of HTTP/1.1 with
-// websocket in its Upgrade header, in any case, in a list or in one of several lines. The handshake may be wrong
-// otherwise. What does not show it in the first [TextWindow] bytes is not matched.
+// WebSocket matches the opening handshake of a WebSocket client (RFC 6455, section 4.1): a GET
+// request of HTTP/1.1 with websocket in its Upgrade header, in any case, in a list or in one of
+// several lines. The handshake may be wrong otherwise. What does not show it in the first
+// [TextWindow] bytes is not matched.
 func WebSocket() Matcher {
 	return builtin(func(h Hello) Verdict {
 		const get = "GET "
@@ -24,9 +25,9 @@ func WebSocket() Matcher {
 	})
 }
 
-// HTTP1Header matches requests of HTTP/1.1 that have a header field of this name with this value, both in any case. Host
-// is a field like any other. What does not show it in the first [TextWindow] bytes is not matched. It
-// panics if name is none of a field.
+// HTTP1Header matches requests of HTTP/1.1 that have a header field of this name with this value,
+// both in any case. Host is a field like any other. What does not show it in the first [TextWindow]
+// bytes is not matched. It panics if name is none of a field.
 func HTTP1Header(name, value string) Matcher {
 	if name == "" || tokenLen([]byte(name)) != len(name) {
 		panic(fmt.Sprintf("matchers: HTTP1Header: %q is no name of a field", name))
@@ -39,7 +40,8 @@ func HTTP1Header(name, value string) Matcher {
 	})
 }
 
-// matchHeader is Yes when a header line of a request fits, and No when the head has ended without one.
+// matchHeader is Yes when a header line of a request fits, and No when the head has ended without
+// one.
 func matchHeader(h Hello, fits func(name, value []byte) bool) Verdict {
 	b := h.Bytes[:min(len(h.Bytes), TextWindow)]
 	line, rest, whole := bytes.Cut(b, []byte("\n"))
@@ -65,12 +67,12 @@ func matchHeader(h Hello, fits func(name, value []byte) bool) Verdict {
 	return more(h, len(b)+1)
 }
 
-// isHTTP11 says whether line is a request line of HTTP/1.1.
+// isHTTP11 reports whether line is a request line of HTTP/1.1.
 func isHTTP11(line []byte) bool {
 	return bytes.HasSuffix(bytes.TrimSuffix(line, []byte("\r")), []byte(" HTTP/1.1")) && requestLine(line) == Yes
 }
 
-// hasToken says whether a list of tokens (RFC 9110, section 5.6.1) has this one, in any case.
+// hasToken reports whether a list of tokens (RFC 9110, section 5.6.1) has this one, in any case.
 func hasToken(list []byte, token string) bool {
 	for len(list) > 0 {
 		var one []byte

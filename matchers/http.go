@@ -8,14 +8,15 @@ import (
 // HTTP2 matches the connection preface of HTTP/2 with prior knowledge (RFC 9113, section 3.4).
 func HTTP2() Matcher { return Prefix("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") }
 
-// HTTP1 matches whatever begins like a request of HTTP/1 or HTTP/0.9 (RFC 9112, section 3), well formed or not, so that it
-// is never taken for anything else: after any white space
+// HTTP1 matches whatever begins like a request of HTTP/1 or HTTP/0.9 (RFC 9112, section 3), well
+// formed or not, so that it is never taken for anything else: after any white space
 //
 //   - a method that is registered with IANA, PATCH and a few that are in use, in any case, a space, and a target that
 //     begins with / or * or http:// or https://, or names an authority for CONNECT; this is decided without the rest;
 //   - or any token, a space, any target, a space, and HTTP/ with a digit, in any case, all in the first line.
 //
-// It says No as soon as the bytes rule that out: "GET\n", "GET stuff\n" and "GETTING / STARTED\n" are not HTTP.
+// It says No as soon as the bytes rule that out: "GET\n", "GET stuff\n" and "GETTING / STARTED\n"
+// are not HTTP.
 func HTTP1() Matcher { return builtin(matchHTTP1) }
 
 func matchHTTP1(h Hello) Verdict {
@@ -75,7 +76,8 @@ func version(b []byte) Verdict {
 	return Yes
 }
 
-// isTarget says whether b begins like the target of a request with this method (RFC 9112, section 3.2).
+// isTarget reports whether b begins like the target of a request with this method (RFC 9112,
+// section 3.2).
 func isTarget(method, b []byte) bool {
 	switch {
 	case len(b) == 0:
@@ -90,7 +92,7 @@ func isTarget(method, b []byte) bool {
 	return false
 }
 
-// isAuthority says whether b begins with host:port.
+// isAuthority reports whether b begins with host:port.
 func isAuthority(b []byte) bool {
 	for i, c := range b {
 		switch {
@@ -124,7 +126,7 @@ var tokenBytes = func() (t [256]bool) {
 	return t
 }()
 
-// isMethod says whether b is a method that is known, in any case.
+// isMethod reports whether b is a method that is known, in any case.
 func isMethod(b []byte) bool {
 	var upper [longestMethod]byte
 	if len(b) > len(upper) {

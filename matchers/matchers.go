@@ -1,9 +1,9 @@
 // Package matchers tells protocols apart by the first bytes that a client sends.
 //
-// A [Matcher] is a pure function of those bytes: it never reads, writes, blocks, keeps or changes anything, and says
-// [Need] while more bytes could change its mind. Its Yes and its No are final. The port asks the matchers of its routes
-// in order, and a route wins only when every earlier one said No, so the result never depends on how the network cut
-// the bytes into segments.
+// A [Matcher] is a pure function of those bytes: it never reads, writes, blocks, keeps or changes
+// anything, and says [Need] while more bytes could change its mind. Its Yes and its No are final.
+// The port asks the matchers of its routes in order, and a route wins only when every earlier one
+// said No, so the result never depends on how the network cut the bytes into segments.
 package matchers
 
 import (
@@ -11,8 +11,8 @@ import (
 	"net/netip"
 )
 
-// Window is how many first bytes a matcher may see: enough for a ClientHello of the largest TLS record. Matchers of
-// text protocols look at [TextWindow] bytes at the most.
+// Window is how many first bytes a matcher may see: enough for a ClientHello of the largest TLS
+// record. Matchers of text protocols look at [TextWindow] bytes at the most.
 const (
 	Window     = 16<<10 + 5
 	TextWindow = 4 << 10
@@ -27,7 +27,8 @@ const (
 	Yes Verdict = -1
 )
 
-// Need is the verdict that at least n bytes in all are needed to tell. It says at least one more than there are.
+// Need is the verdict that at least n bytes in all are needed to tell. It says at least one more
+// than there are.
 func Need(n int) Verdict { return Verdict(n) }
 
 // Needed is how many bytes in all an undecided verdict asks for, and 0 for Yes and No.

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// Prefix matches connections whose first bytes are one of words. With no words, or only empty ones, it matches nothing.
+// Prefix matches connections whose first bytes are one of words. With no words, or only empty ones,
+// it matches nothing.
 func Prefix(words ...string) Matcher {
 	words = slices.DeleteFunc(slices.Clone(words), func(s string) bool { return s == "" })
 	return builtin(func(h Hello) Verdict {
@@ -30,8 +31,8 @@ func Prefix(words ...string) Matcher {
 // SSH matches the identification string of an SSH client (RFC 4253, section 4.2).
 func SSH() Matcher { return Prefix("SSH-") }
 
-// From matches connections from these addresses, before they have sent a byte. IPv4 prefixes also match IPv4 addresses
-// that came over IPv6. It panics if a prefix is not valid.
+// From matches connections from these addresses, before they have sent a byte. IPv4 prefixes also
+// match IPv4 addresses that came over IPv6. It panics if a prefix is not valid.
 func From(prefixes ...netip.Prefix) Matcher {
 	for _, p := range prefixes {
 		if !p.IsValid() {

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// Regexp matches connections whose first bytes, limit of them at the most, match re, which is one of
-// [regexp.Compile]; start it with \A. The limit is [TextWindow] if it is zero or negative, and never
-// more than [Window].
+// Regexp matches connections whose first bytes, limit of them at the most, match re, which is one
+// of [regexp.Compile]; start it with \A. The limit is [TextWindow] if it is zero or negative, and
+// never more than [Window].
 //
 // The matcher says Yes as soon as no continuation can undo the match, and No as soon as none can
 // match. An expression without \A may match later, so it is undecided up to the limit, and one that
@@ -144,8 +144,9 @@ func (p *regexpProgram) run(t *[3]threads, b []byte) Verdict {
 	return No
 }
 
-// end is for the threads that are left where the bytes end for now, after the rune before and part of
-// one more. They have matched if they have whatever comes, and are alive if anything makes them match.
+// end is for the threads that are left where the bytes end for now, after the rune before and part
+// of one more. They have matched if they have whatever comes, and are alive if anything makes them
+// match.
 func (p *regexpProgram) end(now, scratch *threads, before rune, part []byte) (matched, alive bool) {
 	matched = true
 	low, high := partial(part)
@@ -193,8 +194,8 @@ func (t *threads) push(pc uint32) {
 	t.all = append(t.all, pc)
 }
 
-// follow adds to t what its threads reach without a rune where flags hold. It reports whether a match
-// is there.
+// follow adds to t what its threads reach without a rune where flags hold. It reports whether a
+// match is there.
 func (p *regexpProgram) follow(t *threads, flags syntax.EmptyOp) (matched bool) {
 	for i := 0; i < len(t.all); i++ {
 		switch in := &p.Inst[t.all[i]]; in.Op {
@@ -242,7 +243,8 @@ var followers = []follower{
 	}},
 }
 
-// partial returns the first and the last rune that part may begin (the Unicode Standard, table 3-7).
+// partial returns the first and the last rune that part may begin (the Unicode Standard, table
+// 3-7).
 func partial(part []byte) (lo, hi rune) {
 	if len(part) == 0 {
 		return 0, 0

@@ -69,8 +69,8 @@ func FuzzRegexp(f *testing.F) {
 	})
 }
 
-// What one more rune makes of a match is told for each: the assertions see words, lines and their ends as package
-// regexp does.
+// What one more rune makes of a match is told for each: the assertions see words, lines and their
+// ends as package regexp does.
 func TestRegexpFollowers(t *testing.T) {
 	for r := rune(0); r < 0x100; r++ {
 		isWord := r == '_' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z'

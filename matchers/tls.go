@@ -8,14 +8,14 @@ import (
 	"strings"
 )
 
-// TLS matches a ClientHello (RFC 8446, section 4.1.2; RFC 5246, section 7.4.1.2) by its first 11 bytes, whose types,
-// versions and lengths must fit together.
+// TLS matches a ClientHello (RFC 8446, section 4.1.2; RFC 5246, section 7.4.1.2) by its first 11
+// bytes, whose types, versions and lengths must fit together.
 func TLS() Matcher {
 	return builtin(func(h Hello) Verdict { return beginsHello(h, h.Bytes) })
 }
 
-// SNI matches a ClientHello that names one of these servers (RFC 6066, section 3), in any case. In *.example.com the
-// star stands for one label.
+// SNI matches a ClientHello that names one of these servers (RFC 6066, section 3), in any case. In
+// *.example.com the star stands for one label.
 func SNI(names ...string) Matcher {
 	names = slices.Clone(names)
 	return helloMatcher(func(c *clientHello) bool {
@@ -28,8 +28,8 @@ func SNI(names ...string) Matcher {
 	})
 }
 
-// ALPN matches a ClientHello that offers one of these protocols (RFC 7301, section 3.1). It panics if
-// one has not 1 to 255 bytes.
+// ALPN matches a ClientHello that offers one of these protocols (RFC 7301, section 3.1). It panics
+// if one has not 1 to 255 bytes.
 func ALPN(ids ...string) Matcher {
 	for _, id := range ids {
 		if len(id) == 0 || len(id) > 255 {
@@ -54,8 +54,9 @@ func ALPN(ids ...string) Matcher {
 	})
 }
 
-// TLSVersion matches a ClientHello that supports one of these versions, such as [crypto/tls.VersionTLS13]: those of its
-// supported_versions extension (RFC 8446, section 4.2.1), or up to its legacy version if it has none.
+// TLSVersion matches a ClientHello that supports one of these versions, such as
+// [crypto/tls.VersionTLS13]: those of its supported_versions extension (RFC 8446, section 4.2.1),
+// or up to its legacy version if it has none.
 func TLSVersion(versions ...uint16) Matcher {
 	versions = slices.Clone(versions)
 	return helloMatcher(func(c *clientHello) bool {
@@ -108,7 +109,7 @@ func beginsHello(h Hello, b []byte) Verdict {
 	return Yes
 }
 
-// fitsHello says whether byte c can stand at i of a ClientHello that begins with b[:i].
+// fitsHello reports whether byte c can stand at i of a ClientHello that begins with b[:i].
 func fitsHello(b []byte, i int, c byte) bool {
 	switch i {
 	case 0:
@@ -229,7 +230,7 @@ func (c *clientHello) supports(v uint16) bool {
 	return false
 }
 
-// matchName says whether a server name, in any case, is the pattern.
+// matchName reports whether a server name, in any case, is the pattern.
 func matchName(name []byte, pattern string) bool {
 	if rest, ok := strings.CutPrefix(pattern, "*."); ok {
 		dot := bytes.IndexByte(name, '.')

@@ -25,7 +25,8 @@ var builtin = []struct {
 	{testdata.SSH, matchers.SSH()},
 }
 
-// classify asks the matchers in order, as the port does. It is empty while an earlier one is undecided.
+// classify asks the matchers in order, as the port does. It is empty while an earlier one is
+// undecided.
 func classify(b []byte, eof bool) string {
 	for _, r := range builtin {
 		switch r.m.Match(matchers.Hello{Bytes: b, EOF: eof}) {
@@ -50,7 +51,8 @@ func TestTranscriptsAreClassified(t *testing.T) {
 	}
 }
 
-// arrive classifies b as it comes in segments that end at the bits of cuts (bit i: after byte i) and at the end.
+// arrive classifies b as it comes in segments that end at the bits of cuts (bit i: after byte i)
+// and at the end.
 func arrive(b []byte, cuts uint32) string {
 	for i := range min(len(b), 24) {
 		if cuts&(1<<i) != 0 {
@@ -62,8 +64,9 @@ func arrive(b []byte, cuts uint32) string {
 	return classify(b, false)
 }
 
-// However the first 24 bytes are cut into segments, the class is the same: TRAPS part 2, rows 14 and 15. A matcher is a
-// pure function of what has come, so all 2^24 ways are held by the classes of the 24 prefixes; the ways are tried too.
+// However the first 24 bytes are cut into segments, the class is the same: TRAPS part 2, rows 14
+// and 15. A matcher is a pure function of what has come, so all 2^24 ways are held by the classes
+// of the 24 prefixes; the ways are tried too.
 func TestTraps2Row15AnySegmentation(t *testing.T) {
 	for _, tr := range testdata.All() {
 		for n := range min(len(tr.Bytes), 24) + 1 {

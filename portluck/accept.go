@@ -6,16 +6,17 @@ import (
 	"strings"
 )
 
-// accepts reports whether r asks for the media type by its name, and likes it no less than the other
-// one that it could have (RFC 9110, sections 12.4.2 and 12.5.1).
+// accepts reports whether r asks for the media type by its name, and likes it no less than the
+// other one that it could have (RFC 9110, sections 12.4.2 and 12.5.1).
 func accepts(r *http.Request, mediaType, other string) bool {
 	q, named := quality(r.Header["Accept"], mediaType)
 	least, _ := quality(r.Header["Accept"], other)
 	return named && q > 0 && q >= least
 }
 
-// quality is the weight of a media type, of the most specific range in Accept that has it, and whether
-// that range names it. A range with a weight that is none, or that does not end, is passed over.
+// quality is the weight of a media type, of the most specific range in Accept that has it, and
+// whether that range names it. A range with a weight that is none, or that does not end, is passed
+// over.
 func quality(accept []string, mediaType string) (q float64, named bool) {
 	kind, _, _ := strings.Cut(mediaType, "/")
 	best := 0

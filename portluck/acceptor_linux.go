@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptors accepts bare descriptors from a listening socket. Keep-alive and no-delay are set on that once: Linux hands
-// them on to every connection that comes from then on.
+// descriptors accepts bare descriptors from a listening socket. Keep-alive and no-delay are set on
+// that once: Linux hands them on to every connection that comes from then on.
 type descriptors struct {
 	port     *port
 	file     *os.File // a duplicate of the listener's socket: a listener's own RawConn cannot wait
@@ -78,18 +78,18 @@ func newDescriptors(p *port, l net.Listener) *descriptors {
 	return d
 }
 
-// deferAccept has the kernel keep a connection to itself until it has data, for deferTime at the most: it can then be
-// classified the moment it is accepted.
+// deferAccept has the kernel keep a connection to itself until it has data, for deferTime at the
+// most: it can then be classified the moment it is accepted.
 func deferAccept(fd uintptr) {
 	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(deferTime/time.Second))
 }
 
-// notSent is how much the kernel takes for a client beyond what it can send at once: the rest waits with us, where it is
-// counted.
+// notSent is how much the kernel takes for a client beyond what it can send at once: the rest waits
+// with us, where it is counted.
 const notSent = 128 << 10
 
-// prepare sets what connections inherit on their listener, or on one that has come before that. A system
-// that refuses one of them serves without it.
+// prepare sets what connections inherit on their listener, or on one that has come before that. A
+// system that refuses one of them serves without it.
 func (p *port) prepare(fd uintptr) {
 	setOptions(fd, [][3]int{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},

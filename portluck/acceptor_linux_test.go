@@ -132,7 +132,8 @@ func TestAcceptErrors(t *testing.T) {
 	}
 }
 
-// A lack that comes between connections costs the shortest pause each time, however often it has come.
+// A lack that comes between connections costs the shortest pause each time, however often it has
+// come.
 func TestAcceptErrorsBetweenConnections(t *testing.T) {
 	t.Parallel()
 	hub, _ := record(echo)

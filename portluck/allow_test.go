@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Allow names the methods that are served at a path, in every 405 and in the answer to OPTIONS: never the one
-// that was refused (RFC 9110, sections 10.2.1 and 15.5.6).
+// Allow names the methods that are served at a path, in every 405 and in the answer to OPTIONS:
+// never the one that was refused (RFC 9110, sections 10.2.1 and 15.5.6).
 func TestAllow(t *testing.T) {
 	t.Parallel()
 	page := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})

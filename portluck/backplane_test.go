@@ -97,7 +97,8 @@ func TestCarry(t *testing.T) {
 	}
 }
 
-// What is lost is told: by the backplane, by a room that has no place for it, and when it could not be sent.
+// What is lost is told: by the backplane, by a room that has no place for it, and when it could not
+// be sent.
 func TestCarryGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w wire

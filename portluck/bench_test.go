@@ -22,8 +22,9 @@ import (
 	"github.com/soheilhy/cmux"
 )
 
-// The benchmarks measure the server alone: its clients are processes of their own, this test binary run again. What
-// they report besides the usual is cpu-ns/op, the user and system time of this process; compare it within one run.
+// The benchmarks measure the server alone: its clients are processes of their own, this test binary
+// run again. What they report besides the usual is cpu-ns/op, the user and system time of this
+// process; compare it within one run.
 
 // clientEnv has the work of a client process: kind, address and count.
 const clientEnv = "PORTLUCK_BENCH_CLIENT"
@@ -176,8 +177,9 @@ type contender struct{ name, addr string }
 // perRound is how often a client process does its work before the next contender has its turn.
 const perRound = 1000
 
-// compare has client processes do their work b.N times on each contender, in turns, for this machine's speed changes
-// from second to second. It reports the median CPU time of each and its ratio to that of the first.
+// compare has client processes do their work b.N times on each contender, in turns, for this
+// machine's speed changes from second to second. It reports the median CPU time of each and its
+// ratio to that of the first.
 func compare(b *testing.B, kind string, all ...contender) {
 	b.Helper()
 	used := make([][]float64, len(all))
@@ -260,7 +262,8 @@ func listen(b testing.TB) net.Listener {
 	return l
 }
 
-// plainEcho echoes what the connections of l send, a goroutine each: what one writes without portluck.
+// plainEcho echoes what the connections of l send, a goroutine each: what one writes without
+// portluck.
 func plainEcho(b testing.TB, l net.Listener) (addr string) {
 	b.Helper()
 	go func() { // ends when the listener is closed
@@ -287,7 +290,8 @@ func plainEcho(b testing.TB, l net.Listener) (addr string) {
 	return l.Addr().String()
 }
 
-// BenchmarkSilent holds 10,000 silent clients, b.N times over. It reports what one of them costs the server.
+// BenchmarkSilent holds 10,000 silent clients, b.N times over. It reports what one of them costs
+// the server.
 func BenchmarkSilent(b *testing.B) {
 	const processes, each = 4, 2500
 	hub := echoHub()

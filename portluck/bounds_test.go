@@ -16,8 +16,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// Zero is the default of a bound and a negative one is none, in the server and in each handler that it passes the bound on
-// to.
+// Zero is the default of a bound and a negative one is none, in the server and in each handler that
+// it passes the bound on to.
 func TestBoundsOfAServer(t *testing.T) {
 	const set = 5 * time.Second
 	for _, tt := range []struct {
@@ -150,7 +150,8 @@ func portOf(t *testing.T, s *Server) *port {
 	return p
 }
 
-// admitted is how many connections of one address the port lets in; math.MaxInt if that does not end.
+// admitted is how many connections of one address the port lets in; math.MaxInt if that does not
+// end.
 func admitted(p *port) int {
 	who := peerOf(netip.MustParseAddrPort("192.0.2.1:1"))
 	l := limits{max: p.limits.max, perIP: p.limits.perIP}

@@ -16,8 +16,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// attackers is how many connections of HTTP/1 and of HTTP/2 the attacks have, and the MaxPartial of the server that they
-// meet: many in the long form.
+// attackers is how many connections of HTTP/1 and of HTTP/2 the attacks have, and the MaxPartial of
+// the server that they meet: many in the long form.
 func attackers() (conns, h2Conns, most int) {
 	if need.Long() {
 		return 5000, 20, 256 << 20
@@ -33,12 +33,12 @@ func held() int {
 	return int(m.HeapInuse + m.StackInuse)
 }
 
-// lastRead is what a client may hold above MaxPartial while it is read once more, as its message may
-// end there.
+// lastRead is what a client may hold above MaxPartial while it is read once more, as its message
+// may end there.
 const lastRead = 4 << 10
 
-// Connections of HTTP/2 with as many requests as they may have, none of which ends its message, hold MaxPartial in all, and
-// little for each.
+// Connections of HTTP/2 with as many requests as they may have, none of which ends its message,
+// hold MaxPartial in all, and little for each.
 func TestAttackStreams(t *testing.T) {
 	const streams = 100
 	_, conns, most := attackers()

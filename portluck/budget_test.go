@@ -21,7 +21,8 @@ type holder struct {
 	said func() string     // all that the server says
 }
 
-// holders are the ways to leave a message unfinished. A message of theirs has size bytes and a little more.
+// holders are the ways to leave a message unfinished. A message of theirs has size bytes and a
+// little more.
 var holders = []struct {
 	name, refusal string // what the server says when there is no memory for it
 	open          func(t *testing.T, addr string, size int) *holder

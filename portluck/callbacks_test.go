@@ -194,7 +194,8 @@ func raise(t *testing.T, c callback, goroutines bool, do func(s *Server) error) 
 	return r
 }
 
-// A panic in a callback costs one connection, or one call: the next client is served, and nothing is left of the first.
+// A panic in a callback costs one connection, or one call: the next client is served, and nothing
+// is left of the first.
 func TestCallbacksPanic(t *testing.T) {
 	var names []string
 	for _, c := range callbacks {

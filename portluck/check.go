@@ -78,7 +78,8 @@ func checkTLS(c *tls.Config) error {
 	return nil
 }
 
-// checkRoute panics if a route of this name, matcher and handler is a mistake; call names the method.
+// checkRoute panics if a route of this name, matcher and handler is a mistake; call names the
+// method.
 func (s *Server) checkRoute(call, name string, m matchers.Matcher, nilHandler bool) {
 	fail := func(why string) { panic(fmt.Sprintf("portluck: %s(%q): %s", call, name, why)) }
 	if s.serving.Load() {

@@ -7,7 +7,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Client is one client of the hub, connected or gone. Its methods may be called by any goroutine at any time.
+// A Client is one client of the hub, connected or gone. Its methods may be called by any goroutine
+// at any time.
 type Client struct {
 	who    atomic.Pointer[identity] // changed by become only
 	stream handlers.Stream

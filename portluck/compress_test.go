@@ -11,7 +11,8 @@ import (
 	"github.com/gobwas/ws/wsflate"
 )
 
-// dialDeflate connects a client that offers permessage-deflate, and reports whether that was accepted.
+// dialDeflate connects a client that offers permessage-deflate, and reports whether that was
+// accepted.
 func dialDeflate(t *testing.T, url string) (c *wsClient, accepted bool) {
 	t.Helper()
 	d := ws.Dialer{Timeout: patience}
@@ -59,7 +60,8 @@ func (c *wsClient) receive(t *testing.T) (s string, packed bool) {
 	return string(f.Payload), packed
 }
 
-// With CompressMin long messages are compressed for the clients that offer it, in rooms too; others see no difference.
+// With CompressMin long messages are compressed for the clients that offer it, in rooms too; others
+// see no difference.
 func TestCompression(t *testing.T) {
 	h := &Hub{}
 	h.OnConnect = func(_ *Writer, c *Client) { _ = h.Room("room").Join(c) }

@@ -14,8 +14,9 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// conn is an accepted connection on its way to its handler: what cmux carries, and the [handlers.Conn] of the handler.
-// It is a bare descriptor until somebody asks for more, or a net.Conn where there is no descriptor to be had.
+// conn is an accepted connection on its way to its handler: what cmux carries, and the
+// [handlers.Conn] of the handler. It is a bare descriptor until somebody asks for more, or a
+// net.Conn where there is no descriptor to be had.
 type conn struct {
 	net.Conn // nil: cmux wants one and must not touch it
 
@@ -26,8 +27,8 @@ type conn struct {
 	proxied bool   // its PROXY header was taken off
 	// unproxied means that its PROXY header must come first: nothing at all is served before.
 	unproxied bool
-	// eager means that its bytes are read while it is undecided, not peeked at: the kernel keeps few small
-	// writes of a Unix socket, so that its client might wait for us.
+	// eager means that its bytes are read while it is undecided, not peeked at: the kernel keeps
+	// few small writes of a Unix socket, so that its client might wait for us.
 	eager  bool
 	inRoot bool          // it is root's goroutine that has accepted it
 	outer  handlers.Conn // the layer around, or nil
@@ -53,7 +54,8 @@ type socket interface {
 	Close() error
 }
 
-// newInfo is what is known of a connection when it is accepted. Until its handler knows better its protocol is TCP.
+// newInfo is what is known of a connection when it is accepted. Until its handler knows better its
+// protocol is TCP.
 func newInfo(local, remote netip.AddrPort) handlers.Info {
 	return handlers.Info{Protocol: handlers.ProtocolTCP, Local: local, Remote: remote}
 }
@@ -79,8 +81,8 @@ func (c *conn) NetConn() (net.Conn, error) {
 	return nc, nil
 }
 
-// resetConn is a connection that its peer has reset before it was made a *net.TCPConn, which does not
-// know the address then. What the peer has sent before is still to be read.
+// resetConn is a connection that its peer has reset before it was made a *net.TCPConn, which does
+// not know the address then. What the peer has sent before is still to be read.
 type resetConn struct {
 	*net.TCPConn
 	remote net.Addr
@@ -128,7 +130,8 @@ func (c *conn) Close() error {
 	return sock.Close()
 }
 
-// Detach is [handlers.Detacher.Detach]. The loop knows the connection by now, and has it killed if need be.
+// Detach is [handlers.Detacher.Detach]. The loop knows the connection by now, and has it killed if
+// need be.
 func (c *conn) Detach() io.Closer {
 	c.mu.Lock()
 	defer c.mu.Unlock()

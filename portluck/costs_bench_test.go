@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// ownRoutes returns servers without a route of the program's own, and with one that is asked first: by a matcher of
-// package matchers, or by one that is the program's.
+// ownRoutes returns servers without a route of the program's own, and with one that is asked first:
+// by a matcher of package matchers, or by one that is the program's.
 func ownRoutes() (none, builtin, foreign *Server) {
 	with := func(m matchers.Matcher) *Server {
 		s := &Server{Hub: echoHub()}
@@ -27,14 +27,16 @@ func ownRoutes() (none, builtin, foreign *Server) {
 	return &Server{Hub: echoHub()}, with(own), with(matchers.MatcherFunc(own.Match))
 }
 
-// BenchmarkOwnRoute is connect, a line, its echo, close, with and without a route of the program's own.
+// BenchmarkOwnRoute is connect, a line, its echo, close, with and without a route of the program's
+// own.
 func BenchmarkOwnRoute(b *testing.B) {
 	none, builtin, foreign := ownRoutes()
 	compare(b, "line",
 		contender{"none", serve(b, none)}, contender{"builtin", serve(b, builtin)}, contender{"foreign", serve(b, foreign)})
 }
 
-// BenchmarkPings is messages over WebSockets that are pinged when they are silent, and over such that are not.
+// BenchmarkPings is messages over WebSockets that are pinged when they are silent, and over such
+// that are not.
 func BenchmarkPings(b *testing.B) {
 	compare(b, "websocket",
 		contender{"none", serve(b, &Server{Hub: echoHub(), PingInterval: -1})},

@@ -21,9 +21,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// crowd is rooms with members of every kind that come and go. In each room several publish messages with the numbers 1, 2,
-// 3 ... of their own: "room publisher number". From the first that a reader gets of one on, it gets every one, once and in
-// order.
+// crowd is rooms with members of every kind that come and go. In each room several publish messages
+// with the numbers 1, 2, 3 ... of their own: "room publisher number". From the first that a reader
+// gets of one on, it gets every one, once and in order.
 type crowd struct {
 	rooms, publishers int
 
@@ -39,7 +39,8 @@ func (c *crowd) errorf(format string, args ...any) {
 	}
 }
 
-// server is the server of a crowd: a client is in the room that it names in its first line, or its path.
+// server is the server of a crowd: a client is in the room that it names in its first line, or its
+// path.
 func (c *crowd) server() *Server {
 	h := &Hub{RoomOptions: func(name string) RoomOptions {
 		if name == stuckRoom {
@@ -104,7 +105,8 @@ func (c *crowd) publish(ctx context.Context, h *Hub, pause time.Duration) {
 	wg.Wait()
 }
 
-// during is a context that is canceled after d: unlike one with a deadline nothing fails before it has ended.
+// during is a context that is canceled after d: unlike one with a deadline nothing fails before it
+// has ended.
 func during(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := time.AfterFunc(d, cancel).Stop
@@ -118,7 +120,8 @@ func nap(ctx context.Context, d time.Duration) {
 	}
 }
 
-// visit is what one client after the other does until ctx ends: n of them at any time, one in 53 of which is stuck.
+// visit is what one client after the other does until ctx ends: n of them at any time, one in 53 of
+// which is stuck.
 func (c *crowd) visit(ctx context.Context, addr string, n int, hold time.Duration) {
 	var wg sync.WaitGroup
 	for i := range n {

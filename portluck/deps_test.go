@@ -11,8 +11,8 @@ import (
 
 const module = "github.com/portluck/portluck/"
 
-// TestImports holds the picture in DESIGN.md: arrows only point down, and the heavy dependencies stay out of
-// the library.
+// TestImports holds the picture in DESIGN.md: arrows only point down, and the heavy dependencies
+// stay out of the library.
 func TestImports(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", module+"...").Output()

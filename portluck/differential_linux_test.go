@@ -101,8 +101,8 @@ func differs(raw string) string {
 	return ""
 }
 
-// One and the same handler gives one and the same answer to a request, served by net/http alone and by
-// a port, whichever way it comes in.
+// One and the same handler gives one and the same answer to a request, served by net/http alone and
+// by a port, whichever way it comes in.
 func TestLikeNetHTTP(t *testing.T) {
 	t.Parallel()
 	seed, n := uint64(1), 1000

@@ -1,7 +1,8 @@
 // Package portluck serves every protocol on one port, with one event model.
 //
-// A program gives a [Server] an address and a [Hub] of three functions: connect, message, disconnect. Any client that can
-// open a socket can then talk to it: a browser, curl, nc, openssl s_client, a WebSocket library, a microcontroller.
+// A program gives a [Server] an address and a [Hub] of three functions: connect, message,
+// disconnect. Any client that can open a socket can then talk to it: a browser, curl, nc, openssl
+// s_client, a WebSocket library, a microcontroller.
 //
 //	hub := &portluck.Hub{
 //		OnMessage: func(m portluck.Message, w *portluck.Writer, c *portluck.Client) { w.Send(m) },
@@ -10,46 +11,51 @@
 //
 // # What a client is
 //
-// A raw TCP or TLS connection is one client, whose lines are its messages. A WebSocket is one client, whose messages are
-// its messages. Over HTTP/1.1 and HTTP/2 every POST or PUT request is one client, and the lines of its body are its
-// messages; what the program writes is the body of the answer. Requests under a path that the program gives to an
-// [http.Handler] with [Server.Mount] are that handler's, and no clients. Over UDP ([Server.Packets] and handlers/udp) an
-// address is one client, and each datagram is a message.
+// A raw TCP or TLS connection is one client, whose lines are its messages. A WebSocket is one
+// client, whose messages are its messages. Over HTTP/1.1 and HTTP/2 every POST or PUT request is
+// one client, and the lines of its body are its messages; what the program writes is the body of
+// the answer. Requests under a path that the program gives to an [http.Handler] with [Server.Mount]
+// are that handler's, and no clients. Over UDP ([Server.Packets] and handlers/udp) an address is
+// one client, and each datagram is a message.
 //
 // # How the protocol is found
 //
-// The port looks at the first bytes that a client sends without consuming them and asks the matchers of its routes in
-// order: the program's own ([Server.Handle]), then TLS, HTTP/2 with prior knowledge, WebSocket and HTTP/1.1; what no
-// matcher knows is raw. Inside TLS the client's ALPN decides; for a client that offers none the decrypted bytes are
-// looked at in the same way. A client that says nothing becomes a raw client after [Server.SniffTimeout], and is still
-// classified by what it says later; or a client of [Server.OnSilence], whose server speaks first: at once, for the addresses
-// of [Server.SpeakFirst].
+// The port looks at the first bytes that a client sends without consuming them and asks the
+// matchers of its routes in order: the program's own ([Server.Handle]), then TLS, HTTP/2 with prior
+// knowledge, WebSocket and HTTP/1.1; what no matcher knows is raw. Inside TLS the client's ALPN
+// decides; for a client that offers none the decrypted bytes are looked at in the same way. A
+// client that says nothing becomes a raw client after [Server.SniffTimeout], and is still
+// classified by what it says later; or a client of [Server.OnSilence], whose server speaks first:
+// at once, for the addresses of [Server.SpeakFirst].
 //
 // # Your own protocol
 //
-// A matcher is a pure function of the first bytes, see package matchers. What it matches goes to a handler
-// ([Server.Handle], package handlers), to a func ([Server.HandleFunc]) or to a server that wants a net.Listener
-// ([Server.Listen]), such as one of SSH or net/rpc.
+// A matcher is a pure function of the first bytes, see package matchers. What it matches goes to a
+// handler ([Server.Handle], package handlers), to a func ([Server.HandleFunc]) or to a server that
+// wants a net.Listener ([Server.Listen]), such as one of SSH or net/rpc.
 //
 // # Rooms
 //
-// What is published in a [Room] goes to its members, clients of any protocol ([Hub.Room]); [Hub.Broadcast] is the room that
-// everybody is in. With [Server.RoomOf] a GET request is a member too: server-sent events, or a long poll.
+// What is published in a [Room] goes to its members, clients of any protocol ([Hub.Room]);
+// [Hub.Broadcast] is the room that everybody is in. With [Server.RoomOf] a GET request is a member
+// too: server-sent events, or a long poll.
 //
-// Publishing waits for nobody: what a member has not read yet is kept once for all, in a ring. The [Policy] of a room, of
-// [Hub.RoomOptions], says what becomes of a member that falls further behind: it is told (close 1013) and disconnected,
-// which is the default, or goes on with the newest or the oldest message that is kept, or Publish waits for it. Nothing is
-// lost in silence: see [RoomStats] and RoomOptions.OnSlow. With RoomOptions.History who joins gets the last messages, and
-// who comes again those since the [Position] that it has ([Room.JoinSince], Last-Event-ID, ?since=). A room costs nothing
-// while it has neither members nor history.
+// Publishing waits for nobody: what a member has not read yet is kept once for all, in a ring. The
+// [Policy] of a room, of [Hub.RoomOptions], says what becomes of a member that falls further
+// behind: it is told (close 1013) and disconnected, which is the default, or goes on with the
+// newest or the oldest message that is kept, or Publish waits for it. Nothing is lost in silence:
+// see [RoomStats] and RoomOptions.OnSlow. With RoomOptions.History who joins gets the last
+// messages, and who comes again those since the [Position] that it has ([Room.JoinSince],
+// Last-Event-ID, ?since=). A room costs nothing while it has neither members nor history.
 //
-// Several servers share their rooms over a [Backplane], such as that of package handlers/mesh, whose servers find each other
-// ([Hub.Carry]).
+// Several servers share their rooms over a [Backplane], such as that of package handlers/mesh,
+// whose servers find each other ([Hub.Carry]).
 //
 // # Order and concurrency
 //
-// The events of one client come one at a time and in order, with exactly one OnDisconnect for each OnConnect. Different
-// clients' events come at once. A callback may block: on Linux the callbacks of many clients share a goroutine, and one
-// that takes longer than a few milliseconds gets it for itself, while the others go on in another. All methods of [Writer], [Client] and [Hub] may be called by any
-// goroutine at any time.
+// The events of one client come one at a time and in order, with exactly one OnDisconnect for each
+// OnConnect. Different clients' events come at once. A callback may block: on Linux the callbacks
+// of many clients share a goroutine, and one that takes longer than a few milliseconds gets it for
+// itself, while the others go on in another. All methods of [Writer], [Client] and [Hub] may be
+// called by any goroutine at any time.
 package portluck

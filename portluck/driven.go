@@ -11,8 +11,9 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// driven is a [Client] as those who drive it see it: the loop, and handlers (it is their [handlers.Client]). Programs
-// have no way to it, so that nothing but the connection itself raises the events.
+// driven is a [Client] as those who drive it see it: the loop, and handlers (it is their
+// [handlers.Client]). Programs have no way to it, so that nothing but the connection itself raises
+// the events.
 type driven Client
 
 var _ handlers.Client = (*driven)(nil)
@@ -55,7 +56,8 @@ func (d *driven) Message(m Message) error {
 	return c.guard(func() { c.hub().OnMessage(m, c.Writer(), c) })
 }
 
-// Disconnect raises OnDisconnect, or OnError for a client that never connected; see [handlers.Client].
+// Disconnect raises OnDisconnect, or OnError for a client that never connected; see
+// [handlers.Client].
 func (d *driven) Disconnect(err error) {
 	c := (*Client)(d)
 	if c.gone {
@@ -102,8 +104,8 @@ func (a *announced) adopt(codec handlers.Codec, info *Info) {
 	a.Adopt(codec)
 }
 
-// announce makes a raw client of a connection that has been silent for SniffTimeout. It goes on being sniffed, and costs
-// nothing, until it shows its protocol or the program writes to it.
+// announce makes a raw client of a connection that has been silent for SniffTimeout. It goes on
+// being sniffed, and costs nothing, until it shows its protocol or the program writes to it.
 func (p *port) announce(c *conn, where loop.Parking) {
 	p.stats.silent.Add(1)
 	c.info.Route = RouteSilent
@@ -117,11 +119,13 @@ func (p *port) announce(c *conn, where loop.Parking) {
 	lc.StartParked(d, where)
 }
 
-// retires reports whether c was announced as a raw client and has turned out to be something else, although not yet whole.
+// retires reports whether c was announced as a raw client and has turned out to be something else,
+// although not yet whole.
 func (c *conn) retires() bool { return c.chosen != nil && c.pending != nil }
 
-// retire ends the raw client of a connection that has turned out to be something else. It is false, and the connection
-// closed, when that client was sent something: the peer would take it for an answer in its own protocol.
+// retire ends the raw client of a connection that has turned out to be something else. It is false,
+// and the connection closed, when that client was sent something: the peer would take it for an
+// answer in its own protocol.
 func (p *port) retire(c *conn) bool {
 	old := c.pending
 	c.pending = nil
@@ -132,8 +136,8 @@ func (p *port) retire(c *conn) bool {
 	return false
 }
 
-// unknown is the codec of a silent client that the program has spoken to first. It must turn out to be
-// raw: a route of the program that cannot say by its first line has nobody to wait for.
+// unknown is the codec of a silent client that the program has spoken to first. It must turn out to
+// be raw: a route of the program that cannot say by its first line has nobody to wait for.
 type unknown struct {
 	tcp.Lines
 	port *port

@@ -41,7 +41,8 @@ func (p *port) streams(r *http.Request, info *handlers.Info) http.Handler {
 	})
 }
 
-// events makes a client of the request that is a member of room: what is published there it gets as events.
+// events makes a client of the request that is a member of room: what is published there it gets as
+// events.
 func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *handlers.Info) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -116,8 +117,8 @@ func (s *sse) join(room *Room, c *Client, last string) error {
 	return err
 }
 
-// run writes events until the client goes, or the program or the server ends the stream. A client that has
-// ended its half may still read: a sign of life shows at once whether it is there.
+// run writes events until the client goes, or the program or the server ends the stream. A client
+// that has ended its half may still read: a sign of life shows at once whether it is there.
 func (s *sse) run(ctx context.Context, w http.ResponseWriter, halved, closed <-chan struct{}) error {
 	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more is to be read
 	var beat <-chan time.Time
@@ -293,7 +294,8 @@ func (s *sse) Header() http.Header { return s.header }
 // WriteHeader does nothing: the status is 200.
 func (s *sse) WriteHeader(int) {}
 
-// eventFraming frames messages as server-sent events. A message that is not UTF-8 is an event of type binary, in base64.
+// eventFraming frames messages as server-sent events. A message that is not UTF-8 is an event of
+// type binary, in base64.
 type eventFraming struct{}
 
 // AppendMessage is [handlers.Framing.AppendMessage].
@@ -322,7 +324,7 @@ func (f eventFraming) appendAt(dst, msg []byte, k Kind, at Position) []byte {
 	return f.AppendMessage(dst, msg, k)
 }
 
-// printable says whether msg is text without control characters but line ends and tabs.
+// printable reports whether msg is text without control characters but line ends and tabs.
 func printable(msg []byte) bool {
 	return utf8.Valid(msg) && !bytes.ContainsFunc(msg, func(r rune) bool {
 		return r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == 0x7f

@@ -14,7 +14,8 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// netstrings is a codec of a text protocol: "5:hello," is the message hello. It keeps nothing, so one serves all connections.
+// netstrings is a codec of a text protocol: "5:hello," is the message hello. It keeps nothing, so
+// one serves all connections.
 type netstrings struct{}
 
 // The longest message, and the longest length in front of it.
@@ -74,7 +75,8 @@ func (c netstrings) AppendClose(dst []byte, reason error) []byte {
 	return dst
 }
 
-// A program's own protocol on the port, beside the built-in ones: a matcher that knows its first bytes, and a codec.
+// A program's own protocol on the port, beside the built-in ones: a matcher that knows its first
+// bytes, and a codec.
 func Example_codec() {
 	hub := &portluck.Hub{
 		OnMessage: func(m portluck.Message, w *portluck.Writer, _ *portluck.Client) {

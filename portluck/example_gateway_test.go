@@ -16,8 +16,9 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// A gateway has one port for all devices and for who looks after them. A device says its name in its first message, and then
-// what it measures. Old ones speak lines, the others a binary protocol with a preface and a length before each message.
+// A gateway has one port for all devices and for who looks after them. A device says its name in
+// its first message, and then what it measures. Old ones speak lines, the others a binary protocol
+// with a preface and a length before each message.
 type gateway struct {
 	hub portluck.Hub
 
@@ -101,7 +102,8 @@ func (b *binary) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	return n + more, err
 }
 
-// An IoT gateway: devices of two protocols, and a REST API to see what they measure and to tell them what to do.
+// An IoT gateway: devices of two protocols, and a REST API to see what they measure and to tell
+// them what to do.
 func Example_gateway() {
 	g := &gateway{names: map[*portluck.Client]string{}, devices: map[string]*device{}}
 	g.hub.OnMessage, g.hub.OnDisconnect = g.message, g.disconnect

@@ -17,8 +17,9 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// resp is the codec of Redis' protocol, RESP 2. A message is a whole command, as it has come: [command] reads it again. What
-// is sent goes out as it is: only the program knows which of RESP's types it is.
+// resp is the codec of Redis' protocol, RESP 2. A message is a whole command, as it has come:
+// [command] reads it again. What is sent goes out as it is: only the program knows which of RESP's
+// types it is.
 type resp struct{ tcp.Raw }
 
 // What a client may ask for at once.

@@ -54,7 +54,8 @@ func (b *notebook) get(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(b.notes[id-1])
 }
 
-// A REST API beside the events of the hub: an http.ServeMux as it is, and a line of raw TCP for each change.
+// A REST API beside the events of the hub: an http.ServeMux as it is, and a line of raw TCP for
+// each change.
 func Example_rest() {
 	b := &notebook{}
 	connected := make(chan struct{}, 1)

@@ -10,9 +10,9 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// Rooms resume after a break: a client says "join ROOM" or "join ROOM POSITION", and is told the position at which what it
-// gets then begins. It counts the messages from there; that is what it says when it comes again. Each other line is for the
-// room that it names.
+// Rooms resume after a break: a client says "join ROOM" or "join ROOM POSITION", and is told the
+// position at which what it gets then begins. It counts the messages from there; that is what it
+// says when it comes again. Each other line is for the room that it names.
 type rooms struct{ hub portluck.Hub }
 
 func (rs *rooms) message(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
@@ -62,7 +62,8 @@ func Example_resume() {
 	go server.Serve(l) // ends with Shutdown
 	defer server.Shutdown(context.Background())
 
-	// session says these lines and reads as many, of which the first tells a position. It returns the one at its end.
+	// session says these lines and reads as many, of which the first tells a position. It returns
+	// the one at its end.
 	session := func(lines int, say ...string) portluck.Position {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {

@@ -16,7 +16,8 @@ import (
 // A backend is the address of a server that gets the bytes of the connections as they are.
 type backend string
 
-// serve passes on what either side says until both have ended. It is for [portluck.Server.HandleFunc], which closes c.
+// serve passes on what either side says until both have ended. It is for
+// [portluck.Server.HandleFunc], which closes c.
 func (b backend) serve(c net.Conn) {
 	up, err := net.Dial("tcp", string(b))
 	if err != nil {
@@ -32,7 +33,8 @@ func (b backend) serve(c net.Conn) {
 	<-ended
 }
 
-// pass copies what from says to to, and its end: half of a connection may be closed before the other.
+// pass copies what from says to to, and its end: half of a connection may be closed before the
+// other.
 func pass(to, from net.Conn) {
 	if _, err := io.Copy(to, from); err != nil {
 		to.Close() // broken: neither half has a meaning any more
@@ -44,7 +46,8 @@ func pass(to, from net.Conn) {
 	}
 }
 
-// Serve is the same for a connection of which nothing is known: an SSH client may wait for the server's first line.
+// Serve is the same for a connection of which nothing is known: an SSH client may wait for the
+// server's first line.
 func (b backend) Serve(c handlers.Conn, p handlers.Port) {
 	p.Go(func() {
 		defer c.Close()
@@ -54,8 +57,8 @@ func (b backend) Serve(c handlers.Conn, p handlers.Port) {
 	})
 }
 
-// splitter is one port for a server of ssh, one of https, whose TLS is passed on as it is, and one of http, as sslh does it.
-// What is none of them is closed.
+// splitter is one port for a server of ssh, one of https, whose TLS is passed on as it is, and one
+// of http, as sslh does it. What is none of them is closed.
 func splitter(ssh, https, http backend) *portluck.Server {
 	server := &portluck.Server{OnUnmatched: handlers.Refuse, OnSilence: ssh}
 	server.HandleFunc("ssh", matchers.SSH(), ssh.serve)

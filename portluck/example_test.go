@@ -23,7 +23,8 @@ func listen() (net.Listener, string) {
 	return l, l.Addr().String()
 }
 
-// The first line of a client names the room that it joins, what it says later is for everybody in it.
+// The first line of a client names the room that it joins, what it says later is for everybody in
+// it.
 func ExampleRoom() {
 	hub := &portluck.Hub{}
 	hub.OnMessage = func(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
@@ -71,8 +72,8 @@ func ExampleRoom() {
 	// 2 members
 }
 
-// A browser's EventSource gets what is published in the room that the path names, and what it has missed when it comes
-// again: the id of the last event says where it was.
+// A browser's EventSource gets what is published in the room that the path names, and what it has
+// missed when it comes again: the id of the last event says where it was.
 func ExampleServer_events() {
 	hub := &portluck.Hub{RoomOptions: func(string) portluck.RoomOptions {
 		return portluck.RoomOptions{History: 100}

@@ -14,8 +14,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// gnutls starts gnutls-cli: what is written to in goes through TLS, closing it ends TLS in good order, and kill ends the
-// process without a word. What comes out of TLS can be read.
+// gnutls starts gnutls-cli: what is written to in goes through TLS, closing it ends TLS in good
+// order, and kill ends the process without a word. What comes out of TLS can be read.
 func gnutls(t *testing.T, addr string, args ...string) (in io.WriteCloser, out *bufio.Reader, kill func()) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(addr)
@@ -35,8 +35,9 @@ func gnutls(t *testing.T, addr string, args ...string) (in io.WriteCloser, out *
 	return in, out, func() { _ = cmd.Process.Kill() }
 }
 
-// GnuTLS is a TLS of its own, beside Go's and OpenSSL's: it shakes hands by each of its priorities, raw and HTTP clients are
-// told apart inside, and its close_notify makes the difference between a last line and half a line.
+// GnuTLS is a TLS of its own, beside Go's and OpenSSL's: it shakes hands by each of its priorities,
+// raw and HTTP clients are told apart inside, and its close_notify makes the difference between a
+// last line and half a line.
 func TestGnuTLS(t *testing.T) {
 	need.Program(t, "gnutls-cli")
 	priorities := []struct {

@@ -12,8 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// leaver is a listener of the program, whose methods and those of whose connections end their goroutine once
-// leave says so.
+// leaver is a listener of the program, whose methods and those of whose connections end their
+// goroutine once leave says so.
 type leaver struct {
 	net.Listener
 	leave func(method string) bool
@@ -69,8 +69,8 @@ func (c *leaverConn) Close() error {
 	return c.Conn.Close()
 }
 
-// A connection of the program's that ends the goroutine that calls it costs itself only; a listener that
-// does is one that has failed. Shutdown waits for neither.
+// A connection of the program's that ends the goroutine that calls it costs itself only; a listener
+// that does is one that has failed. Shutdown waits for neither.
 func TestConnectionsEndTheGoroutine(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"Accept", "first Read", "later Read", "Write", "SetReadDeadline", "Close"} {

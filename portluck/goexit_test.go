@@ -116,8 +116,8 @@ func (e *exiting) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return e.Lines.Decode(in, m)
 }
 
-// A handler that gives its connection away and then panics, or ends its goroutine, costs that client: it
-// gets its events in order, once each, whatever has come of it by then.
+// A handler that gives its connection away and then panics, or ends its goroutine, costs that
+// client: it gets its events in order, once each, whatever has come of it by then.
 func TestHandlerAttachesAndPanics(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(){"panics": func() { panic(errSecret) }, "ends": runtime.Goexit} {

@@ -23,7 +23,8 @@ type halfConn interface {
 	CloseWrite() error
 }
 
-// waitingRoom is a server of events and polls. What is asked for tells when its client has ended its half.
+// waitingRoom is a server of events and polls. What is asked for tells when its client has ended
+// its half.
 type waitingRoom struct {
 	addr  string
 	hub   *Hub
@@ -51,7 +52,8 @@ func newWaitingRoom(t *testing.T, network string, goroutines bool) *waitingRoom 
 	return w
 }
 
-// ended waits until the server has seen that the client of the request it was asked last has ended its half.
+// ended waits until the server has seen that the client of the request it was asked last has ended
+// its half.
 func (w *waitingRoom) ended(t *testing.T) {
 	t.Helper()
 	late := time.After(patience)
@@ -149,7 +151,8 @@ func TestHalfClosedEvents(t *testing.T) {
 	})
 }
 
-// A client of events that closes its connection, which looks like the end of its half, is gone at once.
+// A client of events that closes its connection, which looks like the end of its half, is gone at
+// once.
 func TestClosedEvents(t *testing.T) {
 	eachHalfWay(t, func(t *testing.T, w *waitingRoom, c halfConn, first string) {
 		send(t, c, first+"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")

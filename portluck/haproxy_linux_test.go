@@ -15,8 +15,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// HAProxy's connections with a PROXY header are those of its clients, over TCP and a Unix socket, and
-// its checks, with a header and without, are no clients and no failures.
+// HAProxy's connections with a PROXY header are those of its clients, over TCP and a Unix socket,
+// and its checks, with a header and without, are no clients and no failures.
 func TestHAProxy(t *testing.T) {
 	haproxy := need.Program(t, "haproxy")
 	for _, header := range []string{"send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id", ""} {

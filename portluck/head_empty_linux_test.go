@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// An empty line before a connection's first request is read over, on every way in and however it is cut.
+// An empty line before a connection's first request is read over, on every way in and however it is
+// cut.
 func TestEmptyLinesBeforeTheFirstRequest(t *testing.T) {
 	t.Parallel()
 	var all []client

@@ -103,8 +103,9 @@ type client struct {
 	of   *Server
 }
 
-// everyWay connects a client for each head to a server of each way, over connections that are peeked at
-// and that are read, and sends the first piece. The clients wait together: that takes no longer than one.
+// everyWay connects a client for each head to a server of each way, over connections that are
+// peeked at and that are read, and sends the first piece. The clients wait together: that takes no
+// longer than one.
 func everyWay(t *testing.T, server func() *Server) (all []client) {
 	t.Helper()
 	begin := func(name string, s *Server, connect func() net.Conn) {
@@ -169,7 +170,8 @@ func TestSlowHeads(t *testing.T) {
 	}
 }
 
-// A head that does not become whole is answered with 408, whatever the method and whatever else is undecided.
+// A head that does not become whole is answered with 408, whatever the method and whatever else is
+// undecided.
 func TestLateHeads(t *testing.T) {
 	t.Parallel()
 	seen := make(chan string, 1000)

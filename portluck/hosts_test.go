@@ -30,7 +30,8 @@ func secretRoom(hosts ...string) (*Server, *events) {
 
 const upgradeTo = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
-// hostRequests are what a page can have its browser send, and what only a program does. HOST stands for a name.
+// hostRequests are what a page can have its browser send, and what only a program does. HOST stands
+// for a name.
 var hostRequests = []struct {
 	name, raw string
 	status    int // for a name of ours
@@ -56,7 +57,8 @@ var hostRequests = []struct {
 	{"half a handshake", "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 426},
 }
 
-// askFor sends a request on c for the name host, and holds the answer to what is wanted for a name of ours, or not.
+// askFor sends a request on c for the name host, and holds the answer to what is wanted for a name
+// of ours, or not.
 func askFor(t *testing.T, c io.ReadWriter, raw, host string, want int) {
 	t.Helper()
 	r := bufio.NewReader(c)
@@ -81,8 +83,8 @@ func askFor(t *testing.T, c io.ReadWriter, raw, host string, want int) {
 	}
 }
 
-// What a stranger's page asks of a server on loopback, by a name of its own, is answered 421, whatever it is: no page,
-// no message, no client.
+// What a stranger's page asks of a server on loopback, by a name of its own, is answered 421,
+// whatever it is: no page, no message, no client.
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	s, e := secretRoom("app.example")
@@ -222,8 +224,8 @@ func TestHostsByAddress(t *testing.T) {
 	}
 }
 
-// A page of our host is of our origin, on every kind of listener, unless it came in the clear and its
-// request comes over TLS.
+// A page of our host is of our origin, on every kind of listener, unless it came in the clear and
+// its request comes over TLS.
 func TestSameOriginByListener(t *testing.T) {
 	t.Parallel()
 	for _, wrapped := range []bool{false, true} {

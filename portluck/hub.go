@@ -26,33 +26,38 @@ const (
 // TextMessage returns a text message for [Writer.Send] and [Hub.Broadcast].
 func TextMessage(s string) Message { return Message{Data: []byte(s), Kind: Text} }
 
-// A Hub has the events of every client of every protocol. Its zero value is ready: a client is accepted and what it
-// says is dropped. The funcs are set before the first client comes and not changed after.
+// A Hub has the events of every client of every protocol. Its zero value is ready: a client is
+// accepted and what it says is dropped. The funcs are set before the first client comes and not
+// changed after.
 //
-// The events of one client come one at a time and in order: OnConnect, its messages, OnDisconnect exactly once. Those of
-// different clients come at once, from different goroutines. A callback may block: only its own client waits. A panic in
-// one ends that client only, and so does [runtime.Goexit], except in callbacks of datagrams' clients, where it ends the
-// socket's goroutine.
+// The events of one client come one at a time and in order: OnConnect, its messages, OnDisconnect
+// exactly once. Those of different clients come at once, from different goroutines. A callback may
+// block: only its own client waits. A panic in one ends that client only, and so does
+// [runtime.Goexit], except in callbacks of datagrams' clients, where it ends the socket's
+// goroutine.
 //
 // A connection of raw TCP or WebSocket is one client; over HTTP each POST or PUT request is one.
 type Hub struct {
-	// OnConnect runs when a client is connected, before its first message. A raw client that has said nothing for
-	// [Server.SniffTimeout] is connected too.
+	// OnConnect runs when a client is connected, before its first message. A raw client that has
+	// said nothing for [Server.SniffTimeout] is connected too.
 	OnConnect func(w *Writer, c *Client)
-	// OnMessage runs for each message: a line of a raw stream or of a request body, a WebSocket message. An HTTP
-	// response ends when the last OnMessage of its request has returned, unless [Writer.DoneAfterWrite] or
-	// [Server.ExplicitDone] say otherwise.
+	// OnMessage runs for each message: a line of a raw stream or of a request body, a WebSocket
+	// message. An HTTP response ends when the last OnMessage of its request has returned, unless
+	// [Writer.DoneAfterWrite] or [Server.ExplicitDone] say otherwise.
 	OnMessage func(m Message, w *Writer, c *Client)
-	// OnDisconnect runs once for each client that was connected. err is nil when it left in good order.
+	// OnDisconnect runs once for each client that was connected. err is nil when it left in good
+	// order.
 	OnDisconnect func(c *Client, err error)
-	// RoomOptions says how the room of this name is to be; if nil all are of the zero [RoomOptions]. It runs when
-	// [Hub.Room] is asked for a room that the hub does not know, by any goroutine; "" is the room of [Hub.Broadcast].
+	// RoomOptions says how the room of this name is to be; if nil all are of the zero
+	// [RoomOptions]. It runs when [Hub.Room] is asked for a room that the hub does not know, by any
+	// goroutine; "" is the room of [Hub.Broadcast].
 	RoomOptions func(name string) RoomOptions
-	// OnError runs for a connection or a request that failed before it was a client: it sent garbage, was refused
-	// or stalled.
+	// OnError runs for a connection or a request that failed before it was a client: it sent
+	// garbage, was refused or stalled.
 	OnError func(info *Info, err error)
-	// OnGap is told how many messages have not come that were published on another server ([Hub.Carry]); where origin is
-	// empty, have not gone from here to the others. Any goroutine may call it; it must return soon.
+	// OnGap is told how many messages have not come that were published on another server
+	// ([Hub.Carry]); where origin is empty, have not gone from here to the others. Any goroutine
+	// may call it; it must return soon.
 	OnGap func(origin string, missed uint64)
 
 	backplane  atomic.Pointer[handlers.Backplane]
@@ -97,9 +102,10 @@ func (h *Hub) Len() int {
 	return h.n
 }
 
-// Broadcast sends m to every connected client, framed as each one's protocol frames messages: it publishes it in the room
-// that all clients are in. Unless RoomOptions says otherwise it waits for no client, and a client that reads too slowly is
-// disconnected with [handlers.ErrSlow]. It returns how many clients there are.
+// Broadcast sends m to every connected client, framed as each one's protocol frames messages: it
+// publishes it in the room that all clients are in. Unless RoomOptions says otherwise it waits for
+// no client, and a client that reads too slowly is disconnected with [handlers.ErrSlow]. It returns
+// how many clients there are.
 func (h *Hub) Broadcast(m Message) int {
 	h.gathered.Do(h.gather)
 	r := h.everyone.Load()

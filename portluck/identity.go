@@ -11,14 +11,16 @@ import (
 	"sync/atomic"
 )
 
-// identity is what is known of a client. That of many clients is the same, but for their Remote: they share one.
+// identity is what is known of a client. That of many clients is the same, but for their Remote:
+// they share one.
 type identity struct {
 	hub *Hub
 	log *log
-	// info is without Remote if the client has that, and without Request if it has a Head, of which that is made when
-	// somebody asks for it; its TLS may be askConn.
+	// info is without Remote if the client has that, and without Request if it has a Head, of which
+	// that is made when somebody asks for it; its TLS may be askConn.
 	info *Info
-	// cause is why the server ended the client; nil if it did not, and nobody shares the identity otherwise.
+	// cause is why the server ended the client; nil if it did not, and nobody shares the identity
+	// otherwise.
 	cause *error
 }
 
@@ -49,8 +51,8 @@ func (c *Client) blame(err error) {
 	}
 }
 
-// askConn stands for the TLS state of a client whose connection can be asked for it: with it an idle client takes 300
-// bytes less.
+// askConn stands for the TLS state of a client whose connection can be asked for it: with it an
+// idle client takes 300 bytes less.
 var askConn = &tls.ConnectionState{HandshakeComplete: true}
 
 // secured is a stream that may be inside TLS.
@@ -112,7 +114,7 @@ func (s *identities) of(h *Hub, k likeness) *identity {
 	return i
 }
 
-// is says whether i is the identity of such clients.
+// is reports whether i is the identity of such clients.
 func (k likeness) is(i *identity) bool {
 	info := *i.info
 	info.Head = ""
@@ -133,7 +135,8 @@ func around(head string) (before, after string) {
 	return head, ""
 }
 
-// identify makes info what is known of c, in as little memory as that takes if its Remote is that of c.
+// identify makes info what is known of c, in as little memory as that takes if its Remote is that
+// of c.
 func (c *Client) identify(h *Hub, l *log, info *Info) {
 	if c.remote != compact(info.Remote) || info.Remote.IsValid() && !c.remote.isValid() || info.Request != nil && !remakes(info) {
 		c.become(&identity{hub: h, log: l, info: info})
@@ -155,12 +158,12 @@ func (c *Client) identify(h *Hub, l *log, info *Info) {
 	}
 }
 
-// remakes says whether the Request is as it was parsed: nobody has given it a context.
+// remakes reports whether the Request is as it was parsed: nobody has given it a context.
 func remakes(info *Info) bool {
 	return info.Head != "" && info.Request.Context() == context.Background()
 }
 
-// remade says whether the Request is to be made of the Head.
+// remade reports whether the Request is to be made of the Head.
 func remade(info *Info) bool { return info.Request == nil && info.Head != "" }
 
 // Info is all that is known of the client. It must not be changed.
@@ -192,8 +195,9 @@ func (c *Client) TLS() *tls.ConnectionState {
 	return &now
 }
 
-// Request is the HTTP request, or the WebSocket handshake, of the client; nil for raw clients. That of a WebSocket client
-// is kept as the bytes that it came in, but for its Sec-WebSocket-Key, and made of them again at each call after OnConnect.
+// Request is the HTTP request, or the WebSocket handshake, of the client; nil for raw clients. That
+// of a WebSocket client is kept as the bytes that it came in, but for its Sec-WebSocket-Key, and
+// made of them again at each call after OnConnect.
 func (c *Client) Request() *http.Request {
 	known := c.who.Load().info
 	if !remade(known) {

@@ -13,9 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lazyConn is the net.Conn of a TCP descriptor, which becomes a *net.TCPConn when it has to wait for the peer and not
-// before: making one takes a dozen system calls, and a client that sends one request and goes needs none. Its deadlines
-// are set when somebody waits, and only when the one that is set would come too late.
+// lazyConn is the net.Conn of a TCP descriptor, which becomes a *net.TCPConn when it has to wait
+// for the peer and not before: making one takes a dozen system calls, and a client that sends one
+// request and goes needs none. Its deadlines are set when somebody waits, and only when the one
+// that is set would come too late.
 type lazyConn struct {
 	conn *conn
 
@@ -42,7 +43,8 @@ func (c *conn) LazyNetConn() (net.Conn, error) {
 	return c.NetConn()
 }
 
-// lazy is nil if the connection is no bare TCP descriptor. The addresses of one behind a proxy are not the socket's.
+// lazy is nil if the connection is no bare TCP descriptor. The addresses of one behind a proxy are
+// not the socket's.
 func (c *conn) lazy() *lazyConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,8 +101,8 @@ func (l *lazyConn) Write(p []byte) (int, error) {
 	return sent, l.wrap("write", err)
 }
 
-// begin makes the system call, if that does not have to wait. Otherwise it returns the *net.TCPConn to wait with; end
-// follows.
+// begin makes the system call, if that does not have to wait. Otherwise it returns the *net.TCPConn
+// to wait with; end follows.
 func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) (int, error)) (tcp *net.TCPConn, n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,8 +136,9 @@ func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) 
 // holdTime is how long net/http may take for a request before its client is watched.
 const holdTime = time.Millisecond
 
-// holdLocked waits until a deadline is set, for holdTime at the most: with a Read of one byte net/http watches the client
-// while it serves a request, and most of those have ended by then. l.mu is released.
+// holdLocked waits until a deadline is set, for holdTime at the most: with a Read of one byte
+// net/http watches the client while it serves a request, and most of those have ended by then. l.mu
+// is released.
 func (l *lazyConn) holdLocked() {
 	moved := make(chan struct{})
 	l.moved = moved
@@ -157,7 +160,7 @@ func (l *lazyConn) moveLocked() {
 	}
 }
 
-// end says whether to try again: the deadline that came is not the one that is wanted.
+// end reports whether to try again: the deadline that came is not the one that is wanted.
 func (l *lazyConn) end(tcp *net.TCPConn, d *lazyDeadline, err error) (again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -236,7 +239,8 @@ func (l *lazyConn) tcpLocked() (*net.TCPConn, error) {
 	return l.tcp, nil
 }
 
-// real is the *net.TCPConn for somebody else to use. From then on its deadlines are set when they are set here.
+// real is the *net.TCPConn for somebody else to use. From then on its deadlines are set when they
+// are set here.
 func (l *lazyConn) real() (*net.TCPConn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -36,8 +36,8 @@ func lazyPair(t testing.TB) (*lazyConn, *net.TCPConn) {
 	return lazy, client
 }
 
-// It is not parallel: each part has a minute in package nettest, in which a thousand round trips between
-// goroutines may not end where others keep all processors.
+// It is not parallel: each part has a minute in package nettest, in which a thousand round trips
+// between goroutines may not end where others keep all processors.
 func TestLazyConnIsANetConn(t *testing.T) {
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		lazy, client := lazyPair(t)

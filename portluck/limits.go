@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// peer is who connections are counted for: an address, or a /64 of IPv6. It is zero on a Unix socket, and for a proxy.
+// peer is who connections are counted for: an address, or a /64 of IPv6. It is zero on a Unix
+// socket, and for a proxy.
 type peer netip.Addr
 
 func peerOf(a netip.AddrPort) peer {
@@ -28,8 +29,8 @@ type limits struct {
 	rest  share           // of connections that are not counted by their peer
 }
 
-// share is the places of one peer. It is what is left of a connection that the loop has taken: closing it gives one of
-// its places back.
+// share is the places of one peer. It is what is left of a connection that the loop has taken:
+// closing it gives one of its places back.
 type share struct {
 	limits *limits
 	peer   peer

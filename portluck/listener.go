@@ -14,17 +14,17 @@ import (
 // listenerQueue is how many connections may wait for a foreign server to accept them.
 const listenerQueue = 1024
 
-// Listen routes the connections that m matches to a net.Listener, for a server that wants one: ssh, net/rpc. Its
-// connections embed the *net.TCPConn, *net.UnixConn or *tls.Conn, so that ConnectionState, NetConn and CloseWrite work,
-// and must be closed. Those that the server does not
-// accept within SniffTimeout are closed. Closing the listener closes it alone, not the port; Accept then returns
-// [net.ErrClosed].
+// Listen routes the connections that m matches to a net.Listener, for a server that wants one: ssh,
+// net/rpc. Its connections embed the *net.TCPConn, *net.UnixConn or *tls.Conn, so that
+// ConnectionState, NetConn and CloseWrite work, and must be closed. Those that the server does not
+// accept within SniffTimeout are closed. Closing the listener closes it alone, not the port; Accept
+// then returns [net.ErrClosed].
 //
-// Shutdown closes the listener when what waits in it was accepted, or is closed; Close closes both at
-// once. Connections that were accepted are the
-// program's, as a net.Listener's are: they are neither waited for nor closed, and count for MaxConns
-// until the program closes them. Whoever serves them, such as an http.Server or a grpc.Server, is shut
-// down beside the port. It panics after Serve.
+// Shutdown closes the listener when what waits in it was accepted, or is closed; Close closes both
+// at once. Connections that were accepted are the program's, as a net.Listener's are: they are
+// neither waited for nor closed, and count for MaxConns until the program closes them. Whoever
+// serves them, such as an http.Server or a grpc.Server, is shut down beside the port. It panics
+// after Serve.
 func (s *Server) Listen(name string, m matchers.Matcher) net.Listener {
 	s.checkRoute("Listen", name, m, false)
 	l := &listener{name: name, patience: s.sniffTimeout, ready: make(chan struct{}, listenerQueue), done: make(chan struct{})}

@@ -281,7 +281,8 @@ func (Arith) Double(n int, reply *int) error {
 	return nil
 }
 
-// A server that wants a net.Listener, here net/rpc of the standard library, shares the port with everything else.
+// A server that wants a net.Listener, here net/rpc of the standard library, shares the port with
+// everything else.
 func ExampleServer_Listen() {
 	s := &Server{Hub: &Hub{OnMessage: func(m Message, w *Writer, _ *Client) { w.Send(m) }}}
 	calls := s.Listen("rpc", matchers.Prefix("RPC1"))

@@ -69,8 +69,9 @@ func (c *Client) attrs() []slog.Attr {
 	return append([]slog.Attr{slog.Uint64("id", c.id)}, who...)
 }
 
-// failed logs a connection that did not become a client, failuresPerSecond at the most. That a client has
-// gone away, in the middle of a handshake say, is its own business: it is told to who debugs.
+// failed logs a connection that did not become a client, failuresPerSecond at the most. That a
+// client has gone away, in the middle of a handshake say, is its own business: it is told to who
+// debugs.
 func (l *log) failed(info *Info, err error) {
 	level := slog.LevelInfo
 	if hasLeft(err) {
@@ -81,8 +82,8 @@ func (l *log) failed(info *Info, err error) {
 	}
 }
 
-// hasLeft reports whether err means no more than that the peer has ended the connection, also with an
-// alert of TLS (RFC 8446, section 6): it does not know our certificate, say.
+// hasLeft reports whether err means no more than that the peer has ended the connection, also with
+// an alert of TLS (RFC 8446, section 6): it does not know our certificate, say.
 func hasLeft(err error) bool {
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" {
 		return true
@@ -175,7 +176,8 @@ func (l *log) unmatched(info *Info) {
 // panicked logs a panic in code of the program: its stack and the type of its value, which may hold
 // what a client sent. A client may cause many, so a line a second is written, with the number of
 // those that had none. A panic that was logged before, http.ErrAbortHandler, which is how a handler
-// breaks an answer off, and other errors are not logged. info is nil where no connection is concerned.
+// breaks an answer off, and other errors are not logged. info is nil where no connection is
+// concerned.
 func (l *log) panicked(info *Info, err error) {
 	p, ok := errors.AsType[*handlers.PanicError](err)
 	if !ok || p.Value == http.ErrAbortHandler || !p.First() || p.Value == nil && l.exits.again(p.Stack) {
@@ -200,8 +202,8 @@ func (l *log) panicked(info *Info, err error) {
 	l.write(slog.LevelError, "panic in the program", line...)
 }
 
-// exits are the goroutines that have ended themselves last. Each guard on the way up sees the end as one
-// of its own.
+// exits are the goroutines that have ended themselves last. Each guard on the way up sees the end
+// as one of its own.
 type exits struct {
 	mu   sync.Mutex
 	last [64]string // their names, in a ring

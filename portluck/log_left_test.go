@@ -9,8 +9,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A client that leaves in the middle of a TLS handshake is told at debug, in whatever way it leaves; what
-// breaks the rules is told at info.
+// A client that leaves in the middle of a TLS handshake is told at debug, in whatever way it
+// leaves; what breaks the rules is told at info.
 func TestEarlyEndIsForDebugging(t *testing.T) {
 	t.Parallel()
 	hello := firstRecord(t)

@@ -21,7 +21,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A stranger is somebody who has a node or a server on a port of its own, or a handler on a shared one, fail.
+// A stranger is somebody who has a node or a server on a port of its own, or a handler on a shared
+// one, fail.
 type stranger struct {
 	name        string
 	proto, says string
@@ -124,9 +125,9 @@ var strangers = []stranger{
 	},
 }
 
-// What goes wrong at a handler is logged by the server that it is on, or that is its Log, and told to its
-// OnError: neither takes the place of the other. Whatever strangers do, the lines are few, and have none of
-// their words.
+// What goes wrong at a handler is logged by the server that it is on, or that is its Log, and told
+// to its OnError: neither takes the place of the other. Whatever strangers do, the lines are few,
+// and have none of their words.
 func TestErrorsOfHandlersAreLogged(t *testing.T) {
 	t.Parallel()
 	for _, tt := range strangers {

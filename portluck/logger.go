@@ -79,10 +79,10 @@ func (s *Server) lines() *log {
 	return s.log
 }
 
-// LogError logs err, an error of a node or a server on a port of its own whose Log is s, by the rules of
-// the server's own lines: 20 about failures a second at the most, and no word of a client. info says whom
-// err is about; it is nil if it is not about one client. Any goroutine may call it at any time, once the
-// fields of s are set.
+// LogError logs err, an error of a node or a server on a port of its own whose Log is s, by the
+// rules of the server's own lines: 20 about failures a second at the most, and no word of a client.
+// info says whom err is about; it is nil if it is not about one client. Any goroutine may call it
+// at any time, once the fields of s are set.
 func (s *Server) LogError(info *Info, err error) { s.lines().failure(info, err) }
 
 // enabled reports whether lines of this level are wanted.

@@ -98,8 +98,8 @@ func TestLinesNameTheRoute(t *testing.T) {
 	}
 }
 
-// What goes wrong with a datagram is logged, whoever is told of it too, and not too often. So is a panic
-// of who is told.
+// What goes wrong with a datagram is logged, whoever is told of it too, and not too often. So is a
+// panic of who is told.
 func TestDatagramErrorsAreLogged(t *testing.T) {
 	t.Parallel()
 	for name, onError := range map[string]func(netip.AddrPort, error){

@@ -65,8 +65,8 @@ type events struct {
 	seen []string
 }
 
-// record makes a hub of what reply does with each message, and remembers its events: "connect tcp", "message a",
-// "disconnect tcp", "error ...".
+// record makes a hub of what reply does with each message, and remembers its events: "connect tcp",
+// "message a", "disconnect tcp", "error ...".
 func record(reply func(m Message, w *Writer)) (*Hub, *events) {
 	e := &events{}
 	e.cond.L = &e.mu
@@ -105,7 +105,8 @@ func (e *events) all() []string {
 	return slices.Clone(e.seen)
 }
 
-// patience is how long a test waits for what must come: it is no bound of ours, for a machine may have other work.
+// patience is how long a test waits for what must come: it is no bound of ours, for a machine may
+// have other work.
 const patience = time.Minute
 
 // waitFor waits until there are n events, and returns all.
@@ -220,8 +221,8 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// unlessSilent runs f, whose clients say something at once, and again when s has taken one for silent: the machine
-// was too busy for its SniffTimeout. The OnSilence of s closes such a client.
+// unlessSilent runs f, whose clients say something at once, and again when s has taken one for
+// silent: the machine was too busy for its SniffTimeout. The OnSilence of s closes such a client.
 func unlessSilent(s *Server, f func() error) error {
 	for {
 		before := s.Stats().Routes[RouteSilent]

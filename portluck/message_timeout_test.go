@@ -9,7 +9,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A client that does not end its message is ended, of every protocol; between two messages it is not.
+// A client that does not end its message is ended, of every protocol; between two messages it is
+// not.
 func TestMessageTimeout(t *testing.T) {
 	ended := make(chan error, 1)
 	addr := serve(t, &Server{MessageTimeout: 200 * time.Millisecond, Hub: &Hub{

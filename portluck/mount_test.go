@@ -21,7 +21,8 @@ func mountEcho(s *Server) *Server {
 	return s
 }
 
-// What is mounted is served by every kind of HTTP and is no client; the rest of the port is as ever.
+// What is mounted is served by every kind of HTTP and is no client; the rest of the port is as
+// ever.
 func TestMount(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -21,8 +21,8 @@ import (
 const plainShake = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
-// manyWays are requests that two parsers might read in two ways, or to which two codes might have two
-// answers; and what all have to answer.
+// manyWays are requests that two parsers might read in two ways, or to which two codes might have
+// two answers; and what all have to answer.
 var manyWays = []struct {
 	name, raw string
 	want      int
@@ -91,8 +91,8 @@ var manyWays = []struct {
 	{"CONNECT", "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n", 405},
 }
 
-// waysIn are the ways on which a request can come. Each returns a connection to a server and what has
-// to be read before the answer to a request that is sent next.
+// waysIn are the ways on which a request can come. Each returns a connection to a server and what
+// has to be read before the answer to a request that is sent next.
 var waysIn = []struct {
 	name  string
 	serve func(t *testing.T, s *Server) (net.Conn, *bufio.Reader)
@@ -171,8 +171,8 @@ func TestOneAnswer(t *testing.T) {
 						scheme = "https"
 					}
 					raw := strings.Replace(tt.raw, "SCHEME", scheme, 1)
-					// What follows is served as a request where the answer leaves the connection open. To a
-					// WebSocket it is a frame that is malformed.
+					// What follows is served as a request where the answer leaves the connection
+					// open. To a WebSocket it is a frame that is malformed.
 					go func() {
 						_, _ = io.WriteString(c, raw+"GET /next HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 					}()
@@ -202,7 +202,8 @@ func TestOneAnswer(t *testing.T) {
 // insecure takes TLS out of the name of a protocol.
 var insecure = strings.NewReplacer("connect https", "connect http", "connect wss", "connect ws", "disconnect https", "disconnect http", "disconnect wss", "disconnect ws")
 
-// answers reads all that comes until the end, and returns of each answer what a client can tell apart.
+// answers reads all that comes until the end, and returns of each answer what a client can tell
+// apart.
 func answers(t *testing.T, r *bufio.Reader, raw string) string {
 	t.Helper()
 	method, _, _ := strings.Cut(raw, " ")

@@ -10,8 +10,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// checkOrigin returns what decides whether a page of the request's Origin may talk to the server, or nil for the
-// handlers' own rule: no Origin, or the same one.
+// checkOrigin returns what decides whether a page of the request's Origin may talk to the server,
+// or nil for the handlers' own rule: no Origin, or the same one.
 func (s *Server) checkOrigin() func(*http.Request) bool {
 	open := len(s.AllowOrigin) == 0 && s.AllowOriginRegexp == nil
 	if open && !s.RequireOrigin {
@@ -69,8 +69,8 @@ func originHost(origin string) string {
 	return origin
 }
 
-// lowerASCII returns s with the letters of ASCII in lower case. No other letter becomes one of ASCII,
-// as with (?i) or strings.ToLower.
+// lowerASCII returns s with the letters of ASCII in lower case. No other letter becomes one of
+// ASCII, as with (?i) or strings.ToLower.
 func lowerASCII(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

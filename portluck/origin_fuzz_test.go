@@ -52,8 +52,8 @@ func globs(pattern, s string) bool {
 	return ok[len(s)]
 }
 
-// A pattern that is refused matches no origin of a browser. Another one matches what it says, without
-// a * only itself, in any case of ASCII.
+// A pattern that is refused matches no origin of a browser. Another one matches what it says,
+// without a * only itself, in any case of ASCII.
 func FuzzAllowOrigin(f *testing.F) {
 	for _, pattern := range []string{
 		"example.com", "*.example.com", "example.com:*", "EXAMPLE.com.:80*", "foo*.com", "10.*.0.1", "*.0.1", "*.*.*.1", "[::1]", "[fe80::*]",

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// The tests of origins, by their number in SEEDS.md part B1. A refused one gets 403 here, and 400 upstream.
+// The tests of origins, by their number in SEEDS.md part B1. A refused one gets 403 here, and 400
+// upstream.
 func TestUpstreamOrigins(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -18,7 +18,8 @@ type letter struct {
 	message Message
 }
 
-// outbox has what was published on a hub until its backplane has got it, in the order in which it was published.
+// outbox has what was published on a hub until its backplane has got it, in the order in which it
+// was published.
 type outbox struct {
 	mu      sync.Mutex
 	letters []letter
@@ -88,8 +89,9 @@ func (o *outbox) wait() {
 	}
 }
 
-// post sees to it that what is in the outbox goes to the backplane. This goroutine posts what is there if no other one
-// does; what comes meanwhile is left to a new one, as whoever publishes also has other things to do.
+// post sees to it that what is in the outbox goes to the backplane. This goroutine posts what is
+// there if no other one does; what comes meanwhile is left to a new one, as whoever publishes also
+// has other things to do.
 func (h *Hub) post(wait bool) {
 	n, ok := h.outbox.begin()
 	if ok && h.postSome(n) {

@@ -76,7 +76,8 @@ func (w *slowWire) Publish(_ string, m Message) error {
 	return nil
 }
 
-// A slow backplane holds up those who publish when a bounded number of messages wait for it, and nothing is lost.
+// A slow backplane holds up those who publish when a bounded number of messages wait for it, and
+// nothing is lost.
 func TestCarrySlow(t *testing.T) {
 	for _, tt := range []struct {
 		name string

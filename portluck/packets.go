@@ -10,7 +10,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// ListenPackets opens a UDP socket on the address and port of each of the listeners that is one of TCP.
+// ListenPackets opens a UDP socket on the address and port of each of the listeners that is one of
+// TCP.
 func ListenPackets(listeners []net.Listener) ([]net.PacketConn, error) {
 	var all []net.PacketConn
 	for _, l := range listeners {
@@ -32,9 +33,10 @@ func ListenPackets(listeners []net.Listener) ([]net.PacketConn, error) {
 	return all, nil
 }
 
-// ServePacket has h serve the datagrams of pc, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or
-// until pc fails. Their clients are clients of the hub. It may be called for several sockets at once, with the same handler
-// or others, beside Serve or alone. At the first call the configuration is frozen.
+// ServePacket has h serve the datagrams of pc, which it closes, until Shutdown or Close, then
+// returns [ErrServerClosed]; or until pc fails. Their clients are clients of the hub. It may be
+// called for several sockets at once, with the same handler or others, beside Serve or alone. At
+// the first call the configuration is frozen.
 func (s *Server) ServePacket(pc net.PacketConn, h handlers.PacketHandler) error {
 	if handlers.IsNil(pc) || handlers.IsNil(h) {
 		return errors.New("portluck: ServePacket: the socket or the handler is nil")

@@ -44,7 +44,8 @@ func (s *silentPackets) SetDeadline(time.Time) error      { return nil }
 func (s *silentPackets) SetReadDeadline(time.Time) error  { return nil }
 func (s *silentPackets) SetWriteDeadline(time.Time) error { return nil }
 
-// BenchmarkSilentPackets measures what a client of UDP costs that has nothing to say: memory, and goroutines.
+// BenchmarkSilentPackets measures what a client of UDP costs that has nothing to say: memory, and
+// goroutines.
 func BenchmarkSilentPackets(b *testing.B) {
 	const clients = 100_000
 	memory := func() (n uint64) {

@@ -28,8 +28,8 @@ import (
 // errSecret is what callbacks panic with: its text must be nowhere.
 var errSecret = errors.New("SECRET of a client")
 
-// panicsLogged wants n panics in the log of s, each with the stack of this package's tests, and not a
-// word of what they panicked with.
+// panicsLogged wants n panics in the log of s, each with the stack of this package's tests, and not
+// a word of what they panicked with.
 func panicsLogged(t *testing.T, s *Server, out *logBuffer, n uint64) {
 	t.Helper()
 	eventually(t, "it is counted", func() bool { return s.Stats().Panics >= n })
@@ -111,8 +111,8 @@ func (b *brittle) AppendClose(dst []byte, reason error) []byte {
 	return fmt.Appendf(dst, "bye: %v\n", reason)
 }
 
-// A panic in a codec is logged with its stack and route, and the farewell, also of a codec that sends
-// the reason as it is, tells the peer no more than that there was one.
+// A panic in a codec is logged with its stack and route, and the farewell, also of a codec that
+// sends the reason as it is, tells the peer no more than that there was one.
 func TestCodecPanics(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"NewCodec", "Decode", "AppendMessage", "AppendWrite", "AppendClose", "Leave", "OnMessage"} {
@@ -238,7 +238,8 @@ func TestNodePanicsLogged(t *testing.T) {
 	}
 }
 
-// On ports of their own the standard logger has them, unless OnError is told; and what that panics with.
+// On ports of their own the standard logger has them, unless OnError is told; and what that panics
+// with.
 func TestPanicsOnOwnPortsLogged(t *testing.T) {
 	out := &logBuffer{}
 	stdlog.SetOutput(out)
@@ -366,8 +367,8 @@ func TestPanicValuesAreNotLogged(t *testing.T) {
 	}
 }
 
-// OnDisconnect gets the panic, also when the server is closed, or the client killed, before the peer has
-// ended its side.
+// OnDisconnect gets the panic, also when the server is closed, or the client killed, before the
+// peer has ended its side.
 func TestPanicIsTheReason(t *testing.T) {
 	t.Parallel()
 	for _, goroutines := range []bool{false, true} {

@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A client that has begun a ClientHello, or the head of a request, costs no more than a descriptor that is looked at: the
-// attack of TRAPS part 2, row 8, is 1,000 of them.
+// A client that has begun a ClientHello, or the head of a request, costs no more than a descriptor
+// that is looked at: the attack of TRAPS part 2, row 8, is 1,000 of them.
 func TestPartialOpeningsAreCheap(t *testing.T) {
 	const n, most = 1000, 2 << 10
 	for name, first := range map[string]string{
@@ -66,7 +66,8 @@ func TestPartialOpeningsAreCheap(t *testing.T) {
 	}
 }
 
-// peekedAndRead serves s on a port whose connections are peeked at, or on one whose connections are read.
+// peekedAndRead serves s on a port whose connections are peeked at, or on one whose connections are
+// read.
 func peekedAndRead(t *testing.T, f func(t *testing.T, serve func(t *testing.T, s *Server) (addr string))) {
 	for name, wrap := range map[string]func(net.Listener) net.Listener{
 		"peeked": func(l net.Listener) net.Listener { return l },
@@ -132,8 +133,8 @@ func (d *dripping) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What does not become whole is closed at its deadline, HTTP with a 408, and never becomes a raw client or another
-// route's.
+// What does not become whole is closed at its deadline, HTTP with a 408, and never becomes a raw
+// client or another route's.
 func TestPartialOpeningsEnd(t *testing.T) {
 	for name, tt := range map[string]struct{ first, answer string }{
 		"a request line":     {"POST / HT", "HTTP/1.1 408 "},
@@ -168,7 +169,8 @@ func TestPartialOpeningsEnd(t *testing.T) {
 	}
 }
 
-// A client that was announced as silent is no raw client any more once it has begun something else, however slowly.
+// A client that was announced as silent is no raw client any more once it has begun something else,
+// however slowly.
 func TestAnnouncedClientsThatBeginSomethingElse(t *testing.T) {
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
 		hub, e := record(echo)
@@ -202,7 +204,8 @@ func TestOpeningsByteByByteOnAUnixSocket(t *testing.T) {
 	}
 }
 
-// BenchmarkDrippedHead is the CPU that each byte of a head of 16,000 bytes costs that comes byte by byte.
+// BenchmarkDrippedHead is the CPU that each byte of a head of 16,000 bytes costs that comes byte by
+// byte.
 func BenchmarkDrippedHead(b *testing.B) {
 	addr := serve(b, &Server{Hub: echoHub(), SniffTimeout: time.Minute})
 	for _, size := range []int{1000, 4000, 16000} {
@@ -225,7 +228,8 @@ func BenchmarkDrippedHead(b *testing.B) {
 	}
 }
 
-// A client that agrees on HTTP by ALPN and then says nothing is closed at SniffTimeout, without an answer or an event.
+// A client that agrees on HTTP by ALPN and then says nothing is closed at SniffTimeout, without an
+// answer or an event.
 func TestSilenceAfterALPN(t *testing.T) {
 	for _, proto := range []string{"http/1.1", "h2"} {
 		t.Run(proto, func(t *testing.T) {

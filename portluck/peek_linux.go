@@ -46,7 +46,8 @@ func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, er
 }
 
 // errMarked means that a connection has to be read to be classified: it is eager, or there is more
-// behind a mark, the place of urgent data or of a descriptor that was passed, and a peek ends there.
+// behind a mark, the place of urgent data or of a descriptor that was passed, and a peek ends
+// there.
 var errMarked = errors.New("a mark")
 
 // hasMore reports whether the kernel has more than the n bytes that a peek into buf has found.
@@ -135,7 +136,8 @@ func (p *port) late(c *conn, buf []byte) {
 	}
 }
 
-// goOn puts a connection back into the sniffer, for as long as it has in the stage that it has reached.
+// goOn puts a connection back into the sniffer, for as long as it has in the stage that it has
+// reached.
 func (p *port) goOn(c *conn) {
 	if c.retires() && !p.retire(c) {
 		return
@@ -145,7 +147,8 @@ func (p *port) goOn(c *conn) {
 	}
 }
 
-// lastLook is for a connection of a server that shuts down. What its client has sent by now is served.
+// lastLook is for a connection of a server that shuts down. What its client has sent by now is
+// served.
 func (p *port) lastLook(c *conn, buf []byte) {
 	r, first, err := p.peekAt(c, buf, c.place.hup)
 	c.seen = len(first)

@@ -16,9 +16,10 @@ const (
 	completeHeader = "Portluck-Complete" // "false" if messages are missing before the first
 )
 
-// poll answers GET ?since=POSITION with the messages of room after it: one to a line, or as JSON if the client accepts
-// that. With none it waits for the next, and answers without messages after pollTime. An empty or unknown position is
-// answered at once, with the room's history. A client that has ended its half waits like any other.
+// poll answers GET ?since=POSITION with the messages of room after it: one to a line, or as JSON if
+// the client accepts that. With none it waits for the next, and answers without messages after
+// pollTime. An empty or unknown position is answered at once, with the room's history. A client
+// that has ended its half waits like any other.
 func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
 	since, _ := ParsePosition(r.URL.Query().Get("since"))          // zero is unknown too
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // nothing more is to be read

@@ -15,7 +15,8 @@ import (
 	"github.com/soheilhy/cmux"
 )
 
-// port is a Server that runs: its configuration is frozen. It is the [handlers.Port] of the handlers.
+// port is a Server that runs: its configuration is frozen. It is the [handlers.Port] of the
+// handlers.
 type port struct {
 	srv     *Server
 	hub     *Hub
@@ -105,8 +106,8 @@ func (p *port) staff(r *route) {
 	}
 }
 
-// acceptRoute hands what cmux gives the route to its handler. What the handler attaches to the loop is driven in this
-// goroutine, which saves starting one; another takes its place.
+// acceptRoute hands what cmux gives the route to its handler. What the handler attaches to the loop
+// is driven in this goroutine, which saves starting one; another takes its place.
 func (p *port) acceptRoute(r *route) {
 	for {
 		mc, err := r.sub.Accept()
@@ -236,7 +237,8 @@ func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
 	return d, nil
 }
 
-// clientOf makes a client that its handler drives. What is known of it is kept in as little memory as that takes.
+// clientOf makes a client that its handler drives. What is known of it is kept in as little memory
+// as that takes.
 func (p *port) clientOf(info *Info, s handlers.Stream) *Client {
 	if info.Request != nil || info.TLS != nil || info.Head != "" {
 		return newClient(p.hub, p.log, info, s)
@@ -266,8 +268,8 @@ func (p *port) run(t *tasks, info *Info, f func()) {
 	t.Go(func() { logged(handlers.GuardExit(f, logged)) })
 }
 
-// Route decides an inner layer; see [handlers.Port]. It has no descriptor to peek at, so its bytes are read and given
-// back by the connection that the handler gets.
+// Route decides an inner layer; see [handlers.Port]. It has no descriptor to peek at, so its bytes
+// are read and given back by the connection that the handler gets.
 func (p *port) Route(c handlers.Conn) {
 	nc, err := c.NetConn()
 	if err != nil {
@@ -289,7 +291,7 @@ func (p *port) ShuttingDown() <-chan struct{} { return p.closed }
 // HandshakeContext is [handlers.Handshaker.HandshakeContext].
 func (p *port) HandshakeContext() context.Context { return p.handshakes }
 
-// isClosed says whether err only means that we closed something ourselves.
+// isClosed reports whether err only means that we closed something ourselves.
 func isClosed(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, cmux.ErrServerClosed) || errors.Is(err, cmux.ErrListenerClosed)
 }

@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// The PROXY protocol, versions 1 and 2: https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt.
+// The PROXY protocol, versions 1 and 2:
+// https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt.
 const (
 	proxyV1    = "PROXY "
 	proxyV1Max = 107 // with CRLF
@@ -19,7 +20,8 @@ const (
 
 var errProxy = errors.New("malformed")
 
-// proxyHeader is what a proxy says of the client. The addresses are zero when it speaks for itself (LOCAL, UNKNOWN).
+// proxyHeader is what a proxy says of the client. The addresses are zero when it speaks for itself
+// (LOCAL, UNKNOWN).
 type proxyHeader struct{ remote, local netip.AddrPort }
 
 // parseProxy reads the header at the beginning of b. n is its length, which may be more than b has:
@@ -34,7 +36,7 @@ func parseProxy(b []byte) (h proxyHeader, n int, err error) {
 	return h, 0, errProxy
 }
 
-// startsLike says whether b starts with s, or may still.
+// startsLike reports whether b starts with s, or may still.
 func startsLike(b []byte, s string) bool {
 	n := min(len(b), len(s))
 	return string(b[:n]) == s[:n]
@@ -110,11 +112,12 @@ func addrPort(addr, port []byte) netip.AddrPort {
 // ProxyUnix stands, among [Server.ProxyFrom], for all clients of Unix sockets.
 var ProxyUnix netip.Prefix
 
-// fromProxy says whether a connection from addr must begin with a PROXY header.
+// fromProxy reports whether a connection from addr must begin with a PROXY header.
 func (p *port) fromProxy(addr netip.Addr) bool { return inPrefixes(p.srv.ProxyFrom, addr) }
 
-// inPrefixes says whether one of all has addr. IPv4 addresses may have come over IPv6, and link-local
-// ones with a zone. The zero address is that of a Unix socket, and in the zero prefix alone.
+// inPrefixes reports whether one of all has addr. IPv4 addresses may have come over IPv6, and
+// link-local ones with a zone. The zero address is that of a Unix socket, and in the zero prefix
+// alone.
 func inPrefixes(all []netip.Prefix, addr netip.Addr) bool {
 	if !addr.IsValid() {
 		return slices.Contains(all, ProxyUnix)

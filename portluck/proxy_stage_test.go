@@ -19,8 +19,8 @@ var fromLoopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
 const proxyHead = "PROXY TCP4 192.0.2.7 192.0.2.1 1000 80\r\n"
 
-// A PROXY header is mandatory: whatever a server does with silent, stalled or unknown clients, a connection that has not
-// shown its header gets nothing of it.
+// A PROXY header is mandatory: whatever a server does with silent, stalled or unknown clients, a
+// connection that has not shown its header gets nothing of it.
 func TestNothingIsServedBeforeTheProxyHeader(t *testing.T) {
 	greet := handlers.HandlerFunc(func(c handlers.Conn, _ handlers.Port) {
 		if nc, err := c.NetConn(); err == nil {
@@ -154,7 +154,8 @@ func TestShutdownBeforeTheProxyHeader(t *testing.T) {
 	})
 }
 
-// Zero is 10 seconds, a negative bound none; the kernel keeps no silent connection for longer than there is.
+// Zero is 10 seconds, a negative bound none; the kernel keeps no silent connection for longer than
+// there is.
 func TestProxyTimeout(t *testing.T) {
 	for _, tt := range []struct {
 		set, want time.Duration

@@ -13,8 +13,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// reader classifies a connection that has no descriptor to peek at, in a goroutine, by reading its first bytes. Who gets
-// the connection reads them again.
+// reader classifies a connection that has no descriptor to peek at, in a goroutine, by reading its
+// first bytes. Who gets the connection reads them again.
 type reader struct {
 	port *port
 	conn *conn
@@ -33,8 +33,8 @@ type reader struct {
 	gone  chan struct{} // closed when the goroutine that reads has ended
 }
 
-// lastLook is how long a reader looks for what has come when the server shuts down and its time is up, lastLooks times: the
-// goroutine may be held up between setting the deadline and looking.
+// lastLook is how long a reader looks for what has come when the server shuts down and its time is
+// up, lastLooks times: the goroutine may be held up between setting the deadline and looking.
 const (
 	lastLook  = 10 * time.Millisecond
 	lastLooks = 2
@@ -119,8 +119,8 @@ func (r *reader) run() {
 	}
 }
 
-// readFirst gives the peer a moment, once, if something of it waits to be read: the process may have
-// stood still while it came.
+// readFirst gives the peer a moment, once, if something of it waits to be read: the process may
+// have stood still while it came.
 func (r *reader) readFirst() bool {
 	r.mu.Lock()
 	bounded := r.want || !r.latest.IsZero()
@@ -136,7 +136,8 @@ func (r *reader) readFirst() bool {
 // grant gives the peer the bound of the stage that its connection has reached.
 func (r *reader) grant() { r.deadline(r.port.patience(r.conn.stage())) }
 
-// grow makes room for more of what has to be read to classify the connection. It is false when that is not left.
+// grow makes room for more of what has to be read to classify the connection. It is false when that
+// is not left.
 func (r *reader) grow() bool {
 	size := max(firstPrefix, cap(r.in.prefix))
 	if len(r.in.prefix) == size {
@@ -166,7 +167,8 @@ func (r *reader) count(n int) bool {
 	return true
 }
 
-// overloaded answers the beginning of an HTTP request for which there is no memory (RFC 9110, section 15.6.4).
+// overloaded answers the beginning of an HTTP request for which there is no memory (RFC 9110,
+// section 15.6.4).
 const overloaded = "The server has no memory left for this request. Try again later."
 
 // refuse closes the connection for err.
@@ -272,7 +274,8 @@ func (r *reader) expired() (done bool) {
 	return true
 }
 
-// deadline gives the peer d from now, without end if it is not positive, or less if somebody has said so.
+// deadline gives the peer d from now, without end if it is not positive, or less if somebody has
+// said so.
 func (r *reader) deadline(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// A deadline that somebody has set to get the connection is not moved by the reader, which may set its own later.
+// A deadline that somebody has set to get the connection is not moved by the reader, which may set
+// its own later.
 func TestReaderBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()

@@ -67,7 +67,8 @@ func (s *readers) keep(r *reader) {
 	s.forgetLocked(r)
 }
 
-// settle gives a connection whose route is chosen as long as a handshake may take. It is false when that is over.
+// settle gives a connection whose route is chosen as long as a handshake may take. It is false when
+// that is over.
 func (s *readers) settle(r *reader) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -56,8 +56,8 @@ var refusals = []struct {
 // following is what comes in the same write as a request that is refused.
 const following = "POST /following HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nfollowing"
 
-// A refusal that announces that the connection closes is the last answer there, and what follows in the same
-// write is no request (RFC 9112, section 9.6), whatever way it has come in.
+// A refusal that announces that the connection closes is the last answer there, and what follows in
+// the same write is no request (RFC 9112, section 9.6), whatever way it has come in.
 func TestRefusalCloses(t *testing.T) {
 	t.Parallel()
 	ways := []struct {

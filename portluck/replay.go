@@ -8,9 +8,9 @@ import (
 	"syscall"
 )
 
-// replayConn gives back the bytes that were read to classify a connection, then is the connection. It keeps what
-// servers look for in one: ReadFrom (sendfile), CloseWrite, SyscallConn. It has no WriteTo: that would pass the first bytes
-// by.
+// replayConn gives back the bytes that were read to classify a connection, then is the connection.
+// It keeps what servers look for in one: ReadFrom (sendfile), CloseWrite, SyscallConn. It has no
+// WriteTo: that would pass the first bytes by.
 type replayConn struct {
 	net.Conn
 	prefix []byte
@@ -60,8 +60,8 @@ func (r *replayConn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// replayTLS is a *tls.Conn some of whose first bytes were read. It keeps all else that servers look for
-// in one: ConnectionState, which makes it secure to net/http, NetConn, CloseWrite.
+// replayTLS is a *tls.Conn some of whose first bytes were read. It keeps all else that servers look
+// for in one: ConnectionState, which makes it secure to net/http, NetConn, CloseWrite.
 type replayTLS struct {
 	*tls.Conn
 	in *replayConn

@@ -9,12 +9,12 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Room passes what is published in it on to its members: clients of any protocol. Its methods may be called by any
-// goroutine. Publishing does not wait for members, unless the policy is Backpressure; each member gets every message once
-// and in order, or its policy is applied.
+// A Room passes what is published in it on to its members: clients of any protocol. Its methods may
+// be called by any goroutine. Publishing does not wait for members, unless the policy is
+// Backpressure; each member gets every message once and in order, or its policy is applied.
 //
-// The messages that somebody has not got yet are in a ring, once for each way to frame them, in which every member has a
-// position: a member costs some 80 bytes, however many messages there are.
+// The messages that somebody has not got yet are in a ring, once for each way to frame them, in
+// which every member has a position: a member costs some 80 bytes, however many messages there are.
 type Room struct {
 	hub  *Hub
 	name string
@@ -75,8 +75,8 @@ func (r *Room) Position() Position {
 
 func (r *Room) positionLocked() Position { return Position{Epoch: r.ring.epoch, Seq: r.ring.next - 1} }
 
-// Since returns the messages after p that are kept, and the position of the last one. It is complete when no message since
-// p is missing. The messages must not be changed.
+// Since returns the messages after p that are kept, and the position of the last one. It is
+// complete when no message since p is missing. The messages must not be changed.
 func (r *Room) Since(p Position) (all []Message, at Position, complete bool) {
 	r = r.lock()
 	defer r.mu.Unlock()
@@ -87,8 +87,8 @@ func (r *Room) Since(p Position) (all []Message, at Position, complete bool) {
 	return all, r.positionLocked(), complete
 }
 
-// wait returns a channel that is closed by the next Publish; the caller then calls done. It is nil when there are messages
-// after p by now.
+// wait returns a channel that is closed by the next Publish; the caller then calls done. It is nil
+// when there are messages after p by now.
 func (r *Room) wait(p Position) (news <-chan struct{}, done func()) {
 	r = r.lockLive()
 	unseen := r.ring.next == 1 && p.Seq == 0 && p.Epoch != 0 // of the same room, before it was forgotten
@@ -119,15 +119,15 @@ func (r *Room) resumeLocked(p Position) (from uint64, complete bool) {
 	return p.Seq + 1, true
 }
 
-// Join makes c a member, from the next message on, or from the last ones if the room has history. It does nothing if c is
-// one. The error is [handlers.ErrClosed] if c is gone.
+// Join makes c a member, from the next message on, or from the last ones if the room has history.
+// It does nothing if c is one. The error is [handlers.ErrClosed] if c is gone.
 func (r *Room) Join(c *Client) error {
 	_, err := r.join(c, nil)
 	return err
 }
 
-// JoinSince is Join after a break: c first gets the messages since p. When not all of them are kept it gets the history
-// and complete is false.
+// JoinSince is Join after a break: c first gets the messages since p. When not all of them are kept
+// it gets the history and complete is false.
 func (r *Room) JoinSince(c *Client, p Position) (complete bool, err error) { return r.join(c, &p) }
 
 func (r *Room) join(c *Client, since *Position) (complete bool, err error) {
@@ -160,15 +160,16 @@ func (r *Room) Leave(c *Client) {
 	}
 }
 
-// Publish sends m to every member. With Backpressure it waits for them; it must then not be called in a callback of a
-// member. m.Data is copied. What [Hub.Carry] says of a slow backplane holds too.
+// Publish sends m to every member. With Backpressure it waits for them; it must then not be called
+// in a callback of a member. m.Data is copied. What [Hub.Carry] says of a slow backplane holds too.
 func (r *Room) Publish(m Message) Position {
 	p, _ := r.publish(m, publishing{wait: true, carry: true})
 	return p
 }
 
-// TryPublish is Publish that waits for no member and for no other publisher: it returns [handlers.ErrSlow], and nothing is
-// published, when with Backpressure a member is too far behind, or when the backplane is.
+// TryPublish is Publish that waits for no member and for no other publisher: it returns
+// [handlers.ErrSlow], and nothing is published, when with Backpressure a member is too far behind,
+// or when the backplane is.
 func (r *Room) TryPublish(m Message) (Position, error) { return r.publish(m, publishing{carry: true}) }
 
 // publishing says how to publish.
@@ -212,7 +213,8 @@ func (r *Room) publish(m Message, how publishing) (Position, error) {
 	return at, nil
 }
 
-// publishedLocked is after a message was added. It appends the groups that nobody delivers to, and that the caller starts.
+// publishedLocked is after a message was added. It appends the groups that nobody delivers to, and
+// that the caller starts.
 func (r *Room) publishedLocked(idle []*group) (Position, []*group) {
 	if r.opts.Policy != Backpressure {
 		r.ring.bound(&r.opts)

@@ -18,8 +18,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Clients of every kind are in a room, while others come and go; several publish at once. Nobody misses a message or gets
-// one twice, and those of each publisher come in their order.
+// Clients of every kind are in a room, while others come and go; several publish at once. Nobody
+// misses a message or gets one twice, and those of each publisher come in their order.
 func TestRoomOfAllKinds(t *testing.T) {
 	t.Parallel()
 	const publishers, each = 4, 300

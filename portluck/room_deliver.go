@@ -21,8 +21,8 @@ func (r *Room) wake(g *group) {
 // restEvery is after how many members a delivery lets others have the processor.
 const restEvery = 64
 
-// deliver gives the members of g what they have not got: once in this goroutine, and in another one what comes meanwhile,
-// as whoever publishes also has other things to do.
+// deliver gives the members of g what they have not got: once in this goroutine, and in another one
+// what comes meanwhile, as whoever publishes also has other things to do.
 func (g *group) deliver() {
 	if g.round() {
 		go func() { // ends when there is nothing more, or no member takes more

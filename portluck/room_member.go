@@ -145,7 +145,8 @@ func (m *seat) remove() (kept bool) {
 	return m.next < r.ring.next && g.holdsLocked(m.next)
 }
 
-// removeLocked takes m out, and another one into its place. A visit that is running has still been to the first ones.
+// removeLocked takes m out, and another one into its place. A visit that is running has still been
+// to the first ones.
 func (g *group) removeLocked(m *seat) {
 	m.left = true
 	at, last := int(m.at), len(g.members)-1

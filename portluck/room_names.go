@@ -7,8 +7,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Room returns the room of this name; that of the name "" has every client and is that of [Hub.Broadcast]. The hub knows
-// a room while it has members or history: until then and after, each call returns another one, which stands for the same.
+// Room returns the room of this name; that of the name "" has every client and is that of
+// [Hub.Broadcast]. The hub knows a room while it has members or history: until then and after, each
+// call returns another one, which stands for the same.
 func (h *Hub) Room(name string) *Room {
 	if name == "" {
 		h.gathered.Do(h.gather)
@@ -39,7 +40,8 @@ func newRing() ring { return ring{epoch: rand.Uint64(), first: 1, next: 1} }
 // lock locks the room of this name that the hub knows, or r if it knows none.
 func (r *Room) lock() *Room { return r.lockAs(false) }
 
-// lockLive is lock, and has the hub know the room. Who does not make it one that the hub keeps then calls forget.
+// lockLive is lock, and has the hub know the room. Who does not make it one that the hub keeps then
+// calls forget.
 func (r *Room) lockLive() *Room { return r.lockAs(true) }
 
 // lockToPublish is lockLive if what is published will be kept.
@@ -74,7 +76,8 @@ func (r *Room) unlocked() *Room {
 	return r
 }
 
-// forget removes a room from the hub that has no members and no history, and for whose messages nobody waits.
+// forget removes a room from the hub that has no members and no history, and for whose messages
+// nobody waits.
 func (r *Room) forget() {
 	h := r.hub
 	h.roomsMu.Lock()

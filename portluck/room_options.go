@@ -9,12 +9,14 @@ import (
 	"time"
 )
 
-// Policy says what becomes of a member of a room that reads too slowly: what it has not got yet is no longer kept.
+// Policy says what becomes of a member of a room that reads too slowly: what it has not got yet is
+// no longer kept.
 type Policy int
 
 const (
-	// Disconnect ends the client: its OnDisconnect gets [handlers.ErrSlow]. It is told so, behind what it has not read, and
-	// a WebSocket client gets close 1013; if it still does not read it is closed after 5 seconds.
+	// Disconnect ends the client: its OnDisconnect gets [handlers.ErrSlow]. It is told so, behind
+	// what it has not read, and a WebSocket client gets close 1013; if it still does not read it is
+	// closed after 5 seconds.
 	Disconnect Policy = iota
 	// SkipToLatest goes on with the newest message.
 	SkipToLatest
@@ -36,13 +38,14 @@ type RoomOptions struct {
 	History int
 	// Policy is for the members that are further behind.
 	Policy Policy
-	// MaxLatency bounds how old the first message may be that a member has not got, whatever the Ring; no bound if
-	// zero or negative. With Backpressure it has no meaning.
+	// MaxLatency bounds how old the first message may be that a member has not got, whatever the
+	// Ring; no bound if zero or negative. With Backpressure it has no meaning.
 	MaxLatency time.Duration
-	// OnSlow is told of every member to which Policy was applied, and how many messages it has missed. It may be called
-	// by many goroutines at once.
+	// OnSlow is told of every member to which Policy was applied, and how many messages it has
+	// missed. It may be called by many goroutines at once.
 	OnSlow func(r *Room, c *Client, missed uint64)
-	// Local keeps what is published on this server, where [Hub.Carry] connects the rooms of several.
+	// Local keeps what is published on this server, where [Hub.Carry] connects the rooms of
+	// several.
 	Local bool
 }
 
@@ -78,8 +81,8 @@ type RoomStats struct {
 	Slow      uint64 // how often the policy was applied
 }
 
-// Position is a place in the messages of a room. That of another epoch is of another room of the same name, before it was
-// forgotten or the server restarted.
+// Position is a place in the messages of a room. That of another epoch is of another room of the
+// same name, before it was forgotten or the server restarted.
 type Position struct{ Epoch, Seq uint64 }
 
 // String is the form that [ParsePosition] reads.

@@ -9,7 +9,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// ring has the messages of a room that somebody has not got yet, or that are its history. They are numbered from 1.
+// ring has the messages of a room that somebody has not got yet, or that are its history. They are
+// numbered from 1.
 type ring struct {
 	epoch       uint64 // of the room
 	first, next uint64 // those kept, and the one after them
@@ -26,8 +27,8 @@ type published struct {
 	at   time.Time
 }
 
-// tape is the messages of a ring in one framing, one behind the other: any number of them can be written at once. What it
-// has given out is not changed when it goes on.
+// tape is the messages of a ring in one framing, one behind the other: any number of them can be
+// written at once. What it has given out is not changed when it goes on.
 type tape struct {
 	framing handlers.Framing // nil: each member frames for itself
 	used    int              // members
@@ -102,8 +103,8 @@ func (g *ring) bound(o *RoomOptions) {
 	g.drop(g.first + uint64(n))
 }
 
-// makeRoom gives up messages before low, oldest first, while there is no room for another one. It is false when there is
-// still none.
+// makeRoom gives up messages before low, oldest first, while there is no room for another one. It
+// is false when there is still none.
 func (g *ring) makeRoom(o *RoomOptions, low uint64) bool {
 	n, size := 0, g.bytes
 	for n < len(g.messages) && g.first+uint64(n) < low && (len(g.messages)-n >= o.ring() || size >= o.ringBytes()) {
@@ -114,7 +115,8 @@ func (g *ring) makeRoom(o *RoomOptions, low uint64) bool {
 	return !g.full(o)
 }
 
-// drop gives up the messages before the number to. A delivery may still be reading them: they are left as they are.
+// drop gives up the messages before the number to. A delivery may still be reading them: they are
+// left as they are.
 func (g *ring) drop(to uint64) {
 	if to <= g.first {
 		return
@@ -164,7 +166,8 @@ func (t *tape) append(at Position, data []byte, k Kind) {
 	t.ends = append(t.ends, len(t.buf))
 }
 
-// drop gives up the messages before to. The memory of the others is copied when most of it is of no use.
+// drop gives up the messages before to. The memory of the others is copied when most of it is of no
+// use.
 func (t *tape) drop(to uint64) {
 	switch n := int(to - t.first); {
 	case n <= 0 || t.framing == nil:

@@ -62,8 +62,9 @@ func TestRoomStress(t *testing.T) {
 		c.sessions.Load(), c.stuck.Load(), c.connects.Load(), c.slow.Load(), c.published.Load(), c.messages.Load(), heap>>10, after>>10, runtime.NumGoroutine())
 }
 
-// soak is how long TestRoomSoak lasts and with how many clients: 10 minutes with 15,000 in the long form, or as long as
-// PORTLUCK_SOAK says. Its processes of clients are told by environment variables.
+// soak is how long TestRoomSoak lasts and with how many clients: 10 minutes with 15,000 in the long
+// form, or as long as PORTLUCK_SOAK says. Its processes of clients are told by environment
+// variables.
 type soak struct {
 	lasts, hold, pause time.Duration // hold: of a client, on average; pause: of a publisher
 	clients            int
@@ -94,8 +95,8 @@ func newSoak(t *testing.T) soak {
 // perProcess is how many clients a process has: its descriptors are limited.
 const perProcess = 5000
 
-// TestRoomSoak holds that with clients of all kinds in processes of their own, that come and go, every connect has its
-// disconnect, no message is lost or doubled, and memory stays what it was.
+// TestRoomSoak holds that with clients of all kinds in processes of their own, that come and go,
+// every connect has its disconnect, no message is lost or doubled, and memory stays what it was.
 func TestRoomSoak(t *testing.T) {
 	t.Parallel()
 	o := newSoak(t)

@@ -226,7 +226,8 @@ func TestPosition(t *testing.T) {
 	}
 }
 
-// What becomes of a member that takes 5 bytes, two messages and a half, and then no more for a while, in a ring of 4.
+// What becomes of a member that takes 5 bytes, two messages and a half, and then no more for a
+// while, in a ring of 4.
 func TestRoomPolicies(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -116,7 +116,8 @@ func TestRoomDrainedDuringDelivery(t *testing.T) {
 	}
 }
 
-// Who joins a room with history while it is flooded gets messages, or is told to be slow, but is never forgotten.
+// Who joins a room with history while it is flooded gets messages, or is told to be slow, but is
+// never forgotten.
 func TestRoomJoinsInAFlood(t *testing.T) {
 	t.Parallel()
 	h, r := roomOf(RoomOptions{Ring: 1, History: 1, Policy: Disconnect})

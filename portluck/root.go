@@ -6,11 +6,12 @@ import (
 	"sync"
 )
 
-// root is the listener that cmux splits. Its connections are decided already, so cmux only passes them on. It ends only
-// when all that was pushed has been taken by a route: cmux would drop what is still on its way.
+// root is the listener that cmux splits. Its connections are decided already, so cmux only passes
+// them on. It ends only when all that was pushed has been taken by a route: cmux would drop what is
+// still on its way.
 //
-// The goroutine in Accept, cmux's, also accepts from one of the port's listeners: a connection whose first bytes are
-// there when it is accepted changes goroutines once less.
+// The goroutine in Accept, cmux's, also accepts from one of the port's listeners: a connection
+// whose first bytes are there when it is accepted changes goroutines once less.
 type root struct {
 	mu      sync.Mutex
 	cond    sync.Cond
@@ -47,8 +48,8 @@ func (r *root) push(c *conn) bool {
 	return true
 }
 
-// acceptFrom has Accept accept from a, until that fails with the error it returns. It is false when Accept has a listener
-// already.
+// acceptFrom has Accept accept from a, until that fails with the error it returns. It is false when
+// Accept has a listener already.
 func (r *root) acceptFrom(a *acceptor) (error, bool) {
 	r.mu.Lock()
 	if r.from != nil || r.closing {

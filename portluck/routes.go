@@ -48,17 +48,18 @@ type route struct {
 	idle atomic.Int32 // goroutines in sub.Accept
 }
 
-// named are the routes that are not reached by a matcher. A request is of none yet: it is one of HTTP/1
-// for certain, and its head tells whose.
+// named are the routes that are not reached by a matcher. A request is of none yet: it is one of
+// HTTP/1 for certain, and its head tells whose.
 type named struct{ unmatched, silent, stalled, request *route }
 
 // matchesCmux is the route's matcher for cmux: the verdict is known.
 func (r *route) matchesCmux(w io.Writer, _ io.Reader) bool { return w.(*conn).route == r }
 
-// Handle routes the connections that m matches to h. The routes are asked in the order of the calls, before the built-in
-// ones, also inside TLS for clients that offer no ALPN: those that choose a protocol there reach it, or HandleALPN's, whatever
-// m says. name is for [Verdict] and [Stats]. It panics after Serve, if m or h is nil, or a nil pointer, and if name is empty
-// or that of another route.
+// Handle routes the connections that m matches to h. The routes are asked in the order of the
+// calls, before the built-in ones, also inside TLS for clients that offer no ALPN: those that
+// choose a protocol there reach it, or HandleALPN's, whatever m says. name is for [Verdict] and
+// [Stats]. It panics after Serve, if m or h is nil, or a nil pointer, and if name is empty or that
+// of another route.
 func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
 	s.checkRoute("Handle", name, m, handlers.IsNil(h))
 	s.route(name, m, h)
@@ -68,13 +69,14 @@ func (s *Server) route(name string, m matchers.Matcher, h handlers.Handler) {
 	s.routes = append(s.routes, &route{name: name, matcher: m, handler: h})
 }
 
-// HandleFunc routes the connections that m matches to f, which runs in a goroutine of its own and owns the connection: a
-// *net.TCPConn, a *net.UnixConn or a *tls.Conn. Where first bytes were read to classify it, which is so inside TLS, it is a
-// type that gives them back and embeds the *tls.Conn: look for its methods (ConnectionState, NetConn, CloseWrite), not for the
-// type. It is closed when f returns.
+// HandleFunc routes the connections that m matches to f, which runs in a goroutine of its own and
+// owns the connection: a *net.TCPConn, a *net.UnixConn or a *tls.Conn. Where first bytes were read
+// to classify it, which is so inside TLS, it is a type that gives them back and embeds the
+// *tls.Conn: look for its methods (ConnectionState, NetConn, CloseWrite), not for the type. It is
+// closed when f returns.
 //
-// Shutdown waits for f: one that does not end by itself watches [Server.ShuttingDown] and returns. When
-// the ctx of Shutdown ends first, and at Close, c is closed under it.
+// Shutdown waits for f: one that does not end by itself watches [Server.ShuttingDown] and returns.
+// When the ctx of Shutdown ends first, and at Close, c is closed under it.
 func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn)) {
 	s.checkRoute("HandleFunc", name, m, f == nil)
 	s.route(name, m, handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
@@ -90,9 +92,9 @@ func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn))
 	}))
 }
 
-// HandleALPN routes the TLS clients that choose this protocol id to h, with the *tls.Conn as it is. "h2" and "http/1.1"
-// are the server's own unless they are set here. It panics after Serve, if h is nil, if id is none (RFC 7301, section 3.1), and
-// if it has a handler.
+// HandleALPN routes the TLS clients that choose this protocol id to h, with the *tls.Conn as it is.
+// "h2" and "http/1.1" are the server's own unless they are set here. It panics after Serve, if h is
+// nil, if id is none (RFC 7301, section 3.1), and if it has a handler.
 func (s *Server) HandleALPN(id string, h handlers.Handler) {
 	if s.serving.Load() {
 		panic("portluck: HandleALPN after Serve: the protocols are frozen; make them first")
@@ -110,16 +112,19 @@ func (s *Server) HandleALPN(id string, h handlers.Handler) {
 	s.alpn[id] = h
 }
 
-// Mount has h answer the HTTP requests of pattern, which is one of [http.ServeMux], over HTTP/1.1, h2 and TLS: of every
-// method, unless pattern names one, and also POST and PUT, which are no clients of the hub then. A page of another origin
-// may not send them, unless AllowOrigin lets it; Shutdown waits for those that have begun. A WebSocket handshake is a
-// client of the hub also there.
+// Mount has h answer the HTTP requests of pattern, which is one of [http.ServeMux], over HTTP/1.1,
+// h2 and TLS: of every method, unless pattern names one, and also POST and PUT, which are no
+// clients of the hub then. A page of another origin may not send them, unless AllowOrigin lets it;
+// Shutdown waits for those that have begun. A WebSocket handshake is a client of the hub also
+// there.
 //
-// The context of a request is not done when its client has ended its half of the connection: it may wait
-// for the answer ([httpd.Ended] tells of that). It is done when the connection breaks. That of a client
-// that has gone breaks when something is written, or when the kernel asks, after 75 seconds on Linux.
+// The context of a request is not done when its client has ended its half of the connection: it may
+// wait for the answer ([httpd.Ended] tells of that). It is done when the connection breaks. That of
+// a client that has gone breaks when something is written, or when the kernel asks, after 75
+// seconds on Linux.
 //
-// Mount panics after Serve, if h is nil, and if pattern is malformed or conflicts with an earlier one.
+// Mount panics after Serve, if h is nil, and if pattern is malformed or conflicts with an earlier
+// one.
 func (s *Server) Mount(pattern string, h http.Handler) {
 	if s.serving.Load() {
 		panic("portluck: Mount after Serve: the patterns are frozen; mount them first")
@@ -160,7 +165,8 @@ func (p *port) build() {
 	p.foreign = slices.ContainsFunc(s.routes, func(r *route) bool { return isForeign(r.matcher) })
 	p.routes = append(p.routes,
 		&route{name: RouteProxy, matcher: matchers.PROXY(), handler: handlers.HandlerFunc(refuseProxy), outer: true},
-		// Whatever begins like TLS goes to TLS, which answers a malformed ClientHello with an alert: never to raw.
+		// Whatever begins like TLS goes to TLS, which answers a malformed ClientHello with an
+		// alert: never to raw.
 		&route{name: RouteTLS, matcher: matchers.Prefix("\x16\x03"), handler: p.tls(), outer: true, opening: p.helloOpening()},
 		&route{name: RouteH2C, matcher: matchers.HTTP2(), handler: p.http},
 		&route{
@@ -177,8 +183,8 @@ func (p *port) build() {
 	p.routes = append(p.routes, p.named.unmatched, p.named.silent, p.named.stalled)
 }
 
-// isForeign reports whether code of the program runs in m: it is none of package matchers, or one that calls
-// others.
+// isForeign reports whether code of the program runs in m: it is none of package matchers, or one
+// that calls others.
 func isForeign(m matchers.Matcher) bool {
 	t := reflect.TypeOf(m)
 	return t.PkgPath() != reflect.TypeFor[matchers.Hello]().PkgPath() || t == reflect.TypeFor[matchers.MatcherFunc]()
@@ -189,7 +195,8 @@ func isMessage(r *http.Request) bool {
 	return r.Method == http.MethodPost || r.Method == http.MethodPut
 }
 
-// notFound answers what was not mounted where there is no hub: pages has the rest, if there are any.
+// notFound answers what was not mounted where there is no hub: pages has the rest, if there are
+// any.
 func notFound(pages http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if pages == nil || isMessage(r) {
@@ -242,8 +249,8 @@ func refuse(c handlers.Conn, p handlers.Port, err error) {
 }
 
 // classify asks the routes in order. The result is nil, and the number of bytes in all that are
-// needed, while an earlier route than the one that would win is undecided. With late an undecided route
-// of the program has had its time, and is passed over. Inside TLS some routes are left out.
+// needed, while an earlier route than the one that would win is undecided. With late an undecided
+// route of the program has had its time, and is passed over. Inside TLS some routes are left out.
 func (p *port) classify(h matchers.Hello, late bool) (r *route, need int) {
 	for i, r := range p.routes {
 		if r.matcher == nil || r.outer && h.TLS != nil {

@@ -100,7 +100,8 @@ func listenLocal(port string) ([]net.Listener, error) {
 	}
 }
 
-// ListenAndServe listens on Addr and serves until Shutdown or Close, then returns [ErrServerClosed].
+// ListenAndServe listens on Addr and serves until Shutdown or Close, then returns
+// [ErrServerClosed].
 func (s *Server) ListenAndServe() error {
 	if err := s.check(); err != nil {
 		return err // before anything listens
@@ -132,7 +133,8 @@ func (s *Server) ListenAndServe() error {
 	return err
 }
 
-// listen opens all that ListenAndServe serves. With port 0 it looks for one that is free over both TCP and UDP.
+// listen opens all that ListenAndServe serves. With port 0 it looks for one that is free over both
+// TCP and UDP.
 func (s *Server) listen(addr string) ([]net.Listener, []net.PacketConn, error) {
 	for try := 0; ; try++ {
 		all, err := Listen(addr)
@@ -152,10 +154,11 @@ func (s *Server) listen(addr string) ([]net.Listener, []net.PacketConn, error) {
 	}
 }
 
-// Serve serves the connections of l, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or until
-// l fails. It may be called for several listeners, of any kind, at once. At the first call the configuration is frozen.
-// On Linux a connection from a listener of [net.Listen], which is one of multipath TCP, takes two more
-// system calls than one from a listener of [Listen].
+// Serve serves the connections of l, which it closes, until Shutdown or Close, then returns
+// [ErrServerClosed]; or until l fails. It may be called for several listeners, of any kind, at
+// once. At the first call the configuration is frozen. On Linux a connection from a listener of
+// [net.Listen], which is one of multipath TCP, takes two more system calls than one from a listener
+// of [Listen].
 func (s *Server) Serve(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("portluck: Serve: the listener is nil")
@@ -222,7 +225,8 @@ type acceptor struct {
 
 // source is how connections are accepted.
 type source interface {
-	// accept waits for at least one and classifies what it accepts; inRoot says that root's goroutine does.
+	// accept waits for at least one and classifies what it accepts; inRoot says that root's
+	// goroutine does.
 	accept(inRoot bool) error
 	stop(ctx context.Context) // ends accept, which returns os.ErrDeadlineExceeded or net.ErrClosed; takes no longer than ctx
 	rest()                    // accepts what is there already
@@ -300,8 +304,8 @@ func (a *acceptor) accept() error {
 	return a.src.accept(false)
 }
 
-// resumes lets accept wait again after a stop that was to wake root's goroutine: it may come when that has left this
-// listener for another. It is false when err is something else.
+// resumes lets accept wait again after a stop that was to wake root's goroutine: it may come when
+// that has left this listener for another. It is false when err is something else.
 func (a *acceptor) resumes(err error) bool {
 	r, ok := a.src.(restarter)
 	if !ok || !errors.Is(err, os.ErrDeadlineExceeded) || a.port.isClosing() {

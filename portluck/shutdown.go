@@ -14,13 +14,14 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Shutdown ends the server in good order: it stops accepting, decides or closes the connections whose protocol is not
-// known yet, serves all that is queued, finishes the HTTP requests, sends close 1001 to WebSocket clients and FIN to raw
-// ones, disconnects the clients of datagrams, and returns nil when every client's OnDisconnect has returned. When ctx ends
-// first it closes what is left at once and returns the error of ctx. The funcs of [Server.HandleFunc] are
-// waited for. What waits in a listener of [Server.Listen] has until SniffTimeout to be accepted; the
-// connections that were accepted are the program's, and are left alone. A callback that calls Shutdown
-// waits for itself, and so gets that error.
+// Shutdown ends the server in good order: it stops accepting, decides or closes the connections
+// whose protocol is not known yet, serves all that is queued, finishes the HTTP requests, sends
+// close 1001 to WebSocket clients and FIN to raw ones, disconnects the clients of datagrams, and
+// returns nil when every client's OnDisconnect has returned. When ctx ends first it closes what is
+// left at once and returns the error of ctx. The funcs of [Server.HandleFunc] are waited for. What
+// waits in a listener of [Server.Listen] has until SniffTimeout to be accepted; the connections
+// that were accepted are the program's, and are left alone. A callback that calls Shutdown waits
+// for itself, and so gets that error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	p, err := s.start()
 	if err != nil {
@@ -64,9 +65,9 @@ func (p *port) shutdown(ctx context.Context) error {
 	return nil
 }
 
-// ShuttingDown returns a channel that is closed when Shutdown or Close begins. The program's own work on
-// the port's connections, such as a func of [Server.HandleFunc] that goes on until somebody ends it, is
-// to end then. Any goroutine may call it at any time, also before Serve.
+// ShuttingDown returns a channel that is closed when Shutdown or Close begins. The program's own
+// work on the port's connections, such as a func of [Server.HandleFunc] that goes on until somebody
+// ends it, is to end then. Any goroutine may call it at any time, also before Serve.
 func (s *Server) ShuttingDown() <-chan struct{} {
 	s.closingOnce.Do(func() { s.closing = make(chan struct{}) })
 	return s.closing
@@ -91,9 +92,9 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// ended waits for the end of a shutdown whose time is up. It returns false if code of the program holds that up: a matcher,
-// which may be the caller, as matchers run in goroutines that a shutdown waits for; or for hardTime anything, such as the
-// Close of a net.Conn.
+// ended waits for the end of a shutdown whose time is up. It returns false if code of the program
+// holds that up: a matcher, which may be the caller, as matchers run in goroutines that a shutdown
+// waits for; or for hardTime anything, such as the Close of a net.Conn.
 func (p *port) ended(done <-chan struct{}) bool {
 	look := time.NewTicker(matcherPatience)
 	defer look.Stop()
@@ -119,8 +120,8 @@ const matcherPatience = 10 * time.Millisecond
 // hardTime bounds how long it takes to close all that is left.
 const hardTime = time.Second
 
-// drainListens waits until the program has accepted what waits in the listeners of Listen, or SniffTimeout
-// has closed it.
+// drainListens waits until the program has accepted what waits in the listeners of Listen, or
+// SniffTimeout has closed it.
 func (p *port) drainListens(ctx context.Context) {
 	for _, l := range p.srv.listens {
 		for l.len() > 0 && ctx.Err() == nil {
@@ -153,8 +154,9 @@ func (p *port) hardClose() {
 	p.sniff.stop()
 }
 
-// stopAccepting closes the listeners, with rest after taking in what the kernel has accepted. It waits until nobody accepts
-// any more, or ctx ends: a listener of the program's may not notice that it is closed.
+// stopAccepting closes the listeners, with rest after taking in what the kernel has accepted. It
+// waits until nobody accepts any more, or ctx ends: a listener of the program's may not notice that
+// it is closed.
 func (p *port) stopAccepting(ctx context.Context, rest bool) {
 	p.draining.Store(rest)
 	p.mu.Lock()
@@ -172,8 +174,9 @@ func (p *port) stopAccepting(ctx context.Context, rest bool) {
 	_ = await(ctx, &p.accepting)
 }
 
-// decideRest gives the undecided connections a moment to show their protocol, also inside TLS once they have shaken hands,
-// and closes those that do not. Those whose route is chosen already have as long as a handshake may take.
+// decideRest gives the undecided connections a moment to show their protocol, also inside TLS once
+// they have shaken hands, and closes those that do not. Those whose route is chosen already have as
+// long as a handshake may take.
 func (p *port) decideRest(ctx context.Context) {
 	p.readers.hurry(settleQuiet)
 	if p.sniff.len() > 0 {
@@ -207,7 +210,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// dropped closes an undecided connection at a shutdown. A client that was announced gets its OnDisconnect.
+// dropped closes an undecided connection at a shutdown. A client that was announced gets its
+// OnDisconnect.
 func (p *port) dropped(c *conn) {
 	err := error(nil)
 	if c.seen > 0 || c.pending != nil {

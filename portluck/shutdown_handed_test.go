@@ -31,7 +31,8 @@ var ends = map[string]func(t *testing.T, s *Server){
 	},
 }
 
-// Connections that a listener of Listen has accepted are the program's, whatever becomes of the server.
+// Connections that a listener of Listen has accepted are the program's, whatever becomes of the
+// server.
 func TestListenKeepsItsConnections(t *testing.T) {
 	t.Parallel()
 	for name, end := range ends {

@@ -186,8 +186,8 @@ func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
 	}
 }
 
-// A callback of the TLS configuration that waits for the handshake's context does not hold a shutdown up, nor does one that
-// waits for a client.
+// A callback of the TLS configuration that waits for the handshake's context does not hold a
+// shutdown up, nor does one that waits for a client.
 func TestShutdownEndsHandshakes(t *testing.T) {
 	for name, end := range map[string]func(s *Server) error{
 		"Shutdown": func(s *Server) error { return s.Shutdown(context.Background()) },

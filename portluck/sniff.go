@@ -14,21 +14,24 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// Errors that OnError gets for a connection that did not become a client, besides those of package handlers.
+// Errors that OnError gets for a connection that did not become a client, besides those of package
+// handlers.
 var (
 	// ErrUnmatched means that no route knows the first bytes, and raw is refused.
 	ErrUnmatched = errors.New("portluck: unknown protocol")
-	// ErrStalled means that the first bytes may still become more than one protocol at SniffTimeout, that a
-	// ClientHello is not whole by then, or that the head of an HTTP/1 request, a connection's first or a later
-	// one, is not whole at HeaderTimeout.
+	// ErrStalled means that the first bytes may still become more than one protocol at
+	// SniffTimeout, that a ClientHello is not whole by then, or that the head of an HTTP/1 request,
+	// a connection's first or a later one, is not whole at HeaderTimeout.
 	ErrStalled = handlers.ErrStalled
-	// ErrShed means that more than MaxSniffing connections were being classified, and that this was the oldest.
+	// ErrShed means that more than MaxSniffing connections were being classified, and that this was
+	// the oldest.
 	ErrShed = errors.New("portluck: too many undecided connections")
 	// ErrLimit means that there are MaxConns connections, or MaxConnsPerIP of this address.
 	ErrLimit = errors.New("portluck: too many connections")
 	// ErrNoTLS means that a client wants TLS and the server has no TLSConfig.
 	ErrNoTLS = errors.New("portluck: TLS is not configured")
-	// ErrProxy means that a PROXY header was malformed, missing where it is required, or sent where it is not allowed.
+	// ErrProxy means that a PROXY header was malformed, missing where it is required, or sent where
+	// it is not allowed.
 	ErrProxy = errors.New("portluck: PROXY header")
 	// ErrMatcher means that a matcher of the program panicked, or ended its goroutine.
 	ErrMatcher = errors.New("portluck: matcher panicked")
@@ -53,8 +56,8 @@ func (p *port) judge(c *conn, b []byte, eof, late bool) (r *route, need int, err
 	return r, need, nil
 }
 
-// classifyApart is classify in a goroutine of its own, which a matcher of the program may end: the caller's
-// serves others. The error is a panic, or that end.
+// classifyApart is classify in a goroutine of its own, which a matcher of the program may end: the
+// caller's serves others. The error is a panic, or that end.
 func (p *port) classifyApart(h matchers.Hello, late bool) (r *route, need int, err error) {
 	done := make(chan error, 1)
 	go func() { // ends with the matchers
@@ -64,8 +67,9 @@ func (p *port) classifyApart(h matchers.Hello, late bool) (r *route, need int, e
 	return r, need, err
 }
 
-// look says what the first bytes b of a connection make of it. With eof there will be no more. skip is how many bytes
-// are to be taken off first: a PROXY header. With neither a route, bytes to skip, nor an error it needs more.
+// look says what the first bytes b of a connection make of it. With eof there will be no more. skip
+// is how many bytes are to be taken off first: a PROXY header. With neither a route, bytes to skip,
+// nor an error it needs more.
 func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error) {
 	if c.unproxied {
 		return p.lookProxy(c, b, eof)
@@ -88,8 +92,9 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 	return r, 0, err
 }
 
-// choose asks the routes for c. It returns nil while none is chosen, or the opening of the one that is
-// is not whole. A route that is undecided while c begins a request of HTTP/1 sees its whole head.
+// choose asks the routes for c. It returns nil while none is chosen, or the opening of the one that
+// is is not whole. A route that is undecided while c begins a request of HTTP/1 sees its whole
+// head.
 func (p *port) choose(c *conn, b []byte, eof, whole bool) (r *route, err error) {
 	if len(b) >= c.need || whole {
 		r, c.need, err = p.judge(c, b, eof, whole)
@@ -127,8 +132,8 @@ func (c *conn) speaksHTTP1(b []byte) bool {
 	return matchers.HTTP2().Match(h) == matchers.No && matchers.HTTP1().Match(h) == matchers.Yes
 }
 
-// open chooses r, and returns it once its opening is whole, or as much of it as anybody will see. For
-// an opening that is not plain to its handler it returns another route.
+// open chooses r, and returns it once its opening is whole, or as much of it as anybody will see.
+// For an opening that is not plain to its handler it returns another route.
 func (c *conn) open(r *route, b []byte, whole bool) *route {
 	c.chosen = nil
 	if r.opening != nil {
@@ -143,7 +148,7 @@ func (c *conn) open(r *route, b []byte, whole bool) *route {
 	return r
 }
 
-// speaksFirst says whether c waits for the server.
+// speaksFirst reports whether c waits for the server.
 func (p *port) speaksFirst(c *conn) bool {
 	return p.srv.OnSilence != nil && inPrefixes(p.srv.SpeakFirst, c.info.Remote.Addr())
 }
@@ -177,8 +182,8 @@ func (p *port) leave(c *conn) (*route, int, error) {
 	return nil, 0, io.EOF
 }
 
-// lookProxy is look for a PROXY header. Of one that is longer than what tells the addresses the rest
-// is taken off as it comes.
+// lookProxy is look for a PROXY header. Of one that is longer than what tells the addresses the
+// rest is taken off as it comes.
 func (p *port) lookProxy(c *conn, b []byte, eof bool) (r *route, skip int, err error) {
 	switch {
 	case len(b) == 0 && eof && c.rest == 0:
@@ -211,8 +216,8 @@ func (p *port) lookProxy(c *conn, b []byte, eof bool) (r *route, skip int, err e
 	return nil, skip, nil
 }
 
-// expire is for a connection whose time is up. It says where it goes; nil, and no error, means that it
-// stays: as undecided as it was, to be announced perhaps, or with its route chosen.
+// expire is for a connection whose time is up. It says where it goes; nil, and no error, means that
+// it stays: as undecided as it was, to be announced perhaps, or with its route chosen.
 func (p *port) expire(c *conn, b []byte) (*route, error) {
 	switch {
 	case c.unproxied:
@@ -230,8 +235,9 @@ func (p *port) expire(c *conn, b []byte) (*route, error) {
 	return nil, p.stall(c, b)
 }
 
-// decideLate is for bytes that are undecided at the end of their time. A client that may still become
-// one of the server's protocols has stalled, and so has one that nobody knows, unless it has sent a line.
+// decideLate is for bytes that are undecided at the end of their time. A client that may still
+// become one of the server's protocols has stalled, and so has one that nobody knows, unless it has
+// sent a line.
 func (p *port) decideLate(c *conn, b []byte) (*route, error) {
 	r, err := p.passOver(c, b)
 	switch {
@@ -247,8 +253,8 @@ func (p *port) decideLate(c *conn, b []byte) (*route, error) {
 // undecidedBytes reports whether c has sent something that belongs to no route yet.
 func (c *conn) undecidedBytes() bool { return c.seen > 0 && c.chosen == nil && !c.unproxied }
 
-// passOver decides without the routes of the program that cannot say by now, be it only since they were
-// written for cmux. Without a route or an error c is undecided, or has its route chosen.
+// passOver decides without the routes of the program that cannot say by now, be it only since they
+// were written for cmux. Without a route or an error c is undecided, or has its route chosen.
 func (p *port) passOver(c *conn, b []byte) (*route, error) {
 	r, _, err := p.judge(c, b, false, true)
 	if err != nil || r == nil || r == p.named.unmatched && bytes.IndexByte(b, '\n') < 0 {
@@ -257,8 +263,8 @@ func (p *port) passOver(c *conn, b []byte) (*route, error) {
 	return c.open(r, b, false), nil
 }
 
-// stall ends a connection that has stopped before its first message was whole. One that speaks HTTP/1
-// is told.
+// stall ends a connection that has stopped before its first message was whole. One that speaks
+// HTTP/1 is told.
 func (p *port) stall(c *conn, b []byte) error {
 	p.stats.stalled.Add(1)
 	if c.speaksHTTP1(b) {
@@ -268,5 +274,6 @@ func (p *port) stall(c *conn, b []byte) error {
 	return ErrStalled
 }
 
-// requestTimeout answers a client that began an HTTP request and stopped (RFC 9110, section 15.5.9).
+// requestTimeout answers a client that began an HTTP request and stopped (RFC 9110, section
+// 15.5.9).
 const requestTimeout = "The request did not come in time."

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sniffer holds the connections whose protocol is not known yet: bare descriptors in one epoll set, in the order of
-// their deadlines. There is one goroutine for all of them, and no buffer or timer for each. Their bytes stay in the
-// kernel: they are looked at with MSG_PEEK.
+// sniffer holds the connections whose protocol is not known yet: bare descriptors in one epoll set,
+// in the order of their deadlines. There is one goroutine for all of them, and no buffer or timer
+// for each. Their bytes stay in the kernel: they are looked at with MSG_PEEK.
 type sniffer struct {
 	port     *port
 	deferred bool     // the kernel keeps silent connections for deferTime
@@ -95,7 +95,8 @@ func (s *sniffer) pushLocked(c *conn) {
 	s.lists[st].push(c, time.Now().Add(s.patience(st)))
 }
 
-// deferTime is how long the kernel keeps a silent connection (TCP_DEFER_ACCEPT), part of its SniffTimeout.
+// deferTime is how long the kernel keeps a silent connection (TCP_DEFER_ACCEPT), part of its
+// SniffTimeout.
 const deferTime = time.Second
 
 // defers reports whether the kernel may keep silent connections: nobody is to hear of them earlier.
@@ -104,8 +105,8 @@ func (p *port) defers() bool {
 	return p.srv.OnSilence == nil && p.srv.sniffTimeout() >= 2*deferTime && (len(p.srv.ProxyFrom) == 0 || long(p.srv.proxyTimeout()))
 }
 
-// patience is how long a connection has in a stage, less what it has waited in the kernel. Without a bound it is long
-// enough.
+// patience is how long a connection has in a stage, less what it has waited in the kernel. Without
+// a bound it is long enough.
 func (s *sniffer) patience(st stage) time.Duration {
 	t := s.port.patience(st)
 	if s.deferred && (st == stageFirst || st == stageProxy) {
@@ -117,7 +118,8 @@ func (s *sniffer) patience(st stage) time.Duration {
 	return t
 }
 
-// undecided is a connection in the set. Once somebody has taken c out, its place is no longer the sniffer's to read.
+// undecided is a connection in the set. Once somebody has taken c out, its place is no longer the
+// sniffer's to read.
 type undecided struct {
 	*conn
 	slot       int32
@@ -167,7 +169,8 @@ func (s *sniffer) forgetLocked(c *conn) {
 	s.free = append(s.free, c.place.slot)
 }
 
-// undecidedLocked returns how many connections MaxSniffing bounds, and which of them has been in its stage for longest.
+// undecidedLocked returns how many connections MaxSniffing bounds, and which of them has been in
+// its stage for longest.
 func (s *sniffer) undecidedLocked() (n int, oldest *conn) {
 	var since time.Time
 	for st := range stageLate {
@@ -232,7 +235,8 @@ func (s *sniffer) run() {
 	}
 }
 
-// ready looks at a connection that epoll has something to tell of, and takes it out once it is decided.
+// ready looks at a connection that epoll has something to tell of, and takes it out once it is
+// decided.
 func (s *sniffer) ready(ev unix.EpollEvent) {
 	s.mu.Lock()
 	c := s.slots[ev.Fd]
@@ -310,8 +314,9 @@ func (s *sniffer) drain(closing bool) []*conn {
 	return mine
 }
 
-// decide looks once more at every connection: what a client has sent by now decides it, however late the events of it come.
-// It closes those that stay undecided, but for those whose route is chosen, unless closing.
+// decide looks once more at every connection: what a client has sent by now decides it, however
+// late the events of it come. It closes those that stay undecided, but for those whose route is
+// chosen, unless closing.
 func (s *sniffer) decide(closing bool) {
 	all := s.drain(closing)
 	if len(all) == 0 {

@@ -62,7 +62,8 @@ func (c *conn) Descriptor() (fd int, place io.Closer, err error) {
 	return fd, c.detachLocked(), nil
 }
 
-// fileTransport reads and writes a socket as a file: it costs half the system calls that a net.Conn takes to be made.
+// fileTransport reads and writes a socket as a file: it costs half the system calls that a net.Conn
+// takes to be made.
 type fileTransport struct{ *os.File }
 
 // CloseWrite sends FIN.
@@ -103,8 +104,8 @@ func (c *conn) fdLocked() (int, error) {
 	return -1, net.ErrClosed
 }
 
-// sayFarewell sends what the client is told before it is dropped, if the kernel takes it at once, and swallows what has
-// come: closing with unread bytes would reset the connection.
+// sayFarewell sends what the client is told before it is dropped, if the kernel takes it at once,
+// and swallows what has come: closing with unread bytes would reset the connection.
 func (c *conn) sayFarewell() {
 	fd, err := c.fd()
 	if err != nil {
@@ -146,8 +147,8 @@ func peerCred(fd int) *handlers.Peer {
 	return &handlers.Peer{PID: int(c.Pid), UID: int(c.Uid), GID: int(c.Gid)}
 }
 
-// learn has nc, which a listener of the program's has accepted, give urgent data as data, and asks who
-// it is from.
+// learn has nc, which a listener of the program's has accepted, give urgent data as data, and asks
+// who it is from.
 func learn(nc net.Conn, info *handlers.Info) {
 	switch nc.(type) {
 	case *net.TCPConn, *net.UnixConn:
@@ -180,7 +181,8 @@ func bothFamilies(network, address string, raw syscall.RawConn) error {
 	return inlineUrgent(network, address, raw)
 }
 
-// zoneName is the name of an interface, as package net has it in addresses: its number if it has none.
+// zoneName is the name of an interface, as package net has it in addresses: its number if it has
+// none.
 func zoneName(index int) string {
 	now := time.Now()
 	if z, ok := zones.Load(index); ok && now.Before(z.(zone).until) {
@@ -202,7 +204,8 @@ type zone struct {
 	until time.Time
 }
 
-// hasUnread reports whether the kernel holds something of nc, or of the connection below, that was not read.
+// hasUnread reports whether the kernel holds something of nc, or of the connection below, that was
+// not read.
 func hasUnread(nc net.Conn) bool {
 	for {
 		if s, ok := nc.(syscall.Conn); ok {

@@ -38,9 +38,9 @@ func (s *listenerSource) accept(bool) error {
 	return nil
 }
 
-// How long a listener that cannot be asked for what has come goes on accepting at a shutdown: until it has accepted nothing
-// for restTicks ticks, and restTime at the most. Each tick lets the goroutines that are ready run: a timer alone would be
-// before them.
+// How long a listener that cannot be asked for what has come goes on accepting at a shutdown: until
+// it has accepted nothing for restTicks ticks, and restTime at the most. Each tick lets the
+// goroutines that are ready run: a timer alone would be before them.
 const (
 	restTicks = 10
 	restTime  = 2 * time.Second
@@ -63,8 +63,9 @@ func (s *listenerSource) stop(ctx context.Context) {
 	}
 }
 
-// pollerTurn waits until Go's poller has told of all that was ready when it was called: it does so in the order in which
-// the system does, a few at a time, and not often while the program is busy. It waits until ctx ends at the most.
+// pollerTurn waits until Go's poller has told of all that was ready when it was called: it does so
+// in the order in which the system does, a few at a time, and not often while the program is busy.
+// It waits until ctx ends at the most.
 func pollerTurn(ctx context.Context) {
 	r, w, err := os.Pipe()
 	if err != nil {

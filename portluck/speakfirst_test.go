@@ -23,7 +23,8 @@ var greeter = handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
 	})
 })
 
-// Clients of SpeakFirst are spoken to at once: SniffTimeout is none here, so that nobody else ever is.
+// Clients of SpeakFirst are spoken to at once: SniffTimeout is none here, so that nobody else ever
+// is.
 func TestSpeakFirst(t *testing.T) {
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}

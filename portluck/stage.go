@@ -10,7 +10,8 @@ import (
 	"github.com/portluck/portluck/handlers/httpd"
 )
 
-// stage is what an undecided connection has to show next. Each stage has a bound of its own, which begins with it.
+// stage is what an undecided connection has to show next. Each stage has a bound of its own, which
+// begins with it.
 type stage uint8
 
 const (
@@ -53,10 +54,12 @@ func (p *port) patience(s stage) time.Duration {
 	return p.srv.sniffTimeout()
 }
 
-// opening is what a handler waits for before it does anything else. A connection stays undecided, and costs no more than
-// that, until its opening is whole, is malformed, or does not fit [matchers.Window].
+// opening is what a handler waits for before it does anything else. A connection stays undecided,
+// and costs no more than that, until its opening is whole, is malformed, or does not fit
+// [matchers.Window].
 type opening struct {
-	// need returns how many bytes in all are needed at least, or 0 if b has the opening or is malformed.
+	// need returns how many bytes in all are needed at least, or 0 if b has the opening or is
+	// malformed.
 	need  func(b []byte) int
 	stage stage // in which a connection is whose opening is not whole
 }
@@ -66,8 +69,8 @@ var (
 	headOpening  = &opening{need: headNeed, stage: stageHead}
 )
 
-// The parts of TLS that a ClientHello is in (RFC 8446, sections 4 and 5; RFC 5246, sections 6.2 and 7.4), and the bounds
-// of crypto/tls.
+// The parts of TLS that a ClientHello is in (RFC 8446, sections 4 and 5; RFC 5246, sections 6.2 and
+// 7.4), and the bounds of crypto/tls.
 const (
 	recordHeader    = 5
 	recordAlert     = 0x15
@@ -78,8 +81,8 @@ const (
 	maxMessage      = 64 << 10
 )
 
-// helloNeed is the need of the first handshake message, whatever it is, in however many records. It is 0 as soon as
-// crypto/tls has something to say about b.
+// helloNeed is the need of the first handshake message, whatever it is, in however many records. It
+// is 0 as soon as crypto/tls has something to say about b.
 func helloNeed(b []byte) int {
 	var header [messageHeader]byte
 	for at, got := 0, 0; ; {
@@ -113,9 +116,9 @@ func helloNeed(b []byte) int {
 	}
 }
 
-// headNeed is the need of the head of an HTTP/1 request (RFC 9112, section 2.1), with the empty lines before
-// it (section 2.2). It is 0 as soon as net/http has something to say about b: it answers a malformed request
-// line, and a field without a colon, at once.
+// headNeed is the need of the head of an HTTP/1 request (RFC 9112, section 2.1), with the empty
+// lines before it (section 2.2). It is 0 as soon as net/http has something to say about b: it
+// answers a malformed request line, and a field without a colon, at once.
 func headNeed(b []byte) int {
 	line, rest, whole := cutLine(b)
 	for whole && len(line) == 0 {

@@ -87,7 +87,8 @@ var errBlocked = errors.New("the client has sent no more")
 
 var emptyLines = regexp.MustCompile(`\A(\r?\n)+`)
 
-// A head is waited for exactly while net/http waits for it, but for what net/http refuses already by its URL or method.
+// A head is waited for exactly while net/http waits for it, but for what net/http refuses already
+// by its URL or method.
 func FuzzHeadNeed(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
 	f.Add([]byte("POST /a HTTP/1.0\nA: b\n c\n\nbody"))

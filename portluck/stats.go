@@ -25,7 +25,8 @@ type counters struct {
 	accepted, refused, shed, silent, stalled, proxyTimeouts, failed, acceptErrors atomic.Uint64
 }
 
-// Stats returns the counters. Any goroutine may call it at any time; before the first Serve all are zero.
+// Stats returns the counters. Any goroutine may call it at any time; before the first Serve all are
+// zero.
 func (s *Server) Stats() Stats {
 	if !s.serving.Load() {
 		return Stats{} // start would freeze the configuration

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// A stoppedKind is a kind of client. start brings one to where the process is stopped; its error is no
-// fault if the machine was too busy for the bound.
+// A stoppedKind is a kind of client. start brings one to where the process is stopped; its error is
+// no fault if the machine was too busy for the bound.
 type stoppedKind struct {
 	name  string
 	start func(t *testing.T, addr string) (stoppedClient, error)
 }
 
-// stoppedClient has begun, when ready returns. What during sends waits in the kernel while the process
-// stands still, and then hear is to hear the answer to that and to what after sends.
+// stoppedClient has begun, when ready returns. What during sends waits in the kernel while the
+// process stands still, and then hear is to hear the answer to that and to what after sends.
 type stoppedClient struct {
 	ready         func() error
 	during, after func()
@@ -29,8 +29,9 @@ type stoppedClient struct {
 
 func isReady() error { return nil }
 
-// saying is a client that says first until it hears hear, second while the process stands still, and
-// third until it hears want. network is tcp, udp, tls, or a protocol that is offered inside TLS.
+// saying is a client that says first until it hears hear, second while the process stands still,
+// and third until it hears want. network is tcp, udp, tls, or a protocol that is offered inside
+// TLS.
 func saying(name, network, first, hear, second, third, want string) stoppedKind {
 	return stoppedKind{name, func(t *testing.T, addr string) (stoppedClient, error) {
 		var c net.Conn
@@ -129,8 +130,8 @@ func (g *gated) Write(p []byte) (int, error) {
 	return g.Conn.Write(p)
 }
 
-// overHTTP2 is a client of HTTP/2 that has had an answer. While the process stands still it sends the rest
-// of a body, or another request.
+// overHTTP2 is a client of HTTP/2 that has had an answer. While the process stands still it sends
+// the rest of a body, or another request.
 func overHTTP2(name string, body bool) stoppedKind {
 	return stoppedKind{name, func(t *testing.T, addr string) (stoppedClient, error) {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}

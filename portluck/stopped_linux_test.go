@@ -18,8 +18,9 @@ import (
 	"github.com/portluck/portluck/handlers/udp"
 )
 
-// stoppedEnv makes this binary a server that echoes, whose bounds are all as long as it says. A name
-// before that chooses how it accepts and drives connections; behind pings, PingInterval alone is short.
+// stoppedEnv makes this binary a server that echoes, whose bounds are all as long as it says. A
+// name before that chooses how it accepts and drives connections; behind pings, PingInterval alone
+// is short.
 const stoppedEnv = "PORTLUCK_STOPPED"
 
 func init() {
@@ -78,8 +79,8 @@ func TestStoppedProcess(t *testing.T) {
 	}
 }
 
-// stopped tries clients of these kinds. It is false, and nothing was tried, when the machine is too busy
-// for that bound.
+// stopped tries clients of these kinds. It is false, and nothing was tried, when the machine is too
+// busy for that bound.
 func stopped(t *testing.T, how string, bound time.Duration, pings bool, kinds []stoppedKind) bool {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), stoppedEnv+"="+how+" "+bound.String())

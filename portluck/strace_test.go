@@ -41,8 +41,8 @@ func init() {
 	s.Serve(l)
 }
 
-// traced runs a server that echoes and serves the files of dir under strace while f talks to it, and returns what strace
-// has to say.
+// traced runs a server that echoes and serves the files of dir under strace while f talks to it,
+// and returns what strace has to say.
 func traced(t *testing.T, dir string, f func(addr string), options ...string) string {
 	t.Helper()
 	strace := need.Program(t, "strace")
@@ -96,16 +96,18 @@ func TestTraps1Row30Sendfile(t *testing.T) {
 	}
 }
 
-// schedulerCalls are those that Go's scheduler, allocator and signals make, and no connection: how many there are depends
-// on what else the machine does.
+// schedulerCalls are those that Go's scheduler, allocator and signals make, and no connection: how
+// many there are depends on what else the machine does.
 var schedulerCalls = regexp.MustCompile(`^(futex|nanosleep|sched_\w+|epoll_pwait|epoll_wait|m(un)?map|mprotect|madvise|` +
 	`rt_\w+|sigaltstack|tgkill|get[pt]id|clone3?|rseq|set_robust_list|restart_syscall|exit|exit_group|clock_\w+|timer_\w+)$`)
 
-// schedulerWakes stands in the write and in the read of the eventfd by which Go's scheduler wakes its poller.
+// schedulerWakes stands in the write and in the read of the eventfd by which Go's scheduler wakes
+// its poller.
 const schedulerWakes = `"\1\0\0\0\0\0\0\0", 8)`
 
-// TestSystemCallsOfAShortConnection counts what one connection costs the server: connect, a line, its echo, close, one
-// at a time. It takes the cheaper ones: one that the machine holds up for a millisecond has its client watched.
+// TestSystemCallsOfAShortConnection counts what one connection costs the server: connect, a line,
+// its echo, close, one at a time. It takes the cheaper ones: one that the machine holds up for a
+// millisecond has its client watched.
 func TestSystemCallsOfAShortConnection(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -136,7 +138,8 @@ var (
 	callAccepts = regexp.MustCompile(`accept4.*= \d+\n?$`) // a line on which it has returned a descriptor
 )
 
-// ioCalls makes n connections, one after the other, and returns the server's I/O system calls from each accept to the next.
+// ioCalls makes n connections, one after the other, and returns the server's I/O system calls from
+// each accept to the next.
 func ioCalls(t *testing.T, n int, say, hear string) (each [][]string) {
 	t.Helper()
 	trace := traced(t, t.TempDir(), func(addr string) {

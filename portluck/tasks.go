@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// tasks counts goroutines. Unlike a [sync.WaitGroup] it may be waited for while others start the first one.
+// tasks counts goroutines. Unlike a [sync.WaitGroup] it may be waited for while others start the
+// first one.
 type tasks struct {
 	mu   sync.Mutex
 	n    int

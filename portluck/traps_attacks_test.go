@@ -40,8 +40,8 @@ func TestTraps1Row37EndlessHeader(t *testing.T) {
 	}
 }
 
-// The cost of header matchers does not multiply: a wake-up asks each of them once at the most, and none behind one that is
-// undecided.
+// The cost of header matchers does not multiply: a wake-up asks each of them once at the most, and
+// none behind one that is undecided.
 func TestTraps1Row40ManyHeaderMatchers(t *testing.T) {
 	t.Parallel()
 	const routes = 50
@@ -75,7 +75,8 @@ func TestTraps1Row40ManyHeaderMatchers(t *testing.T) {
 	}
 }
 
-// What a browser can be made to send, or begins like it, is answered as HTTP and raises no raw event.
+// What a browser can be made to send, or begins like it, is answered as HTTP and raises no raw
+// event.
 func TestTraps2Row01MalformedHTTPIsNotRaw(t *testing.T) {
 	hub, e := record(echo)
 	addr := serve(t, &Server{Hub: hub})

@@ -66,7 +66,8 @@ func TestTraps1Row22LateUpgrade(t *testing.T) {
 	}
 }
 
-// A client that stops in the middle of a protocol's first bytes never becomes raw: also part 2, row 7.
+// A client that stops in the middle of a protocol's first bytes never becomes raw: also part 2, row
+// 7.
 func TestTraps1Row24StallIsNotRaw(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)
@@ -165,7 +166,8 @@ func TestTraps2Row03ALPN(t *testing.T) {
 	}
 }
 
-// The same line in the clear and over TLS is told apart: part 2, row 4. Inside TLS everything is sniffed again.
+// The same line in the clear and over TLS is told apart: part 2, row 4. Inside TLS everything is
+// sniffed again.
 func TestTraps2Row04InsideTLS(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)
@@ -221,7 +223,8 @@ func TestTraps2Row02BodyIsNotRaw(t *testing.T) {
 	e.want(t, "connect http", "message raw", "disconnect http")
 }
 
-// Mixed clients that come and go never see one another's bytes, and each connect has its disconnect: part 2, row 12.
+// Mixed clients that come and go never see one another's bytes, and each connect has its
+// disconnect: part 2, row 12.
 func TestTraps2Row12NobodyIsMixedUp(t *testing.T) {
 	t.Parallel()
 	var connects, disconnects atomic.Int64
@@ -291,7 +294,8 @@ func oneClient(addr, id string, kind int) error {
 	return nil
 }
 
-// A port that has nothing to do uses no CPU, also after connections were handed over by a deadline: part 2, row 11.
+// A port that has nothing to do uses no CPU, also after connections were handed over by a deadline:
+// part 2, row 11.
 func TestTraps2Row11IdleUsesNoCPU(t *testing.T) {
 	if !alone(t) {
 		return

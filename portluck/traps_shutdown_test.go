@@ -159,8 +159,8 @@ func init() {
 	os.Exit(0)
 }
 
-// flooded is a server with few descriptors. What is written to in is answered with how many accept errors there were, and
-// the milliseconds of CPU.
+// flooded is a server with few descriptors. What is written to in is answered with how many accept
+// errors there were, and the milliseconds of CPU.
 func flooded(t *testing.T, sniff time.Duration) (addr string, in io.Writer, out *bufio.Reader) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])

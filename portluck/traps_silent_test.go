@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// silentClients opens n connections to addr that say nothing, as bare descriptors: they cost this process next to
-// nothing. They are closed when the test ends, or by the func.
+// silentClients opens n connections to addr that say nothing, as bare descriptors: they cost this
+// process next to nothing. They are closed when the test ends, or by the func.
 func silentClients(t testing.TB, addr string, n int) (closeAll func()) {
 	t.Helper()
 	a, err := net.ResolveTCPAddr("tcp4", addr)
@@ -74,8 +74,8 @@ func TestTraps1Row02SilentClientIsClosedAtTheDeadline(t *testing.T) {
 	expectEnd(t, dial(t, addr))
 }
 
-// A silent client that was announced is closed when it has been idle for Timeout, and one that waits for what it will say
-// where raw is refused.
+// A silent client that was announced is closed when it has been idle for Timeout, and one that
+// waits for what it will say where raw is refused.
 func TestTraps1Row13SilentClientsAreGoneAtTimeout(t *testing.T) {
 	t.Parallel()
 	for name, unmatched := range map[string]handlers.Handler{"raw": nil, "no raw": handlers.Refuse} {
@@ -101,7 +101,8 @@ func TestTraps1Row13SilentClientsAreGoneAtTimeout(t *testing.T) {
 	}
 }
 
-// A client that was silent for longer than SniffTimeout is classified by what it says then: part 5, row 1.
+// A client that was silent for longer than SniffTimeout is classified by what it says then: part 5,
+// row 1.
 func TestTraps5Row1PreconnectedBrowser(t *testing.T) {
 	t.Parallel()
 	for name, unmatched := range map[string]handlers.Handler{"raw": nil, "no raw": handlers.Refuse} {
@@ -125,9 +126,10 @@ func TestTraps5Row1PreconnectedBrowser(t *testing.T) {
 	}
 }
 
-// What a silent client costs: rows 12 and 13, and part 2, row 6. It is the slope between two numbers of them, once all
-// were announced, for what a server and the other tests need besides is not theirs; and the best of several, for what
-// the runtime holds on to changes with the load of the machine and only ever adds to it.
+// What a silent client costs: rows 12 and 13, and part 2, row 6. It is the slope between two
+// numbers of them, once all were announced, for what a server and the other tests need besides is
+// not theirs; and the best of several, for what the runtime holds on to changes with the load of
+// the machine and only ever adds to it.
 func TestTraps1Row12SilentClientsAreCheap(t *testing.T) {
 	if !alone(t) {
 		return

@@ -42,8 +42,8 @@ func (client clientOfOthers) talk(c net.Conn) error {
 	return nil
 }
 
-// clientsOfOthers are those that a route of the program is not for: what they send, with pauses at |,
-// and what they get.
+// clientsOfOthers are those that a route of the program is not for: what they send, with pauses at
+// |, and what they get.
 var clientsOfOthers = map[string]clientOfOthers{
 	"POST":           {"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", "HTTP/1.1 200 ", "hi\n"},
 	"a slow head":    {"POST / HTTP/1.1\r\n|Host: localhost\r\nConnection: close\r\n|Content-Length: 2\r\n\r\nhi", "HTTP/1.1 200 ", "hi\n"},
@@ -57,8 +57,8 @@ var clientsOfOthers = map[string]clientOfOthers{
 	"half a preface": {"PRI * HTTP/2.0\r\n\r\nS", "stalled", "stalled"},
 }
 
-// A route of the program that cannot say yet costs the clients of other protocols SniffTimeout, and one
-// that can costs them nothing: never their connection.
+// A route of the program that cannot say yet costs the clients of other protocols SniffTimeout, and
+// one that can costs them nothing: never their connection.
 func TestUndecidedRoutes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		m    matchers.Matcher

@@ -12,12 +12,13 @@ import (
 	"time"
 )
 
-// The tests of upstream's suite, by their number in SEEDS.md part B1. Where we differ on purpose the test says so.
+// The tests of upstream's suite, by their number in SEEDS.md part B1. Where we differ on purpose
+// the test says so.
 
 const upstreamLine = `{"test":true}`
 
-// sniffSoon is SniffTimeout where a test waits for it. It is as long as a busy machine takes for the
-// first bytes of a client that has connected.
+// sniffSoon is SniffTimeout where a test waits for it. It is as long as a busy machine takes for
+// the first bytes of a client that has connected.
 const sniffSoon = time.Second
 
 func TestUpstreamP1RawLineAndFIN(t *testing.T) {
@@ -247,7 +248,8 @@ func TestUpstreamP32Close(t *testing.T) {
 	}
 }
 
-// Of several lines in a POST each is a message, and the answers are put together without separators.
+// Of several lines in a POST each is a message, and the answers are put together without
+// separators.
 func TestUpstreamExtraLines(t *testing.T) {
 	hub, e := record(func(m Message, w *Writer) { w.Write(m.Data) })
 	addr := serve(t, &Server{Hub: hub})

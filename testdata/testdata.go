@@ -2,10 +2,11 @@
 //
 //	go run ./testdata/record
 //
-// which needs the clients and runs them against a port of this machine. The files are never edited by hand.
+// which needs the clients and runs them against a port of this machine. The files are never edited
+// by hand.
 //
-// A transcript is a text file: lines of "key: value" (from: the command, with HOST and PORT where the address was;
-// client: its version; class: what it is; date:), an empty line, and a hex dump.
+// A transcript is a text file: lines of "key: value" (from: the command, with HOST and PORT where
+// the address was; client: its version; class: what it is; date:), an empty line, and a hex dump.
 package testdata
 
 import (
@@ -49,8 +50,8 @@ type Transcript struct {
 // Classes returns every class.
 func Classes() []string { return []string{HTTP1, HTTP2, WebSocket, TLS, SSH, Proxy, Raw} }
 
-// All returns every transcript, by name. It panics if a file is malformed. It may be called by several goroutines at
-// once; the Bytes are shared and must not be changed.
+// All returns every transcript, by name. It panics if a file is malformed. It may be called by
+// several goroutines at once; the Bytes are shared and must not be changed.
 func All() []Transcript { return slices.Clone(load()) }
 
 // Get returns the transcript of this name, as [All] does. It panics if there is none.
@@ -94,7 +95,8 @@ func Format(t Transcript) []byte {
 	return b.Bytes()
 }
 
-// Parse reads what Format writes, and nothing else, but for the name. The error says what is malformed.
+// Parse reads what Format writes, and nothing else, but for the name. The error says what is
+// malformed.
 func Parse(b []byte) (Transcript, error) {
 	head, dump, ok := strings.Cut(string(b), "\n\n")
 	if !ok {

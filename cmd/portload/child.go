@@ -18,7 +18,8 @@ import (
 // childEnv makes portload a child, which does what its standard input says.
 const childEnv = "PORTLOAD_CHILD"
 
-// An order is a line from the parent: the plan first, then steps. The end of the input is the end of the child.
+// An order is a line from the parent: the plan first, then steps. The end of the input is the end
+// of the child.
 type order struct {
 	Plan *plan `json:",omitempty"`
 	Step *step `json:",omitempty"`

@@ -39,7 +39,7 @@ func message(buf []byte, size int, seq uint32) []byte {
 	return buf
 }
 
-// isEcho says whether msg, of this size and number, is in got: servers may add to it.
+// isEcho reports whether msg, of this size and number, is in got: servers may add to it.
 func isEcho(got []byte, size int, seq uint32) bool {
 	if len(got) < size || size < seqDigits {
 		return len(got) >= size
@@ -61,7 +61,8 @@ func (c *client) send(n, size int) error {
 	return err
 }
 
-// receive waits for bytes from the server and hands the messages in them to got. The error is io.EOF at the end.
+// receive waits for bytes from the server and hands the messages in them to got. The error is
+// io.EOF at the end.
 func (c *client) receive(got func(msg []byte)) error {
 	if len(c.in) == cap(c.in) {
 		c.in = append(make([]byte, 0, 2*cap(c.in)), c.in...)

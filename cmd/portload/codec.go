@@ -15,8 +15,8 @@ import (
 type codec interface {
 	// encode appends msg to dst as a client sends it.
 	encode(dst, msg []byte) []byte
-	// decode hands the whole messages in in to got, and says how many bytes they took. A message is valid during
-	// the call. atEnd is that the server will send no more.
+	// decode hands the whole messages in in to got, and says how many bytes they took. A message is
+	// valid during the call. atEnd is that the server will send no more.
 	decode(in []byte, atEnd bool, got func(msg []byte)) (int, error)
 	// reply is what the protocol wants to be answered, such as a pong; it is forgotten then.
 	reply() []byte
@@ -54,7 +54,8 @@ type wsCodec struct {
 	buf     [ws.MaxHeaderSize]byte
 }
 
-// newWSCodec chooses one mask for the whole connection: random numbers for each frame would be the client's main work.
+// newWSCodec chooses one mask for the whole connection: random numbers for each frame would be the
+// client's main work.
 func newWSCodec() *wsCodec {
 	c := &wsCodec{}
 	_, _ = rand.Read(c.mask[:]) // never fails

@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// httpCodec is an HTTP/1.1 client: a message is the body of a POST, and what comes back the body of its answer. It is
-// less than net/http knows, and ten times as cheap: the client must not be what is measured.
+// httpCodec is an HTTP/1.1 client: a message is the body of a POST, and what comes back the body of
+// its answer. It is less than net/http knows, and ten times as cheap: the client must not be what
+// is measured.
 type httpCodec struct{ head []byte }
 
 func newHTTPCodec(p *plan) httpCodec {
@@ -41,8 +42,8 @@ func (c httpCodec) decode(in []byte, atEnd bool, got func(msg []byte)) (n int, e
 	return n, nil
 }
 
-// response takes one response from the front of in: size bytes, or 0 if it is not whole. The body is nil if it is an
-// interim one.
+// response takes one response from the front of in: size bytes, or 0 if it is not whole. The body
+// is nil if it is an interim one.
 func response(in []byte, atEnd bool) (body []byte, size int, err error) {
 	head, rest, whole := bytes.Cut(in, []byte("\r\n\r\n"))
 	if !whole {

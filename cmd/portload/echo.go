@@ -133,8 +133,9 @@ type pump struct {
 	wrong    error    // an echo that was not the next message
 }
 
-// inline is how many bytes may be in flight when the goroutine that receives also sends: they fit into the buffers of a
-// connection, so that a server that waits for us to receive does not make us wait too.
+// inline is how many bytes may be in flight when the goroutine that receives also sends: they fit
+// into the buffers of a connection, so that a server that waits for us to receive does not make us
+// wait too.
 const inline = 32 << 10
 
 func newPump(w *echoWorker, l *link, left int) *pump {

@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// stepBits is how fine a histogram is: 32 buckets for each power of two, so that a quantile is at most 3% too high.
+// stepBits is how fine a histogram is: 32 buckets for each power of two, so that a quantile is at
+// most 3% too high.
 const stepBits = 5
 
-// A histogram counts durations in buckets that grow with them. The zero value is empty; any number of goroutines may
-// record at once.
+// A histogram counts durations in buckets that grow with them. The zero value is empty; any number
+// of goroutines may record at once.
 type histogram struct {
 	max     atomic.Int64
 	buckets [(64 - stepBits) << stepBits]atomic.Int64

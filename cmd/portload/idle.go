@@ -24,8 +24,8 @@ type idleConn struct {
 	inbox  inbox
 }
 
-// receive forgets what came, but for pings: a server closes a WebSocket that does not answer them. Inside TLS they are
-// not seen.
+// receive forgets what came, but for pings: a server closes a WebSocket that does not answer them.
+// Inside TLS they are not seen.
 func (c *idleConn) receive(b []byte) error {
 	if c.worker.dialer.plan.Proto != "ws" {
 		return nil

@@ -1,4 +1,5 @@
-// Command portload measures a server: portluck, or any other that answers lines, HTTP POSTs or WebSocket messages.
+// Command portload measures a server: portluck, or any other that answers lines, HTTP POSTs or
+// WebSocket messages.
 //
 //	portload conn ADDR      short connections: connect, send a line, read its echo, close
 //	portload echo ADDR      clients with messages in flight: messages a second, and their latency

@@ -71,7 +71,8 @@ func (p *plan) resolve(ctx context.Context, addr string) error {
 	return p.spread()
 }
 
-// connsPerIP is how many connections share a local address before another one is used: Linux has 28,000 ports for each.
+// connsPerIP is how many connections share a local address before another one is used: Linux has
+// 28,000 ports for each.
 const connsPerIP = 20_000
 
 // spread decides how many local addresses to connect from: ports are few for one pair of addresses.

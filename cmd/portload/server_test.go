@@ -143,7 +143,8 @@ func receive(c net.Conn, lines *bufio.Reader, isWS bool) ([]byte, error) {
 	return bytes.TrimSuffix(line, []byte("\n")), err
 }
 
-// spread sends msg where it should go; false closes its sender. A count below 0 closes the receiver.
+// spread sends msg where it should go; false closes its sender. A count below 0 closes the
+// receiver.
 func (s *testServer) spread(from net.Conn, msg []byte, isWS bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -225,8 +225,8 @@ func (s *session) summary(t *tally) summary {
 	return r
 }
 
-// timed is ctx for the measured time, if there is an end to it. It has no deadline: a dialer that knew of one would
-// fail a moment before ctx ends.
+// timed is ctx for the measured time, if there is an end to it. It has no deadline: a dialer that
+// knew of one would fail a moment before ctx ends.
 func (p *plan) timed(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	if p.Time <= 0 {

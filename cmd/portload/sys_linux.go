@@ -6,7 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// control lets the kernel choose the port when it knows both addresses: one port serves for many pairs.
+// control lets the kernel choose the port when it knows both addresses: one port serves for many
+// pairs.
 func control(_, _ string, c syscall.RawConn) error {
 	return c.Control(func(fd uintptr) {
 		// Only an optimisation: without it there are fewer ports.

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// mark begins what a published message says: its number and when it was sent, in hexadecimal digits.
+// mark begins what a published message says: its number and when it was sent, in hexadecimal
+// digits.
 const mark = "portload:"
 
 // markSize is the length of the shortest published message.
@@ -54,7 +55,7 @@ type track struct {
 // newTrack is after message 0, with nothing missing.
 func newTrack() track { return track{seen: ^uint64(0)} }
 
-// take notes message seq in d. It says whether seq is the highest one so far.
+// take notes message seq in d. It reports whether seq is the highest one so far.
 func (t *track) take(seq int64, d *delivery) bool {
 	ahead := seq - t.last
 	switch {

@@ -9,7 +9,8 @@ import (
 type watcher interface {
 	// watch takes l over: only its Write may be called from now on. What comes goes to r.
 	watch(l *link, r receiver) error
-	// close closes every connection, of which receivers are not told, and waits for the calls that are under way.
+	// close closes every connection, of which receivers are not told, and waits for the calls that
+	// are under way.
 	close()
 }
 
@@ -21,7 +22,8 @@ type receiver interface {
 	closed(err error)
 }
 
-// goWatcher has a goroutine for each connection. It is for systems without epoll, and for comparison.
+// goWatcher has a goroutine for each connection. It is for systems without epoll, and for
+// comparison.
 type goWatcher struct {
 	mu     sync.Mutex
 	conns  []net.Conn
@@ -74,8 +76,8 @@ func (g *goWatcher) close() {
 // An inbox puts the pieces that a receiver gets together again.
 type inbox struct{ rest []byte }
 
-// take hands the messages in what was kept and b to got, keeps what is left, and answers on l what the codec wants to
-// be answered.
+// take hands the messages in what was kept and b to got, keeps what is left, and answers on l what
+// the codec wants to be answered.
 func (i *inbox) take(l *link, b []byte, got func(msg []byte)) error {
 	whole := b
 	if len(i.rest) > 0 {

@@ -5,9 +5,11 @@ import (
 	"fmt"
 )
 
-// A worker is the load of one process: this one, or a child when the connections are more than one may have.
+// A worker is the load of one process: this one, or a child when the connections are more than one
+// may have.
 type worker interface {
-	// do does one step and says what happened in it. The end of ctx ends it early, which is no error.
+	// do does one step and says what happened in it. The end of ctx ends it early, which is no
+	// error.
 	do(ctx context.Context, s step) (tally, error)
 	// progress is how many things were done, for a person to watch.
 	progress() int64
@@ -60,7 +62,8 @@ func (t *tally) add(o tally) {
 	t.Delivery.add(o.Delivery)
 }
 
-// newWorker makes the worker of p's command. It calls notify when all its members have received message seq.
+// newWorker makes the worker of p's command. It calls notify when all its members have received
+// message seq.
 func newWorker(p *plan, notify func(seq int64)) (worker, error) {
 	d, err := newDialer(p)
 	if err != nil {

@@ -78,8 +78,8 @@ func TestCheckAllDataPath(t *testing.T) {
 	}
 }
 
-// FuzzAllDataPath holds that a path that is accepted can be mounted, is asked for as it stands, and is
-// the only one.
+// FuzzAllDataPath holds that a path that is accepted can be mounted, is asked for as it stands, and
+// is the only one.
 func FuzzAllDataPath(f *testing.F) {
 	for _, path := range []string{"/", "/_put", "/a/b.c~d-e_f", "/a/", "//", "/.", "/..", "/{x}", "/a b", "/%2f"} {
 		f.Add(path, "/other")

@@ -17,8 +17,8 @@ import (
 	"github.com/portluck/portluck/handlers/alldata"
 )
 
-// Many clients put while the server is killed, or told to end: all that was answered is in its directory, and the next
-// server has it.
+// Many clients put while the server is killed, or told to end: all that was answered is in its
+// directory, and the next server has it.
 func TestEventsSurvive(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -22,8 +22,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// wantCopied wants the commands to be those of a page at https://chat.example/chat/, whose server has a
-// proxy before it: nothing else of its port can be reached there. It returns them.
+// wantCopied wants the commands to be those of a page at https://chat.example/chat/, whose server
+// has a proxy before it: nothing else of its port can be reached there. It returns them.
 func wantCopied(ctx context.Context, t *testing.T) []string {
 	t.Helper()
 	const base = "chat.example/chat/"
@@ -48,8 +48,8 @@ func wantCopied(ctx context.Context, t *testing.T) []string {
 	return got
 }
 
-// runCopied runs those of commands that are curl's and end, as they are printed. The proxy at addr stands
-// for chat.example.
+// runCopied runs those of commands that are curl's and end, as they are printed. The proxy at addr
+// stands for chat.example.
 func runCopied(t *testing.T, addr net.Addr, commands []string) {
 	t.Helper()
 	need.Program(t, "curl")
@@ -75,7 +75,8 @@ func runCopied(t *testing.T, addr net.Addr, commands []string) {
 	}
 }
 
-// A prefixProxy serves https://chat.example/chat/ from the server at a root, as a reverse proxy does.
+// A prefixProxy serves https://chat.example/chat/ from the server at a root, as a reverse proxy
+// does.
 type prefixProxy struct {
 	*httptest.Server
 
@@ -83,8 +84,8 @@ type prefixProxy struct {
 	stray []string // what was asked for outside of /chat/
 }
 
-// newPrefixProxy starts one for addr. keepHost passes on the Host that the browser has sent, as Caddy
-// does; else it is addr, as with nginx.
+// newPrefixProxy starts one for addr. keepHost passes on the Host that the browser has sent, as
+// Caddy does; else it is addr, as with nginx.
 func newPrefixProxy(t *testing.T, addr string, keepHost bool) *prefixProxy {
 	t.Helper()
 	p := &prefixProxy{}
@@ -111,8 +112,8 @@ func newPrefixProxy(t *testing.T, addr string, keepHost bool) *prefixProxy {
 	return p
 }
 
-// Below a path of a proxy the page, its parts, its WebSocket and its panels work, and so do an event
-// stream and a long poll of a page.
+// Below a path of a proxy the page, its parts, its WebSocket and its panels work, and so do an
+// event stream and a long poll of a page.
 func TestChromiumBehindAPrefix(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -140,8 +141,8 @@ func TestChromiumBehindAPrefix(t *testing.T) {
 	}
 }
 
-// behindPrefix has the browser of ctx use https://chat.example/chat/, which the server at addr serves. It
-// returns the commands that the page has.
+// behindPrefix has the browser of ctx use https://chat.example/chat/, which the server at addr
+// serves. It returns the commands that the page has.
 func behindPrefix(ctx context.Context, t *testing.T, addr string) (commands []string) {
 	t.Helper()
 	waitFor := func(js string) {

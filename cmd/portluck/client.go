@@ -27,7 +27,8 @@ const dialTime = 10 * time.Second
 // maxMessage is the longest message that is received.
 const maxMessage = 64 << 20
 
-// A peer is the connection of a client command: one message at a time each way, whatever the protocol.
+// A peer is the connection of a client command: one message at a time each way, whatever the
+// protocol.
 type peer interface {
 	// send sends one message.
 	send(msg string) error

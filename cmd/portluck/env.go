@@ -11,7 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// exclusions has the flags that have no say once another is given on the command line with such a value.
+// exclusions has the flags that have no say once another is given on the command line with such a
+// value.
 var exclusions = []struct {
 	given string
 	when  func(value string) bool
@@ -30,7 +31,8 @@ func always(string) bool               { return true }
 func isTrue(value string) bool         { return value == "true" }
 func isWithoutFiles(value string) bool { return value == "dev" || value == "off" }
 
-// fromEnvironment sets the flags that were not given from PORTLUCK_ variables, but for those that what was given excludes.
+// fromEnvironment sets the flags that were not given from PORTLUCK_ variables, but for those that
+// what was given excludes.
 func fromEnvironment(flags *pflag.FlagSet) error {
 	settled := []string{"help", "version"}
 	flags.Visit(func(f *pflag.Flag) {

@@ -17,7 +17,8 @@ import (
 // linesPerSecond is how many lines about failures a server writes in a second.
 const linesPerSecond = 20
 
-// Whatever strangers do to the services, the log gets a few lines a second, and none of their words.
+// Whatever strangers do to the services, the log gets a few lines a second, and none of their
+// words.
 func TestServicesLogLittle(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

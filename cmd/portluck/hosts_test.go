@@ -82,7 +82,8 @@ func TestCheckHosts(t *testing.T) {
 	}
 }
 
-// The first bytes of others are shown to a visitor on this machine, to others only by --show-bytes, and secrets to nobody.
+// The first bytes of others are shown to a visitor on this machine, to others only by --show-bytes,
+// and secrets to nobody.
 func TestFirstBytes(t *testing.T) {
 	const far, near = "PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n", "PROXY TCP4 127.0.0.1 127.0.0.1 1 80\r\n"
 	for _, tt := range []struct {

@@ -130,8 +130,8 @@ func pageLines(host string, e entrance) []page.Command {
 	return clientLines(host, e)[1:] // the first one is the browser's
 }
 
-// shellLine is the command for a shell that starts program with these arguments, whatever is in them.
-// program itself is written for a shell.
+// shellLine is the command for a shell that starts program with these arguments, whatever is in
+// them. program itself is written for a shell.
 func shellLine(program string, args ...string) string {
 	for _, arg := range args {
 		program += " " + quote(arg)

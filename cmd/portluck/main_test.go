@@ -69,11 +69,12 @@ type server struct {
 // servers has the server of each script; scripts run at once.
 var servers sync.Map
 
-// patient are the flags of the servers of tests: a client that a busy machine holds up does not become a raw one.
+// patient are the flags of the servers of tests: a client that a busy machine holds up does not
+// become a raw one.
 var patient = []string{"serve", "--listen", "127.0.0.1:0", "--sniff-timeout", "1m"}
 
-// serveInScript starts portluck with these flags on a free port, and sets ADDR, HOST and PORT. Its stderr is added to the
-// file log.
+// serveInScript starts portluck with these flags on a free port, and sets ADDR, HOST and PORT. Its
+// stderr is added to the file log.
 func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 	self, err := exec.LookPath("portluck")
 	if err != nil {

@@ -25,7 +25,8 @@ func newMan(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// escapeUsages keeps the asterisks of the flags' usages, which the man pages' generator takes for Markdown.
+// escapeUsages keeps the asterisks of the flags' usages, which the man pages' generator takes for
+// Markdown.
 func escapeUsages(cmd *cobra.Command) {
 	escaped := map[*pflag.Flag]bool{} // commands share flags
 	var visit func(*cobra.Command)

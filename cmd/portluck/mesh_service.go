@@ -62,7 +62,8 @@ func checkID(flag, id string) error {
 	return nil
 }
 
-// readKey is the key in the file that a flag names, without the end of the line; nil without a file.
+// readKey is the key in the file that a flag names, without the end of the line; nil without a
+// file.
 func readKey(flag, file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil

@@ -91,7 +91,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 	}
 }
 
-// check finds what the flags' types do not: mistakes that are known before anything is opened. f has the flags of o.
+// check finds what the flags' types do not: mistakes that are known before anything is opened. f
+// has the flags of o.
 func (o *options) check(f *pflag.FlagSet) error {
 	if err := checkEmpty(f); err != nil {
 		return err
@@ -131,8 +132,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 	return o.checkLists()
 }
 
-// checkEmpty refuses a flag that was given without a value, such as --alldata "$DIR" where DIR is not
-// set: the server would do without what was asked for.
+// checkEmpty refuses a flag that was given without a value, such as --alldata "$DIR" where DIR is
+// not set: the server would do without what was asked for.
 func checkEmpty(f *pflag.FlagSet) (err error) {
 	f.Visit(func(flag *pflag.Flag) {
 		list, isList := flag.Value.(pflag.SliceValue)

@@ -50,8 +50,8 @@ func rawMain() {
 	_, _ = io.Copy(os.Stdout, c) // a reset is an end, too
 }
 
-// fetchMain prints what a server answers to a request: fetch [-i] [-2] [-d BODY] [-H HEADER]... [-unix PATH] URL. It
-// trusts every certificate.
+// fetchMain prints what a server answers to a request: fetch [-i] [-2] [-d BODY] [-H HEADER]...
+// [-unix PATH] URL. It trusts every certificate.
 func fetchMain() {
 	header := http.Header{}
 	flag.Func("H", "a `header`", func(line string) error {

@@ -191,8 +191,8 @@ func wantWords(t *testing.T, dir string, got map[string]string, want map[string]
 	}
 }
 
-// shownAt are the commands that the page of the server at addr has at a path, for a browser that has
-// come by host.
+// shownAt are the commands that the page of the server at addr has at a path, for a browser that
+// has come by host.
 func shownAt(t *testing.T, addr, host, path string) map[string]string {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/"+path, nil)

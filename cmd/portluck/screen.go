@@ -16,8 +16,8 @@ const (
 )
 
 // A screen is standard output or error that never holds the server up: lines wait in a short queue
-// for one goroutine to write them, and those that find it full are counted instead. Somebody may have
-// stopped the terminal with Ctrl-S, or the reader of a pipe may stand still.
+// for one goroutine to write them, and those that find it full are counted instead. Somebody may
+// have stopped the terminal with Ctrl-S, or the reader of a pipe may stand still.
 type screen struct {
 	out     io.Writer
 	missing func(w io.Writer, n uint64) // tells how many lines w does not get
@@ -32,8 +32,8 @@ type screen struct {
 	shown  int
 }
 
-// newScreen starts a screen for people. Its goroutine ends with close, or when a write that close no
-// longer waits for does.
+// newScreen starts a screen for people. Its goroutine ends with close, or when a write that close
+// no longer waits for does.
 func newScreen(out io.Writer, most int) *screen {
 	return newScreenWith(out, most, func(w io.Writer, n uint64) { fmt.Fprintf(w, "... %d lines are not shown\n", n) })
 }

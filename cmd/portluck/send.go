@@ -129,8 +129,9 @@ func (s *sending) run(ctx context.Context, p peer) error {
 	return nil
 }
 
-// linger stays connected for the time of --wait. A WebSocket, or a client of UDP, cannot say that it has sent all but will still listen: there
-// linger lasts until as many messages have come as were sent, for farewellTime at the most.
+// linger stays connected for the time of --wait. A WebSocket, or a client of UDP, cannot say that
+// it has sent all but will still listen: there linger lasts until as many messages have come as
+// were sent, for farewellTime at the most.
 func (s *sending) linger(p peer, received <-chan error) (err error, ended bool) {
 	wait := s.wait
 	both := false

@@ -211,8 +211,8 @@ func (o *options) open(notices io.Writer) ([]net.Listener, error) {
 	}
 }
 
-// listenError is err with the flag that it is about. Of a port that is taken it says how to find who has
-// it, such as a portluck that was left running.
+// listenError is err with the flag that it is about. Of a port that is taken it says how to find
+// who has it, such as a portluck that was left running.
 func listenError(err error, flag string) error {
 	if err == nil {
 		return nil

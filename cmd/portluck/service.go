@@ -12,7 +12,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A service is a part of the demo server beside the room: it has flags of serve, and a panel on the page.
+// A service is a part of the demo server beside the room: it has flags of serve, and a panel on the
+// page.
 type service interface {
 	// flags adds the service's flags.
 	flags(f *pflag.FlagSet)
@@ -20,15 +21,17 @@ type service interface {
 	check() error
 	// start starts it. It is called only when on is true, before the port serves.
 	start(d *demo) error
-	// on says whether the flags ask for it.
+	// on reports whether the flags ask for it.
 	on() bool
-	// stop ends it, after the port was shut down or has failed. It is called only after start has succeeded.
+	// stop ends it, after the port was shut down or has failed. It is called only after start has
+	// succeeded.
 	stop(ctx context.Context)
 	// panel is what the page shows of it now. Any goroutine may call it, from start to stop.
 	panel() page.Panel
 }
 
-// A beginner is a service that has something to do once all have started, and the server changes no more.
+// A beginner is a service that has something to do once all have started, and the server changes no
+// more.
 type beginner interface{ begin() }
 
 // demo is what services are added to.
@@ -49,8 +52,8 @@ func newDemo(srv *portluck.Server, room *chat.Room, listeners []net.Listener, lo
 	return &demo{srv: srv, room: room, listeners: listeners, logger: logger, few: &few}
 }
 
-// services are all that there are, in the order in which they are started and shown: fields of o, so that each call returns the
-// same ones.
+// services are all that there are, in the order in which they are started and shown: fields of o,
+// so that each call returns the same ones.
 func (o *options) services() []service {
 	return []service{&o.alldata, &o.streams, &o.slots, &o.mesh, &o.udp}
 }

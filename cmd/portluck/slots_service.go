@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// slotService gives slots: callosum, on a port of its own and on the shared one. After the slot line it sends back what it
-// gets.
+// slotService gives slots: callosum, on a port of its own and on the shared one. After the slot
+// line it sends back what it gets.
 type slotService struct {
 	addr      string
 	onSilence bool
@@ -59,7 +59,8 @@ func (s *slotService) check() error {
 	return err
 }
 
-// start listens on the service's own address, and adds it to the shared port, which also knows its clients by their preface.
+// start listens on the service's own address, and adds it to the shared port, which also knows its
+// clients by their preface.
 func (s *slotService) start(d *demo) error {
 	s.slots = &slots{}
 	s.handler.MaxSlots = s.max

@@ -44,7 +44,8 @@ func TestStartsAtOnceShareTheCA(t *testing.T) {
 	}
 }
 
-// Without --listen the next port is taken when 8100 is not free, and the notice and the addresses say which.
+// Without --listen the next port is taken when 8100 is not free, and the notice and the addresses
+// say which.
 func TestTakenDefaultPort(t *testing.T) {
 	for try := 1; ; try++ {
 		l, err := net.Listen("tcp", "127.0.0.1:8100")
@@ -61,7 +62,8 @@ func TestTakenDefaultPort(t *testing.T) {
 	}
 }
 
-// startOnDefaultPort starts a server without --listen, and ends it. It returns its port and what it notices.
+// startOnDefaultPort starts a server without --listen, and ends it. It returns its port and what it
+// notices.
 func startOnDefaultPort(t *testing.T) (port, notice string) {
 	t.Helper()
 	cmd := command(t, "--tls", "off")
@@ -89,8 +91,8 @@ func startOnDefaultPort(t *testing.T) (port, notice string) {
 	return port, notices.String()
 }
 
-// listenUDPAlone listens on a UDP port whose TCP port is free and stays so: the system gives no client
-// a port as low as this one.
+// listenUDPAlone listens on a UDP port whose TCP port is free and stays so: the system gives no
+// client a port as low as this one.
 func listenUDPAlone(t *testing.T) net.PacketConn {
 	t.Helper()
 	for port := 20000; port < 30000; port++ {
@@ -110,8 +112,8 @@ func listenUDPAlone(t *testing.T) net.PacketConn {
 	return nil
 }
 
-// The error of a port that is taken has the command that shows by whom: a client's connection can have it
-// as well as a listener.
+// The error of a port that is taken has the command that shows by whom: a client's connection can
+// have it as well as a listener.
 func TestTakenPortSaysByWhom(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

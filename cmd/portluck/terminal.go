@@ -18,8 +18,8 @@ func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) && os.Getenv
 // logTime is the time in JSON logs: RFC 3339 with milliseconds.
 const logTime = "2006-01-02T15:04:05.000Z07:00"
 
-// newLogger writes to standard error, for which it never waits. Lines that it does not take in time are
-// dropped and counted; flush writes what is left at the end.
+// newLogger writes to standard error, for which it never waits. Lines that it does not take in time
+// are dropped and counted; flush writes what is left at the end.
 func newLogger(format, level string) (logger zerolog.Logger, flush func(), err error) {
 	lvl, err := zerolog.ParseLevel(level)
 	if err != nil || level == "" {

@@ -49,8 +49,8 @@ func (u *udpService) check() error {
 
 func (u *udpService) on() bool { return u.enabled }
 
-// listen is portluck.Listen. Where addr lets the system choose the port, it is one that is free over UDP
-// too, if that is needed.
+// listen is portluck.Listen. Where addr lets the system choose the port, it is one that is free
+// over UDP too, if that is needed.
 func (u *udpService) listen(addr string) ([]net.Listener, error) {
 	for try := 0; ; try++ {
 		all, err := portluck.Listen(addr)
@@ -130,8 +130,8 @@ func (u *udpSockets) panel() page.Panel {
 	return p
 }
 
-// numeric is where a client on this machine reaches a. It is no name: nc -u takes the first address of one, whether somebody
-// is there or not.
+// numeric is where a client on this machine reaches a. It is no name: nc -u takes the first address
+// of one, whether somebody is there or not.
 func numeric(a net.Addr) (host, port string) {
 	ap, err := netip.ParseAddrPort(a.String())
 	if err != nil {

@@ -33,7 +33,8 @@ func udpPanel(t *testing.T, addr string) page.Panel {
 	return page.Panel{}
 }
 
-// The lines to copy of the panel, which are printed at the start too, work; the counters of the panel count.
+// The lines to copy of the panel, which are printed at the start too, work; the counters of the
+// panel count.
 func TestUDPLines(t *testing.T) {
 	t.Parallel()
 	addr, _ := startServer(t, "--udp")

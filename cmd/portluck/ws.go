@@ -76,8 +76,8 @@ func (p *wsPeer) writeLocked(op ws.OpCode, b []byte) error {
 	return wsutil.WriteClientMessage(p.Conn, op, b)
 }
 
-// sendPong sends what waits. It does not wait for a message that is being sent, whose sender sends the pong then: to
-// receive must go on, or two that only send block each other.
+// sendPong sends what waits. It does not wait for a message that is being sent, whose sender sends
+// the pong then: to receive must go on, or two that only send block each other.
 func (p *wsPeer) sendPong() {
 	for p.pong.Load() != nil && p.mu.TryLock() {
 		if body := p.pong.Swap(nil); body != nil {
@@ -139,12 +139,14 @@ func (p *wsPeer) closed(body []byte) error {
 	return wsutil.ClosedError{Code: code, Reason: reason}
 }
 
-// mayBeSent says whether a close frame may have this code (RFC 6455, section 7.4, and IANA's registry).
+// mayBeSent reports whether a close frame may have this code (RFC 6455, section 7.4, and IANA's
+// registry).
 func mayBeSent(code ws.StatusCode) bool {
 	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
-// ended is why receiving ended: io.EOF after a normal close frame. The server is told what it did wrong.
+// ended is why receiving ended: io.EOF after a normal close frame. The server is told what it did
+// wrong.
 func (p *wsPeer) ended(err error) error {
 	var closed wsutil.ClosedError
 	switch {

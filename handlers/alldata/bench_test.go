@@ -13,8 +13,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Puts of new events of 200 bytes, each on disk before it is answered: by 1 and 100 writers, in a Store, and in bbolt with a
-// transaction for each.
+// Puts of new events of 200 bytes, each on disk before it is answered: by 1 and 100 writers, in a
+// Store, and in bbolt with a transaction for each.
 //
 //	go test -run '^$' -bench Put -benchtime 2s ./handlers/alldata
 func BenchmarkPut(b *testing.B) {

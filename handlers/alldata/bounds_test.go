@@ -314,7 +314,8 @@ func (s sparse) ReadAt(b []byte, at int64) (int, error) {
 	return copy(b, m[:]), nil
 }
 
-// Without the first meta page the second is looked for at each size of a page, and taken if it says so.
+// Without the first meta page the second is looked for at each size of a page, and taken if it says
+// so.
 func TestSecondMeta(t *testing.T) {
 	made := func(size uint32) (m meta) {
 		binary.NativeEndian.PutUint32(m[:], metaMagic)

@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/testdata/funcs"
 )
 
-// A panic in a callback costs one call, and no lock is left held. That of Client.OnRetry and of Keygen.Now is
-// its caller's.
+// A panic in a callback costs one call, and no lock is left held. That of Client.OnRetry and of
+// Keygen.Now is its caller's.
 func TestCallbacksPanic(t *testing.T) {
 	cases := map[string]func(t *testing.T){
 		"Client.OnRetry": panicsInOnRetry, "Handler.OnPut": panicsInHandler, "Handler.OnError": panicsInHandler,

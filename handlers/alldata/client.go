@@ -19,15 +19,16 @@ import (
 // DefaultURL is where a [Client] without a URL sends to.
 const DefaultURL = "http://localhost:8080/"
 
-// A Client puts events to a peer. Its zero value sends to [DefaultURL]. A put that failed is sent again: that is safe, for
-// the peer takes the same event under the same key once. Copy it to change a field for one call; any number of goroutines
-// may use it at once.
+// A Client puts events to a peer. Its zero value sends to [DefaultURL]. A put that failed is sent
+// again: that is safe, for the peer takes the same event under the same key once. Copy it to change
+// a field for one call; any number of goroutines may use it at once.
 type Client struct {
 	// URL is where the peer's _put is; [DefaultURL] if empty.
 	URL string
 	// Method is that of the requests; POST if empty.
 	Method string
-	// HTTP sends the requests; if nil, one that follows no redirects, on the connections of http.DefaultTransport.
+	// HTTP sends the requests; if nil, one that follows no redirects, on the connections of
+	// http.DefaultTransport.
 	HTTP *http.Client
 	// Attempts is how often a put is sent at the most; 5 if zero, until its ctx ends if negative.
 	Attempts int
@@ -61,7 +62,7 @@ func (e *StatusError) Is(target error) bool {
 	return target == ErrConflict && e.Status == http.StatusConflict
 }
 
-// passing says whether the same request may be answered otherwise later.
+// passing reports whether the same request may be answered otherwise later.
 func (e *StatusError) passing() bool {
 	return e.Status >= 500 && e.Status != http.StatusNotImplemented ||
 		e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests
@@ -75,9 +76,9 @@ type message struct {
 	Event json.RawMessage `json:"event"`
 }
 
-// Put sends the event, which is JSON, under its key, until the peer has answered 201, or says that it never will, or
-// Attempts are over, or ctx ends. Unless it returns nil, a [*StatusError] that the peer did not take it, or an
-// [ErrInvalid], nothing is known: the event may have been put.
+// Put sends the event, which is JSON, under its key, until the peer has answered 201, or says that
+// it never will, or Attempts are over, or ctx ends. Unless it returns nil, a [*StatusError] that
+// the peer did not take it, or an [ErrInvalid], nothing is known: the event may have been put.
 func (c *Client) Put(ctx context.Context, key string, event json.RawMessage) error {
 	compact, err := check(key, event)
 	if err != nil {
@@ -157,7 +158,7 @@ func isAnswer(err error) bool {
 	return errors.As(err, &status)
 }
 
-// isPassing says whether another attempt may do better.
+// isPassing reports whether another attempt may do better.
 func isPassing(err error) bool {
 	var status *StatusError
 	var cert *tls.CertificateVerificationError

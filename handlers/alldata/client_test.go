@@ -94,7 +94,8 @@ func TestClientRetries(t *testing.T) {
 	}
 }
 
-// The pauses double up to their bound, are left to chance within half of that, and last as long as the peer asks for.
+// The pauses double up to their bound, are left to chance within half of that, and last as long as
+// the peer asks for.
 func TestClientBackoff(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -227,7 +228,8 @@ func TestClientReason(t *testing.T) {
 	}
 }
 
-// Peers that come and go: every put arrives, once, at a store whose server loses every second answer.
+// Peers that come and go: every put arrives, once, at a store whose server loses every second
+// answer.
 func TestClientAndStore(t *testing.T) {
 	s := open(t, &Store{})
 	h := &Handler{OnPut: s.Put}

@@ -11,9 +11,10 @@ import (
 	"testing"
 )
 
-// A crash of the machine leaves what was on disk at the last sync, and of what was written since any sectors, in any order.
-// bbolt syncs twice in a commit: after the data, and after the page that makes them count. These tests make the files that
-// a crash at any moment of a commit may leave, and hold that they have all that was answered before it.
+// A crash of the machine leaves what was on disk at the last sync, and of what was written since
+// any sectors, in any order. bbolt syncs twice in a commit: after the data, and after the page that
+// makes them count. These tests make the files that a crash at any moment of a commit may leave,
+// and hold that they have all that was answered before it.
 
 const sector = 512
 
@@ -73,8 +74,8 @@ func dirOf(t testing.TB, image []byte) string {
 	return dir
 }
 
-// holds opens an image. It must have what was there before the commit; whole says that it must have the new event too,
-// and none that it must not.
+// holds opens an image. It must have what was there before the commit; whole says that it must have
+// the new event too, and none that it must not.
 func holds(t *testing.T, c *crash, image []byte, none, whole bool) {
 	t.Helper()
 	s := &Store{Dir: dirOf(t, image)}

@@ -18,8 +18,8 @@ const (
 	newNames = "new-*.db"
 )
 
-// create makes dir and the file at path, if they are not there: under another name first, so that a crash leaves no half
-// of one behind, and so that of two processes one makes it.
+// create makes dir and the file at path, if they are not there: under another name first, so that a
+// crash leaves no half of one behind, and so that of two processes one makes it.
 func create(dir, path string) error {
 	if dir == "" {
 		return errors.New("there is no directory for the store")
@@ -78,8 +78,8 @@ func (p *place) check() error {
 	return nil
 }
 
-// isFull reports whether err says that there is no room for a file to grow, or that its owner may not
-// have more.
+// isFull reports whether err says that there is no room for a file to grow, or that its owner may
+// not have more.
 func isFull(err error) bool {
 	const windowsFull = syscall.Errno(112) // ERROR_DISK_FULL
 	return errors.Is(err, ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||

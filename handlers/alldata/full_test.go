@@ -160,7 +160,8 @@ func TestStoreOfRelativeDir(t *testing.T) {
 	mustPut(t, s, "a", "1")
 }
 
-// While the disk is full puts are answered with 507 and a sentence, and with 201 when there is room.
+// While the disk is full puts are answered with 507 and a sentence, and with 201 when there is
+// room.
 func TestStoreFull(t *testing.T) {
 	file := func(err error) error { return &os.PathError{Op: "write", Path: fileName, Err: err} }
 	for _, failure := range []error{

@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzParse holds that a body that is taken has a key and an event, which come out of it again when they are sent, and
-// that any other is refused in one line.
+// FuzzParse holds that a body that is taken has a key and an event, which come out of it again when
+// they are sent, and that any other is refused in one line.
 func FuzzParse(f *testing.F) {
 	for _, body := range []string{
 		upstreamBody, `{"event":[1,2.5e3,"\ud83d\ude00"],"key":"\u006b"}`, `{"key":"a","key":"\ud800","event":null}`, "null", "[]",
@@ -54,7 +54,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzSame holds that what a JSON library makes of a text is the same event, and that sameness has no side.
+// FuzzSame holds that what a JSON library makes of a text is the same event, and that sameness has
+// no side.
 func FuzzSame(f *testing.F) {
 	for _, pair := range [][2]string{
 		{`{"a":1,"b":[2]}`, `{"b":[2.0],"a":10e-1}`}, {`"\ud800"`, `"\udc00"`}, {"1e5", "100000"}, {"-0", "0.0"}, {`"\u00e9"`, `"é"`},
@@ -92,7 +93,8 @@ func FuzzSame(f *testing.F) {
 	})
 }
 
-// FuzzHandler holds that any request is answered with a status that is documented, and that only a POST puts.
+// FuzzHandler holds that any request is answered with a status that is documented, and that only a
+// POST puts.
 func FuzzHandler(f *testing.F) {
 	f.Add("POST", []byte(upstreamBody))
 	f.Add("GET", []byte(upstreamBody))

@@ -40,27 +40,30 @@ var (
 	ErrFull = errors.New("the disk is full")
 )
 
-// A Handler answers _put requests: an http.Handler for any mux. Its zero value refuses them. The fields are not changed
-// once it serves; requests may come from any number of goroutines.
+// A Handler answers _put requests: an http.Handler for any mux. Its zero value refuses them. The
+// fields are not changed once it serves; requests may come from any number of goroutines.
 type Handler struct {
-	// OnPut keeps the event, which is valid JSON, under its key, which is not empty. It is called by any number of
-	// goroutines at once, and returns when ctx ends. What it returns decides the answer: 201 if nil, 409 for
-	// [ErrConflict], 400 for [ErrInvalid], 413 for [handlers.ErrTooLong], 507 for [ErrFull] and the
-	// system's errors of that meaning, 503 for [ErrBusy], [ErrClosed] and the end of ctx, else 500. A panic costs this request: 500. [Store.Put] and [Client.Put] are such funcs.
+	// OnPut keeps the event, which is valid JSON, under its key, which is not empty. It is called
+	// by any number of goroutines at once, and returns when ctx ends. What it returns decides the
+	// answer: 201 if nil, 409 for [ErrConflict], 400 for [ErrInvalid], 413 for
+	// [handlers.ErrTooLong], 507 for [ErrFull] and the system's errors of that meaning, 503 for
+	// [ErrBusy], [ErrClosed] and the end of ctx, else 500. A panic costs this request: 500.
+	// [Store.Put] and [Client.Put] are such funcs.
 	OnPut func(ctx context.Context, key string, event json.RawMessage) error
-	// Limit is the longest body in bytes; 16 MiB if zero, none if negative. A longer one is answered with 413.
+	// Limit is the longest body in bytes; 16 MiB if zero, none if negative. A longer one is
+	// answered with 413.
 	Limit int64
-	// MaxPending bounds the bytes of all bodies that are being read or put; 64 MiB if zero, none if negative. What is
-	// beyond is answered with 503.
+	// MaxPending bounds the bytes of all bodies that are being read or put; 64 MiB if zero, none if
+	// negative. What is beyond is answered with 503.
 	MaxPending int64
-	// ReadTimeout bounds how long a body may take; 30 seconds if zero, no bound if negative. A slower one is answered
-	// with 408.
+	// ReadTimeout bounds how long a body may take; 30 seconds if zero, no bound if negative. A
+	// slower one is answered with 408.
 	ReadTimeout time.Duration
 	// Timeout bounds the ctx of OnPut; 30 seconds if zero, no bound if negative.
 	Timeout time.Duration
 	// OnError, if not nil, is told why a request was not answered with 201. It is called by many
-	// goroutines at once. The port that serves the request, or [Server.Log], logs the answer and the kind
-	// of the error, and nothing of what the peer has sent.
+	// goroutines at once. The port that serves the request, or [Server.Log], logs the answer and
+	// the kind of the error, and nothing of what the peer has sent.
 	OnError func(r *http.Request, err error)
 
 	pending atomic.Int64
@@ -121,7 +124,8 @@ func infoOf(r *http.Request) *handlers.Info {
 	return info
 }
 
-// logged is err as it is logged. What OnPut returns may quote the event: of that only what it matches.
+// logged is err as it is logged. What OnPut returns may quote the event: of that only what it
+// matches.
 func logged(status int, err error) error {
 	if errors.Is(err, handlers.ErrPanic) {
 		return err

@@ -17,8 +17,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// childFull puts until the disk is full, or as good as: the file may not get larger. What was answered stays, the rest is an
-// error, and when there is room again all goes on.
+// childFull puts until the disk is full, or as good as: the file may not get larger. What was
+// answered stays, the rest is an error, and when there is room again all goes on.
 func childFull(s *Store) {
 	told := 0
 	s.OnStored = func(string, json.RawMessage) { told++ }
@@ -70,8 +70,8 @@ func TestStoreDiskFull(t *testing.T) {
 	}
 }
 
-// childSync puts while a sync of the disk fails, in strace. The put that it belonged to fails; the same again waits for
-// the disk, although the event may be visible already.
+// childSync puts while a sync of the disk fails, in strace. The put that it belonged to fails; the
+// same again waits for the disk, although the event may be visible already.
 func childSync(s *Store) {
 	for tries := 0; s.Open() != nil; tries++ { // the sync of Open was the one
 		if tries > 10 {
@@ -136,8 +136,8 @@ func output(t *testing.T, cmd *exec.Cmd) (string, error) {
 	return string(out), err
 }
 
-// A file that somebody cuts off while it is open, or a disk that cannot be read any more, is an error and not the end of the
-// program.
+// A file that somebody cuts off while it is open, or a disk that cannot be read any more, is an
+// error and not the end of the program.
 func TestStoreCutOffWhileOpen(t *testing.T) {
 	s := &Store{Dir: t.TempDir()}
 	if err := s.Open(); err != nil {

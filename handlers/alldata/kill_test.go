@@ -37,7 +37,8 @@ func childFails(err error) {
 	}
 }
 
-// childPuts has many writers put, each key of which is printed when it is answered, until the process is killed.
+// childPuts has many writers put, each key of which is printed when it is answered, until the
+// process is killed.
 func childPuts(s *Store, round string) {
 	childFails(s.Open())
 	each(16, func(writer int) {
@@ -63,8 +64,8 @@ func spawn(t *testing.T, what, dir string, through ...string) *exec.Cmd {
 	return cmd
 }
 
-// kill kills a child that puts: after it has answered n, or, if n is 0, after a while that may be too short to open the
-// store. It returns the keys that were answered.
+// kill kills a child that puts: after it has answered n, or, if n is 0, after a while that may be
+// too short to open the store. It returns the keys that were answered.
 func kill(t *testing.T, dir, round string, n int) (answered []string) {
 	t.Helper()
 	cmd := spawn(t, "put "+round, dir)
@@ -132,7 +133,8 @@ func verify(t *testing.T, dir string, keys map[string]bool) {
 	}
 }
 
-// A process that is killed at any moment loses nothing that was answered. TEST_LONG has it done more often.
+// A process that is killed at any moment loses nothing that was answered. TEST_LONG has it done
+// more often.
 func TestStoreKilled(t *testing.T) {
 	rounds := 12
 	if need.Long() {

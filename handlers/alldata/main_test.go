@@ -11,7 +11,8 @@ import (
 	"github.com/portluck/portluck/testdata/leak"
 )
 
-// asChild names the environment variable that makes this test binary a process to be killed; its value is what it does.
+// asChild names the environment variable that makes this test binary a process to be killed; its
+// value is what it does.
 const asChild = "ALLDATA_TEST_CHILD"
 
 func TestMain(m *testing.M) {

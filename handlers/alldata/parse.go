@@ -12,8 +12,8 @@ import (
 // MaxKeySize is the longest key in bytes that a [Store] takes.
 const MaxKeySize = 32 << 10
 
-// parse finds the key and the event in the body of a _put: a JSON object with the members key, a string, and event. Others
-// are ignored; of several with one name the last counts.
+// parse finds the key and the event in the body of a _put: a JSON object with the members key, a
+// string, and event. Others are ignored; of several with one name the last counts.
 func parse(body []byte) (key string, event json.RawMessage, err error) {
 	text, event, err := members(body)
 	switch {
@@ -37,7 +37,8 @@ func parse(body []byte) (key string, event json.RawMessage, err error) {
 	return key, event, nil
 }
 
-// members finds the two members by their exact names, which json.Unmarshal would not, and keeps no others.
+// members finds the two members by their exact names, which json.Unmarshal would not, and keeps no
+// others.
 func members(body []byte) (key, event json.RawMessage, err error) {
 	switch trimmed := bytes.TrimLeft(body, " \t\r\n"); {
 	case !utf8.Valid(body):

@@ -35,9 +35,10 @@ func (s *Store) Len() (n int, err error) {
 	return n, err
 }
 
-// Range returns the events whose keys are at least from and less than to, in the order of the bytes of their keys, which
-// is that of time for keys of [NewKey]. All that was answered before is there; what is put meanwhile may be. An empty to
-// has no end. The loop may call any method; it ends with an entry and an error if the store fails or is closed.
+// Range returns the events whose keys are at least from and less than to, in the order of the bytes
+// of their keys, which is that of time for keys of [NewKey]. All that was answered before is there;
+// what is put meanwhile may be. An empty to has no end. The loop may call any method; it ends with
+// an entry and an error if the store fails or is closed.
 func (s *Store) Range(from, to string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for next := []byte(from); ; {

@@ -9,12 +9,13 @@ import (
 	"strings"
 )
 
-// sameMax is the longest event that is compared by what it means: the comparison takes many times as much memory.
+// sameMax is the longest event that is compared by what it means: the comparison takes many times
+// as much memory.
 const sameMax = 1 << 20
 
-// same says whether two JSON texts, without white space, are the same event: members in another order, other spellings of
-// a string or a number make no other event. Long events, and those with half a surrogate pair, which is no character, are
-// the same only if their bytes are.
+// same reports whether two JSON texts, without white space, are the same event: members in another
+// order, other spellings of a string or a number make no other event. Long events, and those with
+// half a surrogate pair, which is no character, are the same only if their bytes are.
 func same(a, b []byte) bool {
 	switch {
 	case bytes.Equal(a, b):
@@ -78,8 +79,8 @@ func newDecimal(text string) decimal {
 	return decimal{negative: negative, digits: trimmed, exp: exp}
 }
 
-// hasLoneSurrogate says whether a JSON text has an escape for half a character (RFC 8259, section 8.2), which Go's strings
-// cannot hold.
+// hasLoneSurrogate reports whether a JSON text has an escape for half a character (RFC 8259,
+// section 8.2), which Go's strings cannot hold.
 func hasLoneSurrogate(text []byte) bool {
 	for {
 		at := bytes.IndexByte(text, '\\')
@@ -99,7 +100,8 @@ func hasLoneSurrogate(text []byte) bool {
 	}
 }
 
-// escaped is the UTF-16 code unit that text begins with, if that is a \u escape, and how long the escape is.
+// escaped is the UTF-16 code unit that text begins with, if that is a \u escape, and how long the
+// escape is.
 func escaped(text []byte) (unit, n int) {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return -1, min(2, len(text))

@@ -20,32 +20,37 @@ import (
 // DefaultAddr is where a [Server] without an Addr listens: port 8080 of every address.
 const DefaultAddr = ":8080"
 
-// A Server is a listener of its own for _put requests. Its zero value is ready, but for the Handler. The fields are not
-// changed while it listens; its methods may be called by any goroutine.
+// A Server is a listener of its own for _put requests. Its zero value is ready, but for the
+// Handler. The fields are not changed while it listens; its methods may be called by any goroutine.
 type Server struct {
-	// Addr is host:port; [DefaultAddr] if empty. Without a host it is every address, and port 0 is any free one.
+	// Addr is host:port; [DefaultAddr] if empty. Without a host it is every address, and port 0 is
+	// any free one.
 	Addr string
 	// Hosts are the names that the server answers to, besides localhost and IP addresses; see
 	// [handlers.Hosts]. Without any every name will do, but on loopback.
 	Hosts []string
 	// Handler answers the requests: a [*Handler], or one around it.
 	Handler http.Handler
-	// Paths are the paths that it has; others are answered with 404. They are / and /_put if nil: what clients use by
-	// default, and what the protocol is called. The path * is every path, as upstream has it.
+	// Paths are the paths that it has; others are answered with 404. They are / and /_put if nil:
+	// what clients use by default, and what the protocol is called. The path * is every path, as
+	// upstream has it.
 	Paths []string
-	// MaxConns bounds the connections: a surplus one is closed. 1,000 if zero, no bound if negative.
+	// MaxConns bounds the connections: a surplus one is closed. 1,000 if zero, no bound if
+	// negative.
 	MaxConns int
-	// IdleTimeout bounds how long a connection may be idle between requests, and HeaderTimeout how long the head of one
-	// may take; 2 minutes and 10 seconds if zero, no bound if negative.
+	// IdleTimeout bounds how long a connection may be idle between requests, and HeaderTimeout how
+	// long the head of one may take; 2 minutes and 10 seconds if zero, no bound if negative.
 	IdleTimeout, HeaderTimeout time.Duration
-	// WriteTimeout bounds a request from its head to the end of its answer; 2 minutes if zero, no bound if negative.
+	// WriteTimeout bounds a request from its head to the end of its answer; 2 minutes if zero, no
+	// bound if negative.
 	WriteTimeout time.Duration
-	// CloseTimeout is how long Close lets requests finish; 10 seconds if zero, without end if negative.
+	// CloseTimeout is how long Close lets requests finish; 10 seconds if zero, without end if
+	// negative.
 	CloseTimeout time.Duration
 	// OnError, if not nil, is told why the server stopped listening without a Close.
 	OnError func(err error)
-	// Log logs what OnError and the OnError of the Handler are told, such as a portluck server; nobody
-	// does if nil.
+	// Log logs what OnError and the OnError of the Handler are told, such as a portluck server;
+	// nobody does if nil.
 	Log handlers.ErrorLogger
 	// ErrorLog gets what net/http has to say; nobody does if it is nil.
 	ErrorLog *log.Logger
@@ -55,7 +60,8 @@ type Server struct {
 	served sync.WaitGroup
 }
 
-// Listen begins to serve and returns the address that it listens on. After Close it may be called again.
+// Listen begins to serve and returns the address that it listens on. After Close it may be called
+// again.
 func (s *Server) Listen() (net.Addr, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,8 +130,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.Handler.ServeHTTP(w, r)
 }
 
-// Close stops accepting connections, lets the requests that have begun finish, and returns when they have, or, with the
-// error context.DeadlineExceeded, after CloseTimeout, when it has cut them off. Without a Listen before it does nothing.
+// Close stops accepting connections, lets the requests that have begun finish, and returns when
+// they have, or, with the error context.DeadlineExceeded, after CloseTimeout, when it has cut them
+// off. Without a Listen before it does nothing.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	srv := s.http

@@ -28,29 +28,31 @@ var (
 	ErrDamaged = errors.New("the store is damaged")
 	// ErrInUse means that another process has the store open.
 	ErrInUse = errors.New("another process has the store open")
-	// ErrGone means that the file of an open store was removed, renamed or replaced, or its directory
-	// was: what is written to it nobody would find. Put works again when the file is back.
+	// ErrGone means that the file of an open store was removed, renamed or replaced, or its
+	// directory was: what is written to it nobody would find. Put works again when the file is
+	// back.
 	ErrGone = errors.New("the file of the store is no longer where it was opened")
 )
 
-// A Store keeps events on disk, for ever: each is written once under its key and never changed. The fields are not changed
-// once it is open; its methods may then be called by any number of goroutines at once.
+// A Store keeps events on disk, for ever: each is written once under its key and never changed. The
+// fields are not changed once it is open; its methods may then be called by any number of
+// goroutines at once.
 type Store struct {
 	// Dir is the directory of the store, which has the file alldata.db. Open makes it.
 	Dir string
 	// LockTimeout is how long Open waits for another process that has the store open; 1 second if
 	// zero, without end if negative.
 	LockTimeout time.Duration
-	// SkipVerify has Open and Check read the pages of the file and the keys, but not the events. Damage
-	// to an event is then found when it is read. Damage to a key that leaves the keys in order is not:
-	// Get says ErrNotFound, and Put takes another event.
+	// SkipVerify has Open and Check read the pages of the file and the keys, but not the events.
+	// Damage to an event is then found when it is read. Damage to a key that leaves the keys in
+	// order is not: Get says ErrNotFound, and Put takes another event.
 	SkipVerify bool
 	// MaxPending bounds the bytes that wait to be written: Put waits while there are more; 64 MiB
 	// if zero, no bound if negative.
 	MaxPending int
-	// OnStored, if not nil, is told of each new event once it is on disk, one at a time in the order
-	// of writing. While it runs nothing is written, but by Close: it must return soon, and must not
-	// call Put. A panic of it goes to OnError.
+	// OnStored, if not nil, is told of each new event once it is on disk, one at a time in the
+	// order of writing. While it runs nothing is written, but by Close: it must return soon, and
+	// must not call Put. A panic of it goes to OnError.
 	OnStored func(key string, event json.RawMessage)
 	// OnError, if not nil, is told of what nobody waits for: a panic of OnStored.
 	OnError func(err error)
@@ -113,10 +115,10 @@ func unseal(key string, sealed []byte) ([]byte, error) {
 
 func errSeal(key string) error { return damaged("the event of %.100q has another checksum", key) }
 
-// Open opens the store, and makes it if there is none. It verifies the file first; what is damaged is
-// an [ErrDamaged]. What a crash has left behind is either the state before or after a write, and at
-// the latest when Open returns it is on disk; on a full disk, with the next put that finds room. Where
-// there is no room to make a store the error is an [ErrFull].
+// Open opens the store, and makes it if there is none. It verifies the file first; what is damaged
+// is an [ErrDamaged]. What a crash has left behind is either the state before or after a write, and
+// at the latest when Open returns it is on disk; on a full disk, with the next put that finds room.
+// Where there is no room to make a store the error is an [ErrFull].
 func (s *Store) Open() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,8 +157,9 @@ func (s *Store) open() (*bbolt.DB, error) {
 	if err != nil {
 		return nil, openError(err)
 	}
-	// A process that was killed may have written this state without having waited for the disk: this commit does.
-	// On a full disk events can be read all the same: the first put that finds room does it then.
+	// A process that was killed may have written this state without having waited for the disk:
+	// this commit does. On a full disk events can be read all the same: the first put that finds
+	// room does it then.
 	update := s.update
 	if update == nil {
 		update = (*bbolt.DB).Update
@@ -218,8 +221,8 @@ func certain(tx *bbolt.Tx) error {
 const tellTime = time.Second
 
 // Close writes what waits to be written and closes the store: nothing is lost that was put before.
-// It returns when OnStored has been told of that, or a second later: OnStored may call Close, and is
-// told of the rest after. The store may be opened again.
+// It returns when OnStored has been told of that, or a second later: OnStored may call Close, and
+// is told of the rest after. The store may be opened again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	db, ended := s.db, s.ended
@@ -256,12 +259,13 @@ func (s *Store) release(db *bbolt.DB) (told chan struct{}, err error) {
 	return s.told, db.Close()
 }
 
-// Put keeps the event, which is JSON, under its key: once it returns nil, it is on disk and is there after any crash. The
-// same event under the same key again is nil too; another event is an [ErrConflict], and the first one stays. What is not
-// JSON, or no key, is an [ErrInvalid]. While the disk is full it is an [ErrFull], while the file is
-// not in its place an [ErrGone].
+// Put keeps the event, which is JSON, under its key: once it returns nil, it is on disk and is
+// there after any crash. The same event under the same key again is nil too; another event is an
+// [ErrConflict], and the first one stays. What is not JSON, or no key, is an [ErrInvalid]. While
+// the disk is full it is an [ErrFull], while the file is not in its place an [ErrGone].
 //
-// Many Puts at once share one write to the disk. When ctx ends Put returns its error, and the event may be kept or not.
+// Many Puts at once share one write to the disk. When ctx ends Put returns its error, and the event
+// may be kept or not.
 func (s *Store) Put(ctx context.Context, key string, event json.RawMessage) error {
 	compact, err := check(key, event)
 	if err != nil {
@@ -285,7 +289,7 @@ func (s *Store) Put(ctx context.Context, key string, event json.RawMessage) erro
 	return s.compare(p, compact)
 }
 
-// compare says whether the event that is there already means the same.
+// compare reports whether the event that is there already means the same.
 func (s *Store) compare(p *put, event []byte) error {
 	other, err := unseal(p.key, p.other)
 	if err != nil {

@@ -285,7 +285,8 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// What another process that made the store has left behind goes, and of many that make it at once one does.
+// What another process that made the store has left behind goes, and of many that make it at once
+// one does.
 func TestStoreCreatedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "new-123.db"), "half")

@@ -202,8 +202,8 @@ func TestUpstreamClient(t *testing.T) {
 
 // The bytes that upstream's client sends, and those that it gets.
 //
-// from: node v20 client.js, alldata-peer-client-http 0.1.0, _put({hostname: '127.0.0.1'}, 'key1', {foo: 'bar', baz: 1,
-// euro: '€'}); the port was changed to 8080.
+// from: node v20 client.js, alldata-peer-client-http 0.1.0, _put({hostname: '127.0.0.1'}, 'key1',
+// {foo: 'bar', baz: 1, euro: '€'}); the port was changed to 8080.
 func TestUpstreamWire(t *testing.T) {
 	const request = "POST /_put HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" +
 		"39\r\n{\"key\":\"key1\",\"event\":{\"foo\":\"bar\",\"baz\":1,\"euro\":\"€\"}}\r\n0\r\n\r\n"

@@ -45,9 +45,9 @@ type verifier struct {
 	versioned bool // the version was there
 }
 
-// verifyPages holds every page of a state to what bbolt writes: each is in use once or free, all keys are
-// in order and where the branches say; and, if seals is set, each event has its checksum. It returns
-// the number of events.
+// verifyPages holds every page of a state to what bbolt writes: each is in use once or free, all
+// keys are in order and where the branches say; and, if seals is set, each event has its checksum.
+// It returns the number of events.
 func verifyPages(f io.ReaderAt, m *meta, seals bool) (events int, err error) {
 	v := &verifier{f: f, pageSize: m.pageSize(), pages: m.u64(metaPages), seals: seals}
 	v.used, v.left = make([]uint64, v.pages/64+1), v.pages-2 // but for the heads

@@ -76,7 +76,8 @@ func (s *Store) take() []*put {
 	return batch
 }
 
-// finish answers the batch. Those who were just answered may well put more: they get the chance to be in the next batch.
+// finish answers the batch. Those who were just answered may well put more: they get the chance to
+// be in the next batch.
 func (s *Store) finish(batch []*put, err error) {
 	s.mu.Lock()
 	for _, p := range batch {

@@ -156,8 +156,9 @@ func TestStorePutGivesUp(t *testing.T) {
 	}
 }
 
-// Open commits, and so does the first batch after a commit that failed, even if it has nothing new: what is visible may
-// have been written by a process that was killed before it had waited for the disk.
+// Open commits, and so does the first batch after a commit that failed, even if it has nothing new:
+// what is visible may have been written by a process that was killed before it had waited for the
+// disk.
 func TestStoreMakesSure(t *testing.T) {
 	s := open(t, &Store{})
 	mustPut(t, s, "key", "1")

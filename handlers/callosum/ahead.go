@@ -12,8 +12,9 @@ import (
 // aheadSize is how much is read ahead of the application.
 const aheadSize = 64 << 10
 
-// ahead is a connection that is read ahead of the application, so that its end is seen although the application does not
-// read. It is for connections of which the system does not tell: TLS, pipes, and all on systems other than Linux.
+// ahead is a connection that is read ahead of the application, so that its end is seen although the
+// application does not read. It is for connections of which the system does not tell: TLS, pipes,
+// and all on systems other than Linux.
 type ahead struct {
 	net.Conn
 	unread time.Duration // that bytes may wait once there is no more room; no bound if 0
@@ -62,7 +63,8 @@ func (a *ahead) run() {
 // maxChunk is the most that is read at a time. An idle connection has a much smaller buffer.
 const maxChunk = 8 << 10
 
-// room waits until there is room for more. It is false when the application has not made any for too long, or has closed.
+// room waits until there is room for more. It is false when the application has not made any for
+// too long, or has closed.
 func (a *ahead) room() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -162,7 +164,8 @@ func (a *ahead) Close() error {
 // CloseWrite sends FIN where the connection can.
 func (a *ahead) CloseWrite() error { return closeWrite(a.Conn) }
 
-// closeWrite ends what is sent. The error is errors.ErrUnsupported where that cannot be done alone, as on a net.Pipe.
+// closeWrite ends what is sent. The error is errors.ErrUnsupported where that cannot be done alone,
+// as on a net.Pipe.
 func closeWrite(nc net.Conn) error {
 	if c, ok := nc.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()

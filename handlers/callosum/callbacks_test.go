@@ -15,7 +15,8 @@ import (
 	"github.com/portluck/portluck/testdata/funcs"
 )
 
-// callbacks has each func that a server calls call f. All are called by a client that comes and goes.
+// callbacks has each func that a server calls call f. All are called by a client that comes and
+// goes.
 var callbacks = map[string]func(h *Handler, f func()){
 	"Handler.OnSlotRequest": func(h *Handler, f func()) {
 		h.OnSlotRequest = func(context.Context) (int, error) { f(); return 0, nil }

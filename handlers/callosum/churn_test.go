@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// However clients come and leave, each slot is freed exactly once, and nobody has one that another has.
+// However clients come and leave, each slot is freed exactly once, and nobody has one that another
+// has.
 func TestChurn(t *testing.T) {
 	var slots Slots
 	var mu sync.Mutex

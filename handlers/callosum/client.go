@@ -16,14 +16,17 @@ import (
 // ErrRejected means that [Dialer.Accept] did not want the slot.
 var ErrRejected = errors.New("slot rejected")
 
-// A Dialer connects to servers. Its zero value is ready. Its methods may be called by any goroutine.
+// A Dialer connects to servers. Its zero value is ready. Its methods may be called by any
+// goroutine.
 type Dialer struct {
-	// Timeout is how long connecting and the slot line may take; 10 seconds if zero, no bound if negative.
+	// Timeout is how long connecting and the slot line may take; 10 seconds if zero, no bound if
+	// negative.
 	Timeout time.Duration
-	// Accept says whether to keep a connection that got this slot; every one is kept if nil.
+	// Accept reports whether to keep a connection that got this slot; every one is kept if nil.
 	Accept func(slot int) bool
-	// Preface sends [Preface] first, for a server on a port that it shares with others: it then need not wait for the
-	// client to be silent. Upstream's servers take it for a part of the stream.
+	// Preface sends [Preface] first, for a server on a port that it shares with others: it then
+	// need not wait for the client to be silent. Upstream's servers take it for a part of the
+	// stream.
 	Preface bool
 	// DialContext makes the connections; that of a net.Dialer if nil.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -31,11 +34,13 @@ type Dialer struct {
 
 func (d *Dialer) timeout() time.Duration { return bound(d.Timeout, 10*time.Second) }
 
-// Dial connects to the server at addr, host:port or a host with port 4040, and reads the slot that it assigns.
+// Dial connects to the server at addr, host:port or a host with port 4040, and reads the slot that
+// it assigns.
 func Dial(ctx context.Context, addr string) (*Conn, error) { return new(Dialer).Dial(ctx, addr) }
 
-// Dial connects to the server at addr, host:port or a host with port 4040, and reads the slot that it assigns. A slot that
-// Accept does not want is rejected by closing; the error is [ErrRejected] then.
+// Dial connects to the server at addr, host:port or a host with port 4040, and reads the slot that
+// it assigns. A slot that Accept does not want is rejected by closing; the error is [ErrRejected]
+// then.
 func (d *Dialer) Dial(ctx context.Context, addr string) (*Conn, error) {
 	c, err := d.dial(ctx, addr)
 	if err != nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Conn is a connection that has a slot: at the server the one that it gave, at the client the one that it got. It is the
-// rest of the stream: the slot line is not part of it, nor is the [Preface]. Its methods may be called by any goroutine.
+// A Conn is a connection that has a slot: at the server the one that it gave, at the client the one
+// that it got. It is the rest of the stream: the slot line is not part of it, nor is the [Preface].
+// Its methods may be called by any goroutine.
 type Conn struct {
 	net.Conn // what is watched
 
@@ -63,8 +64,8 @@ func (c *Conn) Slot() int { return c.slot }
 // Info says who the peer is. The caller must not change it. It is nil at the client.
 func (c *Conn) Info() *handlers.Info { return c.info }
 
-// Read reads the application's bytes. When the server is shutting down it returns [handlers.ErrShutdown] once there is
-// nothing more to read.
+// Read reads the application's bytes. When the server is shutting down it returns
+// [handlers.ErrShutdown] once there is nothing more to read.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.plain.Load() {
 		return c.read(p)
@@ -92,7 +93,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// readPreface reads what may be the preface. What is not is returned, or is left in lead when some of it was read before.
+// readPreface reads what may be the preface. What is not is returned, or is left in lead when some
+// of it was read before.
 func (c *Conn) readPreface(p []byte) (int, error) {
 	if len(c.lead) > 0 {
 		p = make([]byte, len(Preface)-len(c.lead))
@@ -132,8 +134,8 @@ func (c *Conn) read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes the application's bytes. At the server the first of them wait for [Handler.Hold], unless the client has said
-// something: it may take whatever it reads first for the slot line.
+// Write writes the application's bytes. At the server the first of them wait for [Handler.Hold],
+// unless the client has said something: it may take whatever it reads first for the slot line.
 func (c *Conn) Write(p []byte) (int, error) {
 	if !c.heard.Load() && !c.holdTo.IsZero() {
 		c.hold()
@@ -174,7 +176,8 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// CloseWrite sends FIN after all that was written. The error is errors.ErrUnsupported on a connection that has none.
+// CloseWrite sends FIN after all that was written. The error is errors.ErrUnsupported on a
+// connection that has none.
 func (c *Conn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // Close closes the connection and frees its slot, which [Handler.OnSlotFree] says when it is told.
@@ -201,7 +204,7 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// isStopped says whether the server is shutting down.
+// isStopped reports whether the server is shutting down.
 func (c *Conn) isStopped() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -215,7 +218,7 @@ func (c *Conn) isClosed() bool {
 	return c.closed
 }
 
-// isGone says whether the peer has ended or the connection is closed.
+// isGone reports whether the peer has ended or the connection is closed.
 func (c *Conn) isGone() bool {
 	select {
 	case <-c.gone:

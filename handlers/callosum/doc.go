@@ -1,14 +1,15 @@
-// Package callosum lets services balance their load themselves, without a balancer: Callosum over TCP, the protocol of
-// callosum-server-tcp for Node, which is Indeed's Boxcar.
+// Package callosum lets services balance their load themselves, without a balancer: Callosum over
+// TCP, the protocol of callosum-server-tcp for Node, which is Indeed's Boxcar.
 //
-// A server gives each connection a slot: the lowest number, from 0, that no other connection has. It says so at once, in a
-// line of its own, and the rest of the stream is the application's:
+// A server gives each connection a slot: the lowest number, from 0, that no other connection has.
+// It says so at once, in a line of its own, and the rest of the stream is the application's:
 //
 //	13\r\n
 //
-// That is the whole protocol. A client that does not like its slot closes the connection. A low slot means an idle server,
-// so a client that keeps the connections with the lowest slots it can find, and now and then tries for a lower one, uses
-// the servers that have the least to do. Nobody else need know of anything.
+// That is the whole protocol. A client that does not like its slot closes the connection. A low
+// slot means an idle server, so a client that keeps the connections with the lowest slots it can
+// find, and now and then tries for a lower one, uses the servers that have the least to do. Nobody
+// else need know of anything.
 //
 // # A server
 //
@@ -17,10 +18,11 @@
 //	}}
 //	log.Fatal(srv.ListenAndServe())
 //
-// A slot is freed exactly once: when the client sends FIN or a reset, whether or not the application reads and whatever it
-// has left unread, or when the server closes the connection. On Linux one goroutine and one epoll set watch all
-// connections, which stay as they are; elsewhere, and inside TLS, up to 64 KiB of each are read ahead. A client that leaves
-// before it has its slot is never a connection, and what was assigned to it is freed; one that has sent FIN without
+// A slot is freed exactly once: when the client sends FIN or a reset, whether or not the
+// application reads and whatever it has left unread, or when the server closes the connection. On
+// Linux one goroutine and one epoll set watch all connections, which stay as they are; elsewhere,
+// and inside TLS, up to 64 KiB of each are read ahead. A client that leaves before it has its slot
+// is never a connection, and what was assigned to it is freed; one that has sent FIN without
 // anything before still gets the line.
 //
 // # A client
@@ -31,12 +33,13 @@
 //	go pool.Run(ctx)
 //	err := pool.Do(ctx, func(c *callosum.Conn) error { ... }) // a request, on the connection with the lowest slot
 //
-// A [Pool] is upstream's client and rover in one. It fills itself at once, replaces what breaks, and probes a server about
-// every second: a connection with a lower slot than its highest takes that one's place. [Pool.Add] and [Pool.Drop] tell it
-// of servers that come and go. The test TestSimulation has thousands of clients do that in simulated time and prints how
-// the load spreads: go test -run Simulation -v ./handlers/callosum -args -clients 2000. Of 2,000 clients with 4 connections
-// each, 90 simulated seconds after each step, with the busiest server's part of connections and of requests, in means of
-// all, and the same when every slot is 0:
+// A [Pool] is upstream's client and rover in one. It fills itself at once, replaces what breaks,
+// and probes a server about every second: a connection with a lower slot than its highest takes
+// that one's place. [Pool.Add] and [Pool.Drop] tell it of servers that come and go. The test
+// TestSimulation has thousands of clients do that in simulated time and prints how the load
+// spreads: go test -run Simulation -v ./handlers/callosum -args -clients 2000. Of 2,000 clients
+// with 4 connections each, 90 simulated seconds after each step, with the busiest server's part of
+// connections and of requests, in means of all, and the same when every slot is 0:
 //
 //	step              connections of A, B, C, D, E      requests in 30 s              busiest     every slot 0
 //	four servers      2000, 2000, 2000, 2000, -         7480, 7467, 7060, 7952, -     1.00, 1.06  1.02, 1.02
@@ -49,16 +52,18 @@
 //
 // # On a shared port
 //
-// A client says nothing before it has its slot, so a port that speaks other protocols too must know it by something else:
+// A client says nothing before it has its slot, so a port that speaks other protocols too must know
+// it by something else:
 //
 //	srv.OnSilence = h                                                // after SniffTimeout, for every silent client
 //	srv.OnSilence, srv.SpeakFirst = h, []netip.Prefix{...}           // at once, for clients from these addresses
 //	srv.Handle("callosum", matchers.Prefix(callosum.Preface), h)     // at once, for a Dialer with Preface
 //
-// From dialling to the slot it takes 2.0 s by silence, which is SniffTimeout, 0.05 to 0.07 ms by address and 0.06 to 0.3 ms
-// by the preface, against 0.05 to 0.16 ms on a port of its own: go test -run '^$' -bench FirstLine/Own -benchtime 2000x
-// ./handlers/callosum, and so for SpeakFirst and Preface, and with 5x for OnSilence, on a loaded machine of 2 cores. A server
-// on its own port takes the preface off too. No upstream client sends it.
+// From dialling to the slot it takes 2.0 s by silence, which is SniffTimeout, 0.05 to 0.07 ms by
+// address and 0.06 to 0.3 ms by the preface, against 0.05 to 0.16 ms on a port of its own: go test
+// -run '^$' -bench FirstLine/Own -benchtime 2000x ./handlers/callosum, and so for SpeakFirst and
+// Preface, and with 5x for OnSilence, on a loaded machine of 2 cores. A server on its own port
+// takes the preface off too. No upstream client sends it.
 //
 // # Upstream's names
 //

@@ -18,38 +18,42 @@ import (
 // Protocol is the [handlers.Info.Protocol] of connections that have a slot.
 const Protocol = "callosum"
 
-// Preface is what a client may send first, for a port that it shares with others: a matcher of this prefix then knows it
-// at once. It is not part of the stream. Its first byte is never part of UTF-8 text.
+// Preface is what a client may send first, for a port that it shares with others: a matcher of this
+// prefix then knows it at once. It is not part of the stream. Its first byte is never part of UTF-8
+// text.
 const Preface = "\xc1callosum\r\n"
 
-// A Handler gives each connection a slot. Its zero value is ready: it gives the lowest free slot from 0 and holds the
-// connections until their clients leave. It serves on a port ([portluck.Server.Handle], or OnSilence) and on a [Server] at
-// once; the slots are then the same ones. The fields are set before and not changed after. A duration that is zero means
-// its default, a negative one that there is no such bound.
+// A Handler gives each connection a slot. Its zero value is ready: it gives the lowest free slot
+// from 0 and holds the connections until their clients leave. It serves on a port
+// ([portluck.Server.Handle], or OnSilence) and on a [Server] at once; the slots are then the same
+// ones. The fields are set before and not changed after. A duration that is zero means its default,
+// a negative one that there is no such bound.
 //
 // The callbacks of different connections run at once. A panic in one costs that connection only.
 //
 // [portluck.Server.Handle]: https://pkg.go.dev/github.com/portluck/portluck/portluck#Server.Handle
 type Handler struct {
-	// OnSlotRequest assigns a slot to a new connection; the lowest free one is if nil. It may take its time: ctx ends when
-	// the client leaves or SlotTimeout has passed. An error closes the connection, and OnError gets it.
+	// OnSlotRequest assigns a slot to a new connection; the lowest free one is if nil. It may take
+	// its time: ctx ends when the client leaves or SlotTimeout has passed. An error closes the
+	// connection, and OnError gets it.
 	OnSlotRequest func(ctx context.Context) (slot int, err error)
-	// OnSlotFree is told, exactly once for each slot that was assigned, that its connection is broken: the client has sent
-	// FIN or a reset, or the server has closed it. It is not assigned again before OnSlotFree has returned.
-	// It never comes before OnConnection for that slot: for a connection that breaks within three seconds it
-	// waits until OnConnection returns, or for that time. A client that has left before it got its
-	// slot has no OnConnection.
+	// OnSlotFree is told, exactly once for each slot that was assigned, that its connection is
+	// broken: the client has sent FIN or a reset, or the server has closed it. It is not assigned
+	// again before OnSlotFree has returned. It never comes before OnConnection for that slot: for a
+	// connection that breaks within three seconds it waits until OnConnection returns, or for that
+	// time. A client that has left before it got its slot has no OnConnection.
 	OnSlotFree func(slot int)
-	// OnConnection serves a connection that has been assigned a slot: c is what follows the slot line. ctx ends when the
-	// client has ended, or the server is shutting down. When it returns, what it has written is sent and c is closed. If
-	// nil, what clients send is dropped until they leave.
+	// OnConnection serves a connection that has been assigned a slot: c is what follows the slot
+	// line. ctx ends when the client has ended, or the server is shutting down. When it returns,
+	// what it has written is sent and c is closed. If nil, what clients send is dropped until they
+	// leave.
 	OnConnection func(ctx context.Context, c *Conn)
-	// OnError gets what went wrong with a connection before or besides OnConnection. If nil, the port's
-	// OnError does, if there is a port. It is logged too: by the port, or by [Server.Log].
+	// OnError gets what went wrong with a connection before or besides OnConnection. If nil, the
+	// port's OnError does, if there is a port. It is logged too: by the port, or by [Server.Log].
 	OnError func(info *handlers.Info, err error)
 
-	// MaxSlots is how many slots are given out at once, if OnSlotRequest is nil; a client more is closed, with
-	// [ErrNoSlot]. No bound if zero or negative.
+	// MaxSlots is how many slots are given out at once, if OnSlotRequest is nil; a client more is
+	// closed, with [ErrNoSlot]. No bound if zero or negative.
 	MaxSlots int
 	// SlotTimeout is how long a client waits for its slot line; 10 seconds if zero, no bound if
 	// negative.
@@ -58,15 +62,16 @@ type Handler struct {
 	// client has not said anything: upstream's client takes the first bytes that it reads for the
 	// line. 100 milliseconds if zero, it is not held back if negative.
 	Hold time.Duration
-	// EndTimeout is how long OnConnection may go on when its client has ended, or the server is shutting down, before the
-	// connection is closed under it; 30 seconds if zero, no bound if negative.
+	// EndTimeout is how long OnConnection may go on when its client has ended, or the server is
+	// shutting down, before the connection is closed under it; 30 seconds if zero, no bound if
+	// negative.
 	EndTimeout time.Duration
 	// LingerTimeout is how long the client has to end after OnConnection has returned; 2 seconds if
 	// zero, no bound if negative.
 	LingerTimeout time.Duration
-	// UnreadTimeout is how long 64 KiB of a client's bytes may wait for OnConnection to read them, where the system does
-	// not tell whether the client is still there: inside TLS, and on systems other than Linux. The connection is closed
-	// then. 2 minutes if zero, no bound if negative.
+	// UnreadTimeout is how long 64 KiB of a client's bytes may wait for OnConnection to read them,
+	// where the system does not tell whether the client is still there: inside TLS, and on systems
+	// other than Linux. The connection is closed then. 2 minutes if zero, no bound if negative.
 	UnreadTimeout time.Duration
 
 	slots   Slots

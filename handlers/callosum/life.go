@@ -12,9 +12,11 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// The life of a connection at the server: assign, [Handler.OnConnection], finish. peerEnded and stop may come in between.
+// The life of a connection at the server: assign, [Handler.OnConnection], finish. peerEnded and
+// stop may come in between.
 
-// assign gets c its slot and tells it to the client. It is false when there is no connection to serve after that.
+// assign gets c its slot and tells it to the client. It is false when there is no connection to
+// serve after that.
 func (c *Conn) assign(ctx context.Context) bool {
 	h := c.handler
 	ctx, cancel := context.WithTimeout(ctx, h.slotTimeout())
@@ -66,7 +68,7 @@ func (c *Conn) assign(ctx context.Context) bool {
 	return true
 }
 
-// expects says whether err is only what comes of the client's leaving, or of a shutdown.
+// expects reports whether err is only what comes of the client's leaving, or of a shutdown.
 func (c *Conn) expects(err error) bool {
 	return c.isGone() || c.isStopped() && (errors.Is(err, context.Canceled) || errors.Is(err, handlers.ErrShutdown)) || isEnd(err)
 }
@@ -91,7 +93,7 @@ func (c *Conn) hand(slot int) {
 	}
 }
 
-// holds says whether c has its slot.
+// holds reports whether c has its slot.
 func (c *Conn) holds() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,8 +122,8 @@ func (c *Conn) free() {
 
 func (c *Conn) release() { c.guard(func() { c.handler.release(c.slot) }) }
 
-// servedTime is how long after the call of OnConnection its first lines have run for certain, also on a
-// machine that is very busy.
+// servedTime is how long after the call of OnConnection its first lines have run for certain, also
+// on a machine that is very busy.
 const servedTime = 3 * time.Second
 
 // serve calls OnConnection. The program hears of the connection before it hears that its slot is
@@ -187,7 +189,8 @@ func (c *Conn) lateLocked() {
 	}
 }
 
-// finish ends a connection that was served, so that what was written arrives: closing with unread bytes would reset it.
+// finish ends a connection that was served, so that what was written arrives: closing with unread
+// bytes would reset it.
 func (c *Conn) finish() {
 	c.free()
 	c.mu.Lock()
@@ -203,7 +206,8 @@ func (c *Conn) finish() {
 	}
 }
 
-// maxLinger is how much of what a client still sends is taken in after the application has finished.
+// maxLinger is how much of what a client still sends is taken in after the application has
+// finished.
 const maxLinger = 1 << 20
 
 // guard runs a callback. Its panic is told.

@@ -18,8 +18,9 @@ func appendLine(dst []byte, slot int) []byte {
 	return append(strconv.AppendInt(dst, int64(slot), 10), "\r\n"...)
 }
 
-// readLine reads the slot line from r, and returns what it has read beyond it. The error is [handlers.ErrProtocol] for
-// what is not a line of digits, as soon as that is clear, and io.ErrUnexpectedEOF for an end before the line's.
+// readLine reads the slot line from r, and returns what it has read beyond it. The error is
+// [handlers.ErrProtocol] for what is not a line of digits, as soon as that is clear, and
+// io.ErrUnexpectedEOF for an end before the line's.
 func readLine(r io.Reader) (slot int, rest []byte, err error) {
 	buf := make([]byte, 0, maxLine)
 	for {
@@ -39,8 +40,8 @@ func readLine(r io.Reader) (slot int, rest []byte, err error) {
 	}
 }
 
-// parseLine takes the slot line off the beginning of b: the regular expression \d+\r\n. used is 0 while the line is not
-// whole.
+// parseLine takes the slot line off the beginning of b: the regular expression \d+\r\n. used is 0
+// while the line is not whole.
 func parseLine(b []byte) (slot, used int, err error) {
 	digits := bytes.IndexFunc(b, func(r rune) bool { return r < '0' || r > '9' })
 	rest := []byte(nil)

@@ -17,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// patience is how long tests on real sockets wait for what comes at once on a machine that is not loaded.
+// patience is how long tests on real sockets wait for what comes at once on a machine that is not
+// loaded.
 const patience = time.Minute
 
 // events remembers what a handler tells.
@@ -60,8 +61,8 @@ func (e *events) want(t testing.TB, want ...string) {
 	}
 }
 
-// recorded is a handler that gives slots from the list, or built-in ones if it is nil, and remembers its events. Its
-// connections are served until the client ends.
+// recorded is a handler that gives slots from the list, or built-in ones if it is nil, and
+// remembers its events. Its connections are served until the client ends.
 func recorded(slots []int) (*Handler, *events) {
 	e := newEvents()
 	var mu sync.Mutex
@@ -172,7 +173,8 @@ func serveTCP(t testing.TB, h *Handler) (addr string) {
 	return serveKind(t, h, kinds["told by the system"])
 }
 
-// opaque is a listener whose connections are read ahead, as where the system does not tell when a peer has ended.
+// opaque is a listener whose connections are read ahead, as where the system does not tell when a
+// peer has ended.
 type opaque struct{ net.Listener }
 
 func (o opaque) Accept() (net.Conn, error) {

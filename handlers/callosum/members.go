@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// member is a connection of a pool. One that is displaced while it is leased is no member any more, but still leased.
+// member is a connection of a pool. One that is displaced while it is leased is no member any more,
+// but still leased.
 type member struct {
 	conn      *Conn
 	id        string // of its server; empty if it was offered
@@ -17,9 +18,9 @@ type member struct {
 	last      uint64 // the pool's uses at the last one
 }
 
-// Offer offers a connection to the pool. It keeps it while there is room; else only one whose slot is lower than the
-// highest in the pool, which is closed in its place, at once or when it is put back. A connection that is not kept is
-// closed. Put does nothing for it until it was handed out.
+// Offer offers a connection to the pool. It keeps it while there is room; else only one whose slot
+// is lower than the highest in the pool, which is closed in its place, at once or when it is put
+// back. A connection that is not kept is closed. Put does nothing for it until it was handed out.
 func (p *Pool) Offer(c *Conn) (kept bool) { return p.offer(&member{conn: c}) }
 
 func (p *Pool) offer(m *member) (kept bool) {
@@ -42,7 +43,8 @@ func (p *Pool) offer(m *member) (kept bool) {
 	return kept
 }
 
-// enterLocked makes m a member. out is to be closed: m itself, if it is not kept, or the one in whose place it is.
+// enterLocked makes m a member. out is to be closed: m itself, if it is not kept, or the one in
+// whose place it is.
 func (p *Pool) enterLocked(m *member) (out *member, kept bool) {
 	known := m.id == "" || p.servers[m.id] == m.addr
 	if p.closed || !known {
@@ -76,7 +78,8 @@ func (p *Pool) removeLocked(m *member) bool {
 	return true
 }
 
-// broke is for a connection whose server has ended it. Who has leased it may still read what came before.
+// broke is for a connection whose server has ended it. Who has leased it may still read what came
+// before.
 func (p *Pool) broke(m *member) {
 	p.mu.Lock()
 	p.suspectLocked(m)
@@ -90,8 +93,9 @@ func (p *Pool) broke(m *member) {
 	}
 }
 
-// suspectLocked has a server left alone until the next probe that has ended a connection before one:
-// it would be tried over and over. A connection that we have closed says nothing of its server.
+// suspectLocked has a server left alone until the next probe that has ended a connection before
+// one: it would be tried over and over. A connection that we have closed says nothing of its
+// server.
 func (p *Pool) suspectLocked(m *member) {
 	if m.id != "" && !m.displaced && !m.conn.isClosed() && time.Since(m.since) < p.probeInterval() {
 		p.failed[m.id] = true

@@ -21,11 +21,13 @@ var (
 	ErrNoServers = errors.New("no servers to contact")
 )
 
-// A Pool keeps connections to a set of servers, and hands the one with the lowest slot to each request. While [Pool.Run]
-// runs it fills itself, and then probes a server every ProbeInterval: a connection with a lower slot than the highest one
-// takes that one's place. So clients leave crowded servers for idle ones, and the load balances itself.
+// A Pool keeps connections to a set of servers, and hands the one with the lowest slot to each
+// request. While [Pool.Run] runs it fills itself, and then probes a server every ProbeInterval: a
+// connection with a lower slot than the highest one takes that one's place. So clients leave
+// crowded servers for idle ones, and the load balances itself.
 //
-// Its zero value is ready. The fields are set before use and not changed after. Its methods may be called by any goroutine.
+// Its zero value is ready. The fields are set before use and not changed after. Its methods may be
+// called by any goroutine.
 type Pool struct {
 	// Servers are the addresses of the servers by their ids, at first; see Add and Drop.
 	Servers map[string]string
@@ -34,7 +36,8 @@ type Pool struct {
 	// ProbeInterval is the time between probes; 1 second if zero or negative. There are always
 	// probes: they find a server that is back.
 	ProbeInterval time.Duration
-	// Wait is how long Get waits for a connection; 10 seconds if zero, no longer than its ctx if negative.
+	// Wait is how long Get waits for a connection; 10 seconds if zero, no longer than its ctx if
+	// negative.
 	Wait time.Duration
 	// MaxDials is how many connections are made at once; 4 if zero, as many as are missing if
 	// negative.
@@ -44,8 +47,8 @@ type Pool struct {
 	UnreadTimeout time.Duration
 	// Dialer makes the connections.
 	Dialer Dialer
-	// OnError is told, by Run, of each server that was unreachable or broke the protocol, by its id; and of
-	// [ErrNoServers], without an id, at each probe.
+	// OnError is told, by Run, of each server that was unreachable or broke the protocol, by its
+	// id; and of [ErrNoServers], without an id, at each probe.
 	OnError func(id string, err error)
 
 	watcher watcher
@@ -97,8 +100,8 @@ func (p *Pool) init() {
 	})
 }
 
-// Add adds a server, or gives the one with this id another address: connections to the old one are closed, once they are
-// put back.
+// Add adds a server, or gives the one with this id another address: connections to the old one are
+// closed, once they are put back.
 func (p *Pool) Add(id, addr string) {
 	p.init()
 	p.mu.Lock()
@@ -132,7 +135,8 @@ func (p *Pool) Members() []Member {
 	return all
 }
 
-// TryGet returns the free connection with the lowest slot, or nil if there is none. It must be put back.
+// TryGet returns the free connection with the lowest slot, or nil if there is none. It must be put
+// back.
 func (p *Pool) TryGet() *Conn {
 	p.init()
 	p.mu.Lock()
@@ -143,8 +147,8 @@ func (p *Pool) TryGet() *Conn {
 	return nil
 }
 
-// Get is TryGet that waits for a connection, until ctx ends or Wait has passed. The error is that of ctx, [ErrBusy] or
-// [ErrPoolClosed].
+// Get is TryGet that waits for a connection, until ctx ends or Wait has passed. The error is that
+// of ctx, [ErrBusy] or [ErrPoolClosed].
 func (p *Pool) Get(ctx context.Context) (*Conn, error) {
 	p.init()
 	p.mu.Lock()
@@ -188,8 +192,9 @@ func got(c *Conn) (*Conn, error) {
 	return c, nil
 }
 
-// lowestLocked is the free member with the lowest slot; nil if there is none. A slot is a rough measure of its server's
-// load: of those up to nearby times the lowest the one whose last use is longest ago is taken.
+// lowestLocked is the free member with the lowest slot; nil if there is none. A slot is a rough
+// measure of its server's load: of those up to nearby times the lowest the one whose last use is
+// longest ago is taken.
 func (p *Pool) lowestLocked() (lowest *member) {
 	limit := 0
 	for _, m := range p.members {
@@ -217,8 +222,9 @@ func (p *Pool) leaseLocked(m *member) *Conn {
 	return m.conn
 }
 
-// Put gives a connection back. It must be in a state in which the next request can use it: else it is closed instead, and
-// need not be put back. A connection that is broken, or whose place was taken by one with a lower slot, is closed.
+// Put gives a connection back. It must be in a state in which the next request can use it: else it
+// is closed instead, and need not be put back. A connection that is broken, or whose place was
+// taken by one with a lower slot, is closed.
 func (p *Pool) Put(c *Conn) {
 	p.init()
 	p.mu.Lock()
@@ -250,8 +256,8 @@ func (p *Pool) freedLocked() {
 	}
 }
 
-// Do hands a connection to f: Get, f, Put. When f fails or panics the connection is closed instead: what is still to come
-// on it would be taken for the next answer.
+// Do hands a connection to f: Get, f, Put. When f fails or panics the connection is closed instead:
+// what is still to come on it would be taken for the next answer.
 func (p *Pool) Do(ctx context.Context, f func(c *Conn) error) error {
 	c, err := p.Get(ctx)
 	if err != nil {

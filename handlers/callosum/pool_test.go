@@ -36,7 +36,7 @@ func closePool(p *Pool, leased ...*Conn) {
 	}
 }
 
-// isOpen says whether the other end of a pipe is.
+// isOpen reports whether the other end of a pipe is.
 func isOpen(server net.Conn) bool {
 	server.SetReadDeadline(time.Now().Add(time.Millisecond))
 	_, err := server.Read(make([]byte, 1))
@@ -288,7 +288,8 @@ func TestPoolReplaces(t *testing.T) {
 	})
 }
 
-// Servers that do no good are not tried over and over: one that gives a slot and closes, and one whose slots are not wanted.
+// Servers that do no good are not tried over and over: one that gives a slot and closes, and one
+// whose slots are not wanted.
 func TestPoolIsPatient(t *testing.T) {
 	for _, test := range []struct {
 		name    string

@@ -16,7 +16,8 @@ type source struct {
 
 func (s source) Read(p []byte) (int, error) { return s.Reader.Read(p) }
 
-// However the stream is cut, and whatever the buffer, the preface is taken off its beginning and nothing else is.
+// However the stream is cut, and whatever the buffer, the preface is taken off its beginning and
+// nothing else is.
 func FuzzPreface(f *testing.F) {
 	for _, s := range []string{"", "hello", Preface, Preface + "hello", Preface + Preface, Preface[:4], Preface[:4] + "x", "x" + Preface, "\xc1", "\xc1\xc1callosum\r\n"} {
 		f.Add([]byte(s), uint8(0))

@@ -23,7 +23,8 @@ type dialled struct {
 	err      error
 }
 
-// Run keeps the pool filled and balanced until ctx ends, then closes it and returns why. It is called once.
+// Run keeps the pool filled and balanced until ctx ends, then closes it and returns why. It is
+// called once.
 func (p *Pool) Run(ctx context.Context) error {
 	p.init()
 	ctx, cancel := context.WithCancel(ctx)

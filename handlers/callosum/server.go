@@ -24,8 +24,8 @@ var (
 	ErrTooMany = errors.New("too many connections")
 )
 
-// A Server is a port of its own for a [Handler]. Its zero value is ready. The fields are set before Serve and not changed
-// after.
+// A Server is a port of its own for a [Handler]. Its zero value is ready. The fields are set before
+// Serve and not changed after.
 type Server struct {
 	// Addr is where ListenAndServe listens: host:port; port 4040 of all addresses if empty.
 	Addr string
@@ -47,7 +47,8 @@ type Server struct {
 	wg        sync.WaitGroup
 }
 
-// ListenAndServe listens on Addr and serves until Shutdown or Close, then returns [ErrServerClosed].
+// ListenAndServe listens on Addr and serves until Shutdown or Close, then returns
+// [ErrServerClosed].
 func (s *Server) ListenAndServe() error {
 	addr := s.Addr
 	if addr == "" {
@@ -60,8 +61,8 @@ func (s *Server) ListenAndServe() error {
 	return s.Serve(l)
 }
 
-// Serve serves the connections of l, which it closes, until Shutdown or Close, then returns [ErrServerClosed]; or until l
-// fails. It may be called for several listeners at once.
+// Serve serves the connections of l, which it closes, until Shutdown or Close, then returns
+// [ErrServerClosed]; or until l fails. It may be called for several listeners at once.
 func (s *Server) Serve(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("callosum: Serve: the listener is nil")
@@ -163,8 +164,8 @@ func (s *Server) Addrs() []net.Addr {
 	return all
 }
 
-// Shutdown stops accepting, has OnConnection finish what it has begun, and returns nil when all connections are gone. When
-// ctx ends first it closes what is left and returns the error of ctx.
+// Shutdown stops accepting, has OnConnection finish what it has begun, and returns nil when all
+// connections are gone. When ctx ends first it closes what is left and returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	h := s.stopAccepting()
 	h.stop(s)
@@ -182,7 +183,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// Close closes the listeners and all connections at once. It does not wait for callbacks that are running.
+// Close closes the listeners and all connections at once. It does not wait for callbacks that are
+// running.
 func (s *Server) Close() error {
 	h := s.stopAccepting()
 	h.stop(s)

@@ -15,8 +15,9 @@ import (
 
 var simulated = flag.Int("clients", 60, "of TestSimulation")
 
-// TestSimulation shows that the load spreads: thousands of clients with a [Pool] each, over a network in memory and in
-// simulated time, while servers come and go. go test -run Simulation -v -args -clients 2000 prints the table.
+// TestSimulation shows that the load spreads: thousands of clients with a [Pool] each, over a
+// network in memory and in simulated time, while servers come and go. go test -run Simulation -v
+// -args -clients 2000 prints the table.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
 	clients := *simulated

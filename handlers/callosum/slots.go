@@ -17,7 +17,8 @@ var (
 	ErrSlotTimeout = errors.New("no slot line in time")
 )
 
-// Slots gives out the lowest free number, from 0. Its zero value is ready, and its methods may be called by any goroutine.
+// Slots gives out the lowest free number, from 0. Its zero value is ready, and its methods may be
+// called by any goroutine.
 type Slots struct {
 	// Max is how many may be given out at once; no bound if zero or negative.
 	Max int
@@ -50,7 +51,8 @@ func (s *Slots) Get() (int, error) {
 	return slot, nil
 }
 
-// Put takes a slot back. The error is [ErrSlot] when it is not given out, as when it is taken back twice; nothing changes then.
+// Put takes a slot back. The error is [ErrSlot] when it is not given out, as when it is taken back
+// twice; nothing changes then.
 func (s *Slots) Put(slot int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

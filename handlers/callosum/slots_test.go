@@ -99,8 +99,8 @@ func TestSlots(t *testing.T) {
 	})
 }
 
-// J2 1000 at once get all of 0..999 and all come back; J3-7 consecutive, lowest free first, returned in any order, no
-// duplicates over many goroutines.
+// J2 1000 at once get all of 0..999 and all come back; J3-7 consecutive, lowest free first,
+// returned in any order, no duplicates over many goroutines.
 func TestSlotsAtOnce(t *testing.T) {
 	s := new(Slots)
 	const workers = 1000

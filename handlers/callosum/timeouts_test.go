@@ -12,7 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// pipe is a client of h, of net.Pipe, which h has accepted. It is for tests in a bubble of [synctest].
+// pipe is a client of h, of net.Pipe, which h has accepted. It is for tests in a bubble of
+// [synctest].
 func pipe(t *testing.T, h *Handler) (client net.Conn, s *Server) {
 	t.Helper()
 	n := &network{}

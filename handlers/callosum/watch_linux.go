@@ -7,8 +7,9 @@ import (
 	"syscall"
 )
 
-// watcher tells when the peers of connections have sent FIN or a reset, whatever is still unread: all of them are in one
-// epoll set, with one goroutine. There are neither while there is no connection. Its zero value is ready.
+// watcher tells when the peers of connections have sent FIN or a reset, whatever is still unread:
+// all of them are in one epoll set, with one goroutine. There are neither while there is no
+// connection. Its zero value is ready.
 type watcher struct {
 	mu   sync.Mutex
 	set  *epollSet // nil if there are no connections

@@ -14,8 +14,9 @@ import (
 // queueMax is how many bytes wait for a client that does not read.
 const queueMax = 256 << 10
 
-// answer is the response to one request: the [handlers.Stream] of its client. The request's goroutine decodes in turns;
-// what is written in a turn is sent when it ends, and anything else by a goroutine that ends when there is no more.
+// answer is the response to one request: the [handlers.Stream] of its client. The request's
+// goroutine decodes in turns; what is written in a turn is sent when it ends, and anything else by
+// a goroutine that ends when there is no more.
 //
 // Only one goroutine uses w at a time: the one that has set flushing, or else the request's.
 type answer struct {
@@ -127,9 +128,9 @@ func (a *answer) Done() error {
 // End is [handlers.Stream.End]: the same as Done.
 func (a *answer) End() error { return a.Done() }
 
-// Destroy is [handlers.Stream.Destroy]: of HTTP/1 it closes the connection, of HTTP/2 it resets the stream, even while a
-// callback is running. What waits for the end of the turn is sent before if the client's side takes it at once, and
-// never looks like a whole answer.
+// Destroy is [handlers.Stream.Destroy]: of HTTP/1 it closes the connection, of HTTP/2 it resets the
+// stream, even while a callback is running. What waits for the end of the turn is sent before if
+// the client's side takes it at once, and never looks like a whole answer.
 func (a *answer) Destroy() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -152,8 +153,8 @@ func (a *answer) Destroy() {
 	_ = a.pace.rc.SetWriteDeadline(past)
 }
 
-// Header is [handlers.Stream.Header]. It must not be changed while another goroutine writes. Once the head was sent it
-// may still be changed, to no effect.
+// Header is [handlers.Stream.Header]. It must not be changed while another goroutine writes. Once
+// the head was sent it may still be changed, to no effect.
 func (a *answer) Header() http.Header {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -167,8 +168,8 @@ func (a *answer) Header() http.Header {
 	return a.header
 }
 
-// WriteHeader is [handlers.Stream.WriteHeader]. A status that ends no response (below 200) or is none (above 999) is
-// ignored.
+// WriteHeader is [handlers.Stream.WriteHeader]. A status that ends no response (below 200) or is
+// none (above 999) is ignored.
 func (a *answer) WriteHeader(status int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -178,12 +179,13 @@ func (a *answer) WriteHeader(status int) {
 	}
 }
 
-// bodyAllowed says whether an answer with this status has a body (RFC 9110, section 6.4.1).
+// bodyAllowed reports whether an answer with this status has a body (RFC 9110, section 6.4.1).
 func bodyAllowed(status int) bool {
 	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// doneLocked lets nothing be written any more, and wakes up whoever waits: for room, for the end, for the body.
+// doneLocked lets nothing be written any more, and wakes up whoever waits: for room, for the end,
+// for the body.
 func (a *answer) doneLocked() {
 	if a.done {
 		return
@@ -229,8 +231,8 @@ func (a *answer) settle(explicit bool) error {
 	return a.await()
 }
 
-// finish sends what is left and returns what the client's disconnect is told. err is why the request failed, or nil;
-// whole says that its body was read to the end.
+// finish sends what is left and returns what the client's disconnect is told. err is why the
+// request failed, or nil; whole says that its body was read to the end.
 func (a *answer) finish(err error, whole bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -260,9 +262,10 @@ func (a *answer) finish(err error, whole bool) error {
 	return a.gone
 }
 
-// leaveBodyLocked keeps net/http from reading what is left of the body, before or after it answers, and tells the client
-// that the connection ends: by a name that net/http does not look for, since it would close the connection at once, and
-// the client, which still sends, would lose the answer. hangUp closes it.
+// leaveBodyLocked keeps net/http from reading what is left of the body, before or after it answers,
+// and tells the client that the connection ends: by a name that net/http does not look for, since
+// it would close the connection at once, and the client, which still sends, would lose the answer.
+// hangUp closes it.
 func (a *answer) leaveBodyLocked() {
 	_ = a.pace.rc.EnableFullDuplex()
 	_ = a.pace.rc.SetReadDeadline(past)

@@ -93,7 +93,8 @@ func TestDestroyAfterEnd(t *testing.T) {
 	}
 }
 
-// The client is told that the connection ends when its body is not read to the end, where it may be told.
+// The client is told that the connection ends when its body is not read to the end, where it may be
+// told.
 func TestLeaveBody(t *testing.T) {
 	for _, tt := range []struct {
 		name         string

@@ -147,8 +147,8 @@ func TestContentLength(t *testing.T) {
 	}
 }
 
-// Destroy closes the connection even while the callback is busy. What was written before arrives, like upstream's, but
-// does not look whole.
+// Destroy closes the connection even while the callback is busy. What was written before arrives,
+// like upstream's, but does not look whole.
 func TestDestroyAtOnce(t *testing.T) {
 	done := make(chan struct{})
 	p := &port{message: func(_ string, s handlers.Stream) error {

@@ -10,8 +10,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// BenchmarkPost is POST requests on one connection that stays, each with one line that is echoed: ours against what one
-// writes with net/http alone. Aim: portluck takes at most 1/0.95 of the time.
+// BenchmarkPost is POST requests on one connection that stays, each with one line that is echoed:
+// ours against what one writes with net/http alone. Aim: portluck takes at most 1/0.95 of the time.
 func BenchmarkPost(b *testing.B) {
 	plain := func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", contentType[0])

@@ -8,8 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
-// splitter makes messages of a body: each line feed ends one and is not part of it, and the rest is the last one unless it is
-// empty. What it delivers is valid during the call.
+// splitter makes messages of a body: each line feed ends one and is not part of it, and the rest is
+// the last one unless it is empty. What it delivers is valid during the call.
 type splitter struct {
 	in    parts.Buffer
 	limit int // no bound if negative
@@ -33,8 +33,9 @@ func (s *splitter) bound(d time.Duration) time.Time {
 	return s.by
 }
 
-// feed delivers the messages that have ended, with whole also the last one, and counts the beginning of the next. It ends
-// with the error of deliver, [handlers.ErrTooLong] or [handlers.ErrOverload].
+// feed delivers the messages that have ended, with whole also the last one, and counts the
+// beginning of the next. It ends with the error of deliver, [handlers.ErrTooLong] or
+// [handlers.ErrOverload].
 func (s *splitter) feed(whole bool, deliver func(msg []byte) error) error {
 	s.told = false
 	for {

@@ -16,7 +16,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// book is a ResponseWriter that remembers what it is told, and fails a test that uses it from two goroutines at once.
+// book is a ResponseWriter that remembers what it is told, and fails a test that uses it from two
+// goroutines at once.
 type book struct {
 	t      *testing.T
 	begun  time.Time
@@ -101,7 +102,8 @@ func answering(b *book, version int, idle time.Duration) *answer {
 	return a
 }
 
-// Deadlines for writing are set anew when an eighth of the time has passed, over HTTP/2 always, and taken away there.
+// Deadlines for writing are set anew when an eighth of the time has passed, over HTTP/2 always, and
+// taken away there.
 func TestPacer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -216,7 +218,8 @@ func TestLateReads(t *testing.T) {
 	})
 }
 
-// What is written in a turn is sent at its end, or at once when it is much; what is written outside of one is sent at once.
+// What is written in a turn is sent at its end, or at once when it is much; what is written outside
+// of one is sent at once.
 func TestWhenItIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const never = -1

@@ -118,7 +118,8 @@ func eachCallback(t *testing.T, do func(h *Handler), rest func(t *testing.T, cli
 	}
 }
 
-// A panic in a callback costs one connection of HTTP/1, whose place comes back, or one request of HTTP/2.
+// A panic in a callback costs one connection of HTTP/1, whose place comes back, or one request of
+// HTTP/2.
 func TestCallbacksPanic(t *testing.T) {
 	var names []string
 	for _, c := range callbacks {
@@ -156,8 +157,8 @@ func TestCallbacksClose(t *testing.T) {
 	})
 }
 
-// A callback of a message that ends its goroutine ends the answer before its client is disconnected: nothing can
-// be written any more then.
+// A callback of a message that ends its goroutine ends the answer before its client is
+// disconnected: nothing can be written any more then.
 func TestMessageGoexit(t *testing.T) {
 	t.Parallel()
 	var late error

@@ -8,8 +8,8 @@ import (
 // patience is how long a callback may run before what it wrote is sent.
 const patience = time.Millisecond
 
-// corks are the answers that wait for the end of a turn. One timer looks after all of them, for most are gone long before
-// it fires.
+// corks are the answers that wait for the end of a turn. One timer looks after all of them, for
+// most are gone long before it fires.
 type corks struct {
 	mu         sync.Mutex
 	head, tail *answer // by uncorkAt

@@ -7,8 +7,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// allow sets the CORS headers for a page that may talk to the server. For one that may not it answers
-// 403, without an event of the client, and is false.
+// allow sets the CORS headers for a page that may talk to the server. For one that may not it
+// answers 403, without an event of the client, and is false.
 func (h *Handler) allow(w http.ResponseWriter, r *http.Request, l *link) bool {
 	if h.share(w, r) {
 		return true
@@ -22,8 +22,8 @@ func (h *Handler) allow(w http.ResponseWriter, r *http.Request, l *link) bool {
 	return false
 }
 
-// share sets the CORS headers and reports whether the page that r comes from may talk to the server.
-// The answer depends on the Origin, also where there is none (RFC 9110, section 12.5.5).
+// share sets the CORS headers and reports whether the page that r comes from may talk to the
+// server. The answer depends on the Origin, also where there is none (RFC 9110, section 12.5.5).
 func (h *Handler) share(w http.ResponseWriter, r *http.Request) bool {
 	header := w.Header()
 	header.Add("Vary", "Origin")

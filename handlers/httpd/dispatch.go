@@ -36,7 +36,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	panics = false
 }
 
-// dispatch decides what a request is, each time anew: requests of every kind may share a connection.
+// dispatch decides what a request is, each time anew: requests of every kind may share a
+// connection.
 func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
 	if l.spoiled.Load() {
 		panic(http.ErrAbortHandler)
@@ -103,8 +104,8 @@ func (h *Handler) answers(w http.ResponseWriter, r *http.Request, l *link) bool 
 	return false
 }
 
-// wantsWebSocket reports whether r is the opening handshake of a WebSocket (RFC 6455, section 4.2.1).
-// A request of HTTP/1.0 cannot ask for an upgrade (RFC 9110, section 7.8).
+// wantsWebSocket reports whether r is the opening handshake of a WebSocket (RFC 6455, section
+// 4.2.1). A request of HTTP/1.0 cannot ask for an upgrade (RFC 9110, section 7.8).
 func wantsWebSocket(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && handlers.HasToken(r.Header["Connection"], "upgrade") && handlers.HasToken(r.Header["Upgrade"], "websocket")
 }

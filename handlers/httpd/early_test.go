@@ -73,7 +73,8 @@ func TestEarlyDone(t *testing.T) {
 	}
 }
 
-// 413 ends at once while the client sends, which is not reset before it has read it: TRAPS part 1, row 31.
+// 413 ends at once while the client sends, which is not reset before it has read it: TRAPS part 1,
+// row 31.
 func TestTraps1Row31TooLong(t *testing.T) {
 	t.Parallel()
 	for name, head := range map[string]string{

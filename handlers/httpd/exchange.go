@@ -60,8 +60,8 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
 	}
 }
 
-// isCoded reports whether Content-Encoding names a coding other than none, whose bytes are no messages
-// (RFC 9110, section 15.5.16).
+// isCoded reports whether Content-Encoding names a coding other than none, whose bytes are no
+// messages (RFC 9110, section 15.5.16).
 func isCoded(fields []string) bool {
 	for _, field := range fields {
 		for one := range strings.SplitSeq(field, ",") {
@@ -83,8 +83,8 @@ type exchangeState struct {
 	whole  bool // the body has been read to its end
 }
 
-// serve raises the messages, ends the answer and disconnects the client, also if a callback ends the
-// goroutine.
+// serve raises the messages, ends the answer and disconnects the client, also if a callback ends
+// the goroutine.
 func (e *exchangeState) serve(h *Handler) {
 	why, ended := handlers.ErrPanic, false
 	defer func() {
@@ -112,8 +112,8 @@ func (e *exchangeState) run(h *Handler) error {
 	return e.answer.settle(h.ExplicitDone)
 }
 
-// end ends the answer; what is left of the body must not be taken for a request. err is why the request failed, or nil.
-// It returns what the client's disconnect is told.
+// end ends the answer; what is left of the body must not be taken for a request. err is why the
+// request failed, or nil. It returns what the client's disconnect is told.
 func (e *exchangeState) end(err error) error {
 	if !e.whole && e.info.Request.ProtoMajor == 1 {
 		e.answer.link.spoiled.Store(true)
@@ -162,7 +162,8 @@ func (e *exchangeState) message(msg []byte) error {
 	return e.client.Message(handlers.Message{Data: msg})
 }
 
-// status is what a client is told, and in which words, when its request fails before the answer has begun.
+// status is what a client is told, and in which words, when its request fails before the answer has
+// begun.
 func status(err error) (code int, text string) {
 	switch {
 	case errors.Is(err, handlers.ErrTooLong):

@@ -44,7 +44,8 @@ func (a *answer) endTurn(last bool) {
 	}
 }
 
-// flushTurnLocked sends once. What others have written meanwhile is left to a goroutine: the body is waiting.
+// flushTurnLocked sends once. What others have written meanwhile is left to a goroutine: the body
+// is waiting.
 func (a *answer) flushTurnLocked() {
 	a.flushing = true
 	a.sendLocked()

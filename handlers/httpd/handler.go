@@ -1,11 +1,11 @@
 // Package httpd serves HTTP/1.1, HTTP/2 over TLS and HTTP/2 with prior knowledge, with net/http.
 //
-// Each POST or PUT request is a client of its own: it connects, the lines of its body are its messages, what the program
-// writes is the body of the answer, and it disconnects when that has ended. Requests of other methods are pages. What
-// [Handler.Mux] has a pattern for is neither.
+// Each POST or PUT request is a client of its own: it connects, the lines of its body are its
+// messages, what the program writes is the body of the answer, and it disconnects when that has
+// ended. Requests of other methods are pages. What [Handler.Mux] has a pattern for is neither.
 //
-// A line feed ends a message and is not part of it, also of an empty one; what follows the last line feed is a message
-// unless it is empty. The carriage return of a CRLF stays.
+// A line feed ends a message and is not part of it, also of an empty one; what follows the last
+// line feed is a message unless it is empty. The carriage return of a CRLF stays.
 package httpd
 
 import (
@@ -32,59 +32,63 @@ const (
 	DefaultHeaderTimeout  = 10 * time.Second
 )
 
-// A Handler serves HTTP. Its zero value is ready. The fields are not changed once it serves; its methods may be called by
-// several goroutines at once.
+// A Handler serves HTTP. Its zero value is ready. The fields are not changed once it serves; its
+// methods may be called by several goroutines at once.
 type Handler struct {
 	// Hosts are the names that are answered to, besides localhost and IP addresses; see
-	// [handlers.Hosts]. A request for another one is answered with 421, whatever it asks for. Without
-	// any every name will do, but not on loopback.
+	// [handlers.Hosts]. A request for another one is answered with 421, whatever it asks for.
+	// Without any every name will do, but not on loopback.
 	Hosts handlers.Hosts
-	// Pages answers requests of other methods than POST, PUT, OPTIONS and CONNECT; 405 if nil. What it hijacks keeps
-	// its place among the connections of the port until it is closed.
+	// Pages answers requests of other methods than POST, PUT, OPTIONS and CONNECT; 405 if nil. What
+	// it hijacks keeps its place among the connections of the port until it is closed.
 	Pages http.Handler
-	// Mux answers the requests, of any method, for which it has a pattern, before they become clients; none if nil. Their
-	// Origin is checked, but for a GET or HEAD without one, and the waits for their clients are bounded. What shakes hands
-	// for a WebSocket, CONNECT and the target * are not for it.
+	// Mux answers the requests, of any method, for which it has a pattern, before they become
+	// clients; none if nil. Their Origin is checked, but for a GET or HEAD without one, and the
+	// waits for their clients are bounded. What shakes hands for a WebSocket, CONNECT and the
+	// target * are not for it.
 	Mux *http.ServeMux
-	// Claim says that Pages answers r although its method is POST, PUT or OPTIONS: gRPC, say, or an upload. It does not
-	// if Claim is nil. It is asked for the Allow of other answers too.
+	// Claim says that Pages answers r although its method is POST, PUT or OPTIONS: gRPC, say, or an
+	// upload. It does not if Claim is nil. It is asked for the Allow of other answers too.
 	Claim func(r *http.Request) bool
-	// Streams serves the GET requests for which it returns a Handler: answers that go on, such as server-sent events.
-	// Their Origin is checked. The deadline for reading is the Handler's to set, as is ending with the server.
-	// It is asked for the Allow of other answers too, with a GET of events whose Handler is not called.
+	// Streams serves the GET requests for which it returns a Handler: answers that go on, such as
+	// server-sent events. Their Origin is checked. The deadline for reading is the Handler's to
+	// set, as is ending with the server. It is asked for the Allow of other answers too, with a GET
+	// of events whose Handler is not called.
 	Streams func(r *http.Request, info *handlers.Info) http.Handler
-	// CheckOrigin says whether the page that a request comes from may talk to the server. If nil, a request without an
-	// Origin may, and one from the same origin.
+	// CheckOrigin reports whether the page that a request comes from may talk to the server. If
+	// nil, a request without an Origin may, and one from the same origin.
 	CheckOrigin func(r *http.Request) bool
-	// Upgrade gets the GET requests that want to become a WebSocket, with their connection: it is Upgrade's, once
-	// that has hijacked it. They are requests like any other if it is nil.
+	// Upgrade gets the GET requests that want to become a WebSocket, with their connection: it is
+	// Upgrade's, once that has hijacked it. They are requests like any other if it is nil.
 	Upgrade func(w http.ResponseWriter, r *http.Request, c handlers.Conn, p handlers.Port)
-	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one is answered with 413; with
-	// Tail its last Limit bytes are the message.
+	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one is
+	// answered with 413; with Tail its last Limit bytes are the message.
 	Limit int
 	Tail  bool
-	// Budget bounds the memory of messages that are not whole, and of heads of more than 4 KiB until their
-	// request is answered, for all requests together; one of the Handler's own if nil. A request that
-	// would exceed it is answered with 503.
+	// Budget bounds the memory of messages that are not whole, and of heads of more than 4 KiB
+	// until their request is answered, for all requests together; one of the Handler's own if nil.
+	// A request that would exceed it is answered with 503.
 	Budget *handlers.Budget
 	// ExplicitDone keeps every answer open until Done.
 	ExplicitDone bool
-	// IdleTimeout bounds how long a connection may be idle, how long the body of a request or the program's Done may
-	// keep us waiting while nothing is sent, and how long the client may leave unread what is; 2 minutes if zero, no
-	// bound if negative.
+	// IdleTimeout bounds how long a connection may be idle, how long the body of a request or the
+	// program's Done may keep us waiting while nothing is sent, and how long the client may leave
+	// unread what is; 2 minutes if zero, no bound if negative.
 	IdleTimeout time.Duration
-	// MessageTimeout bounds how long a message may take from its first byte to its last; 2 minutes if zero, no bound if
-	// negative. The answer is 408. Between two messages of a body there is IdleTimeout only.
+	// MessageTimeout bounds how long a message may take from its first byte to its last; 2 minutes
+	// if zero, no bound if negative. The answer is 408. Between two messages of a body there is
+	// IdleTimeout only.
 	MessageTimeout time.Duration
-	// HeaderTimeout bounds how long the head of a request may take, from its first byte; 10 seconds if zero,
-	// no bound if negative. The answer of HTTP/1 is 408.
+	// HeaderTimeout bounds how long the head of a request may take, from its first byte; 10 seconds
+	// if zero, no bound if negative. The answer of HTTP/1 is 408.
 	HeaderTimeout time.Duration
-	// FirstTimeout bounds how long a client may be silent after a TLS handshake that has agreed on HTTP; it is closed then
-	// without an answer. HeaderTimeout alone bounds it if zero or negative.
+	// FirstTimeout bounds how long a client may be silent after a TLS handshake that has agreed on
+	// HTTP; it is closed then without an answer. HeaderTimeout alone bounds it if zero or negative.
 	FirstTimeout time.Duration
 	// MaxHeaderBytes bounds the head of a request; 64 KiB if zero, no bound if negative.
 	MaxHeaderBytes int
-	// ErrorLog gets what net/http has to say: panics of Pages, broken requests. Nobody does if it is nil.
+	// ErrorLog gets what net/http has to say: panics of Pages, broken requests. Nobody does if it
+	// is nil.
 	ErrorLog *log.Logger
 
 	once  sync.Once // makes
@@ -95,8 +99,9 @@ type Handler struct {
 	own   handlers.Budget // without Budget
 }
 
-// Bounds of an HTTP/2 connection. A client may have 100 requests at once (RFC 9113, section 6.5.2). What net/http keeps of
-// their bodies is maxUnread for those that we do not read, while a callback takes its time, and a chunk for each that we do.
+// Bounds of an HTTP/2 connection. A client may have 100 requests at once (RFC 9113, section 6.5.2).
+// What net/http keeps of their bodies is maxUnread for those that we do not read, while a callback
+// takes its time, and a chunk for each that we do.
 const (
 	maxStreams = 100
 	maxFrame   = 16 << 10
@@ -104,19 +109,20 @@ const (
 	maxChunk   = 16 << 10
 )
 
-// Serve hands the connection to net/http: sendfile, HTTP/2 and Request.TLS work. It does not wait. After
-// Shutdown or Close it closes c.
+// Serve hands the connection to net/http: sendfile, HTTP/2 and Request.TLS work. It does not wait.
+// After Shutdown or Close it closes c.
 //
 // A client of HTTP/1 that ends its half after a request, with FIN or a close_notify, still gets the
-// answer. So the context of a request is not done then, unlike net/http's, but when the connection is
-// broken: as soon as it is on Linux, and elsewhere when a write fails. [Ended] tells of that end.
+// answer. So the context of a request is not done then, unlike net/http's, but when the connection
+// is broken: as soon as it is on Linux, and elsewhere when a write fails. [Ended] tells of that
+// end.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	h.start()
 	h.serveWith(h.any, c, p)
 }
 
-// HTTP1 returns the Handler for connections that begin with a request of HTTP/1, or TLS, for sure. net/http does not look
-// for HTTP/2 with prior knowledge there, which takes a system call.
+// HTTP1 returns the Handler for connections that begin with a request of HTTP/1, or TLS, for sure.
+// net/http does not look for HTTP/2 with prior knowledge there, which takes a system call.
 func (h *Handler) HTTP1() handlers.Handler {
 	return handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
 		h.start()
@@ -205,8 +211,8 @@ func (h *Handler) server(unencryptedHTTP2 bool) *http.Server {
 	}
 }
 
-// Shutdown finishes the requests that have begun and closes the connections; those that are hijacked are left alone. It
-// returns nil, or the error of ctx if that ends first.
+// Shutdown finishes the requests that have begun and closes the connections; those that are
+// hijacked are left alone. It returns nil, or the error of ctx if that ends first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.start()
 	h.links.drain(ctx)

@@ -20,8 +20,8 @@ const (
 	lineCost  = 80      // of a field that may have a name of its own, or not
 )
 
-// headMeter counts the head of HTTP/1 that is being read. Its Reads come one after the other, and what
-// net/http tells of the connection comes between them.
+// headMeter counts the head of HTTP/1 that is being read. Its Reads come one after the other, and
+// what net/http tells of the connection comes between them.
 type headMeter struct {
 	budget *handlers.Budget
 	on     atomic.Bool // what is read is of a head
@@ -41,8 +41,8 @@ func (m *headMeter) begins() {
 	}
 }
 
-// ends gives back what the head has held, and returns how many bytes of it were read. It is a request
-// by now, or nothing.
+// ends gives back what the head has held, and returns how many bytes of it were read. It is a
+// request by now, or nothing.
 func (m *headMeter) ends() (read int) {
 	if m.on.Swap(false) {
 		m.budget.Take(-m.held)
@@ -66,8 +66,8 @@ func (m *headMeter) more(p []byte) bool {
 	return true
 }
 
-// readHead reads part of a head. It refuses the client when there is no memory for it (RFC 9110, section
-// 15.6.4), or when the rest is late (section 15.5.9).
+// readHead reads part of a head. It refuses the client when there is no memory for it (RFC 9110,
+// section 15.6.4), or when the rest is late (section 15.5.9).
 func (c *watch) readHead(p []byte) (int, error) {
 	head := &c.link.head
 	c.limit(len(p))
@@ -91,7 +91,8 @@ func (c *watch) readHead(p []byte) (int, error) {
 	return n, err
 }
 
-// refuse answers a client whose head net/http does not get, if there is an answer, and closes the connection.
+// refuse answers a client whose head net/http does not get, if there is an answer, and closes the
+// connection.
 func (l *link) refuse(answer []byte, err error) {
 	l.head.ends()
 	if len(answer) > 0 && l.nc.SetWriteDeadline(time.Now().Add(lingerTime)) == nil {
@@ -115,7 +116,8 @@ func headCost(r *http.Request) int {
 	return n
 }
 
-// holdHead counts the head of r until free is called. It answers r, and is nil, when the memory is not left.
+// holdHead counts the head of r until free is called. It answers r, and is nil, when the memory is
+// not left.
 func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *link) (free func()) {
 	if r.ProtoMajor == 1 && l.head.ends() <= freeHead {
 		return nothingHeld

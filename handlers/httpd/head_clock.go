@@ -9,8 +9,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// headClock bounds how long the head of HTTP/1 that is being read may take, from its first byte. It sees
-// what net/http reads, and how long that is prepared to wait.
+// headClock bounds how long the head of HTTP/1 that is being read may take, from its first byte. It
+// sees what net/http reads, and how long that is prepared to wait.
 type headClock struct {
 	timeout time.Duration // no bound if not positive
 	silence time.Duration // that of a client that says nothing at all; timeout if not positive
@@ -21,14 +21,14 @@ type headClock struct {
 	until   time.Time     // when the head is late; zero if never, and before it has begun
 	set     int32         // left when until was set, or silent
 
-	// left is how many deadlines net/http will set until it has the head: one for the wait, but for the first
-	// head, one for the head, and one for the rest of the request.
+	// left is how many deadlines net/http will set until it has the head: one for the wait, but for
+	// the first head, one for the head, and one for the rest of the request.
 	left atomic.Int32
 	tail atomic.Uint32 // the four bytes that were read last, the newest lowest
 }
 
-// netHTTPBuffer is the size of the buffer that net/http reads into. Its Read gets what is free of it,
-// so that tells how much of the next head was read together with what came before.
+// netHTTPBuffer is the size of the buffer that net/http reads into. Its Read gets what is free of
+// it, so that tells how much of the next head was read together with what came before.
 const netHTTPBuffer = 4 << 10
 
 // begins is for the next head.
@@ -73,8 +73,8 @@ func (c *headClock) ended(n int) bool {
 	return false
 }
 
-// isPreface reports whether p ends the preface of HTTP/2 (RFC 9113, section 3.4) at the beginning of the
-// first head.
+// isPreface reports whether p ends the preface of HTTP/2 (RFC 9113, section 3.4) at the beginning
+// of the first head.
 func (c *headClock) isPreface(p []byte) bool {
 	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	for _, b := range p {
@@ -122,8 +122,8 @@ func (w *watch) limit(room int) {
 	_ = w.Conn.SetReadDeadline(c.until)
 }
 
-// readLines reads part of a head. It reads over empty lines before the first head of a connection (RFC 9112,
-// section 2.2).
+// readLines reads part of a head. It reads over empty lines before the first head of a connection
+// (RFC 9112, section 2.2).
 func (w *watch) readLines(p []byte) (n int, err error) {
 	c := &w.link.head.clock
 	for {

@@ -13,8 +13,9 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// A head that does not become whole is answered with 408, HeaderTimeout after its first byte, also a later
-// one of a connection. Where nothing of one has come the connection is closed without a word.
+// A head that does not become whole is answered with 408, HeaderTimeout after its first byte, also
+// a later one of a connection. Where nothing of one has come the connection is closed without a
+// word.
 func TestLateHeads(t *testing.T) {
 	const (
 		get    = "GET / HTTP/1.1\r\nHost: x\r\n"
@@ -149,8 +150,8 @@ func TestHeadsWithoutBound(t *testing.T) {
 	})
 }
 
-// Empty lines before the first request of a connection are read over, however they are cut; those before
-// later ones are net/http's.
+// Empty lines before the first request of a connection are read over, however they are cut; those
+// before later ones are net/http's.
 func TestEmptyLines(t *testing.T) {
 	for _, tt := range []struct {
 		name, before, lines string
@@ -208,7 +209,8 @@ func TestEmptyLineBeforeAPreface(t *testing.T) {
 	})
 }
 
-// A deadline that has passed while the process stood still is judged only after what had come was read.
+// A deadline that has passed while the process stood still is judged only after what had come was
+// read.
 func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

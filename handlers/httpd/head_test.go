@@ -12,7 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// manyFields is the end of a head, but for its empty line, that takes ten times its bytes in http.Header.
+// manyFields is the end of a head, but for its empty line, that takes ten times its bytes in
+// http.Header.
 var manyFields = strings.Repeat("a:\r\n", 12_000)
 
 // unended are beginnings of requests that hold memory until more comes.
@@ -33,7 +34,8 @@ var unended = []struct {
 // reads is a page that reads two bytes.
 func reads(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadFull(r.Body, make([]byte, 2)) }
 
-// Heads count for the budget, whole or not, first or later, and are given back. Who finds none left is told.
+// Heads count for the budget, whole or not, first or later, and are given back. Who finds none left
+// is told.
 func TestHeadsCount(t *testing.T) {
 	t.Parallel()
 	for _, u := range unended {
@@ -117,8 +119,8 @@ func TestHeadsCountOfEachVersion(t *testing.T) {
 	})
 }
 
-// A head of freeHead bytes counts nothing while its request is served; of a longer one counts what it takes, if
-// that is more.
+// A head of freeHead bytes counts nothing while its request is served; of a longer one counts what
+// it takes, if that is more.
 func TestHeadsThatAreFree(t *testing.T) {
 	head := func(size int) string { // costs more than freeHead
 		begin := "GET / HTTP/1.1\r\nHost: x\r\nB:"
@@ -151,8 +153,8 @@ func TestHeadsThatAreFree(t *testing.T) {
 	}
 }
 
-// Fields may take more than their bytes let expect. The answer then comes from the request, and closes a connection
-// of HTTP/1.
+// Fields may take more than their bytes let expect. The answer then comes from the request, and
+// closes a connection of HTTP/1.
 func TestHeadsOfManyNames(t *testing.T) {
 	t.Parallel()
 	each(t, func() *Handler { return &Handler{Budget: &handlers.Budget{Max: 110_000}} }, echoing, func(t *testing.T, s session) {

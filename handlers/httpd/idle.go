@@ -6,8 +6,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// beginRead gives the client IdleTimeout to send more, but no longer than until by, unless that is zero. It is false when the
-// answer is over and nothing is wanted any more.
+// beginRead gives the client IdleTimeout to send more, but no longer than until by, unless that is
+// zero. It is false when the answer is over and nothing is wanted any more.
 func (a *answer) beginRead(by time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -46,7 +46,8 @@ func (a *answer) lateLocked() time.Time {
 	return a.by
 }
 
-// extendReadLocked sets the deadline of a connection, unless it is nearly the same. That of a message is exact.
+// extendReadLocked sets the deadline of a connection, unless it is nearly the same. That of a
+// message is exact.
 func (a *answer) extendReadLocked() {
 	late := a.lateLocked()
 	if late.Equal(a.deadline) || late.After(a.deadline) && late.Sub(a.deadline) <= a.pace.idle/8 && !late.Equal(a.by) {
@@ -56,8 +57,8 @@ func (a *answer) extendReadLocked() {
 	_ = a.pace.rc.SetReadDeadline(late)
 }
 
-// startLateLocked is for HTTP/2, where a deadline that passes while nobody reads ends the body all the same. The one that
-// net/http has set is taken away.
+// startLateLocked is for HTTP/2, where a deadline that passes while nobody reads ends the body all
+// the same. The one that net/http has set is taken away.
 func (a *answer) startLateLocked() {
 	late := a.lateLocked()
 	if a.late == nil && a.pace.idle > 0 {
@@ -111,7 +112,8 @@ func (a *answer) await() error {
 	}
 }
 
-// active says that something was written within the idle timeout, or is being written, which has a bound of its own.
+// active says that something was written within the idle timeout, or is being written, which has a
+// bound of its own.
 func (a *answer) active() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -23,7 +23,8 @@ func bubble(t *testing.T, h *Handler, p *port, test func(t *testing.T, w *wire, 
 	})
 }
 
-// A client that stays silent is closed at its bound, and not before: slowloris, TRAPS part 2, row 6.
+// A client that stays silent is closed at its bound, and not before: slowloris, TRAPS part 2, row
+// 6.
 func TestSilentClient(t *testing.T) {
 	tests := []struct {
 		name, send string
@@ -84,7 +85,8 @@ func TestIdleConnection(t *testing.T) {
 	})
 }
 
-// A client that sends a line now and then is not idle, nor is one that takes what the program sends.
+// A client that sends a line now and then is not idle, nor is one that takes what the program
+// sends.
 func TestBusyClient(t *testing.T) {
 	bubble(t, &Handler{}, &port{message: echo}, func(t *testing.T, w *wire, _ *conn) {
 		w.send(chunked + chunk("x\n"))

@@ -111,7 +111,8 @@ func TestDestroyNothing(t *testing.T) {
 	_ = a.finish(nil, true)
 }
 
-// A shutdown makes the answers close their connections from its beginning, also when its time is up.
+// A shutdown makes the answers close their connections from its beginning, also when its time is
+// up.
 func TestDrainBegins(t *testing.T) {
 	var s links
 	s.add(nil, &link{})

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// How long, and how much, a client may go on sending a body that we do not want, until it has seen our answer.
+// How long, and how much, a client may go on sending a body that we do not want, until it has seen
+// our answer.
 const (
 	lingerTime  = 500 * time.Millisecond // once it has acknowledged the answer
 	lingerStall = 10 * time.Second       // without acknowledging more of it
@@ -17,8 +18,9 @@ const (
 	lingerHead  = 1 << 20 // of a head that is refused
 )
 
-// hangUp closes a connection that the client may still be sending on: first our half, then, when it has closed its own, the
-// rest. A reset would cost it the answer (RFC 9112, section 9.6). net/http calls it in the goroutine of the connection.
+// hangUp closes a connection that the client may still be sending on: first our half, then, when it
+// has closed its own, the rest. A reset would cost it the answer (RFC 9112, section 9.6). net/http
+// calls it in the goroutine of the connection.
 func hangUp(nc net.Conn) {
 	defer nc.Close()
 	if c, ok := nc.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
@@ -26,8 +28,8 @@ func hangUp(nc net.Conn) {
 	}
 }
 
-// linger reads and drops up to left bytes that the client sends, until it has closed its half, or has had
-// its time to read what unsent says that it has not acknowledged.
+// linger reads and drops up to left bytes that the client sends, until it has closed its half, or
+// has had its time to read what unsent says that it has not acknowledged.
 func linger(nc net.Conn, left int64, unsent func(net.Conn) int) {
 	last, began := 0, time.Now()
 	progress := began

@@ -81,8 +81,8 @@ func TestHangUp(t *testing.T) {
 	})
 }
 
-// A client that goes on reading the answer has its time, also if it sends all the while. One that reads no
-// more has lingerStall.
+// A client that goes on reading the answer has its time, also if it sends all the while. One that
+// reads no more has lingerStall.
 func TestLinger(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

@@ -23,8 +23,8 @@ type link struct {
 	watch *watch
 	// remote is the address of the client, also behind a proxy; empty on a Unix socket.
 	remote string
-	// spoiled says that a request was answered before its body had ended: what comes next is not a request, however
-	// much it may look like one.
+	// spoiled says that a request was answered before its body had ended: what comes next is not a
+	// request, however much it may look like one.
 	spoiled atomic.Bool
 	fresh   atomic.Bool // it has shown no request yet
 	idle    atomic.Bool // it waits for its next request
@@ -48,7 +48,8 @@ func newLink(c handlers.Conn, p handlers.Port, nc net.Conn) *link {
 	return l
 }
 
-// sever closes the connection under net/http, which notices. It does not wait, not even for the farewell of TLS.
+// sever closes the connection under net/http, which notices. It does not wait, not even for the
+// farewell of TLS.
 func (l *link) sever() {
 	nc := l.nc
 	if t, ok := nc.(*tls.Conn); ok {
@@ -92,9 +93,9 @@ func (l *link) whenEnded() <-chan struct{} {
 }
 
 // Ended returns a channel that is closed when the client of r has ended its half of a connection of
-// HTTP/1, and may still wait for the answer. The context of r goes on: it is done when the connection
-// is broken, which a client that is gone shows no sooner than something is written to it. Ended returns
-// nil for a request that no [Handler] serves.
+// HTTP/1, and may still wait for the answer. The context of r goes on: it is done when the
+// connection is broken, which a client that is gone shows no sooner than something is written to
+// it. Ended returns nil for a request that no [Handler] serves.
 func Ended(r *http.Request) <-chan struct{} {
 	if l, ok := r.Context().Value(linkKey{}).(*link); ok {
 		return l.whenEnded()
@@ -115,7 +116,8 @@ func (l *link) secure() *tls.ConnectionState {
 	return nil
 }
 
-// bound closes the connection if its client, which has shaken hands and speaks HTTP/2, sends nothing for d.
+// bound closes the connection if its client, which has shaken hands and speaks HTTP/2, sends
+// nothing for d.
 func (l *link) bound(d time.Duration) {
 	t, ok := l.nc.(*tls.Conn)
 	if !ok || d <= 0 {

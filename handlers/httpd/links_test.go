@@ -12,7 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A shutdown waits while a connection has shown no request, but not for ever, and for a moment after the last one.
+// A shutdown waits while a connection has shown no request, but not for ever, and for a moment
+// after the last one.
 func TestSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &links{}

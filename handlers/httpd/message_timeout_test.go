@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// bodies begins a POST over each version, in a bubble. body is what the client sends; answer waits for the status and the
-// text of the answer.
+// bodies begins a POST over each version, in a bubble. body is what the client sends; answer waits
+// for the status and the text of the answer.
 func bodies(t *testing.T, h func() *Handler, p func() *port, test func(t *testing.T, p *port, body *io.PipeWriter, answer func() string)) {
 	for _, v := range versions {
 		if v.secure {
@@ -57,7 +57,8 @@ func bodies(t *testing.T, h func() *Handler, p func() *port, test func(t *testin
 	}
 }
 
-// A message of a body has MessageTimeout from its first byte to its last, whatever else is sent and written meanwhile.
+// A message of a body has MessageTimeout from its first byte to its last, whatever else is sent and
+// written meanwhile.
 func TestMessageTimeout(t *testing.T) {
 	const minute = time.Minute
 	tests := []struct {
@@ -113,8 +114,8 @@ func TestMessageTimeout(t *testing.T) {
 	}
 }
 
-// Each message has its own time, also when the end of one comes with the beginning of the next, and between two of them there
-// is the idle timeout only.
+// Each message has its own time, also when the end of one comes with the beginning of the next, and
+// between two of them there is the idle timeout only.
 func TestMessageTimeoutOfEach(t *testing.T) {
 	for _, idle := range []time.Duration{2 * time.Minute, -1} {
 		bodies(t, func() *Handler { return &Handler{IdleTimeout: idle, MessageTimeout: 80 * time.Second} }, echoing,
@@ -156,8 +157,8 @@ func TestNoMessageTimeout(t *testing.T) {
 		})
 }
 
-// A body that asks for more memory than is left is answered with 503, after the messages that were whole, and one that is
-// whole by what was read is delivered.
+// A body that asks for more memory than is left is answered with 503, after the messages that were
+// whole, and one that is whole by what was read is delivered.
 func TestBudget(t *testing.T) {
 	const most = 40 << 10 // of HTTP/2 net/http has 16 KiB
 	for _, ends := range []bool{true, false} {

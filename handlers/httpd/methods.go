@@ -37,8 +37,8 @@ func refusedMethod(allowed []string) string {
 	return "Allowed methods are " + strings.Join(allowed[:n-1], ", ") + " or " + allowed[n-1] + "."
 }
 
-// methods returns the methods that are served where r goes (RFC 9110, section 10.2.1). Of those that
-// Pages answers it has GET and HEAD.
+// methods returns the methods that are served where r goes (RFC 9110, section 10.2.1). Of those
+// that Pages answers it has GET and HEAD.
 func (h *Handler) methods(r *http.Request, l *link) []string {
 	named := r.Method != http.MethodConnect && r.RequestURI != "*" // it goes to a path
 	var served []string

@@ -4,9 +4,9 @@ import (
 	"net/http"
 )
 
-// mounted has Mux answer r if it has a pattern for it, and reports whether it has. What a page of another
-// origin sends is refused, unless CheckOrigin allows it. What it only reads reaches Mux, as an image or a
-// link does: without the CORS headers the page does not see it.
+// mounted has Mux answer r if it has a pattern for it, and reports whether it has. What a page of
+// another origin sends is refused, unless CheckOrigin allows it. What it only reads reaches Mux, as
+// an image or a link does: without the CORS headers the page does not see it.
 func (h *Handler) mounted(w http.ResponseWriter, r *http.Request, l *link) bool {
 	if h.Mux == nil || r.Method == http.MethodConnect || r.RequestURI == "*" || h.Upgrade != nil && wantsWebSocket(r) {
 		return false
@@ -26,7 +26,8 @@ func (h *Handler) mounted(w http.ResponseWriter, r *http.Request, l *link) bool 
 	return true
 }
 
-// preflight answers a page that wants to know whether it may send a request of another method to Mux.
+// preflight answers a page that wants to know whether it may send a request of another method to
+// Mux.
 func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, l *link, method string) bool {
 	wanted := *r
 	wanted.Method = method

@@ -84,7 +84,8 @@ func TestMounted(t *testing.T) {
 	}
 }
 
-// A server whose clients must have an Origin still shows its mounted pages, and takes nothing else without one.
+// A server whose clients must have an Origin still shows its mounted pages, and takes nothing else
+// without one.
 func TestMountedRequiresOrigin(t *testing.T) {
 	h := &Handler{Mux: mounts("/api"), CheckOrigin: func(r *http.Request) bool { return r.Header.Get("Origin") == "http://good" }}
 	addr, _ := serve(t, h, &port{})

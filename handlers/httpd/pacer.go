@@ -8,8 +8,8 @@ import (
 // past is a deadline that wakes a Read or Write up at once.
 var past = time.Unix(1, 0)
 
-// lastTime is how long the last write before Destroy may take. The client's buffers take it at once;
-// a busy machine takes longer to try. Only a client that has stopped reading uses it up.
+// lastTime is how long the last write before Destroy may take. The client's buffers take it at
+// once; a busy machine takes longer to try. Only a client that has stopped reading uses it up.
 const lastTime = time.Second
 
 // pacer bounds how long the client may take to read. One goroutine at a time uses it, and writes.
@@ -26,7 +26,8 @@ func (h *Handler) pacer(w http.ResponseWriter, r *http.Request) pacer {
 	return pacer{rc: *http.NewResponseController(w), idle: h.idleTimeout(), h2: r.ProtoMajor == 2}
 }
 
-// begin gives the client idle, or nearly that if it was given it just now, to take what is written next.
+// begin gives the client idle, or nearly that if it was given it just now, to take what is written
+// next.
 func (p *pacer) begin() {
 	switch {
 	case p.hurry:
@@ -43,7 +44,8 @@ func (p *pacer) begin() {
 	_ = p.rc.SetWriteDeadline(now.Add(p.idle))
 }
 
-// end follows what was written, if more may come. A deadline of HTTP/2 resets the stream also while nothing is written.
+// end follows what was written, if more may come. A deadline of HTTP/2 resets the stream also while
+// nothing is written.
 func (p *pacer) end() {
 	if p.h2 && p.idle > 0 {
 		_ = p.rc.SetWriteDeadline(time.Time{})

@@ -12,8 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// stride is how much of a page is written between two looks at the clock: who takes longer than IdleTimeout for that is
-// taken for dead.
+// stride is how much of a page is written between two looks at the clock: who takes longer than
+// IdleTimeout for that is taken for dead.
 const stride = 256 << 10
 
 // page has pages answer r, and bounds the waits for its client.

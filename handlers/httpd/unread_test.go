@@ -12,8 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// A shutdown goes on for a request that waits to be read on an idle connection: not for what a request that
-// is being served has not read, nor for a connection that is only idle.
+// A shutdown goes on for a request that waits to be read on an idle connection: not for what a
+// request that is being served has not read, nor for a connection that is only idle.
 func TestSettledUnread(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -226,8 +226,8 @@ func TestEndedStreams(t *testing.T) {
 	})
 }
 
-// A client that goes away ends its exchange, when something is written at the latest: over HTTP/1 it may
-// have ended its half only.
+// A client that goes away ends its exchange, when something is written at the latest: over HTTP/1
+// it may have ended its half only.
 func TestClientGoesOfEachVersion(t *testing.T) {
 	each(t, explicit, echoing, func(t *testing.T, s session) {
 		resp := s.post(t, strings.NewReader("x"))

@@ -12,10 +12,10 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// watch is the net.Conn that net/http has for HTTP/1. While a request is served net/http reads one byte
-// more, to notice that the client goes, and ends the request's context with that Read. A client that has
-// ended its half may still wait for the answer (RFC 9112, section 9.6), so the end is held back until
-// the connection breaks or the request has been served.
+// watch is the net.Conn that net/http has for HTTP/1. While a request is served net/http reads one
+// byte more, to notice that the client goes, and ends the request's context with that Read. A
+// client that has ended its half may still wait for the answer (RFC 9112, section 9.6), so the end
+// is held back until the connection breaks or the request has been served.
 type watch struct {
 	halves
 	link *link
@@ -64,8 +64,9 @@ func (c *watch) Read(p []byte) (int, error) {
 	return 0, <-c.hold()
 }
 
-// read is the Read of the connection. net/http waits for the goroutine in which it reads the one byte more:
-// a connection of the program's making, which may have it panic or end, is read in another there.
+// read is the Read of the connection. net/http waits for the goroutine in which it reads the one
+// byte more: a connection of the program's making, which may have it panic or end, is read in
+// another there.
 func (c *watch) read(p []byte) (n int, err error) {
 	if len(p) != 1 {
 		return c.Conn.Read(p)
@@ -115,8 +116,8 @@ func (c *watch) releaseLocked() {
 	c.held = nil
 }
 
-// SetReadDeadline is [net.Conn.SetReadDeadline]. With one that has passed net/http ends its Read; each one
-// tells how far it has got with the head.
+// SetReadDeadline is [net.Conn.SetReadDeadline]. With one that has passed net/http ends its Read;
+// each one tells how far it has got with the head.
 func (c *watch) SetReadDeadline(t time.Time) error {
 	c.link.head.clock.left.Add(-1)
 	c.mu.Lock()
@@ -126,8 +127,8 @@ func (c *watch) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// CloseWrite ends our half, and waits until the client, whose body net/http has not read, has the answer:
-// net/http closes the connection soon after, which resets it.
+// CloseWrite ends our half, and waits until the client, whose body net/http has not read, has the
+// answer: net/http closes the connection soon after, which resets it.
 func (c *watch) CloseWrite() error {
 	if err := c.halves.CloseWrite(); err != nil {
 		return err

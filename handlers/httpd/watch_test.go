@@ -137,8 +137,8 @@ type streamWriter struct {
 
 func (w streamWriter) Write(p []byte) (int, error) { return w.s.Write(p, handlers.Auto) }
 
-// A client that has ended its half and then breaks the connection is gone: at once where the system tells,
-// else when something is written to it.
+// A client that has ended its half and then breaks the connection is gone: at once where the system
+// tells, else when something is written to it.
 func TestHalfCloseThenReset(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports {
@@ -169,8 +169,8 @@ func TestHalfCloseThenReset(t *testing.T) {
 	}
 }
 
-// What ends a connection does not wait for a client that has ended its half: neither a panic, nor Close,
-// nor a program that destroys the answer.
+// What ends a connection does not wait for a client that has ended its half: neither a panic, nor
+// Close, nor a program that destroys the answer.
 func TestHalfCloseEnds(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports {
@@ -224,8 +224,8 @@ func TestHalfCloseEnds(t *testing.T) {
 	}
 }
 
-// A request that follows another on its connection has not ended: net/http has stopped looking for the end of the
-// first by a deadline, which is none.
+// A request that follows another on its connection has not ended: net/http has stopped looking for
+// the end of the first by a deadline, which is none.
 func TestEndedOfLaterRequest(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports {

@@ -11,7 +11,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// departed is a connection that has left the loop: a net.Conn that first gives what was read of it and not decoded.
+// departed is a connection that has left the loop: a net.Conn that first gives what was read of it
+// and not decoded.
 type departed struct {
 	net.Conn
 	place  io.Closer // closed with it
@@ -23,8 +24,8 @@ type departed struct {
 	onEnd func() // of OnEnd
 }
 
-// OnEnd has f called, once, when the loop closes the connection under whoever has it, and lingerTime after it has begun to
-// shut down: what has not become a client by then is given up.
+// OnEnd has f called, once, when the loop closes the connection under whoever has it, and
+// lingerTime after it has begun to shut down: what has not become a client by then is given up.
 func (d *departed) OnEnd(f func()) {
 	d.mu.Lock()
 	ended := d.ended
@@ -97,8 +98,8 @@ func (d *departed) abort(error) {
 	d.end()
 }
 
-// see writes what was queued, gives the connection to whoever takes it, and returns when that has. A panic there costs the
-// connection only.
+// see writes what was queued, gives the connection to whoever takes it, and returns when that has.
+// A panic there costs the connection only.
 func (l *Loop) see(d *departed, queued []byte, take func(net.Conn)) {
 	if l.host(d) {
 		defer l.unhost(d)
@@ -132,7 +133,8 @@ func (l *Loop) panicked(ev Events, err error) {
 	}
 }
 
-// tell gives d to whoever takes it; nil if the connection has ended. A panic there costs the connection only.
+// tell gives d to whoever takes it; nil if the connection has ended. A panic there costs the
+// connection only.
 func (l *Loop) tell(d *departed, take func(net.Conn)) {
 	err := handlers.GuardExit(func() {
 		if d == nil {

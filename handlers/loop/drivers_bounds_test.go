@@ -12,7 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A client that does not read fills its queue: Send waits for it, TrySend does not. TestClockSlowReader has its end.
+// A client that does not read fills its queue: Send waits for it, TrySend does not.
+// TestClockSlowReader has its end.
 func TestDriversSlowReader(t *testing.T) {
 	slow := func() *Loop { return &Loop{MaxQueue: 64 << 10, Timeout: time.Hour} }
 	eachDriver(t, slow, func(t *testing.T, r *rig) {
@@ -93,8 +94,8 @@ func TestDriversAnswersAreBounded(t *testing.T) {
 	})
 }
 
-// What the protocol itself answers, such as pongs, takes little of the queue of a peer that does not read,
-// and all of it arrives when it does.
+// What the protocol itself answers, such as pongs, takes little of the queue of a peer that does
+// not read, and all of it arrives when it does.
 func TestDriversRepliesTakeLittle(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{} }, func(t *testing.T, r *rig) {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &echoing{}})

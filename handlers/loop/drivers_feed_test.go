@@ -85,7 +85,8 @@ type quits struct {
 	take func(net.Conn)
 }
 
-// A codec gives its connection back as a net.Conn, with what was not decoded, after what was written.
+// A codec gives its connection back as a net.Conn, with what was not decoded, after what was
+// written.
 func TestDriversLeave(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		echoed := make(chan error, 1)
@@ -149,7 +150,8 @@ func (f *chunk) wantDrained(t *testing.T) {
 	}
 }
 
-// Who feeds a connection is told when it is destroyed, although a callback of its client has not returned.
+// Who feeds a connection is told when it is destroyed, although a callback of its client has not
+// returned.
 func TestDriversFeedEnds(t *testing.T) {
 	for _, end := range []struct {
 		name string
@@ -224,8 +226,8 @@ func (q *quits) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return i + 1, nil
 }
 
-// Who takes a connection and keeps it is waited for until the deadline of a shutdown, which closes it; a panic of his costs
-// the connection, and gives its place back.
+// Who takes a connection and keeps it is waited for until the deadline of a shutdown, which closes
+// it; a panic of his costs the connection, and gives its place back.
 func TestDriversLeaveForLong(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		panicked := make(chan error, 1)

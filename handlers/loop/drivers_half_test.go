@@ -29,7 +29,8 @@ func halfOpen(t *testing.T, r *rig) (Conn, *recorder, peer) {
 	return c, rec, client
 }
 
-// A peer that has sent FIN still gets what the program writes, until that ends, and once only hears of it.
+// A peer that has sent FIN still gets what the program writes, until that ends, and once only hears
+// of it.
 func TestDriversHalfOpen(t *testing.T) {
 	tests := []struct {
 		name string

@@ -42,7 +42,8 @@ func (c *bareConn) Close() error  { return unix.Close(c.fd) }
 
 func (c *bareConn) Descriptor() (int, io.Closer, error) { return c.fd, io.NopCloser(nil), nil }
 
-// A duplicate keeps a closed descriptor's place in the epoll set: what comes for it reaches nobody else.
+// A duplicate keeps a closed descriptor's place in the epoll set: what comes for it reaches nobody
+// else.
 func TestTraps3Row3Duplicate(t *testing.T) {
 	r := &rig{Loop: &Loop{}, bench: benches[len(benches)-1]}
 	t.Cleanup(func() { r.Close(); r.Wait() })
@@ -101,8 +102,8 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 	t.Error("the slot was not used again")
 }
 
-// A descriptor that the loop drives is in one epoll set, its own, and is told of edges, again and again: what comes wakes
-// nobody else, and needs no call to be told of the next.
+// A descriptor that the loop drives is in one epoll set, its own, and is told of edges, again and
+// again: what comes wakes nobody else, and needs no call to be told of the next.
 func TestTraps3Row4Row8OneRegistration(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.echo(t)

@@ -40,8 +40,8 @@ func TestDriversPing(t *testing.T) {
 	}
 }
 
-// eachInterval runs f with every driver, and with an interval that doubles until f has stayed: on a busy
-// machine an answer may be late.
+// eachInterval runs f with every driver, and with an interval that doubles until f has stayed: on a
+// busy machine an answer may be late.
 func eachInterval(t *testing.T, timeout time.Duration, f func(t *testing.T, r *rig) (stays bool)) {
 	eachDriver(t, noBounds, func(t *testing.T, first *rig) {
 		for interval := 40 * time.Millisecond; interval < time.Minute; interval *= 2 {

@@ -18,7 +18,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// bench is one way to drive a connection over real sockets. Every driver passes every test of this file.
+// bench is one way to drive a connection over real sockets. Every driver passes every test of this
+// file.
 type bench struct {
 	name   string
 	driver Driver
@@ -195,8 +196,8 @@ func TestDriversConcurrentWriters(t *testing.T) {
 	})
 }
 
-// A callback that takes its time keeps only its own client waiting, what it wrote is sent meanwhile, and the order of its
-// events holds.
+// A callback that takes its time keeps only its own client waiting, what it wrote is sent
+// meanwhile, and the order of its events holds.
 func TestDriversBlockedCallback(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		release := make(chan struct{})

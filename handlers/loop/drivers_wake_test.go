@@ -12,7 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// stream is a codec that delivers what comes as it comes, and keeps its connection after the peer's FIN.
+// stream is a codec that delivers what comes as it comes, and keeps its connection after the peer's
+// FIN.
 type stream struct{ lines }
 
 func (*stream) Decode(in []byte, m *handlers.Messages) (int, error) {
@@ -44,7 +45,8 @@ func (r *rig) stream(t *testing.T) (Conn, *recorder, peer) {
 	return r.connect(t, handlers.Attachment{Codec: &stream{}})
 }
 
-// A peer whose connection is paused can send as much as the kernel keeps, and no more until it is resumed.
+// A peer whose connection is paused can send as much as the kernel keeps, and no more until it is
+// resumed.
 func TestDriversPause(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.stream(t)

@@ -8,8 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Who never stops sending a message, or a handshake, ends when its time is up: that something is to be
-// read then puts that off once.
+// Who never stops sending a message, or a handshake, ends when its time is up: that something is to
+// be read then puts that off once.
 func TestLateSenderEnds(t *testing.T) {
 	const bound = 500 * time.Millisecond
 	for name, shakes := range map[string]bool{"a message": false, "a handshake": true} {

@@ -152,7 +152,8 @@ func (c *goConn) open(connected bool) error {
 	return err
 }
 
-// readLoop reads and decodes until the peer, the codec or an event ends it. A nil error is an end in good order.
+// readLoop reads and decodes until the peer, the codec or an event ends it. A nil error is an end
+// in good order.
 func (c *goConn) readLoop() error {
 	in := input{Buffer: parts.Buffer{Budget: c.loop.budget()}}
 	defer in.release()
@@ -201,7 +202,8 @@ func (c *goConn) readLoop() error {
 	}
 }
 
-// decode hands what was read to the codec, until that wants more. It is done when the connection is to be ended.
+// decode hands what was read to the codec, until that wants more. It is done when the connection is
+// to be ended.
 func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 	m := handlers.Messages{EOF: eof, Events: (*events)(c), Reply: in.reply[:0], Budget: in.Budget}
 	c.messages, c.told = &m, false
@@ -242,7 +244,8 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 	}
 }
 
-// finish notes the end of what the peer sends. It is none in good order where a write has found out that the peer is gone.
+// finish notes the end of what the peer sends. It is none in good order where a write has found out
+// that the peer is gone.
 func (c *goConn) finish(good bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -39,8 +39,8 @@ func (c *goConn) leave() {
 	c.ev.Disconnect(err)
 }
 
-// depart takes the connection out of the loop and gives it to taker, when what was queued is written. It is false when it
-// was ended meanwhile.
+// depart takes the connection out of the loop and gives it to taker, when what was queued is
+// written. It is false when it was ended meanwhile.
 func (c *goConn) depart() bool {
 	c.mu.Lock()
 	for c.flushing || len(c.out) > 0 && !c.broken {

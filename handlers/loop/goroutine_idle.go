@@ -7,8 +7,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// idle keeps the deadlines of a connection. They are set anew only when an eighth of the timeout has passed, which
-// spares a timer a message, and when one expires it is found out whether there was something since.
+// idle keeps the deadlines of a connection. They are set anew only when an eighth of the timeout
+// has passed, which spares a timer a message, and when one expires it is found out whether there
+// was something since.
 type idle struct {
 	armed     atomic.Int64 // when both deadlines were set
 	armedLate atomic.Int64 // when that of writing was, alone
@@ -33,7 +34,8 @@ func (i *idle) start() {
 // hear notes that the peer has sent something.
 func (i *idle) hear() { i.lastRead, i.asked = time.Now(), false }
 
-// message notes whether there is the beginning of a message. What was delivered last is whole: it is another's.
+// message notes whether there is the beginning of a message. What was delivered last is whole: it
+// is another's.
 func (i *idle) message(begun, told bool) {
 	switch {
 	case !begun:
@@ -126,7 +128,8 @@ func (i *idle) lostBy(c *goConn) time.Time {
 	return i.lastRead.Add(interval + time.Duration(i.lastRead.Nanosecond())%(interval/8+1))
 }
 
-// ping pings a peer that has been silent for the interval. It reports whether one that was pinged is lost.
+// ping pings a peer that has been silent for the interval. It reports whether one that was pinged
+// is lost.
 func (i *idle) ping(c *goConn, now time.Time) (lost bool) {
 	by := i.lostBy(c)
 	switch {
@@ -146,7 +149,8 @@ func (i *idle) ping(c *goConn, now time.Time) (lost bool) {
 
 func (i *idle) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, i.armed.Load())) }
 
-// expired says whether a read deadline that has passed ends the connection, and with which error.
+// expired reports whether a read deadline that has passed ends the connection, and with which
+// error.
 func (i *idle) expired(c *goConn) (done bool, err error) {
 	now := time.Now()
 	c.mu.Lock()
@@ -188,8 +192,8 @@ func (i *idle) isLate(c *goConn, now time.Time) bool {
 	return c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout
 }
 
-// spares reports whether a peer of which there is something to be read has a moment more. A handshake,
-// or a message, that is late has one: its peer may go on sending.
+// spares reports whether a peer of which there is something to be read has a moment more. A
+// handshake, or a message, that is late has one: its peer may go on sending.
 func (i *idle) spares(c *goConn, now time.Time) bool {
 	late := i.begun
 	switch {
@@ -213,7 +217,8 @@ func (c *goConn) overdueLocked() error {
 	return handlers.ErrTimeout
 }
 
-// readFirst is how long a connection has at least when its time is up and there is something to be read.
+// readFirst is how long a connection has at least when its time is up and there is something to be
+// read.
 const readFirst = time.Second
 
 // last is when bytes last came or went.

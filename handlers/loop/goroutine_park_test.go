@@ -125,7 +125,8 @@ func TestRetireAfterTheProgramHasWritten(t *testing.T) {
 	})
 }
 
-// A program that writes in OnConnect keeps its connection from being parked, and the order of events.
+// A program that writes in OnConnect keeps its connection from being parked, and the order of
+// events.
 func TestWriteInConnectIsNotParked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Loop

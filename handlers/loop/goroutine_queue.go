@@ -92,7 +92,8 @@ func (c *goConn) startFlushLocked() {
 	}()
 }
 
-// flushLocked writes until out is empty, and FIN after a farewell. c.mu is released while it writes.
+// flushLocked writes until out is empty, and FIN after a farewell. c.mu is released while it
+// writes.
 func (c *goConn) flushLocked() {
 	c.flushing = true
 	for len(c.out) > 0 && !c.broken && c.transportLocked() == nil {
@@ -119,8 +120,9 @@ func (c *goConn) flushLocked() {
 	c.drainedLocked()
 }
 
-// releaseLocked calls f, which writes, without c.mu. If f ends its goroutine, as a connection of the
-// program's making may, the connection is broken, and c.mu is locked for whoever has deferred to unlock it.
+// releaseLocked calls f, which writes, without c.mu. If f ends its goroutine, as a connection of
+// the program's making may, the connection is broken, and c.mu is locked for whoever has deferred
+// to unlock it.
 func (c *goConn) releaseLocked(f func() error) (err error) {
 	c.mu.Unlock()
 	panicked := handlers.GuardExit(func() { err = f() }, func(err error) {
@@ -141,8 +143,8 @@ func (c *goConn) write(buf []byte) error {
 	return err
 }
 
-// writeFailedLocked stops writing. What the peer has sent is still read, unless it is too slow a reader; unless it only
-// reads no more, or has ended before, its end is no good one.
+// writeFailedLocked stops writing. What the peer has sent is still read, unless it is too slow a
+// reader; unless it only reads no more, or has ended before, its end is no good one.
 func (c *goConn) writeFailedLocked(err error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -182,7 +184,8 @@ func (c *goConn) endTurn(m *handlers.Messages) {
 	}
 }
 
-// goodbye tells the peer why it ends, sends FIN after all that was written, and waits a moment for the peer to read it.
+// goodbye tells the peer why it ends, sends FIN after all that was written, and waits a moment for
+// the peer to read it.
 func (c *goConn) goodbye(reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -214,8 +217,8 @@ func (c *goConn) goodbye(reason error) {
 	c.mu.Lock()
 }
 
-// linger swallows what the peer still sends: closing with unread bytes would reset the connection, and the peer would
-// lose our last words (RFC 9112, section 9.6).
+// linger swallows what the peer still sends: closing with unread bytes would reset the connection,
+// and the peer would lose our last words (RFC 9112, section 9.6).
 func (c *goConn) linger() {
 	_ = c.rw.SetReadDeadline(time.Now().Add(c.loop.lingerTime()))
 	buf := parts.Get(4 << 10)

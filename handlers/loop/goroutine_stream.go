@@ -8,7 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// patience is how long a callback may run before what it wrote is sent without waiting for it to return.
+// patience is how long a callback may run before what it wrote is sent without waiting for it to
+// return.
 const patience = time.Millisecond
 
 var _ Conn = (*goConn)(nil)
@@ -105,8 +106,8 @@ func (c *goConn) Header() http.Header { return nil }
 // WriteHeader does nothing.
 func (c *goConn) WriteHeader(int) {}
 
-// End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer a farewell of the
-// protocol is closed after quitTime.
+// End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer
+// a farewell of the protocol is closed after quitTime.
 func (c *goConn) End() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +154,8 @@ func (c *goConn) stopTimers() {
 	}
 }
 
-// Destroy is [handlers.Stream.Destroy]. What the kernel takes at once of what was written still goes out.
+// Destroy is [handlers.Stream.Destroy]. What the kernel takes at once of what was written still
+// goes out.
 func (c *goConn) Destroy() {
 	c.mu.Lock()
 	if rw := c.rw; rw != nil && len(c.out) > 0 && !c.flushing && !c.broken {

@@ -302,7 +302,8 @@ func TestAnswersAreBounded(t *testing.T) {
 	})
 }
 
-// What was sent before a shutdown is served although the deadline of the first Read passes before that begins.
+// What was sent before a shutdown is served although the deadline of the first Read passes before
+// that begins.
 func TestShutdownLooksOnceMore(t *testing.T) {
 	t.Parallel()
 	server, client := tcpPair(t)
@@ -321,7 +322,8 @@ func TestShutdownLooksOnceMore(t *testing.T) {
 	wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
 }
 
-// lateConn is a connection of a machine so busy that the first deadline has passed before its Read begins.
+// lateConn is a connection of a machine so busy that the first deadline has passed before its Read
+// begins.
 type lateConn struct {
 	*net.TCPConn
 	reads int

@@ -66,8 +66,8 @@ func (c *goConn) transportLocked() error {
 	return nil
 }
 
-// cutError is err, of a Read of c, unless that is an [io.EOF] which was no end in good order: the stream below a layer of TLS
-// has ended, without a close_notify (RFC 8446, section 6.1).
+// cutError is err, of a Read of c, unless that is an [io.EOF] which was no end in good order: the
+// stream below a layer of TLS has ended, without a close_notify (RFC 8446, section 6.1).
 func cutError(c any, err error) error {
 	if !errors.Is(err, io.EOF) {
 		return err
@@ -95,7 +95,8 @@ func below(c any) any {
 	return nil
 }
 
-// noHalfClose is for a net.Conn that cannot close one direction: the end of what we send is told by closing it.
+// noHalfClose is for a net.Conn that cannot close one direction: the end of what we send is told by
+// closing it.
 type noHalfClose struct{ net.Conn }
 
 func (c noHalfClose) CloseWrite() error { return nil }

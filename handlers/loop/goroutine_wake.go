@@ -65,8 +65,8 @@ func (c *goConn) unlocked(f func()) {
 	f()
 }
 
-// rest wakes the events if they are to be woken, and waits while the connection is not to be read. It is done when the
-// connection is to be ended.
+// rest wakes the events if they are to be woken, and waits while the connection is not to be read.
+// It is done when the connection is to be ended.
 func (c *goConn) rest(in *input) (done bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,7 +97,7 @@ func (c *goConn) rest(in *input) (done bool, err error) {
 	}
 }
 
-// late says whether a connection that is not read has been idle for too long.
+// late reports whether a connection that is not read has been idle for too long.
 func (c *goConn) late() bool {
 	return c.loop.Timeout > 0 && time.Since(c.idle.last()) >= c.loop.Timeout
 }

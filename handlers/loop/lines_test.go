@@ -7,8 +7,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// lines is a codec of lines that end with a line feed; the last one may lack it. Those of package tcp are not for these
-// tests: that package needs this one.
+// lines is a codec of lines that end with a line feed; the last one may lack it. Those of package
+// tcp are not for these tests: that package needs this one.
 type lines struct{}
 
 func (*lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {

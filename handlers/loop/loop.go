@@ -1,11 +1,13 @@
-// Package loop drives attached connections: it reads, has the codec decode, raises the events and writes the replies.
+// Package loop drives attached connections: it reads, has the codec decode, raises the events and
+// writes the replies.
 //
-// There are two drivers behind one interface. The epoll driver, on Linux, keeps a connection as a bare descriptor: an idle
-// one has no goroutine, buffer or timer. The goroutine driver has a goroutine for each connection and works anywhere; it
-// also drives what has no descriptor.
+// There are two drivers behind one interface. The epoll driver, on Linux, keeps a connection as a
+// bare descriptor: an idle one has no goroutine, buffer or timer. The goroutine driver has a
+// goroutine for each connection and works anywhere; it also drives what has no descriptor.
 //
-// The port drives its clients with one loop; a handler that works without a port, as a server or client of its own, has
-// another. Programs do not need the package: what it offers may change with the handlers.
+// The port drives its clients with one loop; a handler that works without a port, as a server or
+// client of its own, has another. Programs do not need the package: what it offers may change with
+// the handlers.
 package loop
 
 import (
@@ -49,8 +51,9 @@ type Events interface {
 // A Waker is Events of a program that has more to do with its connection than to answer messages.
 type Waker interface {
 	Events
-	// Woken is called after [Conn.Wake], perhaps too early or too often, in turn with the other events. idle is how long no
-	// byte has come or gone. It may set m.Leave, and returns when it is to be called again; not at all if zero.
+	// Woken is called after [Conn.Wake], perhaps too early or too often, in turn with the other
+	// events. idle is how long no byte has come or gone. It may set m.Leave, and returns when it is
+	// to be called again; not at all if zero.
 	Woken(idle time.Duration, m *handlers.Messages) (again time.Duration)
 }
 
@@ -71,52 +74,57 @@ type Host interface {
 // A Conn is a driven connection. Its [handlers.Stream] may be used by any goroutine.
 type Conn interface {
 	handlers.Stream
-	// Start admits the connection to the loop. The caller must call run, once, in a goroutine that it can spare: it
-	// returns when the connection is driven by another, or has ended. It is nil when the loop is closing and the
-	// connection was closed.
+	// Start admits the connection to the loop. The caller must call run, once, in a goroutine that
+	// it can spare: it returns when the connection is driven by another, or has ended. It is nil
+	// when the loop is closing and the connection was closed.
 	Start(ev Events) (run func())
-	// StartParked announces the client and then parks the connection, unless the program has written by then. A parked
-	// connection that is written to, ended, destroyed or halted is taken back and driven with the codec that it has.
+	// StartParked announces the client and then parks the connection, unless the program has
+	// written by then. A parked connection that is written to, ended, destroyed or halted is taken
+	// back and driven with the codec that it has.
 	StartParked(ev Events, p Parking)
-	// Adopt drives a parked connection with codec: it has turned out to be of the kind that it was announced as.
+	// Adopt drives a parked connection with codec: it has turned out to be of the kind that it was
+	// announced as.
 	Adopt(codec handlers.Codec)
-	// Retire ends the client of a parked connection, which goes on as something else. It is false when the connection
-	// must be closed instead, because the client has been sent something.
+	// Retire ends the client of a parked connection, which goes on as something else. It is false
+	// when the connection must be closed instead, because the client has been sent something.
 	Retire() bool
 	// Expire closes a parked connection for err.
 	Expire(err error)
-	// Queued is how many bytes wait for the peer to read. It is not ok when nothing can be written any more.
+	// Queued is how many bytes wait for the peer to read. It is not ok when nothing can be written
+	// any more.
 	Queued() (n int, ok bool)
-	// Drain tells f once, when nothing is queued any more, or nothing can be written any more. It is false, and f is not
-	// told, when that is so now.
+	// Drain tells f once, when nothing is queued any more, or nothing can be written any more. It
+	// is false, and f is not told, when that is so now.
 	Drain(f Feeder) bool
-	// Quit ends the connection for err: the farewell for that follows what is queued, and the connection is closed within
-	// 5 seconds, also when the peer takes none of it. Nothing can be sent any more.
+	// Quit ends the connection for err: the farewell for that follows what is queued, and the
+	// connection is closed within 5 seconds, also when the peer takes none of it. Nothing can be
+	// sent any more.
 	Quit(err error)
-	// LogPanic has a panic of one of the program's callbacks logged, as [Loop.Panicked] has it, if err
-	// is one. Those that the connection's events return need not be told.
+	// LogPanic has a panic of one of the program's callbacks logged, as [Loop.Panicked] has it, if
+	// err is one. Those that the connection's events return need not be told.
 	LogPanic(err error)
 	// Framing is how the connection's messages are framed now; nil if only its codec knows.
 	Framing() handlers.Framing
-	// Flush sends what the peer's side takes of the queue, also within a callback: what that writes waits for its end
-	// otherwise.
+	// Flush sends what the peer's side takes of the queue, also within a callback: what that writes
+	// waits for its end otherwise.
 	Flush()
-	// Pause stops reading: once the buffers between are full the peer has to wait. What was read before is still delivered
-	// by the Decode that is running.
+	// Pause stops reading: once the buffers between are full the peer has to wait. What was read
+	// before is still delivered by the Decode that is running.
 	Pause()
 	// Resume goes on reading after Pause.
 	Resume()
-	// Wake has [Waker.Woken] called, if the connection's events are a Waker, when d has passed, or earlier. It may be called
-	// from Start on.
+	// Wake has [Waker.Woken] called, if the connection's events are a Waker, when d has passed, or
+	// earlier. It may be called from Start on.
 	Wake(d time.Duration)
 	// SetNoDelay is [net.TCPConn.SetNoDelay]. It does nothing where there is no TCP.
 	SetNoDelay(on bool) error
-	// SetKeepAlive turns TCP's probes on or off, the first of them after the connection was idle for this long, to the
-	// next second; unchanged if zero. It does nothing where there is no TCP.
+	// SetKeepAlive turns TCP's probes on or off, the first of them after the connection was idle
+	// for this long, to the next second; unchanged if zero. It does nothing where there is no TCP.
 	SetKeepAlive(on bool, idle time.Duration) error
-	// Feed sends p, whole messages that are framed for this connection, as far as that can be done at once, and returns
-	// how many bytes it has taken: whole messages, and none while something is queued. When that is not all, f is told
-	// once that nothing is queued any more, or that nothing can be sent. p is not kept. The error is [handlers.ErrClosed].
+	// Feed sends p, whole messages that are framed for this connection, as far as that can be done
+	// at once, and returns how many bytes it has taken: whole messages, and none while something is
+	// queued. When that is not all, f is told once that nothing is queued any more, or that nothing
+	// can be sent. p is not kept. The error is [handlers.ErrClosed].
 	Feed(p []byte, f Fed) (n int, err error)
 }
 
@@ -130,12 +138,13 @@ type Fed interface {
 	End(n int) int
 }
 
-// Parking is where a connection waits that has not shown its protocol, but whose client is announced. While it is parked
-// the loop does not read it and spends no goroutine on it.
+// Parking is where a connection waits that has not shown its protocol, but whose client is
+// announced. While it is parked the loop does not read it and spends no goroutine on it.
 type Parking interface {
 	// Park takes the connection. From then on it may be adopted, retired or expired at any moment.
 	Park()
-	// Take gives the connection back. It is false when the parking is about to adopt, retire or expire it.
+	// Take gives the connection back. It is false when the parking is about to adopt, retire or
+	// expire it.
 	Take() bool
 }
 
@@ -143,13 +152,15 @@ type Parking interface {
 type Driver int
 
 const (
-	// Auto is Epoll where there is one, for the connections that have a descriptor, else Goroutines.
+	// Auto is Epoll where there is one, for the connections that have a descriptor, else
+	// Goroutines.
 	Auto Driver = iota
 	// Goroutines has a goroutine for each connection.
 	Goroutines
 )
 
-// A Loop drives connections. Its fields are set before the first New. Its methods may be called by any goroutine.
+// A Loop drives connections. Its fields are set before the first New. Its methods may be called by
+// any goroutine.
 type Loop struct {
 	// Driver is Auto unless it is set.
 	Driver Driver
@@ -157,13 +168,13 @@ type Loop struct {
 	Timeout time.Duration
 	// HandshakeTimeout bounds the handshake of a codec that has one; none if zero or negative.
 	HandshakeTimeout time.Duration
-	// MessageTimeout is how long a message may take from its first byte to its last; none if zero or negative. The client
-	// is ended with [handlers.ErrTimeout].
+	// MessageTimeout is how long a message may take from its first byte to its last; none if zero
+	// or negative. The client is ended with [handlers.ErrTimeout].
 	MessageTimeout time.Duration
-	// PingInterval is how long the peer of a codec that is a [handlers.Pinger] may send nothing until
-	// it is pinged, up to an eighth more, so that those that came together are not pinged together;
-	// none is if zero or negative. The client is ended with [handlers.ErrTimeout] when for as long
-	// again no byte has come and none was taken.
+	// PingInterval is how long the peer of a codec that is a [handlers.Pinger] may send nothing
+	// until it is pinged, up to an eighth more, so that those that came together are not pinged
+	// together; none is if zero or negative. The client is ended with [handlers.ErrTimeout] when
+	// for as long again no byte has come and none was taken.
 	PingInterval time.Duration
 	// CloseTimeout is how long a connection that has ended may take to send what is queued; 5
 	// seconds if zero, no bound if negative. It bounds the wait for the answer to a farewell too,
@@ -172,10 +183,11 @@ type Loop struct {
 	// MaxQueue is how many bytes may wait for a client that does not read; 1 MiB if zero, no bound
 	// if negative.
 	MaxQueue int
-	// Budget bounds the memory of messages that are not whole, for all clients together; one of the loop's own if nil.
+	// Budget bounds the memory of messages that are not whole, for all clients together; one of the
+	// loop's own if nil.
 	Budget *handlers.Budget
-	// Panicked, if not nil, is called with the *[handlers.PanicError] of what took a connection out of
-	// the loop ([handlers.Messages]), or of a codec unless the connection's events are a
+	// Panicked, if not nil, is called with the *[handlers.PanicError] of what took a connection out
+	// of the loop ([handlers.Messages]), or of a codec unless the connection's events are a
 	// [PanicLogger]. Several goroutines may call it at once. Its own panic is dropped.
 	Panicked func(err error)
 
@@ -212,9 +224,9 @@ type ender interface {
 	abort(cause error) // ends now
 }
 
-// Shutdown says goodbye to every connection, in an even flow over spread, and waits for all of them to end. When ctx
-// ends first it closes what is left and returns the error of ctx, without waiting for callbacks that do not return. No
-// connection can be started after.
+// Shutdown says goodbye to every connection, in an even flow over spread, and waits for all of them
+// to end. When ctx ends first it closes what is left and returns the error of ctx, without waiting
+// for callbacks that do not return. No connection can be started after.
 func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 	all := l.refuse()
 	for i, c := range all {
@@ -304,8 +316,8 @@ func (l *Loop) maxQueue() int {
 	return cmp.Or(l.MaxQueue, 1<<20)
 }
 
-// maxReplies bounds what a codec has answered, such as pongs, and its peer has not taken: nothing more is
-// read of that until it does.
+// maxReplies bounds what a codec has answered, such as pongs, and its peer has not taken: nothing
+// more is read of that until it does.
 func (l *Loop) maxReplies() int {
 	if l.MaxQueue < 0 {
 		return math.MaxInt
@@ -315,8 +327,8 @@ func (l *Loop) maxReplies() int {
 
 func (l *Loop) budget() *handlers.Budget { return cmp.Or(l.Budget, &l.own) }
 
-// deaf reports whether a write has failed because the peer reads no more. What it has sent before may still be whole: it
-// gets RST for what comes after it has closed.
+// deaf reports whether a write has failed because the peer reads no more. What it has sent before
+// may still be whole: it gets RST for what comes after it has closed.
 func deaf(err error) bool {
 	for _, e := range []error{syscall.EPIPE, syscall.ENOTCONN, io.ErrClosedPipe, net.ErrClosed} {
 		if errors.Is(err, e) {

@@ -6,7 +6,8 @@ type reason struct {
 	given bool
 }
 
-// give makes err the reason, unless there is one. nil is one too: the program has destroyed the connection.
+// give makes err the reason, unless there is one. nil is one too: the program has destroyed the
+// connection.
 func (r *reason) give(err error) {
 	if !r.given {
 		r.err, r.given = err, true

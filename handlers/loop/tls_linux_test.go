@@ -95,8 +95,8 @@ func (w *wiretap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A peer that has closed its half gets the answer, and a close_notify: without it TCP's FIN may be anybody's (RFC 8446,
-// section 6.1).
+// A peer that has closed its half gets the answer, and a close_notify: without it TCP's FIN may be
+// anybody's (RFC 8446, section 6.1).
 func TestTraps3Row6TLSHalfClose(t *testing.T) {
 	eachTLS(t, noBounds, func(t *testing.T, r *rig) {
 		server, nc := tcpPair(t)

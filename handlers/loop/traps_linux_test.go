@@ -24,8 +24,8 @@ func stormTime() time.Duration {
 	return 300 * time.Millisecond
 }
 
-// storm opens, uses and closes connections in many goroutines: descriptors and slots are reused all the time. Each
-// connection must see its own lines only.
+// storm opens, uses and closes connections in many goroutines: descriptors and slots are reused all
+// the time. Each connection must see its own lines only.
 func storm(t *testing.T, r *rig, end func(i int, c Conn, client peer)) {
 	var n atomic.Int64
 	var wg sync.WaitGroup
@@ -83,7 +83,8 @@ func TestTraps3Row2CloseFromAnywhere(t *testing.T) {
 	})
 }
 
-// What is in user space is served without another event: what was read before, and what the TLS layer holds.
+// What is in user space is served without another event: what was read before, and what the TLS
+// layer holds.
 func TestTraps3Row6InUserSpace(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		const n = 200

@@ -5,8 +5,8 @@ import "time"
 // wheelSize is how many ticks ahead a deadline can be. A later one is looked at again then.
 const wheelSize = 512
 
-// wheel has the deadlines of a shard's connections, in milliseconds, to the next tick. It costs a connection two
-// pointers and no timer.
+// wheel has the deadlines of a shard's connections, in milliseconds, to the next tick. It costs a
+// connection two pointers and no timer.
 type wheel struct {
 	tick    uint64 // length in milliseconds
 	at      uint64 // ticks up to here have been looked at
@@ -43,7 +43,7 @@ func (w *wheel) put(c *polled, t, now uint64) {
 	w.n++
 }
 
-// looksBy says whether c is looked at by t.
+// looksBy reports whether c is looked at by t.
 func (w *wheel) looksBy(c *polled, t uint64) bool {
 	ahead := (uint64(c.bucket) + wheelSize - w.at%wheelSize) % wheelSize
 	return c.timed && (w.at+ahead)*w.tick <= t+w.tick

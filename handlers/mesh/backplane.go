@@ -12,16 +12,19 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Backplane carries what is published in the rooms of hubs between the nodes of a mesh: a [handlers.Backplane], for the Carry of
-// a portluck.Hub. Its Serve is the OnConnection of the [Node]. The zero value is ready.
+// A Backplane carries what is published in the rooms of hubs between the nodes of a mesh: a
+// [handlers.Backplane], for the Carry of a portluck.Hub. Its Serve is the OnConnection of the
+// [Node]. The zero value is ready.
 //
-// Each node sends what it publishes to each other one: nothing is passed on, so nothing comes twice or in a circle. A peer that
-// does not keep up is disconnected; what it has missed by then, and until the node has dialled again, is told to its Subscriber.
+// Each node sends what it publishes to each other one: nothing is passed on, so nothing comes twice
+// or in a circle. A peer that does not keep up is disconnected; what it has missed by then, and
+// until the node has dialled again, is told to its Subscriber.
 type Backplane struct {
 	// Limit is the longest message in bytes, sent and received; 1 MiB if zero, none if negative.
 	// Without one a peer can fill the memory.
 	Limit int
-	// OnLine gets the lines of peers that speak something else, for each peer one at a time. Its line is valid during the call.
+	// OnLine gets the lines of peers that speak something else, for each peer one at a time. Its
+	// line is valid during the call.
 	OnLine func(c *Conn, line []byte)
 
 	mu         sync.Mutex
@@ -58,7 +61,8 @@ const maxOrigins = 4096
 
 var errSubscribed = errors.New("mesh: the backplane has a subscriber already")
 
-// Publish gives m to all other nodes. It does not wait. A message longer than the Limit is refused with [handlers.ErrTooLong].
+// Publish gives m to all other nodes. It does not wait. A message longer than the Limit is refused
+// with [handlers.ErrTooLong].
 func (b *Backplane) Publish(room string, m handlers.Message) error {
 	if len(m.Data) > b.limit() || len(room) > maxRoom {
 		return fmt.Errorf("mesh: message in room %.40q: %w", room, handlers.ErrTooLong)
@@ -202,7 +206,8 @@ func (b *Backplane) leave(c *Conn) {
 	delete(b.conns, c)
 }
 
-// meet makes c the connection that an origin speaks on, and tells what was missed since the last one.
+// meet makes c the connection that an origin speaks on, and tells what was missed since the last
+// one.
 func (b *Backplane) meet(c *Conn, id string, f *frames) *origin {
 	for {
 		b.mu.Lock()

@@ -148,7 +148,8 @@ func eachCallback(t *testing.T, do func(n *carrier), rest func(t *testing.T, c c
 	}
 }
 
-// A panic in a callback costs one connection, or one call: what the peer publishes afterwards arrives, and Close ends.
+// A panic in a callback costs one connection, or one call: what the peer publishes afterwards
+// arrives, and Close ends.
 func TestCallbacksPanic(t *testing.T) {
 	var names []string
 	for _, c := range callbacks {

@@ -66,8 +66,8 @@ func TestChaos(t *testing.T) {
 	}
 }
 
-// stable waits until the nodes have had these numbers of connections for a while, one with each other node. told: they say
-// who they are.
+// stable waits until the nodes have had these numbers of connections for a while, one with each
+// other node. told: they say who they are.
 func stable(t *testing.T, want []int, told bool, nodes ...*watched) {
 	t.Helper()
 	eventually(t, "there is one connection with each for a while", func() bool {

@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// A Conn is the connection with one other node. It is a [net.Conn] whose methods may be called by any goroutine, except
-// that one at a time reads. What comes in is read ahead, 64 KiB at the most, so that the departure of the peer is
-// seen also while nobody reads; what goes out is queued, [Node.Queue] bytes at the most.
+// A Conn is the connection with one other node. It is a [net.Conn] whose methods may be called by
+// any goroutine, except that one at a time reads. What comes in is read ahead, 64 KiB at the most,
+// so that the departure of the peer is seen also while nobody reads; what goes out is queued,
+// [Node.Queue] bytes at the most.
 //
-// When the peer ends its side, what is queued still goes out, and the connection is closed. What was read ahead can be
-// read after that.
+// When the peer ends its side, what is queued still goes out, and the connection is closed. What
+// was read ahead can be read after that.
 type Conn struct {
 	node    *Node
 	raw     net.Conn
@@ -41,8 +42,9 @@ func newConn(n *Node, raw net.Conn, id string, dialled bool) *Conn {
 	return c
 }
 
-// Peer is the id of the other node in upper case. It is empty for a connection that the other one has dialled, unless
-// [Node.Hello], a key or an identity tells who it is: upstream's wire has nothing that would.
+// Peer is the id of the other node in upper case. It is empty for a connection that the other one
+// has dialled, unless [Node.Hello], a key or an identity tells who it is: upstream's wire has
+// nothing that would.
 func (c *Conn) Peer() string { return c.id }
 
 // Dialled says that this node has dialled.
@@ -64,7 +66,8 @@ func (c *Conn) Err() error {
 // Read reads what the peer has sent. It is io.EOF after the last byte.
 func (c *Conn) Read(p []byte) (int, error) { return c.in.read(p) }
 
-// Write queues p. It waits while the queue is full; a peer that takes nothing for [Node.WriteTimeout] is disconnected.
+// Write queues p. It waits while the queue is full; a peer that takes nothing for
+// [Node.WriteTimeout] is disconnected.
 func (c *Conn) Write(p []byte) (int, error) {
 	total := 0
 	for {
@@ -78,7 +81,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 }
 
-// Send is Write that never waits: it returns [handlers.ErrSlow], and nothing is queued, when there is no room.
+// Send is Write that never waits: it returns [handlers.ErrSlow], and nothing is queued, when there
+// is no room.
 func (c *Conn) Send(p []byte) error {
 	start, err := c.out.putAll(p)
 	if start {
@@ -87,8 +91,9 @@ func (c *Conn) Send(p []byte) error {
 	return err
 }
 
-// Close sends what is queued, then ends the connection. It does not wait: the connection is closed when the peer has ended its
-// side too, or after [Node.CloseTimeout]. What the peer still sends is dropped.
+// Close sends what is queued, then ends the connection. It does not wait: the connection is closed
+// when the peer has ended its side too, or after [Node.CloseTimeout]. What the peer still sends is
+// dropped.
 func (c *Conn) Close() error {
 	c.in.drop()
 	c.finish()
@@ -187,8 +192,8 @@ func (c *Conn) seal() {
 	}
 }
 
-// flush writes what is queued, and ends our side behind it if that was asked for. It ends when the queue is empty, or with the
-// connection.
+// flush writes what is queued, and ends our side behind it if that was asked for. It ends when the
+// queue is empty, or with the connection.
 func (c *Conn) flush() {
 	for {
 		p, last := c.out.take()

@@ -5,10 +5,12 @@ import (
 	"net/netip"
 )
 
-// A Discovery finds the other nodes of a mesh, and has them find this one. [MDNS], [Static] and [DNS] are ones.
+// A Discovery finds the other nodes of a mesh, and has them find this one. [MDNS], [Static] and
+// [DNS] are ones.
 type Discovery interface {
-	// Discover announces self and tells e of the others, until ctx ends. Before it returns it withdraws the announcement,
-	// in less than some seconds. When it fails before, it is called again after a pause.
+	// Discover announces self and tells e of the others, until ctx ends. Before it returns it
+	// withdraws the announcement, in less than some seconds. When it fails before, it is called
+	// again after a pause.
 	Discover(ctx context.Context, self Self, e Events) error
 }
 
@@ -20,14 +22,16 @@ type Self struct {
 	Fresh bool
 	// Addr is where it listens; its address is unspecified when that is all of this machine.
 	Addr netip.AddrPort
-	// Lost has a value when a connection was lost or a peer could not be reached: it is time to ask again.
+	// Lost has a value when a connection was lost or a peer could not be reached: it is time to ask
+	// again.
 	Lost <-chan struct{}
 }
 
-// Events is what becomes of a Discovery's findings. Its funcs may be called by any goroutine, during Discover.
+// Events is what becomes of a Discovery's findings. Its funcs may be called by any goroutine,
+// during Discover.
 type Events struct {
-	// Ready says that the ID is this node's, and that the others find it from now on, or in a second or
-	// two. The second call does nothing.
+	// Ready says that the ID is this node's, and that the others find it from now on, or in a
+	// second or two. The second call does nothing.
 	Ready func()
 	// Found tells that a node is there, each time that it is heard of.
 	Found func(p Peer)

@@ -1,8 +1,9 @@
-// Package mesh connects all nodes of one name on a network with each other, without configuration: tcpnet in Go.
+// Package mesh connects all nodes of one name on a network with each other, without configuration:
+// tcpnet in Go.
 //
-// A [Node] announces itself by multicast DNS, finds the others, and has exactly one TCP connection with each. A node that comes is
-// connected, one that goes is noticed, a connection that is lost is dialled again. What is said on the connections is the
-// program's business.
+// A [Node] announces itself by multicast DNS, finds the others, and has exactly one TCP connection
+// with each. A node that comes is connected, one that goes is noticed, a connection that is lost is
+// dialled again. What is said on the connections is the program's business.
 //
 //	node := &mesh.Node{Name: "my-cluster", OnConnection: func(c *mesh.Conn) {
 //		io.Copy(os.Stdout, c)
@@ -28,8 +29,9 @@
 //	event close                          Node.OnClose
 //	socket 'close'                       Conn.Done()
 //
-// The wire is upstream's, so that nodes of both find each other: the service is _NAME._tcp, the instance is the id in upper-case hex,
-// SRV has the port, TXT is empty, the node with the lower id dials, and nothing is sent on the connection but what the program sends.
+// The wire is upstream's, so that nodes of both find each other: the service is _NAME._tcp, the
+// instance is the id in upper-case hex, SRV has the port, TXT is empty, the node with the lower id
+// dials, and nothing is sent on the connection but what the program sends.
 //
 // # Where it differs, on purpose
 //
@@ -48,24 +50,28 @@
 //
 // A connection that either side closes comes again: to leave, close the node.
 //
-// On upstream's wire the node that is dialled does not know by whom: [Conn.Peer] is empty there. When such a peer is cut off and
-// dials again, the node has its old connection beside the new one until it notices that it is dead, after PeerTimeout at the latest. With Hello
-// the new one takes its place.
+// On upstream's wire the node that is dialled does not know by whom: [Conn.Peer] is empty there.
+// When such a peer is cut off and dials again, the node has its old connection beside the new one
+// until it notices that it is dead, after PeerTimeout at the latest. With Hello the new one takes
+// its place.
 //
 // # Who may join
 //
-// With [Node.Key], a secret of all nodes, connections are TLS 1.3 with certificates on both sides, signed by an authority whose
-// private key is derived from the secret: who knows it can make one, and nobody else; a recorded conversation stays secret when
-// the Key becomes known. It is standard TLS with nothing added, which is why it is that and no handshake of our own. The Key must be random: one who can
-// connect can try to guess it at leisure (PBKDF2 with 600,000 rounds makes each guess dear, not impossible).
+// With [Node.Key], a secret of all nodes, connections are TLS 1.3 with certificates on both sides,
+// signed by an authority whose private key is derived from the secret: who knows it can make one,
+// and nobody else; a recorded conversation stays secret when the Key becomes known. It is standard
+// TLS with nothing added, which is why it is that and no handshake of our own. The Key must be
+// random: one who can connect can try to guess it at leisure (PBKDF2 with 600,000 rounds makes each
+// guess dear, not impossible).
 //
-// With [Node.Identity], a key of the node's own, its id is the fingerprint of it, so that an id cannot be taken by another: no authority is
-// needed, and [Node.Trust] lists the ids that may join. Both can be combined.
+// With [Node.Identity], a key of the node's own, its id is the fingerprint of it, so that an id
+// cannot be taken by another: no authority is needed, and [Node.Trust] lists the ids that may join.
+// Both can be combined.
 //
 // # On a shared port
 //
-// A node need not have a port of its own. As a handlers.Handler it takes its connections from a portluck.Server; it joins at
-// the server's address:
+// A node need not have a port of its own. As a handlers.Handler it takes its connections from a
+// portluck.Server; it joins at the server's address:
 //
 //	node := &mesh.Node{Name: "my-cluster", Hello: true}
 //	srv.Handle("mesh", matchers.Prefix(mesh.HelloPrefix), node) // with a Key: matchers.ALPN(mesh.ALPN)
@@ -81,10 +87,12 @@
 //	node := &mesh.Node{Name: "my-cluster", Hello: true, OnConnection: plane.Serve}
 //	err := hub.Carry(plane)
 //
-// Each message has an origin and a number. What is lost, because a peer was away or too slow, is told as a gap.
+// Each message has an origin and a number. What is lost, because a peer was away or too slow, is
+// told as a gap.
 //
 // # Discovery
 //
-// [MDNS] is the default. [Static] is a list, [DNS] asks for a name; a [Discovery] of the program's is another. Where ids are not
-// known beforehand nodes tell each other with Hello, Key or Identity, and one connection of each pair stays.
+// [MDNS] is the default. [Static] is a list, [DNS] asks for a name; a [Discovery] of the program's
+// is another. Where ids are not known beforehand nodes tell each other with Hello, Key or Identity,
+// and one connection of each pair stays.
 package mesh

@@ -103,7 +103,8 @@ func ExampleIdentityID() {
 	// Output: 34750F98BD59FCFC946DA45AAABE933BE154A4B5094E1C4ABF42
 }
 
-// A discovery that asks the DNS for the addresses of a headless service, here one that answers itself.
+// A discovery that asks the DNS for the addresses of a headless service, here one that answers
+// itself.
 func ExampleDNS() {
 	d := &mesh.DNS{Host: "nodes.example.com", Port: 7000, Lookup: func(context.Context, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil

@@ -16,8 +16,8 @@ import (
 //	AT ID EPOCH SEQ                first: who publishes, since when, and the number of the last message
 //	MSG SEQ KIND LENGTH "ROOM"     a message, whose bytes follow, and a line feed
 //
-// ID and EPOCH are hexadecimal. An EPOCH stands for the numbers of one life of the node. KIND is auto, text or binary. The name of the
-// room is quoted as in Go.
+// ID and EPOCH are hexadecimal. An EPOCH stands for the numbers of one life of the node. KIND is
+// auto, text or binary. The name of the room is quoted as in Go.
 const (
 	maxRoom = 512             // bytes in the name of a room
 	maxLine = 4*maxRoom + 512 // that of MSG, whose room may be all escapes

@@ -15,8 +15,9 @@ import (
 	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
-// HelloPrefix is what a connection begins with in both directions when [Node.Hello] is set: a matcher of it routes the mesh on a
-// shared port. It is one of Hello, not of Key or Identity, whose connections begin as TLS with the protocol [ALPN].
+// HelloPrefix is what a connection begins with in both directions when [Node.Hello] is set: a
+// matcher of it routes the mesh on a shared port. It is one of Hello, not of Key or Identity, whose
+// connections begin as TLS with the protocol [ALPN].
 const HelloPrefix = "PORTLUCK-MESH/1 "
 
 // Protocol is the [handlers.Info.Protocol] of the connections of a mesh.
@@ -113,7 +114,8 @@ func readWord(nc net.Conn) (string, error) {
 	return string(word[:]), err
 }
 
-// greet tells a peer that we have dialled who we are, and makes sure that it is the one with the id want, or finds its id out.
+// greet tells a peer that we have dialled who we are, and makes sure that it is the one with the id
+// want, or finds its id out.
 func (n *Node) greet(ctx context.Context, nc net.Conn, want string) (inner net.Conn, id string, err error) {
 	defer n.bound(ctx, nc)()
 	proven := want
@@ -182,8 +184,8 @@ func (n *Node) hear(nc net.Conn) (id string, err error) {
 	return id, nil
 }
 
-// bound ends what is done with nc after HelloTimeout, unless the hello has come by then and the process has
-// stood still, and at once when ctx ends. The func that it returns lifts that.
+// bound ends what is done with nc after HelloTimeout, unless the hello has come by then and the
+// process has stood still, and at once when ctx ends. The func that it returns lifts that.
 func (n *Node) bound(ctx context.Context, nc net.Conn) (lift func()) {
 	inTime := grace.AfterFunc(nc, n.helloTimeout(), func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
@@ -197,7 +199,8 @@ func (n *Node) bound(ctx context.Context, nc net.Conn) (lift func()) {
 	}
 }
 
-// Serve takes a connection of the mesh from a port that it shares, see [Node.Join]. Any number of goroutines may call it.
+// Serve takes a connection of the mesh from a port that it shares, see [Node.Join]. Any number of
+// goroutines may call it.
 func (n *Node) Serve(c handlers.Conn, p handlers.Port) {
 	n.mu.Lock()
 	n.port = p

@@ -20,7 +20,8 @@ func NewID() string {
 	return strings.ToUpper(hex.EncodeToString(b[:]))
 }
 
-// IdentityID is the id of the node that has this key: the first 208 bits of the SHA-256 of it, as 52 hexadecimal digits.
+// IdentityID is the id of the node that has this key: the first 208 bits of the SHA-256 of it, as
+// 52 hexadecimal digits.
 func IdentityID(key ed25519.PublicKey) string {
 	sum := sha256.Sum256(key)
 	return strings.ToUpper(hex.EncodeToString(sum[:idLen/2]))
@@ -85,7 +86,8 @@ func (n *Node) makeID() (string, error) {
 	return id, nil
 }
 
-// dials says which of two nodes dials: the one with the lower id, digit by digit, or the longer one if it begins with the other.
+// dials says which of two nodes dials: the one with the lower id, digit by digit, or the longer one
+// if it begins with the other.
 func dials(mine, theirs string) bool {
 	for i := range min(len(mine), len(theirs)) {
 		if mine[i] != theirs[i] {

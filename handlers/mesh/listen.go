@@ -16,9 +16,10 @@ import (
 // errListening is what a second Listen gets.
 var errListening = errors.New("the node listens already")
 
-// Listen joins the mesh: it listens on port, a free one if 0, of an address of this machine or a name of one, on all if it is
-// empty, 0.0.0.0 or ::. It returns when the port is open; OnListening runs when the other nodes can find this one. On a loopback
-// address only nodes of this machine can.
+// Listen joins the mesh: it listens on port, a free one if 0, of an address of this machine or a
+// name of one, on all if it is empty, 0.0.0.0 or ::. It returns when the port is open; OnListening
+// runs when the other nodes can find this one. On a loopback address only nodes of this machine
+// can.
 func (n *Node) Listen(port int, address string) error {
 	if port < 0 || port > 65535 {
 		return fmt.Errorf("mesh: port %d: it must be a number from 0 to 65535", port)
@@ -77,8 +78,9 @@ func (n *Node) ListenOn(l net.Listener) error {
 	return n.join(at, l)
 }
 
-// Join joins the mesh at the address of a listener that somebody else has, a port of portluck, who gives this node's
-// connections to [Node.Serve]. It needs Hello, a Key or an Identity, by which the port tells them from others.
+// Join joins the mesh at the address of a listener that somebody else has, a port of portluck, who
+// gives this node's connections to [Node.Serve]. It needs Hello, a Key or an Identity, by which the
+// port tells them from others.
 func (n *Node) Join(at netip.AddrPort) error {
 	if !n.Hello && len(n.Key) == 0 && n.Identity == nil {
 		return errors.New("mesh: a shared port needs Hello, Key or Identity, which tell the mesh from other protocols")
@@ -204,9 +206,9 @@ func (n *Node) reportErrors(errs <-chan error, closed <-chan struct{}) {
 	}
 }
 
-// Close leaves the mesh: it withdraws the announcement, sends what is queued, ends every connection and waits until all are
-// closed; peers that do not end theirs are cut off after [Node.CloseTimeout]. Then OnClose runs. It may be called at any time and
-// again.
+// Close leaves the mesh: it withdraws the announcement, sends what is queued, ends every connection
+// and waits until all are closed; peers that do not end theirs are cut off after
+// [Node.CloseTimeout]. Then OnClose runs. It may be called at any time and again.
 func (n *Node) Close() error {
 	n.mu.Lock()
 	n.makeClosedLocked()

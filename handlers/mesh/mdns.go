@@ -12,12 +12,14 @@ import (
 	"time"
 )
 
-// MDNS is the [Discovery] of zero configuration: multicast DNS (RFC 6762) and DNS service discovery (RFC 6763), of its own, beside
-// avahi or Bonjour if the machine has one. The service is _NAME._tcp, the instance is the id in upper-case hex, and TXT is empty.
-// It finds nodes on every network that the machine is on, also one that comes up later. The zero value is ready.
+// MDNS is the [Discovery] of zero configuration: multicast DNS (RFC 6762) and DNS service discovery
+// (RFC 6763), of its own, beside avahi or Bonjour if the machine has one. The service is
+// _NAME._tcp, the instance is the id in upper-case hex, and TXT is empty. It finds nodes on every
+// network that the machine is on, also one that comes up later. The zero value is ready.
 type MDNS struct {
-	// Interfaces are the names of the network interfaces to use. If empty they follow the address of the node: the
-	// loopback interface for a loopback address, the interface that has the address, or all that are up.
+	// Interfaces are the names of the network interfaces to use. If empty they follow the address
+	// of the node: the loopback interface for a loopback address, the interface that has the
+	// address, or all that are up.
 	Interfaces []string
 	// Rescan is how often to look for networks that have come or gone; 5 seconds if zero. If
 	// negative, the networks are those of the beginning.
@@ -78,8 +80,8 @@ type responder struct {
 	cache     cache
 }
 
-// Discover announces the node and browses for others, until ctx ends; then it says goodbye. It fails with [ErrIDInUse] when another
-// node has the id.
+// Discover announces the node and browses for others, until ctx ends; then it says goodbye. It
+// fails with [ErrIDInUse] when another node has the id.
 func (m *MDNS) Discover(ctx context.Context, self Self, e Events) error {
 	names, err := newNames(self.Name, self.ID)
 	if err != nil {
@@ -215,7 +217,8 @@ func (r *responder) announce() {
 	}
 }
 
-// tell announces the node on a link, but not while a goodbye is to be heeded: all links are told then.
+// tell announces the node on a link, but not while a goodbye is to be heeded: all links are told
+// then.
 func (r *responder) tell(l *link) {
 	if r.announced && !time.Now().Before(r.quiet) {
 		l.told.last = time.Now()
@@ -240,7 +243,8 @@ func (r *responder) goodbye() {
 	}
 }
 
-// ask browses: for the service, and for what is missing of those that are known. It is in a burst at the start, then rare.
+// ask browses: for the service, and for what is missing of those that are known. It is in a burst
+// at the start, then rare.
 func (r *responder) ask() {
 	now := time.Now()
 	r.cache.expire(now)
@@ -302,7 +306,8 @@ func (r *responder) handle(p packet) {
 	}
 }
 
-// yield looks at what others probe for while we do: who has the lesser data waits (RFC 6762, section 8.2).
+// yield looks at what others probe for while we do: who has the lesser data waits (RFC 6762,
+// section 8.2).
 func (r *responder) yield(records []record) {
 	for _, rec := range records {
 		if rec.srv && r.names.isInstance(rec.name) && r.names.lesser(r.port(), rec) && r.probed > 0 {

@@ -10,7 +10,8 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// refresh is how long before its end a record is asked for again: no less than two queries are apart.
+// refresh is how long before its end a record is asked for again: no less than two queries are
+// apart.
 const refresh = 65 * time.Second
 
 // cache is what was heard of the other nodes. It has at most maxPeers of them, with maxAddrs each.
@@ -42,8 +43,8 @@ func newCache(own string) cache {
 
 func hostKey(n dnsmessage.Name) string { return strings.ToLower(n.String()) }
 
-// learn takes what a response over l says. It returns the nodes that it is about, and whether there are some of which
-// something is missing.
+// learn takes what a response over l says. It returns the nodes that it is about, and whether there
+// are some of which something is missing.
 func (c *cache) learn(n names, records []record, l *link, now time.Time) (peers []Peer, missing bool) {
 	touched := map[string]bool{}
 	for _, r := range records {
@@ -127,9 +128,9 @@ func (c *cache) addresses(records []record, l *link, now time.Time) (ids []strin
 	return ids
 }
 
-// flush forgets the addresses of a family that were heard of over l: a record with the cache-flush bit
-// replaces them, but those of the last second, which come from the same announcement, perhaps in
-// another packet (RFC 6762, section 10.2).
+// flush forgets the addresses of a family that were heard of over l: a record with the cache-flush
+// bit replaces them, but those of the last second, which come from the same announcement, perhaps
+// in another packet (RFC 6762, section 10.2).
 func flush(all map[netip.Addr]heard, is4 bool, l *link, now time.Time) {
 	for a, h := range all {
 		if h.link == l.index && a.Is4() == is4 && now.Sub(h.since) > time.Second {
@@ -148,7 +149,8 @@ func (c *cache) of(host string) (ids []string) {
 	return ids
 }
 
-// peer is a node as its addresses are now: one that has left has none. It is false if something is missing.
+// peer is a node as its addresses are now: one that has left has none. It is false if something is
+// missing.
 func (c *cache) peer(id string, now time.Time) (Peer, bool) {
 	k := c.known[id]
 	if k == nil {
@@ -167,7 +169,8 @@ func (c *cache) peer(id string, now time.Time) (Peer, bool) {
 	return p, len(p.Addrs) > 0
 }
 
-// rank is in which order addresses are tried: loopback, which is told on this machine only, IPv4, global IPv6, the rest.
+// rank is in which order addresses are tried: loopback, which is told on this machine only, IPv4,
+// global IPv6, the rest.
 func rank(a netip.Addr) int {
 	switch {
 	case a.IsLoopback():

@@ -54,8 +54,8 @@ func (n names) listed() resource {
 const maxRepeated = 4
 
 // legacy answers one who has asked from another port than 5353, by the rules of unicast (RFC 6762,
-// section 6.7): the answers are those to its questions, which are repeated, and what it will ask for
-// next (RFC 6763, section 12) is additional.
+// section 6.7): the answers are those to its questions, which are repeated, and what it will ask
+// for next (RFC 6763, section 12) is additional.
 func (n names) legacy(l *link, port uint16, m message) []byte {
 	questions := m.questions[:min(len(m.questions), maxRepeated)]
 	var answers, additional []resource

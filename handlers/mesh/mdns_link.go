@@ -42,7 +42,8 @@ type packet struct {
 	ifindex int
 }
 
-// rescan opens links with networks that have come, closes those with networks that have gone, and comes again.
+// rescan opens links with networks that have come, closes those with networks that have gone, and
+// comes again.
 func (r *responder) rescan() {
 	r.after(r.mdns.rescan(), r.rescan)
 	list, err := net.Interfaces()
@@ -78,7 +79,8 @@ func (r *responder) rescan() {
 	}
 }
 
-// wanted are the addresses that are told on an interface, none if it is not used, and whether it has IPv4.
+// wanted are the addresses that are told on an interface, none if it is not used, and whether it
+// has IPv4.
 func (r *responder) wanted(ifi net.Interface) (all []netip.Addr, has4 bool) {
 	only := r.self.Addr.Addr()
 	named := len(r.mdns.Interfaces) > 0

@@ -14,7 +14,8 @@ type names struct {
 	service, instance, host dnsmessage.Name
 }
 
-// cacheFlush is the bit of a class that says that the record replaces all others of its name and type.
+// cacheFlush is the bit of a class that says that the record replaces all others of its name and
+// type.
 const cacheFlush = 1 << 15
 
 var servicesName = dnsmessage.MustNewName("_services._dns-sd._udp.local.")
@@ -66,7 +67,8 @@ const (
 	probed                          // the id, which somebody wants to have
 )
 
-// asks returns what of ours a query is about. What it says that it knows already it does not ask for.
+// asks returns what of ours a query is about. What it says that it knows already it does not ask
+// for.
 func (n names) asks(m message) (about subject) {
 	for _, q := range m.questions {
 		all := q.Type == dnsmessage.TypeALL
@@ -174,7 +176,8 @@ func (n names) probe(port uint16) []byte {
 	return p
 }
 
-// query is the messages that ask for the service, saying who is known as far as there is room, and for what is missing.
+// query is the messages that ask for the service, saying who is known as far as there is room, and
+// for what is missing.
 func (n names) query(c *cache, now time.Time) [][]byte {
 	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{})
 	b.EnableCompression()

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// What RFC 6762, section 18, has a receiver ignore is ignored: some messages, and some bits of them.
+// What RFC 6762, section 18, has a receiver ignore is ignored: some messages, and some bits of
+// them.
 func TestHeader(t *testing.T) {
 	n := fixedNames(t)
 	l := &link{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
@@ -173,8 +174,8 @@ func TestLegacyAnswers(t *testing.T) {
 	}
 }
 
-// Before a node with an id of its own is announced, its earlier life says goodbye: those who have it
-// in their cache hear of it anew. An id that was made up has had none.
+// Before a node with an id of its own is announced, its earlier life says goodbye: those who have
+// it in their cache hear of it anew. An id that was made up has had none.
 func TestGoodbyeBeforeAnnouncement(t *testing.T) {
 	t.Parallel()
 	for _, id := range []string{"0A", ""} {
@@ -265,7 +266,8 @@ func eavesdrop(t *testing.T, service string) <-chan uint32 {
 	return all
 }
 
-// FuzzHandle: whatever comes from whoever, the responder goes on, and owes and keeps a bounded amount.
+// FuzzHandle: whatever comes from whoever, the responder goes on, and owes and keeps a bounded
+// amount.
 func FuzzHandle(f *testing.F) {
 	n := names{
 		service: dnsmessage.MustNewName("_x._tcp.local."), instance: dnsmessage.MustNewName("0AF._x._tcp.local."),

@@ -27,7 +27,8 @@ func fixedNames(t testing.TB) names {
 	return n
 }
 
-// What goes over the wire is upstream's: service _NAME._tcp, instance the id in upper case, SRV port, and TXT one empty string.
+// What goes over the wire is upstream's: service _NAME._tcp, instance the id in upper case, SRV
+// port, and TXT one empty string.
 func TestAnnouncementBytes(t *testing.T) {
 	l := &link{name: "eth0", addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1")}}
 	service, instance, host := "\x02_x\x04_tcp\x05local\x00", "\x030AF\xc0\x0c", "\x01h\xc0\x14"
@@ -220,7 +221,8 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// Two nodes with one id: who was there first keeps it, the other is told, and gets it when the first has left.
+// Two nodes with one id: who was there first keeps it, the other is told, and gets it when the
+// first has left.
 func TestNameConflict(t *testing.T) {
 	t.Parallel()
 	name := testName(t)
@@ -254,8 +256,8 @@ func TestNameConflictAtOnce(t *testing.T) {
 	}
 }
 
-// comeAtOnce starts two nodes with one id, which look around for some pauses first. It reports whether both
-// listen.
+// comeAtOnce starts two nodes with one id, which look around for some pauses first. It reports
+// whether both listen.
 func comeAtOnce(t *testing.T, pause time.Duration) (both bool) {
 	t.Helper()
 	var nodes []*watched

@@ -88,8 +88,9 @@ var (
 	errSecond = errors.New("there is a connection with this peer already")
 )
 
-// admit enters c, unless there is a better connection with the same peer. It returns the one that c replaces: a connection that
-// the node with the lower id has dialled replaces one of the other, and a later one of the same node an earlier one.
+// admit enters c, unless there is a better connection with the same peer. It returns the one that c
+// replaces: a connection that the node with the lower id has dialled replaces one of the other, and
+// a later one of the same node an earlier one.
 func (n *Node) admit(c *Conn) (old *Conn, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -76,7 +76,8 @@ func (w *network) node(i int, s childSpec) *child {
 	return startChild(w.t, s, w.on(i)...)
 }
 
-// Five hosts are a full mesh, also when one comes late; it falls apart with the network and grows together again.
+// Five hosts are a full mesh, also when one comes late; it falls apart with the network and grows
+// together again.
 func TestHosts(t *testing.T) {
 	w := newNetwork(t, 5, false)
 	var all []*child
@@ -99,7 +100,8 @@ func TestHosts(t *testing.T) {
 	wantChildren(t, []int{3, 3, 3, 3}, all[0], all[1], all[3], all[4])
 }
 
-// Hosts without IPv4 find each other by their link-local addresses, and a host may be on two networks.
+// Hosts without IPv4 find each other by their link-local addresses, and a host may be on two
+// networks.
 func TestHostsIPv6(t *testing.T) {
 	w := newNetwork(t, 3, false)
 	for i := range 3 {
@@ -176,7 +178,8 @@ func (w *network) background(command ...string) {
 	})
 }
 
-// avahi starts avahi and a D-Bus for it on a host. It returns the variable by which programs find them.
+// avahi starts avahi and a D-Bus for it on a host. It returns the variable by which programs find
+// them.
 func (w *network) avahi(i int) (env string) {
 	w.t.Helper()
 	dir := w.t.TempDir()

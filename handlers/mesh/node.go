@@ -15,32 +15,39 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// ErrIDInUse means that another node of the mesh has the same id: neither can be told from the other.
+// ErrIDInUse means that another node of the mesh has the same id: neither can be told from the
+// other.
 var ErrIDInUse = errors.New("the id is in use by another node of this name")
 
-// A Node is one member of a mesh: it has one connection with each other node of the same name. The fields are set before
-// [Node.Listen] and not changed after; only Name is needed. Its methods may be called by any goroutine.
+// A Node is one member of a mesh: it has one connection with each other node of the same name. The
+// fields are set before [Node.Listen] and not changed after; only Name is needed. Its methods may
+// be called by any goroutine.
 //
-// No two callbacks wait for each other, except that OnListening is first and OnClose last. Each may call any method. A
-// panic in OnConnection costs that connection; other panics of callbacks are dropped.
+// No two callbacks wait for each other, except that OnListening is first and OnClose last. Each may
+// call any method. A panic in OnConnection costs that connection; other panics of callbacks are
+// dropped.
 type Node struct {
-	// Name is what all nodes of the mesh share: 1 to 15 letters, digits and hyphens. A leading _ is dropped.
+	// Name is what all nodes of the mesh share: 1 to 15 letters, digits and hyphens. A leading _ is
+	// dropped.
 	Name string
-	// ID tells this node from the others: 1 to 63 hexadecimal digits, of the same number on each node; one of [NewID], or
-	// that of Identity, if empty.
+	// ID tells this node from the others: 1 to 63 hexadecimal digits, of the same number on each
+	// node; one of [NewID], or that of Identity, if empty.
 	ID string
 
-	// OnConnection has each new connection, in a goroutine of its own. It may keep c and return. Somebody must read from
-	// c, and be it to drop it: a peer of whom 64 KiB are not read can send no more, and gives up in the end.
+	// OnConnection has each new connection, in a goroutine of its own. It may keep c and return.
+	// Somebody must read from c, and be it to drop it: a peer of whom 64 KiB are not read can send
+	// no more, and gives up in the end.
 	OnConnection func(c *Conn)
-	// OnListening runs when the other nodes can find this one; with [MDNS], when the id is known to be
-	// this node's: one with an ID of its own is announced 1.2 s later, behind a goodbye for its earlier life.
+	// OnListening runs when the other nodes can find this one; with [MDNS], when the id is known to
+	// be this node's: one with an ID of its own is announced 1.2 s later, behind a goodbye for its
+	// earlier life.
 	OnListening func()
-	// OnError is told of what goes wrong outside of a connection: a peer that cannot be reached, a stranger who was
-	// refused, the listener, discovery. The node goes on. It is called by one goroutine; when it is slow errors are dropped.
+	// OnError is told of what goes wrong outside of a connection: a peer that cannot be reached, a
+	// stranger who was refused, the listener, discovery. The node goes on. It is called by one
+	// goroutine; when it is slow errors are dropped.
 	OnError func(err error)
-	// Log logs what OnError is told of, such as a portluck server. If nil, the port of [Node.Serve] does,
-	// from the first connection on, and on a port of its own nobody.
+	// Log logs what OnError is told of, such as a portluck server. If nil, the port of [Node.Serve]
+	// does, from the first connection on, and on a port of its own nobody.
 	Log handlers.ErrorLogger
 	// OnClose runs when everything is closed.
 	OnClose func()
@@ -48,13 +55,15 @@ type Node struct {
 	// Discovery finds the other nodes; [MDNS] if nil.
 	Discovery Discovery
 
-	// Hello begins each connection with a line in each direction that tells who it is. With it the nodes may share a port with
-	// other protocols, see [HelloPrefix]. Without it, and without Key and Identity, nothing is sent but what the program sends: upstream's wire.
+	// Hello begins each connection with a line in each direction that tells who it is. With it the
+	// nodes may share a port with other protocols, see [HelloPrefix]. Without it, and without Key
+	// and Identity, nothing is sent but what the program sends: upstream's wire.
 	Hello bool
-	// Key is a secret that all nodes share, of 16 bytes or more: connections are TLS, and who does not know it is refused.
+	// Key is a secret that all nodes share, of 16 bytes or more: connections are TLS, and who does
+	// not know it is refused.
 	Key []byte
-	// Identity is this node's own key: connections are TLS, its id is [IdentityID] of it, and only the nodes of Trust are
-	// talked to.
+	// Identity is this node's own key: connections are TLS, its id is [IdentityID] of it, and only
+	// the nodes of Trust are talked to.
 	Identity ed25519.PrivateKey
 	// Trust are the ids that may join, with Identity.
 	Trust []string
@@ -127,8 +136,9 @@ func (n *Node) Connections() []*Conn {
 	return slices.Clone(n.conns)
 }
 
-// Broadcast sends p to every node there is a connection with, and returns how many they are. It waits for none: one that is
-// too slow, whose queue has no room, is disconnected with [handlers.ErrSlow].
+// Broadcast sends p to every node there is a connection with, and returns how many they are. It
+// waits for none: one that is too slow, whose queue has no room, is disconnected with
+// [handlers.ErrSlow].
 func (n *Node) Broadcast(p []byte) int {
 	sent := 0
 	for _, c := range n.Connections() {
@@ -146,7 +156,8 @@ func (n *Node) Broadcast(p []byte) int {
 // An Address is where a node can be reached.
 type Address struct {
 	Port int
-	// Addresses are those of this machine that it listens on: IPv4 before IPv6, and loopback first in each.
+	// Addresses are those of this machine that it listens on: IPv4 before IPv6, and loopback first
+	// in each.
 	Addresses []netip.Addr
 }
 

@@ -29,7 +29,8 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
-// When a peer cannot be reached the pauses grow, each error is told, and after Forget it is left alone.
+// When a peer cannot be reached the pauses grow, each error is told, and after Forget it is left
+// alone.
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration

@@ -106,7 +106,7 @@ func (n *Node) wanted(key string, p *peer) ([]netip.AddrPort, bool) {
 	return p.addrs, true
 }
 
-// hold connects with p and returns when the connection is gone. It says whether it has lasted.
+// hold connects with p and returns when the connection is gone. It reports whether it has lasted.
 func (n *Node) hold(ctx context.Context, p *peer, addrs []netip.AddrPort) bool {
 	c, err := n.reach(ctx, p, addrs)
 	if err != nil && ctx.Err() == nil {
@@ -132,8 +132,9 @@ func (n *Node) hold(ctx context.Context, p *peer, addrs []netip.AddrPort) bool {
 	return time.Since(c.since) > settled
 }
 
-// reach dials the addresses of p, one after the other. It returns the connection with p, which another one may have made. There is
-// neither a connection nor an error when there is one under way, or p is this node.
+// reach dials the addresses of p, one after the other. It returns the connection with p, which
+// another one may have made. There is neither a connection nor an error when there is one under
+// way, or p is this node.
 func (n *Node) reach(ctx context.Context, p *peer, addrs []netip.AddrPort) (*Conn, error) {
 	var errs []error
 	for _, addr := range addrs {
@@ -214,7 +215,8 @@ func (n *Node) dialOwn(ctx context.Context, addr netip.AddrPort) (net.Conn, erro
 	}
 }
 
-// introduce makes a connection that we have dialled a member, or returns the one that there is with that peer.
+// introduce makes a connection that we have dialled a member, or returns the one that there is with
+// that peer.
 func (n *Node) introduce(ctx context.Context, nc net.Conn, want string) (*Conn, error) {
 	if !n.tells() {
 		return n.enter(newConn(n, nc, want, true))
@@ -253,8 +255,8 @@ func (n *Node) enter(c *Conn) (*Conn, error) {
 	return c, nil
 }
 
-// claim says that the caller is the one to join the peer with this id, until unclaim. If it is not it gets the connection that
-// there is, or nil if somebody else is joining.
+// claim says that the caller is the one to join the peer with this id, until unclaim. If it is not
+// it gets the connection that there is, or nil if somebody else is joining.
 func (n *Node) claim(id string) (c *Conn, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -100,7 +100,8 @@ func TestSharedPort(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// A node that has not joined, or has left, refuses what the port gives it; a shared port needs to tell the mesh from others.
+// A node that has not joined, or has left, refuses what the port gives it; a shared port needs to
+// tell the mesh from others.
 func TestJoinMistakes(t *testing.T) {
 	at := netip.MustParseAddrPort("127.0.0.1:1")
 	n := &mesh.Node{Name: "x"}

@@ -111,7 +111,8 @@ type outbox struct {
 	err     error // why
 }
 
-// put adds what there is room for, or waits until there is some. start says that the caller must flush.
+// put adds what there is room for, or waits until there is some. start says that the caller must
+// flush.
 func (b *outbox) put(p []byte) (n int, start bool, err error) {
 	passed := b.deadline.wait()
 	if isClosed(passed) {
@@ -168,8 +169,8 @@ func (b *outbox) addLocked(p []byte) (start bool) {
 	return start
 }
 
-// take returns all that is queued. It is nil when there is nothing, or nothing will be written any more; last says that the
-// latter is so, and that the caller is the one to end our side.
+// take returns all that is queued. It is nil when there is nothing, or nothing will be written any
+// more; last says that the latter is so, and that the caller is the one to end our side.
 func (b *outbox) take() (p []byte, last bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

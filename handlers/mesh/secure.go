@@ -23,12 +23,14 @@ import (
 
 const minKey = 16 // bytes
 
-// keyRounds stretch a key that somebody has made up: each guess of one who connects costs that much. The tests have less.
+// keyRounds stretch a key that somebody has made up: each guess of one who connects costs that
+// much. The tests have less.
 var keyRounds = 600_000
 
-// security is how nodes with Key or Identity know each other: TLS 1.3 in which both sides have a certificate. With a Key it is
-// signed by an authority whose private key is derived from it, so that who knows the Key can make one, and nobody else. With an
-// Identity the id is the fingerprint of the certificate's key, which must be of Trust.
+// security is how nodes with Key or Identity know each other: TLS 1.3 in which both sides have a
+// certificate. With a Key it is signed by an authority whose private key is derived from it, so
+// that who knows the Key can make one, and nobody else. With an Identity the id is the fingerprint
+// of the certificate's key, which must be of Trust.
 type security struct {
 	cert  tls.Certificate
 	root  ed25519.PublicKey // of the Key's authority; nil without one

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// Static is a [Discovery] of peers that are known beforehand. The list may be the same on each node, with the node itself in
-// it. A peer without an ID needs a node that tells its own: Hello, a Key or an Identity.
+// Static is a [Discovery] of peers that are known beforehand. The list may be the same on each
+// node, with the node itself in it. A peer without an ID needs a node that tells its own: Hello, a
+// Key or an Identity.
 type Static []Peer
 
 // Discover tells of the peers, again and again.
@@ -27,8 +28,9 @@ func (s Static) Discover(ctx context.Context, self Self, e Events) error {
 	}
 }
 
-// DNS is a [Discovery] by unicast DNS, for a mesh beyond one network: it asks for the addresses of a name, such as that of a
-// headless service of Kubernetes, every Interval and when a peer was lost. Nodes tell their ids themselves: it needs Hello, a Key or an Identity.
+// DNS is a [Discovery] by unicast DNS, for a mesh beyond one network: it asks for the addresses of
+// a name, such as that of a headless service of Kubernetes, every Interval and when a peer was
+// lost. Nodes tell their ids themselves: it needs Hello, a Key or an Identity.
 type DNS struct {
 	// Host is the name, whose addresses are the nodes.
 	Host string

@@ -11,7 +11,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// discoveries are what upstream's tests run with: multicast DNS on the loopback interface, and at once.
+// discoveries are what upstream's tests run with: multicast DNS on the loopback interface, and at
+// once.
 func discoveries(t *testing.T, f func(t *testing.T, node func(id string) *Node)) {
 	t.Helper()
 	t.Run("mdns", func(t *testing.T) {

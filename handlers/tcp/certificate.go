@@ -39,7 +39,8 @@ func fingerprint(der []byte) string {
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
-// oneLine is a distinguished name as X509_NAME_oneline of OpenSSL has it. It is empty if der is not a name.
+// oneLine is a distinguished name as X509_NAME_oneline of OpenSSL has it. It is empty if der is not
+// a name.
 func oneLine(der []byte) string {
 	var name pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(der, &name); err != nil || len(rest) > 0 {

@@ -1,8 +1,9 @@
-// Package tcp serves raw streams: a client that only opens a socket and sends bytes, in the clear or inside TLS.
+// Package tcp serves raw streams: a client that only opens a socket and sends bytes, in the clear
+// or inside TLS.
 //
-// There are two ways to have them. With a [Handler] they are clients of the port's hub, and what they send are messages.
-// With a [Server] they are streams, with all that a stream can do, as Node's net has them; and a [Stream] can be opened as a
-// client.
+// There are two ways to have them. With a [Handler] they are clients of the port's hub, and what
+// they send are messages. With a [Server] they are streams, with all that a stream can do, as
+// Node's net has them; and a [Stream] can be opened as a client.
 //
 // # Messages
 //
@@ -12,8 +13,8 @@
 //   - [Prefixed] reads the length of each message in front of it;
 //   - [Raw] takes the bytes as they come.
 //
-// A client may close its half of the connection first (FIN): what it sent last is still a message, and it still gets the
-// replies.
+// A client may close its half of the connection first (FIN): what it sent last is still a message,
+// and it still gets the replies.
 //
 // # Streams
 //
@@ -37,11 +38,13 @@
 //	}}
 //	err := s.Dial(ctx, "tcp", addr)
 //
-// OnConnection can give each stream Events of its own, funcs that know what belongs to that one. The events of a stream come
-// one at a time: OnConnect, OnSecure, OnData and OnDrain, OnEnd, OnError, OnClose; OnTimeout at any time between. On Linux an
-// idle stream is a descriptor and a few hundred bytes: no goroutine, buffer or timer; a secure one has the state of TLS too.
+// OnConnection can give each stream Events of its own, funcs that know what belongs to that one.
+// The events of a stream come one at a time: OnConnect, OnSecure, OnData and OnDrain, OnEnd,
+// OnError, OnClose; OnTimeout at any time between. On Linux an idle stream is a descriptor and a
+// few hundred bytes: no goroutine, buffer or timer; a secure one has the state of TLS too.
 //
-// A Server listens itself, on as many addresses as there are Servers, or is a route of a port beside HTTP and WebSocket:
+// A Server listens itself, on as many addresses as there are Servers, or is a route of a port
+// beside HTTP and WebSocket:
 //
 //	port.Handle("echo", matchers.Prefix("ECHO"), srv)
 //

@@ -35,9 +35,10 @@ func (e Encoding) String() string {
 	return "bytes"
 }
 
-// SetEncoding says what OnData gets from then on; Bytes if it is never called. A code point in UTF-8 that comes in two parts
-// is told when it is whole, and so is a group of three bytes for Base64: all that OnData gets, one behind the other, is the
-// same however the network has cut it. What is left of the stream when it ends comes before OnEnd.
+// SetEncoding says what OnData gets from then on; Bytes if it is never called. A code point in
+// UTF-8 that comes in two parts is told when it is whole, and so is a group of three bytes for
+// Base64: all that OnData gets, one behind the other, is the same however the network has cut it.
+// What is left of the stream when it ends comes before OnEnd.
 func (s *Stream) SetEncoding(e Encoding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,9 +119,9 @@ func appendASCII(dst, p []byte) []byte {
 	return dst
 }
 
-// wholeRunes returns the length of the part of p that can be told now. As Node's StringDecoder does,
-// it keeps a first byte of a code point at the end until as many bytes have come as it announces, or
-// one that does not continue it.
+// wholeRunes returns the length of the part of p that can be told now. As Node's StringDecoder
+// does, it keeps a first byte of a code point at the end until as many bytes have come as it
+// announces, or one that does not continue it.
 func wholeRunes(p []byte) int {
 	for n := 1; n <= min(len(p), utf8.UTFMax-1); n++ {
 		lead := p[len(p)-n]

@@ -55,8 +55,8 @@ func ExampleRaw() {
 	// 11 <nil>
 }
 
-// A handler for clients that put the length in front of each message, two bytes in network order. It is given to a
-// portluck.Server as OnUnmatched, or with a matcher to its Handle.
+// A handler for clients that put the length in front of each message, two bytes in network order.
+// It is given to a portluck.Server as OnUnmatched, or with a matcher to its Handle.
 func ExampleHandler() {
 	h := &tcp.Handler{NewCodec: func(info *handlers.Info) handlers.Codec {
 		if info.TLS == nil {
@@ -97,7 +97,8 @@ func ExampleServer() {
 	// <nil> 0
 }
 
-// A server on a Unix socket whose streams have events of their own, and one that is opened to it twice.
+// A server on a Unix socket whose streams have events of their own, and one that is opened to it
+// twice.
 func ExampleStream() {
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {
@@ -137,7 +138,8 @@ func ExampleStream() {
 	// closed <nil>
 }
 
-// Events can be shared by any number of streams, which are told apart by the stream that each func gets.
+// Events can be shared by any number of streams, which are told apart by the stream that each func
+// gets.
 func ExampleEvents() {
 	events := &tcp.Events{
 		OnError: func(s *tcp.Stream, err error) { fmt.Println(s.ReadyState(), err) },

@@ -17,8 +17,8 @@ type heard struct {
 func (h *heard) Connect(*handlers.Info)     {}
 func (h *heard) Message(m handlers.Message) { h.msgs = append(h.msgs, string(m.Data)) }
 
-// feed drives a codec as a loop does: what it leaves comes again, in a fresh piece of memory, with the next chunk behind
-// it. The last call has EOF set.
+// feed drives a codec as a loop does: what it leaves comes again, in a fresh piece of memory, with
+// the next chunk behind it. The last call has EOF set.
 func feed(c handlers.Codec, chunks ...[]byte) (*heard, error) {
 	var rest []byte
 	h := &heard{}

@@ -8,10 +8,11 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// The guard ends a client that turns out to be a browser, which any page can make send any body to any
-// port. A browser sends a request line first, whatever the page wants, so the guard looks at the first
-// line that is not empty, and at its first and last bytes only: what [Lines.Tail] drops is in between.
-// Only where a delimiter has cut what begins like a request line it looks for the field Host too.
+// The guard ends a client that turns out to be a browser, which any page can make send any body to
+// any port. A browser sends a request line first, whatever the page wants, so the guard looks at
+// the first line that is not empty, and at its first and last bytes only: what [Lines.Tail] drops
+// is in between. Only where a delimiter has cut what begins like a request line it looks for the
+// field Host too.
 const (
 	guardLines  = 16   // first lines that are looked at then
 	guardWindow = 1024 // first bytes of a message that are looked at
@@ -24,11 +25,12 @@ const httpRefusal = "This is a raw stream, it is not HTTP."
 
 var errHTTP = fmt.Errorf("http in a raw stream: %w", handlers.ErrProtocol)
 
-// guards says whether the next message is looked at.
+// guards reports whether the next message is looked at.
 func (l *Lines) guards() bool { return !l.AllowHTTP && l.guarded < guardLines }
 
-// speaksHTTP says whether the first bytes of a message are HTTP. Those of a message are one line, or several if the
-// delimiter is not a line feed. If they are the beginning of a request line whose end is not there, it sets l.method.
+// speaksHTTP reports whether the first bytes of a message are HTTP. Those of a message are one
+// line, or several if the delimiter is not a line feed. If they are the beginning of a request line
+// whose end is not there, it sets l.method.
 func (l *Lines) speaksHTTP(msg []byte) bool {
 	head := msg[:min(len(msg), guardWindow)]
 	for len(head) > 0 && l.guards() {
@@ -71,7 +73,7 @@ var (
 	scheme    = []byte("://")
 )
 
-// beginsRequest says whether line begins with a method and a space (RFC 9110, section 9.1).
+// beginsRequest reports whether line begins with a method and a space (RFC 9110, section 9.1).
 func beginsRequest(line []byte) bool {
 	for i, c := range line {
 		if c == ' ' || c == '\t' {
@@ -84,14 +86,14 @@ func beginsRequest(line []byte) bool {
 	return false
 }
 
-// hasTarget says whether a request target follows the method (RFC 9112, section 3.2).
+// hasTarget reports whether a request target follows the method (RFC 9112, section 3.2).
 func hasTarget(line []byte) bool {
 	_, target, _ := bytes.Cut(line, []byte(" "))
 	target = bytes.TrimLeft(target, " \t")
 	return bytes.HasPrefix(target, []byte("/")) || bytes.Contains(target[:min(len(target), maxMethod)], scheme)
 }
 
-// endsRequest says whether line ends with an HTTP version (RFC 9112, section 2.3).
+// endsRequest reports whether line ends with an HTTP version (RFC 9112, section 2.3).
 func endsRequest(line []byte) bool {
 	line = bytes.TrimRight(line[max(0, len(line)-guardEnd):], " \t\r\n")
 	i := bytes.LastIndexAny(line, " \t")
@@ -102,7 +104,7 @@ func hasPrefixFold(b, prefix []byte) bool {
 	return len(b) >= len(prefix) && bytes.EqualFold(b[:len(prefix)], prefix)
 }
 
-// isToken says whether c may be in a token (RFC 9110, section 5.6.2).
+// isToken reports whether c may be in a token (RFC 9110, section 5.6.2).
 func isToken(c byte) bool {
 	switch {
 	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':

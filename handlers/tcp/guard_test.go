@@ -15,7 +15,8 @@ import (
 
 const headers = "User-Agent: x\r\nHost: localhost:8100\r\nContent-Length: 4\r\n\r\n"
 
-// guardTests holds part 2, row 2 of the traps: a request that reaches the raw handler is no message.
+// guardTests holds part 2, row 2 of the traps: a request that reaches the raw handler is no
+// message.
 var guardTests = []struct {
 	name  string
 	codec Lines

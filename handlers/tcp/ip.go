@@ -13,13 +13,13 @@ func IsIP(input string) int {
 	return 0
 }
 
-// IsIPv4 says whether input is an IPv4 address, such as 127.0.0.1.
+// IsIPv4 reports whether input is an IPv4 address, such as 127.0.0.1.
 func IsIPv4(input string) bool {
 	a, err := netip.ParseAddr(input)
 	return err == nil && a.Is4()
 }
 
-// IsIPv6 says whether input is an IPv6 address, such as ::1 or ::ffff:127.0.0.1.
+// IsIPv6 reports whether input is an IPv6 address, such as ::1 or ::ffff:127.0.0.1.
 func IsIPv6(input string) bool {
 	a, err := netip.ParseAddr(input)
 	return err == nil && a.Is6() && a.Zone() == ""

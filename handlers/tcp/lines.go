@@ -10,26 +10,29 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Lines is a codec whose messages end with a delimiter. The delimiter is not part of the message; a carriage return
-// before a line feed is. What is left when the peer closes its half is the last message, unless it is empty. Between two
-// delimiters there is always a message, if need be an empty one, however the network has cut the stream.
+// Lines is a codec whose messages end with a delimiter. The delimiter is not part of the message; a
+// carriage return before a line feed is. What is left when the peer closes its half is the last
+// message, unless it is empty. Between two delimiters there is always a message, if need be an
+// empty one, however the network has cut the stream.
 //
 // The zero value is ready and serves one connection. It costs 48 bytes.
 type Lines struct {
 	// Delimiter ends a message; "\n" if empty.
 	Delimiter string
-	// Limit is how many bytes a message may have; [DefaultLimit] if zero, no limit if negative. A longer one ends the
-	// client with [handlers.ErrTooLong].
+	// Limit is how many bytes a message may have; [DefaultLimit] if zero, no limit if negative. A
+	// longer one ends the client with [handlers.ErrTooLong].
 	Limit int
-	// Tail keeps the last Limit bytes of a longer message instead. What is before them takes no memory.
+	// Tail keeps the last Limit bytes of a longer message instead. What is before them takes no
+	// memory.
 	Tail bool
-	// AllowHTTP lets a client go on that speaks HTTP. Without it a first line that is a request line,
-	// like "POST /x HTTP/1.1", ends it with [handlers.ErrProtocol] before that line is delivered: no web
-	// page can make its user's browser send messages in the body of a request. If a delimiter other
-	// than a line end cuts that line, "Host: x" among the first 16 lines ends it as well.
+	// AllowHTTP lets a client go on that speaks HTTP. Without it a first line that is a request
+	// line, like "POST /x HTTP/1.1", ends it with [handlers.ErrProtocol] before that line is
+	// delivered: no web page can make its user's browser send messages in the body of a request. If
+	// a delimiter other than a line end cuts that line, "Host: x" among the first 16 lines ends it
+	// as well.
 	AllowHTTP bool
-	// AllowHalfOpen keeps a client that has closed its half until the program ends it. Without it the client ends when it
-	// has got what was queued.
+	// AllowHalfOpen keeps a client that has closed its half until the program ends it. Without it
+	// the client ends when it has got what was queued.
 	AllowHalfOpen bool
 
 	cut     bool  // Tail has dropped the beginning of this message
@@ -88,7 +91,8 @@ func (l *Lines) deliver(msg []byte, m *handlers.Messages) error {
 	return nil
 }
 
-// bound sees to it that a message without end does not fill the memory: it says how many bytes of rest are of no use.
+// bound sees to it that a message without end does not fill the memory: it says how many bytes of
+// rest are of no use.
 func (l *Lines) bound(rest []byte) (drop int, err error) {
 	keep := limitOf(l.Limit)
 	if keep < 0 || l.scanned <= keep {
@@ -122,8 +126,8 @@ func (l *Lines) delimiter() string {
 // AppendWrite appends p as it is.
 func (l *Lines) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
 
-// AppendMessage appends msg and the delimiter. A delimiter within msg is not treated in any way: the peer sees two
-// messages.
+// AppendMessage appends msg and the delimiter. A delimiter within msg is not treated in any way:
+// the peer sees two messages.
 func (l *Lines) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	return delimited(l.delimiter()).AppendMessage(dst, msg, k)
 }
@@ -144,8 +148,9 @@ func (d delimited) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(append(dst, msg...), d...)
 }
 
-// AppendClose tells a person at the other end what they did: a line for a message that was too long, for a panic, for a
-// refusal and for a lack of memory, an HTTP response for an HTTP request. A normal end, a timeout and a shutdown need no words: FIN says it.
+// AppendClose tells a person at the other end what they did: a line for a message that was too
+// long, for a panic, for a refusal and for a lack of memory, an HTTP response for an HTTP request.
+// A normal end, a timeout and a shutdown need no words: FIN says it.
 func (l *Lines) AppendClose(dst []byte, reason error) []byte {
 	switch {
 	case errors.Is(reason, handlers.ErrProtocol):

@@ -100,7 +100,8 @@ func TestLinesTailIsBounded(t *testing.T) {
 	}
 }
 
-// Bytes that were searched for a delimiter are not searched again: a line of n bytes that drips in costs O(n).
+// Bytes that were searched for a delimiter are not searched again: a line of n bytes that drips in
+// costs O(n).
 func TestLinesLooksAtEachByteOnce(t *testing.T) {
 	for _, delim := range []string{"\n", "\r\n", "aab"} {
 		codec := Lines{Delimiter: delim, AllowHTTP: true}

@@ -28,9 +28,10 @@ type listening struct {
 	err    error // of close
 }
 
-// Listen has the server accept streams at an address, as [net.Listen] knows them: "tcp" and "localhost:8124", "tcp4" and
-// ":8124" for all addresses of this machine, "unix" and a path. It returns when connections are accepted. A socket that
-// nobody listens on any more is removed from the path; anything else that is there is an error.
+// Listen has the server accept streams at an address, as [net.Listen] knows them: "tcp" and
+// "localhost:8124", "tcp4" and ":8124" for all addresses of this machine, "unix" and a path. It
+// returns when connections are accepted. A socket that nobody listens on any more is removed from
+// the path; anything else that is there is an error.
 func (v *Server) Listen(network, address string) error {
 	l, err := openListener(network, address)
 	if err != nil {
@@ -161,7 +162,8 @@ func exhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// shed closes a connection that cannot be accepted for want of a descriptor: its peer need not wait.
+// shed closes a connection that cannot be accepted for want of a descriptor: its peer need not
+// wait.
 func (g *listening) shed(err error) {
 	if g.reserve == nil || !exhausted(err) {
 		return

@@ -12,8 +12,8 @@ import (
 )
 
 // ListenFD is Listen on a descriptor that is bound and listens already, such as one that was
-// inherited. It is the server's from then on, unless there is an error: then it stays as it was, and
-// the caller's. Its path, if it is a Unix socket, is not removed. On Windows the error is
+// inherited. It is the server's from then on, unless there is an error: then it stays as it was,
+// and the caller's. Its path, if it is a Unix socket, is not removed. On Windows the error is
 // errors.ErrUnsupported.
 func (v *Server) ListenFD(fd uintptr) error {
 	if err := v.listenFD(int(fd)); err != nil {

@@ -6,7 +6,8 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// home has the loop of some streams, as long as there are any: a program that has none has no goroutines either.
+// home has the loop of some streams, as long as there are any: a program that has none has no
+// goroutines either.
 type home struct {
 	mu      sync.Mutex
 	current *lodging // nil while nobody needs it

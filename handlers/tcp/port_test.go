@@ -176,7 +176,8 @@ func TestServerInPortSecure(t *testing.T) {
 	})
 }
 
-// A stream in a port that reads what came before the port has decided, although it is paused at first.
+// A stream in a port that reads what came before the port has decided, although it is paused at
+// first.
 func TestServerInPortPaused(t *testing.T) {
 	streams := make(chan *tcp.Stream, 2)
 	v := func() *tcp.Server {

@@ -8,8 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Prefixed is a codec that has the length of each message in front of it. It keeps nothing of its own: memory is taken
-// for the bytes that have come, not for those that were announced.
+// Prefixed is a codec that has the length of each message in front of it. It keeps nothing of its
+// own: memory is taken for the bytes that have come, not for those that were announced.
 //
 // The zero value is ready, with four bytes in network order. The fields must not be changed in use.
 type Prefixed struct {
@@ -17,11 +17,11 @@ type Prefixed struct {
 	Size int
 	// LittleEndian has the least significant byte of the length first.
 	LittleEndian bool
-	// Varint has the length in as many bytes as it needs, seven bits in each, the least significant first, as
-	// Protocol Buffers have it. Size and LittleEndian have no meaning then.
+	// Varint has the length in as many bytes as it needs, seven bits in each, the least significant
+	// first, as Protocol Buffers have it. Size and LittleEndian have no meaning then.
 	Varint bool
-	// Limit is how many bytes a message may have; [DefaultLimit] if zero, no limit if negative. A longer one ends the
-	// client with [handlers.ErrTooLong] as soon as it is announced.
+	// Limit is how many bytes a message may have; [DefaultLimit] if zero, no limit if negative. A
+	// longer one ends the client with [handlers.ErrTooLong] as soon as it is announced.
 	Limit int
 }
 
@@ -30,8 +30,8 @@ var (
 	_ handlers.Framer = (*Prefixed)(nil)
 )
 
-// Decode is [handlers.Codec.Decode]. A stream that ends within a message is [io.ErrUnexpectedEOF], and a varint of more
-// than 64 bits is [handlers.ErrProtocol].
+// Decode is [handlers.Codec.Decode]. A stream that ends within a message is [io.ErrUnexpectedEOF],
+// and a varint of more than 64 bits is [handlers.ErrProtocol].
 func (x *Prefixed) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	for n < len(in) {
 		size, length, err := x.length(in[n:])
@@ -94,8 +94,8 @@ func (x *Prefixed) size() int {
 // AppendWrite appends p as it is.
 func (x *Prefixed) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
 
-// AppendMessage appends the length and msg. A message that is longer than Size bytes can tell goes out in parts, each
-// with its length.
+// AppendMessage appends the length and msg. A message that is longer than Size bytes can tell goes
+// out in parts, each with its length.
 func (x *Prefixed) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	if x.Varint {
 		return append(binary.AppendUvarint(dst, uint64(len(msg))), msg...)

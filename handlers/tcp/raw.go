@@ -2,9 +2,9 @@ package tcp
 
 import "github.com/portluck/portluck/handlers"
 
-// Raw is a codec without messages: what came in one read is one. Where the stream is cut is the network's choice, so it
-// is for programs that only pass the bytes on, or that have a parser of their own. The zero value is ready, and one Raw
-// may serve any number of connections.
+// Raw is a codec without messages: what came in one read is one. Where the stream is cut is the
+// network's choice, so it is for programs that only pass the bytes on, or that have a parser of
+// their own. The zero value is ready, and one Raw may serve any number of connections.
 type Raw struct{}
 
 var (

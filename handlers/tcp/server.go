@@ -27,18 +27,20 @@ var (
 	ErrNotListening = errors.New("server is not listening")
 )
 
-// A Server accepts streams: on a listener of its own ([Server.Listen]), on a port that it is given to as a
-// [handlers.Handler], or on both. Its fields must not be changed once it listens or serves. Its methods may be called by
-// any goroutine at any time.
+// A Server accepts streams: on a listener of its own ([Server.Listen]), on a port that it is given
+// to as a [handlers.Handler], or on both. Its fields must not be changed once it listens or serves.
+// Its methods may be called by any goroutine at any time.
 type Server struct {
-	// OnConnection gets each new stream, before the OnConnect of that. It may give it Events of its own.
+	// OnConnection gets each new stream, before the OnConnect of that. It may give it Events of its
+	// own.
 	OnConnection func(s *Stream)
 	// OnClose says that the server has stopped listening. Its streams live on.
 	OnClose func()
-	// OnError says that a connection could not be accepted. The server goes on, unless OnClose follows.
+	// OnError says that a connection could not be accepted. The server goes on, unless OnClose
+	// follows.
 	OnError func(err error)
-	// Log logs what OnError is told, and panics of the callbacks, such as a portluck server; nobody logs
-	// what OnError is told if nil.
+	// Log logs what OnError is told, and panics of the callbacks, such as a portluck server; nobody
+	// logs what OnError is told if nil.
 	Log handlers.ErrorLogger
 	// Events, AllowHalfOpen and HandshakeTimeout are those of the streams to begin with. A
 	// handshake may take 10 seconds if HandshakeTimeout is zero, and has no bound if it is
@@ -81,8 +83,8 @@ func (v *Server) Addr() net.Addr {
 	return v.listening.listener.Addr()
 }
 
-// Serve makes a stream of a connection of a port, by whose bounds and shutdown it goes. It may be called by any number of
-// goroutines at once.
+// Serve makes a stream of a connection of a port, by whose bounds and shutdown it goes. It may be
+// called by any number of goroutines at once.
 func (v *Server) Serve(c handlers.Conn, p handlers.Port) {
 	if !v.admit() {
 		c.Close()
@@ -155,9 +157,9 @@ func (v *Server) Close() error {
 	return g.close()
 }
 
-// Shutdown stops listening and ends the streams: what is queued, and what the peers have sent before, still gets through.
-// It returns when the last one has told OnClose. When ctx ends first it closes what is left and returns the error of ctx.
-// The streams of a port are the port's to end.
+// Shutdown stops listening and ends the streams: what is queued, and what the peers have sent
+// before, still gets through. It returns when the last one has told OnClose. When ctx ends first it
+// closes what is left and returns the error of ctx. The streams of a port are the port's to end.
 func (v *Server) Shutdown(ctx context.Context) error {
 	err := v.Close()
 	if errors.Is(err, ErrNotListening) {

@@ -12,27 +12,30 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// Events is what a [Stream] tells the program; what is nil is not told. One event of a stream is told at a time, in order;
-// those of different streams come at once. Several streams may have the same Events. A callback may block, which keeps its
-// own stream only; one that panics ends its stream with [handlers.ErrPanic].
+// Events is what a [Stream] tells the program; what is nil is not told. One event of a stream is
+// told at a time, in order; those of different streams come at once. Several streams may have the
+// same Events. A callback may block, which keeps its own stream only; one that panics ends its
+// stream with [handlers.ErrPanic].
 type Events struct {
 	// OnConnect says that the stream is open.
 	OnConnect func(s *Stream)
 	// OnSecure says that the TLS handshake is complete.
 	OnSecure func(s *Stream)
-	// OnData has what the peer sent, in the encoding of [Stream.SetEncoding]. data is valid until it returns. Without it
-	// what the peer sends is dropped.
+	// OnData has what the peer sent, in the encoding of [Stream.SetEncoding]. data is valid until
+	// it returns. Without it what the peer sends is dropped.
 	OnData func(s *Stream, data []byte)
-	// OnEnd says that the peer has sent its last: FIN, or the close_notify of TLS. It may still be written to; unless
-	// AllowHalfOpen is set the stream ends itself after it.
+	// OnEnd says that the peer has sent its last: FIN, or the close_notify of TLS. It may still be
+	// written to; unless AllowHalfOpen is set the stream ends itself after it.
 	OnEnd func(s *Stream)
-	// OnTimeout says that the stream was idle for as long as [Stream.SetTimeout] has said. It stays open.
+	// OnTimeout says that the stream was idle for as long as [Stream.SetTimeout] has said. It stays
+	// open.
 	OnTimeout func(s *Stream)
 	// OnDrain says that all has gone of which some was queued ([Stream.Write]).
 	OnDrain func(s *Stream)
 	// OnError says why the stream is about to be closed. OnClose follows.
 	OnError func(s *Stream, err error)
-	// OnClose is the last event of a connection. The stream may then be used for another one, also by OnClose.
+	// OnClose is the last event of a connection. The stream may then be used for another one, also
+	// by OnClose.
 	OnClose func(s *Stream, hadError bool)
 }
 
@@ -53,17 +56,19 @@ func (r ReadyState) String() string {
 	return [...]string{"closed", "opening", "open", "readOnly", "writeOnly"}[r]
 }
 
-// A Stream is a connection: one that a [Server] has accepted, or one that the program opens with [Stream.Dial] or
-// [Stream.Open]. Its zero value is a closed one. Its methods may be called by any goroutine at any time, also from its
-// events; none but Dial and ReadFrom waits for the peer. An idle stream has no goroutine on Linux.
+// A Stream is a connection: one that a [Server] has accepted, or one that the program opens with
+// [Stream.Dial] or [Stream.Open]. Its zero value is a closed one. Its methods may be called by any
+// goroutine at any time, also from its events; none but Dial and ReadFrom waits for the peer. An
+// idle stream has no goroutine on Linux.
 type Stream struct {
-	// Events hears of the stream; a server's streams begin with the server's. It may be changed while the stream is closed,
-	// by OnConnection, and by the stream's own events.
+	// Events hears of the stream; a server's streams begin with the server's. It may be changed
+	// while the stream is closed, by OnConnection, and by the stream's own events.
 	Events *Events
-	// AllowHalfOpen keeps the stream open when the peer has ended (OnEnd): the program must end it. It may be changed as
-	// Events may.
+	// AllowHalfOpen keeps the stream open when the peer has ended (OnEnd): the program must end it.
+	// It may be changed as Events may.
 	AllowHalfOpen bool
-	// DialContext makes the connection of Dial; a [net.Dialer] does if nil. A panic in it is the error of Dial.
+	// DialContext makes the connection of Dial; a [net.Dialer] does if nil. A panic in it is the
+	// error of Dial.
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// ConnectTimeout bounds Dial; 30 seconds if zero, no bound but its context if negative.
 	ConnectTimeout time.Duration
@@ -155,7 +160,8 @@ func (s *Stream) ReadyState() ReadyState {
 	return Open
 }
 
-// RemoteAddress is the peer's address and port, also after the stream was closed. It is zero on a Unix socket.
+// RemoteAddress is the peer's address and port, also after the stream was closed. It is zero on a
+// Unix socket.
 func (s *Stream) RemoteAddress() netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,8 +195,9 @@ func (s *Stream) pause(on bool) {
 	s.conn.Resume()
 }
 
-// SetNoDelay has each write sent at once. Without it small ones wait for what was sent before to arrive (Nagle's
-// algorithm, RFC 896), as long as the stream is TCP. It holds for the stream's later connections too.
+// SetNoDelay has each write sent at once. Without it small ones wait for what was sent before to
+// arrive (Nagle's algorithm, RFC 896), as long as the stream is TCP. It holds for the stream's
+// later connections too.
 func (s *Stream) SetNoDelay(on bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -201,9 +208,9 @@ func (s *Stream) SetNoDelay(on bool) error {
 	return s.conn.SetNoDelay(on)
 }
 
-// SetKeepAlive turns TCP's probes on or off, the first of them after the stream was idle for initialDelay, to the next
-// second; as it was if zero. Without it the first comes after 15 seconds. It holds for the stream's later connections too,
-// and does nothing on a Unix socket.
+// SetKeepAlive turns TCP's probes on or off, the first of them after the stream was idle for
+// initialDelay, to the next second; as it was if zero. Without it the first comes after 15 seconds.
+// It holds for the stream's later connections too, and does nothing on a Unix socket.
 func (s *Stream) SetKeepAlive(on bool, initialDelay time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -214,8 +221,8 @@ func (s *Stream) SetKeepAlive(on bool, initialDelay time.Duration) error {
 	return s.conn.SetKeepAlive(on, max(initialDelay, 0))
 }
 
-// Destroy closes the stream at once: what is queued, and the peer's side does not take at once, is lost, and nothing more
-// is read. OnClose follows, without an error.
+// Destroy closes the stream at once: what is queued, and the peer's side does not take at once, is
+// lost, and nothing more is read. OnClose follows, without an error.
 func (s *Stream) Destroy() {
 	s.mu.Lock()
 	conn := s.conn

@@ -15,7 +15,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// An echo to a peer that does not read loses nothing and keeps no more than its bound, although it looks at no result.
+// An echo to a peer that does not read loses nothing and keeps no more than its bound, although it
+// looks at no result.
 func TestStreamEchoToSlowReader(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		want := random(24 << 20)
@@ -179,7 +180,8 @@ func TestStreamOpen(t *testing.T) {
 	}
 }
 
-// OnClose that dials in vain, and then not, is not called at the same time as the events that follow.
+// OnClose that dials in vain, and then not, is not called at the same time as the events that
+// follow.
 func TestStreamRedialInClose(t *testing.T) {
 	d := newDiary()
 	v := &Server{OnConnection: func(s *Stream) { s.End(nil) }}

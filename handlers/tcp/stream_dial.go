@@ -17,9 +17,10 @@ const defaultConnectTimeout = 30 * time.Second
 // ErrOpen means that a stream was to be opened which is not closed.
 var ErrOpen = errors.New("stream is not closed")
 
-// Dial opens a closed stream to an address, as [net.Dialer.DialContext] knows them, and returns when there is a connection:
-// OnConnect follows. What is written meanwhile waits for it. When there is no connection it returns the error, after
-// OnError and OnClose. The context and ConnectTimeout bound it, and Destroy ends it.
+// Dial opens a closed stream to an address, as [net.Dialer.DialContext] knows them, and returns
+// when there is a connection: OnConnect follows. What is written meanwhile waits for it. When there
+// is no connection it returns the error, after OnError and OnClose. The context and ConnectTimeout
+// bound it, and Destroy ends it.
 func (s *Stream) Dial(ctx context.Context, network, address string) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -85,8 +86,8 @@ func (s *Stream) bounded(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithCancel(ctx)
 }
 
-// Open has a closed stream drive nc, which is the stream's from then on, as a client's. TCP and Unix sockets need no
-// goroutine while they are idle; other connections have one.
+// Open has a closed stream drive nc, which is the stream's from then on, as a client's. TCP and
+// Unix sockets need no goroutine while they are idle; other connections have one.
 func (s *Stream) Open(nc net.Conn) error {
 	remote := addressOf(nc.RemoteAddr()) // without the lock: it may panic
 	s.mu.Lock()

@@ -19,7 +19,8 @@ var (
 	_ loop.Feeder = (*driven)(nil)
 )
 
-// Connect is [loop.Events.Connect]. It is called for each connection, and once more after the handshake of SetSecure.
+// Connect is [loop.Events.Connect]. It is called for each connection, and once more after the
+// handshake of SetSecure.
 func (d *driven) Connect(info *handlers.Info) error {
 	s := (*Stream)(d)
 	s.mu.Lock()
@@ -82,8 +83,8 @@ func (s *Stream) tell(event func(e *Events) func(*Stream)) error {
 	return s.guard(func() { f(s) })
 }
 
-// guard calls the program. A panic destroys the stream: the peer, who may do nothing for long, is not
-// waited for.
+// guard calls the program. A panic destroys the stream: the peer, who may do nothing for long, is
+// not waited for.
 func (s *Stream) guard(f func()) error {
 	err := handlers.Guard(f)
 	if err != nil {
@@ -254,7 +255,8 @@ func (s *Stream) closed(err error) {
 	home.leave()
 }
 
-// resetLocked makes the stream a closed one, which keeps its settings. Its next connection waits for done.
+// resetLocked makes the stream a closed one, which keeps its settings. Its next connection waits
+// for done.
 func (s *Stream) resetLocked(done chan struct{}) (server *Server, home *lodging) {
 	if s.counted {
 		server = s.server

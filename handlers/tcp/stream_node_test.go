@@ -200,7 +200,8 @@ func ponger(t *testing.T, remote string) (*Server, *diary) {
 	return v, d
 }
 
-// pings has a client of a ponger send 1000, one after the other, and then one more with its end. It counts the answers.
+// pings has a client of a ponger send 1000, one after the other, and then one more with its end. It
+// counts the answers.
 func pings(t *testing.T, d *diary) (count *int) {
 	count = new(int)
 	d.do.OnConnect = func(s *Stream) {

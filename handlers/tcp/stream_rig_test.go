@@ -146,8 +146,8 @@ func (d *diary) got(t *testing.T, want string) {
 	}
 }
 
-// wants waits for the end and compares all entries. With a goroutine for each connection another one writes, so that each
-// write is queued and drained.
+// wants waits for the end and compares all entries. With a goroutine for each connection another
+// one writes, so that each write is queued and drained.
 func (d *diary) wants(t *testing.T, want ...string) {
 	t.Helper()
 	d.closed(t)

@@ -33,14 +33,15 @@ var (
 	ErrNoCAs = errors.New("no CAs to verify the client with")
 )
 
-// SetSecure begins TLS on an open stream: as the server on one that a [Server] has accepted, else as the client. What was
-// written before goes out in the clear, what is written from then on waits for the handshake, and what the peer sends from
-// then on is TLS: it is to be called by an event of the stream, or while that is paused. OnSecure tells that the handshake
-// is complete. One that fails is OnError and OnClose.
+// SetSecure begins TLS on an open stream: as the server on one that a [Server] has accepted, else
+// as the client. What was written before goes out in the clear, what is written from then on waits
+// for the handshake, and what the peer sends from then on is TLS: it is to be called by an event of
+// the stream, or while that is paused. OnSecure tells that the handshake is complete. One that
+// fails is OnError and OnClose.
 //
-// A server asks for the client's certificate if config has ClientCAs. A certificate that is not good is no failure of the
-// handshake: [Stream.VerifyPeer] tells. It is one on a client whose config has a ServerName and not InsecureSkipVerify,
-// and on a server whose ClientAuth says so.
+// A server asks for the client's certificate if config has ClientCAs. A certificate that is not
+// good is no failure of the handshake: [Stream.VerifyPeer] tells. It is one on a client whose
+// config has a ServerName and not InsecureSkipVerify, and on a server whose ClientAuth says so.
 func (s *Stream) SetSecure(config *tls.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,8 +75,8 @@ func (s *Stream) configLocked(config *tls.Config) *tls.Config {
 	return config
 }
 
-// handshake makes the handshake on nc, which has left the loop for it, and returns to the loop. It runs in a goroutine of
-// its own.
+// handshake makes the handshake on nc, which has left the loop for it, and returns to the loop. It
+// runs in a goroutine of its own.
 func (s *Stream) handshake(nc net.Conn) {
 	s.mu.Lock()
 	x := s.rareLocked()
@@ -112,7 +113,8 @@ func (s *Stream) handshake(nc net.Conn) {
 	s.resume(nc, tc)
 }
 
-// handshakeContext ends at the handshake's deadline. It is cancelled when the stream or its loop ends.
+// handshakeContext ends at the handshake's deadline. It is cancelled when the stream or its loop
+// ends.
 func (s *Stream) handshakeContext(nc net.Conn) (context.Context, context.CancelFunc) {
 	if t := cmp.Or(s.HandshakeTimeout, defaultHandshakeTimeout); t > 0 {
 		return grace.Context(context.Background(), nc, t)
@@ -154,7 +156,8 @@ func (s *Stream) resume(nc net.Conn, tc *tls.Conn) {
 	}
 }
 
-// lingerAlert closes a connection whose peer is to read an alert: closing it with unread bytes would reset it.
+// lingerAlert closes a connection whose peer is to read an alert: closing it with unread bytes
+// would reset it.
 func lingerAlert(nc net.Conn) {
 	defer nc.Close()
 	if c, ok := nc.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
@@ -188,7 +191,7 @@ func (c *secured) Detach() io.Closer {
 	return nowhere{}
 }
 
-// secureLocked says whether the stream is TLS.
+// secureLocked reports whether the stream is TLS.
 func (s *Stream) secureLocked() bool {
 	return s.rare != nil && (s.rare.secure != nil || s.rare.outside != nil)
 }
@@ -206,9 +209,10 @@ func (s *Stream) tlsState() (state tls.ConnectionState, config *tls.Config, clie
 	return s.rare.secure.ConnectionState(), s.rare.config, s.client, nil
 }
 
-// VerifyPeer says why the peer's certificate is not to be trusted; nil if it is: it is valid now and comes from one of the
-// authorities that SetSecure was told (ClientCAs of a server, RootCAs or else the system's of a client), and for a client
-// whose config has a ServerName it is for that name.
+// VerifyPeer says why the peer's certificate is not to be trusted; nil if it is: it is valid now
+// and comes from one of the authorities that SetSecure was told (ClientCAs of a server, RootCAs or
+// else the system's of a client), and for a client whose config has a ServerName it is for that
+// name.
 func (s *Stream) VerifyPeer() error {
 	state, config, client, err := s.tlsState()
 	switch {
@@ -236,8 +240,8 @@ func (s *Stream) VerifyPeer() error {
 	return err
 }
 
-// PeerCertificate describes the peer's certificate. It is the zero value if the peer has shown none, and the error is
-// [ErrNotSecure].
+// PeerCertificate describes the peer's certificate. It is the zero value if the peer has shown
+// none, and the error is [ErrNotSecure].
 func (s *Stream) PeerCertificate() (Certificate, error) {
 	state, _, _, err := s.tlsState()
 	if err != nil || len(state.PeerCertificates) == 0 {

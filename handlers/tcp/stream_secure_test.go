@@ -140,8 +140,8 @@ func TestNodeN14HTTPS(t *testing.T) {
 	})
 }
 
-// STARTTLS: a conversation in the clear, one in TLS, on the same stream. What is injected behind the command is not taken
-// for what came in TLS.
+// STARTTLS: a conversation in the clear, one in TLS, on the same stream. What is injected behind
+// the command is not taken for what came in TLS.
 func TestStreamStartTLS(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		_, pool := agent()
@@ -213,7 +213,8 @@ func TestStreamCut(t *testing.T) {
 	}
 }
 
-// A handshake that fails is an error and then the end, and so is a peer that speaks in the clear, goes or says nothing.
+// A handshake that fails is an error and then the end, and so is a peer that speaks in the clear,
+// goes or says nothing.
 func TestStreamHandshakeFails(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -317,8 +318,8 @@ func TestStreamSecureKeepsState(t *testing.T) {
 	})
 }
 
-// A callback of the configuration that waits for the handshake's context returns at the deadline, when the stream is
-// destroyed, and when the server shuts down.
+// A callback of the configuration that waits for the handshake's context returns at the deadline,
+// when the stream is destroyed, and when the server shuts down.
 func TestStreamHandshakeContextEnds(t *testing.T) {
 	for name, tt := range map[string]struct {
 		timeout time.Duration
@@ -349,7 +350,8 @@ func TestStreamHandshakeContextEnds(t *testing.T) {
 	}
 }
 
-// handshakeContextEnds is false when the machine was too busy for the callback to be called within timeout.
+// handshakeContextEnds is false when the machine was too busy for the callback to be called within
+// timeout.
 func handshakeContextEnds(t *testing.T, timeout time.Duration, end func(t *testing.T, v *Server, s *Stream), want []string) bool {
 	t.Helper()
 	d := newDiary()

@@ -2,7 +2,8 @@ package tcp
 
 import "time"
 
-// watch looks for a stream that is idle. After it has told so it waits for another byte before it does again.
+// watch looks for a stream that is idle. After it has told so it waits for another byte before it
+// does again.
 type watch struct {
 	timeout time.Duration
 	from    time.Time // when it began
@@ -10,9 +11,10 @@ type watch struct {
 	last    time.Time // when the last byte had come or gone, when it told
 }
 
-// SetTimeout has OnTimeout told when no byte has come or gone for d, which counts from the call at the earliest, and again
-// when there was one since and the stream is idle for d once more. Nothing is told if d is zero, which is the default, or
-// negative. It holds for the stream's later connections too.
+// SetTimeout has OnTimeout told when no byte has come or gone for d, which counts from the call at
+// the earliest, and again when there was one since and the stream is idle for d once more. Nothing
+// is told if d is zero, which is the default, or negative. It holds for the stream's later
+// connections too.
 func (s *Stream) SetTimeout(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

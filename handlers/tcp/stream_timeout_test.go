@@ -17,7 +17,8 @@ func TestNodeN20Timeout(t *testing.T) {
 	})
 }
 
-// toldOnce is false when the machine was so busy that there was no byte for as long as the timeout is.
+// toldOnce is false when the machine was so busy that there was no byte for as long as the timeout
+// is.
 func toldOnce(t *testing.T, timeout time.Duration) bool {
 	t.Helper()
 	server, client := newDiary(), newDiary()

@@ -10,10 +10,11 @@ import (
 // maxPending is how much may be written before the stream is open.
 const maxPending = 16 << 20
 
-// Write sends p, and keeps no reference to it. flushed says that the kernel has all of it; otherwise some waits in memory,
-// and OnDrain is told when nothing does any more. It never waits: a peer that does not read is to be written to no more
-// until OnDrain. The error is [handlers.ErrClosed] after End, Destroy and the end of the connection, and
-// [handlers.ErrSlow] when the queue is full ([Server.MaxQueue]); nothing of p is sent then.
+// Write sends p, and keeps no reference to it. flushed says that the kernel has all of it;
+// otherwise some waits in memory, and OnDrain is told when nothing does any more. It never waits: a
+// peer that does not read is to be written to no more until OnDrain. The error is
+// [handlers.ErrClosed] after End, Destroy and the end of the connection, and [handlers.ErrSlow]
+// when the queue is full ([Server.MaxQueue]); nothing of p is sent then.
 func (s *Stream) Write(p []byte) (flushed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,8 +42,8 @@ func (s *Stream) writeLocked(p []byte) (flushed bool, err error) {
 	return !s.draining, nil
 }
 
-// WriteString is Write of a text in an encoding: UTF8 and Bytes send it as it is, ASCII the low byte of each code point, and
-// Base64 what it stands for.
+// WriteString is Write of a text in an encoding: UTF8 and Bytes send it as it is, ASCII the low
+// byte of each code point, and Base64 what it stands for.
 func (s *Stream) WriteString(text string, e Encoding) (flushed bool, err error) {
 	p, err := e.bytes(text)
 	if err != nil {
@@ -51,7 +52,8 @@ func (s *Stream) WriteString(text string, e Encoding) (flushed bool, err error) 
 	return s.Write(p)
 }
 
-// ReadFrom writes what r has, to its end, and waits for the peer whenever something is queued. The stream is not ended.
+// ReadFrom writes what r has, to its end, and waits for the peer whenever something is queued. The
+// stream is not ended.
 func (s *Stream) ReadFrom(r io.Reader) (n int64, err error) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -104,8 +106,8 @@ func (s *Stream) awaitDrain() <-chan struct{} {
 	return x.room
 }
 
-// End sends p, if there is any, and then FIN: nothing can be written any more, and the peer may still send. It returns
-// [handlers.ErrClosed], and sends nothing, when the stream was ended before.
+// End sends p, if there is any, and then FIN: nothing can be written any more, and the peer may
+// still send. It returns [handlers.ErrClosed], and sends nothing, when the stream was ended before.
 func (s *Stream) End(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +126,8 @@ func (s *Stream) End(p []byte) error {
 	return s.conn.End()
 }
 
-// Drained is [loop.Feeder.Drained]. It may come from the connection before the handshake: Woken looks.
+// Drained is [loop.Feeder.Drained]. It may come from the connection before the handshake: Woken
+// looks.
 func (d *driven) Drained() {
 	s := (*Stream)(d)
 	s.mu.Lock()

@@ -10,13 +10,15 @@ import (
 // DefaultLimit is how long a message may be where the Limit is zero: 1 MiB.
 const DefaultLimit = 1 << 20
 
-// A Handler gives each connection to the loop with a codec of its own. The zero value serves lines of up to
-// [DefaultLimit] bytes. The fields must not be changed once it serves.
+// A Handler gives each connection to the loop with a codec of its own. The zero value serves lines
+// of up to [DefaultLimit] bytes. The fields must not be changed once it serves.
 type Handler struct {
-	// NewCodec makes the codec of a connection; nil stands for [Lines] with the fields below. It is called in the
-	// accepting goroutine, so it must not wait. If it returns nil or panics the connection is refused.
+	// NewCodec makes the codec of a connection; nil stands for [Lines] with the fields below. It is
+	// called in the accepting goroutine, so it must not wait. If it returns nil or panics the
+	// connection is refused.
 	NewCodec func(info *handlers.Info) handlers.Codec
-	// Delimiter, Limit, Tail, AllowHTTP and AllowHalfOpen are the fields of [Lines]. They have no meaning with NewCodec.
+	// Delimiter, Limit, Tail, AllowHTTP and AllowHalfOpen are the fields of [Lines]. They have no
+	// meaning with NewCodec.
 	Delimiter     string
 	Limit         int
 	Tail          bool

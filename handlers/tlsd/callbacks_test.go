@@ -20,7 +20,8 @@ type panicking struct{}
 func (panicking) Read([]byte) (int, error)  { panic("of the program") }
 func (panicking) Write([]byte) (int, error) { panic("of the program") }
 
-// A panic in a callback of the TLS configuration costs the one connection: the handler serves the next.
+// A panic in a callback of the TLS configuration costs the one connection: the handler serves the
+// next.
 func TestConfigPanics(t *testing.T) {
 	tests := map[string]func(c *tls.Config){
 		"GetConfigForClient": func(c *tls.Config) {

@@ -15,11 +15,13 @@ import (
 // recheck is how long a handshake believes in what the last one has seen of the files.
 const recheck = time.Second
 
-// Certificates is a certificate and its key in two PEM files, which may be replaced at any time: the handshakes after
-// that use the new pair. [LoadFiles] makes one. Its methods may be called by any number of goroutines at once.
+// Certificates is a certificate and its key in two PEM files, which may be replaced at any time:
+// the handshakes after that use the new pair. [LoadFiles] makes one. Its methods may be called by
+// any number of goroutines at once.
 type Certificates struct {
-	// OnError is told when the files have changed and are no good; the old pair stays in use. It is told once for as
-	// long as the reason is the same. Nil: nobody is told. It must be set before the first handshake.
+	// OnError is told when the files have changed and are no good; the old pair stays in use. It is
+	// told once for as long as the reason is the same. Nil: nobody is told. It must be set before
+	// the first handshake.
 	OnError func(err error)
 
 	cert, key string
@@ -35,9 +37,9 @@ type Certificates struct {
 // stamp tells one state of the two files from another.
 type stamp struct{ cert, key fileStamp }
 
-// fileStamp is the state of a file: a copy that keeps the time, or a link that moves, may change nothing
-// but the content. Of what is no file, such as a pipe, it is what the file system tells: it can be read
-// only once.
+// fileStamp is the state of a file: a copy that keeps the time, or a link that moves, may change
+// nothing but the content. Of what is no file, such as a pipe, it is what the file system tells: it
+// can be read only once.
 type fileStamp struct {
 	size    int64
 	changed time.Time
@@ -56,7 +58,8 @@ func LoadFiles(cert, key string) (*Certificates, error) {
 }
 
 // GetCertificate is for [tls.Config]. At most once a second it looks whether the files have another
-// content, and takes that into use if so. While they are no good, it goes on with the pair that it has.
+// content, and takes that into use if so. While they are no good, it goes on with the pair that it
+// has.
 func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	now, next := int64(time.Since(c.start)), c.next.Load()
 	if now >= next && c.next.CompareAndSwap(next, now+int64(recheck)) {
@@ -95,8 +98,8 @@ func (c *Certificates) refresh() {
 	}
 }
 
-// readLocked takes the pair that was seen into use. The stamp is older than what is read, never younger, so a change in
-// between is found the next time.
+// readLocked takes the pair that was seen into use. The stamp is older than what is read, never
+// younger, so a change in between is found the next time.
 func (c *Certificates) readLocked(seen stamp) error {
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {

@@ -140,8 +140,8 @@ func TestCertificatesOnError(t *testing.T) {
 	})
 }
 
-// A new pair of the same size and time is seen, however it has come: written over the old one, moved
-// there, or behind a link that points elsewhere now.
+// A new pair of the same size and time is seen, however it has come: written over the old one,
+// moved there, or behind a link that points elsewhere now.
 func TestCertificatesSameSizeAndTime(t *testing.T) {
 	long := time.Unix(1e9, 0)
 	put := func(t *testing.T, path string, data []byte) {

@@ -14,9 +14,11 @@ import (
 
 // Refusals of a ClientHello, beside those that crypto/tls has.
 var (
-	// ErrALPN means that the client offers protocols of which none is served: alert no_application_protocol.
+	// ErrALPN means that the client offers protocols of which none is served: alert
+	// no_application_protocol.
 	ErrALPN = fmt.Errorf("no handler for the protocols that the client offers: %w", handlers.ErrPolicy)
-	// ErrName means that the client asks for a name that no certificate has: alert unrecognized_name.
+	// ErrName means that the client asks for a name that no certificate has: alert
+	// unrecognized_name.
 	ErrName = fmt.Errorf("no certificate for the name that the client asks for: %w", handlers.ErrPolicy)
 )
 
@@ -44,8 +46,8 @@ func (h *Handler) adapt(c *tls.Config) *tls.Config {
 	return c
 }
 
-// keyLog makes an error of a panic: crypto/tls writes under a lock that a panic would leave held, and
-// no handshake that logs its keys would go on.
+// keyLog makes an error of a panic: crypto/tls writes under a lock that a panic would leave held,
+// and no handshake that logs its keys would go on.
 type keyLog struct{ w io.Writer }
 
 // Write is io.Writer's.
@@ -107,8 +109,9 @@ func (h *Handler) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 // unofferable is longer than the id of a protocol can be (RFC 7301, section 3.1).
 var unofferable = strings.Repeat("x", 256)
 
-// refusingALPN makes crypto/tls say no_application_protocol. By itself it does not when we have no protocol at all, nor
-// when a client of http/1.1 meets a server of h2: it goes on as if nothing had been offered.
+// refusingALPN makes crypto/tls say no_application_protocol. By itself it does not when we have no
+// protocol at all, nor when a client of http/1.1 meets a server of h2: it goes on as if nothing had
+// been offered.
 func refusingALPN(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.NextProtos = []string{unofferable}
@@ -127,7 +130,7 @@ func overlap(ours, theirs []string) bool {
 	return slices.ContainsFunc(theirs, func(id string) bool { return slices.Contains(ours, id) })
 }
 
-// knows says whether c has a certificate for the name that the client asks for.
+// knows reports whether c has a certificate for the name that the client asks for.
 func knows(c *tls.Config, hello *tls.ClientHelloInfo) bool {
 	if c.GetCertificate != nil {
 		if cert, err := c.GetCertificate(hello); cert != nil || err != nil {
@@ -139,7 +142,7 @@ func knows(c *tls.Config, hello *tls.ClientHelloInfo) bool {
 	})
 }
 
-// covers says whether the certificate is for name.
+// covers reports whether the certificate is for name.
 func covers(cert *tls.Certificate, name string) bool {
 	leaf := cert.Leaf
 	if leaf == nil && len(cert.Certificate) > 0 {

@@ -21,7 +21,8 @@ type handshaker struct {
 
 func (h handshaker) HandshakeContext() context.Context { return h.ctx }
 
-// A callback of the Config that waits for the handshake's context returns at the deadline, and when the port gives up.
+// A callback of the Config that waits for the handshake's context returns at the deadline, and when
+// the port gives up.
 func TestHandshakeContextEnds(t *testing.T) {
 	waiting := map[string]func(c *tls.Config){
 		"GetCertificate": func(c *tls.Config) {

@@ -62,7 +62,8 @@ func development(dir string) (cert, key string, err error) {
 	return cert, key, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600)
 }
 
-// A protocol of one's own behind TLS, with an id of its own. The certificate may be renewed while it runs.
+// A protocol of one's own behind TLS, with an id of its own. The certificate may be renewed while
+// it runs.
 func ExampleHandler() {
 	dir, err := os.MkdirTemp("", "tlsd")
 	if err != nil {

@@ -40,7 +40,8 @@ func (p *port) Fail(info *handlers.Info, err error) {
 	p.failed, p.info = append(p.failed, err), info
 }
 
-// err waits for the handler's goroutines, and returns what failed, which must not be more than one thing.
+// err waits for the handler's goroutines, and returns what failed, which must not be more than one
+// thing.
 func (p *port) err(tb testing.TB) error {
 	tb.Helper()
 	p.wg.Wait()
@@ -74,7 +75,7 @@ func (c *conn) Close() error {
 	return c.nc.Close()
 }
 
-// open says whether nobody has closed the connection yet.
+// open reports whether nobody has closed the connection yet.
 func (c *conn) open() bool {
 	select {
 	case <-c.closed:

@@ -83,7 +83,8 @@ func TestClientHelloInPieces(t *testing.T) {
 	}
 }
 
-// Part 1, row 33 of the traps: a client that is slow but in time gets a connection that works, and goes on working.
+// Part 1, row 33 of the traps: a client that is slow but in time gets a connection that works, and
+// goes on working.
 func TestTraps1Row33SlowClientIsNotHandedOutDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &Handler{Config: newConfig(t), ALPN: map[string]handlers.Handler{"x": newEcho()}, HandshakeTimeout: 2 * time.Second}
@@ -103,8 +104,9 @@ func TestTraps1Row33SlowClientIsNotHandedOutDead(t *testing.T) {
 	})
 }
 
-// Part 5, row 2 of the traps, and part 2, row 7: a client that stops within its handshake, wherever, is gone at the
-// deadline and no sooner. It is not passed on, and dripping does not help it.
+// Part 5, row 2 of the traps, and part 2, row 7: a client that stops within its handshake,
+// wherever, is gone at the deadline and no sooner. It is not passed on, and dripping does not help
+// it.
 func TestTraps5Row2StalledHandshakeIsGoneAtTheDeadline(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -223,7 +225,8 @@ func TestOldVersionsGetAnAlert(t *testing.T) {
 	}
 }
 
-// The alert is not lost when the client has sent more than we read: closing would reset the connection.
+// The alert is not lost when the client has sent more than we read: closing would reset the
+// connection.
 func TestAlertReachesAClientThatSendsOn(t *testing.T) {
 	for range 20 {
 		client, _, p := serveTCP(t, &Handler{Config: newConfig(t)})

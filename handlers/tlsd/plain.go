@@ -18,7 +18,8 @@ const (
 // ErrPlain is what [RequireTLS] reports.
 var ErrPlain = fmt.Errorf("plain HTTP on a port that speaks TLS only: %w", handlers.ErrPolicy)
 
-// RequireTLS is a Handler for plain HTTP on a port that speaks TLS only: it answers 400 and where to go instead.
+// RequireTLS is a Handler for plain HTTP on a port that speaks TLS only: it answers 400 and where
+// to go instead.
 var RequireTLS handlers.Handler = requireTLS{}
 
 type requireTLS struct{}
@@ -79,7 +80,8 @@ func appendPlainAnswer(dst, head []byte) []byte {
 	return dst
 }
 
-// hostOf finds the Host of a request (RFC 9110, section 7.2). It is empty if there is none that is fit to be repeated.
+// hostOf finds the Host of a request (RFC 9110, section 7.2). It is empty if there is none that is
+// fit to be repeated.
 func hostOf(head []byte) string {
 	_, head, _ = bytes.Cut(head, []byte("\n"))
 	for {

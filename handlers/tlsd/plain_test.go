@@ -32,7 +32,8 @@ var plainTests = []struct{ name, in, want string }{
 	{"nothing", "", "TLS only.\n"},
 }
 
-// Part 2, row 18 of the traps: plain HTTP on a port for TLS is told so, and nothing of it is lost by a reset.
+// Part 2, row 18 of the traps: plain HTTP on a port for TLS is told so, and nothing of it is lost
+// by a reset.
 func TestTraps2Row18RequireTLS(t *testing.T) {
 	for _, test := range plainTests {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,12 +1,13 @@
 // Package tlsd terminates TLS and passes on what is inside.
 //
-// A [Handler] makes the handshake and then lets ALPN choose (RFC 7301): the handler of the protocol that was agreed gets
-// the untouched *tls.Conn. Only a client that offered no protocol at all is decided again by its first bytes. One that
-// offered protocols of which none is served is refused, so that what was meant for one service never reaches another
-// that has the same certificate (https://alpaca-attack.com).
+// A [Handler] makes the handshake and then lets ALPN choose (RFC 7301): the handler of the protocol
+// that was agreed gets the untouched *tls.Conn. Only a client that offered no protocol at all is
+// decided again by its first bytes. One that offered protocols of which none is served is refused,
+// so that what was meant for one service never reaches another that has the same certificate
+// (https://alpaca-attack.com).
 //
-// [Certificates] is a certificate in files that may be replaced while the server runs. [RequireTLS] answers those who
-// speak plain HTTP to a port that wants TLS.
+// [Certificates] is a certificate in files that may be replaced while the server runs. [RequireTLS]
+// answers those who speak plain HTTP to a port that wants TLS.
 package tlsd
 
 import (
@@ -26,19 +27,22 @@ const defaultHandshakeTimeout = 10 * time.Second
 
 // A Handler terminates TLS. Its fields must not be changed once it serves.
 type Handler struct {
-	// Config has the certificates. Without it every connection is refused. It is cloned at the first connection:
-	// TLS 1.2 is the least version whatever MinVersion says, and NextProtos is what ALPN has a handler for, in the
-	// order of Config.NextProtos, then the rest, "h2" and "http/1.1" last.
+	// Config has the certificates. Without it every connection is refused. It is cloned at the
+	// first connection: TLS 1.2 is the least version whatever MinVersion says, and NextProtos is
+	// what ALPN has a handler for, in the order of Config.NextProtos, then the rest, "h2" and
+	// "http/1.1" last.
 	Config *tls.Config
-	// ALPN has the handlers by the protocol that was agreed. A client that offers only others is refused, by the alert
-	// no_application_protocol; one that offers none goes to [handlers.Port.Route]. The handlers get a [handlers.Conn]
-	// whose NetConn is a *tls.Conn of which nothing has been read. [handlers.Refuse] is enough for "acme-tls/1".
+	// ALPN has the handlers by the protocol that was agreed. A client that offers only others is
+	// refused, by the alert no_application_protocol; one that offers none goes to
+	// [handlers.Port.Route]. The handlers get a [handlers.Conn] whose NetConn is a *tls.Conn of
+	// which nothing has been read. [handlers.Refuse] is enough for "acme-tls/1".
 	ALPN map[string]handlers.Handler
-	// HandshakeTimeout bounds the handshake as a whole; 10 seconds if zero, no bound if negative. The context of the Config's
-	// callbacks ends with it, and when a port that is a [handlers.Handshaker] gives up.
+	// HandshakeTimeout bounds the handshake as a whole; 10 seconds if zero, no bound if negative.
+	// The context of the Config's callbacks ends with it, and when a port that is a
+	// [handlers.Handshaker] gives up.
 	HandshakeTimeout time.Duration
-	// StrictSNI refuses a client that asks for a name that no certificate has, by the alert unrecognized_name. One
-	// that asks for no name is served.
+	// StrictSNI refuses a client that asks for a name that no certificate has, by the alert
+	// unrecognized_name. One that asks for no name is served.
 	StrictSNI bool
 
 	once sync.Once
@@ -47,8 +51,9 @@ type Handler struct {
 
 var _ handlers.Handler = (*Handler)(nil)
 
-// Serve makes the handshake in a goroutine of its own, and passes the connection on. A handshake that fails is reported
-// with [handlers.Port.Fail]. Serve may be called by any number of goroutines at once.
+// Serve makes the handshake in a goroutine of its own, and passes the connection on. A handshake
+// that fails is reported with [handlers.Port.Fail]. Serve may be called by any number of goroutines
+// at once.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	h.once.Do(h.init)
 	if h.base == nil {
@@ -89,8 +94,8 @@ func fail(c handlers.Conn, p handlers.Port, err error) {
 	p.Fail(&info, err)
 }
 
-// handshake makes the handshake. Its context, which the callbacks of the Config may wait for, ends at the deadline and when
-// the port gives up handshakes. The connection is closed then.
+// handshake makes the handshake. Its context, which the callbacks of the Config may wait for, ends
+// at the deadline and when the port gives up handshakes. The connection is closed then.
 func (h *Handler) handshake(nc net.Conn, p handlers.Port) (*tls.Conn, error) {
 	var v verdict
 	ctx := context.Background()

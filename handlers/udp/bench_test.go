@@ -20,9 +20,11 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// The benchmark measures the server alone: its clients are a process of its own, this test binary run again.
+// The benchmark measures the server alone: its clients are a process of its own, this test binary
+// run again.
 
-// clientEnv has the work of a client process: the address, how many datagrams, and how many of each client at once.
+// clientEnv has the work of a client process: the address, how many datagrams, and how many of each
+// client at once.
 const clientEnv = "PORTLUCK_UDP_CLIENT"
 
 func init() {
@@ -46,7 +48,8 @@ func init() {
 // benchSockets is how many clients there are.
 const benchSockets = 16
 
-// benchClients sends n datagrams of 64 bytes, from each client so many at once, and waits for their echoes.
+// benchClients sends n datagrams of 64 bytes, from each client so many at once, and waits for their
+// echoes.
 func benchClients(addr string, n, window int) error {
 	var wg sync.WaitGroup
 	errs := make(chan error, benchSockets)
@@ -157,8 +160,9 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkEcho echoes datagrams of 64 bytes to 16 clients, by turns with each server in one run, and reports the CPU time
-// of a datagram: of the plain loop in ns, of the others as a ratio to it (medians).
+// BenchmarkEcho echoes datagrams of 64 bytes to 16 clients, by turns with each server in one run,
+// and reports the CPU time of a datagram: of the plain loop in ns, of the others as a ratio to it
+// (medians).
 func BenchmarkEcho(b *testing.B) {
 	const datagrams = 64_000
 	servers := []struct {

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// amplification is how many times what an unvalidated source has sent may be sent to it (RFC 9000, section 8.1).
+// amplification is how many times what an unvalidated source has sent may be sent to it (RFC 9000,
+// section 8.1).
 const amplification = 3
 
 // credit notes that c has sent n bytes in one datagram.
@@ -34,7 +35,8 @@ func (o *output) bequeath(c, next *client) {
 
 func saturate(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
 
-// affords says whether n bytes may go to c, which is not validated, and counts them. The caller has its output.mu.
+// affords reports whether n bytes may go to c, which is not validated, and counts them. The caller
+// has its output.mu.
 func (s *Server) affords(c *client, n int) bool {
 	if c.datagrams == 0 || int64(c.bytes) < int64(n) || !s.rate.take(c.remote.Addr(), n, s.now()) {
 		return false
@@ -44,10 +46,10 @@ func (s *Server) affords(c *client, n int) bool {
 	return true
 }
 
-// trusts says whether a source address can be believed.
+// trusts reports whether a source address can be believed.
 func (s *Server) trusts(a netip.Addr) bool { return isIn(a, s.Trusted) }
 
-// isIn says whether a is on loopback or in one of these networks.
+// isIn reports whether a is on loopback or in one of these networks.
 func isIn(a netip.Addr, networks []netip.Prefix) bool {
 	if a.IsLoopback() {
 		return true
@@ -61,8 +63,9 @@ func isIn(a netip.Addr, networks []netip.Prefix) bool {
 	return false
 }
 
-// rate bounds what goes to the unvalidated sources of one network: each has a second's worth, which is filled again as time
-// goes by. There is a fixed number of accounts, so that in a flood networks share some.
+// rate bounds what goes to the unvalidated sources of one network: each has a second's worth, which
+// is filled again as time goes by. There is a fixed number of accounts, so that in a flood networks
+// share some.
 type rate struct {
 	perSecond int
 	seed      maphash.Seed
@@ -153,10 +156,11 @@ func (k *secret) of(a netip.AddrPort, period int64) []byte {
 	return hex.AppendEncode(nil, mac.Sum(nil)[:TokenSize/2])
 }
 
-// Token returns what only who reads what is sent to remote can know: 16 hexadecimal digits. The program sends it, for one in
-// OnConnect, to a client of which it wants to know that it is where it says it is. A datagram that begins with it validates
-// the client that sends it, for as long as it is connected. The token, and a line end behind it, is taken off, and what is
-// left is a message unless it is empty. A token holds for 10 to 20 minutes.
+// Token returns what only who reads what is sent to remote can know: 16 hexadecimal digits. The
+// program sends it, for one in OnConnect, to a client of which it wants to know that it is where it
+// says it is. A datagram that begins with it validates the client that sends it, for as long as it
+// is connected. The token, and a line end behind it, is taken off, and what is left is a message
+// unless it is empty. A token holds for 10 to 20 minutes.
 func (s *Server) Token(remote netip.AddrPort) string {
 	s.init()
 	return string(s.secret.of(unmap(remote), int64(s.now()/tokenTime)))

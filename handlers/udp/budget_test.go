@@ -11,8 +11,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Whatever the program sends, an unvalidated source gets three times what it has sent at the most, in bytes and in
-// datagrams (TRAPS part 2, row 20).
+// Whatever the program sends, an unvalidated source gets three times what it has sent at the most,
+// in bytes and in datagrams (TRAPS part 2, row 20).
 func TestAmplification(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -73,7 +73,8 @@ func TestAmplification(t *testing.T) {
 	}
 }
 
-// What goes to the unvalidated sources of one network is bounded by the second, however many there are of them.
+// What goes to the unvalidated sources of one network is bounded by the second, however many there
+// are of them.
 func TestRateOfNetwork(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -187,8 +188,8 @@ func TestTokenFirst(t *testing.T) {
 	})
 }
 
-// Room traffic goes to clients of loopback that spoke in the last minute; beyond it only with RoomsTo, and within
-// what unvalidated clients get.
+// Room traffic goes to clients of loopback that spoke in the last minute; beyond it only with
+// RoomsTo, and within what unvalidated clients get.
 func TestRooms(t *testing.T) {
 	everywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	tests := []struct {

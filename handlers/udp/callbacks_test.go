@@ -27,8 +27,8 @@ func (l *logging) LogError(_ *handlers.Info, err error) {
 	}
 }
 
-// A panic in a func of the program, or an end of its goroutine, costs one datagram or one call. It is
-// logged.
+// A panic in a func of the program, or an end of its goroutine, costs one datagram or one call. It
+// is logged.
 func TestCallbacksPanic(t *testing.T) {
 	cases := map[string]func(k *socket, boom func()) (errors int){
 		"Server.RefusePort": func(k *socket, boom func()) int {

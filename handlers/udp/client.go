@@ -9,8 +9,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// client is one address that talks to us. It is the [handlers.Stream] of its client in the hub. While it is idle this is
-// all that there is of it.
+// client is one address that talks to us. It is the [handlers.Stream] of its client in the hub.
+// While it is idle this is all that there is of it.
 type client struct {
 	key
 
@@ -67,12 +67,13 @@ func (c *client) TrySend(p []byte, _ handlers.Kind) error {
 	return err
 }
 
-// hearsRooms says whether room traffic is sent to c now.
+// hearsRooms reports whether room traffic is sent to c now.
 func (s *Server) hearsRooms(c *client) bool {
 	return isIn(c.remote.Addr(), s.RoomsTo) && s.now()-c.seen() <= s.roomWindow()
 }
 
-// The headers of IP and UDP are part of the 65,535 bytes of a datagram in IPv4, those of UDP in IPv6.
+// The headers of IP and UDP are part of the 65,535 bytes of a datagram in IPv4, those of UDP in
+// IPv6.
 const (
 	maxPayload4 = maxDatagram - 20 - 8
 	maxPayload6 = maxDatagram - 8
@@ -98,8 +99,9 @@ func (c *client) DoneAfterWrite() {}
 // Done does nothing.
 func (c *client) Done() error { return nil }
 
-// End ends the client, of which the peer is not told: UDP has no farewell. What was written goes out. The peer's next datagram,
-// and those that have come but were not delivered yet, are a new client's.
+// End ends the client, of which the peer is not told: UDP has no farewell. What was written goes
+// out. The peer's next datagram, and those that have come but were not delivered yet, are a new
+// client's.
 func (c *client) End() error { return c.quit(keepWaiting) }
 
 // Destroy ends the client at once: what is queued, and what waits to be delivered, is dropped.

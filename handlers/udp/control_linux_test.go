@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// What the system says of the address that a datagram came to is understood, and what it is told in turn.
+// What the system says of the address that a datagram came to is understood, and what it is told in
+// turn.
 func TestControlMessages(t *testing.T) {
 	for _, addr := range []string{"127.0.0.2", "2001:db8::1"} {
 		a := netip.MustParseAddr(addr)
@@ -52,7 +53,8 @@ func FuzzControl(f *testing.F) {
 	})
 }
 
-// FuzzReceive: whatever comes, each datagram is one message, or a token; nothing else is made of it.
+// FuzzReceive: whatever comes, each datagram is one message, or a token; nothing else is made of
+// it.
 func FuzzReceive(f *testing.F) {
 	f.Add([]byte("hello\n"), uint16(40000), true)
 	f.Add([]byte("0123456789abcdef\r\nx"), uint16(53), false)

@@ -9,8 +9,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// apart calls f, code of the program, in a goroutine of its own, so that f may end it: the caller's has
-// others to serve. A panic of f is logged.
+// apart calls f, code of the program, in a goroutine of its own, so that f may end it: the caller's
+// has others to serve. A panic of f is logged.
 func (k *socket) apart(f func()) {
 	done := make(chan error, 1)
 	go func() { // ends with f
@@ -54,8 +54,8 @@ func (g guarded) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	return n, from, err
 }
 
-// WriteTo is net.PacketConn's. It is called in another goroutine, which it may end: those who wait to send
-// wait for the caller's.
+// WriteTo is net.PacketConn's. It is called in another goroutine, which it may end: those who wait
+// to send wait for the caller's.
 func (g guarded) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	done := make(chan error, 1)
 	go func() { // ends with the WriteTo

@@ -140,8 +140,8 @@ type deadless struct {
 
 func (d *deadless) SetReadDeadline(time.Time) error { return d.set() }
 
-// A socket that knows no deadlines does not hold Shutdown up: what has come is answered, and every client
-// disconnected.
+// A socket that knows no deadlines does not hold Shutdown up: what has come is answered, and every
+// client disconnected.
 func TestShutdownWithoutDeadlines(t *testing.T) {
 	for name, set := range map[string]func() error{
 		"panic":     func() error { panic("of the program") },
@@ -244,8 +244,8 @@ func TestWriteEndsTheGoroutine(t *testing.T) {
 	})
 }
 
-// An event that ends its goroutine costs one client, whoever raises it: the others are served, and so is
-// the next datagram of the same address, as a new client. Shutdown waits for nobody.
+// An event that ends its goroutine costs one client, whoever raises it: the others are served, and
+// so is the next datagram of the same address, as a new client. Shutdown waits for nobody.
 func TestEventsEndTheGoroutine(t *testing.T) {
 	for _, in := range []string{"connect", "message", "disconnect"} {
 		for _, slow := range []bool{false, true} { // a callback that takes long loses its place first

@@ -59,7 +59,8 @@ func nsServer() error {
 	return s.Shutdown(context.Background())
 }
 
-// nsAsk sends a datagram to addr, and wants the answer from there; from anywhere if it is one of broadcast.
+// nsAsk sends a datagram to addr, and wants the answer from there; from anywhere if it is one of
+// broadcast.
 func nsAsk(addr string) error {
 	to, broadcast := strings.CutSuffix(addr, "/broadcast")
 	remote, err := net.ResolveUDPAddr("udp", to)
@@ -86,8 +87,9 @@ func nsAsk(addr string) error {
 	return nil
 }
 
-// A host with several addresses, of both families, answers from the one that was asked: in a namespace of its own, asked
-// from another. What was asked by broadcast is answered from where there is an answer.
+// A host with several addresses, of both families, answers from the one that was asked: in a
+// namespace of its own, asked from another. What was asked by broadcast is answered from where
+// there is an answer.
 func TestSeveralAddresses(t *testing.T) {
 	need.Namespaces(t)
 	a, b := fmt.Sprintf("udp%d-a", os.Getpid()), fmt.Sprintf("udp%d-b", os.Getpid())

@@ -18,8 +18,8 @@ const (
 	soon when = true  // by another goroutine, with what others put meanwhile: the caller may hold a lock
 )
 
-// output is what is to be sent from one socket. Whoever puts something in sends it, unless somebody is about to: then it
-// goes out with what else there is by then.
+// output is what is to be sent from one socket. Whoever puts something in sends it, unless somebody
+// is about to: then it goes out with what else there is by then.
 type output struct {
 	socket *socket
 	many   []departure // used by whoever flushes
@@ -144,15 +144,16 @@ func (o *output) flush() {
 	o.socket.srv.wg.Go(o.flushWaiting) // ends when there is nothing to send
 }
 
-// flushWaiting sends what there is, and waits for the system to take it, for WriteTimeout at the most.
+// flushWaiting sends what there is, and waits for the system to take it, for WriteTimeout at the
+// most.
 func (o *output) flushWaiting() {
 	for o.takeNext() {
 		o.writeTaken(true)
 	}
 }
 
-// takeNext takes what is to be sent; what was taken before is first. It is false if there is nothing: the caller is no more
-// the one that flushes.
+// takeNext takes what is to be sent; what was taken before is first. It is false if there is
+// nothing: the caller is no more the one that flushes.
 func (o *output) takeNext() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -235,7 +236,8 @@ func (o *output) refused(left []departure, err error) []departure {
 	return left[1:]
 }
 
-// end has nothing more sent to c, nor what is queued if it is void. It reports whether that was so before.
+// end has nothing more sent to c, nor what is queued if it is void. It reports whether that was so
+// before.
 func (o *output) end(c *client, void bool) (before bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// promptWire is a socket in memory that can be full: a write that does not wait then fails, one that waits waits until it is
-// not, or until the deadline.
+// promptWire is a socket in memory that can be full: a write that does not wait then fails, one
+// that waits waits until it is not, or until the deadline.
 type promptWire struct {
 	single
 	conn *fakeConn
@@ -82,7 +82,8 @@ func promptly(t *testing.T, s *Server, f func(t *testing.T, conn *fakeConn, w *p
 	})
 }
 
-// What the system does not take at once is queued, in order, and sent when it does. Nothing ever waits.
+// What the system does not take at once is queued, in order, and sent when it does. Nothing ever
+// waits.
 func TestFullSocket(t *testing.T) {
 	promptly(t, &Server{}, func(t *testing.T, conn *fakeConn, w *promptWire, c *hubClient) {
 		_ = c.Send([]byte("1"), handlers.Auto)
@@ -101,7 +102,8 @@ func TestFullSocket(t *testing.T) {
 	})
 }
 
-// A queue that is full is told as ErrSlow, and counted; a socket that takes nothing for WriteTimeout loses what is queued.
+// A queue that is full is told as ErrSlow, and counted; a socket that takes nothing for
+// WriteTimeout loses what is queued.
 func TestQueueIsBounded(t *testing.T) {
 	s := &Server{MaxQueue: 5000}
 	promptly(t, s, func(t *testing.T, conn *fakeConn, w *promptWire, c *hubClient) {

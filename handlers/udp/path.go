@@ -8,16 +8,16 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// path is one of our addresses, to which datagrams have come: a reply goes out from there. There is one of each for a
-// socket, however many clients use it.
+// path is one of our addresses, to which datagrams have come: a reply goes out from there. There is
+// one of each for a socket, however many clients use it.
 type path struct {
 	socket *socket
 	local  netip.AddrPort
 	oob    []byte // tells the system to send from local; nil if it has no choice
 }
 
-// maxPaths bounds the addresses of a socket that are told apart: with a route for a whole prefix a host may have any
-// number. Replies to clients of the others go out from where the system likes.
+// maxPaths bounds the addresses of a socket that are told apart: with a route for a whole prefix a
+// host may have any number. Replies to clients of the others go out from where the system likes.
 const maxPaths = 1024
 
 // oobSpace is enough for what tells of the address, of either family.
@@ -30,8 +30,8 @@ type paths struct {
 	byLocal map[netip.Addr]*path // by what it means
 }
 
-// learn asks the system to tell the address that each datagram came to, if the socket has more than one. On a system
-// that cannot, replies go out from the address that it likes.
+// learn asks the system to tell the address that each datagram came to, if the socket has more than
+// one. On a system that cannot, replies go out from the address that it likes.
 func learn(pc *net.UDPConn, local netip.AddrPort) {
 	if !local.Addr().IsUnspecified() {
 		return

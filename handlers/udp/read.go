@@ -13,7 +13,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// socket is one that is served. One goroutine reads it, and raises the events of what it has read; see runner.
+// socket is one that is served. One goroutine reads it, and raises the events of what it has read;
+// see runner.
 type socket struct {
 	srv   *Server
 	port  handlers.Port
@@ -156,7 +157,8 @@ func (s *Server) sleep(d time.Duration) {
 	}
 }
 
-// take gives each datagram to its client. The events are raised by work, which the caller calls next.
+// take gives each datagram to its client. The events are raised by work, which the caller calls
+// next.
 func (k *socket) take(in []arrival) {
 	s := k.srv
 	now, limit := s.now(), s.messageLimit()
@@ -248,10 +250,10 @@ func (k *socket) close(err error) {
 	})
 }
 
-// isClosed says whether err only means that the socket was closed.
+// isClosed reports whether err only means that the socket was closed.
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
 
-// passes says whether a socket can be read after err.
+// passes reports whether a socket can be read after err.
 func passes(err error) bool {
 	var errno syscall.Errno
 	var ne net.Error
@@ -264,7 +266,8 @@ func passes(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
-// isPeers says whether err is no trouble of ours: what ICMP told, or a datagram that did not fit (Windows).
+// isPeers reports whether err is no trouble of ours: what ICMP told, or a datagram that did not fit
+// (Windows).
 func isPeers(err error) bool {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {

@@ -6,8 +6,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// runner is a goroutine that raises events, one after the other: those of all the clients of a socket, until a callback
-// takes too long. Then it is lost: it keeps the client of that callback, and another goroutine goes on with the rest.
+// runner is a goroutine that raises events, one after the other: those of all the clients of a
+// socket, until a callback takes too long. Then it is lost: it keeps the client of that callback,
+// and another goroutine goes on with the rest.
 type runner struct {
 	reader bool // it is the one that reads
 	ended  bool // a callback has ended its goroutine; another goes on
@@ -58,8 +59,8 @@ func (k *socket) popLocked() *client {
 // help raises what the goroutine that reads knows nothing of, as it waits.
 func (k *socket) help() { k.work(&runner{}) }
 
-// work raises the events that wait. One that does not read leaves them to another goroutine if that does; one that reads
-// relieves it. It is false when r is lost.
+// work raises the events that wait. One that does not read leaves them to another goroutine if that
+// does; one that reads relieves it. It is false when r is lost.
 func (k *socket) work(r *runner) bool {
 	s := k.srv
 	s.mu.Lock()
@@ -94,7 +95,8 @@ func (k *socket) work(r *runner) bool {
 	return true
 }
 
-// serveLocked raises the events of c until none waits, or it is others' turn. It gives Server.mu up meanwhile.
+// serveLocked raises the events of c until none waits, or it is others' turn. It gives Server.mu up
+// meanwhile.
 func (k *socket) serveLocked(c *client, r *runner) {
 	for n := 0; ; n++ {
 		switch {
@@ -127,8 +129,8 @@ func (k *socket) called(r *runner) {
 	r.calling = false
 }
 
-// guard calls f, a callback for c that r runs. If f ends its goroutine, another goes on with c, once
-// gone, which is called under Server.mu, has said what becomes of it.
+// guard calls f, a callback for c that r runs. If f ends its goroutine, another goes on with c,
+// once gone, which is called under Server.mu, has said what becomes of it.
 func (k *socket) guard(c *client, r *runner, f func(), gone func(err error)) error {
 	err := handlers.GuardExit(f, func(err error) {
 		handlers.LogPanic(k.port, c.info(), err)

@@ -21,24 +21,25 @@ const Protocol = "udp"
 var (
 	// ErrServerClosed is returned by ServePacket after Shutdown or Close.
 	ErrServerClosed = errors.New("udp: server closed")
-	// ErrUnvalidated is returned for what would be more than three times what the client has sent, while it may be
-	// somebody else who wrote its address on the datagrams.
+	// ErrUnvalidated is returned for what would be more than three times what the client has sent,
+	// while it may be somebody else who wrote its address on the datagrams.
 	ErrUnvalidated = errors.New("the client's address is not validated: it gets three times what it has sent at the most")
 	// ErrEvicted is what a client is disconnected for that had to make room for another.
 	ErrEvicted = errors.New("the table of clients is full")
 )
 
-// A Server serves datagrams. Its zero value is ready. The fields are set before the first ServePacket and not changed
-// after; its methods may be called by any goroutine.
+// A Server serves datagrams. Its zero value is ready. The fields are set before the first
+// ServePacket and not changed after; its methods may be called by any goroutine.
 type Server struct {
-	// Lines is for people with nc -u: one line end is taken off each datagram, and added to each message that is sent.
-	// What Write sends is sent as it is.
+	// Lines is for people with nc -u: one line end is taken off each datagram, and added to each
+	// message that is sent. What Write sends is sent as it is.
 	Lines bool
-	// MessageLimit is the longest datagram that is a message; any is if zero or negative. A longer one is dropped and told
-	// to OnError.
+	// MessageLimit is the longest datagram that is a message; any is if zero or negative. A longer
+	// one is dropped and told to OnError.
 	MessageLimit int
-	// Timeout is how long a client may be silent before it is disconnected with [handlers.ErrTimeout]; 2 minutes if
-	// zero, for ever if negative. What is sent to it does not count: UDP does not tell whether it arrives.
+	// Timeout is how long a client may be silent before it is disconnected with
+	// [handlers.ErrTimeout]; 2 minutes if zero, for ever if negative. What is sent to it does not
+	// count: UDP does not tell whether it arrives.
 	Timeout time.Duration
 	// MaxClients bounds the clients; 65,536 if zero, no bound if negative. When there are as many,
 	// a new one takes the place of the unvalidated one that has been silent for longest: of those
@@ -61,29 +62,29 @@ type Server struct {
 	// Batch is how many datagrams are read or written with one system call, on Linux; 32 if zero, 1
 	// if negative, 1,024 at the most.
 	Batch int
-	// ReadBuffer is what the system is asked to keep of datagrams that were not read yet; 1 MiB if zero, what the
-	// system likes if negative.
+	// ReadBuffer is what the system is asked to keep of datagrams that were not read yet; 1 MiB if
+	// zero, what the system likes if negative.
 	ReadBuffer int
 
-	// Trusted are networks whose source addresses can be believed, because routers drop what is forged: their clients
-	// are validated. Those of loopback always are.
+	// Trusted are networks whose source addresses can be believed, because routers drop what is
+	// forged: their clients are validated. Those of loopback always are.
 	Trusted []netip.Prefix
 	// RoomsTo are networks to whose clients room traffic is sent, beside those of loopback.
 	RoomsTo []netip.Prefix
 	// RoomWindow is how long after a client's last datagram room traffic is sent to it; 1 minute if
 	// zero, as long as it is a client if negative.
 	RoomWindow time.Duration
-	// UnvalidatedRate is how many bytes a second go to the unvalidated clients of one network, a /24 of IPv4 or a /48 of
-	// IPv6; 64 KiB if zero, no bound if negative.
+	// UnvalidatedRate is how many bytes a second go to the unvalidated clients of one network, a
+	// /24 of IPv4 or a /48 of IPv6; 64 KiB if zero, no bound if negative.
 	UnvalidatedRate int
-	// RefusePort says from which source ports no datagram is taken; if nil those of services that answer anybody, to
-	// which others can be made to talk by forged datagrams: see [Reflector].
-	// It is called for every datagram, and must return soon.
+	// RefusePort says from which source ports no datagram is taken; if nil those of services that
+	// answer anybody, to which others can be made to talk by forged datagrams: see [Reflector]. It
+	// is called for every datagram, and must return soon.
 	RefusePort func(port uint16) bool
 
-	// OnError is told of datagrams that are too long, and of errors of the system; remote is not valid if it was not
-	// about one client. It is called while others wait, perhaps in the middle of a Send, and must
-	// return soon. The port logs them too, if it is a [handlers.ErrorLogger].
+	// OnError is told of datagrams that are too long, and of errors of the system; remote is not
+	// valid if it was not about one client. It is called while others wait, perhaps in the middle
+	// of a Send, and must return soon. The port logs them too, if it is a [handlers.ErrorLogger].
 	OnError func(remote netip.AddrPort, err error)
 
 	counters counters
@@ -159,9 +160,9 @@ func (s *Server) init() {
 // now is the time since the server has begun.
 func (s *Server) now() time.Duration { return time.Since(s.start) }
 
-// ServePacket serves the datagrams of pc, which it closes, until Shutdown or Close, and then returns [ErrServerClosed]; or
-// until pc fails. It may be called for several sockets, which have their clients in one table. A panic
-// of pc is an error of it.
+// ServePacket serves the datagrams of pc, which it closes, until Shutdown or Close, and then
+// returns [ErrServerClosed]; or until pc fails. It may be called for several sockets, which have
+// their clients in one table. A panic of pc is an error of it.
 func (s *Server) ServePacket(pc net.PacketConn, p handlers.Port) error {
 	if handlers.IsNil(pc) {
 		return errors.New("udp: ServePacket: the socket is nil")
@@ -184,9 +185,9 @@ func (s *Server) ServePacket(pc net.PacketConn, p handlers.Port) error {
 	return ErrServerClosed
 }
 
-// Shutdown ends the server in good order: it takes in what the system has received, has all of it served, disconnects
-// every client with [handlers.ErrShutdown], sends what is queued, closes the sockets and returns nil. When ctx ends first
-// it closes at once, and returns the error of ctx.
+// Shutdown ends the server in good order: it takes in what the system has received, has all of it
+// served, disconnects every client with [handlers.ErrShutdown], sends what is queued, closes the
+// sockets and returns nil. When ctx ends first it closes at once, and returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	sockets := s.refuse()
@@ -228,7 +229,8 @@ func (s *Server) wind(ctx context.Context, sockets []*socket) error {
 	return nil
 }
 
-// dryTime is how long a socket of the program's making may take to end a Read whose deadline has passed.
+// dryTime is how long a socket of the program's making may take to end a Read whose deadline has
+// passed.
 const dryTime = 5 * restTime
 
 // awaitDry waits until nothing more is read, or the socket turns out to have no deadlines.
@@ -263,8 +265,8 @@ func await(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// Close closes the sockets at once and disconnects every client with [handlers.ErrShutdown]. It does not wait for
-// callbacks.
+// Close closes the sockets at once and disconnects every client with [handlers.ErrShutdown]. It
+// does not wait for callbacks.
 func (s *Server) Close() error {
 	s.init()
 	sockets := s.refuse()

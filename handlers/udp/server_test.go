@@ -110,7 +110,8 @@ func TestTooLongReceived(t *testing.T) {
 	})
 }
 
-// End and Destroy end a client; the next datagram is a new one's, whose events come after those of the old one.
+// End and Destroy end a client; the next datagram is a new one's, whose events come after those of
+// the old one.
 func TestEnds(t *testing.T) {
 	tests := []struct {
 		name string

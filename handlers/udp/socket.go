@@ -8,11 +8,12 @@ import (
 
 // wire is how a socket is read and written.
 type wire interface {
-	// read waits for at least one datagram, or with now takes only what has come. It is called by one goroutine at a time.
+	// read waits for at least one datagram, or with now takes only what has come. It is called by
+	// one goroutine at a time.
 	read(in []arrival, now bool) (n int, err error)
-	// write sends the datagrams of out in order and returns how many it has sent; err is why it has not sent the next one.
-	// Without wait it returns errWouldBlock rather than wait for the system, if it can. It is called by one goroutine at
-	// a time.
+	// write sends the datagrams of out in order and returns how many it has sent; err is why it has
+	// not sent the next one. Without wait it returns errWouldBlock rather than wait for the system,
+	// if it can. It is called by one goroutine at a time.
 	write(out []departure, wait bool) (n int, err error)
 	// prompt says that write need not wait.
 	prompt() bool
@@ -106,7 +107,8 @@ func (w *plain) mapped(a netip.AddrPort) netip.AddrPort {
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-// addrPort is the address of a datagram from a socket of any kind; not valid if it is no IP address.
+// addrPort is the address of a datagram from a socket of any kind; not valid if it is no IP
+// address.
 func addrPort(a net.Addr) netip.AddrPort {
 	if u, ok := a.(*net.UDPAddr); ok && u != nil {
 		return unmap(u.AddrPort())

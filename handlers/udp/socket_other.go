@@ -7,7 +7,8 @@ import (
 	"net"
 )
 
-// errWouldBlock is what a write that does not wait returns when the system takes no more: here every write may wait.
+// errWouldBlock is what a write that does not wait returns when the system takes no more: here
+// every write may wait.
 var errWouldBlock = errors.New("would block")
 
 // newBatched is nil: there is no system call for many datagrams.

@@ -71,7 +71,8 @@ func ask(t testing.TB, c *net.UDPConn, msg string) string {
 	return string(buf[:n])
 }
 
-// wires are the ways to read and write a real socket: many datagrams at a time, one, and one of any net.PacketConn.
+// wires are the ways to read and write a real socket: many datagrams at a time, one, and one of any
+// net.PacketConn.
 var wires = []struct {
 	name  string
 	batch int
@@ -151,7 +152,8 @@ func TestTruncated(t *testing.T) {
 	}
 }
 
-// Many clients at once get their own answers, in order, while some callbacks are slow and some clients come and go.
+// Many clients at once get their own answers, in order, while some callbacks are slow and some
+// clients come and go.
 func TestManyClients(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -263,7 +265,8 @@ func TestClientHasGone(t *testing.T) {
 	}
 }
 
-// TRAPS part 2, row 20: bytes and datagrams are counted out and in, for sources that are not validated.
+// TRAPS part 2, row 20: bytes and datagrams are counted out and in, for sources that are not
+// validated.
 func TestSpoofHarness(t *testing.T) {
 	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {

@@ -5,8 +5,9 @@ import (
 	"net/netip"
 )
 
-// Reflector says whether a datagram from this source port is more likely to be forged than sent: it is the port of a service
-// that answers anybody, so that a forged datagram would have it and us talk to each other, or of no service at all.
+// Reflector reports whether a datagram from this source port is more likely to be forged than sent:
+// it is the port of a service that answers anybody, so that a forged datagram would have it and us
+// talk to each other, or of no service at all.
 func Reflector(port uint16) bool {
 	switch port {
 	case 0, // nobody can be answered there
@@ -17,7 +18,7 @@ func Reflector(port uint16) bool {
 	return false
 }
 
-// refuses says whether a source is none to be answered.
+// refuses reports whether a source is none to be answered.
 func (s *Server) refuses(k key) bool {
 	port := k.remote.Port()
 	switch {
@@ -38,14 +39,15 @@ func (k *socket) refusesPort(port uint16) bool {
 	return refused
 }
 
-// ours says whether a is an address of k: a datagram that seems to come from there would have us talk to ourselves.
+// ours reports whether a is an address of k: a datagram that seems to come from there would have us
+// talk to ourselves.
 func (k *socket) ours(a netip.AddrPort) bool {
 	base := k.paths.base.local
 	return a == base || a.Port() == base.Port() && k.paths.byLocal[a.Addr()] != nil
 }
 
-// isQUIC says whether p begins a connection of QUIC (RFC 9000, section 14.1, and RFC 9369): a browser that tries HTTP/3 is
-// no client of messages.
+// isQUIC reports whether p begins a connection of QUIC (RFC 9000, section 14.1, and RFC 9369): a
+// browser that tries HTTP/3 is no client of messages.
 func isQUIC(p []byte) bool {
 	if len(p) < 1200 || p[0]&0xc0 != 0xc0 {
 		return false

@@ -2,8 +2,8 @@ package udp
 
 import "sync/atomic"
 
-// Stats are counters of a [Server] since it began, unless said otherwise. What the system drops, because it comes faster than
-// it is read, or finds no way out, is not in them.
+// Stats are counters of a [Server] since it began, unless said otherwise. What the system drops,
+// because it comes faster than it is read, or finds no way out, is not in them.
 type Stats struct {
 	Clients   int    // now
 	Validated int    // clients that are validated, now

@@ -88,8 +88,9 @@ func (c *stressClient) Disconnect(error) {
 	c.open.Delete(c.remote)
 }
 
-// Clients that come, go, are evicted, idle, ended from everywhere and panic, all at once: each has its events in order, one
-// at a time, with one OnDisconnect for each OnConnect, and nothing is left.
+// Clients that come, go, are evicted, idle, ended from everywhere and panic, all at once: each has
+// its events in order, one at a time, with one OnDisconnect for each OnConnect, and nothing is
+// left.
 func TestStress(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {

@@ -24,8 +24,8 @@ const (
 	levels
 )
 
-// table has the clients. Those of each level are in a list, the one that has been silent for longest first; one that leaves
-// is in none, but in the table until it has gone.
+// table has the clients. Those of each level are in a list, the one that has been silent for
+// longest first; one that leaves is in none, but in the table until it has gone.
 type table struct {
 	clients map[key]*client
 	lists   [levels]list
@@ -81,8 +81,8 @@ func (l *list) remove(c *client) {
 	l.n--
 }
 
-// idleKnown is how long a client that is not validated, but has sent more than one datagram, must have been silent to have
-// to make room.
+// idleKnown is how long a client that is not validated, but has sent more than one datagram, must
+// have been silent to have to make room.
 const idleKnown = 10 * time.Second
 
 // lookAt is how many clients of a list are looked at for one that can make room.
@@ -180,8 +180,8 @@ func (s *Server) hasUnreadLocked() bool {
 	return false
 }
 
-// nextExpiryLocked is when expire has something to do. It is late by a hundredth of the timeout at the most, so that it
-// finds many at once.
+// nextExpiryLocked is when expire has something to do. It is late by a hundredth of the timeout at
+// the most, so that it finds many at once.
 func (s *Server) nextExpiryLocked(now time.Duration) time.Duration {
 	due := now + s.timeout()
 	for i := range s.table.lists {

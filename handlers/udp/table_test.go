@@ -15,7 +15,8 @@ import (
 // remote is one of any number of addresses.
 func remote(i int) string { return fmt.Sprintf("203.0.%d.%d:%d", i>>8&255, i&255, 20000+i>>16) }
 
-// A flood of new sources costs a bounded table, and neither clients that have said more nor validated ones.
+// A flood of new sources costs a bounded table, and neither clients that have said more nor
+// validated ones.
 func TestFlood(t *testing.T) {
 	const most = 100
 	h, s := &hub{}, &Server{MaxClients: most}
@@ -98,7 +99,8 @@ func TestVictims(t *testing.T) {
 	}
 }
 
-// Clients whose callbacks block make no room, and those that are leaving are counted: the table is bounded all the same.
+// Clients whose callbacks block make no room, and those that are leaving are counted: the table is
+// bounded all the same.
 func TestFloodOfBlocked(t *testing.T) {
 	h, s := &hub{}, &Server{MaxClients: 3}
 	block := make(chan struct{})

@@ -13,7 +13,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// A sizeCase is a message, the size of its frames, and that of the segments in which it comes; 0 is one.
+// A sizeCase is a message, the size of its frames, and that of the segments in which it comes; 0 is
+// one.
 type sizeCase struct {
 	name               string
 	op                 ws.OpCode

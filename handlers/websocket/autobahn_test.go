@@ -8,7 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A frameCase is what a client sends, and what it is sent by a codec that echoes, however the former is cut.
+// A frameCase is what a client sends, and what it is sent by a codec that echoes, however the
+// former is cut.
 type frameCase struct {
 	name string // of the case in Autobahn's test suite, if a number
 	in   string
@@ -16,8 +17,9 @@ type frameCase struct {
 	err  error // nil: the connection is closed in good order
 }
 
-// autobahn are the sections of the suite that need no time and little room, with the number of their cases. Cases that
-// differ only in how they are cut have the same bytes: every case is cut in every way here.
+// autobahn are the sections of the suite that need no time and little room, with the number of
+// their cases. Cases that differ only in how they are cut have the same bytes: every case is cut in
+// every way here.
 var autobahn = []struct {
 	section string
 	count   int

@@ -105,7 +105,7 @@ func texts() [][]string {
 	}
 }
 
-// viable says whether any text begins with s: it tries what could follow.
+// viable reports whether any text begins with s: it tries what could follow.
 func viable(s string) bool {
 	ends := []string{""}
 	for range utf8.UTFMax {
@@ -133,8 +133,8 @@ func failsAt(s string) int {
 	return -1
 }
 
-// A text is refused at the byte that makes it wrong, whatever frames it comes in, and no earlier: TRAPS part 4, row 18,
-// and 6.4.3 and 6.4.4 of Autobahn.
+// A text is refused at the byte that makes it wrong, whatever frames it comes in, and no earlier:
+// TRAPS part 4, row 18, and 6.4.3 and 6.4.4 of Autobahn.
 func TestTraps4Row18FailFast(t *testing.T) {
 	all := []string{
 		"good \xff and a lot that never comes", greek + beyond + "edited", greek + "\xed" + "edited", strings.Repeat("κ", 50) + "\xe0\x9f",

@@ -99,8 +99,8 @@ func BenchmarkAppendMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkUnmask sets Decode of a frame of 64 KiB beside a mere [ws.Cipher] of its payload, each at its best: what a busy
-// machine adds is not theirs.
+// BenchmarkUnmask sets Decode of a frame of 64 KiB beside a mere [ws.Cipher] of its payload, each
+// at its best: what a busy machine adds is not theirs.
 func BenchmarkUnmask(b *testing.B) {
 	const size = 64 << 10
 	_, run := decoder(b, binop, size)

@@ -294,8 +294,8 @@ func TestServeAttachesAHandshake(t *testing.T) {
 	}
 }
 
-// What a message takes of the budget while it is decompressed it gives back, and what is not left is
-// refused.
+// What a message takes of the budget while it is decompressed it gives back, and what is not left
+// is refused.
 func TestInflateBudget(t *testing.T) {
 	long := strings.Repeat("x", 4*keepOut)
 	in := []byte(packedFrame(t, long))

@@ -11,15 +11,15 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A CloseError is what OnDisconnect gets when a client has closed with another code than 1000 (normal), 1001 (going
-// away) or none.
+// A CloseError is what OnDisconnect gets when a client has closed with another code than 1000
+// (normal), 1001 (going away) or none.
 type CloseError struct {
 	Code   int // see https://www.iana.org/assignments/websocket
 	Reason string
 }
 
-// ErrAbnormal is what OnDisconnect gets when a client has closed the connection without a close frame: code 1006 of RFC
-// 6455, section 7.1.5. It is an [io.ErrUnexpectedEOF] too.
+// ErrAbnormal is what OnDisconnect gets when a client has closed the connection without a close
+// frame: code 1006 of RFC 6455, section 7.1.5. It is an [io.ErrUnexpectedEOF] too.
 var ErrAbnormal = fmt.Errorf("websocket: closed without a close frame: %w", io.ErrUnexpectedEOF)
 
 // Error gives the code and the reason.
@@ -27,7 +27,8 @@ func (e *CloseError) Error() string {
 	return fmt.Sprintf("websocket: closed with code %d %q", e.Code, e.Reason)
 }
 
-// close answers the peer's Close with the same code, unless ours was first (RFC 6455, section 5.5.1).
+// close answers the peer's Close with the same code, unless ours was first (RFC 6455, section
+// 5.5.1).
 func (f *frames) close(body []byte, m *handlers.Messages) error {
 	if len(body) == 1 {
 		return protocolError("a close frame has no code of one byte")
@@ -54,7 +55,8 @@ func (f *frames) close(body []byte, m *handlers.Messages) error {
 	return &CloseError{Code: code, Reason: string(reason)}
 }
 
-// validCode says whether a peer may send this close code (RFC 6455, section 7.4, and IANA's registry).
+// validCode reports whether a peer may send this close code (RFC 6455, section 7.4, and IANA's
+// registry).
 func validCode(code int) bool {
 	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }

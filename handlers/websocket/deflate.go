@@ -13,8 +13,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
-// deflated is the framing of clients that have agreed to permessage-deflate (RFC 7692). A message is compressed by itself:
-// the same bytes are for all of them.
+// deflated is the framing of clients that have agreed to permessage-deflate (RFC 7692). A message
+// is compressed by itself: the same bytes are for all of them.
 type deflated struct {
 	least  int // bytes of a message that is compressed
 	window uint8
@@ -100,7 +100,8 @@ type inflater struct {
 	held   int // of budget: what out has more than keepOut
 }
 
-// keepOut is the largest output that is used again. It is not counted, like the rest of what has it.
+// keepOut is the largest output that is used again. It is not counted, like the rest of what has
+// it.
 const keepOut = 64 << 10
 
 var inflaters = sync.Pool{New: func() any {
@@ -120,10 +121,12 @@ func (i *inflater) put() {
 	inflaters.Put(i)
 }
 
-// maxFinals is how many blocks of a message may be marked as the last one: the decompressor is made anew behind each.
+// maxFinals is how many blocks of a message may be marked as the last one: the decompressor is made
+// anew behind each.
 const maxFinals = 16
 
-// inflate decompresses a message, which may refer to what came before it, into out, which may have limit bytes.
+// inflate decompresses a message, which may refer to what came before it, into out, which may have
+// limit bytes.
 func (i *inflater) inflate(msg, past []byte, limit int, budget *handlers.Budget) error {
 	i.src, i.out, i.budget = packed{msg: msg}, i.out[:0], budget
 	for finals := 0; finals == 0 || i.src.at < len(msg); finals++ {
@@ -181,13 +184,15 @@ func (i *inflater) grow() error {
 	return nil
 }
 
-// packed is a compressed message as the decompressor reads it: with what was not sent of it, and a final block.
+// packed is a compressed message as the decompressor reads it: with what was not sent of it, and a
+// final block.
 type packed struct {
 	msg []byte
 	at  int
 }
 
-// tail is what a compressed message ends with: the mark that was left out, and an empty final block.
+// tail is what a compressed message ends with: the mark that was left out, and an empty final
+// block.
 const tail = syncMark + "\x01\x00\x00\xff\xff"
 
 // ReadByte keeps the decompressor from reading ahead.

@@ -30,7 +30,8 @@ func packedFrame(tb testing.TB, msg string) string {
 	return strings.TrimSuffix(b.String(), syncMark)
 }
 
-// unpacked describes the frames in b, as replies does; those that were compressed have a star in front.
+// unpacked describes the frames in b, as replies does; those that were compressed have a star in
+// front.
 func unpacked(tb testing.TB, b []byte) (all []string) {
 	tb.Helper()
 	for r := bytes.NewReader(b); r.Len() > 0; {
@@ -170,7 +171,8 @@ func TestTraps4Row24Sends(t *testing.T) {
 	}
 }
 
-// No part of a message refers to what is further back than the window: it consists of parts of that length.
+// No part of a message refers to what is further back than the window: it consists of parts of that
+// length.
 func TestTraps4Row24eWindow(t *testing.T) {
 	msg := bytes.Repeat([]byte("0123456789"), 100)
 	whole, parts := compressors.Get().(*compressor), []byte(nil)

@@ -17,7 +17,8 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// driver feeds a codec as the loop does, and remembers what comes of it. It echoes messages, if it is to.
+// driver feeds a codec as the loop does, and remembers what comes of it. It echoes messages, if it
+// is to.
 type driver struct {
 	codec handlers.Codec
 	echo  bool
@@ -45,7 +46,8 @@ func (d *driver) flush() {
 	d.m.Reply = d.m.Reply[:0]
 }
 
-// turn gives the codec what has come. What it has done with is overwritten: it must keep no reference.
+// turn gives the codec what has come. What it has done with is overwritten: it must keep no
+// reference.
 func (d *driver) turn(p []byte, eof bool) {
 	d.buf = append(d.buf, p...)
 	for d.err == nil {
@@ -180,7 +182,8 @@ func replies(t testing.TB, b []byte) []string {
 	return all
 }
 
-// ended says whether err is want, or io.EOF if that is nil: the connection is closed in good order.
+// ended reports whether err is want, or io.EOF if that is nil: the connection is closed in good
+// order.
 func ended(err, want error) bool {
 	var got, closed *CloseError
 	switch {
@@ -192,7 +195,8 @@ func ended(err, want error) bool {
 	return errors.Is(err, want)
 }
 
-// expect runs input through a codec that echoes, however it is cut; of a long one only the beginning is cut into bytes.
+// expect runs input through a codec that echoes, however it is cut; of a long one only the
+// beginning is cut into bytes.
 func expect(t *testing.T, input string, want []string, wantErr error) {
 	t.Helper()
 	for i, c := range cuts {

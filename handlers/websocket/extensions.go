@@ -19,10 +19,11 @@ type offer struct {
 	bits   uint8 // the client's window, if it names that
 }
 
-// negotiate chooses the first offer of permessage-deflate that can be met, and answers it (RFC 7692, sections 5.1 and 7.1).
-// What we send then refers to nothing before the message, nor to more than 1<<window bytes back. The client is asked to
-// keep no context either, so that an idle one costs no window, unless keep is set. The window is 0 if there is no such
-// offer; an offer that is malformed, or has a parameter that the RFC does not know, is passed over.
+// negotiate chooses the first offer of permessage-deflate that can be met, and answers it (RFC
+// 7692, sections 5.1 and 7.1). What we send then refers to nothing before the message, nor to more
+// than 1<<window bytes back. The client is asked to keep no context either, so that an idle one
+// costs no window, unless keep is set. The window is 0 if there is no such offer; an offer that is
+// malformed, or has a parameter that the RFC does not know, is passed over.
 func negotiate(lines []string, keep bool) (answer string, window, keeps uint8) {
 	for _, line := range lines {
 		for _, one := range splitList(line, ',') {

@@ -15,8 +15,8 @@ import (
 
 // frames is the codec of an open connection (RFC 6455, section 5).
 //
-// A frame whose payload is not whole stays in the loop's buffer, where as much of it as has come is unmasked and, if it
-// is text, checked: only once, however slowly it comes.
+// A frame whose payload is not whole stays in the loop's buffer, where as much of it as has come is
+// unmasked and, if it is text, checked: only once, however slowly it comes.
 type frames struct {
 	handler  *Handler
 	*partial             // Decode's; nil between messages
@@ -39,8 +39,8 @@ type partial struct {
 
 var partialPool = sync.Pool{New: func() any { return new(partial) }}
 
-// maxReply is how many bytes of pongs wait for one Decode to end. Of more pings only the newest are answered (RFC 6455,
-// section 5.5.3).
+// maxReply is how many bytes of pongs wait for one Decode to end. Of more pings only the newest are
+// answered (RFC 6455, section 5.5.3).
 const maxReply = 64 << 10
 
 // header is that of a frame.
@@ -102,7 +102,8 @@ func (f *frames) decode(in []byte, m *handlers.Messages) (n int, err error) {
 	return n, nil
 }
 
-// end is for a peer that has closed the connection without a Close, unless we had sent ours. It is not told of it.
+// end is for a peer that has closed the connection without a Close, unless we had sent ours. It is
+// not told of it.
 func (f *frames) end() error {
 	f.dropPart()
 	if f.sent.Swap(true) {
@@ -111,7 +112,8 @@ func (f *frames) end() error {
 	return ErrAbnormal
 }
 
-// parseHeader reads a header; its size is 0 while it is not whole. What is wrong is told as soon as it can be seen.
+// parseHeader reads a header; its size is 0 while it is not whole. What is wrong is told as soon as
+// it can be seen.
 func (f *frames) parseHeader(b []byte) (h header, err error) {
 	if len(b) < 2 {
 		return h, nil
@@ -217,7 +219,7 @@ func (f *frames) isText(op ws.OpCode) bool {
 	return op == ws.OpText || op == ws.OpContinuation && f.part.text
 }
 
-// isPacked says whether the message of a data frame is compressed.
+// isPacked reports whether the message of a data frame is compressed.
 func (f *frames) isPacked(h *header) bool { return h.packed || f.part != nil && f.part.packed }
 
 // data takes a data frame that is whole.

@@ -46,9 +46,9 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// gobwas is a server that echoes, made of what gobwas has, which waits for whole frames. It returns what is sent; end says
-// that the connection is over, else the input is not whole. A length has one form only, which gobwas
-// does not hold: RFC 6455, section 5.2.
+// gobwas is a server that echoes, made of what gobwas has, which waits for whole frames. It returns
+// what is sent; end says that the connection is over, else the input is not whole. A length has one
+// form only, which gobwas does not hold: RFC 6455, section 5.2.
 func gobwas(in []byte) (sent []string, end bool) {
 	state, r := ws.StateServerSide, bytes.NewReader(in)
 	var message []byte
@@ -117,7 +117,8 @@ func gobwasClose(p []byte) string {
 	return fmt.Sprintf("close %d", code)
 }
 
-// What gobwas makes of whole frames the codec makes of them too; the codec may only be earlier to refuse.
+// What gobwas makes of whole frames the codec makes of them too; the codec may only be earlier to
+// refuse.
 func FuzzAgainstGobwas(f *testing.F) {
 	seeds(f)
 	f.Add([]byte("\x81\xffA0000000"))

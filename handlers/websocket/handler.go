@@ -1,10 +1,12 @@
 // Package websocket serves WebSocket clients (RFC 6455).
 //
-// It does no I/O: the handshake and the frames are two codecs for the loop. A handshake that arrives as a request on an
-// HTTP connection that has served others before comes in by [Handler.Upgrade].
+// It does no I/O: the handshake and the frames are two codecs for the loop. A handshake that
+// arrives as a request on an HTTP connection that has served others before comes in by
+// [Handler.Upgrade].
 //
-// One WebSocket message is one message of the hub, an empty one too. Of extensions there is permessage-deflate (RFC 7692),
-// if it is asked for, without context unless KeepWindow is set: an idle client has no window.
+// One WebSocket message is one message of the hub, an empty one too. Of extensions there is
+// permessage-deflate (RFC 7692), if it is asked for, without context unless KeepWindow is set: an
+// idle client has no window.
 package websocket
 
 import (
@@ -27,13 +29,15 @@ const DefaultLimit = 1 << 20
 // A Handler serves WebSocket. Its zero value is ready. The fields are not changed once it serves.
 type Handler struct {
 	// Hosts are the names that are answered to, besides localhost and IP addresses; see
-	// [handlers.Hosts]. A handshake for another one is answered with 421. Without any every name will
-	// do, but not on loopback.
+	// [handlers.Hosts]. A handshake for another one is answered with 421. Without any every name
+	// will do, but not on loopback.
 	Hosts handlers.Hosts
-	// CheckOrigin says whether the page that a handshake comes from may connect. If nil, a handshake without an Origin
-	// may, and one from the same origin. If it panics the handshake is answered 500.
+	// CheckOrigin reports whether the page that a handshake comes from may connect. If nil, a
+	// handshake without an Origin may, and one from the same origin. If it panics the handshake is
+	// answered 500.
 	CheckOrigin func(r *http.Request) bool
-	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one ends the client: close 1009.
+	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one ends the
+	// client: close 1009.
 	Limit int
 	// Protocols are the subprotocols that the server speaks, the best first. A client that offers
 	// none of them is served without one, as every client is if there are none. A browser that has
@@ -44,9 +48,9 @@ type Handler struct {
 	// is written as it is (AppendWrite), and what does not become shorter, is not compressed. Do
 	// not compress a secret together with text that a stranger has chosen: the length tells.
 	CompressMin int
-	// KeepWindow lets clients compress a message with what they sent in earlier ones. It costs up to
-	// 32 KiB for each that has sent a compressed message, of the loop's budget. Without it they are
-	// asked not to, and the few that insist on it fail the connection.
+	// KeepWindow lets clients compress a message with what they sent in earlier ones. It costs up
+	// to 32 KiB for each that has sent a compressed message, of the loop's budget. Without it they
+	// are asked not to, and the few that insist on it fail the connection.
 	KeepWindow bool
 }
 
@@ -57,9 +61,10 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	p.Attach(c, handlers.Attachment{Codec: &handshake{handler: h, info: c.Info()}, Handshake: true})
 }
 
-// Upgrade is the handshake of a client whose HTTP connection c has served other requests before. It takes the connection
-// out of net/http and attaches it; a handshake that is wrong it answers through w. c stands for the connection of w. HTTP/2
-// is refused: RFC 8441 is not supported. The client's Request outlives the call: its context is never done.
+// Upgrade is the handshake of a client whose HTTP connection c has served other requests before. It
+// takes the connection out of net/http and attaches it; a handshake that is wrong it answers
+// through w. c stands for the connection of w. HTTP/2 is refused: RFC 8441 is not supported. The
+// client's Request outlives the call: its context is never done.
 func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Conn, p handlers.Port) {
 	accepted, refusal := h.check(r, c.Info())
 	if refusal != nil {

@@ -150,7 +150,7 @@ func checkLines(head []byte) *refusal {
 	return nil
 }
 
-// isHost says whether s is made of what a host and a port are: RFC 3986, section 3.2.2.
+// isHost reports whether s is made of what a host and a port are: RFC 3986, section 3.2.2.
 func isHost(s []byte) bool {
 	for _, c := range s {
 		if !isAlphanumeric(c) && strings.IndexByte("!$%&'()*+,-.:;=[]_~", c) < 0 {
@@ -223,7 +223,7 @@ func (h *Handler) accept(r *http.Request, key string) (a accepted) {
 	return a
 }
 
-// isToken says whether s may stand in the answer: RFC 9110, section 5.6.2.
+// isToken reports whether s may stand in the answer: RFC 9110, section 5.6.2.
 func isToken(s string) bool {
 	for _, c := range []byte(s) {
 		if !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {

@@ -126,7 +126,7 @@ func hosts(head []byte) (n int) {
 	return n
 }
 
-// plainList says whether list is nothing but tokens, each behind a comma and a space.
+// plainList reports whether list is nothing but tokens, each behind a comma and a space.
 func plainList(list string) bool {
 	for element := range strings.SplitSeq(list, ",") {
 		if !isToken(strings.TrimPrefix(element, " ")) {

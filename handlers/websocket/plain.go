@@ -10,10 +10,11 @@ import (
 const maxPlain = 16 << 10
 
 // IsPlain reports whether b begins with the whole head of an opening handshake that [Handler.Serve]
-// reads as the server of net/http does, and has no reason to refuse but for its Host and its Origin:
-// a GET request of HTTP/1.1 for a path, every line of which ends in CRLF and is a field, with all
-// that RFC 6455, section 4.2.1, asks for and no word of a body. Whoever also serves HTTP gives every
-// other head to net/http and [Handler.Upgrade], so that a request has one answer, whichever way it comes.
+// reads as the server of net/http does, and has no reason to refuse but for its Host and its
+// Origin: a GET request of HTTP/1.1 for a path, every line of which ends in CRLF and is a field,
+// with all that RFC 6455, section 4.2.1, asks for and no word of a body. Whoever also serves HTTP
+// gives every other head to net/http and [Handler.Upgrade], so that a request has one answer,
+// whichever way it comes.
 func IsPlain(b []byte) bool {
 	n := endOfHead(b, 0)
 	if n == 0 || n > maxPlain {

@@ -32,8 +32,9 @@ func (r *refusal) Unwrap() error {
 	return handlers.ErrProtocol
 }
 
-// fields are those that go with the status. The connection is closed, lest frames of a client that does not wait for the
-// answer be taken for requests. An upgrade that is required is named (RFC 9110, section 15.5.22).
+// fields are those that go with the status. The connection is closed, lest frames of a client that
+// does not wait for the answer be taken for requests. An upgrade that is required is named (RFC
+// 9110, section 15.5.22).
 func (r *refusal) fields() [][2]string {
 	switch r.status {
 	case http.StatusMethodNotAllowed:

@@ -2,15 +2,15 @@ package websocket
 
 import "unicode/utf8"
 
-// utf8State checks text that comes in pieces, and says that it is wrong as soon as that is certain (RFC 3629, section 4).
-// Its zero value is the beginning.
+// utf8State checks text that comes in pieces, and says that it is wrong as soon as that is certain
+// (RFC 3629, section 4). Its zero value is the beginning.
 type utf8State struct {
 	need   uint8 // bytes that the code point still needs
 	lo, hi uint8 // bounds of the next of them
 }
 
-// feed says whether b may follow what came before. What lies between the code points that b cuts at its two ends is left
-// to utf8.Valid, which takes ASCII eight bytes at a time.
+// feed reports whether b may follow what came before. What lies between the code points that b cuts
+// at its two ends is left to utf8.Valid, which takes ASCII eight bytes at a time.
 func (s *utf8State) feed(b []byte) bool {
 	for ; s.need > 0 && len(b) > 0; b = b[1:] {
 		if b[0] < s.lo || b[0] > s.hi {
@@ -32,7 +32,8 @@ func (s *utf8State) feed(b []byte) bool {
 	return true
 }
 
-// unfinished is how many bytes at the end of b begin a code point of more bytes. What cannot begin one does not count.
+// unfinished is how many bytes at the end of b begin a code point of more bytes. What cannot begin
+// one does not count.
 func unfinished(b []byte) int {
 	for n := range min(utf8.UTFMax, len(b)) {
 		tail := b[len(b)-n-1:]
@@ -69,7 +70,7 @@ func (s *utf8State) begin(c byte) {
 	}
 }
 
-// end says whether the text is whole, and begins anew.
+// end reports whether the text is whole, and begins anew.
 func (s *utf8State) end() bool {
 	whole := s.need == 0
 	*s = utf8State{}

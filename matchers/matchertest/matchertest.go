@@ -9,7 +9,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// Check reports to t what m does wrong with any of the samples, first bytes that clients may send: it must
+// Check reports to t what m does wrong with any of the samples, first bytes that clients may send:
+// it must
 //
 //   - not panic, and not change the bytes,
 //   - keep to a Yes or a No when more bytes come, however they are cut into segments,
@@ -25,7 +26,8 @@ func Check(t testing.TB, m matchers.Matcher, samples ...[]byte) {
 	}
 }
 
-// Verify is Check for one sample: it returns the first thing that m does wrong with it. It is for fuzzing.
+// Verify is Check for one sample: it returns the first thing that m does wrong with it. It is for
+// fuzzing.
 func Verify(m matchers.Matcher, sample []byte) (err error) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -1,4 +1,5 @@
-// Package funcs lists the funcs that a program can set in the types of a package, for tests that call each of them.
+// Package funcs lists the funcs that a program can set in the types of a package, for tests that
+// call each of them.
 package funcs
 
 import (
@@ -11,8 +12,8 @@ import (
 	"testing"
 )
 
-// Covered fails unless names are all the exported fields of a func type in the exported structs of the package whose
-// directory the test runs in, each as Type.Field.
+// Covered fails unless names are all the exported fields of a func type in the exported structs of
+// the package whose directory the test runs in, each as Type.Field.
 func Covered(t testing.TB, names ...string) {
 	t.Helper()
 	all, err := fields(".")

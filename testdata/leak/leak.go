@@ -14,14 +14,16 @@ import (
 // grace is how long goroutines have to end after the last test.
 const grace = time.Minute
 
-// Main runs the tests and exits: with 1, and their stacks on stderr, if goroutines are left. It is all of a TestMain.
-// Goroutines get a minute to end; those of the runtime and of package testing may stay.
+// Main runs the tests and exits: with 1, and their stacks on stderr, if goroutines are left. It is
+// all of a TestMain. Goroutines get a minute to end; those of the runtime and of package testing
+// may stay.
 func Main(m *testing.M) {
 	Parallel()
 	os.Exit(run(m, grace))
 }
 
-// Parallel has parallel tests run 32 at a time, unless the flag -parallel says otherwise: they wait more than they compute.
+// Parallel has parallel tests run 32 at a time, unless the flag -parallel says otherwise: they wait
+// more than they compute.
 func Parallel() {
 	flag.Parse()
 	given := false
@@ -65,7 +67,7 @@ func stray() string {
 	return strings.Join(left, "\n\n")
 }
 
-// own says whether a goroutine is the caller, the runtime's or the testing package's.
+// own reports whether a goroutine is the caller, the runtime's or the testing package's.
 func own(stack string) bool {
 	for _, frame := range []string{
 		"testdata/leak.stray(", "testing.(*M).", "testing.(*F).", "runtime.goexit0", "os/signal.signal_recv",

@@ -52,8 +52,9 @@ func IPv6(t T) {
 	_ = l.Close()
 }
 
-// Namespaces returns the path of ip, with which a test makes network namespaces, virtual links and bridges. Where
-// TEST_PROGRAMS is set, only a machine that cannot make them skips the test, and says why.
+// Namespaces returns the path of ip, with which a test makes network namespaces, virtual links and
+// bridges. Where TEST_PROGRAMS is set, only a machine that cannot make them skips the test, and
+// says why.
 func Namespaces(t T) (ip string) {
 	if os.Getenv(programsEnv) == "" {
 		t.Skip("makes network namespaces: set " + programsEnv + "=1, as root, to run it")

@@ -2,7 +2,8 @@ package main
 
 import td "github.com/portluck/portluck/testdata"
 
-// client is how a transcript is made. In command HOST and PORT stand for the address, PROFILE for an empty directory.
+// client is how a transcript is made. In command HOST and PORT stand for the address, PROFILE for
+// an empty directory.
 type client struct {
 	name, class string
 	command     string // for bash
@@ -97,7 +98,8 @@ var clients = []client{
 		"From: <sip:a@HOST>;tag=1\\r\\nTo: <sip:HOST>\\r\\nCall-ID: 1\\r\\nCSeq: 1 OPTIONS\\r\\nContent-Length: 0\\r\\n\\r\\n' | nc HOST PORT", netcat, ""},
 	{"memcached", td.Raw, "printf 'stats\\r\\n' | nc HOST PORT", netcat, ""},
 	{"dns-over-tcp", td.Raw, "printf '\\x00\\x1d\\x12\\x34\\x01\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\\x07example\\x03com\\x00\\x00\\x01\\x00\\x01' | nc HOST PORT", netcat, ""},
-	// A hello of TLS 1.0 in the record of SSL 2.0: seven ciphers, no session, a challenge of 16 bytes (RFC 5246, appendix E.2).
+	// A hello of TLS 1.0 in the record of SSL 2.0: seven ciphers, no session, a challenge of 16
+	// bytes (RFC 5246, appendix E.2).
 	{"sslv2-hello", td.Raw, "printf '\\x80\\x2e\\x01\\x03\\x01\\x00\\x15\\x00\\x00\\x00\\x10" +
 		"\\x00\\x00\\x2f\\x00\\x00\\x35\\x00\\x00\\x0a\\x07\\x00\\xc0\\x00\\x00\\x05\\x00\\x00\\x04\\x00\\x00\\xff" +
 		"0123456789abcdef' | nc HOST PORT", netcat, ""},

@@ -1,10 +1,10 @@
-// Command record records the transcripts of package testdata: it runs each client against a port of this machine and
-// keeps what it sends first.
+// Command record records the transcripts of package testdata: it runs each client against a port of
+// this machine and keeps what it sends first.
 //
 //	go run ./testdata/record [-only NAME]
 //
-// A client that is not installed is named, and its transcript stays as it is. A NAME that is unknown is answered with those
-// that are known.
+// A client that is not installed is named, and its transcript stays as it is. A NAME that is
+// unknown is answered with those that are known.
 package main
 
 import (
@@ -68,7 +68,8 @@ func run(only string, stderr io.Writer) int {
 	return code
 }
 
-// record runs a client and returns its transcript. When it returns, every process of the client has been killed.
+// record runs a client and returns its transcript. When it returns, every process of the client has
+// been killed.
 func record(c client) (testdata.Transcript, error) {
 	if _, err := exec.LookPath(c.by.name); err != nil {
 		return testdata.Transcript{}, fmt.Errorf("not installed: %w", err)

@@ -65,7 +65,8 @@ func TestAbsentClient(t *testing.T) {
 	}
 }
 
-// The first process of a pipeline lives on when only the shell is killed: it holds a connection that tells.
+// The first process of a pipeline lives on when only the shell is killed: it holds a connection
+// that tells.
 func TestEveryProcessIsKilled(t *testing.T) {
 	need.Program(t, "bash")
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -69,7 +69,8 @@ func groups(cmd *cobra.Command) {
 	}
 }
 
-// Run executes a root, tells of an error, and returns the exit code: 0, 1 if it failed, 2 if the command line was wrong.
+// Run executes a root, tells of an error, and returns the exit code: 0, 1 if it failed, 2 if the
+// command line was wrong.
 func Run(ctx context.Context, root *cobra.Command) int {
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -83,8 +84,8 @@ func Run(ctx context.Context, root *cobra.Command) int {
 	return code
 }
 
-// Say writes text to standard error, as long as somebody takes it: a command goes on, and ends, also
-// when the reader of its pipe stands still.
+// Say writes text to standard error, as long as somebody takes it: a command goes on, and ends,
+// also when the reader of its pipe stands still.
 func Say(text string) {
 	done := make(chan struct{})
 	go func() { // ends with the write, or with the process

@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// Notify is [signal.Notify] of those signals that were not ignored at the start: nohup, or a shell that
-// starts a command in the background, has ignored some, and that holds. The Go runtime knows it of
-// SIGHUP and SIGINT.
+// Notify is [signal.Notify] of those signals that were not ignored at the start: nohup, or a shell
+// that starts a command in the background, has ignored some, and that holds. The Go runtime knows
+// it of SIGHUP and SIGINT.
 func Notify(c chan<- os.Signal, all ...os.Signal) {
 	for _, sig := range all {
 		if !signal.Ignored(sig) {
@@ -18,8 +18,8 @@ func Notify(c chan<- os.Signal, all ...os.Signal) {
 	}
 }
 
-// UntilSignal returns a ctx that ends with the first of the signals that were not ignored at the start,
-// or with stop.
+// UntilSignal returns a ctx that ends with the first of the signals that were not ignored at the
+// start, or with stop.
 func UntilSignal(ctx context.Context, all ...os.Signal) (_ context.Context, stop context.CancelFunc) {
 	all = slices.DeleteFunc(all, signal.Ignored)
 	if len(all) == 0 { // which [signal.NotifyContext] takes for every signal

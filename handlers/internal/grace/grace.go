@@ -27,8 +27,8 @@ const slack = 100 * time.Millisecond
 // extended, or not again.
 type Deadline int64
 
-// Set makes d t, and reports whether it was t before and was extended: it stays so. One that has passed
-// when it is set only wakes somebody up: it is not extended.
+// Set makes d t, and reports whether it was t before and was extended: it stays so. One that has
+// passed when it is set only wakes somebody up: it is not extended.
 func (d *Deadline) Set(t time.Time) (stays bool) {
 	switch at := Deadline(t.UnixNano()); {
 	case t.IsZero():

@@ -103,8 +103,8 @@ func (s *shy) SyscallConn() (syscall.RawConn, error) {
 	return s.TCPConn.SyscallConn()
 }
 
-// Who ends a Read with a deadline that has passed, as net/http does for each request, does not have the
-// socket looked at: a connection may have no descriptor of its own before.
+// Who ends a Read with a deadline that has passed, as net/http does for each request, does not have
+// the socket looked at: a connection may have no descriptor of its own before.
 func TestWakeIsCheap(t *testing.T) {
 	t.Parallel()
 	server, _ := pair(t)

@@ -7,8 +7,9 @@ const (
 	keepRead  = 32 << 10 // that of a busy one; a larger one is given up when it is empty
 )
 
-// A Buffer is what was read of a connection and is not decoded yet. While a message is not whole its buffer is counted, and
-// only then: the budget is not asked for messages that come whole. Its zero value is empty and counts for no budget.
+// A Buffer is what was read of a connection and is not decoded yet. While a message is not whole
+// its buffer is counted, and only then: the budget is not asked for messages that come whole. Its
+// zero value is empty and counts for no budget.
 type Buffer struct {
 	Budget *handlers.Budget
 
@@ -35,8 +36,8 @@ func (b *Buffer) Space() []byte {
 	return b.buf[b.w:]
 }
 
-// grow makes room for more of a message. When that is not left it makes a little, which Keep takes away unless the message
-// is whole then.
+// grow makes room for more of a message. When that is not left it makes a little, which Keep takes
+// away unless the message is whole then.
 func (b *Buffer) grow() {
 	to := Get(len(b.buf) + 1)
 	if !b.Budget.Take(cap(to) - b.held) {
@@ -62,7 +63,8 @@ func (b *Buffer) move(to []byte) {
 // Filled notes that n bytes were read to Space.
 func (b *Buffer) Filled(n int) { b.w += n }
 
-// Took notes that the first n bytes are decoded. They stay as they are until Keep, or Space, is called.
+// Took notes that the first n bytes are decoded. They stay as they are until Keep, or Space, is
+// called.
 func (b *Buffer) Took(n int) { b.r += n }
 
 // Put appends p, which was read by somebody else.
@@ -74,8 +76,8 @@ func (b *Buffer) Put(p []byte) {
 	}
 }
 
-// Keep counts what is left when all that was whole has been taken: the beginning of a message. The error is
-// [handlers.ErrOverload].
+// Keep counts what is left when all that was whole has been taken: the beginning of a message. The
+// error is [handlers.ErrOverload].
 func (b *Buffer) Keep() error {
 	n := b.w - b.r
 	if n == 0 {

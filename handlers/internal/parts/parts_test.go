@@ -49,7 +49,8 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// A buffer is a queue of bytes, whatever their sizes, and counts its capacity while there is something in it.
+// A buffer is a queue of bytes, whatever their sizes, and counts its capacity while there is
+// something in it.
 func TestBufferKeepsOrder(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var budget handlers.Budget
@@ -93,7 +94,8 @@ func TestBufferKeepsOrder(t *testing.T) {
 	}
 }
 
-// A message that does not fit may end in what is read next; if it does not, it is refused, and nothing more is held.
+// A message that does not fit may end in what is read next; if it does not, it is refused, and
+// nothing more is held.
 func TestBufferOverBudget(t *testing.T) {
 	fill := func(b *Buffer) {
 		b.Filled(len(b.Space()))
@@ -143,7 +145,8 @@ func TestPutMany(t *testing.T) {
 	}
 }
 
-// A message of 1 MiB that comes in pieces costs little more than that, once the pools have something.
+// A message of 1 MiB that comes in pieces costs little more than that, once the pools have
+// something.
 func TestGarbage(t *testing.T) {
 	const size, n = 1 << 20, 20
 	piece := make([]byte, 1000)

@@ -1,4 +1,5 @@
-// Package parts keeps the beginnings of messages that are not whole, in buffers whose capacity a [handlers.Budget] counts.
+// Package parts keeps the beginnings of messages that are not whole, in buffers whose capacity a
+// [handlers.Budget] counts.
 package parts
 
 import (
@@ -7,8 +8,9 @@ import (
 	"unsafe"
 )
 
-// Buffers have a power of two bytes, from 256 on. Those of 64 KiB and more have slack for what encloses a message: one as
-// long as a limit that is a power of two does not need a buffer of twice its size.
+// Buffers have a power of two bytes, from 256 on. Those of 64 KiB and more have slack for what
+// encloses a message: one as long as a limit that is a power of two does not need a buffer of twice
+// its size.
 const (
 	least = 8  // bits
 	large = 16 // bits of the smallest buffer with slack
@@ -49,14 +51,16 @@ func Get(n int) []byte {
 	return make([]byte, 0, sizeOf(k))
 }
 
-// Put has a buffer of Get used again. The caller has no use for it any more. Others are left to the garbage collector.
+// Put has a buffer of Get used again. The caller has no use for it any more. Others are left to the
+// garbage collector.
 func Put(b []byte) {
 	if k := class(cap(b)); k <= most && cap(b) == sizeOf(k) {
 		pools[k-least].Put(unsafe.SliceData(b))
 	}
 }
 
-// Append is append. When dst, a buffer of Get or nil, is too short, a longer one takes its place and dst is used again.
+// Append is append. When dst, a buffer of Get or nil, is too short, a longer one takes its place
+// and dst is used again.
 func Append(dst, p []byte) []byte {
 	if n := len(dst) + len(p); n > cap(dst) {
 		old := dst

@@ -1,4 +1,5 @@
-// Package chat is the demo's hub: a room of which every client is a member, whatever protocol it speaks.
+// Package chat is the demo's hub: a room of which every client is a member, whatever protocol it
+// speaks.
 package chat
 
 import (
@@ -36,7 +37,8 @@ const history = 100
 // pages is the name of the room of the clients that are pages: they get each line as a [Line].
 const pages = "pages"
 
-// A Room is a hub in which a line of one client goes to all, and which remembers the last connections.
+// A Room is a hub in which a line of one client goes to all, and which remembers the last
+// connections.
 type Room struct {
 	// Hub is the room's. Its funcs are set.
 	Hub *portluck.Hub

@@ -31,8 +31,8 @@ type hello struct {
 // maxShown is how many bytes of a message the page shows.
 const maxShown = 8 << 10
 
-// tagged is the tag of a line as a server publishes it: "[scheme address] text". An IPv6 address has brackets
-// of its own.
+// tagged is the tag of a line as a server publishes it: "[scheme address] text". An IPv6 address
+// has brackets of its own.
 var tagged = regexp.MustCompile(`\A\[([a-z0-9]+) ((?:\[[^\]\s]*\]:\d+|[^\[\]\s]+))\] ?`)
 
 // plain is the line for clients that are no page.

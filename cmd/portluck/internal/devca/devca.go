@@ -1,5 +1,5 @@
-// Package devca is a certificate authority for development: it makes itself, and the certificate of this machine, so that
-// TLS works at the first start.
+// Package devca is a certificate authority for development: it makes itself, and the certificate of
+// this machine, so that TLS works at the first start.
 package devca
 
 import (
@@ -35,8 +35,8 @@ type CA struct {
 	leaf *tls.Certificate
 }
 
-// Open reads the CA that is kept in dir, or makes one and keeps it there; all that open it at once get the same. dir and
-// the key are readable by their owner only.
+// Open reads the CA that is kept in dir, or makes one and keeps it there; all that open it at once
+// get the same. dir and the key are readable by their owner only.
 func Open(dir string) (*CA, error) {
 	ca := &CA{dir: dir, now: time.Now}
 	if err := ca.open(); err != nil {
@@ -48,9 +48,9 @@ func Open(dir string) (*CA, error) {
 // File is the path of the CA's certificate in PEM, for clients to trust.
 func (ca *CA) File() string { return filepath.Join(ca.dir, certFile) }
 
-// GetCertificate returns the certificate of this machine. It makes another when less than a third of the
-// time of the one before is left, when that is not valid yet, as after the clock was set back, or when it
-// lacks the address that the client has connected to. It is for tls.Config.
+// GetCertificate returns the certificate of this machine. It makes another when less than a third
+// of the time of the one before is left, when that is not valid yet, as after the clock was set
+// back, or when it lacks the address that the client has connected to. It is for tls.Config.
 func (ca *CA) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	ip := localIP(hello)
 	ca.mu.Lock()

@@ -192,7 +192,8 @@ func TestUnreadableFile(t *testing.T) {
 	}
 }
 
-// A server that runs for long presents a certificate that is valid: also when the CA itself comes to its end.
+// A server that runs for long presents a certificate that is valid: also when the CA itself comes
+// to its end.
 func TestRunsForYears(t *testing.T) {
 	ca, err := Open(t.TempDir())
 	if err != nil {

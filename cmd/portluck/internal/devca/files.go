@@ -22,8 +22,9 @@ const (
 	lockName = "lock" // held by the process that makes a CA
 )
 
-// open reads the CA, or makes one if there is none, if it expires soon or is not valid yet. Only the holder of the lock writes, the key
-// before the certificate: whoever finds a certificate finds its key too.
+// open reads the CA, or makes one if there is none, if it expires soon or is not valid yet. Only
+// the holder of the lock writes, the key before the certificate: whoever finds a certificate finds
+// its key too.
 func (ca *CA) open() error {
 	err := ca.load()
 	if isAbsent(err) {
@@ -55,13 +56,14 @@ func (ca *CA) replace() error {
 	return err
 }
 
-// errNotNow means that the CA is not valid yet, or would end before a certificate that it signs now.
+// errNotNow means that the CA is not valid yet, or would end before a certificate that it signs
+// now.
 var errNotNow = errors.New("it is not valid now, or expires soon")
 
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotNow) }
 
-// load reads the certificate first, and looks at its end before it reads the key, which may be a newer one by then: see
-// open. It leaves ca alone when it fails.
+// load reads the certificate first, and looks at its end before it reads the key, which may be a
+// newer one by then: see open. It leaves ca alone when it fails.
 func (ca *CA) load() error {
 	path := filepath.Join(ca.dir, keyFile)
 	der, err := ca.readPEM(certFile, "CERTIFICATE")
@@ -156,8 +158,8 @@ func (ca *CA) create() error {
 	return ca.load()
 }
 
-// caName names the CA of the machine called host, in the 64 characters that a name may have (RFC 5280,
-// appendix A.1).
+// caName names the CA of the machine called host, in the 64 characters that a name may have (RFC
+// 5280, appendix A.1).
 func caName(host string) string {
 	name := "portluck development CA"
 	if host != "" {

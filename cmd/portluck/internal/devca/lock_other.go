@@ -4,5 +4,6 @@ package devca
 
 import "os"
 
-// lockFile does nothing: this system has no lock that we know. Two first starts at once may then disagree.
+// lockFile does nothing: this system has no lock that we know. Two first starts at once may then
+// disagree.
 func lockFile(*os.File) error { return nil }

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// maxAddresses bounds the addresses in a certificate: a host of containers has thousands. The one that a
-// client has connected to is in it, whatever this is.
+// maxAddresses bounds the addresses in a certificate: a host of containers has thousands. The one
+// that a client has connected to is in it, whatever this is.
 const maxAddresses = 64
 
-// names returns what this machine may be called. What the system says is not believed: one name that
-// cannot be in a certificate would be the end of every handshake.
+// names returns what this machine may be called. What the system says is not believed: one name
+// that cannot be in a certificate would be the end of every handshake.
 func names(hostname func() (string, error), addresses func() ([]net.Addr, error)) (dns []string, ips []net.IP) {
 	dns = []string{"localhost"}
 	if host := hostName(hostname); host != "" && host != "localhost" {
@@ -47,8 +47,8 @@ func hostName(hostname func() (string, error)) string {
 	return host
 }
 
-// isHostName reports whether host is a name that DNS can have (RFC 1123, section 2.1), also with the _
-// that machines have; an address is none.
+// isHostName reports whether host is a name that DNS can have (RFC 1123, section 2.1), also with
+// the _ that machines have; an address is none.
 func isHostName(host string) bool {
 	if len(host) > 253 {
 		return false

@@ -121,8 +121,8 @@ func TestCAName(t *testing.T) {
 	}
 }
 
-// A clock that was ahead when the CA, or a certificate, was made and is right now: what is not valid yet
-// is replaced, on disk and in a server that runs.
+// A clock that was ahead when the CA, or a certificate, was made and is right now: what is not
+// valid yet is replaced, on disk and in a server that runs.
 func TestNotValidYet(t *testing.T) {
 	for _, ahead := range []time.Duration{2 * time.Hour, 30 * 24 * time.Hour, 20 * 365 * 24 * time.Hour} {
 		t.Run(ahead.String(), func(t *testing.T) {

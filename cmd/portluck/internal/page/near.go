@@ -14,9 +14,9 @@ import (
 var proxyFields = []string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip"}
 
 // Near reports whether r comes from a browser on this machine: both ends of its connection are
-// loopback, it asks for localhost or an address of loopback, and no proxy has passed it on for somebody
-// else. One that hides that speaks HTTP/1.0, as nginx does by default, or asks for the name or address
-// that it was asked for, as a tunnel does.
+// loopback, it asks for localhost or an address of loopback, and no proxy has passed it on for
+// somebody else. One that hides that speaks HTTP/1.0, as nginx does by default, or asks for the
+// name or address that it was asked for, as a tunnel does.
 func Near(r *http.Request) bool {
 	if passedOn(r) {
 		return false

@@ -1,4 +1,5 @@
-// Package page is the demo's page: a chat room, the live connections, and how to join from anything else.
+// Package page is the demo's page: a chat room, the live connections, and how to join from anything
+// else.
 package page
 
 import (
@@ -25,7 +26,8 @@ type Panel struct {
 	Commands []Command `json:"commands"`
 }
 
-// A Fact is a line of a panel that changes while somebody looks: a counter, an address, the last event.
+// A Fact is a line of a panel that changes while somebody looks: a counter, an address, the last
+// event.
 type Fact struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
@@ -35,8 +37,9 @@ type Fact struct {
 type Command struct {
 	What    string `json:"what"`
 	Command string `json:"command"`
-	// Web returns the command for a page that a proxy passes on: at is the URL of the page, with a slash at
-	// the end. It is nil for what does not pass proxies of HTTP, and cannot be copied from such a page.
+	// Web returns the command for a page that a proxy passes on: at is the URL of the page, with a
+	// slash at the end. It is nil for what does not pass proxies of HTTP, and cannot be copied from
+	// such a page.
 	Web func(at *url.URL) string `json:"-"`
 }
 
@@ -96,7 +99,8 @@ func Handler(src Source) http.Handler {
 	})
 }
 
-// secure sets what keeps the page to itself: nothing but its own files, and sockets to its own port.
+// secure sets what keeps the page to itself: nothing but its own files, and sockets to its own
+// port.
 func secure(h http.Header, host string) {
 	connect := "connect-src 'self'"
 	if plainHost(host) {

@@ -121,7 +121,8 @@ func TestPolicyHost(t *testing.T) {
 	}
 }
 
-// The page has nothing inline that its policy would forbid, and refers only to parts that there are.
+// The page has nothing inline that its policy would forbid, and refers only to parts that there
+// are.
 func TestReferences(t *testing.T) {
 	index := get(t, "/").Body.String()
 	for _, inline := range []string{"<style", " style=", " onclick=", "javascript:", "<script>"} {

@@ -98,8 +98,9 @@ type panicking struct{}
 func (panicking) Network() string { return "tcp" }
 func (panicking) String() string  { panic("of the program") }
 
-// A Listener has its first connection panic in Method, and the first Accept or each Close if that is
-// "Accept" or "Listener.Close". If it is "nothing" the first Accept returns no connection, and no error.
+// A Listener has its first connection panic in Method, and the first Accept or each Close if that
+// is "Accept" or "Listener.Close". If it is "nothing" the first Accept returns no connection, and
+// no error.
 type Listener struct {
 	net.Listener
 	Method   string
