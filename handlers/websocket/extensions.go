@@ -84,14 +84,27 @@ func parseOffer(elements []string) (o offer) {
 
 // windowOf is a decimal number from 8 to 15, which may stand in quotes; else 0.
 func windowOf(s string) uint8 {
-	if n := len(s); n > 1 && s[0] == '"' && s[n-1] == '"' {
-		s = s[1 : n-1]
-	}
+	s = unquote(s)
 	n, err := strconv.ParseUint(s, 10, 8)
 	if err != nil || n < minWindow || n > maxWindow || s[0] == '0' {
 		return 0
 	}
 	return uint8(n)
+}
+
+// unquote returns what the quoted string s stands for (RFC 9110, section 5.6.4), or s if it is none.
+func unquote(s string) string {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return s
+	}
+	var b []byte
+	for s = s[1 : len(s)-1]; s != ""; s = s[1:] {
+		if s[0] == '\\' && len(s) > 1 {
+			s = s[1:]
+		}
+		b = append(b, s[0])
+	}
+	return string(b)
 }
 
 // splitList is the elements of s between separators that are in no quoted string.

@@ -23,6 +23,30 @@ func TestTraps4Row24bNegotiation(t *testing.T) {
 		{"server's window is the smallest", "permessage-deflate; server_max_window_bits=8", 8},
 		{"quoted", `permessage-deflate; server_max_window_bits="9"`, 9},
 		{"the largest, quoted", `permessage-deflate; server_max_window_bits = "15"`, 15},
+		{"escaped in quotes", `permessage-deflate; server_max_window_bits="1\0"`, 10},
+		{"all escaped in quotes", `permessage-deflate; server_max_window_bits="\1\2"; client_max_window_bits="\8"`, 12},
+		{"quotes that do not end", `permessage-deflate; server_max_window_bits="10`, 0},
+		{"quotes whose end is escaped", `permessage-deflate; server_max_window_bits="10\"`, 0},
+		{"nothing in quotes", `permessage-deflate; server_max_window_bits=""`, 0},
+		{"a quote", `permessage-deflate; server_max_window_bits="`, 0},
+		{"spaces in quotes", `permessage-deflate; server_max_window_bits=" 10 "`, 0},
+		{"quotes in quotes", `permessage-deflate; server_max_window_bits="\"10\""`, 0},
+		{"a quoted name", `"permessage-deflate"`, 0},
+		{"a quoted parameter", `permessage-deflate; "server_max_window_bits"=10`, 0},
+		{"space around all", "  permessage-deflate \t;  server_max_window_bits\t =  11  ;client_max_window_bits  ", 11},
+		{"all four", "permessage-deflate; client_max_window_bits=9; server_max_window_bits=9; client_no_context_takeover; server_no_context_takeover", 9},
+		{"a parameter in another case", "permessage-deflate; Server_Max_Window_Bits=10", 0},
+		{"a number and more", "permessage-deflate; server_max_window_bits=10x", 0},
+		{"two numbers", "permessage-deflate; server_max_window_bits=10=11", 0},
+		{"hexadecimal", "permessage-deflate; server_max_window_bits=0xa", 0},
+		{"a huge number", "permessage-deflate; server_max_window_bits=4294967306", 0},
+		{"an empty value", "permessage-deflate; client_max_window_bits=", 0},
+		{"an empty value of a flag", "permessage-deflate; client_no_context_takeover=", 0},
+		{"the same twice with two values", "permessage-deflate; server_max_window_bits=10; server_max_window_bits=11", 0},
+		{"empty elements", ", ,permessage-deflate; server_max_window_bits=10,", 10},
+		{"the first of several that can be met", "permessage-deflate; server_max_window_bits=7, permessage-deflate; server_max_window_bits=9, permessage-deflate; server_max_window_bits=10", 9},
+		{"the first line that can be met", "permessage-deflate; foo\npermessage-deflate; server_max_window_bits=13\npermessage-deflate", 13},
+		{"behind one of another extension", "foo; permessage-deflate, permessage-deflate; server_max_window_bits=14", 14},
 		{"both windows", "permessage-deflate; client_max_window_bits; server_max_window_bits=15", 15},
 		{"unknown parameter", "permessage-deflate; foo=1", 0},
 		{"unknown parameter, then another offer", "permessage-deflate; foo=1, permessage-deflate; server_max_window_bits=12, permessage-deflate", 12},
@@ -43,7 +67,7 @@ func TestTraps4Row24bNegotiation(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			head := strings.TrimSuffix(good, "\r\n")
 			for line := range strings.SplitSeq(tt.offers, "\n") {
-				head += "Sec-WebSocket-Extensions: " + line + "\r\n"
+				head += "sec-webSocket-extensions: " + line + "\r\n"
 			}
 			want := ""
 			if tt.window > 0 {

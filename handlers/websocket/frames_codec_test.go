@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"unsafe"
@@ -102,6 +104,46 @@ func TestManyFrames(t *testing.T) {
 			if len(d.seen) != 1 || !strings.HasSuffix(d.seen[0], " "+strings.Repeat("x", 4<<20)) || !errors.Is(d.err, io.EOF) {
 				t.Errorf("%v, %s: %d messages, %v", op, name, len(d.seen), d.err)
 			}
+		}
+	}
+}
+
+// However a message is cut into frames, with pings and pongs between them, it is the same one, and
+// each ping is answered in its turn.
+func TestFragmentPatterns(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range 500 {
+		op, packed := []ws.OpCode{ws.OpText, ws.OpBinary}[i%2], i%3 == 0
+		msg := strings.Repeat("κ\U00024b62*", r.IntN(40))
+		payload := msg
+		if packed {
+			payload = packedFrame(t, msg)
+		}
+		var in strings.Builder
+		var want []string
+		for at, first := 0, true; first || at < len(payload); {
+			for range r.IntN(3) {
+				in.WriteString(frame(ws.OpPong, true, "unsolicited") + frame(ws.OpPing, true, fmt.Sprint(i, at)))
+				want = append(want, fmt.Sprint("pong ", i, at))
+			}
+			n := min(r.IntN(8), len(payload)-at)
+			one := []byte(frame(op, at+n == len(payload) && r.IntN(2) == 0, payload[at:at+n]))
+			if packed && first {
+				one[0] |= rsv1
+			}
+			in.Write(one)
+			if at += n; at == len(payload) && one[0]&0x80 == 0 {
+				in.WriteString(strings.Repeat(frame(cont, false, ""), r.IntN(5)) + frame(cont, true, ""))
+			}
+			op, first = cont, false
+		}
+		want = append(want, "close 1000")
+		d := feed((&Handler{CompressMin: 1}).frames(maxWindow), []byte(in.String()+normal), randomly)
+		if len(d.seen) != 1 || !strings.HasSuffix(d.seen[0], " "+msg) || !errors.Is(d.err, io.EOF) {
+			t.Fatalf("message %d, compressed %t: %.100q, %v, want %.100q", i, packed, d.seen, d.err, msg)
+		}
+		if got := replies(t, d.out); !slices.Equal(got, want) {
+			t.Fatalf("message %d: replies %q, want %q", i, got, want)
 		}
 	}
 }

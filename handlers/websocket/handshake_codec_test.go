@@ -114,11 +114,27 @@ func TestSubprotocols(t *testing.T) {
 		{"A", []string{"a"}, ""}, // the case counts
 		{"ab, b", []string{"a", "b"}, "b"},
 		{"a b, b", []string{"a", "b"}, "b"},
+		{"a\nb", []string{"c", "b", "a"}, "b"}, // in several fields
+		{"a\nb, c\nd", []string{"d", "c"}, "d"},
+		{"b\na", []string{"a", "b"}, "a"}, // the best of ours first
+		{"a, a", []string{"a"}, "a"},
+		{"a\na", []string{"a"}, "a"},
+		{"A, a", []string{"a"}, "a"},
+		{"a, A", []string{"A", "a"}, "A"},
+		{", ,a,", []string{"a"}, "a"},
+		{"\t a \t,\tb", []string{"b"}, "b"},
+		{`"a", b`, []string{"a", "b"}, "b"}, // no token
+		{"a;q=1, b", []string{"a", "b"}, "b"},
+		{"*", []string{"a"}, ""},
+		{"v1.chat+json", []string{"v1.chat+json"}, "v1.chat+json"},
 	} {
-		in := good
+		lines := ""
 		if tt.offered != "" {
-			in = strings.Replace(good, key, key+"Sec-WebSocket-Protocol: "+tt.offered+"\r\n", 1)
+			for one := range strings.SplitSeq(tt.offered, "\n") {
+				lines += "Sec-WebSocket-Protocol: " + one + "\r\n"
+			}
 		}
+		in := strings.Replace(good, key, key+lines, 1)
 		status, header := statusOf(t, shake(&Handler{Protocols: tt.ours}, in, whole).out)
 		if got := header.Get("Sec-Websocket-Protocol"); status != 101 || got != tt.want {
 			t.Errorf("%q of %q: %d %q, want %q", tt.offered, tt.ours, status, got, tt.want)
