@@ -77,7 +77,7 @@ func proxyAddr(addr, port string, v4 bool) (netip.AddrPort, bool) {
 	if err != nil || len(port) > 1 && port[0] == '0' {
 		return netip.AddrPort{}, false
 	}
-	return netip.AddrPortFrom(a, uint16(p)), true
+	return netip.AddrPortFrom(a.Unmap(), uint16(p)), true
 }
 
 func parseProxyV2(b []byte) (h proxyHeader, n int, err error) {
@@ -86,12 +86,17 @@ func parseProxyV2(b []byte) (h proxyHeader, n int, err error) {
 	}
 	n = 16 + int(binary.BigEndian.Uint16(b[14:]))
 	command, family := b[12], b[13]
-	if command>>4 != 2 || command&15 > 1 {
+	switch {
+	case command>>4 != 2 || command&15 > 1:
+		return h, 0, errProxy
+	case command&15 == 0:
+		return h, n, nil // LOCAL, whatever the family
+	case family>>4 > 3 || family&15 > 2:
 		return h, 0, errProxy
 	}
 	ip := map[byte]int{0x11: 4, 0x21: 16}[family] // TCP over IPv4 and IPv6
-	if command&15 == 0 || ip == 0 {
-		return h, n, nil // LOCAL, UNSPEC, UDP or UNIX: the receiver must accept it and use the real address
+	if ip == 0 {
+		return h, n, nil // UNSPEC, UDP or UNIX: the receiver must accept it and use the real address
 	}
 	end := 16 + 2*ip + 4
 	switch {
@@ -104,9 +109,11 @@ func parseProxyV2(b []byte) (h proxyHeader, n int, err error) {
 	return proxyHeader{addrPort(body[:ip], body[2*ip:]), addrPort(body[ip:2*ip], body[2*ip+2:])}, n, nil
 }
 
+// addrPort is an address as accept gives it: one of IPv4 that a proxy had to write as IPv6, since
+// the other end is of that, is of IPv4.
 func addrPort(addr, port []byte) netip.AddrPort {
 	a, _ := netip.AddrFromSlice(addr)
-	return netip.AddrPortFrom(a, binary.BigEndian.Uint16(port))
+	return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(port))
 }
 
 // ProxyUnix stands, among [Server.ProxyFrom], for all clients of Unix sockets.
