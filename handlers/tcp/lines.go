@@ -28,8 +28,8 @@ type Lines struct {
 	// AllowHTTP lets a client go on that speaks HTTP. Without it a first line that is a request
 	// line, like "POST /x HTTP/1.1", ends it with [handlers.ErrProtocol] before that line is
 	// delivered: no web page can make its user's browser send messages in the body of a request. If
-	// a delimiter other than a line end cuts that line, "Host: x" among the first 16 lines ends it
-	// as well.
+	// a delimiter other than a line end cuts that line, a line "Host: x" among the first 16 lines
+	// ends it as well.
 	AllowHTTP bool
 	// AllowHalfOpen keeps a client that has closed its half until the program ends it. Without it
 	// the client ends when it has got what was queued.
@@ -80,7 +80,7 @@ func (l *Lines) deliver(msg []byte, m *handlers.Messages) error {
 	if tooLong && !l.Tail {
 		return handlers.ErrTooLong
 	}
-	if !l.cut && l.guards() && l.speaksHTTP(msg) || l.method && endsRequest(msg) {
+	if !l.cut && l.guards() && l.speaksHTTP(msg) || l.method && endsRequest(msg) { // l.method may be set by now
 		return errHTTP
 	}
 	if tooLong {
