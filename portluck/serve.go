@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"reflect"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -36,37 +35,19 @@ func Listen(addr string) ([]net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case host == "localhost":
+	if host == "localhost" {
 		return listenLocal(port)
-	case host == "" && runtime.GOOS == "linux":
-		// Without a host, and with ::, Go listens on IPv4 alone where 127.0.0.1 is missing when the
-		// process starts, as on machines with IPv6 only.
-		if l, err := listenWith("tcp6", "::", port, bothFamilies); err == nil || isAddrInUse(err) {
-			return one(l, err)
-		}
 	}
-	return one(listenTCP(host, port))
-}
-
-func one(l net.Listener, err error) ([]net.Listener, error) {
+	l, err := listenTCP(host, port)
 	if err != nil {
 		return nil, err
 	}
 	return []net.Listener{l}, nil
 }
 
+// listenTCP leaves keep-alives to Serve, which sets them once, on the listening socket.
 func listenTCP(host, port string) (net.Listener, error) {
-	return listenWith("tcp", host, port, inlineUrgent)
-}
-
-func listenWith(network, host, port string, control func(_, _ string, _ syscall.RawConn) error) (net.Listener, error) {
-	lc := net.ListenConfig{
-		KeepAlive: -1, // set once by Serve, on the listening socket
-		Control:   control,
-	}
-	lc.SetMultipathTCP(false) // whose connections do not inherit all that Serve sets
-	return lc.Listen(context.Background(), network, net.JoinHostPort(host, port))
+	return handlers.ListenTCP(net.ListenConfig{KeepAlive: -1}, "tcp", net.JoinHostPort(host, port))
 }
 
 // listenLocal listens on both loopback addresses, or on the one that the machine has.

@@ -4,7 +4,6 @@ package portluck
 
 import (
 	"net"
-	"syscall"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -27,9 +26,6 @@ func newSource(p *port, l net.Listener, shut func() error) source {
 
 func (*conn) sayFarewell() {}
 
-// inlineUrgent and bothFamilies are nil [net.ListenConfig.Control]s.
-var inlineUrgent, bothFamilies func(network, address string, raw syscall.RawConn) error
-
-func learn(net.Conn, *handlers.Info) {}
+func learnPeer(net.Conn, *handlers.Info) {}
 
 func hasUnread(net.Conn) bool { return false }

@@ -147,38 +147,15 @@ func peerCred(fd int) *handlers.Peer {
 	return &handlers.Peer{PID: int(c.Pid), UID: int(c.Uid), GID: int(c.Gid)}
 }
 
-// learn has nc, which a listener of the program's has accepted, give urgent data as data, and asks
-// who it is from.
-func learn(nc net.Conn, info *handlers.Info) {
-	switch nc.(type) {
-	case *net.TCPConn, *net.UnixConn:
-	default:
+// learnPeer sets info.Peer if nc is a Unix socket.
+func learnPeer(nc net.Conn, info *handlers.Info) {
+	u, ok := nc.(*net.UnixConn)
+	if !ok {
 		return
 	}
-	raw, err := nc.(syscall.Conn).SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = inlineUrgent("", "", raw)
-	if _, ok := nc.(*net.UnixConn); ok {
+	if raw, err := u.SyscallConn(); err == nil {
 		_ = raw.Control(func(fd uintptr) { info.Peer = peerCred(int(fd)) })
 	}
-}
-
-// inlineUrgent has the connections of a listening socket give urgent data as data. Linux hands that
-// on to those that come from then on.
-// On a connection it is for that.
-func inlineUrgent(_, _ string, raw syscall.RawConn) error {
-	return raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) })
-}
-
-// bothFamilies is inlineUrgent of a socket of IPv6 that takes connections of IPv4 too.
-func bothFamilies(network, address string, raw syscall.RawConn) error {
-	err := raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0) })
-	if err != nil {
-		return err
-	}
-	return inlineUrgent(network, address, raw)
 }
 
 // zoneName is the name of an interface, as package net has it in addresses: its number if it has

@@ -31,7 +31,8 @@ func (s *listenerSource) accept(bool) error {
 	}
 	s.accepted.Add(1)
 	c := newReplayed(s.port, nc, newInfo(addrOf(nc.LocalAddr()), addrOf(nc.RemoteAddr())))
-	learn(nc, &c.info)
+	handlers.InlineUrgent(nc)
+	learnPeer(nc, &c.info)
 	if s.port.admit(c) {
 		s.port.sniffReader(c)
 	}

@@ -71,7 +71,7 @@ func (s *Server) Listen() (net.Addr, error) {
 	if err := handlers.Hosts(s.Hosts).Check(); err != nil {
 		return nil, fmt.Errorf("alldata: Hosts: %w", err)
 	}
-	l, err := net.Listen("tcp", cmp.Or(s.Addr, DefaultAddr))
+	l, err := handlers.ListenTCP(net.ListenConfig{}, "tcp", cmp.Or(s.Addr, DefaultAddr))
 	if err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (s *Server) ListenAndServe() error {
 	if addr == "" {
 		addr = ":" + DefaultPort
 	}
-	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", addr)
+	l, err := handlers.ListenTCP(net.ListenConfig{}, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("callosum: %w", err)
 	}
@@ -129,6 +129,7 @@ func (s *Server) leave(l *listener) {
 
 // take serves nc in a goroutine of its own.
 func (s *Server) take(nc net.Conn) {
+	handlers.InlineUrgent(nc)
 	info := &handlers.Info{Protocol: Protocol, Local: addrOf(nc.LocalAddr()), Remote: addrOf(nc.RemoteAddr())}
 	s.mu.Lock()
 	defer s.mu.Unlock()

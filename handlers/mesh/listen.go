@@ -33,7 +33,7 @@ func (n *Node) Listen(port int, address string) error {
 		host = ip.String()
 	}
 	lc := net.ListenConfig{KeepAlive: -1, KeepAliveConfig: n.keepAlive(), Control: controlTimeout(n.peerTimeout())}
-	l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
+	l, err := handlers.ListenTCP(lc, "tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		return fmt.Errorf("mesh: %w", err)
 	}

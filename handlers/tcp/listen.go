@@ -45,7 +45,11 @@ func (v *Server) Listen(network, address string) error {
 }
 
 func openListener(network, address string) (net.Listener, error) {
-	if network != "unix" {
+	switch network {
+	case "tcp", "tcp4", "tcp6":
+		return handlers.ListenTCP(net.ListenConfig{}, network, address)
+	case "unix":
+	default:
 		return net.Listen(network, address)
 	}
 	l, err := handlers.ListenUnix(address)
@@ -153,6 +157,7 @@ func (g *listening) serve(nc net.Conn) {
 		nc.Close()
 		return
 	}
+	handlers.InlineUrgent(nc)
 	home := g.home.join() // which refuses it after a Shutdown
 	v.start(&plain{nc}, remote, &home.loop, home)
 }
