@@ -48,6 +48,11 @@
 //	anybody who connects is a member          with Hello, Key or Identity only nodes of the mesh are
 //	a peer that sends and is not read grows   64 KiB are read ahead, 1 MiB waits to be sent
 //
+// Two rules of RFC 6762 that begin with SHOULD are not kept. A goodbye counts at once, not after a
+// second (section 10.1), so that a node that leaves is not dialled again; an announcement within
+// that second brings it back. A question that asks for a unicast answer (QU, section 5.4) is
+// answered to all.
+//
 // A connection that either side closes comes again: to leave, close the node.
 //
 // On upstream's wire the node that is dialled does not know by whom: [Conn.Peer] is empty there.

@@ -55,9 +55,9 @@ func (c *cache) learn(n names, records []record, l *link, now time.Time) (peers 
 		}
 	}
 	for _, r := range records {
-		if id, ok := n.idOf(r.name); ok && r.srv && r.ttl > 0 {
+		if id, ok := n.idOf(r.name); ok && r.srv {
 			if k := c.known[id]; k != nil {
-				k.srv, k.host, k.port, k.key = now.Add(lifetime(r)), r.target, r.port, hostKey(r.target)
+				k.service(r, now)
 				touched[id] = true
 			}
 		}
@@ -76,6 +76,15 @@ func (c *cache) learn(n names, records []record, l *link, now time.Time) (peers 
 }
 
 func lifetime(r record) time.Duration { return time.Duration(min(r.ttl, 24*60*60)) * time.Second }
+
+// service takes an SRV. A goodbye leaves it a second (RFC 6762, section 10.1).
+func (k *known) service(r record, now time.Time) {
+	if r.ttl > 0 {
+		k.srv, k.host, k.port, k.key = now.Add(lifetime(r)), r.target, r.port, hostKey(r.target)
+	} else if last := now.Add(time.Second); k.srv.After(last) {
+		k.srv = last
+	}
+}
 
 // pointer takes a PTR. It is false if that is of no use.
 func (c *cache) pointer(id string, r record, now time.Time) bool {

@@ -53,11 +53,26 @@ func (n names) listed() resource {
 // maxRepeated is how many questions of a query are answered by unicast. DNS clients ask one.
 const maxRepeated = 4
 
+// repeated returns the questions that a unicast answer repeats: all, or of many the first of those
+// that are about this node.
+func (n names) repeated(questions []dnsmessage.Question) []dnsmessage.Question {
+	if len(questions) <= maxRepeated {
+		return questions
+	}
+	var about []dnsmessage.Question
+	for i := range questions {
+		if one := questions[i : i+1]; len(about) < maxRepeated && n.asks(message{questions: one}) != 0 {
+			about = append(about, one...)
+		}
+	}
+	return about
+}
+
 // legacy answers one who has asked from another port than 5353, by the rules of unicast (RFC 6762,
 // section 6.7): the answers are those to its questions, which are repeated, and what it will ask
 // for next (RFC 6763, section 12) is additional.
 func (n names) legacy(l *link, port uint16, m message) []byte {
-	questions := m.questions[:min(len(m.questions), maxRepeated)]
+	questions := n.repeated(m.questions)
 	var answers, additional []resource
 	more := false
 	for _, r := range append([]resource{n.listed()}, n.all(l, port)...) {

@@ -174,6 +174,54 @@ func TestLegacyAnswers(t *testing.T) {
 	}
 }
 
+// Of many questions those are repeated that are about the node: an answer never goes without its
+// question.
+func TestLegacyManyQuestions(t *testing.T) {
+	n := fixedNames(t)
+	l := &link{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
+	other := dnsmessage.Question{Name: dnsmessage.MustNewName("other.local."), Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
+	ours := dnsmessage.Question{Name: n.host, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET}
+	for others := range 12 {
+		m := message{id: 99, questions: append(slices.Repeat([]dnsmessage.Question{other}, others), ours)}
+		var got dnsmessage.Message
+		if err := got.Unpack(n.legacy(l, 7, m)); err != nil {
+			t.Fatal(err)
+		}
+		if len(got.Answers) != 1 || !slices.Contains(got.Questions, ours) || len(got.Questions) > maxRepeated {
+			t.Errorf("behind %d of others: questions %v, answers %v", others, got.Questions, got.Answers)
+		}
+	}
+	m := message{questions: slices.Repeat([]dnsmessage.Question{ours}, 100)}
+	if p := n.legacy(l, 7, m); len(p) > 300 {
+		t.Errorf("100 times the same question: %d bytes", len(p))
+	}
+}
+
+// An SRV that says goodbye is valid for a second more (RFC 6762, section 10.1).
+func TestGoodbyeOfService(t *testing.T) {
+	n, now := fixedNames(t), time.Now()
+	l := &link{index: 1, name: "eth0"}
+	c := newCache("0AF")
+	here := announcement(t, "0B", "b.local.", lasting, "192.0.2.1")
+	c.learn(n, here, l, now)
+	gone := announcement(t, "0B", "b.local.", farewell)[1:2] // its SRV
+	c.learn(n, gone, l, now)
+	if _, ok := c.peer("0B", now.Add(900*time.Millisecond)); !ok {
+		t.Error("it is gone within a second")
+	}
+	later := now.Add(1100 * time.Millisecond)
+	if p, ok := c.peer("0B", later); ok {
+		t.Errorf("after a second: %v", p)
+	}
+	if got := c.missing(n, later); len(got) != 1 || got[0].Type != dnsmessage.TypeSRV {
+		t.Errorf("after a second it asks %v, want for the SRV", got)
+	}
+	c.learn(n, here, l, later)
+	if _, ok := c.peer("0B", later); !ok {
+		t.Error("it is not back after an announcement")
+	}
+}
+
 // Before a node with an id of its own is announced, its earlier life says goodbye: those who have
 // it in their cache hear of it anew. An id that was made up has had none.
 func TestGoodbyeBeforeAnnouncement(t *testing.T) {
