@@ -3,6 +3,7 @@ package matchers
 import (
 	"bytes"
 	"fmt"
+	"strings"
 )
 
 // WebSocket matches the opening handshake of a WebSocket client (RFC 6455, section 4.1): a GET
@@ -27,10 +28,13 @@ func WebSocket() Matcher {
 
 // HTTP1Header matches requests of HTTP/1.1 that have a header field of this name with this value,
 // both in any case. Host is a field like any other. What does not show it in the first [TextWindow]
-// bytes is not matched. It panics if name is none of a field.
+// bytes is not matched. It panics if name is none of a field, or if no field can have the value.
 func HTTP1Header(name, value string) Matcher {
 	if name == "" || tokenLen([]byte(name)) != len(name) {
 		panic(fmt.Sprintf("matchers: HTTP1Header: %q is no name of a field", name))
+	}
+	if strings.Trim(value, " \t") != value || strings.ContainsAny(value, "\r\n\x00") {
+		panic(fmt.Sprintf("matchers: HTTP1Header: no field can have the value %q (RFC 9110, section 5.5)", value))
 	}
 	n, v := []byte(name), []byte(value)
 	return builtin(func(h Hello) Verdict {

@@ -1,13 +1,19 @@
 package matchers
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 )
 
 // Prefix matches connections whose first bytes are one of words. With no words, or only empty ones,
-// it matches nothing.
+// it matches nothing. It panics if one is longer than [Window].
 func Prefix(words ...string) Matcher {
+	for _, w := range words {
+		if len(w) > Window {
+			panic(fmt.Sprintf("matchers: Prefix: a word has up to %d bytes, not %d", Window, len(w)))
+		}
+	}
 	words = slices.DeleteFunc(slices.Clone(words), func(s string) bool { return s == "" })
 	return builtin(func(h Hello) Verdict {
 		need := 0
@@ -32,7 +38,7 @@ func Prefix(words ...string) Matcher {
 func SSH() Matcher { return Prefix("SSH-") }
 
 // From matches connections from these addresses, before they have sent a byte. IPv4 prefixes also
-// match IPv4 addresses that came over IPv6. It panics if a prefix is not valid.
+// match IPv4 addresses that came over IPv6. With no prefixes it matches nothing. It panics if a prefix is not valid.
 func From(prefixes ...netip.Prefix) Matcher {
 	for _, p := range prefixes {
 		if !p.IsValid() {

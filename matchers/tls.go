@@ -15,8 +15,14 @@ func TLS() Matcher {
 }
 
 // SNI matches a ClientHello that names one of these servers (RFC 6066, section 3), in any case. In
-// *.example.com the star stands for one label.
+// *.example.com the star stands for one label. Names beyond ASCII are in their xn-- form, as clients
+// send them. With no names it matches nothing. It panics if one is no name of a host.
 func SNI(names ...string) Matcher {
+	for _, name := range names {
+		if !isHostName(strings.TrimPrefix(name, "*.")) {
+			panic(fmt.Sprintf("matchers: SNI: %q is no name of a host, such as example.com or *.example.com", name))
+		}
+	}
 	names = slices.Clone(names)
 	return helloMatcher(func(c *clientHello) bool {
 		for _, name := range names {
@@ -28,8 +34,8 @@ func SNI(names ...string) Matcher {
 	})
 }
 
-// ALPN matches a ClientHello that offers one of these protocols (RFC 7301, section 3.1). It panics
-// if one has not 1 to 255 bytes.
+// ALPN matches a ClientHello that offers one of these protocols (RFC 7301, section 3.1). With none
+// it matches nothing. It panics if one has not 1 to 255 bytes.
 func ALPN(ids ...string) Matcher {
 	for _, id := range ids {
 		if len(id) == 0 || len(id) > 255 {
@@ -56,8 +62,14 @@ func ALPN(ids ...string) Matcher {
 
 // TLSVersion matches a ClientHello that supports one of these versions, such as
 // [crypto/tls.VersionTLS13]: those of its supported_versions extension (RFC 8446, section 4.2.1),
-// or up to its legacy version if it has none.
+// or up to its legacy version if it has none. With no versions it matches nothing. It panics if one
+// is none of TLS.
 func TLSVersion(versions ...uint16) Matcher {
+	for _, v := range versions {
+		if v>>8 != 3 && v>>8 != 0x7f { // the drafts of TLS 1.3 are 7f
+			panic(fmt.Sprintf("matchers: TLSVersion: %#04x is no version of TLS, such as tls.VersionTLS13", v))
+		}
+	}
 	versions = slices.Clone(versions)
 	return helloMatcher(func(c *clientHello) bool {
 		for _, v := range versions {
@@ -240,6 +252,24 @@ func matchName(name []byte, pattern string) bool {
 		name, pattern = name[dot+1:], rest
 	}
 	return len(name) == len(pattern) && hasPrefixFold(name, pattern) && len(name) > 0
+}
+
+// isHostName reports whether a client can send name as that of a server: labels of letters, digits,
+// - and _ (RFC 6066, section 3; RFC 1123, section 2.1), without a dot at the end.
+func isHostName(name string) bool {
+	if len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if len(label) == 0 || len(label) > 63 || strings.ContainsFunc(label, isNoHostRune) {
+			return false
+		}
+	}
+	return true
+}
+
+func isNoHostRune(c rune) bool {
+	return (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '_'
 }
 
 // reader reads numbers and vectors (RFC 8446, section 3). It is bad once there was too little.

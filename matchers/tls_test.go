@@ -109,7 +109,7 @@ func TestHelloSplit(t *testing.T) {
 
 // What the extensions of a ClientHello say, and when they are not well formed.
 func TestHelloExtensions(t *testing.T) {
-	name := matchers.SNI("a.b", "", "*.com")
+	name := matchers.SNI("a.b", "*.com")
 	h2 := matchers.ALPN("h2")
 	v12 := matchers.TLSVersion(0x0303)
 	list := func(extensions ...string) string { return vec(2, strings.Join(extensions, "")) }

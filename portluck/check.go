@@ -1,7 +1,9 @@
 package portluck
 
 import (
+	"crypto"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -68,14 +70,59 @@ func checkTLS(c *tls.Config) error {
 		return errors.New("MaxVersion leaves no version: TLS 1.2 is the least")
 	}
 	for i, cert := range c.Certificates {
-		if len(cert.Certificate) == 0 || handlers.IsNil(cert.PrivateKey) {
-			return fmt.Errorf("certificate %d of Certificates has no certificate or no key; use tls.LoadX509KeyPair", i)
+		if err := checkPair(cert); err != nil {
+			return fmt.Errorf("certificate %d of Certificates: %w; use tls.LoadX509KeyPair", i, err)
 		}
 	}
 	if len(c.Certificates) == 0 && c.GetCertificate == nil && c.GetConfigForClient == nil {
 		return errors.New("there is no certificate: set Certificates, GetCertificate or GetConfigForClient")
 	}
+	if c.GetConfigForClient != nil { // which gives the rest
+		return nil
+	}
+	if c.MaxVersion == tls.VersionTLS12 && c.CipherSuites != nil && !hasKnownSuite(c.CipherSuites) {
+		return errors.New("CipherSuites leaves no cipher suite of TLS 1.2: nil is Go's choice")
+	}
 	return nil
+}
+
+// checkPair returns an error if nobody can be served with cert, as [tls.X509KeyPair] does.
+func checkPair(cert tls.Certificate) error {
+	if len(cert.Certificate) == 0 || handlers.IsNil(cert.PrivateKey) {
+		return errors.New("it has no certificate or no key")
+	}
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		return err
+	}
+	signer, ok := cert.PrivateKey.(crypto.Signer)
+	if !ok {
+		return fmt.Errorf("a %T cannot sign", cert.PrivateKey)
+	}
+	public, ok := leaf.PublicKey.(interface {
+		Equal(key crypto.PublicKey) bool
+	})
+	if !ok {
+		return fmt.Errorf("a %T is no key for TLS", leaf.PublicKey)
+	}
+	var equal bool
+	if err := handlers.Guard(func() { equal = public.Equal(signer.Public()) }); err != nil {
+		return fmt.Errorf("the public key of a %T: %w", cert.PrivateKey, err)
+	}
+	if !equal {
+		return errors.New("the key is another certificate's")
+	}
+	return nil
+}
+
+// hasKnownSuite reports whether crypto/tls implements one of these.
+func hasKnownSuite(ids []uint16) bool {
+	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
+		if slices.Contains(ids, s.ID) && slices.Contains(s.SupportedVersions, tls.VersionTLS12) {
+			return true
+		}
+	}
+	return false
 }
 
 // checkRoute panics if a route of this name, matcher and handler is a mistake; call names the

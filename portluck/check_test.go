@@ -3,6 +3,8 @@ package portluck
 import (
 	"context"
 	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -69,6 +71,19 @@ func TestWrongRoutes(t *testing.T) {
 		{"Cmux", "Cmux: a matcher is nil", func(*Server) { matchers.Cmux(nil) }},
 		{"FromCmux", "FromCmux: the matcher is nil", func(*Server) { matchers.FromCmux(nil) }},
 		{"Regexp", "Regexp: the expression is nil", func(*Server) { matchers.Regexp(nil, 0) }},
+		{"SNI of a URL", `SNI: "https://x.com" is no name of a host`, func(*Server) { matchers.SNI("x.com", "https://x.com") }},
+		{"SNI, empty", `SNI: "" is no name of a host`, func(*Server) { matchers.SNI("") }},
+		{"SNI with a port", `SNI: "x.com:443" is no name`, func(*Server) { matchers.SNI("x.com:443") }},
+		{"SNI with a dot at the end", `SNI: "x.com." is no name`, func(*Server) { matchers.SNI("x.com.") }},
+		{"SNI, a star alone", `SNI: "*" is no name`, func(*Server) { matchers.SNI("*") }},
+		{"SNI, a star in a label", `SNI: "a*.x.com" is no name`, func(*Server) { matchers.SNI("a*.x.com") }},
+		{"SNI in Unicode", `is no name of a host`, func(*Server) { matchers.SNI("bücher.example") }},
+		{"SNI, a long label", `is no name of a host`, func(*Server) { matchers.SNI(strings.Repeat("x", 64) + ".com") }},
+		{"SNI, a long name", `is no name of a host`, func(*Server) { matchers.SNI(strings.Repeat("x.", 127) + "com") }},
+		{"TLSVersion", `TLSVersion: 0x000d is no version of TLS`, func(*Server) { matchers.TLSVersion(tls.VersionTLS13, 13) }},
+		{"Prefix, long", "Prefix: a word has up to", func(*Server) { matchers.Prefix(strings.Repeat("x", matchers.Window+1)) }},
+		{"HTTP1Header, spaces", "no field can have the value", func(*Server) { matchers.HTTP1Header("Host", "x.com ") }},
+		{"HTTP1Header, a line end", "no field can have the value", func(*Server) { matchers.HTTP1Header("Host", "x\nX: y") }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -92,6 +107,9 @@ func (p *pointer) ServePacket(net.PacketConn, handlers.Port) error { panic(p.nam
 func (p *pointer) Shutdown(context.Context) error                  { panic(p.name) }
 func (p *pointer) Close() error                                    { panic(p.name) }
 
+// otherKey is the key of no certificate.
+var otherKey = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
+
 // noPrefix is one that was made of an address without as many bits; the zero one is [ProxyUnix].
 var noPrefix = netip.PrefixFrom(netip.IPv4Unspecified(), 33)
 
@@ -110,7 +128,7 @@ func TestWrongFields(t *testing.T) {
 		{"a port that is none", "is no port", &Server{AllowOrigin: []string{"x.com:http"}}},
 		{"a URL as host", "Hosts: ", &Server{Hosts: []string{"https://x.com"}}},
 		{"no certificate", "TLSConfig: there is no certificate", &Server{TLSConfig: &tls.Config{}}},
-		{"an empty certificate", "certificate 0 of Certificates has", &Server{TLSConfig: &tls.Config{Certificates: []tls.Certificate{{}}}}},
+		{"an empty certificate", "certificate 0 of Certificates: it has", &Server{TLSConfig: &tls.Config{Certificates: []tls.Certificate{{}}}}},
 		{"old TLS", "MaxVersion leaves no version", &Server{TLSConfig: &tls.Config{
 			MaxVersion: tls.VersionTLS11, Certificates: withTLS().Certificates,
 		}}},
@@ -125,8 +143,20 @@ func TestWrongFields(t *testing.T) {
 		{"TLS of the future", "MinVersion leaves no version", &Server{TLSConfig: &tls.Config{
 			MinVersion: 0x0400, Certificates: withTLS().Certificates,
 		}}},
-		{"a key that is a nil pointer", "certificate 0 of Certificates has", &Server{TLSConfig: &tls.Config{
+		{"a key that is a nil pointer", "certificate 0 of Certificates: it has", &Server{TLSConfig: &tls.Config{
 			Certificates: []tls.Certificate{{Certificate: [][]byte{{}}, PrivateKey: (*ecdsa.PrivateKey)(nil)}},
+		}}},
+		{"a key of another certificate", "the key is another certificate's", &Server{TLSConfig: &tls.Config{
+			Certificates: []tls.Certificate{withTLS().Certificates[0], {Certificate: withTLS().Certificates[0].Certificate, PrivateKey: otherKey}},
+		}}},
+		{"a certificate that is none", "certificate 0 of Certificates: x509: ", &Server{TLSConfig: &tls.Config{
+			Certificates: []tls.Certificate{{Certificate: [][]byte{[]byte("junk")}, PrivateKey: otherKey}},
+		}}},
+		{"a key that is none", "a string cannot sign", &Server{TLSConfig: &tls.Config{
+			Certificates: []tls.Certificate{{Certificate: withTLS().Certificates[0].Certificate, PrivateKey: "secret"}},
+		}}},
+		{"no cipher suite", "CipherSuites leaves no cipher suite", &Server{TLSConfig: &tls.Config{
+			MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256}, Certificates: withTLS().Certificates,
 		}}},
 		{"nil pages", "Pages is a nil *portluck.pointer", &Server{Pages: (*pointer)(nil)}},
 		{"nil func of pages", "Pages is a nil http.HandlerFunc", &Server{Pages: http.HandlerFunc(nil)}},
