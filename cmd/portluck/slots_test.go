@@ -65,7 +65,7 @@ func TestReadmeSlots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, ok := strings.Cut(string(readme), "\n## Callosum")
+	_, section, ok := strings.Cut(string(readme), "\n### Callosum")
 	if !ok {
 		t.Fatal("no section")
 	}
