@@ -20,8 +20,9 @@ type departed struct {
 	closed atomic.Bool
 
 	mu    sync.Mutex
-	ended bool   // end was called
-	onEnd func() // of OnEnd
+	ended bool        // end was called
+	onEnd func()      // of OnEnd
+	late  *time.Timer // calls end; nil before halt
 }
 
 // OnEnd has f called, once, when the loop closes the connection under whoever has it, and
@@ -90,7 +91,23 @@ func (d *departed) Close() error {
 }
 
 // halt lets whoever has the connection finish: a shutdown waits for that.
-func (d *departed) halt() { time.AfterFunc(lingerTime, d.end) }
+func (d *departed) halt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.late == nil {
+		d.late = time.AfterFunc(lingerTime, d.end)
+	}
+}
+
+// settle is after whoever has the connection is done with it.
+func (d *departed) settle() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = true
+	if d.late != nil {
+		d.late.Stop()
+	}
+}
 
 // abort closes it under whoever has it.
 func (d *departed) abort(error) {
@@ -177,6 +194,7 @@ func (l *Loop) host(d *departed) bool {
 
 func (l *Loop) unhost(d *departed) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	delete(l.guests, d)
+	l.mu.Unlock()
+	d.settle()
 }

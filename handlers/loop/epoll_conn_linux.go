@@ -155,7 +155,7 @@ func (c *polled) Start(ev Events) (run func()) {
 	c.mu.Unlock()
 	c.dead.Store(true)
 	c.place.Close()
-	go ev.Disconnect(handlers.ErrShutdown) // a callback must not run in the accepting goroutine
+	c.shard.loop.tasks.Go(func() { ev.Disconnect(handlers.ErrShutdown) }) // a callback must not run in the accepting goroutine
 	return nil
 }
 

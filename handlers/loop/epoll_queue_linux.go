@@ -87,7 +87,7 @@ func (c *polled) drainedLocked() {
 		return
 	}
 	for _, f := range c.x.feeds {
-		go f.Drained() // ends when it has fed what there is
+		c.shard.loop.tasks.Go(f.Drained) // ends when it has fed what there is
 	}
 	c.x.feeds = nil
 }

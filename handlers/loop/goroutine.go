@@ -100,7 +100,7 @@ func (c *goConn) Start(ev Events) (run func()) {
 	}
 	c.abort(handlers.ErrShutdown)
 	c.closeSource()
-	go ev.Disconnect(handlers.ErrShutdown) // a callback must not run in the accepting goroutine
+	c.loop.tasks.Go(func() { ev.Disconnect(handlers.ErrShutdown) }) // a callback must not run in the accepting goroutine
 	return nil
 }
 

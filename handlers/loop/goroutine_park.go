@@ -58,7 +58,7 @@ func (c *goConn) park() bool {
 	defer c.mu.Unlock()
 	c.entering = false
 	if c.wanted {
-		go c.take()
+		c.loop.tasks.Go(c.take)
 	}
 	return true
 }
@@ -70,7 +70,7 @@ func (c *goConn) unparkLocked() {
 	}
 	c.parked = false
 	if c.wanted = c.entering; !c.wanted {
-		go c.take()
+		c.loop.tasks.Go(c.take)
 	}
 }
 

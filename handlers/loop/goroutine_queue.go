@@ -25,7 +25,7 @@ func (c *goConn) breakLocked(cause error) {
 // drainedLocked tells those that feed the connection to go on.
 func (c *goConn) drainedLocked() {
 	for _, f := range c.feeds {
-		go f.Drained() // ends when it has fed what there is
+		c.loop.tasks.Go(f.Drained) // ends when it has fed what there is
 	}
 	c.feeds = nil
 }
@@ -85,11 +85,11 @@ func (c *goConn) startFlushLocked() {
 		return
 	}
 	c.flushing = true
-	go func() { // ends when out is empty or cannot be written; goodbye waits for it
+	c.loop.tasks.Go(func() { // ends when out is empty or cannot be written
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.flushLocked()
-	}()
+	})
 }
 
 // flushLocked writes until out is empty, and FIN after a farewell. c.mu is released while it

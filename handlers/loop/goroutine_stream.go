@@ -211,7 +211,7 @@ func (l *Loop) farewell(ev Events, codec handlers.Codec, dst []byte, reason erro
 	}
 	said := dst
 	if err := handlers.Guard(func() { said = codec.AppendClose(dst, reason) }); err != nil {
-		l.wg.Go(func() { l.panicked(ev, err) }) // ends when it is logged
+		l.tasks.Go(func() { l.panicked(ev, err) }) // ends when it is logged
 	}
 	return said
 }

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
 // Bounds of every connection.
@@ -148,6 +149,9 @@ type Parking interface {
 	Take() bool
 }
 
+// Tasks are the goroutines of one owner, who waits for them.
+type Tasks = tasks.Group
+
 // A Driver is a way to drive connections.
 type Driver int
 
@@ -191,7 +195,7 @@ type Loop struct {
 	// [PanicLogger]. Several goroutines may call it at once. Its own panic is dropped.
 	Panicked func(err error)
 
-	wg     sync.WaitGroup
+	tasks  Tasks        // connections, and what is done for them in goroutines
 	n      atomic.Int64 // connections
 	shards shards
 	own    handlers.Budget // without Budget
@@ -235,18 +239,11 @@ func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 		}
 		c.halt()
 	}
-	done := make(chan struct{})
-	go func() { // ends when the last connection has
-		l.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
+	err := l.tasks.Wait(ctx)
+	if err != nil {
 		l.Close()
-		return ctx.Err()
 	}
+	return err
 }
 
 // Close closes every connection at once. It does not wait for the callbacks.
@@ -259,8 +256,8 @@ func (l *Loop) Close() {
 	}
 }
 
-// Wait waits until every connection has ended.
-func (l *Loop) Wait() { l.wg.Wait() }
+// Wait waits until every connection has ended, and what was begun for them.
+func (l *Loop) Wait() { _ = l.tasks.Wait(context.Background()) }
 
 // Len returns how many connections are driven now.
 func (l *Loop) Len() int { return int(l.n.Load()) }
@@ -282,14 +279,14 @@ func (l *Loop) refuse() []ender {
 
 // admitted counts a connection that the caller has put where refuse finds it.
 func (l *Loop) admitted() {
-	l.wg.Add(1)
+	l.tasks.Add()
 	l.n.Add(1)
 }
 
 // left is the end of a connection.
 func (l *Loop) left() {
 	l.n.Add(-1)
-	l.wg.Done()
+	l.tasks.Done()
 }
 
 func (l *Loop) closeTimeout() time.Duration {

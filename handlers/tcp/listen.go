@@ -74,7 +74,7 @@ func (v *Server) ListenOn(l net.Listener) error {
 	v.mu.Unlock()
 	g.home = v.enter()
 	g.reserve, _ = os.Open(os.DevNull) // without it the surplus waits
-	go g.accept()                      // ends when the listener is closed
+	v.accepting.Go(g.accept)           // ends when the listener is closed; Shutdown waits for it
 	return nil
 }
 

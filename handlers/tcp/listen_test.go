@@ -1,7 +1,9 @@
 package tcp
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -214,4 +216,45 @@ type once struct {
 func (l *once) Close() error {
 	l.n.Add(1)
 	return l.lacking.Close()
+}
+
+// Shutdown returns after the last callback, also of a server that has stopped listening before, and
+// when it is not the first.
+func TestShutdownWaitsForCallbacks(t *testing.T) {
+	t.Parallel()
+	for name, set := range map[string]func(v *Server, hold func()){
+		"Server.OnClose": func(v *Server, hold func()) { v.OnClose = hold },
+		"Server.OnError": func(v *Server, hold func()) { v.OnError = func(error) { hold() } },
+		"Events.OnClose": func(v *Server, hold func()) { v.Events.OnClose = func(*Stream, bool) { hold() } },
+	} {
+		for _, closed := range []bool{false, true} {
+			for _, goroutines := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, closed %t, goroutines %t", name, closed, goroutines), func(t *testing.T) {
+					t.Parallel()
+					called, release := make(chan struct{}), make(chan struct{})
+					v := &Server{Goroutines: goroutines, Events: &Events{OnConnect: func(s *Stream) { s.End(nil) }}}
+					set(v, func() { close(called); <-release })
+					nc := dialScarce(t, v)
+					defer nc.Close()
+					go func() { _, _ = io.Copy(io.Discard, nc); nc.Close() }() // ends with the connection
+					if name != "Server.OnClose" {
+						<-called
+					}
+					if closed {
+						_ = v.Close()
+					}
+					for range 2 {
+						ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+						if err := v.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+							t.Errorf("Shutdown() = %v while a callback runs", err)
+						}
+						cancel()
+					}
+					<-called
+					close(release)
+					shutdown(t, v)
+				})
+			}
+		}
+	}
 }

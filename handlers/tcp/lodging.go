@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/portluck/portluck/handlers/loop"
@@ -10,7 +11,8 @@ import (
 // goroutines either.
 type home struct {
 	mu      sync.Mutex
-	current *lodging // nil while nobody needs it
+	current *lodging   // nil while nobody needs it
+	evicted []*lodging // that somebody needs still
 }
 
 // lodging is the loop of a home.
@@ -61,17 +63,22 @@ func (g *lodging) leave() {
 	if last && g.home.current == g {
 		g.home.current = nil
 	}
+	if last {
+		g.home.evicted = slices.DeleteFunc(g.home.evicted, func(e *lodging) bool { return e == g })
+	}
 	g.home.mu.Unlock()
 	if last {
 		g.loop.Close()
 	}
 }
 
-// evict returns the loop, if there is one, which nobody enters any more.
-func (h *home) evict() *lodging {
+// evict returns the loops that somebody needs. Nobody enters them any more.
+func (h *home) evict() []*lodging {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	g := h.current
-	h.current = nil
-	return g
+	if h.current != nil {
+		h.evicted = append(h.evicted, h.current)
+		h.current = nil
+	}
+	return slices.Clone(h.evicted)
 }

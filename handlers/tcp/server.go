@@ -61,8 +61,9 @@ type Server struct {
 	// Goroutines has a goroutine for each stream, as there must be where there is no epoll.
 	Goroutines bool
 
-	n    atomic.Int64 // streams
-	home home
+	n         atomic.Int64 // streams
+	home      home
+	accepting loop.Tasks
 
 	mu        sync.Mutex
 	listening *listening // nil while it does not listen
@@ -158,16 +159,16 @@ func (v *Server) Close() error {
 }
 
 // Shutdown stops listening and ends the streams: what is queued, and what the peers have sent
-// before, still gets through. It returns when the last one has told OnClose. When ctx ends first it
-// closes what is left and returns the error of ctx. The streams of a port are the port's to end.
+// before, still gets through. It returns when the last callback has returned, the server's OnClose
+// too. When ctx ends first it closes what is left and returns the error of ctx, as it does when a
+// callback calls it, which waits for itself. The streams of a port are the port's to end.
 func (v *Server) Shutdown(ctx context.Context) error {
 	err := v.Close()
 	if errors.Is(err, ErrNotListening) {
 		err = nil
 	}
-	g := v.home.evict()
-	if g == nil {
-		return err
+	for _, g := range v.home.evict() {
+		err = cmp.Or(g.loop.Shutdown(ctx, 0), err)
 	}
-	return cmp.Or(g.loop.Shutdown(ctx, 0), err)
+	return cmp.Or(v.accepting.Wait(ctx), err)
 }
