@@ -162,7 +162,7 @@ func serve(t testing.TB, h *Handler, l net.Listener) *Server {
 		if err := <-done; !errors.Is(err, ErrServerClosed) {
 			t.Errorf("Serve() = %v, want ErrServerClosed", err)
 		}
-		s.wg.Wait()
+		_ = s.tasks.Wait(context.Background())
 	})
 	return s
 }

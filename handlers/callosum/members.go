@@ -28,12 +28,12 @@ func (p *Pool) offer(m *member) (kept bool) {
 	c := m.conn
 	p.mu.Lock() // until m is complete: its server may end it at once
 	conn, forget := p.watcher.watch(c.Conn, p.unreadTimeout(), func() {
-		go p.broke(m) // ends at once
+		p.tasks.Go(func() { p.broke(m) }) // ends at once
 	})
 	c.Conn = conn
 	c.onClose = func() {
 		p.gone(m)
-		go forget() // ends when what reads ahead has
+		p.tasks.Go(forget) // ends when what reads ahead has
 	}
 	out, kept := p.enterLocked(m)
 	p.mu.Unlock()

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
 // Errors of a [Pool].
@@ -53,7 +55,7 @@ type Pool struct {
 
 	watcher watcher
 	once    sync.Once
-	wg      sync.WaitGroup
+	tasks   tasks.Group
 
 	mu      sync.Mutex
 	servers map[string]string

@@ -218,7 +218,7 @@ func TestPoolReadsToTheEnd(t *testing.T) {
 	p.Put(c)
 	s.Close()
 	<-done
-	s.wg.Wait()
+	_ = s.tasks.Wait(context.Background())
 }
 
 // A server that never answers holds up neither the others nor the end.

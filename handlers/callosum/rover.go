@@ -23,12 +23,13 @@ type dialled struct {
 	err      error
 }
 
-// Run keeps the pool filled and balanced until ctx ends, then closes it and returns why. It is
-// called once.
+// Run keeps the pool filled and balanced until ctx ends, then closes it and returns why, when all
+// that it has begun has ended. It is called once.
 func (p *Pool) Run(ctx context.Context) error {
 	p.init()
 	ctx, cancel := context.WithCancel(ctx)
 	r := &rover{pool: p, results: make(chan dialled)}
+	defer func() { _ = p.tasks.Wait(context.Background()) }()
 	defer p.close()
 	defer r.wait()
 	defer cancel()
@@ -88,7 +89,7 @@ func (r *rover) dial(ctx context.Context) bool {
 		return false
 	}
 	r.dialing++
-	r.pool.wg.Go(func() { // ends with the slot line, at the dialer's timeout, or with ctx
+	r.pool.tasks.Go(func() { // ends with the slot line, at the dialer's timeout, or with ctx
 		c, err := r.pool.Dialer.dial(ctx, addr)
 		r.results <- dialled{id, addr, c, err}
 	})
@@ -147,7 +148,6 @@ func (r *rover) wait() {
 			d.conn.Close()
 		}
 	}
-	r.pool.wg.Wait()
 }
 
 // tell tells the program. Its panic is its own loss.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
 // DefaultPort is the port of servers, for [Server] and for [Dialer].
@@ -44,7 +45,7 @@ type Server struct {
 	conns     map[net.Conn]struct{}
 	closing   bool
 	closed    chan struct{} // with closing
-	wg        sync.WaitGroup
+	tasks     tasks.Group   // connections, their callbacks, and Serve
 }
 
 // ListenAndServe listens on Addr and serves until Shutdown or Close, then returns
@@ -108,6 +109,7 @@ func (s *Server) enter(l *listener) bool {
 		return false
 	}
 	s.listeners[l] = struct{}{}
+	s.tasks.Add()
 	return true
 }
 
@@ -125,6 +127,7 @@ func (s *Server) leave(l *listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, l)
+	s.tasks.Done()
 }
 
 // take serves nc in a goroutine of its own.
@@ -136,12 +139,12 @@ func (s *Server) take(nc net.Conn) {
 	if s.closing || s.fullLocked() {
 		closeGuarded(nc)
 		if !s.closing {
-			s.wg.Go(func() { s.fail(info, ErrTooMany) }) // ends with the callback
+			s.tasks.Go(func() { s.fail(info, ErrTooMany) }) // ends with the callback
 		}
 		return
 	}
 	s.conns[nc] = struct{}{}
-	s.wg.Go(func() { // ends with the connection
+	s.tasks.Go(func() { // ends with the connection
 		s.handler.serve(nc, info, s, s.fail)
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -166,22 +169,17 @@ func (s *Server) Addrs() []net.Addr {
 }
 
 // Shutdown stops accepting, has OnConnection finish what it has begun, and returns nil when all
-// connections are gone. When ctx ends first it closes what is left and returns the error of ctx.
+// connections are gone, all callbacks have returned and Serve is about to. When ctx ends first it
+// closes what is left and returns the error of ctx, as it does when a callback calls it, which
+// waits for itself.
 func (s *Server) Shutdown(ctx context.Context) error {
 	h := s.stopAccepting()
 	h.stop(s)
-	done := make(chan struct{})
-	go func() { // ends when all callbacks have returned
-		s.wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
+	err := s.tasks.Wait(ctx)
+	if err != nil {
 		s.closeAll()
-		return ctx.Err()
 	}
+	return err
 }
 
 // Close closes the listeners and all connections at once. It does not wait for callbacks that are

@@ -1,14 +1,18 @@
 package callosum
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -40,7 +44,7 @@ func TestUpstreamServer(t *testing.T) {
 		if err := <-done; !errors.Is(err, ErrServerClosed) {
 			t.Errorf("ListenAndServe() = %v, want ErrServerClosed", err)
 		}
-		s.wg.Wait()
+		_ = s.tasks.Wait(context.Background())
 	})
 	t.Run("K2 and K8 address from the fields", func(t *testing.T) {
 		s := &Server{Addr: "127.0.0.1:0"}
@@ -227,7 +231,7 @@ func TestMaxConns(t *testing.T) {
 	})
 	s.Close()
 	<-done
-	s.wg.Wait()
+	_ = s.tasks.Wait(context.Background())
 }
 
 // J2 1000 concurrent clients get all of 0..999 and all come back.
@@ -265,4 +269,58 @@ func TestUpstreamThousand(t *testing.T) {
 	}
 	close(release)
 	eventually(t, "all are back", func() bool { return h.slots.Len() == 0 })
+}
+
+// broken is a listener whose Accept fails once.
+type broken struct {
+	net.Listener
+	once atomic.Bool
+}
+
+func (l *broken) Accept() (net.Conn, error) {
+	if l.once.CompareAndSwap(false, true) {
+		return nil, syscall.ECONNABORTED
+	}
+	return l.Listener.Accept()
+}
+
+// Shutdown returns after the last callback.
+func TestShutdownWaitsForCallbacks(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"Handler.OnSlotFree", "Handler.OnConnection", "Handler.OnError", "OnError of Accept"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := &Handler{Hold: -1, LingerTimeout: time.Millisecond}
+			called, release := make(chan struct{}), make(chan struct{})
+			hold := sync.OnceFunc(func() { close(called); <-release })
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if set := callbacks[name]; set != nil {
+				set(h, hold)
+			} else {
+				h.OnError = func(*handlers.Info, error) { hold() }
+				l = &broken{Listener: l}
+			}
+			s := serve(t, h, l)
+			nc := connect(t, l.Addr().String())
+			if name != "OnError of Accept" {
+				_, _ = bufio.NewReader(nc).ReadString('\n')
+			}
+			_ = nc.CloseWrite()
+			<-called
+			for range 2 {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+				if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Shutdown() = %v while a callback runs", err)
+				}
+				cancel()
+			}
+			close(release)
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Errorf("Shutdown() = %v", err)
+			}
+		})
+	}
 }

@@ -179,7 +179,7 @@ func (s *simulation) up(name string) {
 func (s *simulation) down(name string) {
 	h := s.hosts[name]
 	h.server.Close()
-	h.server.wg.Wait()
+	_ = h.server.tasks.Wait(context.Background())
 	h.server = nil
 }
 

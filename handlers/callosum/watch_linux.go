@@ -21,6 +21,7 @@ type epollSet struct {
 	file    *os.File // watched by the runtime
 	fd      int
 	watched map[uint64]func()
+	ended   chan struct{} // closed when run has returned
 }
 
 // The end of a peer is told once. EPOLLERR and EPOLLHUP always are.
@@ -46,7 +47,7 @@ func (w *watcher) add(nc net.Conn, ended func()) (forget func()) {
 		if w.set, err = newEpollSet(); err != nil {
 			return nil
 		}
-		go w.run(w.set) // ends when the last connection is forgotten
+		go w.run(w.set) // ends when the last connection is forgotten, which waits for it
 	}
 	set, id := w.set, w.next
 	w.next++
@@ -60,20 +61,28 @@ func (w *watcher) add(nc net.Conn, ended func()) (forget func()) {
 		w.forgetLocked(set, id)
 		return nil
 	}
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.forgetLocked(set, id)
+	return func() { w.forget(set, id) }
+}
+
+// forget forgets a connection. With the last one it waits for run, which does not hold it up.
+func (w *watcher) forget(set *epollSet, id uint64) {
+	w.mu.Lock()
+	last := w.forgetLocked(set, id)
+	w.mu.Unlock()
+	if last {
+		<-set.ended
 	}
 }
 
-// forgetLocked forgets a connection: closing it has taken it out of the set in the kernel.
-func (w *watcher) forgetLocked(set *epollSet, id uint64) {
+// forgetLocked forgets a connection: closing it has taken it out of the set in the kernel. It
+// reports whether run ends for that.
+func (w *watcher) forgetLocked(set *epollSet, id uint64) (last bool) {
 	delete(set.watched, id)
-	if len(set.watched) == 0 && w.set == set {
+	if last = len(set.watched) == 0 && w.set == set; last {
 		set.file.Close()
 		w.set = nil
 	}
+	return last
 }
 
 func newEpollSet() (*epollSet, error) {
@@ -85,11 +94,12 @@ func newEpollSet() (*epollSet, error) {
 		syscall.Close(fd)
 		return nil, os.NewSyscallError("fcntl", err)
 	}
-	return &epollSet{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, watched: map[uint64]func(){}}, nil
+	return &epollSet{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, watched: map[uint64]func(){}, ended: make(chan struct{})}, nil
 }
 
 // run tells of ends until the set is closed.
 func (w *watcher) run(set *epollSet) {
+	defer close(set.ended)
 	raw, err := set.file.SyscallConn()
 	if err != nil {
 		return
