@@ -35,6 +35,7 @@ type eventStore struct {
 type openStore struct {
 	dir     string
 	path    string
+	prefix  string
 	store   *alldata.Store
 	room    *chat.Room
 	logger  *zerolog.Logger
@@ -58,27 +59,31 @@ func (s *eventStore) check() error {
 	switch {
 	case s.path != putPath && s.dir == "":
 		return errors.New("--alldata-path needs --alldata")
-	case !eventPath.MatchString(s.path), path.Clean(s.path) != s.path:
+	case !isPath(s.path):
 		return fmt.Errorf("--alldata-path %q must be a path such as / or %s: of letters, digits and -._~ between slashes", s.path, putPath)
 	}
 	return nil
 }
 
-// eventPath is of what stands for itself in a URL, a shell and a pattern of [http.ServeMux].
-var eventPath = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
+// plainPath is of what stands for itself in a URL, a shell and a pattern of [http.ServeMux].
+var plainPath = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
 
-// pattern returns what of the port's requests is for the store: at the root not the page.
-func (s *eventStore) pattern() string {
+// isPath reports whether s, a flag's value, is such a path, and clean: without a slash at its end.
+func isPath(s string) bool { return plainPath.MatchString(s) && path.Clean(s) == s }
+
+// pattern returns what of the port's requests below a prefix is for the store: at the root not the
+// page.
+func (s *eventStore) pattern(prefix string) string {
 	if s.path == "/" {
-		return "POST /{$}"
+		return "POST " + prefix + "/{$}"
 	}
-	return s.path
+	return prefix + s.path
 }
 
 func (s *eventStore) on() bool { return s.dir != "" }
 
 func (s *eventStore) start(d *demo) error {
-	o := &openStore{dir: s.dir, path: s.path, room: d.room, logger: d.logger, address: reachable(d.listeners[0].Addr())}
+	o := &openStore{dir: s.dir, path: s.path, prefix: d.prefix, room: d.room, logger: d.logger, address: reachable(d.listeners[0].Addr())}
 	o.store = &alldata.Store{Dir: s.dir, OnStored: o.tell, OnError: func(err error) { d.logger.Error().Err(err).Msg("alldata") }}
 	switch err := o.store.Open(); {
 	case errors.Is(err, alldata.ErrInUse):
@@ -86,7 +91,11 @@ func (s *eventStore) start(d *demo) error {
 	case err != nil:
 		return fmt.Errorf("%w (--alldata)", err)
 	}
-	d.srv.Mount(s.pattern(), &alldata.Handler{OnPut: o.put, OnError: func(*http.Request, error) { o.refused.Add(1) }})
+	h := &alldata.Handler{OnPut: o.put, OnError: func(*http.Request, error) { o.refused.Add(1) }}
+	d.srv.Mount(s.pattern(""), h)
+	if d.prefix != "" {
+		d.srv.Mount(s.pattern(d.prefix), h)
+	}
 	s.open = o
 	return nil
 }
@@ -131,7 +140,7 @@ func (s *openStore) panel() page.Panel {
 	s.mu.Unlock()
 	return page.Panel{
 		Title: "AllData",
-		Hint:  "What is posted to " + s.path + " is kept for ever, once under its key, and shown in the room.",
+		Hint:  "What is posted to " + s.prefix + s.path + " is kept for ever, once under its key, and shown in the room.",
 		Facts: []page.Fact{
 			{Name: "events", Value: events},
 			{Name: "new since the start", Value: strconv.Itoa(stored)},
@@ -140,15 +149,15 @@ func (s *openStore) panel() page.Panel {
 			{Name: "last", Value: last},
 			{Name: "kept in", Value: s.dir},
 		},
-		Commands: putLines(s.address, s.path),
+		Commands: putLines(s.address, s.prefix, s.path),
 	}
 }
 
-// putLines are commands that put an event at a path.
-func putLines(address, at string) []page.Command {
+// putLines are commands that put an event at a path below the prefix of the port.
+func putLines(address, prefix, at string) []page.Command {
 	const body = `{"key":"key1","event":{"foo":"bar"}}`
 	if socket, ok := strings.CutPrefix(address, "unix:"); ok {
-		args := append([]string{"-si"}, append(curlSocket(socket), "-d", body, "http://localhost"+at)...)
+		args := append([]string{"-si"}, append(curlSocket(socket), "-d", body, "http://localhost"+prefix+at)...)
 		return []page.Command{{What: "put an event", Command: shellLine("curl", args...)}}
 	}
 	curl := func(to string) string { return shellLine("curl", "-si", "-d", body, to) }
@@ -156,7 +165,7 @@ func putLines(address, at string) []page.Command {
 	behind := func(line func(to string) string) func(*url.URL) string {
 		return func(page *url.URL) string { return line(page.String() + strings.TrimPrefix(at, "/")) }
 	}
-	to := "http://" + address + at
+	to := "http://" + address + prefix + at
 	return []page.Command{
 		{What: "put an event", Command: curl(to), Web: behind(curl)},
 		{What: "put, with a new key", Command: put(to), Web: behind(put)},

@@ -75,8 +75,7 @@ func runCopied(t *testing.T, addr net.Addr, commands []string) {
 	}
 }
 
-// A prefixProxy serves https://chat.example/chat/ from the server at a root, as a reverse proxy
-// does.
+// A prefixProxy serves https://chat.example/chat/ from a server, as a reverse proxy does.
 type prefixProxy struct {
 	*httptest.Server
 
@@ -85,8 +84,9 @@ type prefixProxy struct {
 }
 
 // newPrefixProxy starts one for addr. keepHost passes on the Host that the browser has sent, as
-// Caddy does; else it is addr, as with nginx.
-func newPrefixProxy(t *testing.T, addr string, keepHost bool) *prefixProxy {
+// Caddy does; else it is addr, as with nginx. keepPath passes on the path as it is; else /chat is
+// taken off.
+func newPrefixProxy(t *testing.T, addr string, keepHost, keepPath bool) *prefixProxy {
 	t.Helper()
 	p := &prefixProxy{}
 	to := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
@@ -97,7 +97,12 @@ func newPrefixProxy(t *testing.T, addr string, keepHost bool) *prefixProxy {
 		}
 	}}
 	mux := http.NewServeMux()
-	mux.Handle("/chat/", http.StripPrefix("/chat", to))
+	if keepPath {
+		mux.Handle("/chat", to)
+		mux.Handle("/chat/", to)
+	} else {
+		mux.Handle("/chat/", http.StripPrefix("/chat", to))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		p.stray = append(p.stray, r.URL.String())
@@ -117,17 +122,18 @@ func newPrefixProxy(t *testing.T, addr string, keepHost bool) *prefixProxy {
 func TestChromiumBehindAPrefix(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		keepHost bool
-		flag     string
+		keepHost, keepPath bool
+		flags              []string
 	}{
-		"the host stays":         {true, "--host"},
-		"the host is of proxies": {false, "--allow-origin"},
+		"the host stays":         {true, false, []string{"--host", "chat.example"}},
+		"the host is of proxies": {false, false, []string{"--allow-origin", "chat.example"}},
+		"the path stays":         {true, true, []string{"--host", "chat.example", "--prefix", "/chat"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			addr, _ := startServer(t, tt.flag, "chat.example", "--udp", "--alldata", filepath.Join(t.TempDir(), "events"),
-				"--echo-stream", "127.0.0.1:0", "--callosum", "127.0.0.1:0")
-			p := newPrefixProxy(t, addr, tt.keepHost)
+			addr, _ := startServer(t, append(tt.flags, "--udp", "--alldata", filepath.Join(t.TempDir(), "events"),
+				"--echo-stream", "127.0.0.1:0", "--callosum", "127.0.0.1:0")...)
+			p := newPrefixProxy(t, addr, tt.keepHost, tt.keepPath)
 			rules := fmt.Sprintf("MAP chat.example:443 %s", p.Listener.Addr())
 			ctx, cancel := chromedp.NewContext(chromium(t, chromedp.Flag("host-resolver-rules", rules)))
 			defer cancel()

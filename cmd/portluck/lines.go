@@ -15,6 +15,7 @@ import (
 // An entrance is what decides how clients can come in.
 type entrance struct {
 	ca            string // path of our own CA; empty if there is none
+	prefix        string // of the URL's path
 	tls           bool
 	echo          bool // there is no room to listen to
 	noRaw         bool
@@ -22,7 +23,7 @@ type entrance struct {
 }
 
 func (o *options) entrance(ca string) entrance {
-	return entrance{ca: ca, tls: o.tls != "off", echo: o.echo, noRaw: o.noRaw, requireOrigin: o.requireOrigin}
+	return entrance{ca: ca, prefix: o.prefix, tls: o.tls != "off", echo: o.echo, noRaw: o.noRaw, requireOrigin: o.requireOrigin}
 }
 
 // clientLines are the commands for each kind of client that comes in at addr: host:port, or
@@ -32,16 +33,16 @@ func clientLines(addr string, e entrance) []page.Command {
 		return socketLines(path, e)
 	}
 	curl := func(scheme string, flags ...string) string {
-		return shellLine("curl", slices.Concat(flags, e.origin(scheme+"://"+addr), []string{scheme + "://" + addr + "/"})...)
+		return shellLine("curl", slices.Concat(flags, e.origin(scheme+"://"+addr), []string{scheme + "://" + addr + e.prefix + "/"})...)
 	}
 	web := func(flags ...string) func(*url.URL) string {
 		return func(at *url.URL) string {
 			return shellLine("curl", slices.Concat(flags, e.origin(at.Scheme+"://"+at.Host), []string{at.String()})...)
 		}
 	}
-	chat := func(scheme string) string { return self() + " " + shellLine("chat", scheme+"://"+addr+"/") }
+	chat := func(scheme string) string { return self() + " " + shellLine("chat", scheme+"://"+addr+e.prefix+"/") }
 	lines := []page.Command{
-		{What: "browser", Command: "http://" + addr + "/"},
+		{What: "browser", Command: "http://" + addr + e.prefix + "/"},
 		{What: "HTTP", Command: curl("http", "-d", "hello"), Web: web("-d", "hello")},
 		{What: "HTTP/2", Command: curl("http", "--http2-prior-knowledge", "-d", "hello")},
 		{What: "HTTP, both ways", Command: curl("http", "-sN", "-T", "-")},
@@ -89,7 +90,7 @@ func socketLines(path string, e entrance) (lines []page.Command) {
 	}
 	const local = "http://localhost"
 	return append(lines, page.Command{
-		What: "HTTP", Command: shellLine("curl", slices.Concat(curlSocket(path), []string{"-d", "hello"}, e.origin(local), []string{local + "/"})...),
+		What: "HTTP", Command: shellLine("curl", slices.Concat(curlSocket(path), []string{"-d", "hello"}, e.origin(local), []string{local + e.prefix + "/"})...),
 	})
 }
 

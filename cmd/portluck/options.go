@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -23,6 +24,7 @@ type options struct {
 	allowOrigin   []string
 	requireOrigin bool
 	hosts         []string
+	prefix        string
 	showBytes     bool
 	messageLimit  int
 	compressMin   int
@@ -81,6 +83,9 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.BoolVar(&o.explicitDone, "explicit-done", false, "keep every HTTP answer open until the client closes")
 	f.StringSliceVar(&o.proxyFrom, "proxy-from", nil,
 		"address or prefix of a proxy whose connections begin with a PROXY protocol header, or unix for all on Unix sockets; may be repeated")
+	f.StringVar(&o.prefix, "prefix", "",
+		"path, such as /chat, that a reverse proxy leaves in front of what it passes on: the page and --alldata-path answer below "+
+			"it too, and the printed commands have it; / for none (default none: the proxy takes it off, or there is no proxy)")
 	f.BoolVar(&o.showBytes, "show-bytes", false,
 		"show the first bytes of connections on the page to visitors from other machines too, without what looks like a secret")
 	f.StringVar(&o.debug, "debug", "", "address for pprof and expvar, such as localhost:6060")
@@ -164,6 +169,11 @@ func (o *options) checkLists() error {
 			return fmt.Errorf("--debug %q: %w", o.debug, err)
 		}
 	}
+	prefix := strings.TrimSuffix(o.prefix, "/")
+	if o.prefix != "" && o.prefix != "/" && (prefix == "/" || !isPath(prefix)) {
+		return fmt.Errorf("--prefix %q must be a path such as /chat: of letters, digits and -._~ between slashes", o.prefix)
+	}
+	o.prefix = prefix
 	_, err := o.proxies()
 	return err
 }

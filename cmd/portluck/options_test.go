@@ -13,13 +13,20 @@ import (
 // checked parses flags and checks them, as serve does.
 func checked(t *testing.T, args ...string) error {
 	t.Helper()
-	var o options
+	_, err := parsed(t, args...)
+	return err
+}
+
+// parsed returns what serve makes of flags.
+func parsed(t *testing.T, args ...string) (o options, err error) {
+	t.Helper()
 	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 	o.flags(f)
 	if err := f.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return o.check(f)
+	err = o.check(f)
+	return o, err
 }
 
 func TestCheckAddress(t *testing.T) {

@@ -78,6 +78,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	srv := &portluck.Server{
 		Hub: room.Hub, OnVerdict: room.Verdict, RoomOf: room.RoomOf,
 		Pages: page.Handler(page.Source{
+			Prefix:      o.prefix,
 			Members:     room.Members,
 			Connections: func(r *http.Request) any { return room.Seen(o.showBytes || page.Near(r)) },
 			Panels:      func() []page.Panel { return services.panels() },
@@ -118,7 +119,9 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		return err
 	}
 	defer stop()
-	if services, err = o.start(ctx, newDemo(srv, room, listeners, &logger)); err != nil {
+	d := newDemo(srv, room, listeners, &logger)
+	d.prefix = o.prefix
+	if services, err = o.start(ctx, d); err != nil {
 		closeAll(listeners)
 		return err
 	}

@@ -39,6 +39,7 @@ type demo struct {
 	srv       *portluck.Server // it may still be changed
 	room      *chat.Room
 	listeners []net.Listener // of srv; at least one
+	prefix    string         // of --prefix
 	logger    *zerolog.Logger
 	few       *zerolog.Logger // logger for what strangers can cause
 }

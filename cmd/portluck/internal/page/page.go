@@ -45,13 +45,16 @@ type Command struct {
 
 // A Source has what the page shows. Any number of goroutines call its funcs at once.
 type Source struct {
+	// Prefix is the path, such as /chat, below which proxies ask for the page; none if empty. What
+	// is not below it is served as ever.
+	Prefix      string
 	Members     func() int                  // of the room
 	Connections func(r *http.Request) any   // as JSON, at /connections
 	Panels      func() []Panel              // at /panels
 	Commands    func(host string) []Command // at /commands: how to join by that host, which a browser has named
 }
 
-// Handler serves the page at /, its parts beside it, and what src has.
+// Handler serves the page at /, its parts beside it, and what src has; below the prefix of src too.
 func Handler(src Source) http.Handler {
 	files := load()
 	// local answers with what depends on where the page is.
@@ -70,7 +73,15 @@ func Handler(src Source) http.Handler {
 			http.Error(w, "Allowed methods are GET, HEAD, POST and PUT.", http.StatusMethodNotAllowed)
 			return
 		}
-		switch r.URL.Path {
+		name := r.URL.Path
+		if src.Prefix != "" && name == src.Prefix {
+			toDirectory(w, r)
+			return
+		}
+		if below, ok := strings.CutPrefix(name, src.Prefix+"/"); ok {
+			name = "/" + below
+		}
+		switch name {
 		case "/members":
 			serveJSON(w, src.Members())
 			return
@@ -90,13 +101,21 @@ func Handler(src Source) http.Handler {
 			local(w, r, func(at *url.URL) any { return reach(src.Commands(r.Host), at) })
 			return
 		}
-		f, ok := files[r.URL.Path]
+		f, ok := files[name]
 		if !ok {
 			http.Error(w, "There is no such page. The chat room is at /.", http.StatusNotFound)
 			return
 		}
 		f.serve(w, r)
 	})
+}
+
+// toDirectory sends the browser to the same path with a slash at its end: the parts of the page are
+// beside that. The reference is relative, as proxies may have the path below another one.
+func toDirectory(w http.ResponseWriter, r *http.Request) {
+	to := url.URL{Path: path.Base(r.URL.Path) + "/", RawQuery: r.URL.RawQuery}
+	w.Header().Set("Location", to.String())
+	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
 // secure sets what keeps the page to itself: nothing but its own files, and sockets to its own

@@ -20,16 +20,20 @@ func ask(t *testing.T, method, path, host string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(method, path, nil)
 	r.Host = host
-	h := Handler(Source{
+	Handler(source()).ServeHTTP(w, r)
+	return w
+}
+
+// source is what the page of these tests shows.
+func source() Source {
+	return Source{
 		Members:     func() int { return 3 },
 		Connections: func(*http.Request) any { return []map[string]any{{"id": 1, "first": "</script>"}} },
 		Panels: func() []Panel {
 			return []Panel{{Title: "Slots", Facts: []Fact{{"taken", "3"}}, Commands: []Command{{What: "ask", Command: "nc x 1"}}}}
 		},
 		Commands: commandsOf,
-	})
-	h.ServeHTTP(w, r)
-	return w
+	}
 }
 
 func get(t *testing.T, path string) *httptest.ResponseRecorder {
@@ -149,6 +153,59 @@ func TestReferences(t *testing.T) {
 		}
 		if got := get(t, "/"+strings.TrimPrefix(m[1], "./")).Code; got != http.StatusOK {
 			t.Errorf("GET %s = %d, want 200", m[1], got)
+		}
+	}
+}
+
+// Below a prefix the page is what it is at the root, where it stays. Without its last slash the
+// parts would be beside the prefix.
+func TestPrefix(t *testing.T) {
+	for _, tt := range []struct {
+		prefix, path string
+		code         int
+		location     string
+		same         string // the path that has the same without a prefix, if it is 200
+	}{
+		{"/chat", "/chat/", 200, "", "/"},
+		{"/chat", "/chat/app.js", 200, "", "/app.js"},
+		{"/chat", "/chat/members", 200, "", "/members"},
+		{"/chat", "/chat/panels", 200, "", "/panels"},
+		{"/chat", "/chat/commands", 200, "", "/commands"},
+		{"/chat", "/chat/connections", 200, "", "/connections"},
+		{"/chat", "/", 200, "", "/"},
+		{"/chat", "/app.js", 200, "", "/app.js"},
+		{"/chat", "/chat", 307, "chat/", ""},
+		{"/chat", "/chat?a=b%2f", 307, "chat/?a=b%2f", ""},
+		{"/a/b.c~", "/a/b.c~", 307, "b.c~/", ""},
+		{"/a/b.c~", "/a/b.c~/icon.svg", 200, "", "/icon.svg"},
+		{"/a/b", "/a/", 404, "", ""},
+		{"/chat", "/chat/chat/", 404, "", ""},
+		{"/chat", "/chatter", 404, "", ""},
+		{"/chat", "/chatapp.js", 404, "", ""},
+		{"/chat", "/chat//", 404, "", ""},
+		{"/chat", "//chat/", 404, "", ""},
+		{"/chat", "/CHAT/", 404, "", ""},
+		{"/app.js", "/app.js/", 200, "", "/"},
+		{"", "/chat/", 404, "", ""},
+		{"", "//app.js", 404, "", ""},
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodHead} {
+			src := source()
+			src.Prefix = tt.prefix
+			w := httptest.NewRecorder()
+			r := httptest.NewRequest(method, "http://localhost:8100/", nil)
+			path, query, _ := strings.Cut(tt.path, "?")
+			r.URL.Path, r.URL.RawQuery = path, query
+			Handler(src).ServeHTTP(w, r)
+			if w.Code != tt.code || w.Header().Get("Location") != tt.location {
+				t.Errorf("%s %s of %q: %d to %q, want %d to %q", method, tt.path, tt.prefix, w.Code, w.Header().Get("Location"), tt.code, tt.location)
+			}
+			if tt.same != "" && w.Body.String() != ask(t, method, tt.same, "localhost:8100").Body.String() {
+				t.Errorf("%s %s of %q is not %s", method, tt.path, tt.prefix, tt.same)
+			}
+			if w.Header().Get("Content-Security-Policy") == "" {
+				t.Errorf("%s %s of %q has no policy", method, tt.path, tt.prefix)
+			}
 		}
 	}
 }
