@@ -96,7 +96,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		return err
 	}
 	e = o.entrance(ca)
-	signal.Ignore(syscall.SIGPIPE) // who reads our output may go: that is an error of a write
+	signal.Ignore(writeSignals...) // who reads our output may go, a file may not grow: that is an error of a write
 	hangups := make(chan os.Signal, 1)
 	cli.Notify(hangups, syscall.SIGHUP) // for good: one that comes while the process ends does not kill either
 	person, most := isTerminal(os.Stdout), 0

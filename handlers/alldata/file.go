@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -78,18 +79,24 @@ func (p *place) check() error {
 	return nil
 }
 
-// isFull reports whether err says that there is no room for a file to grow, or that its owner may
-// not have more.
+// noRoom are the errors of a file that cannot grow: the disk is full, its owner may not have more,
+// or the file may not be larger, on this file system or in this process (RLIMIT_FSIZE).
+func noRoom() []syscall.Errno {
+	if runtime.GOOS == "windows" { // ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL, ERROR_FILE_TOO_LARGE, ERROR_DISK_QUOTA_EXCEEDED
+		return []syscall.Errno{39, 112, 223, 1295}
+	}
+	return []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
+}
+
+// isFull reports whether err says that there is no room for a file to grow.
 func isFull(err error) bool {
-	const windowsFull = syscall.Errno(112) // ERROR_DISK_FULL
-	return errors.Is(err, ErrFull) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
-		runtime.GOOS == "windows" && errors.Is(err, windowsFull)
+	return errors.Is(err, ErrFull) || slices.ContainsFunc(noRoom(), func(e syscall.Errno) bool { return errors.Is(err, e) })
 }
 
 // full makes an ErrFull of an error of bbolt's that is one. bbolt tells some by their text only.
 func full(err error) error {
 	text := err.Error()
-	if isFull(err) || strings.Contains(text, syscall.ENOSPC.Error()) || strings.Contains(text, syscall.EDQUOT.Error()) {
+	if isFull(err) || slices.ContainsFunc(noRoom(), func(e syscall.Errno) bool { return strings.Contains(text, e.Error()) }) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	return err

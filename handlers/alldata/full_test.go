@@ -165,8 +165,9 @@ func TestStoreOfRelativeDir(t *testing.T) {
 func TestStoreFull(t *testing.T) {
 	file := func(err error) error { return &os.PathError{Op: "write", Path: fileName, Err: err} }
 	for _, failure := range []error{
-		file(syscall.ENOSPC), file(syscall.EDQUOT),
+		file(syscall.ENOSPC), file(syscall.EDQUOT), file(syscall.EFBIG),
 		fmt.Errorf("file resize error: %s", file(syscall.ENOSPC)),
+		fmt.Errorf("file resize error: %s", file(syscall.EFBIG)),
 		fmt.Errorf("file sync error: %s", file(syscall.EDQUOT)),
 	} {
 		fails := false
@@ -243,6 +244,9 @@ func TestAnswerFull(t *testing.T) {
 		{ErrFull, 507},
 		{fmt.Errorf("put: %w", &os.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}), 507},
 		{fmt.Errorf("put: %w", syscall.EDQUOT), 507},
+		{fmt.Errorf("put: %w", syscall.EFBIG), 507},
+		{fmt.Errorf("put: %w", syscall.EROFS), 500},
+		{fmt.Errorf("put: %w", syscall.EIO), 500},
 		{fmt.Errorf("key %q", "no space left on device"), 500},
 		{fmt.Errorf("put: %w", ErrGone), 500},
 	} {

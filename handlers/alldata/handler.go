@@ -36,7 +36,8 @@ var (
 	ErrInvalid = errors.New("not a key and an event")
 	// ErrBusy means that the peer should come again in a second: 503.
 	ErrBusy = errors.New("too much at once")
-	// ErrFull means that there is no room for the event until somebody makes some: 507.
+	// ErrFull means that there is no room for the event until somebody makes some: the disk is full,
+	// a quota is used up, or the file may not grow. 507.
 	ErrFull = errors.New("the disk is full")
 )
 

@@ -36,7 +36,7 @@ func childFull(s *Store) {
 		}
 	}
 	for range 3 { // it stays full
-		if err := s.Put(ctx, fmt.Sprintf("%06d", full), event(full)); !errors.Is(err, syscall.EFBIG) && !strings.Contains(fmt.Sprint(err), "file too large") {
+		if err := s.Put(ctx, fmt.Sprintf("%06d", full), event(full)); !errors.Is(err, ErrFull) {
 			childFails(fmt.Errorf("Put() into a full file: %v", err))
 		}
 	}
@@ -66,6 +66,56 @@ func childFull(s *Store) {
 func TestStoreDiskFull(t *testing.T) {
 	out, err := output(t, spawn(t, "full", t.TempDir()))
 	if err != nil || !strings.HasPrefix(out, "full after ") {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// childShort puts while a write ends in the middle of a page, and the rest finds no room.
+func childShort(s *Store) {
+	signal.Ignore(syscall.SIGXFSZ)
+	ctx, n, full := context.Background(), 0, 0
+	event := func(i int) json.RawMessage { return fmt.Appendf(nil, `{"%d":"%s"}`, i, strings.Repeat("x", 30_000)) }
+	put := func(i int) error { return s.Put(ctx, fmt.Sprintf("%06d", i), event(i)) }
+	childFails(s.Open())
+	for ; n < 20; n++ {
+		childFails(put(n))
+	}
+	var limit syscall.Rlimit
+	childFails(syscall.Getrlimit(syscall.RLIMIT_FSIZE, &limit))
+	info, err := os.Stat(filepath.Join(s.Dir, fileName))
+	childFails(err)
+	for ; n < 60; n++ {
+		at := uint64(info.Size()/2 + int64(n)*9_999)
+		childFails(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: at, Max: limit.Max}))
+		if err := put(n); errors.Is(err, ErrFull) {
+			full++
+		} else {
+			childFails(err)
+		}
+		childFails(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
+		childFails(put(n))
+	}
+	i := 0
+	for e, err := range s.Range("", "") {
+		childFails(err)
+		if e.Key != fmt.Sprintf("%06d", i) || string(e.Event) != string(event(i)) {
+			childFails(fmt.Errorf("entry %d is %q: %.50s", i, e.Key, e.Event))
+		}
+		i++
+	}
+	childFails(s.Close())
+	checked, err := s.Check()
+	childFails(err)
+	if i != n || checked != n {
+		childFails(fmt.Errorf("%d events, Check() = %d, want %d", i, checked, n))
+	}
+	fmt.Println("short", full)
+}
+
+func TestStoreShortWrite(t *testing.T) {
+	out, err := output(t, spawn(t, "short", t.TempDir()))
+	var full int
+	if n, _ := fmt.Sscanf(out, "short %d", &full); n != 1 || full < 5 || err != nil {
 		t.Errorf("%q, %v", out, err)
 	}
 }

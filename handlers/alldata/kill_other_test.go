@@ -2,5 +2,6 @@
 
 package alldata
 
-func childFull(*Store) {}
-func childSync(*Store) {}
+func childFull(*Store)  {}
+func childShort(*Store) {}
+func childSync(*Store)  {}

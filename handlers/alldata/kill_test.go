@@ -25,6 +25,8 @@ func child(what, dir string) {
 		childPuts(s, arg)
 	case "full":
 		childFull(s)
+	case "short":
+		childShort(s)
 	case "sync":
 		childSync(s)
 	}

@@ -37,6 +37,9 @@ var (
 // A Store keeps events on disk, for ever: each is written once under its key and never changed. The
 // fields are not changed once it is open; its methods may then be called by any number of
 // goroutines at once.
+//
+// A process with a bound on the size of its files (ulimit -f) is ended by the signal SIGXFSZ at that
+// bound, unless the program ignores the signal; then Put returns an [ErrFull].
 type Store struct {
 	// Dir is the directory of the store, which has the file alldata.db. Open makes it.
 	Dir string
