@@ -65,15 +65,17 @@ type connReport struct {
 	clients     int
 }
 
-func measureConn(ctx context.Context, s *session) (report, error) {
-	s.begin()
-	t, err := s.crew.do(ctx, step{Do: "run", Conns: s.plan.Conns, Count: s.plan.Count})
-	if err != nil {
-		return nil, err
-	}
-	r := &connReport{summary: s.summary(&t), Connections: t.Done, Latency: newLatencies(t.Latency), clients: s.plan.Conns}
-	r.PerSecond, r.PerCPU = per(float64(t.Done), r.Seconds), r.perCPU(t.Done)
-	return r, nil
+func measureConn(ctx context.Context, s *session) error {
+	return s.each(ctx, func() (report, error) {
+		s.begin()
+		t, err := s.crew.do(ctx, step{Do: "run", Conns: s.plan.Conns, Count: s.plan.Count})
+		if err != nil {
+			return nil, err
+		}
+		r := &connReport{summary: s.summary(&t), Connections: t.Done, Latency: newLatencies(t.Latency), clients: s.plan.Conns}
+		r.PerSecond, r.PerCPU = per(float64(t.Done), r.Seconds), r.perCPU(t.Done)
+		return r, nil
+	})
 }
 
 func (r *connReport) print(w io.Writer) {
@@ -97,13 +99,14 @@ func (w *connWorker) progress() int64 { return w.done.Load() }
 func (w *connWorker) close()          {}
 
 func (w *connWorker) do(ctx context.Context, s step) (tally, error) {
-	ctx, cancel := w.dialer.plan.timed(ctx)
+	timed, cancel := w.dialer.plan.timed(ctx)
 	defer cancel()
-	w.tally.Latency = &histogram{}
+	w.tally = tally{Latency: &histogram{}}
+	w.done.Store(0)
 	w.left.Store(int64(s.Count))
 	var wg sync.WaitGroup
 	for range s.Conns {
-		wg.Go(func() { w.loop(ctx, s.Count > 0) }) // ends with ctx, or when none are left
+		wg.Go(func() { w.loop(ctx, timed, s.Count > 0) }) // ends with timed, or when none are left
 	}
 	wg.Wait()
 	w.tally.Done = w.done.Load()
@@ -113,9 +116,9 @@ func (w *connWorker) do(ctx context.Context, s step) (tally, error) {
 // failurePause keeps a client whose connections fail from doing nothing else.
 const failurePause = 10 * time.Millisecond
 
-// loop makes one connection after the other.
-func (w *connWorker) loop(ctx context.Context, counted bool) {
-	for ctx.Err() == nil && (!counted || w.left.Add(-1) >= 0) {
+// loop makes one connection after the other until timed ends, and sooner when ctx ends.
+func (w *connWorker) loop(ctx, timed context.Context, counted bool) {
+	for timed.Err() == nil && (!counted || w.left.Add(-1) >= 0) {
 		start := time.Now()
 		err := w.once(ctx)
 		switch {

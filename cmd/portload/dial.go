@@ -29,7 +29,7 @@ type dialer struct {
 func newDialer(p *plan) (*dialer, error) {
 	d := &dialer{plan: p, url: &url.URL{Scheme: "ws", Host: p.Host, Path: p.Path}}
 	d.net.KeepAlive = -1 // probes would be load
-	d.net.Control = control
+	d.net.Control = control(0)
 	if !p.secure() {
 		return d, nil
 	}

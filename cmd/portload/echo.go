@@ -49,23 +49,25 @@ type echoReport struct {
 	plan      *plan
 }
 
-func measureEcho(ctx context.Context, s *session) (report, error) {
+func measureEcho(ctx context.Context, s *session) error {
 	opened, err := s.crew.do(ctx, step{Do: "open", Conns: s.plan.Conns})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.begin()
-	t, err := s.crew.do(ctx, step{Do: "run", Count: s.plan.Count})
-	if err != nil {
-		return nil, err
-	}
-	t.add(tally{Failed: opened.Failed, Error: opened.Error})
-	r := &echoReport{
-		summary: s.summary(&t), Clients: opened.Conns, Messages: t.Done,
-		Latency: newLatencies(t.Latency), plan: &s.plan,
-	}
-	r.PerSecond, r.PerCPU = per(float64(t.Done), r.Seconds), r.perCPU(t.Done)
-	return r, nil
+	return s.each(ctx, func() (report, error) {
+		s.begin()
+		t, err := s.crew.do(ctx, step{Do: "run", Count: s.plan.Count})
+		if err != nil {
+			return nil, err
+		}
+		t.add(tally{Failed: opened.Failed, Error: opened.Error})
+		r := &echoReport{
+			summary: s.summary(&t), Clients: opened.Conns, Messages: t.Done,
+			Latency: newLatencies(t.Latency), plan: &s.plan,
+		}
+		r.PerSecond, r.PerCPU = per(float64(t.Done), r.Seconds), r.perCPU(t.Done)
+		return r, nil
+	})
 }
 
 func (r *echoReport) print(w io.Writer) {
@@ -78,7 +80,7 @@ func (r *echoReport) print(w io.Writer) {
 // echoWorker has the connections of one process.
 type echoWorker struct {
 	dialer *dialer
-	links  []*link
+	pumps  []*pump
 	done   atomic.Int64
 
 	mu    sync.Mutex
@@ -88,8 +90,8 @@ type echoWorker struct {
 func (w *echoWorker) progress() int64 { return w.done.Load() }
 
 func (w *echoWorker) close() {
-	for _, l := range w.links {
-		l.drop(false)
+	for _, p := range w.pumps {
+		p.drop(false)
 	}
 }
 
@@ -98,23 +100,23 @@ func (w *echoWorker) do(ctx context.Context, s step) (tally, error) {
 		t := w.dialer.dialAll(ctx, s.Conns, func(l *link) error {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.links = append(w.links, l)
+			w.pumps = append(w.pumps, newPump(w, l))
 			return nil
 		})
-		t.Conns = int64(len(w.links))
+		t.Conns = int64(len(w.pumps))
 		return t, nil
 	}
-	ctx, cancel := w.dialer.plan.timed(ctx)
+	timed, cancel := w.dialer.plan.timed(ctx)
 	defer cancel()
 	w.tally = tally{Latency: &histogram{}}
+	w.done.Store(0)
 	var wg sync.WaitGroup
-	for i, l := range w.links {
-		left := -1
+	for i, p := range w.pumps {
+		p.left = -1
 		if s.Count > 0 {
-			left = s.Count*(i+1)/len(w.links) - s.Count*i/len(w.links)
+			p.left = s.Count*(i+1)/len(w.pumps) - s.Count*i/len(w.pumps)
 		}
-		p := newPump(w, l, left)
-		wg.Go(func() { p.run(ctx) }) // ends with ctx, or when none are left
+		wg.Go(func() { p.run(ctx, timed) }) // ends with timed, or when none are left
 	}
 	wg.Wait()
 	w.tally.Done = w.done.Load()
@@ -138,27 +140,26 @@ type pump struct {
 // wait too.
 const inline = 32 << 10
 
-func newPump(w *echoWorker, l *link, left int) *pump {
-	plan := w.dialer.plan
-	p := &pump{client: newClient(l), worker: w, times: make([]time.Time, plan.Depth), left: left}
-	if plan.Depth*plan.Size > inline {
-		p.queue = make(chan int, plan.Depth)
-	}
-	return p
+func newPump(w *echoWorker, l *link) *pump {
+	return &pump{client: newClient(l), worker: w, times: make([]time.Time, w.dialer.plan.Depth)}
 }
 
-// run sends and receives until ctx ends, all is done, or it fails.
-func (p *pump) run(ctx context.Context) {
+// run sends until timed ends, or nothing is left, and receives until all echoes have come. It ends
+// sooner when ctx ends, or when it fails; then the connection is of no more use.
+func (p *pump) run(ctx, timed context.Context) {
 	stop := context.AfterFunc(ctx, func() { _ = p.base.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	_ = p.SetDeadline(time.Time{}) // fails when it is closed; then Write says so
 	var wg sync.WaitGroup
-	if p.queue != nil {
+	if plan := p.worker.dialer.plan; plan.Depth*plan.Size > inline {
+		p.queue = make(chan int, plan.Depth)
 		wg.Go(p.write) // ends when queue is closed
 	}
-	err := p.pump(ctx)
+	err := p.pump(timed)
 	if p.queue != nil {
-		_ = p.base.SetDeadline(time.Unix(1, 0))
+		if err != nil {
+			_ = p.base.SetDeadline(time.Unix(1, 0)) // ends a write that waits
+		}
 		close(p.queue)
 		wg.Wait()
 	}
@@ -170,7 +171,7 @@ func (p *pump) run(ctx context.Context) {
 	p.worker.tally.fail(err)
 }
 
-func (p *pump) pump(ctx context.Context) error {
+func (p *pump) pump(timed context.Context) error {
 	plan := p.worker.dialer.plan
 	if err := p.launch(plan.Depth); err != nil {
 		return err
@@ -193,8 +194,8 @@ func (p *pump) pump(ctx context.Context) error {
 			return fmt.Errorf("no echo within %v (--timeout)", plan.Timeout)
 		case err != nil:
 			return err
-		case ctx.Err() != nil:
-			return nil
+		case timed.Err() != nil:
+			continue
 		}
 		if err := p.launch(before - p.flying); err != nil {
 			return err

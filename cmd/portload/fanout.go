@@ -18,20 +18,20 @@ type fanoutWorker struct {
 	watcher watcher
 	notify  func(seq int64)
 	done    atomic.Int64
-	latency histogram
 
 	mu       sync.Mutex
 	members  []*member
 	stuck    []*link
 	alive    int64
-	top      int64 // the highest message that came; -1 before the first
-	have     int64 // members that have it
+	joined   int64 // of them
+	floor    floor
 	told     int64 // what notify was told
+	latency  *histogram
 	delivery delivery
 }
 
 func newFanoutWorker(d *dialer, w watcher, notify func(seq int64)) *fanoutWorker {
-	return &fanoutWorker{dialer: d, watcher: w, notify: notify, top: -1, told: -1}
+	return &fanoutWorker{dialer: d, watcher: w, notify: notify, floor: newFloor(), told: -1, latency: &histogram{}}
 }
 
 // A member receives what is published.
@@ -59,23 +59,20 @@ func (m *member) receive(b []byte) error {
 // got takes message seq. The worker is locked.
 func (m *member) got(seq int64, now, sent time.Time) {
 	w := m.worker
-	highest := !m.joined
 	if !m.joined {
 		m.joined, m.track = true, newTrack()
+		w.joined++
+		w.floor.enter(0)
 	}
-	if seq > 0 {
-		highest = m.track.take(seq, &w.delivery)
-		w.latency.record(now.Sub(sent))
-		w.done.Add(1)
-		w.delivery.Last = max(w.delivery.Last, now.UnixNano())
+	if seq == 0 {
+		return
 	}
-	switch {
-	case !highest:
-	case seq > w.top:
-		w.top, w.have = seq, 1
-	case seq == w.top:
-		w.have++
-	}
+	w.floor.leave(m.track.last)
+	m.track.take(seq, &w.delivery)
+	w.floor.enter(m.track.last)
+	w.latency.record(now.Sub(sent))
+	w.done.Add(1)
+	w.delivery.Last = max(w.delivery.Last, now.UnixNano())
 }
 
 func (m *member) closed(error) {
@@ -84,8 +81,9 @@ func (m *member) closed(error) {
 	m.gone = true
 	w.delivery.Gone++
 	w.alive--
-	if m.joined && m.track.last == w.top {
-		w.have--
+	if m.joined {
+		w.joined--
+		w.floor.leave(m.track.last)
 	}
 	w.unlockAndTell()
 }
@@ -96,8 +94,8 @@ func (w *fanoutWorker) unlockAndTell() {
 	switch {
 	case w.alive == 0:
 		reached = math.MaxInt64
-	case w.have >= w.alive:
-		reached = w.top
+	case w.joined == w.alive:
+		reached = w.floor.lowest()
 	}
 	tell := reached > w.told
 	w.told = reached
@@ -121,19 +119,22 @@ func (w *fanoutWorker) do(ctx context.Context, s step) (tally, error) {
 	case "open":
 		return w.open(ctx, s), nil
 	case "finish":
-		return w.finish(s.Sent), nil
+		return w.finish(s), nil
 	}
 	return tally{}, errors.New("no such step: " + s.Do)
 }
 
 // open connects the members that never read first: when the others are in, they are too.
 func (w *fanoutWorker) open(ctx context.Context, s step) tally {
+	dial := w.dialer.net
+	w.dialer.net.Control = control(w.dialer.plan.Buffer)
 	t := w.dialer.dialAll(ctx, s.Stuck, func(l *link) error {
 		w.mu.Lock()
 		w.stuck = append(w.stuck, l)
 		w.mu.Unlock()
 		return w.join(l)
 	})
+	w.dialer.net = dial
 	w.mu.Lock()
 	w.alive = int64(s.Conns - s.Stuck)
 	w.mu.Unlock()
@@ -164,13 +165,16 @@ func (w *fanoutWorker) join(l *link) error {
 	return err
 }
 
-// finish counts what has not come of sent messages, and says all that was counted.
-func (w *fanoutWorker) finish(sent int64) tally {
+// finish counts what has not come of the messages that were sent, returns what was counted since the
+// last finish, and begins anew. Whether the server has disconnected a member that never reads shows
+// only when it reads, so that is counted at the end.
+func (w *fanoutWorker) finish(s step) tally {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	d := w.delivery
+	d, latency := w.delivery, w.latency
+	w.delivery, w.latency = delivery{}, &histogram{}
 	for _, m := range w.members {
-		missing := sent - m.track.last
+		missing := s.Sent - m.track.last
 		if m.gone {
 			d.Missed += max(missing, 0)
 			continue
@@ -178,11 +182,11 @@ func (w *fanoutWorker) finish(sent int64) tally {
 		d.skip(missing)
 	}
 	for _, l := range w.stuck {
-		if isClosed(l) {
+		if !s.Again && isClosed(l) {
 			d.StuckClosed++
 		}
 	}
-	return tally{Conns: w.alive, Latency: &w.latency, Delivery: d}
+	return tally{Conns: w.alive, Latency: latency, Delivery: d}
 }
 
 // stuckTime bounds reading from a member that has not read until then.

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func pid() string { return strconv.Itoa(os.Getpid()) }
@@ -19,7 +22,9 @@ func TestFanout(t *testing.T) {
 		{"WebSocket", "ws", []string{"--size", "1000"}, map[string]float64{"members": 8, "deliveries": 160}},
 		{"goroutines", "ws", []string{"--goroutines"}, map[string]float64{"members": 8, "deliveries": 160}},
 		{"rate", "tcp", []string{"--rate", "500"}, map[string]float64{"members": 8, "deliveries": 160}},
-		{"flood", "tcp", []string{"--flood"}, map[string]float64{"members": 8, "deliveries": 160}},
+		{"flood", "tcp", []string{"--window", "0"}, map[string]float64{"members": 8, "deliveries": 160}},
+		{"window", "ws", []string{"--window", "6", "--batch", "3"}, map[string]float64{"members": 8, "deliveries": 160}},
+		{"batches", "tcp", []string{"--rate", "5000", "--batch", "3"}, map[string]float64{"members": 8, "deliveries": 160}},
 		{"join", "ws", []string{"--join", "hello"}, map[string]float64{"members": 8, "deliveries": 160}},
 		{"stuck", "tcp", []string{"--stuck", "3"}, map[string]float64{"members": 5, "deliveries": 100, "stuck_disconnected": 0}},
 	} {
@@ -74,7 +79,7 @@ func TestFanoutWrong(t *testing.T) {
 				}
 				return tc.count(i, seq)
 			}})
-			r, err := load(t, "fanout", s.addr, "--members", "5", "--stuck", "1", "--count", "20", "--flood", "--settle", "2s")
+			r, err := load(t, "fanout", s.addr, "--members", "5", "--stuck", "1", "--count", "20", "--window", "0", "--settle", "2s")
 			want(t, r, tc.want)
 			if tc.err != "" {
 				wantError(t, err, tc.err)
@@ -109,6 +114,41 @@ func TestFanoutNobodyHears(t *testing.T) {
 	s := startServer(t, "tcp", &testServer{})
 	_, err := load(t, "fanout", s.addr, "--timeout", "4s")
 	wantError(t, err, "not every member received a first message within 4s")
+}
+
+// A publisher has no more under way than its window: message 3 does not come to member 1.
+func TestFanoutWindow(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var highest atomic.Int64
+	s := startServer(t, "tcp", &testServer{toAll: true, answers: func(i int, msg []byte) int {
+		seq, _, _ := parsePublished(msg)
+		if seq == 8 && highest.Load() < 8 {
+			time.AfterFunc(100*time.Millisecond, cancel) // time for one too many
+		}
+		highest.Store(max(highest.Load(), seq))
+		return 1 - b2i(i == 1 && seq >= 3)
+	}})
+	_, err := loadUntil(ctx, t, "fanout", s.addr, "--members", "3", "--count", "20", "--window", "6", "--batch", "2", "--settle", "1ms")
+	wantError(t, err, "lost")
+	if got := highest.Load(); got != 8 {
+		t.Errorf("the window of 6 after message 2 ends with %d, want 8", got)
+	}
+}
+
+func TestFloor(t *testing.T) {
+	f := newFloor()
+	for range 3 {
+		f.enter(0)
+	}
+	for i, tc := range []struct{ from, to, want int64 }{{0, 1, 0}, {0, 5, 0}, {0, 1, 1}, {1, 2, 1}, {1, 900, 2}, {2, 3, 3}, {3, 900, 5}, {5, 901, 900}} {
+		f.leave(tc.from)
+		f.enter(tc.to)
+		if got := f.lowest(); got != tc.want {
+			t.Errorf("step %d: lowest() = %d, want %d", i, got, tc.want)
+		}
+	}
 }
 
 func TestTrack(t *testing.T) {

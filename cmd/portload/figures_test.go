@@ -61,12 +61,12 @@ func TestBuckets(t *testing.T) {
 }
 
 func TestParseStat(t *testing.T) {
-	got, err := parseStat("7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 9 0 1 2 3")
-	if err != nil || got != 2 {
-		t.Errorf("parseStat() = %v, %v, want 2", got, err)
+	all, system, err := parseStat("7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 150 50 7 8 20 0 9 0 1 2 3")
+	if err != nil || all != 2 || system != .5 {
+		t.Errorf("parseStat() = %v, %v, %v, want 2, 0.5", all, system, err)
 	}
 	for _, bad := range []string{"", "7 (a) S 1", "7 (a) S 1 7 7 0 -1 4194560 1 2 3 4 x 50 7"} {
-		if _, err := parseStat(bad); err == nil {
+		if _, _, err := parseStat(bad); err == nil {
 			t.Errorf("no error for %q", bad)
 		}
 	}

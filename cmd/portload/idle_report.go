@@ -30,6 +30,9 @@ heap      the part of it that is no file's
 sockets   the kernel's buffers of TCP connections, of both ends if both are on this machine (/proc/net/sockstat)
 slab      the kernel's objects of the whole machine, so only exact when little else runs (/proc/meminfo)
 
+With --rounds a line of standard input begins, and then one ends each pause, in place of --settle and --time: before it,
+what was found out so far is printed.
+
 A raw server may wait for the first bytes before it takes a connection for one: --line sends some. With --burst each
 connection then sends one message, and the memory is reported again, at once and after --settle.`,
 		Example: `  portload idle localhost:8100 --conns 10000 --pid $(pgrep portluck)
@@ -142,41 +145,72 @@ func (o *idleOptions) stages() []stage {
 	return all
 }
 
-// measure goes through the stages, as far as ctx lets it.
-func (o *idleOptions) measure(ctx context.Context, s *session) (report, error) {
+// measure goes through the stages, as far as ctx lets it. With --rounds a line begins them, and a
+// line ends each pause; what was found out until then is published before.
+func (o *idleOptions) measure(ctx context.Context, s *session) error {
+	if !s.next(ctx) {
+		return nil
+	}
 	s.begin()
-	r := &idleReport{Points: []point{s.point("start", 0)}}
-	var sum tally
-	var opening time.Duration
+	m := &idleRun{session: s, points: []point{s.point("start", 0)}}
 	for _, g := range o.stages() {
 		if ctx.Err() != nil {
 			break
 		}
 		begin := time.Now()
-		pause(ctx, g.wait)
-		t, err := s.crew.do(ctx, g.step)
-		if err != nil {
-			return nil, err
+		if s.rounds && g.step.Do == "" {
+			if err := s.publish(ctx, m.report()); err != nil || !s.next(ctx) {
+				return err
+			}
+			g.wait = 0
 		}
-		sum.add(tally{Failed: t.Failed, Error: t.Error})
-		r.Conns, r.Closed = t.Conns, t.Closed
-		switch {
-		case g.step.Do == "open":
-			opening += time.Since(begin)
-		case g.at == "held":
-			r.IdleSecs = time.Since(begin).Seconds()
-		}
-		if g.at != "" {
-			r.Points = append(r.Points, s.point(g.at, t.Conns))
+		if err := m.do(ctx, g, begin); err != nil {
+			return err
 		}
 	}
-	r.summary = s.summary(&sum)
-	r.OpenPerSec = per(float64(r.Conns+r.Closed), opening.Seconds())
-	if s.pid == 0 {
-		r.Points = nil
+	return s.publish(ctx, m.report())
+}
+
+// An idleRun is what was found out so far.
+type idleRun struct {
+	*session
+	sum     tally
+	opening time.Duration
+	held    time.Duration
+	points  []point
+}
+
+// do does one stage, which began a while ago.
+func (m *idleRun) do(ctx context.Context, g stage, begin time.Time) error {
+	pause(ctx, g.wait)
+	t, err := m.crew.do(ctx, g.step)
+	if err != nil {
+		return err
+	}
+	m.sum.add(tally{Failed: t.Failed, Error: t.Error})
+	m.sum.Conns, m.sum.Closed = t.Conns, t.Closed
+	switch {
+	case g.step.Do == "open":
+		m.opening += time.Since(begin)
+	case g.at == "held":
+		m.held = time.Since(begin)
+	}
+	if g.at != "" {
+		m.points = append(m.points, m.point(g.at, t.Conns))
+	}
+	return nil
+}
+
+func (m *idleRun) report() *idleReport {
+	r := &idleReport{
+		summary: m.summary(&m.sum), Conns: m.sum.Conns, Closed: m.sum.Closed,
+		OpenPerSec: per(float64(m.sum.Conns+m.sum.Closed), m.opening.Seconds()), IdleSecs: m.held.Seconds(),
+	}
+	if m.pid != 0 {
+		r.Points = m.points
 	}
 	r.compare()
-	return r, nil
+	return r
 }
 
 // pause waits for d, or until ctx ends.

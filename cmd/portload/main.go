@@ -38,13 +38,16 @@ func newRoot() *cobra.Command {
 the server's CPU time and memory, so that the figure is "messages per CPU second" and does not depend on what else runs.
 
 The exit code is 0, or 1 if a connection or message failed or was lost (the figures are printed all the same), or 2 if
-the command line was wrong. Ctrl-C ends the load and prints what was measured so far.`,
+the command line was wrong. Ctrl-C ends the load and prints what was measured so far.
+
+A program that measures, such as .ci/bench, adds --json and --rounds: it writes a line to begin a measurement, and reads
+one JSON object.`,
 		Example: `  portluck serve --echo --listen 127.0.0.1:8100 &
   portload conn 127.0.0.1:8100 --pid $!
   portload echo 127.0.0.1:8100 --proto ws --clients 50 --depth 10 --pid $!`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newConn(), newEcho(), newIdle(), newFanout())
+	root.AddCommand(newConn(), newEcho(), newIdle(), newFanout(), newJSON())
 	return cli.Root(root)
 }
 

@@ -31,6 +31,7 @@ type plan struct {
 	Timeout time.Duration // for a handshake, an echo or a delivery
 	Line    string        // what a connection says first
 	Burst   int           // bytes that each idle connection sends once
+	Buffer  int           // bytes that the kernel takes for a stuck member; its own bound if 0
 
 	CA         string
 	Insecure   bool

@@ -12,6 +12,8 @@ import (
 // A usage is what a process used, and the kernel for it. What could not be read is 0.
 type usage struct {
 	CPU     float64 // seconds
+	System  float64 // of them in the kernel, to 10 ms
+	Waits   int64   // times that a thread gave up the processor
 	RSS     int64   // bytes
 	Anon    int64   // bytes of RSS that are no file's: heap and stacks
 	Threads int64
@@ -22,36 +24,50 @@ type usage struct {
 // ticks is the kernel's USER_HZ: 100 on every Linux.
 const ticks = 100
 
-// cpuOf is the CPU time of a process, of all its threads, in seconds.
-func cpuOf(pid int) (float64, error) {
+// cpuOf is the CPU time of a process, of all its threads, in seconds; and the part of it that the
+// kernel spent.
+func cpuOf(pid int) (all, system float64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return parseStat(string(b))
+	all, system, err = parseStat(string(b))
+	if exact, ok := cpuClock(pid); ok {
+		all = exact.Seconds()
+	}
+	return all, system, err
 }
 
 // parseStat finds utime and stime: 14 and 15, counted after the name, which may contain anything.
-func parseStat(s string) (float64, error) {
+func parseStat(s string) (all, system float64, err error) {
 	fields := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
 	if len(fields) < 13 {
-		return 0, errors.New("/proc/PID/stat is too short")
+		return 0, 0, errors.New("/proc/PID/stat is too short")
 	}
 	user, err := strconv.ParseInt(fields[11], 10, 64)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	system, err := strconv.ParseInt(fields[12], 10, 64)
-	return float64(user+system) / ticks, err
+	kernel, err := strconv.ParseInt(fields[12], 10, 64)
+	return float64(user+kernel) / ticks, float64(kernel) / ticks, err
+}
+
+// waitsOf sums up how often the threads of a process gave up the processor.
+func waitsOf(pid int) (sum int64) {
+	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // none if it has ended
+	for _, t := range threads {
+		sum += first(fields(fmt.Sprintf("/proc/%d/task/%s/status", pid, t.Name()))["voluntary_ctxt_switches"])
+	}
+	return sum
 }
 
 // usageOf reads all of it. The error is that there is no such process.
 func usageOf(pid int) (u usage, err error) {
-	if u.CPU, err = cpuOf(pid); err != nil {
+	if u.CPU, u.System, err = cpuOf(pid); err != nil {
 		return u, fmt.Errorf("--pid %d: %w", pid, err)
 	}
 	status := fields(fmt.Sprintf("/proc/%d/status", pid))
-	u.Threads = first(status["Threads"])
+	u.Threads, u.Waits = first(status["Threads"]), waitsOf(pid)
 	u.RSS, u.Anon = kilo(status["VmRSS"]), kilo(status["RssAnon"])
 	if rollup := fields(fmt.Sprintf("/proc/%d/smaps_rollup", pid)); rollup["Rss"] != nil { // exact, but only for the owner
 		u.RSS, u.Anon = kilo(rollup["Rss"]), kilo(rollup["Anonymous"])

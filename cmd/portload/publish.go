@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 )
@@ -17,6 +16,7 @@ type publisher struct {
 	msg     []byte
 	out     []byte
 	sent    int64
+	start   int64 // what was sent before this run
 	stalls  int64 // times that not all had a message in time
 }
 
@@ -48,9 +48,14 @@ func (p *publisher) closed(err error) {
 	p.lost <- fmt.Errorf("the server closed the publisher: %w", err)
 }
 
-func (p *publisher) send(seq int64) error {
-	p.msg = published(p.msg, p.session.plan.Size, seq, time.Now())
-	p.out = p.codec.encode(p.out[:0], p.msg)
+// send sends messages from number seq on, n of them, in one write.
+func (p *publisher) send(seq, n int64) error {
+	p.out = p.out[:0]
+	for now := time.Now(); n > 0; n-- {
+		p.msg = published(p.msg, p.session.plan.Size, seq, now)
+		p.out = p.codec.encode(p.out, p.msg)
+		seq++
+	}
 	_, err := p.Write(p.out)
 	return err
 }
@@ -59,7 +64,7 @@ func (p *publisher) send(seq int64) error {
 func (p *publisher) gather(ctx context.Context) error {
 	limit := time.After(p.session.plan.Timeout)
 	for again := 50 * time.Millisecond; ; again = min(2*again, time.Second) {
-		if err := p.send(0); err != nil {
+		if err := p.send(0, 1); err != nil {
 			return err
 		}
 		retry := time.After(again)
@@ -82,55 +87,54 @@ func (p *publisher) gather(ctx context.Context) error {
 	}
 }
 
-// oneByOne sends a message when all members have the one before.
-func (p *publisher) oneByOne(ctx context.Context) error {
-	limit := time.NewTimer(0)
-	defer limit.Stop()
-	for p.more(ctx) {
-		p.sent++
-		if err := p.send(p.sent); err != nil {
-			return err
+// publish sends batches, each in one write, as fast as the rate and the window let it.
+func (p *publisher) publish(ctx context.Context, o *fanoutOptions) error {
+	p.start, p.stalls = p.sent, 0
+	for begin := time.Now(); ctx.Err() == nil; {
+		n := int64(o.batch)
+		if o.plan.Count > 0 {
+			n = min(n, int64(o.plan.Count)-(p.sent-p.start))
 		}
-		limit.Reset(p.session.plan.Timeout)
-		for waiting := true; waiting && p.session.crew.reached() < p.sent; {
-			select {
-			case <-p.session.crew.news:
-			case <-limit.C:
-				p.stalls++
-				waiting = false
-			case err := <-p.lost:
-				return err
-			case <-ctx.Done():
-				return nil
-			}
+		if n == 0 {
+			return nil
 		}
-	}
-	return nil
-}
-
-// atRate sends rate messages a second; as many as the server takes if it is 0.
-func (p *publisher) atRate(ctx context.Context, rate float64) error {
-	for start := time.Now(); p.more(ctx); {
-		if rate > 0 {
-			due := start.Add(time.Duration(float64(p.sent) / rate * float64(time.Second)))
+		if o.rate > 0 {
+			due := begin.Add(time.Duration(float64(p.sent-p.start) / o.rate * float64(time.Second)))
 			pause(ctx, time.Until(due)) // not at all, if it is late
 		}
-		select {
-		case err := <-p.lost:
-			return err
-		default:
+		if o.window > 0 {
+			if err := p.await(ctx, p.sent+n-int64(o.window)); err != nil || ctx.Err() != nil {
+				return err
+			}
 		}
-		p.sent++
-		if err := p.send(p.sent); err != nil {
+		if err := p.send(p.sent+1, n); err != nil {
 			return err
 		}
+		p.sent += n
 	}
 	return nil
 }
 
-func (p *publisher) more(ctx context.Context) bool {
-	n := p.session.plan.Count
-	return ctx.Err() == nil && (n == 0 || p.sent < int64(n))
+// await waits until all members have message seq, for --timeout.
+func (p *publisher) await(ctx context.Context, seq int64) error {
+	if p.session.crew.reached() >= seq {
+		return nil
+	}
+	limit := time.NewTimer(p.session.plan.Timeout)
+	defer limit.Stop()
+	for p.session.crew.reached() < seq {
+		select {
+		case <-p.session.crew.news:
+		case <-limit.C:
+			p.stalls++
+			return nil
+		case err := <-p.lost:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
 }
 
 // drain waits until all members have everything, or nothing has come for settle.
@@ -152,5 +156,3 @@ func (p *publisher) drain(ctx context.Context, settle time.Duration) {
 		}
 	}
 }
-
-var errModes = errors.New("--rate and --flood exclude each other")

@@ -23,11 +23,15 @@ type summary struct {
 
 // served is what the server has used.
 type served struct {
-	CPU       float64 `json:"cpu_seconds"`
-	RSSBefore int64   `json:"rss_before"`
-	RSSAfter  int64   `json:"rss_after"`
-	Threads   int64   `json:"threads"`
-	Gone      bool    `json:"gone,omitempty"` // it ended meanwhile
+	CPU        float64 `json:"cpu_seconds"`
+	System     float64 `json:"system_seconds"` // of them in the kernel
+	Waits      int64   `json:"waits"`          // times that a thread gave up the processor
+	RSSBefore  int64   `json:"rss_before"`
+	RSSAfter   int64   `json:"rss_after"`
+	HeapBefore int64   `json:"heap_before"`
+	HeapAfter  int64   `json:"heap_after"`
+	Threads    int64   `json:"threads"`
+	Gone       bool    `json:"gone,omitempty"` // it ended meanwhile
 }
 
 // latencies are in seconds.

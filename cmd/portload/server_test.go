@@ -28,7 +28,15 @@ type testServer struct {
 	wg    sync.WaitGroup
 	mu    sync.Mutex
 	conns map[net.Conn]int
+	seen  int // connections
 	ended bool
+}
+
+// accepted returns how many connections there were.
+func (s *testServer) accepted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.seen
 }
 
 // startServer serves one protocol on a free port until the test ends.
@@ -129,6 +137,9 @@ func (s *testServer) set(c net.Conn, i int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[c] = i
+	if i < 0 {
+		s.seen++
+	}
 	if s.ended {
 		c.Close()
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/portluck/portluck/cmd/internal/cli"
@@ -25,11 +27,14 @@ type options struct {
 	pid   int
 	json  bool
 	files int
+	// rounds measures once for each line of the input.
+	rounds bool
 }
 
 func (o *options) flags(f *pflag.FlagSet) {
 	f.IntVar(&o.pid, "pid", 0, "process of the server, on this machine: report its CPU time and memory too; 0 for none")
-	f.BoolVar(&o.json, "json", false, "print the report as one JSON object, with seconds and bytes")
+	f.BoolVar(&o.json, "json", false, "print the report as one JSON object: see portload help json")
+	f.BoolVar(&o.rounds, "rounds", false, "measure once for each line of standard input, on the same connections: a report for each")
 	f.IntVar(&o.files, "files", 20_000, "descriptors a process may have; more connections make more processes; more than "+strconv.Itoa(spare))
 	f.IntVar(&o.plan.LocalIPs, "local-ips", 0, "connect from this many addresses 127.x.y.z in turn; 0 for as many as the ports need")
 	f.DurationVar(&o.plan.Timeout, "timeout", 10*time.Second, "longest wait for a handshake, an answer or a delivery; more than 0")
@@ -79,14 +84,17 @@ type report interface {
 type session struct {
 	*options
 	crew   *crew
-	count  func() int64 // for a person
-	server usage        // at the start of what is measured
-	client float64      // CPU seconds then
+	out    io.Writer
+	lines  <-chan struct{} // one for each line of the input, with --rounds
+	quiet  func()          // ends what a person is told
+	server usage           // at the start of what is measured
+	client float64         // CPU seconds then
 	start  time.Time
 }
 
-// run makes the connections' workers, measures, and prints the report. The plan is checked already.
-func (o *options) run(cmd *cobra.Command, addr string, measure func(context.Context, *session) (report, error)) error {
+// run makes the connections' workers, and has measure measure and publish. The plan is checked
+// already.
+func (o *options) run(cmd *cobra.Command, addr string, measure func(context.Context, *session) error) error {
 	ctx := cmd.Context()
 	if err := o.check(cmd.Flags()); err != nil {
 		return err
@@ -108,28 +116,72 @@ func (o *options) run(cmd *cobra.Command, addr string, measure func(context.Cont
 		return err
 	}
 	defer c.close()
-	s := &session{options: o, crew: c, count: c.progress}
-	stop := s.tell(os.Stderr)
-	r, err := measure(ctx, s)
-	stop()
-	if err != nil {
-		return err
+	s := &session{options: o, crew: c, out: cmd.OutOrStdout()}
+	if o.rounds {
+		s.lines = readLines(ctx, cmd.InOrStdin())
 	}
-	r.common().Interrupted = ctx.Err() != nil
-	return o.publish(cmd.OutOrStdout(), r)
+	s.quiet = sync.OnceFunc(s.tell(os.Stderr))
+	defer s.quiet()
+	return measure(ctx, s)
+}
+
+// readLines sends a value for each line of r. The channel is closed at the end of r, or of ctx.
+func readLines(ctx context.Context, r io.Reader) <-chan struct{} {
+	c := make(chan struct{})
+	go func() { // ends with r, or with the process
+		defer close(c)
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			select {
+			case c <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return c
+}
+
+// next reports whether there is something to measure. With --rounds it waits for a line.
+func (s *session) next(ctx context.Context) bool {
+	if !s.rounds {
+		return true
+	}
+	select {
+	case _, ok := <-s.lines:
+		return ok
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// each measures and publishes once, or with --rounds once for each line. It ends at the first
+// failure.
+func (s *session) each(ctx context.Context, measure func() (report, error)) error {
+	for s.next(ctx) {
+		r, err := measure()
+		if err == nil {
+			err = s.publish(ctx, r)
+		}
+		if err != nil || !s.rounds {
+			return err
+		}
+	}
+	return nil
 }
 
 // publish prints r and returns its failure.
-func (o *options) publish(w io.Writer, r report) error {
-	if !o.json {
-		r.print(w)
+func (s *session) publish(ctx context.Context, r report) error {
+	s.quiet()
+	r.common().Interrupted = ctx.Err() != nil
+	if !s.json {
+		r.print(s.out)
 		return r.failure()
 	}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(w, "%s\n", b); err != nil {
+	if _, err := fmt.Fprintf(s.out, "%s\n", b); err != nil {
 		return err
 	}
 	return r.failure()
@@ -170,7 +222,7 @@ func (s *session) tell(w *os.File) (stop func()) {
 		for begin := time.Now(); ; {
 			select {
 			case <-tick.C:
-				fmt.Fprintf(w, "\r\x1b[K%s: %d, %.0f s", s.plan.Command, s.count(), time.Since(begin).Seconds())
+				fmt.Fprintf(w, "\r\x1b[K%s: %d, %.0f s", s.plan.Command, s.crew.progress(), time.Since(begin).Seconds())
 			case <-end:
 				fmt.Fprint(w, "\r\x1b[K")
 				return
@@ -200,7 +252,7 @@ func (s *session) usage() usage {
 // clientCPU is the CPU time of this process and its children; 0 where there is no /proc.
 func (s *session) clientCPU() (sum float64) {
 	for _, pid := range append(s.crew.pids(), os.Getpid()) {
-		cpu, _ := cpuOf(pid) // see above
+		cpu, _, _ := cpuOf(pid) // see above
 		sum += cpu
 	}
 	return sum
@@ -218,8 +270,9 @@ func (s *session) summary(t *tally) summary {
 	if s.pid > 0 {
 		now := s.usage()
 		r.Server = &served{
-			CPU: max(now.CPU-s.server.CPU, 0), RSSBefore: s.server.RSS, RSSAfter: now.RSS,
-			Threads: now.Threads, Gone: now.RSS == 0,
+			CPU: max(now.CPU-s.server.CPU, 0), System: max(now.System-s.server.System, 0),
+			Waits: max(now.Waits-s.server.Waits, 0), RSSBefore: s.server.RSS, RSSAfter: now.RSS,
+			HeapBefore: s.server.Anon, HeapAfter: now.Anon, Threads: now.Threads, Gone: now.RSS == 0,
 		}
 	}
 	return r

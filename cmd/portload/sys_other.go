@@ -2,10 +2,16 @@
 
 package main
 
-import "syscall"
+import (
+	"syscall"
+	"time"
+)
 
 // control is for Linux.
-func control(_, _ string, _ syscall.RawConn) error { return nil }
+func control(int) func(string, string, syscall.RawConn) error { return nil }
+
+// cpuClock is for Linux.
+func cpuClock(int) (time.Duration, bool) { return 0, false }
 
 // descriptors is how many a process may have; it is not asked here, and what is too much fails.
 func descriptors() int { return 1 << 30 }

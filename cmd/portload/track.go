@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -55,8 +57,8 @@ type track struct {
 // newTrack is after message 0, with nothing missing.
 func newTrack() track { return track{seen: ^uint64(0)} }
 
-// take notes message seq in d. It reports whether seq is the highest one so far.
-func (t *track) take(seq int64, d *delivery) bool {
+// take notes message seq in d.
+func (t *track) take(seq int64, d *delivery) {
 	ahead := seq - t.last
 	switch {
 	case ahead > 0:
@@ -64,7 +66,6 @@ func (t *track) take(seq int64, d *delivery) bool {
 		t.last = seq
 		d.Messages++
 		d.skip(ahead - 1)
-		return true
 	case ahead > -64 && t.seen&(1<<-ahead) == 0: // it was counted as lost
 		t.seen |= 1 << -ahead
 		d.Messages++
@@ -73,7 +74,36 @@ func (t *track) take(seq int64, d *delivery) bool {
 	default:
 		d.Doubled++
 	}
-	return false
+}
+
+// A floor finds the lowest of the last messages that members have.
+type floor struct {
+	last  map[int64]int64 // how many members have each as their last
+	least int64           // what lowest found before
+}
+
+func newFloor() floor { return floor{last: map[int64]int64{}} }
+
+// enter adds a member whose last message is seq.
+func (f *floor) enter(seq int64) { f.last[seq]++ }
+
+// leave removes one.
+func (f *floor) leave(seq int64) {
+	if f.last[seq]--; f.last[seq] == 0 {
+		delete(f.last, seq)
+	}
+}
+
+// lowest is the lowest last message; there is a member, and it does not go back.
+func (f *floor) lowest() int64 {
+	switch {
+	case f.last[f.least] > 0:
+	case f.last[f.least+1] > 0:
+		f.least++
+	default:
+		f.least = slices.Min(slices.Collect(maps.Keys(f.last)))
+	}
+	return f.least
 }
 
 // delivery is what the members of a fan-out received.

@@ -24,6 +24,7 @@ type step struct {
 	Stuck int    // of which never read (open)
 	Count int    // messages in all (run), 0 for as many as fit into the time
 	Sent  int64  // messages that the publisher has sent (finish)
+	Again bool   // another run may follow (finish)
 }
 
 // A tally is what happened in one step. Tallies of several workers add up.
