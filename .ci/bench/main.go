@@ -1,11 +1,13 @@
 // Command bench measures what portluck aims at: the same work on portluck and on its peers, in one run.
 //
 //	go run . [-rows name,...] [-time 3s] [-json] [-cpuprofile dir]
+//	go run . -figures ../../.github/figures.svg    # the chart of README
+//	go run . -short                                # each row, without a meaning of its figures
 //
-// Each server and each load is a child process. The servers of a row take turns, in rounds, with the same load; what is
-// compared is the CPU time of the server, user and system, for each operation, and the ratio is the median of the
-// rounds, so that what else runs on the machine matters little. Memory is the slope between few and many connections,
-// after a collection. The peers are:
+// Each server is a child process, and so is its load: cmd/portload, which is built from the repository. The servers of a
+// row take turns, in rounds, with the same load; what is compared is the CPU time of the server, user and system, for
+// each operation, and the ratio is the median of the rounds, so that what else runs on the machine matters little.
+// Memory is the slope between few and many connections of what is no file's, after a collection. The peers are:
 //
 //	goroutines  a plain net.Listener with a goroutine for each connection
 //	bare        one epoll loop that does nothing else; for a room, one write(2) for each member
@@ -32,16 +34,21 @@ import (
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == childArg {
-		runChild(os.Args[2:])
+	if len(os.Args) == 4 && os.Args[1] == childArg {
+		runChild(os.Args[2], os.Args[3])
 		return
 	}
 	names := flag.String("rows", "", "comma-separated rows, or beginnings of their names; all if empty")
 	o := options{}
 	flag.DurationVar(&o.time, "time", 3*time.Second, "how long each server of a row works, in all its rounds")
+	flag.BoolVar(&o.short, "short", false, "few connections and 20 ms a round: it shows that each row works, and nothing more")
+	flag.StringVar(&o.figures, "figures", "", "measure the rows of the chart, and write it as an SVG to this file")
 	flag.StringVar(&o.profiles, "cpuprofile", "", "write a profile of each server into this directory, which exists")
 	asJSON := flag.Bool("json", false, "print one JSON object")
 	flag.Parse()
+	if o.short {
+		o.time = rounds * 20 * time.Millisecond
+	}
 	if err := run(o, *names, *asJSON); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
@@ -51,6 +58,8 @@ func main() {
 // options are how every row is measured.
 type options struct {
 	time     time.Duration
+	short    bool
+	figures  string // file; none if empty
 	profiles string // directory; none if empty
 }
 
@@ -77,10 +86,18 @@ type result struct {
 }
 
 func run(o options, names string, asJSON bool) error {
+	if o.figures != "" && names == "" {
+		names = chartRows()
+	}
 	chosen, err := choose(names)
 	if err != nil {
 		return err
 	}
+	remove, err := buildPortload()
+	if err != nil {
+		return err
+	}
+	defer remove()
 	r := result{Commit: commit(), Load: loadAverage()}
 	for _, row := range chosen {
 		begin := time.Now()
@@ -100,23 +117,29 @@ func run(o options, names string, asJSON bool) error {
 	if err == nil && len(r.Failed) > 0 {
 		err = fmt.Errorf("%d rows failed", len(r.Failed))
 	}
+	if err == nil && o.figures != "" {
+		err = r.draw(o.figures)
+	}
 	return err
 }
 
-// choose finds the rows whose names begin with one of names.
+// choose finds the rows that names names; else those whose names begin so.
 func choose(names string) (chosen []*row, err error) {
 	if names == "" {
 		return rows, nil
 	}
 	for name := range strings.SplitSeq(names, ",") {
-		n := len(chosen)
+		named := func(r *row) bool { return r.name == name }
+		if !slices.ContainsFunc(rows, named) {
+			named = func(r *row) bool { return strings.HasPrefix(r.name, name) }
+		}
+		if !slices.ContainsFunc(rows, named) {
+			return nil, fmt.Errorf("no row %q", name)
+		}
 		for _, r := range rows {
-			if strings.HasPrefix(r.name, name) && !slices.Contains(chosen, r) {
+			if named(r) && !slices.Contains(chosen, r) {
 				chosen = append(chosen, r)
 			}
-		}
-		if len(chosen) == n {
-			return nil, fmt.Errorf("no row %q", name)
 		}
 	}
 	return chosen, nil

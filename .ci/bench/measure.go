@@ -15,20 +15,18 @@ const (
 	slowTime    = 15 * time.Second
 )
 
-// warmTime is how long a server works before.
-const warmTime = 300 * time.Millisecond
-
 // A side is one server with its load.
 type side struct {
-	name         string
-	server, load *child
-	addr         string
+	name   string
+	server *child
+	addr   string
+	load   *load
 }
 
-// newSide starts a server and a load, and opens what q says unless q makes its connections itself.
-func newSide(name string, q request) (*side, error) {
+// newSide starts a server, and a portload that waits for its first round.
+func newSide(name string, w work) (*side, error) {
 	s := &side{name: name}
-	err := s.start(q)
+	err := s.start(w)
 	if err != nil {
 		s.stop()
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -36,39 +34,26 @@ func newSide(name string, q request) (*side, error) {
 	return s, nil
 }
 
-func (s *side) start(q request) (err error) {
-	if s.server, err = start("server", s.name, q.Proto); err != nil {
+func (s *side) start(w work) (err error) {
+	if s.server, err = start(s.name, w.proto); err != nil {
 		return err
 	}
-	if s.load, err = start("load"); err != nil {
-		return err
-	}
-	a, err := s.server.ask(request{Do: "addr", Buffer: q.Buffer})
+	a, err := s.server.ask(request{Do: "addr", Keep: w.keep})
 	if err != nil {
 		return err
 	}
 	s.addr = a.Addr
-	if q.Do == "short" {
-		return nil
-	}
-	q.Do = "open"
-	return s.ask(q)
-}
-
-// ask has the load do q, where the answer is no more than that it did.
-func (s *side) ask(q request) error {
-	_, err := s.work(q)
+	s.load, err = startLoad(&w, s.addr, s.server.cmd.Process.Pid)
 	return err
 }
 
-// work has the load do q.
-func (s *side) work(q request) (answer, error) {
-	q.Addr = s.addr
-	a, err := s.load.ask(q)
+// round has the load do its work once.
+func (s *side) round() (*report, error) {
+	r, err := s.load.round()
 	if err != nil {
-		err = fmt.Errorf("%s: %w", s.name, err)
+		return nil, fmt.Errorf("%s: %w", s.name, err)
 	}
-	return a, err
+	return r, nil
 }
 
 func (s *side) stop() {
@@ -94,26 +79,20 @@ func (o options) profileOf(r *row, s *side) string {
 	return filepath.Join(o.profiles, r.name+"-"+s.name+".prof")
 }
 
-// perOp is the CPU time of the server for each operation of q, in microseconds, and what else is worth knowing.
-func (s *side) perOp(q request) (us float64, note string, err error) {
-	before, err := s.server.ask(request{Do: "cpu"})
+// perOp is the CPU time of the server for each operation of a round, in microseconds, and what else is worth knowing.
+func (s *side) perOp() (us float64, note string, err error) {
+	r, err := s.round()
 	if err != nil {
 		return 0, "", err
 	}
-	begin := time.Now()
-	a, err := s.work(q)
-	if err != nil {
-		return 0, "", err
+	n := r.ops()
+	if n == 0 {
+		return 0, "", fmt.Errorf("%s: nothing was done", s.name)
 	}
-	seconds := time.Since(begin).Seconds()
-	after, err := s.server.ask(request{Do: "cpu"})
-	if err == nil && a.Ops == 0 {
-		err = fmt.Errorf("%s: nothing was done", s.name)
-	}
-	n, used := float64(a.Ops), after.CPU-before.CPU
+	a, err := s.server.ask(request{Do: "goroutines"})
 	note = fmt.Sprintf("%.0f/s, %.0f%% of it in the kernel, %.2g waits each, %d goroutines",
-		n/seconds, (after.System-before.System)/used*100, float64(after.Switches-before.Switches)/n, after.Goroutines)
-	return used / n * 1e6, note, err
+		n/r.Seconds, r.Server.System/r.Server.CPU*100, float64(r.Server.Waits)/n, a.Goroutines)
+	return r.Server.CPU / n * 1e6, note, err
 }
 
 // measureCPU has portluck and its peers do the same in turn.
@@ -125,14 +104,14 @@ func measureCPU(r *row, o options) ([]line, error) {
 		}
 	}()
 	for _, name := range append([]string{"portluck"}, r.peers()...) {
-		s, err := newSide(name, r.q)
+		w := o.of(r)
+		w.time = o.roundTime()
+		s, err := newSide(name, w)
 		if err != nil {
 			return nil, err
 		}
 		sides = append(sides, s)
-		q := r.q
-		q.Time = warmTime
-		if err := s.ask(q); err != nil {
+		if _, err := s.round(); err != nil { // the first one warms up
 			return nil, err
 		}
 		if err := s.profile(r, o, true); err != nil {
@@ -140,8 +119,6 @@ func measureCPU(r *row, o options) ([]line, error) {
 		}
 	}
 	of := make([][]float64, len(sides))
-	q := r.q
-	q.Time = o.roundTime()
 	var note string
 	begin := time.Now()
 	for round := range rounds {
@@ -150,7 +127,7 @@ func measureCPU(r *row, o options) ([]line, error) {
 		}
 		for i := range sides {
 			i = (i + round) % len(sides) // another one begins each round
-			us, n, err := sides[i].perOp(q)
+			us, n, err := sides[i].perOp()
 			if err != nil {
 				return nil, err
 			}

@@ -9,7 +9,7 @@ func measureFlood(r *row, o options) ([]line, error) {
 	var of [][]float64
 	var note string
 	for i, name := range append([]string{"portluck"}, r.peers()...) {
-		times, n, err := floodOf(name, r.q, o)
+		times, n, err := floodOf(name, r, o)
 		if err != nil {
 			return nil, err
 		}
@@ -24,44 +24,44 @@ func measureFlood(r *row, o options) ([]line, error) {
 // floodClients is how many clients echo beside the room.
 const floodClients = 4
 
-// floodOf is, for each round, by what factor the flood that q is makes the p99 of an echo longer.
-func floodOf(name string, q request, o options) (factors []float64, note string, err error) {
-	echo := request{Do: "echo", Proto: q.Proto, Conns: floodClients, Size: 64, Depth: 1, Time: o.roundTime() / 2}
+// floodOf is, for each round, by what factor the flood of r makes the p99 of an echo longer.
+func floodOf(name string, r *row, o options) (factors []float64, note string, err error) {
+	flood := o.of(r)
+	flood.time = o.roundTime()
+	echo := work{do: "echo", proto: flood.proto, conns: floodClients, size: 64, depth: 1, time: o.roundTime() / 2}
 	s, err := newSide(name, echo)
 	if err != nil {
 		return nil, "", err
 	}
 	defer s.stop()
-	room := &side{name: name, addr: s.addr}
-	if room.load, err = start("load"); err != nil {
+	room, err := startLoad(&flood, s.addr, s.server.cmd.Process.Pid)
+	if err != nil {
 		return nil, "", err
 	}
-	defer room.load.stop()
-	open := q
-	open.Do = "open"
-	if err := room.ask(open); err != nil {
+	defer room.stop()
+	if _, err := room.round(); err != nil { // the first one warms up
 		return nil, "", err
 	}
-	q.Time = o.roundTime()
 	for range rounds {
-		quiet, err := s.work(echo)
+		quiet, err := s.round()
 		if err != nil {
 			return nil, "", err
 		}
 		failed := make(chan error, 1)
 		go func() { // ends with the flood, which is waited for
-			failed <- room.ask(q)
+			_, err := room.round()
+			failed <- err
 		}()
-		loud, err := s.work(echo)
+		loud, err := s.round()
 		if e := <-failed; err == nil {
 			err = e
 		}
 		if err != nil {
 			return nil, "", err
 		}
-		factors = append(factors, loud.P99/quiet.P99)
+		factors = append(factors, loud.Latency.P99/quiet.Latency.P99)
 		note = fmt.Sprintf("p50 %.2g ms, p99 %.2g ms; quiet %.2g and %.2g ms",
-			loud.P50*1e3, loud.P99*1e3, quiet.P50*1e3, quiet.P99*1e3)
+			loud.Latency.P50*1e3, loud.Latency.P99*1e3, quiet.Latency.P50*1e3, quiet.Latency.P99*1e3)
 	}
 	return factors, note, nil
 }
@@ -69,44 +69,41 @@ func floodOf(name string, q request, o options) (factors []float64, note string,
 // measureStuck compares the latency of a room's deliveries with and without members that never read. A delivery that
 // is lost fails.
 func measureStuck(r *row, o options) ([]line, error) {
-	alone := r.q
-	alone.Stuck = 0
+	with := o.of(r)
+	with.time = o.roundTime()
+	without := with
+	without.stuck = 0
 	var sides []*side
 	defer func() {
 		for _, s := range sides {
 			s.stop()
 		}
 	}()
-	for _, q := range []request{r.q, alone} {
-		s, err := newSide("portluck", q)
+	for _, w := range []work{with, without} {
+		s, err := newSide("portluck", w)
 		if err != nil {
 			return nil, err
 		}
 		sides = append(sides, s)
 	}
-	q := r.q
-	q.Time = o.roundTime()
 	var factors []float64
-	var p99 [2]float64
-	for range rounds {
+	var last [2]*report
+	for round := range 1 + rounds {
 		for i, s := range sides {
-			a, err := s.work(q)
+			if round == rounds {
+				if _, err := s.rest(o); err != nil { // the last one begins with what both need at rest
+					return nil, err
+				}
+			}
+			a, err := s.round()
 			if err != nil {
 				return nil, err
 			}
-			p99[i] = a.P99
+			last[i] = a
 		}
-		factors = append(factors, p99[0]/p99[1])
+		factors = append(factors, last[0].Latency.P99/last[1].Latency.P99)
 	}
-	with, err := sides[0].rest()
-	if err != nil {
-		return nil, err
-	}
-	without, err := sides[1].rest()
-	if err != nil {
-		return nil, err
-	}
-	note := fmt.Sprintf("p99 %.2g ms, alone %.2g ms; %.0f B for each stuck member",
-		p99[0]*1e3, p99[1]*1e3, float64(with.Pss-without.Pss)/float64(q.Stuck))
-	return r.lines([][]float64{factors}, note), nil
+	note := fmt.Sprintf("p99 %.2g ms, alone %.2g ms; %.0f B for each stuck member", last[0].Latency.P99*1e3, last[1].Latency.P99*1e3,
+		float64(last[0].Server.HeapBefore-last[1].Server.HeapBefore)/float64(with.stuck))
+	return r.lines([][]float64{factors[1:]}, note), nil // the first one warms up
 }

@@ -21,23 +21,23 @@ func measureMemory(r *row, o options) ([]line, error) {
 	var note string
 	idle := true
 	for i, name := range append([]string{"portluck"}, r.peers()...) {
-		many := manyConns
+		w := o.of(r)
 		switch {
-		case isSecure(r.q.Proto) && i == 0:
-			many = manySecure
-		case isSecure(r.q.Proto):
-			many = manyOfAPeer
+		case isSecure(w.proto) && i == 0:
+			w.conns = o.part(manySecure)
+		case isSecure(w.proto):
+			w.conns = o.part(manyOfAPeer)
 		}
-		few, full, err := slope(r, o, name, many)
+		heap, few, full, err := slope(r, o, name, w)
 		if err != nil {
 			return nil, err
 		}
-		each := func(few, full int64) float64 { return float64(full-few) / float64(many-fewConns) }
-		of = append(of, []float64{each(few.Pss, full.Pss)})
+		of = append(of, []float64{heap})
 		if i == 0 {
-			idle = full.Goroutines < fewConns
-			note = fmt.Sprintf("heap %.0f B, stacks %.0f B, %d goroutines at %d connections",
-				each(few.Heap, full.Heap), each(few.Stacks, full.Stacks), full.Goroutines, many)
+			each := func(few, full int64) float64 { return float64(full-few) / float64(w.conns-w.from) }
+			idle = full.Goroutines < w.from
+			note = fmt.Sprintf("Go's heap %.0f B, stacks %.0f B, %d goroutines at %d connections",
+				each(few.Heap, full.Heap), each(few.Stacks, full.Stacks), full.Goroutines, w.conns)
 		}
 	}
 	lines := r.lines(of, note)
@@ -47,71 +47,62 @@ func measureMemory(r *row, o options) ([]line, error) {
 	return lines, nil
 }
 
-// slope is the memory of a server with few connections and with many.
-func slope(r *row, o options, name string, many int) (few, full Memory, err error) {
-	q := r.q
-	q.Conns = fewConns
-	s, err := newSide(name, q)
+// slope is what one more connection costs a server, and what it has with few and with many of them.
+func slope(r *row, o options, name string, w work) (heap float64, few, full answer, err error) {
+	s, err := newSide(name, w)
 	if err != nil {
-		return few, full, err
+		return 0, few, full, err
 	}
 	defer s.stop()
-	if few, err = s.rest(); err != nil {
-		return few, full, err
+	for _, rest := range []*answer{&few, &full} {
+		if _, err = s.round(); err != nil { // opens connections
+			return 0, few, full, err
+		}
+		if *rest, err = s.rest(o); err != nil {
+			return 0, few, full, err
+		}
 	}
-	q.Do, q.Conns = "open", many-fewConns
-	if err = s.ask(q); err == nil {
-		full, err = s.rest()
-	}
+	report, err := s.round()
 	if err == nil && o.profiles != "" {
 		_, err = s.server.ask(request{Do: "heap", Path: o.profileOf(r, s)})
 	}
-	return few, full, err
+	if err != nil {
+		return 0, few, full, err
+	}
+	return report.PerConn.Heap, few, full, nil
 }
 
-// rest is the memory of the server when it has come to rest.
-func (s *side) rest() (Memory, error) {
+// rest has the server come to rest.
+func (s *side) rest(o options) (answer, error) {
+	if o.short {
+		return s.server.ask(request{Do: "collect"})
+	}
 	time.Sleep(settleTime)
-	a, err := s.server.ask(request{Do: "memory"})
-	return a.Memory, err
+	return s.server.ask(request{Do: "collect"})
 }
 
-// How long a server may take to give back what a burst needed, and the part of it that it may keep.
-const (
-	burstTime = time.Minute
-	burstKeep = 1.1
-)
+// burstKeep is the part of what a burst needed that a server may keep.
+const burstKeep = 1.1
 
-// measureBurst has all connections send one long message at once, and waits until the memory is what it was before.
-func measureBurst(r *row, _ options) ([]line, error) {
-	q := r.q
-	q.Do, q.Size = "open", 64
-	s, err := newSide("portluck", q)
+// measureBurst has all connections send one long message at once, and compares the memory after it with that before.
+func measureBurst(r *row, o options) ([]line, error) {
+	s, err := newSide("portluck", o.of(r))
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	before, err := s.rest()
-	if err != nil {
-		return nil, err
-	}
-	begin := time.Now()
-	if err := s.ask(r.q); err != nil {
-		return nil, err
-	}
-	busy, err := s.server.ask(request{Do: "memory"})
-	if err != nil {
-		return nil, err
-	}
-	after := busy.Memory
-	for float64(after.Pss) > burstKeep*float64(before.Pss) && time.Since(begin) < burstTime {
-		if after, err = s.rest(); err != nil {
+	var last *report
+	for range 5 { // none, all of them, the measure of these, the burst, and what is left of it
+		if last, err = s.round(); err != nil {
+			return nil, err
+		}
+		if _, err = s.rest(o); err != nil {
 			return nil, err
 		}
 	}
-	note := fmt.Sprintf("%.1f MiB before, %.1f MiB at once, %.1f MiB after %.0f s",
-		mebi(before.Pss), mebi(busy.Pss), mebi(after.Pss), time.Since(begin).Seconds())
-	return r.lines([][]float64{{float64(after.Pss) / float64(before.Pss)}}, note), nil
+	before, busy, after := last.heap("held"), last.heap("burst"), last.heap("settled")
+	note := fmt.Sprintf("%.1f MiB before, %.1f MiB at once, %.1f MiB after %.1f s", mebi(before), mebi(busy), mebi(after), settleTime.Seconds())
+	return r.lines([][]float64{{float64(after) / float64(before)}}, note), nil
 }
 
 func mebi(n int64) float64 { return float64(n) / (1 << 20) }

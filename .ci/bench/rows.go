@@ -8,7 +8,7 @@ import (
 // A row is one work, and what portluck aims at there.
 type row struct {
 	name, what string
-	q          request // what the load does, with what it opens first
+	work       work // what portload does
 	unit       string
 	aims       []aim
 	measure    func(*row, options) ([]line, error)
@@ -23,83 +23,83 @@ type aim struct {
 // rows are the table of aims, in its order.
 var rows = []*row{
 	{
-		name: "idle-tcp", what: "raw client, slope of Pss", unit: "B", measure: measureMemory,
-		q:    request{Proto: "tcp", Size: 64},
+		name: "idle-tcp", what: "raw client, slope of memory", unit: "B", measure: measureMemory,
+		work: work{do: "idle", proto: "tcp", conns: manyConns, from: fewConns},
 		aims: []aim{{"", 200}, {"goroutines", 0}, {"bare", 0}},
 	},
 	{
-		name: "idle-ws", what: "WebSocket in one room, slope of Pss", unit: "B", measure: measureMemory,
-		q:    request{Proto: "ws", Size: 64, Join: true},
+		name: "idle-ws", what: "WebSocket in one room, slope of memory", unit: "B", measure: measureMemory,
+		work: work{do: "idle", proto: "ws", conns: manyConns, from: fewConns, join: true},
 		aims: []aim{{"", 256}, {"gws", 0}, {"gorilla", 0}, {"bare", 0}},
 	},
 	{
-		name: "idle-burst", what: "15,000 WebSockets after 16 KB on all, Pss", unit: "x", measure: measureBurst,
-		q:    request{Do: "echo", Proto: "ws", Conns: manyConns, Size: 16 << 10, Depth: 1, Join: true},
+		name: "idle-burst", what: "15,000 WebSockets after 16 KB on all, memory", unit: "x", measure: measureBurst,
+		work: work{do: "idle", proto: "ws", conns: manyConns, size: 16 << 10, join: true},
 		aims: []aim{{"", burstKeep}},
 	},
 	{
-		name: "idle-tls", what: "raw TLS client, slope of Pss", unit: "B", measure: measureMemory,
-		q:    request{Proto: "tls", Size: 64},
+		name: "idle-tls", what: "raw TLS client, slope of memory", unit: "B", measure: measureMemory,
+		work: work{do: "idle", proto: "tls", conns: manySecure, from: fewConns},
 		aims: []aim{{"", 9 << 10}, {"goroutines", 0}},
 	},
 	{
-		name: "idle-wss", what: "WebSocket over TLS, slope of Pss", unit: "B", measure: measureMemory,
-		q:    request{Proto: "wss", Size: 64},
+		name: "idle-wss", what: "WebSocket over TLS, slope of memory", unit: "B", measure: measureMemory,
+		work: work{do: "idle", proto: "wss", conns: manySecure, from: fewConns},
 		aims: []aim{{"", 9 << 10}, {"gws", 0}},
 	},
 	{
 		name: "echo-tcp", what: "64 B lines, 64 clients", unit: "us CPU", measure: measureCPU,
-		q:    request{Do: "echo", Proto: "tcp", Conns: 64, Size: 64, Depth: 1},
+		work: work{do: "echo", proto: "tcp", conns: 64, size: 64, depth: 1},
 		aims: []aim{{"goroutines", .65}, {"bare", 0}},
 	},
 	{
 		name: "echo-ws", what: "64 B, 64 clients, 1 in flight", unit: "us CPU", measure: measureCPU,
-		q:    request{Do: "echo", Proto: "ws", Conns: 64, Size: 64, Depth: 1},
+		work: work{do: "echo", proto: "ws", conns: 64, size: 64, depth: 1},
 		aims: []aim{{"gws", .6}, {"bare", 0}},
 	},
 	{
 		name: "echo-ws-16", what: "64 B, 64 clients, 16 in flight", unit: "us CPU", measure: measureCPU,
-		q:    request{Do: "echo", Proto: "ws", Conns: 64, Size: 64, Depth: 16},
+		work: work{do: "echo", proto: "ws", conns: 64, size: 64, depth: 16},
 		aims: []aim{{"gws", .1}, {"bare", 0}},
 	},
 	{
 		name: "echo-ws-64k", what: "64 KiB, 16 clients", unit: "us CPU", measure: measureCPU,
-		q:    request{Do: "echo", Proto: "ws", Conns: 16, Size: 64 << 10, Depth: 1},
+		work: work{do: "echo", proto: "ws", conns: 16, size: 64 << 10, depth: 1},
 		aims: []aim{{"gws", 1}, {"gobwas", 1}},
 	},
 	{
 		name: "short-tcp", what: "connect, a line, its echo, close", unit: "us CPU", measure: measureCPU,
-		q:    request{Do: "short", Proto: "tcp", Conns: 16, Size: 64},
+		work: work{do: "conn", proto: "tcp", conns: 16, size: 64},
 		aims: []aim{{"goroutines", .8}, {"bare", 0}},
 	},
 	{
 		name: "short-ws", what: "connect, handshake, an echo, close", unit: "us CPU", measure: measureCPU,
-		q:    request{Do: "short", Proto: "ws", Conns: 16, Size: 64},
+		work: work{do: "conn", proto: "ws", conns: 16, size: 64},
 		aims: []aim{{"gobwas", .75}, {"bare", 0}},
 	},
 	{
 		name: "room-8000", what: "8,000 members, 128 B, one message at a time", unit: "us CPU", measure: measureCPU,
-		q:    request{Do: "fan", Proto: "ws", Conns: 8_000, Size: 128, Depth: 1, Burst: 1, Join: true},
+		work: work{do: "fanout", proto: "ws", conns: 8_000, size: 128, depth: 1, batch: 1},
 		aims: []aim{{"gorilla", .7}, {"bare", 1 / .95}},
 	},
 	{
 		name: "room-15000", what: "15,000 members, 128 B, one message at a time", unit: "us CPU", measure: measureCPU,
-		q:    request{Do: "fan", Proto: "ws", Conns: 15_000, Size: 128, Depth: 1, Burst: 1, Join: true},
+		work: work{do: "fanout", proto: "ws", conns: 15_000, size: 128, depth: 1, batch: 1},
 		aims: []aim{{"gorilla", .7}, {"bare", 1 / .95}},
 	},
 	{
 		name: "flood-8000", what: "8,000 members, 128 B, the publisher never waits", unit: "us CPU", measure: measureCPU,
-		q:    request{Do: "fan", Proto: "ws", Conns: 8_000, Size: 128, Depth: 40, Burst: 20, Join: true},
+		work: work{do: "fanout", proto: "ws", conns: 8_000, size: 128, depth: 40, batch: 20},
 		aims: []aim{{"", 1}, {"bare", 0}},
 	},
 	{
 		name: "stuck", what: "5,000 members, 5,000 that never read, 4 KiB: p99", unit: "x", measure: measureStuck,
-		q:    request{Do: "fan", Proto: "ws", Conns: 5_000, Stuck: 5_000, Size: 4 << 10, Depth: 1, Burst: 1, Join: true, Buffer: 16 << 10},
+		work: work{do: "fanout", proto: "ws", conns: 5_000, stuck: 5_000, size: 4 << 10, depth: 1, batch: 1, keep: 16 << 10},
 		aims: []aim{{"", 1.2}},
 	},
 	{
 		name: "flood-echo", what: "p99 of an echo while a room of 1,000 floods", unit: "x", measure: measureFlood,
-		q:    request{Do: "fan", Proto: "ws", Conns: 1_000, Size: 128, Depth: 40, Burst: 20, Join: true},
+		work: work{do: "fanout", proto: "ws", conns: 1_000, size: 128, depth: 40, batch: 20},
 		aims: []aim{{"", 3}, {"gorilla", 0}},
 	},
 }
@@ -142,6 +142,21 @@ func median(x []float64) float64 {
 	s := slices.Sorted(slices.Values(x))
 	n := len(s)
 	return (s[(n-1)/2] + s[n/2]) / 2
+}
+
+// of is the work of r.
+func (o options) of(r *row) work {
+	w := r.work
+	w.conns, w.from, w.stuck = o.part(w.conns), o.part(w.from), o.part(w.stuck)
+	return w
+}
+
+// part is n, or with -short as many connections as show that a row works.
+func (o options) part(n int) int {
+	if o.short && n > 100 {
+		return n / 100
+	}
+	return n
 }
 
 // roundTime is how long a server works until it is another one's turn.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -15,7 +14,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -78,12 +76,11 @@ func fail(name string, err error) {
 func (s *served) do(q request) (answer, error) {
 	switch q.Do {
 	case "addr":
-		return answer{Addr: s.listener.Addr().String()}, s.limit(q.Buffer)
-	case "cpu":
-		return cpu(), nil
-	case "memory":
-		m, err := memory()
-		return answer{Memory: m}, err
+		return answer{Addr: s.listener.Addr().String()}, s.limit(q.Keep)
+	case "goroutines":
+		return answer{Goroutines: runtime.NumGoroutine()}, nil
+	case "collect":
+		return collect(), nil
 	case "profile":
 		return answer{}, s.record(q.Path)
 	case "heap":
@@ -129,45 +126,17 @@ func heap(path string) error {
 	return errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
 }
 
-// cpu is the time that this process has used, in user mode and in the kernel. It is finer than /proc/PID/stat.
-func cpu() answer {
-	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &u) // fails for wrong arguments only
-	system := time.Duration(u.Stime.Nano()).Seconds()
-	return answer{
-		CPU: time.Duration(u.Utime.Nano()).Seconds() + system, System: system, Switches: u.Nvcsw,
-		Memory: Memory{Goroutines: runtime.NumGoroutine()},
-	}
-}
-
-// memory is what this process has after it gave back what it could.
-func memory() (m Memory, err error) {
+// collect gives back what this process does not need.
+func collect() answer {
 	runtime.GC() // the first one finds what a finalizer or a pool held
 	runtime.GC()
 	debug.FreeOSMemory()
-	b, err := os.ReadFile("/proc/self/smaps_rollup")
-	if err != nil {
-		return m, err
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return answer{
+		Heap: int64(m.HeapInuse), Stacks: int64(m.StackInuse), //nolint:gosec // less than an exbibyte
+		Goroutines: runtime.NumGoroutine(),
 	}
-	if m.Pss = kilobytes(b, "Pss:"); m.Pss == 0 {
-		return m, errors.New("/proc/self/smaps_rollup has no Pss")
-	}
-	var s runtime.MemStats
-	runtime.ReadMemStats(&s)
-	m.Heap, m.Stacks = int64(s.HeapInuse), int64(s.StackInuse) //nolint:gosec // less than an exbibyte
-	m.Goroutines = runtime.NumGoroutine()
-	return m, nil
-}
-
-// kilobytes is a figure of smaps_rollup in bytes; 0 if there is none.
-func kilobytes(b []byte, name string) int64 {
-	_, rest, _ := bytes.Cut(b, []byte("\n"+name))
-	words := bytes.Fields(rest)
-	if len(words) == 0 {
-		return 0
-	}
-	n, _ := strconv.ParseInt(string(words[0]), 10, 64) // the kernel writes numbers
-	return n << 10
 }
 
 // newTLS makes a certificate that nobody checks.

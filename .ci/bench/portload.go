@@ -1,0 +1,190 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A work is what portload does to a server: a command of it, with its flags.
+type work struct {
+	do    string        // conn, echo, fanout or idle
+	proto string        // tcp, tls, ws or wss
+	conns int           // clients or connections, or members that read
+	from  int           // idle: connections of the first measure
+	stuck int           // fanout: more members, that never read
+	size  int           // bytes of a message; idle: of the one that each connection sends later, if any
+	depth int           // messages in flight: for each client, or of the publisher
+	batch int           // fanout: messages in one write
+	join  bool          // idle: the connections become members of a room
+	keep  int           // bytes that the server's kernel keeps for a client that does not read; its own bound if 0
+	time  time.Duration // of a round
+}
+
+// stuckBuffer is what the kernel may hold for a client that does not read.
+const stuckBuffer = 4 << 10
+
+// args are those of portload.
+func (w *work) args() []string {
+	flag := func(name string, n int) string { return "--" + name + "=" + strconv.Itoa(n) }
+	args := []string{w.do, "--proto", w.proto, "--time", w.time.String(), "--local-ips=16"}
+	switch w.do {
+	case "conn":
+		args = append(args, flag("clients", w.conns), flag("size", w.size))
+	case "echo":
+		args = append(args, flag("clients", w.conns), flag("size", w.size), flag("depth", w.depth))
+	case "fanout":
+		args = append(args, flag("members", w.conns+w.stuck), flag("stuck", w.stuck), flag("stuck-buffer", stuckBuffer),
+			flag("size", w.size), flag("window", w.depth), flag("batch", w.batch), "--join", greeting(true))
+	case "idle":
+		args = append(args, flag("conns", w.conns), flag("from", w.from), flag("burst", w.size), "--line", greeting(w.join))
+	}
+	return args
+}
+
+// greeting is what a connection says first, so that the server knows what it is.
+func greeting(join bool) string {
+	tag := "e"
+	if join {
+		tag = string(rune(tagJoin))
+	}
+	return tag + strings.Repeat(".", 63)
+}
+
+// A report is what the bench uses of portload's: portload help json explains it.
+type report struct {
+	Seconds      float64 `json:"seconds"`
+	Failed       int64   `json:"failed"`
+	Error        string  `json:"error"`
+	Closed       int64   `json:"closed"`
+	Connections  int64   `json:"connections"`
+	Messages     int64   `json:"messages"`
+	Deliveries   int64   `json:"deliveries"`
+	Lost         int64   `json:"lost"`
+	Doubled      int64   `json:"doubled"`
+	Late         int64   `json:"late"`
+	Disconnected int64   `json:"disconnected"`
+	Latency      struct {
+		P50 float64 `json:"p50"`
+		P99 float64 `json:"p99"`
+	} `json:"latency_seconds"`
+	Server struct {
+		CPU        float64 `json:"cpu_seconds"`
+		System     float64 `json:"system_seconds"`
+		Waits      int64   `json:"waits"`
+		HeapBefore int64   `json:"heap_before"`
+	} `json:"server"`
+	PerConn struct {
+		Heap float64 `json:"heap"`
+	} `json:"per_conn"`
+	Points []struct {
+		At   string `json:"at"`
+		Heap int64  `json:"heap"`
+	} `json:"points"`
+}
+
+// ops is what was done.
+func (r *report) ops() float64 { return float64(r.Connections + r.Messages + r.Deliveries) }
+
+// heap is the memory at a point of idle.
+func (r *report) heap(at string) int64 {
+	for _, p := range r.Points {
+		if p.At == at {
+			return p.Heap
+		}
+	}
+	return 0
+}
+
+// failure is that a server failed its clients.
+func (r *report) failure() error {
+	if n := r.Failed + r.Closed + r.Lost + r.Doubled + r.Late + r.Disconnected; n > 0 {
+		return fmt.Errorf("%d failed, %d closed, %d lost, %d doubled, %d late, %d disconnected %s",
+			r.Failed, r.Closed, r.Lost, r.Doubled, r.Late, r.Disconnected, r.Error)
+	}
+	return nil
+}
+
+// A load is a portload, which measures when it is asked to. One goroutine uses it.
+type load struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *json.Decoder
+}
+
+// portload is the program.
+var portload string
+
+// buildPortload builds it, and returns a func that removes it.
+func buildPortload() (remove func(), err error) {
+	repository, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/portluck/portluck").Output()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return nil, err
+	}
+	remove = func() { os.RemoveAll(dir) }
+	portload = filepath.Join(dir, "portload")
+	build := exec.Command("go", "-C", strings.TrimSpace(string(repository)), "build", "-o", portload, "./cmd/portload")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		remove()
+		return nil, fmt.Errorf("portload: %w", err)
+	}
+	return remove, nil
+}
+
+// startLoad starts a portload that does w to the server at addr.
+func startLoad(w *work, addr string, pid int) (*load, error) {
+	args := slices.Concat(w.args(), []string{addr, "--pid", strconv.Itoa(pid), "--json", "--rounds", "--insecure"})
+	l := &load{cmd: exec.Command(portload, args...)}
+	l.cmd.Stderr = os.Stderr
+	in, err := l.cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := l.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	l.in, l.out = in, json.NewDecoder(out)
+	return l, l.cmd.Start()
+}
+
+// round has portload do its work once.
+func (l *load) round() (*report, error) {
+	watchdog := time.AfterFunc(askTime, func() { _ = l.cmd.Process.Kill() }) // then there is no report
+	defer watchdog.Stop()
+	if _, err := io.WriteString(l.in, "\n"); err != nil {
+		return nil, err
+	}
+	r := &report{}
+	switch err := l.out.Decode(r); {
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("portload has ended")
+	case err != nil:
+		return nil, err
+	}
+	return r, r.failure()
+}
+
+// stop ends portload, and waits for it.
+func (l *load) stop() {
+	if l == nil {
+		return
+	}
+	l.in.Close()
+	watchdog := time.AfterFunc(askTime, func() { _ = l.cmd.Process.Kill() })
+	defer watchdog.Stop()
+	_ = l.cmd.Wait() // what it reported is what counts
+}
