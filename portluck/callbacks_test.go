@@ -16,6 +16,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/udp"
 	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/portluck/hub"
 	"github.com/portluck/portluck/testdata/funcs"
 	"github.com/rs/zerolog"
 )
@@ -38,6 +39,28 @@ func say(text string) func(t *testing.T, s *Server, addr string) {
 		_, _ = io.WriteString(c, text)
 		_ = c.CloseWrite()
 	}
+}
+
+// stuck is the stream of a client that takes nothing.
+type stuck struct{ handlers.Stream }
+
+func (stuck) TrySend([]byte, Kind) error { return handlers.ErrSlow }
+func (stuck) Destroy()                   {}
+
+// lossy is a backplane that loses a message at each call of Publish.
+type lossy struct {
+	handlers.Backplane
+	sub handlers.Subscriber
+}
+
+func (l *lossy) Subscribe(s handlers.Subscriber) error {
+	l.sub = s
+	return nil
+}
+
+func (l *lossy) Publish(string, Message) error {
+	l.sub.Gap("b", 1, 2)
+	return nil
 }
 
 var get = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
@@ -65,7 +88,8 @@ var callbacks = []callback{
 	{name: "Hub.OnGap", free: true, set: func(s *Server, f func()) {
 		s.Hub.OnGap = func(string, uint64) { f() }
 	}, raise: func(_ *testing.T, s *Server, _ string) {
-		s.Hub.gap("b", 1)
+		_ = s.Hub.Carry(&lossy{}) // the first time
+		s.Hub.Room("x").Publish(TextMessage("x"))
 	}},
 	{name: "RoomOptions.OnSlow", free: true, set: func(s *Server, f func()) {
 		s.Hub.RoomOptions = func(string) RoomOptions {
@@ -73,9 +97,8 @@ var callbacks = []callback{
 		}
 	}, raise: func(_ *testing.T, s *Server, _ string) {
 		r := s.Hub.Room("x")
-		c := newClient(s.Hub, s.port.log, &Info{Protocol: "tcp"}, &sink{room: 0})
-		_ = c.connect()
-		_ = r.Join(c)
+		c := must(s.port.Connect(&Info{Protocol: "tcp"}, stuck{}))
+		_ = r.Join(c.(*hub.Session).Client())
 		for range 3 {
 			r.Publish(TextMessage("x"))
 		}
@@ -203,7 +226,7 @@ func TestCallbacksPanic(t *testing.T) {
 			names = append(names, c.name)
 		}
 	}
-	funcs.Covered(t, names...)
+	funcs.CoveredIn(t, []string{".", "hub"}, names...)
 	eachCallback(t, func(*Server) error { panic("of the program") }, func(t *testing.T, c callback, r raised) {
 		eventually(t, "the connection is gone", func() bool { return r.Stats().Open == 0 })
 		nc := dial(t, r.addr)

@@ -12,6 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/portluck/hub"
 )
 
 // conn is an accepted connection on its way to its handler: what cmux carries, and the
@@ -37,10 +38,10 @@ type conn struct {
 	*sniffing            // nil once the loop drives it
 	pending   *announced // its client, if it was announced before it was classified
 
-	mu     sync.Mutex
-	sock   socket // what it is now
-	closed bool
-	client *Client // that its handler has made of it with Attach; nil before
+	mu      sync.Mutex
+	sock    socket // what it is now
+	closed  bool
+	session *hub.Session // of the client that its handler has made of it with Attach; nil before
 }
 
 // socket is one of the forms that a connection can have.
@@ -103,11 +104,11 @@ func (c *conn) Transport() (loop.Transport, error) {
 	return t, err
 }
 
-// attached is the client that the handler has made of c; nil if it has not.
-func (c *conn) attached() *Client {
+// attached is the session of the client that the handler has made of c; nil if it has not.
+func (c *conn) attached() *hub.Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.client
+	return c.session
 }
 
 // Close is [handlers.Conn.Close].

@@ -26,7 +26,8 @@ func TestImports(t *testing.T) {
 		"handlers/internal":    nil,
 		"handlers/loop":        {"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/parts", "handlers/internal/tasks"},
 		"handlers/tcp":         {"handlers", "handlers/internal/grace", "handlers/loop"},
-		"portluck":             {"handlers", "matchers"},
+		"portluck/hub":         {"handlers", "handlers/loop"},
+		"portluck":             {"handlers", "matchers", "portluck/hub"},
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)

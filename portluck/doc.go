@@ -9,6 +9,22 @@
 //	}
 //	log.Fatal((&portluck.Server{Addr: "localhost:8100", Hub: hub}).ListenAndServe())
 //
+// # The types
+//
+// The events are package hub's, and have their names here too. "go doc" shows the methods of such a
+// type there: go doc github.com/portluck/portluck/portluck/hub Writer.
+//
+//   - [Server] is the port: its fields say what it serves; ListenAndServe, Serve and ServePacket
+//     serve, Handle, HandleFunc, HandleALPN, Listen and Mount add protocols, Shutdown and Close end it.
+//   - [Hub] has the callbacks, and all clients: Clients, Len, Broadcast, Room, Carry.
+//   - [Client] tells who it is: ID, Protocol, Scheme, Local, Remote, TLS, Request, Info.
+//   - [Writer] sends to one client: Send a message, Write and WriteString bytes as they are; End and
+//     Destroy end it.
+//   - [Room] has members: Join, Leave, Publish; JoinSince and Since after a break. [RoomOptions] say
+//     how it treats those that read too slowly.
+//   - [Message], with a [Kind], is what a client says and is sent. [Info] is what is known of a
+//     connection, and [Position] where a client is in a room.
+//
 // # What a client is
 //
 // A raw TCP or TLS connection is one client, whose lines are its messages. A WebSocket is one

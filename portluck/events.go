@@ -48,9 +48,9 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	defer cancel()
 	s := &sse{header: w.Header(), ready: make(chan struct{}, 1), cancel: cancel, rc: http.NewResponseController(w)}
 	s.timeout, s.interval, s.h2 = p.srv.timeout(), p.srv.pingInterval(), r.ProtoMajor == 2
-	c := newClient(p.hub, p.log, info, s)
+	session := p.clients.NewSession(info, s)
 	s.put([]byte(": connected\n\n"))
-	if err := s.join(room, c, r.Header.Get("Last-Event-ID")); err != nil {
+	if err := s.join(room, session.Client(), r.Header.Get("Last-Event-ID")); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		p.Fail(info, err)
 		return
@@ -60,9 +60,9 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	header.Set("Cache-Control", "no-cache, no-transform") // what is compressed is kept back
 	header.Set("X-Accel-Buffering", "no")                 // nginx would keep them back
 	var err error
-	_ = handlers.GuardExit(func() { err = c.connect() }, func(err error) {
+	_ = handlers.GuardExit(func() { err = session.Connect(nil) }, func(err error) {
 		s.close()
-		(*driven)(c).Disconnect(err)
+		session.Disconnect(err)
 	})
 	if err == nil {
 		err = s.run(ctx, w, httpd.Ended(r), p.closed)
@@ -70,7 +70,7 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 		http.Error(w, "internal error", http.StatusInternalServerError)
 	}
 	destroyed := s.close()
-	(*driven)(c).Disconnect(err)
+	session.Disconnect(err)
 	if destroyed {
 		panic(http.ErrAbortHandler)
 	}
@@ -318,8 +318,9 @@ func (eventFraming) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	}
 }
 
-// appendAt also tells the position, which a client that comes again gives as Last-Event-ID.
-func (f eventFraming) appendAt(dst, msg []byte, k Kind, at Position) []byte {
+// AppendMessageAt also tells the position, which a client that comes again gives as Last-Event-ID:
+// see [handlers.PositionFraming].
+func (f eventFraming) AppendMessageAt(dst, msg []byte, k Kind, at Position) []byte {
 	dst = append(append(append(dst, "id: "...), at.String()...), '\n')
 	return f.AppendMessage(dst, msg, k)
 }

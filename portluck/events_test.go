@@ -83,7 +83,7 @@ func TestEvents(t *testing.T) {
 	}
 	for i := 3; i <= 5; i++ {
 		text, id := event(t, in)
-		if want := (Position{room.Position().Epoch, uint64(i)}).String(); text != fmt.Sprint("data: ", i) || id != want {
+		if want := (Position{Epoch: room.Position().Epoch, Seq: uint64(i)}).String(); text != fmt.Sprint("data: ", i) || id != want {
 			t.Errorf("history: %q with id %q, want %d and %q", text, id, i, want)
 		}
 	}

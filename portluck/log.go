@@ -21,6 +21,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/tlsd"
 	"github.com/portluck/portluck/handlers/websocket"
+	"github.com/portluck/portluck/portluck/hub"
 	"github.com/rs/zerolog"
 )
 
@@ -30,8 +31,7 @@ type log struct {
 	to       Logger        // nil: nothing is logged
 	window   atomic.Int64  // unix seconds that lines counts in
 	lines    atomic.Int32  // about failures
-	failures atomic.Uint64 // of clients that the loop had and that did not connect
-	meters   *sync.Map     // of *Client to *meter; nil unless disconnects are logged
+	failures atomic.Uint64 // connections and requests that did not become clients
 	start    time.Time
 	panicAt  atomic.Int64  // when a line about a panic may be written again, in nanoseconds from start
 	panics   atomic.Uint64 // in all
@@ -43,30 +43,45 @@ type log struct {
 const failuresPerSecond = 20
 
 func newLog(to Logger) *log {
-	l := &log{to: to, start: time.Now()}
-	if l.enabled(slog.LevelDebug) {
-		l.meters = &sync.Map{}
-	}
-	return l
+	return &log{to: to, start: time.Now()}
 }
 
-func (l *log) connect(c *Client) {
+var _ hub.Log = (*log)(nil)
+
+// Connected is [hub.Log.Connected].
+func (l *log) Connected(s *hub.Session) {
 	if l.enabled(slog.LevelDebug) { // else the address would be allocated
-		l.write(slog.LevelDebug, "connect", c.attrs()...)
+		l.write(slog.LevelDebug, "connect", clientAttrs(s)...)
 	}
 }
 
-func (l *log) disconnect(c *Client, err error) {
-	m := l.measured(c) // also when a level that was changed leaves the line out
+// Disconnected is [hub.Log.Disconnected].
+func (l *log) Disconnected(s *hub.Session, t *hub.Traffic, err error) {
 	if l.enabled(slog.LevelDebug) {
-		l.write(slog.LevelDebug, "disconnect", slices.Concat(c.attrs(), m.attrs(), errorAttr(err))...)
+		l.write(slog.LevelDebug, "disconnect", slices.Concat(clientAttrs(s), trafficAttrs(t), errorAttr(err))...)
 	}
 }
 
-// attrs says which client c is.
-func (c *Client) attrs() []slog.Attr {
-	who := attrs(c.Scheme(), c.who.Load().info.Route, c.Remote())
-	return append([]slog.Attr{slog.Uint64("id", c.id)}, who...)
+// Failed is [hub.Log.Failed], and is for connections of which no client was made, too.
+func (l *log) Failed(info *Info, err error) {
+	if err != nil {
+		l.failures.Add(1)
+	}
+	l.failed(info, err)
+}
+
+// clientAttrs says which client it is.
+func clientAttrs(s *hub.Session) []slog.Attr {
+	c := s.Client()
+	return append([]slog.Attr{slog.Uint64("id", c.ID())}, attrs(c.Scheme(), s.Route(), c.Remote())...)
+}
+
+// trafficAttrs says what a client has sent and got; nothing if that was not counted.
+func trafficAttrs(t *hub.Traffic) []slog.Attr {
+	if t == nil {
+		return nil
+	}
+	return []slog.Attr{slog.Duration("duration", t.Duration), slog.Uint64("in", t.In), slog.Uint64("out", t.Out)}
 }
 
 // failed logs a connection that did not become a client, failuresPerSecond at the most. That a
@@ -153,8 +168,8 @@ func suspectOf(err error) error {
 // ourModule is where our packages are.
 const ourModule = "github.com/portluck/portluck/"
 
-// failure logs an error of a handler. Without info it is no client's, but the system's, say.
-func (l *log) failure(info *Info, err error) {
+// LogError logs an error of a handler. Without info it is no client's, but the system's, say.
+func (l *log) LogError(info *Info, err error) {
 	_, panicked := errors.AsType[*handlers.PanicError](err)
 	switch {
 	case panicked:

@@ -83,7 +83,7 @@ func (s *Server) lines() *log {
 // rules of the server's own lines: 20 about failures a second at the most, and no word of a client.
 // info says whom err is about; it is nil if it is not about one client. Any goroutine may call it
 // at any time, once the fields of s are set.
-func (s *Server) LogError(info *Info, err error) { s.lines().failure(info, err) }
+func (s *Server) LogError(info *Info, err error) { s.lines().LogError(info, err) }
 
 // enabled reports whether lines of this level are wanted.
 func (l *log) enabled(level slog.Level) (ok bool) {

@@ -76,10 +76,7 @@ func (p packetPort) Connect(info *Info, s handlers.Stream) (handlers.Client, err
 		info = &own
 	}
 	if f := p.srv.OnVerdict; f != nil {
-		broken := func(err error) {
-			p.log.panicked(info, err)
-			p.hub.fail(p.log, info, err)
-		}
+		broken := func(err error) { p.failed(info, err) }
 		if err := handlers.GuardExit(func() { f(Verdict{Route: info.Route, Info: info}) }, broken); err != nil {
 			broken(err)
 			return nil, err

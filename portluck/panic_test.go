@@ -22,6 +22,7 @@ import (
 	"github.com/portluck/portluck/handlers/mesh"
 	"github.com/portluck/portluck/handlers/tcp"
 	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/portluck/hub"
 	"github.com/rs/zerolog"
 )
 
@@ -375,7 +376,7 @@ func TestPanicIsTheReason(t *testing.T) {
 		for name, end := range map[string]func(s *Server, c *Client){
 			"Close":   func(s *Server, _ *Client) { _ = s.Close() },
 			"Destroy": func(_ *Server, c *Client) { c.Writer().Destroy() },
-			"kill":    func(_ *Server, c *Client) { c.kill(handlers.ErrSlow) },
+			"kill":    func(_ *Server, c *Client) { (*hub.Session)(c).Kill(handlers.ErrSlow) },
 		} {
 			t.Run(fmt.Sprintf("%s, goroutines %t", name, goroutines), func(t *testing.T) {
 				t.Parallel()

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"time"
 	"unicode/utf8"
+
+	"github.com/portluck/portluck/portluck/hub"
 )
 
 // pollTime is how long a poll waits for a message.
@@ -25,7 +27,7 @@ func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // nothing more is to be read
 	timer := time.NewTimer(pollTime)
 	defer timer.Stop()
-	if news, done := room.wait(since); news != nil {
+	if news, done := hub.Watch(room, since); news != nil {
 		defer done()
 		select {
 		case <-news:

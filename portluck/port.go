@@ -3,6 +3,7 @@ package portluck
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"slices"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/portluck/portluck/handlers/httpd"
 	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/portluck/hub"
 	"github.com/soheilhy/cmux"
 )
 
@@ -20,6 +22,7 @@ import (
 type port struct {
 	srv     *Server
 	hub     *Hub
+	clients *hub.Binding // of hub
 	log     *log
 	loop    loop.Loop
 	routes  []*route // in the order in which they are asked; the last ones are only reached by name
@@ -75,7 +78,7 @@ func newPort(s *Server) (*port, error) {
 	p.budget.Max = s.MaxPartial
 	p.loop.Budget = &p.budget
 	p.loop.Panicked = func(err error) { p.log.panicked(nil, err) }
-	p.hub.log.CompareAndSwap(nil, p.log)
+	p.clients = hub.Bind(p.hub, p.log, p.log.enabled(slog.LevelDebug))
 	p.loop.Timeout = s.timeout()
 	p.loop.MessageTimeout = s.messageTimeout()
 	p.loop.PingInterval = s.pingInterval()
@@ -158,8 +161,8 @@ func (p *port) serve(r *route, c *conn) {
 // broken ends a connection whose handler has panicked: the client, if it has made one of it.
 func (p *port) broken(c *conn, err error) {
 	p.log.panicked(c.Info(), err)
-	if client := c.attached(); client != nil {
-		client.kill(handlers.ErrPanic)
+	if session := c.attached(); session != nil {
+		session.Kill(handlers.ErrPanic)
 		return
 	}
 	p.drop(c, err)
@@ -193,13 +196,11 @@ func (p *port) drop(c *conn, err error) {
 
 // failed raises OnError in a goroutine of its own: the caller has other connections to look after.
 func (p *port) failed(info *Info, err error) {
-	p.stats.failed.Add(1)
 	p.log.panicked(info, err)
-	if p.hub.OnError == nil {
-		p.log.failed(info, err)
-		return
+	p.log.Failed(info, err)
+	if p.hub.OnError != nil {
+		p.Go(func() { p.clients.Fail(info, err) })
 	}
-	p.Go(func() { p.hub.fail(p.log, info, err) })
 }
 
 // Attach gives c to the loop; see [handlers.Port].
@@ -208,44 +209,35 @@ func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 		pc.pending.adopt(a.Codec, c.Info())
 		return
 	}
-	d, lc := p.newDriven(c, a)
+	session, lc := p.newSession(c, a)
 	if pc, ok := c.(*conn); ok {
 		pc.sniffing = nil
 		pc.mu.Lock()
-		pc.client = (*Client)(d)
+		pc.session = session
 		pc.mu.Unlock()
 		if pc.route.inline {
-			pc.run = lc.Start(d)
+			pc.run = lc.Start(session)
 			return
 		}
 	}
-	if run := lc.Start(d); run != nil {
+	if run := lc.Start(session); run != nil {
 		go run() // ends with the connection; Shutdown waits for it
 	}
 }
 
-// Connect announces a client that its handler drives; see [handlers.Port].
-func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
-	c := p.clientOf(info, s)
-	d := (*driven)(c)
-	var err error
-	_ = handlers.GuardExit(func() { err = c.connect() }, d.Disconnect)
-	if err != nil {
-		d.Disconnect(err)
-		return nil, err
+// newSession makes the client of a connection that the loop is to drive.
+func (p *port) newSession(c handlers.Conn, a handlers.Attachment) (*hub.Session, loop.Conn) {
+	info := a.Info
+	if info == nil {
+		info = c.Info()
 	}
-	return d, nil
+	lc := p.loop.New(c, a)
+	return p.clients.NewSession(info, lc), lc
 }
 
-// clientOf makes a client that its handler drives. What is known of it is kept in as little memory
-// as that takes.
-func (p *port) clientOf(info *Info, s handlers.Stream) *Client {
-	if info.Request != nil || info.TLS != nil || info.Head != "" {
-		return newClient(p.hub, p.log, info, s)
-	}
-	c := &Client{stream: s, id: p.hub.lastID.Add(1), remote: compact(info.Remote)}
-	c.identify(p.hub, p.log, info)
-	return c
+// Connect announces a client that its handler drives; see [handlers.Port].
+func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
+	return p.clients.Connect(info, s)
 }
 
 // Fail reports what never became a client; see [handlers.Port].
@@ -283,7 +275,7 @@ func (p *port) Route(c handlers.Conn) {
 }
 
 // LogError is [handlers.ErrorLogger.LogError].
-func (p *port) LogError(info *Info, err error) { p.log.failure(info, err) }
+func (p *port) LogError(info *Info, err error) { p.log.LogError(info, err) }
 
 // ShuttingDown is closed when the server begins to shut down; see [handlers.ShutdownNotifier].
 func (p *port) ShuttingDown() <-chan struct{} { return p.closed }

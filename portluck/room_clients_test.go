@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -141,37 +140,4 @@ func TestRoomStuckMember(t *testing.T) {
 	if err := <-slow; !errors.Is(err, handlers.ErrSlow) {
 		t.Errorf("OnDisconnect got %v, want ErrSlow", err)
 	}
-}
-
-// Rooms cost memory for their members, not for their rings.
-func TestRoomMemory(t *testing.T) {
-	if !alone(t) {
-		return
-	}
-	const rooms, members = 5000, 10
-	h := &Hub{}
-	heap := func() uint64 {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	s, who := &sink{}, &identity{hub: h, log: newLog(nil), info: &Info{}}
-	before := heap()
-	keep := make([]*Room, rooms)
-	for i := range keep {
-		keep[i] = h.Room(fmt.Sprint(i))
-		for range members {
-			c := &Client{stream: s}
-			c.become(who)
-			keep[i].Join(c)
-		}
-		keep[i].Publish(TextMessage("hello"))
-	}
-	per := (heap() - before) / (rooms * members)
-	t.Logf("%d bytes for each membership, its client included", per)
-	if per > 480 {
-		t.Errorf("%d bytes for each membership", per)
-	}
-	runtime.KeepAlive(keep)
 }

@@ -3,83 +3,60 @@ package portluck
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
-	"slices"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
+	"github.com/gobwas/ws"
 	"github.com/portluck/portluck/handlers"
 )
 
-// What a delivery is about to send is not taken away from under it.
-func TestRoomDropsWhileItSends(t *testing.T) {
-	h, r := roomOf(RoomOptions{Ring: 2, Policy: DropOldest})
-	var got []string
-	full := true
-	s := &single{}
-	s.take = func(msg string) error {
-		if full {
-			return handlers.ErrSlow
-		}
-		if got = append(got, msg); msg == "1" {
-			r.mu.Lock() // as another Publish would
-			defer r.mu.Unlock()
-			r.ring.drop(r.ring.next)
-		}
-		return nil
-	}
-	c := s.client(h)
-	r.Join(c)
-	publish(r, 1, 2)
-	full = false
-	c.rooms.Drained()
-	publish(r, 8, 8)
-	eventually(t, "nothing is kept", func() bool { return r.kept() == 0 })
-	if want := []string{"1", "2", "8"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+// roomOf returns a hub and its room x, whose options are o.
+func roomOf(o RoomOptions) (*Hub, *Room) {
+	h := &Hub{RoomOptions: func(string) RoomOptions { return o }}
+	return h, h.Room("x")
+}
+
+func publish(r *Room, from, to int) {
+	for i := from; i <= to; i++ {
+		r.Publish(TextMessage(fmt.Sprint(i)))
 	}
 }
 
-// A client whose stream has ended has not taken anything.
-func TestRoomCountsWhatWasTaken(t *testing.T) {
-	h, r := roomOf(RoomOptions{})
-	s := &single{take: func(string) error { return handlers.ErrClosed }}
-	r.Join(s.client(h))
-	publish(r, 1, 3)
-	if got := r.Stats().Delivered; got != 0 {
-		t.Errorf("delivered = %d, want 0", got)
-	}
-	if n := r.kept(); n != 0 {
-		t.Errorf("%d messages are kept for it", n)
-	}
-}
-
-// MaxLatency holds for each member, also when nothing more is published.
-func TestRoomMaxLatencyOfEach(t *testing.T) {
-	for _, policy := range []Policy{Disconnect, DropOldest} {
-		synctest.Test(t, func(t *testing.T) {
-			var slow atomic.Int64
-			h, r := roomOf(RoomOptions{Policy: policy, MaxLatency: time.Second, OnSlow: func(_ *Room, _ *Client, missed uint64) {
-				slow.Add(int64(missed))
-			}})
-			first, second := &sink{}, &sink{room: 2}
-			r.Join(first.client(h))
-			r.Join(second.client(h))
-			publish(r, 1, 1)
-			time.Sleep(900 * time.Millisecond)
-			publish(r, 2, 2)
-			time.Sleep(102 * time.Millisecond) // the first is late with message 1, the second not yet with 2
-			if got := slow.Load(); got != map[Policy]int64{Disconnect: 2, DropOldest: 1}[policy] {
-				t.Errorf("missed %d after a second", got)
+// A WebSocket client that is too slow is told so, when it reads.
+func TestRoomTellsASlowClient(t *testing.T) {
+	t.Parallel()
+	h, r := roomOf(RoomOptions{Ring: 4})
+	h.OnConnect = func(_ *Writer, c *Client) { r.Join(c) }
+	gone := make(chan error, 1)
+	h.OnDisconnect = func(_ *Client, err error) { gone <- err }
+	for _, scheme := range []string{"ws", "wss"} {
+		c := dialWS(t, scheme+"://"+serve(t, &Server{Hub: h, TLSConfig: withTLS()}))
+		eventually(t, "it is there", func() bool { return r.Len() == 1 })
+		for r.Stats().Slow == 0 {
+			r.Publish(Message{Data: bytes.Repeat([]byte("x"), 64<<10)})
+			pauseFor(100 * time.Microsecond)
+		}
+		for {
+			head, err := ws.ReadHeader(c)
+			body := make([]byte, head.Length)
+			if err == nil {
+				_, err = io.ReadFull(c, body)
 			}
-			time.Sleep(900 * time.Millisecond)
-			synctest.Wait()
-			if got := slow.Load(); got != 3 {
-				t.Errorf("missed %d when everything is late, want 3", got)
+			if err == nil && head.OpCode != ws.OpClose {
+				continue
 			}
-		})
+			if code, _ := ws.ParseCloseFrameData(body); code != 1013 || err != nil {
+				t.Errorf("%s: closed with %d, %v, want 1013", scheme, code, err)
+			}
+			break
+		}
+		c.Close()
+		if err := <-gone; err != handlers.ErrSlow {
+			t.Errorf("%s: OnDisconnect got %v", scheme, err)
+		}
+		eventually(t, "it has left", func() bool { return r.Len() == 0 })
 	}
 }
 

@@ -22,7 +22,7 @@ type Stats struct {
 }
 
 type counters struct {
-	accepted, refused, shed, silent, stalled, proxyTimeouts, failed, acceptErrors atomic.Uint64
+	accepted, refused, shed, silent, stalled, proxyTimeouts, acceptErrors atomic.Uint64
 }
 
 // Stats returns the counters. Any goroutine may call it at any time; before the first Serve all are
@@ -38,7 +38,7 @@ func (s *Server) Stats() Stats {
 	c := &p.stats
 	st := Stats{
 		Accepted: c.accepted.Load(), Refused: c.refused.Load(), Shed: c.shed.Load(), Silent: c.silent.Load(),
-		Stalled: c.stalled.Load(), ProxyTimeouts: c.proxyTimeouts.Load(), Failed: c.failed.Load() + p.log.failures.Load(), AcceptErrors: c.acceptErrors.Load(),
+		Stalled: c.stalled.Load(), ProxyTimeouts: c.proxyTimeouts.Load(), Failed: p.log.failures.Load(), AcceptErrors: c.acceptErrors.Load(),
 		Open: p.limits.open(), Sniffing: p.sniff.len() + p.readers.len(), Clients: p.hub.Len(),
 		Panics: p.log.panics.Load(), Partial: p.budget.Held(), Overloads: p.budget.Refused(),
 		Routes: map[string]uint64{},

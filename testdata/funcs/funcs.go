@@ -16,9 +16,19 @@ import (
 // the package whose directory the test runs in, each as Type.Field.
 func Covered(t testing.TB, names ...string) {
 	t.Helper()
-	all, err := fields(".")
-	if err != nil {
-		t.Fatal(err)
+	CoveredIn(t, []string{"."}, names...)
+}
+
+// CoveredIn is Covered for the packages in dirs together.
+func CoveredIn(t testing.TB, dirs []string, names ...string) {
+	t.Helper()
+	var all []string
+	for _, dir := range dirs {
+		found, err := fields(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
 	}
 	for _, f := range all {
 		if !slices.Contains(names, f) {

@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"context"
@@ -22,12 +22,12 @@ func (w *Writer) Client() *Client { return (*Client)(w) }
 
 // Write sends exactly the bytes of p: to a raw client and in an HTTP response as they are, to a
 // WebSocket client as one binary message.
-func (w *Writer) Write(p []byte) (int, error) { return w.write(p, Binary) }
+func (w *Writer) Write(p []byte) (int, error) { return w.write(p, handlers.Binary) }
 
 // WriteString is Write for text: a WebSocket client gets one text message.
-func (w *Writer) WriteString(s string) (int, error) { return w.write([]byte(s), Text) }
+func (w *Writer) WriteString(s string) (int, error) { return w.write([]byte(s), handlers.Text) }
 
-func (w *Writer) write(p []byte, k Kind) (int, error) {
+func (w *Writer) write(p []byte, k handlers.Kind) (int, error) {
 	n, err := w.stream.Write(p, k)
 	w.Client().sent(n)
 	return n, err
@@ -35,7 +35,7 @@ func (w *Writer) write(p []byte, k Kind) (int, error) {
 
 // Send sends one message as the client's protocol frames messages: with a line end on raw streams
 // and in HTTP responses, as one text or binary message on WebSocket.
-func (w *Writer) Send(m Message) error {
+func (w *Writer) Send(m handlers.Message) error {
 	err := w.stream.Send(m.Data, m.Kind)
 	if err == nil {
 		w.Client().sent(len(m.Data))

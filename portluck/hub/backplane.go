@@ -1,13 +1,10 @@
-package portluck
+package hub
 
 import (
 	"errors"
 
 	"github.com/portluck/portluck/handlers"
 )
-
-// A Backplane carries rooms between hubs: see [handlers.Backplane] and package handlers/mesh.
-type Backplane = handlers.Backplane
 
 var errCarried = errors.New("portluck: the hub has a backplane already")
 
@@ -25,7 +22,7 @@ var errCarried = errors.New("portluck: the hub has a backplane already")
 //
 // A message that is lost on the way is told to OnGap. Positions are each hub's own: a client that
 // resumes at another server gets that room's history.
-func (h *Hub) Carry(b Backplane) error {
+func (h *Hub) Carry(b handlers.Backplane) error {
 	if handlers.IsNil(b) {
 		return errors.New("portluck: Carry: the backplane is nil")
 	}

@@ -1,9 +1,7 @@
-package portluck
+package hub
 
 import (
 	"context"
-	"crypto/tls"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -37,6 +35,10 @@ func TestCompactAddresses(t *testing.T) {
 	}
 }
 
+func raw(local, remote netip.AddrPort) handlers.Info {
+	return handlers.Info{Protocol: handlers.ProtocolTCP, Local: local, Remote: remote}
+}
+
 // Whatever form it is kept in, the info of a client is the same.
 func TestIdentities(t *testing.T) {
 	const head = "GET /path?q HTTP/1.1\r\nHost: example.com\r\nCookie: a=b\r\n\r\n"
@@ -53,21 +55,21 @@ func TestIdentities(t *testing.T) {
 	ctx := context.WithValue(context.Background(), http.ServerContextKey, "a value")
 	tests := []struct {
 		name         string
-		info         Info
+		info         handlers.Info
 		shared, same bool
 	}{
-		{name: "raw", info: newInfo(local, remote), shared: true},
-		{name: "Unix socket", info: newInfo(netip.AddrPort{}, netip.AddrPort{}), shared: true},
-		{name: "zone", info: newInfo(local, netip.MustParseAddrPort("[fe80::1%eth0]:7")), same: true},
-		{name: "WebSocket", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request(), Head: keyed("a")}, shared: true},
-		{name: "context", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request().WithContext(ctx), Head: head}, same: true},
-		{name: "no head", info: Info{Protocol: "websocket", Local: local, Remote: remote, Request: request()}, same: true},
+		{name: "raw", info: raw(local, remote), shared: true},
+		{name: "Unix socket", info: raw(netip.AddrPort{}, netip.AddrPort{}), shared: true},
+		{name: "zone", info: raw(local, netip.MustParseAddrPort("[fe80::1%eth0]:7")), same: true},
+		{name: "WebSocket", info: handlers.Info{Protocol: "websocket", Local: local, Remote: remote, Request: request(), Head: keyed("a")}, shared: true},
+		{name: "context", info: handlers.Info{Protocol: "websocket", Local: local, Remote: remote, Request: request().WithContext(ctx), Head: head}, same: true},
+		{name: "no head", info: handlers.Info{Protocol: "websocket", Local: local, Remote: remote, Request: request()}, same: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h, l := &Hub{}, newLog(nil)
+			b := Bind(&Hub{}, nil, false)
 			c := &Client{remote: compact(tt.info.Remote)}
-			c.identify(h, l, &tt.info)
+			c.identify(b, &tt.info)
 			got := c.Info()
 			if same := got == &tt.info; same != tt.same {
 				t.Errorf("the info was kept as it is: %t, want %t", same, tt.same)
@@ -82,7 +84,7 @@ func TestIdentities(t *testing.T) {
 			if tt.info.Head != "" {
 				tt.info.Head = keyed("b")
 			}
-			other.identify(h, l, &tt.info)
+			other.identify(b, &tt.info)
 			if shared := other.who.Load() == c.who.Load(); shared != tt.shared {
 				t.Errorf("shared with another client: %t, want %t", shared, tt.shared)
 			}
@@ -104,64 +106,17 @@ func checkRequest(t *testing.T, got, want *http.Request) {
 	}
 }
 
-// What is known of a client can be asked for at any time, whatever the driver has kept of it.
-func TestInfoOfDrivenClients(t *testing.T) {
-	t.Parallel()
-	hub, e := record(nil)
-	look := func(when string, c *Client) {
-		info := c.Info()
-		path, secure := "", ""
-		if r := c.Request(); r != nil {
-			path = " " + r.URL.Path + " " + info.Request.URL.Path
-			if r.RemoteAddr != c.Remote().String() || (r.TLS != nil) != (c.TLS() != nil) {
-				path += " from somewhere else"
-			}
-		}
-		if state := c.TLS(); state != nil {
-			secure = " " + state.ServerName + " " + info.TLS.ServerName
-		}
-		if info.Protocol != c.Protocol() || info.Remote != c.Remote() || info.Local != c.Local() || !info.Remote.IsValid() {
-			path += " of somebody else"
-		}
-		e.note(when + " " + c.Scheme() + secure + path)
-	}
-	hub.OnConnect = func(_ *Writer, c *Client) { look("connect", c) }
-	hub.OnMessage = func(_ Message, _ *Writer, c *Client) { look("message", c) }
-	hub.OnDisconnect = func(c *Client, _ error) { look("disconnect", c) }
-	addr := serve(t, &Server{Hub: hub, TLSConfig: withTLS()})
-	check := func(want string) {
-		t.Helper()
-		e.want(t, "connect "+want, "message "+want, "disconnect "+want)
-		e.mu.Lock()
-		e.seen = nil
-		e.mu.Unlock()
-	}
-	talk(t, addr, "hello\n")
-	check("tcp")
-	secure := tls.Client(dial(t, addr), &tls.Config{InsecureSkipVerify: true, ServerName: "example.test"})
-	send(t, secure, "hello\n")
-	secure.Close()
-	check("tls example.test example.test")
-	for scheme, want := range map[string]string{"ws": "ws /a /a", "wss": "wss localhost localhost /a /a"} {
-		_, port, _ := net.SplitHostPort(addr)
-		c := dialWS(t, scheme+"://localhost:"+port+"/a?b")
-		c.send(t, Text, "hello")
-		c.close(t)
-		check(want)
-	}
-}
-
 // Addresses that a proxy makes up do not fill the memory.
 func TestIdentitiesAreBounded(t *testing.T) {
-	h, l := &Hub{}, newLog(nil)
+	b := Bind(&Hub{}, nil, false)
 	for i := range 2 * maxIdentities {
-		info := newInfo(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(i+1)), netip.AddrPort{})
+		info := raw(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(i+1)), netip.AddrPort{})
 		c := &Client{}
-		if c.identify(h, l, &info); c.Info().Local != info.Local {
+		if c.identify(b, &info); c.Info().Local != info.Local {
 			t.Errorf("Local = %v, want %v", c.Info().Local, info.Local)
 		}
 	}
-	if got := len(h.identities.all); got != maxIdentities {
+	if got := len(b.hub.identities.all); got != maxIdentities {
 		t.Errorf("%d identities are shared, want %d", got, maxIdentities)
 	}
 }
@@ -182,5 +137,3 @@ func TestAroundKey(t *testing.T) {
 		})
 	}
 }
-
-var _ handlers.Detacher = (*conn)(nil)

@@ -2,105 +2,24 @@ package portluck
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/handlers/tcp"
 	"github.com/portluck/portluck/matchers"
+	"github.com/portluck/portluck/portluck/hub"
 )
-
-// driven is a [Client] as those who drive it see it: the loop, and handlers (it is their
-// [handlers.Client]). Programs have no way to it, so that nothing but the connection itself raises
-// the events.
-type driven Client
-
-var _ handlers.Client = (*driven)(nil)
-
-func (p *port) newDriven(c handlers.Conn, a handlers.Attachment) (*driven, loop.Conn) {
-	info := a.Info
-	if info == nil {
-		info = c.Info()
-	}
-	lc := p.loop.New(c, a)
-	d := &Client{stream: lc, id: p.hub.lastID.Add(1), remote: compact(info.Remote)}
-	d.identify(p.hub, p.log, info)
-	return (*driven)(d), lc
-}
-
-// Connect is [loop.Events.Connect].
-func (d *driven) Connect(info *Info) error {
-	c := (*Client)(d)
-	h, l := c.hub(), c.log()
-	if info.Request == nil {
-		c.identify(h, l, info)
-		return c.connect()
-	}
-	c.become(&identity{hub: h, log: l, info: info}) // OnConnect gets the Request itself
-	err := c.connect()
-	c.identify(h, l, info)
-	return err
-}
-
-// Message raises OnMessage; see [handlers.Client].
-func (d *driven) Message(m Message) error {
-	c := (*Client)(d)
-	switch {
-	case c.gone || c.who.Load().cause != nil:
-		return handlers.ErrClosed
-	case c.hub().OnMessage == nil:
-		return nil
-	}
-	c.received(len(m.Data))
-	return c.guard(func() { c.hub().OnMessage(m, c.Writer(), c) })
-}
-
-// Disconnect raises OnDisconnect, or OnError for a client that never connected; see
-// [handlers.Client].
-func (d *driven) Disconnect(err error) {
-	c := (*Client)(d)
-	if c.gone {
-		return
-	}
-	c.gone = true
-	d.LogPanic(err) // of the handler that drives it
-	if cause := c.who.Load().cause; cause != nil && !c.quits() {
-		err = *cause
-	}
-	if !c.connected {
-		if err != nil {
-			c.log().failures.Add(1)
-		}
-		c.hub().fail(c.log(), c.Info(), err)
-		return
-	}
-	c.hub().remove(c)
-	c.leaveRooms()
-	c.log().disconnect(c, err)
-	if c.hub().OnDisconnect != nil {
-		_ = c.guard(func() { c.hub().OnDisconnect(c, err) })
-	}
-}
-
-// LogPanic is [loop.PanicLogger.LogPanic].
-func (d *driven) LogPanic(err error) {
-	if errors.Is(err, handlers.ErrPanic) { // Info may have to be made
-		c := (*Client)(d)
-		c.log().panicked(c.Info(), err)
-	}
-}
 
 // announced is the client of a connection that has not shown its protocol.
 type announced struct {
 	loop.Conn
-	client *driven
+	session *hub.Session
 }
 
 // adopt makes a raw connection of it. Its info may be that of a PROXY header by now.
 func (a *announced) adopt(codec handlers.Codec, info *Info) {
-	c := (*Client)(a.client)
-	c.identify(c.hub(), c.log(), info)
+	a.session.SetInfo(info)
 	a.Adopt(codec)
 }
 
@@ -114,9 +33,9 @@ func (p *port) announce(c *conn, where loop.Parking) {
 		info := c.info
 		a.Info = &info
 	}
-	d, lc := p.newDriven(c, a)
-	c.pending = &announced{lc, d}
-	lc.StartParked(d, where)
+	session, lc := p.newSession(c, a)
+	c.pending = &announced{lc, session}
+	lc.StartParked(session, where)
 }
 
 // retires reports whether c was announced as a raw client and has turned out to be something else,

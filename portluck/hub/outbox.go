@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"sync"
@@ -15,7 +15,7 @@ const (
 // letter is a message on its way to the backplane.
 type letter struct {
 	room    string
-	message Message
+	message handlers.Message
 }
 
 // outbox has what was published on a hub until its backplane has got it, in the order in which it

@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"math"
@@ -75,7 +75,7 @@ func (r *Room) groupLocked() *group {
 }
 
 // add makes m a member, and gives it what it is behind.
-func (g *group) add(m *seat, framing handlers.Framing, since *Position) (complete bool, err error) {
+func (g *group) add(m *seat, framing handlers.Framing, since *handlers.Position) (complete bool, err error) {
 	g.mu.Lock()
 	low := g.low.Load()
 	if complete, err = g.admitLocked(m, framing, since); err != nil {
@@ -96,7 +96,7 @@ func (g *group) add(m *seat, framing handlers.Framing, since *Position) (complet
 }
 
 // admitLocked makes m a member. From then on nothing is given up that it has not got.
-func (g *group) admitLocked(m *seat, framing handlers.Framing, since *Position) (complete bool, err error) {
+func (g *group) admitLocked(m *seat, framing handlers.Framing, since *handlers.Position) (complete bool, err error) {
 	r := g.room
 	r.mu.Lock()
 	defer r.mu.Unlock()

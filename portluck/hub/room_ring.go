@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ type ring struct {
 // published is a message in a ring.
 type published struct {
 	data []byte
-	kind Kind
+	kind handlers.Kind
 	at   time.Time
 }
 
@@ -44,7 +44,7 @@ type cut struct {
 }
 
 // append adds a message. It returns the copy of its data that is kept, which nobody changes.
-func (g *ring) append(m Message) []byte {
+func (g *ring) append(m handlers.Message) []byte {
 	data := bytes.Clone(m.Data)
 	g.messages = append(g.messages, published{data: data, kind: m.Kind, at: time.Now()})
 	g.bytes += len(data)
@@ -56,9 +56,9 @@ func (g *ring) append(m Message) []byte {
 }
 
 // add adds a message to a tape. One whose framing panics has no bytes there.
-func (g *ring) add(t *tape, seq uint64, data []byte, k Kind) {
+func (g *ring) add(t *tape, seq uint64, data []byte, k handlers.Kind) {
 	size := len(t.buf)
-	if err := handlers.Guard(func() { t.append(Position{g.epoch, seq}, data, k) }); err != nil {
+	if err := handlers.Guard(func() { t.append(handlers.Position{Epoch: g.epoch, Seq: seq}, data, k) }); err != nil {
 		g.failed = err
 		t.ends = append(t.ends, size)
 	}
@@ -145,12 +145,7 @@ func (g *ring) from(n uint64) []published {
 	return g.messages[n-g.first:]
 }
 
-// positioned is a framing that tells where in the room a message is.
-type positioned interface {
-	appendAt(dst, msg []byte, k Kind, at Position) []byte
-}
-
-func (t *tape) append(at Position, data []byte, k Kind) {
+func (t *tape) append(at handlers.Position, data []byte, k handlers.Kind) {
 	if t.framing == nil {
 		t.first = min(t.first, at.Seq)
 		return
@@ -158,8 +153,8 @@ func (t *tape) append(at Position, data []byte, k Kind) {
 	if len(t.ends) == 0 {
 		t.first, t.start = at.Seq, len(t.buf)
 	}
-	if f, ok := t.framing.(positioned); ok {
-		t.buf = f.appendAt(t.buf, data, k, at)
+	if f, ok := t.framing.(handlers.PositionFraming); ok {
+		t.buf = f.AppendMessageAt(t.buf, data, k, at)
 	} else {
 		t.buf = t.framing.AppendMessage(t.buf, data, k)
 	}

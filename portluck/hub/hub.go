@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"sync"
@@ -6,25 +6,6 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 )
-
-// Message is what a client sent. Its Data is valid until OnMessage returns; Clone keeps it.
-type Message = handlers.Message
-
-// Info says who a connection or a client is.
-type Info = handlers.Info
-
-// Kind tells text from binary messages.
-type Kind = handlers.Kind
-
-// The kinds of a message.
-const (
-	Auto   = handlers.Auto   // bytes: a WebSocket client gets text if it is valid UTF-8, else binary
-	Text   = handlers.Text   // UTF-8 text
-	Binary = handlers.Binary // bytes
-)
-
-// TextMessage returns a text message for [Writer.Send] and [Hub.Broadcast].
-func TextMessage(s string) Message { return Message{Data: []byte(s), Kind: Text} }
 
 // A Hub has the events of every client of every protocol. Its zero value is ready: a client is
 // accepted and what it says is dropped. The funcs are set before the first client comes and not
@@ -44,7 +25,7 @@ type Hub struct {
 	// OnMessage runs for each message: a line of a raw stream or of a request body, a WebSocket
 	// message. An HTTP response ends when the last OnMessage of its request has returned, unless
 	// [Writer.DoneAfterWrite] or [Server.ExplicitDone] say otherwise.
-	OnMessage func(m Message, w *Writer, c *Client)
+	OnMessage func(m handlers.Message, w *Writer, c *Client)
 	// OnDisconnect runs once for each client that was connected. err is nil when it left in good
 	// order.
 	OnDisconnect func(c *Client, err error)
@@ -54,7 +35,7 @@ type Hub struct {
 	RoomOptions func(name string) RoomOptions
 	// OnError runs for a connection or a request that failed before it was a client: it sent
 	// garbage, was refused or stalled.
-	OnError func(info *Info, err error)
+	OnError func(info *handlers.Info, err error)
 	// OnGap is told how many messages have not come that were published on another server
 	// ([Hub.Carry]); where origin is empty, have not gone from here to the others. Any goroutine
 	// may call it; it must return soon.
@@ -62,7 +43,7 @@ type Hub struct {
 
 	backplane  atomic.Pointer[handlers.Backplane]
 	outbox     outbox
-	log        atomic.Pointer[log] // of the first server; nil before
+	binding    atomic.Pointer[Binding] // of the first server; nil before
 	lastID     atomic.Uint64
 	identities identities
 
@@ -78,11 +59,7 @@ type Hub struct {
 }
 
 // panicked logs a panic in a callback that belongs to no client.
-func (h *Hub) panicked(err error) {
-	if l := h.log.Load(); l != nil {
-		l.panicked(nil, err)
-	}
-}
+func (h *Hub) panicked(err error) { h.binding.Load().panicked(nil, err) }
 
 // Clients returns the clients that are connected now, newest first.
 func (h *Hub) Clients() []*Client {
@@ -106,7 +83,7 @@ func (h *Hub) Len() int {
 // publishes it in the room that all clients are in. Unless RoomOptions says otherwise it waits for
 // no client, and a client that reads too slowly is disconnected with [handlers.ErrSlow]. It returns
 // how many clients there are.
-func (h *Hub) Broadcast(m Message) int {
+func (h *Hub) Broadcast(m handlers.Message) int {
 	h.gathered.Do(h.gather)
 	r := h.everyone.Load()
 	r.Publish(m)

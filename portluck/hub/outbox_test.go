@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"fmt"
@@ -38,7 +38,7 @@ func TestCarryOrder(t *testing.T) {
 		wg.Go(func() {
 			for n := range each {
 				r := hubs[0].Room(rooms[n%len(rooms)])
-				m := TextMessage(fmt.Sprintf("%d.%d", p, n))
+				m := text(fmt.Sprintf("%d.%d", p, n))
 				if n%2 == 0 {
 					r.Publish(m)
 				} else if _, err := r.TryPublish(m); err != nil {
@@ -70,7 +70,7 @@ type slowWire struct {
 
 func (*slowWire) Subscribe(handlers.Subscriber) error { return nil }
 
-func (w *slowWire) Publish(_ string, m Message) error {
+func (w *slowWire) Publish(_ string, m handlers.Message) error {
 	<-w.next
 	w.got = append(w.got, m.String())
 	return nil
@@ -92,7 +92,7 @@ func TestCarrySlow(t *testing.T) {
 					t.Fatal(err)
 				}
 				r, done := h.Room("x"), 0
-				publish := func(i int) { r.Publish(TextMessage(fmt.Sprintf("%0*d", tt.size, i))) }
+				publish := func(i int) { r.Publish(text(fmt.Sprintf("%0*d", tt.size, i))) }
 				go publish(0) // it waits for the backplane itself
 				synctest.Wait()
 				go func() {
@@ -105,7 +105,7 @@ func TestCarrySlow(t *testing.T) {
 				if done != tt.most-1 {
 					t.Errorf("%d Publish returned while the backplane was stuck, want %d", done, tt.most-1)
 				}
-				if _, err := r.TryPublish(TextMessage("no")); err != handlers.ErrSlow {
+				if _, err := r.TryPublish(text("no")); err != handlers.ErrSlow {
 					t.Errorf("TryPublish = %v, want ErrSlow", err)
 				}
 				close(w.next)
@@ -160,14 +160,14 @@ func TestCarryOrderMesh(t *testing.T) {
 	for p := range publishers {
 		wg.Go(func() {
 			for n := range each {
-				hubs[1].Room("x").Publish(TextMessage(fmt.Sprintf("%d.%d", p, n)))
+				hubs[1].Room("x").Publish(text(fmt.Sprintf("%d.%d", p, n)))
 			}
 		})
 	}
 	wg.Wait()
 	eventually(t, "all has come", func() bool { return hubs[0].Room("x").Position().Seq == publishers*each })
-	want, _, _ := hubs[1].Room("x").Since(Position{})
-	got, _, _ := hubs[0].Room("x").Since(Position{})
+	want, _, _ := hubs[1].Room("x").Since(handlers.Position{})
+	got, _, _ := hubs[0].Room("x").Since(handlers.Position{})
 	if len(want) != publishers*each || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the other server has %q, want %q", got, want)
 	}

@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"errors"
@@ -30,7 +30,7 @@ func (w *wire) port(name string) *wirePort {
 	return p
 }
 
-func (p *wirePort) Publish(room string, m Message) error {
+func (p *wirePort) Publish(room string, m handlers.Message) error {
 	p.wire.mu.Lock()
 	defer p.wire.mu.Unlock()
 	if p.err != nil {
@@ -80,18 +80,18 @@ func TestCarry(t *testing.T) {
 	b.Room("x").Join(there.client(b))
 	b.Room("here").Join(there.client(b))
 	c := everyone.client(b)
-	a.Room("x").Publish(TextMessage("1"))
-	if _, err := b.Room("x").TryPublish(TextMessage("2")); err != nil {
+	a.Room("x").Publish(text("1"))
+	if _, err := b.Room("x").TryPublish(text("2")); err != nil {
 		t.Error(err)
 	}
-	a.Room("y").Publish(TextMessage("nobody is there"))
-	a.Room("here").Publish(TextMessage("stays"))
-	w.ports[1].sub.Deliver(handlers.Delivery{Origin: "a", Room: "here", Message: TextMessage("not welcome")})
+	a.Room("y").Publish(text("nobody is there"))
+	a.Room("here").Publish(text("stays"))
+	w.ports[1].sub.Deliver(handlers.Delivery{Origin: "a", Room: "here", Message: text("not welcome")})
 	wantLines(t, here, "1", "2") // and each once: what comes from elsewhere goes no further
 	wantLines(t, there, "1", "2")
-	a.Broadcast(TextMessage("all"))
+	a.Broadcast(text("all"))
 	wantLines(t, everyone, "all")
-	(*driven)(c).Disconnect(nil)
+	(*Session)(c).Disconnect(nil)
 	if len(lost.told) != 0 {
 		t.Errorf("OnGap got %q", lost.told)
 	}
@@ -112,14 +112,14 @@ func TestCarryGaps(t *testing.T) {
 		c := slow.client(h)
 		h.Room("x").Join(c)
 		for range 3 {
-			p.sub.Deliver(handlers.Delivery{Origin: "b", Room: "x", Message: TextMessage("too many")})
+			p.sub.Deliver(handlers.Delivery{Origin: "b", Room: "x", Message: text("too many")})
 		}
 		p.sub.Gap("c", 7, 8)
 		p.err = errors.New("no")
-		h.Room("y").Publish(TextMessage("not sent"))
+		h.Room("y").Publish(text("not sent"))
 		if got := fmt.Sprint(lost.told); got != "[b:1 b:1 c:7 :1]" {
 			t.Errorf("OnGap got %s", got)
 		}
-		(*driven)(c).Disconnect(nil)
+		(*Session)(c).Disconnect(nil)
 	})
 }

@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"runtime"
@@ -180,7 +180,7 @@ type slowMember struct {
 
 func (r *Room) tellSlow(s slowMember) {
 	if s.err != nil {
-		s.client.log().panicked(s.client.Info(), s.err)
+		s.client.binding().panicked(s.client.Info(), s.err)
 		s.client.kill(handlers.ErrPanic)
 		return
 	}

@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"bufio"
@@ -9,16 +9,17 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // identity is what is known of a client. That of many clients is the same, but for their Remote:
 // they share one.
 type identity struct {
-	hub *Hub
-	log *log
+	binding *Binding
 	// info is without Remote if the client has that, and without Request if it has a Head, of which
 	// that is made when somebody asks for it; its TLS may be askConn.
-	info *Info
+	info *handlers.Info
 	// cause is why the server ended the client; nil if it did not, and nobody shares the identity
 	// otherwise.
 	cause *error
@@ -78,16 +79,16 @@ type identities struct {
 
 // likeness is what clients with the same identity have in common.
 type likeness struct {
-	log           *log
-	info          Info   // without Head
-	before, after string // its Head, around the field that is different for each client
+	binding       *Binding
+	info          handlers.Info // without Head
+	before, after string        // its Head, around the field that is different for each client
 }
 
 // maxIdentities bounds them: with addresses that a proxy makes up there may be any number.
 const maxIdentities = 256
 
-// of returns the identity of clients of h like this. s is that of h.
-func (s *identities) of(h *Hub, k likeness) *identity {
+// of returns the identity of clients like this.
+func (s *identities) of(k likeness) *identity {
 	if i := s.last.Load(); i != nil && k.is(i) {
 		return i
 	}
@@ -98,7 +99,7 @@ func (s *identities) of(h *Hub, k likeness) *identity {
 		k.before, k.after = strings.Clone(k.before), strings.Clone(k.after) // they are parts of something longer
 		info := k.info
 		info.Head = k.before + k.after
-		i = &identity{hub: h, log: k.log, info: &info}
+		i = &identity{binding: k.binding, info: &info}
 		for old := range s.all {
 			if len(s.all) < maxIdentities {
 				break
@@ -119,7 +120,7 @@ func (k likeness) is(i *identity) bool {
 	info := *i.info
 	info.Head = ""
 	head := i.info.Head
-	return i.log == k.log && info == k.info &&
+	return i.binding == k.binding && info == k.info &&
 		len(head) == len(k.before)+len(k.after) && head[:len(k.before)] == k.before && head[len(k.before):] == k.after
 }
 
@@ -137,12 +138,12 @@ func around(head string) (before, after string) {
 
 // identify makes info what is known of c, in as little memory as that takes if its Remote is that
 // of c.
-func (c *Client) identify(h *Hub, l *log, info *Info) {
+func (c *Client) identify(b *Binding, info *handlers.Info) {
 	if c.remote != compact(info.Remote) || info.Remote.IsValid() && !c.remote.isValid() || info.Request != nil && !remakes(info) {
-		c.become(&identity{hub: h, log: l, info: info})
+		c.become(&identity{binding: b, info: info})
 		return
 	}
-	k := likeness{log: l, info: *info}
+	k := likeness{binding: b, info: *info}
 	k.info.Remote, k.info.Request, k.info.Head = netip.AddrPort{}, nil, ""
 	k.before, k.after = around(info.Head)
 	if info.TLS != nil && c.tlsConn() != nil {
@@ -152,22 +153,22 @@ func (c *Client) identify(h *Hub, l *log, info *Info) {
 	case i != nil && k.is(i):
 	case k.info.TLS != nil && k.info.TLS != askConn: // no other client has that
 		k.info.Head = k.before + k.after
-		c.become(&identity{hub: h, log: l, info: &k.info})
+		c.become(&identity{binding: b, info: &k.info})
 	default:
-		c.become(h.identities.of(h, k))
+		c.become(b.hub.identities.of(k))
 	}
 }
 
 // remakes reports whether the Request is as it was parsed: nobody has given it a context.
-func remakes(info *Info) bool {
+func remakes(info *handlers.Info) bool {
 	return info.Head != "" && info.Request.Context() == context.Background()
 }
 
 // remade reports whether the Request is to be made of the Head.
-func remade(info *Info) bool { return info.Request == nil && info.Head != "" }
+func remade(info *handlers.Info) bool { return info.Request == nil && info.Head != "" }
 
 // Info is all that is known of the client. It must not be changed.
-func (c *Client) Info() *Info {
+func (c *Client) Info() *handlers.Info {
 	known := c.who.Load().info
 	if !remade(known) && known.TLS != askConn && (known.Remote.IsValid() || !c.remote.isValid()) {
 		return known

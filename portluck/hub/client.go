@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"net/netip"
@@ -24,16 +24,6 @@ type Client struct {
 	remote    compactAddr // if who has none; it does not change
 }
 
-// newClient makes a client of which info is kept as it is.
-func newClient(h *Hub, l *log, info *Info, s handlers.Stream) *Client {
-	c := &struct {
-		Client
-		identity
-	}{Client{stream: s, id: h.lastID.Add(1)}, identity{hub: h, log: l, info: info}}
-	c.who.Store(&c.identity)
-	return &c.Client
-}
-
 // ID numbers the clients of a hub from 1, in the order in which they came.
 func (c *Client) ID() uint64 { return c.id }
 
@@ -49,9 +39,9 @@ func (c *Client) Local() netip.AddrPort { return c.who.Load().info.Local }
 // Writer is where the client's replies go: the one that its callbacks get.
 func (c *Client) Writer() *Writer { return (*Writer)(c) }
 
-func (c *Client) log() *log { return c.who.Load().log }
+func (c *Client) binding() *Binding { return c.who.Load().binding }
 
-func (c *Client) hub() *Hub { return c.who.Load().hub }
+func (c *Client) hub() *Hub { return c.binding().hub }
 
 // kill ends the client from the server's side: OnDisconnect gets err.
 func (c *Client) kill(err error) {
@@ -76,13 +66,16 @@ func (c *Client) quits() bool {
 // connect raises OnConnect. It returns ErrPanic if the callback panics.
 func (c *Client) connect() error {
 	c.connected = true
-	c.log().meter(c)
-	c.hub().add(c)
-	c.log().connect(c)
-	if c.hub().OnConnect == nil {
+	b := c.binding()
+	b.meter(c)
+	b.hub.add(c)
+	if b.log != nil {
+		b.log.Connected((*Session)(c))
+	}
+	if b.hub.OnConnect == nil {
 		return nil
 	}
-	return c.guard(func() { c.hub().OnConnect(c.Writer(), c) })
+	return c.guard(func() { b.hub.OnConnect(c.Writer(), c) })
 }
 
 // enter notes that c is in a room.
@@ -130,19 +123,10 @@ func (c *Client) leaveRooms() {
 
 // guard runs a callback of the program, whose panic costs this client only.
 func (c *Client) guard(f func()) error {
-	logged := func(err error) { c.log().panicked(c.Info(), err) }
+	logged := func(err error) { c.binding().panicked(c.Info(), err) }
 	if err := handlers.GuardExit(f, logged); err != nil {
 		logged(err)
 		return handlers.ErrPanic
 	}
 	return nil
-}
-
-// fail raises OnError for a connection or request that is no client.
-func (h *Hub) fail(l *log, info *Info, err error) {
-	l.failed(info, err)
-	if h.OnError == nil || err == nil {
-		return
-	}
-	l.panicked(info, handlers.Guard(func() { h.OnError(info, err) }))
 }

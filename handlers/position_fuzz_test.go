@@ -1,4 +1,4 @@
-package portluck
+package handlers
 
 import "testing"
 

@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"math/rand/v2"

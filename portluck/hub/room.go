@@ -1,4 +1,4 @@
-package portluck
+package hub
 
 import (
 	"errors"
@@ -67,29 +67,31 @@ func (r *Room) Stats() RoomStats {
 }
 
 // Position is that of the last message published.
-func (r *Room) Position() Position {
+func (r *Room) Position() handlers.Position {
 	r = r.lock()
 	defer r.mu.Unlock()
 	return r.positionLocked()
 }
 
-func (r *Room) positionLocked() Position { return Position{Epoch: r.ring.epoch, Seq: r.ring.next - 1} }
+func (r *Room) positionLocked() handlers.Position {
+	return handlers.Position{Epoch: r.ring.epoch, Seq: r.ring.next - 1}
+}
 
 // Since returns the messages after p that are kept, and the position of the last one. It is
 // complete when no message since p is missing. The messages must not be changed.
-func (r *Room) Since(p Position) (all []Message, at Position, complete bool) {
+func (r *Room) Since(p handlers.Position) (all []handlers.Message, at handlers.Position, complete bool) {
 	r = r.lock()
 	defer r.mu.Unlock()
 	from, complete := r.resumeLocked(p)
 	for _, m := range r.ring.from(from) {
-		all = append(all, Message{Data: m.data, Kind: m.kind})
+		all = append(all, handlers.Message{Data: m.data, Kind: m.kind})
 	}
 	return all, r.positionLocked(), complete
 }
 
-// wait returns a channel that is closed by the next Publish; the caller then calls done. It is nil
-// when there are messages after p by now.
-func (r *Room) wait(p Position) (news <-chan struct{}, done func()) {
+// Watch is for a port whose client polls r: it returns a channel that the next Publish closes. The
+// caller calls done when it waits no more. Watch returns nil if r has messages after p already.
+func Watch(r *Room, p handlers.Position) (news <-chan struct{}, done func()) {
 	r = r.lockLive()
 	unseen := r.ring.next == 1 && p.Seq == 0 && p.Epoch != 0 // of the same room, before it was forgotten
 	if p != r.positionLocked() && !unseen {
@@ -112,7 +114,7 @@ func (r *Room) wait(p Position) (news <-chan struct{}, done func()) {
 }
 
 // resumeLocked is the first message after p that is kept, and whether none is missing between.
-func (r *Room) resumeLocked(p Position) (from uint64, complete bool) {
+func (r *Room) resumeLocked(p handlers.Position) (from uint64, complete bool) {
 	if p.Epoch != r.ring.epoch || p.Seq >= r.ring.next || p.Seq+1 < r.ring.first {
 		return max(r.ring.first, r.ring.next-min(r.ring.next, r.opts.history())), false
 	}
@@ -128,9 +130,11 @@ func (r *Room) Join(c *Client) error {
 
 // JoinSince is Join after a break: c first gets the messages since p. When not all of them are kept
 // it gets the history and complete is false.
-func (r *Room) JoinSince(c *Client, p Position) (complete bool, err error) { return r.join(c, &p) }
+func (r *Room) JoinSince(c *Client, p handlers.Position) (complete bool, err error) {
+	return r.join(c, &p)
+}
 
-func (r *Room) join(c *Client, since *Position) (complete bool, err error) {
+func (r *Room) join(c *Client, since *handlers.Position) (complete bool, err error) {
 	m := &seat{client: c}
 	var framing handlers.Framing
 	if f, ok := c.stream.(feeder); ok {
@@ -162,7 +166,7 @@ func (r *Room) Leave(c *Client) {
 
 // Publish sends m to every member. With Backpressure it waits for them; it must then not be called
 // in a callback of a member. m.Data is copied. What [Hub.Carry] says of a slow backplane holds too.
-func (r *Room) Publish(m Message) Position {
+func (r *Room) Publish(m handlers.Message) handlers.Position {
 	p, _ := r.publish(m, publishing{wait: true, carry: true})
 	return p
 }
@@ -170,7 +174,9 @@ func (r *Room) Publish(m Message) Position {
 // TryPublish is Publish that waits for no member and for no other publisher: it returns
 // [handlers.ErrSlow], and nothing is published, when with Backpressure a member is too far behind,
 // or when the backplane is.
-func (r *Room) TryPublish(m Message) (Position, error) { return r.publish(m, publishing{carry: true}) }
+func (r *Room) TryPublish(m handlers.Message) (handlers.Position, error) {
+	return r.publish(m, publishing{carry: true})
+}
 
 // publishing says how to publish.
 type publishing struct {
@@ -178,17 +184,17 @@ type publishing struct {
 	carry bool // to the other hubs too
 }
 
-func (r *Room) publish(m Message, how publishing) (Position, error) {
+func (r *Room) publish(m handlers.Message, how publishing) (handlers.Position, error) {
 	r = r.lockToPublish()
 	how.carry = how.carry && !r.opts.Local && r.hub.backplane.Load() != nil
 	if how.carry && !how.wait && r.hub.outbox.isFull() {
 		r.mu.Unlock()
-		return Position{}, handlers.ErrSlow
+		return handlers.Position{}, handlers.ErrSlow
 	}
 	for r.opts.Policy == Backpressure && !r.ring.makeRoom(&r.opts, r.lowLocked()) {
 		if !how.wait {
 			r.mu.Unlock()
-			return Position{}, handlers.ErrSlow
+			return handlers.Position{}, handlers.ErrSlow
 		}
 		if r.free.Wait(); r.dead {
 			r = r.unlocked().lockToPublish()
@@ -215,7 +221,7 @@ func (r *Room) publish(m Message, how publishing) (Position, error) {
 
 // publishedLocked is after a message was added. It appends the groups that nobody delivers to, and
 // that the caller starts.
-func (r *Room) publishedLocked(idle []*group) (Position, []*group) {
+func (r *Room) publishedLocked(idle []*group) (handlers.Position, []*group) {
 	if r.opts.Policy != Backpressure {
 		r.ring.bound(&r.opts)
 	}

@@ -1,7 +1,9 @@
-package portluck
+package hub
 
 import (
 	"testing"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // Rooms that nobody is in cost nothing, whatever is asked of them.
@@ -10,19 +12,19 @@ func TestRoomsAreForgotten(t *testing.T) {
 	for _, name := range []string{"x", "with history"} {
 		r := h.Room(name)
 		_, _, _, _ = r.Len(), r.Members(), r.Position(), r.Stats()
-		r.Since(Position{})
+		r.Since(handlers.Position{})
 		r.Leave((&sink{}).client(h))
-		if news, _ := r.wait(Position{}); news != nil {
+		if news, _ := Watch(r, handlers.Position{}); news != nil {
 			t.Error("the first poll waits")
 		}
 		for range 2 { // a poll that comes again waits, although the room was forgotten
-			news, done := h.Room(name).wait(Position{Epoch: 1})
+			news, done := Watch(h.Room(name), handlers.Position{Epoch: 1})
 			if news == nil || len(h.rooms) != 1 {
 				t.Fatal("the next poll does not wait")
 			}
 			done()
 		}
-		news, done := h.Room(name).wait(Position{Epoch: 1})
+		news, done := Watch(h.Room(name), handlers.Position{Epoch: 1})
 		publish(h.Room(name), 1, 1)
 		<-news
 		done()
@@ -52,8 +54,8 @@ func TestRoomOfBroadcast(t *testing.T) {
 	h := &Hub{}
 	s := &sink{room: -1}
 	s.client(h)
-	h.Room("").Publish(TextMessage("1"))
-	h.Broadcast(TextMessage("2"))
+	h.Room("").Publish(text("1"))
+	h.Broadcast(text("2"))
 	wantLines(t, s, "1", "2")
 	if got := h.Room("").Stats().Delivered; got != 2 {
 		t.Errorf("delivered = %d", got)

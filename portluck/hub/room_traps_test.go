@@ -1,50 +1,14 @@
-package portluck
+package hub
 
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/gobwas/ws"
-	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/loop"
 )
-
-// hooked is a sink that calls back while it is fed.
-type hooked struct {
-	sink
-	hook func()
-}
-
-func (s *hooked) Feed(p []byte, f loop.Fed) (int, error) {
-	s.hook()
-	return s.sink.Feed(p, f)
-}
-
-func (s *hooked) client(h *Hub) *Client {
-	c := newClient(h, newLog(nil), &Info{Protocol: "tcp"}, s)
-	_ = c.connect()
-	return c
-}
-
-// single is a stream that takes one message at a time, as often as take says.
-type single struct {
-	handlers.Stream
-	take func(msg string) error
-}
-
-func (s *single) TrySend(p []byte, _ handlers.Kind) error { return s.take(string(p)) }
-
-func (s *single) client(h *Hub) *Client {
-	c := newClient(h, newLog(nil), &Info{Protocol: "http/1.1"}, s)
-	_ = c.connect()
-	return c
-}
 
 func roomOf(o RoomOptions) (*Hub, *Room) {
 	h := &Hub{RoomOptions: func(string) RoomOptions { return o }}
@@ -80,7 +44,7 @@ func TestRoomDrainedDuringDelivery(t *testing.T) {
 		act  func(slow *sink, c *Client)
 	}{
 		{"drained", func(slow *sink, _ *Client) { slow.read(-1) }},
-		{"left", func(_ *sink, c *Client) { (*driven)(c).Disconnect(nil) }},
+		{"left", func(_ *sink, c *Client) { (*Session)(c).Disconnect(nil) }},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -142,7 +106,7 @@ func TestRoomJoinsInAFlood(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	r.Publish(TextMessage("last"))
+	r.Publish(text("last"))
 	eventually(t, "everything is delivered", func() bool { return r.kept() <= 1 && !r.delivers() })
 	for i, s := range all {
 		if lines := s.lines(); !s.destroyed() && (len(lines) == 0 || lines[len(lines)-1] != "last\n") {
@@ -201,7 +165,7 @@ func TestRoomMembersChangePlaces(t *testing.T) {
 				default:
 					c := (&sink{room: -1}).client(h)
 					r.Join(c)
-					(*driven)(c).Disconnect(nil)
+					(*Session)(c).Disconnect(nil)
 				}
 			}
 		})
@@ -219,42 +183,6 @@ func TestRoomMembersChangePlaces(t *testing.T) {
 		if !bytes.Equal(s.got.Bytes(), want.Bytes()) {
 			t.Fatalf("member %d has %d lines, not all in order", i, len(s.lines()))
 		}
-	}
-}
-
-// A WebSocket client that is too slow is told so, when it reads.
-func TestRoomTellsASlowClient(t *testing.T) {
-	t.Parallel()
-	h, r := roomOf(RoomOptions{Ring: 4})
-	h.OnConnect = func(_ *Writer, c *Client) { r.Join(c) }
-	gone := make(chan error, 1)
-	h.OnDisconnect = func(_ *Client, err error) { gone <- err }
-	for _, scheme := range []string{"ws", "wss"} {
-		c := dialWS(t, scheme+"://"+serve(t, &Server{Hub: h, TLSConfig: withTLS()}))
-		eventually(t, "it is there", func() bool { return r.Len() == 1 })
-		for r.Stats().Slow == 0 {
-			r.Publish(Message{Data: bytes.Repeat([]byte("x"), 64<<10)})
-			pauseFor(100 * time.Microsecond)
-		}
-		for {
-			head, err := ws.ReadHeader(c)
-			body := make([]byte, head.Length)
-			if err == nil {
-				_, err = io.ReadFull(c, body)
-			}
-			if err == nil && head.OpCode != ws.OpClose {
-				continue
-			}
-			if code, _ := ws.ParseCloseFrameData(body); code != 1013 || err != nil {
-				t.Errorf("%s: closed with %d, %v, want 1013", scheme, code, err)
-			}
-			break
-		}
-		c.Close()
-		if err := <-gone; err != handlers.ErrSlow {
-			t.Errorf("%s: OnDisconnect got %v", scheme, err)
-		}
-		eventually(t, "it has left", func() bool { return r.Len() == 0 })
 	}
 }
 

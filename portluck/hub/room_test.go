@@ -1,103 +1,19 @@
-package portluck
+package hub
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/loop"
-	"github.com/portluck/portluck/handlers/tcp"
 )
-
-// sink is the stream of a client that is no connection. It takes room bytes before it is full.
-type sink struct {
-	mu      sync.Mutex
-	got     bytes.Buffer
-	room    int // that is left; -1 without end
-	waiting []loop.Feeder
-	gone    bool
-}
-
-func (s *sink) Framing() handlers.Framing { l := &tcp.Lines{}; return l.Framing(l) }
-
-func (s *sink) Feed(p []byte, f loop.Fed) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.gone:
-		return 0, handlers.ErrClosed
-	case s.room < 0 || s.room >= len(p):
-		s.got.Write(p)
-		if s.room > 0 {
-			s.room -= len(p)
-		}
-		return len(p), nil
-	}
-	n := 0
-	if s.room > 0 { // what was begun is taken to its end
-		n = f.End(s.room)
-	}
-	s.got.Write(p[:n])
-	s.room = 0
-	s.waiting = append(s.waiting, f)
-	return n, nil
-}
-
-// read makes room for n bytes, or without end if n is negative.
-func (s *sink) read(n int) {
-	s.mu.Lock()
-	s.room = n
-	all := s.waiting
-	s.waiting = nil
-	s.mu.Unlock()
-	for _, f := range all {
-		f.Drained()
-	}
-}
-
-func (s *sink) lines() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Collect(strings.Lines(s.got.String()))
-}
-
-func (s *sink) destroyed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.gone
-}
-
-func (s *sink) Destroy() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.gone = true
-}
-
-func (s *sink) Write(p []byte, _ handlers.Kind) (int, error) { return len(p), nil }
-func (s *sink) Send(p []byte, _ handlers.Kind) error         { return nil }
-func (s *sink) TrySend(p []byte, _ handlers.Kind) error      { return nil }
-func (s *sink) DoneAfterWrite()                              {}
-func (s *sink) Done() error                                  { return nil }
-func (s *sink) End() error                                   { return nil }
-func (s *sink) Header() http.Header                          { return nil }
-func (s *sink) WriteHeader(int)                              {}
-func (s *sink) client(h *Hub) *Client {
-	c := newClient(h, newLog(nil), &Info{Protocol: "tcp"}, s)
-	_ = c.connect()
-	return c
-}
 
 func publish(r *Room, from, to int) {
 	for i := from; i <= to; i++ {
-		r.Publish(TextMessage(fmt.Sprint(i)))
+		r.Publish(text(fmt.Sprint(i)))
 	}
 }
 
@@ -131,7 +47,7 @@ func TestRoomMembers(t *testing.T) {
 	r.Leave(ca)
 	r.Leave(ca)
 	publish(r, 4, 4)
-	(*driven)(cb).Disconnect(nil)
+	(*Session)(cb).Disconnect(nil)
 	publish(r, 5, 5)
 	wantLines(t, a, "2", "3")
 	wantLines(t, b, "3", "4")
@@ -171,20 +87,20 @@ func TestRoomHistory(t *testing.T) {
 	r.Join(s.client(h))
 	publish(r, 6, 6)
 	wantLines(t, s, "3", "4", "5", "6")
-	at := Position{r.Position().Epoch, 4}
+	at := handlers.Position{Epoch: r.Position().Epoch, Seq: 4}
 	tests := []struct {
 		name     string
-		p        Position
+		p        handlers.Position
 		want     []string
 		complete bool
 	}{
 		{"in the ring", at, []string{"5", "6"}, true},
 		{"the last", r.Position(), nil, true},
-		{"just before the first that is kept", Position{at.Epoch, 3}, []string{"4", "5", "6"}, true},
-		{"too old", Position{at.Epoch, 2}, []string{"4", "5", "6"}, false},
-		{"zero", Position{}, []string{"4", "5", "6"}, false},
-		{"of another epoch", Position{at.Epoch + 1, 5}, []string{"4", "5", "6"}, false},
-		{"not there yet", Position{at.Epoch, 7}, []string{"4", "5", "6"}, false},
+		{"just before the first that is kept", handlers.Position{Epoch: at.Epoch, Seq: 3}, []string{"4", "5", "6"}, true},
+		{"too old", handlers.Position{Epoch: at.Epoch, Seq: 2}, []string{"4", "5", "6"}, false},
+		{"zero", handlers.Position{}, []string{"4", "5", "6"}, false},
+		{"of another epoch", handlers.Position{Epoch: at.Epoch + 1, Seq: 5}, []string{"4", "5", "6"}, false},
+		{"not there yet", handlers.Position{Epoch: at.Epoch, Seq: 7}, []string{"4", "5", "6"}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -203,26 +119,6 @@ func TestRoomHistory(t *testing.T) {
 			}
 			wantLines(t, s, slices.Clone(tt.want)...)
 		})
-	}
-}
-
-func TestPosition(t *testing.T) {
-	p := Position{0xabc, 17}
-	if got, err := ParsePosition(p.String()); got != p || err != nil {
-		t.Errorf("ParsePosition(%q) = %v, %v", p, got, err)
-	}
-	for _, s := range []string{"FFFF-7", "0-0", "ffffffffffffffff-18446744073709551615", strings.Repeat("f", 32) + "-1", "1-" + strings.Repeat("9", 40)} {
-		if _, err := ParsePosition(s); err != nil {
-			t.Errorf("ParsePosition(%q) = %v", s, err)
-		}
-	}
-	for _, s := range []string{
-		"", "-", "1", "x-1", "1-x", "1-2-3", "-1-2", "1-", "-1", "+1-1", "1-+1", "1-1 ", " 1-1", "0x1-1", "1_0-1", "1-1_0", "1-a", "1--1",
-		strings.Repeat("f", 32) + "x-1", "1-" + strings.Repeat("9", 40) + "x", "\u0661-1",
-	} {
-		if got, err := ParsePosition(s); err == nil {
-			t.Errorf("ParsePosition(%q) = %v, want an error", s, got)
-		}
 	}
 }
 
@@ -261,7 +157,7 @@ func TestRoomPolicies(t *testing.T) {
 			}
 			bad.read(-1)
 			if tt.gone {
-				(*driven)(c).Disconnect(nil)
+				(*Session)(c).Disconnect(nil)
 			}
 			wantLines(t, bad, tt.want...)
 			stats := r.Stats()
@@ -286,7 +182,7 @@ func TestRoomBackpressure(t *testing.T) {
 		r.Join(good.client(h))
 		r.Join(bad.client(h))
 		publish(r, 1, 4)
-		if _, err := r.TryPublish(TextMessage("no")); !errors.Is(err, handlers.ErrSlow) {
+		if _, err := r.TryPublish(text("no")); !errors.Is(err, handlers.ErrSlow) {
 			t.Errorf("TryPublish = %v, want ErrSlow", err)
 		}
 		done := make(chan struct{})
@@ -316,7 +212,7 @@ func TestRoomBackpressureLeave(t *testing.T) {
 		r.Join(good.client(h))
 		c := bad.client(h)
 		r.Join(c)
-		time.AfterFunc(time.Second, func() { (*driven)(c).Disconnect(nil) })
+		time.AfterFunc(time.Second, func() { (*Session)(c).Disconnect(nil) })
 		publish(r, 1, 5)
 		wantLines(t, good, "1", "2", "3", "4", "5")
 	})

@@ -1,0 +1,93 @@
+package hub_test
+
+import (
+	"fmt"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/portluck/hub"
+)
+
+// printer is the stream of a client: what is sent to it is printed.
+type printer struct {
+	handlers.Stream
+	name string
+}
+
+func (p printer) Send(b []byte, k handlers.Kind) error { return p.TrySend(b, k) }
+
+func (p printer) TrySend(b []byte, _ handlers.Kind) error {
+	fmt.Printf("%s gets %s\n", p.name, b)
+	return nil
+}
+
+// A port of your own, or a test, makes clients and raises their events.
+func ExampleBind() {
+	h := &hub.Hub{
+		OnConnect:    func(_ *hub.Writer, c *hub.Client) { fmt.Println(c.Protocol(), c.ID(), "is here") },
+		OnMessage:    func(m handlers.Message, w *hub.Writer, _ *hub.Client) { _ = w.Send(m) },
+		OnDisconnect: func(c *hub.Client, err error) { fmt.Println(c.Protocol(), c.ID(), "has left:", err) },
+	}
+	b := hub.Bind(h, nil, false)
+	s, err := b.Connect(&handlers.Info{Protocol: "mine"}, printer{name: "the client"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	err = s.Message(handlers.Message{Data: []byte("hello")})
+	s.Disconnect(err)
+	// Output:
+	// mine 1 is here
+	// the client gets hello
+	// mine 1 has left: <nil>
+}
+
+// A room has members of any protocol.
+func ExampleRoom() {
+	h := &hub.Hub{RoomOptions: func(string) hub.RoomOptions { return hub.RoomOptions{History: 10} }}
+	lobby := h.Room("lobby")
+	h.OnConnect = func(_ *hub.Writer, c *hub.Client) { _ = lobby.Join(c) }
+	lobby.Publish(handlers.Message{Data: []byte("before anybody came")})
+
+	b := hub.Bind(h, nil, false)
+	ann, _ := b.Connect(&handlers.Info{Protocol: handlers.ProtocolTCP}, printer{name: "ann"})
+	lobby.Publish(handlers.Message{Data: []byte("hello")})
+	ann.Disconnect(nil)
+	fmt.Println(lobby.Len(), "members,", lobby.Stats().Published, "messages")
+	// Output:
+	// ann gets before anybody came
+	// ann gets hello
+	// 0 members, 2 messages
+}
+
+// A client that comes again gets what it has missed.
+func ExampleRoom_JoinSince() {
+	h := &hub.Hub{RoomOptions: func(string) hub.RoomOptions { return hub.RoomOptions{History: 2} }}
+	b := hub.Bind(h, nil, false)
+	room := h.Room("news")
+	room.Publish(handlers.Message{Data: []byte("one")})
+	seen := room.Position() // of the last message that it has seen
+	room.Publish(handlers.Message{Data: []byte("two")})
+
+	s := b.NewSession(&handlers.Info{Protocol: handlers.ProtocolTCP}, printer{name: "ann"})
+	_ = s.Connect(nil)
+	defer s.Disconnect(nil)
+	complete, err := room.JoinSince(s.Client(), seen)
+	fmt.Println(complete, err)
+	// Output:
+	// ann gets two
+	// true <nil>
+}
+
+// A writer sends to its client whenever the program likes.
+func ExampleClient_Writer() {
+	h := &hub.Hub{}
+	s, _ := hub.Bind(h, nil, false).Connect(&handlers.Info{Protocol: handlers.ProtocolTCP}, printer{name: "ann"})
+	defer s.Disconnect(nil)
+	for _, c := range h.Clients() {
+		_ = c.Writer().Send(handlers.Message{Data: []byte("to you alone")})
+	}
+	h.Broadcast(handlers.Message{Data: []byte("to everybody")})
+	// Output:
+	// ann gets to you alone
+	// ann gets to everybody
+}

@@ -1,0 +1,107 @@
+package hub
+
+import (
+	"errors"
+
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
+)
+
+// A Session is a [Client] as its port sees it: whoever drives the client's connection raises the
+// client's events with it. Programs have no use for it, so that nothing but the connection itself
+// raises the events. One goroutine at a time calls SetInfo, Connect, Message and Disconnect; any
+// goroutine the others.
+type Session Client
+
+var (
+	_ handlers.Client  = (*Session)(nil)
+	_ loop.PanicLogger = (*Session)(nil)
+)
+
+// Client returns the client.
+func (s *Session) Client() *Client { return (*Client)(s) }
+
+// Route returns the name of the route that took the client's connection.
+func (s *Session) Route() string { return s.Client().who.Load().info.Route }
+
+// SetInfo replaces what is known of the client.
+func (s *Session) SetInfo(info *handlers.Info) {
+	c := s.Client()
+	c.identify(c.binding(), info)
+}
+
+// Connect raises OnConnect. info replaces what is known of the client, unless it is nil. The error
+// is [handlers.ErrPanic] if the callback panics; the caller then calls Disconnect. A callback may
+// end the goroutine ([handlers.GuardExit]).
+func (s *Session) Connect(info *handlers.Info) error {
+	c := s.Client()
+	if info == nil {
+		return c.connect()
+	}
+	b := c.binding()
+	if info.Request == nil {
+		c.identify(b, info)
+		return c.connect()
+	}
+	c.become(&identity{binding: b, info: info}) // OnConnect gets the Request itself
+	err := c.connect()
+	c.identify(b, info)
+	return err
+}
+
+// Message raises OnMessage; see [handlers.Client].
+func (s *Session) Message(m handlers.Message) error {
+	c := s.Client()
+	h := c.hub()
+	switch {
+	case c.gone || c.who.Load().cause != nil:
+		return handlers.ErrClosed
+	case h.OnMessage == nil:
+		return nil
+	}
+	c.received(len(m.Data))
+	return c.guard(func() { h.OnMessage(m, c.Writer(), c) })
+}
+
+// Disconnect raises OnDisconnect, or OnError for a client that was never connected; see
+// [handlers.Client]. If the server has ended the client, the callback gets the reason of that in
+// place of err.
+func (s *Session) Disconnect(err error) {
+	c := s.Client()
+	if c.gone {
+		return
+	}
+	c.gone = true
+	s.LogPanic(err) // of the handler that drives it
+	if cause := c.who.Load().cause; cause != nil && !c.quits() {
+		err = *cause
+	}
+	b := c.binding()
+	if !c.connected {
+		if b.log != nil {
+			b.log.Failed(c.Info(), err)
+		}
+		b.Fail(c.Info(), err)
+		return
+	}
+	b.hub.remove(c)
+	c.leaveRooms()
+	t := b.measured(c)
+	if b.log != nil {
+		b.log.Disconnected(s, t, err)
+	}
+	if b.hub.OnDisconnect != nil {
+		_ = c.guard(func() { b.hub.OnDisconnect(c, err) })
+	}
+}
+
+// LogPanic logs err if it is a panic; see [loop.PanicLogger].
+func (s *Session) LogPanic(err error) {
+	if errors.Is(err, handlers.ErrPanic) { // Info may have to be made
+		c := s.Client()
+		c.binding().panicked(c.Info(), err)
+	}
+}
+
+// Kill ends the client from the server's side: its OnDisconnect gets err.
+func (s *Session) Kill(err error) { s.Client().kill(err) }
