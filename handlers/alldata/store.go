@@ -300,7 +300,7 @@ func (s *Store) compare(p *put, event []byte) error {
 	}
 	s.comparing.Lock()
 	defer s.comparing.Unlock()
-	if !same(other, event) {
+	if !equalJSON(other, event) {
 		return fmt.Errorf("%w: %.100q", ErrConflict, p.key)
 	}
 	return nil

@@ -119,8 +119,8 @@ func TestTimeouts(t *testing.T) {
 		c, _ := pipe(t, h)
 		expect(t, c, "0\r\n")
 		n, err := c.Write(make([]byte, 1<<20))
-		if err == nil || n < aheadSize || n > aheadSize+8<<10 {
-			t.Errorf("Write() = %d, %v, want about %d", n, err, aheadSize)
+		if err == nil || n < readAheadSize || n > readAheadSize+8<<10 {
+			t.Errorf("Write() = %d, %v, want about %d", n, err, readAheadSize)
 		}
 		synctest.Wait()
 		e.want(t, "free 0")

@@ -20,22 +20,22 @@ const queueMax = 256 << 10
 //
 // Only one goroutine uses w at a time: the one that has set flushing, or else the request's.
 type answer struct {
-	w     http.ResponseWriter
-	r     *http.Request
-	link  *link
-	pace  *pacer
-	corks *corks
+	w       http.ResponseWriter
+	r       *http.Request
+	conn    *httpConn
+	pace    *writeDeadline
+	delayed *delayedFlushes
 
 	mu         sync.Mutex
 	cond       sync.Cond
 	header     http.Header // what the program wants, if it has asked
 	out        []byte
 	first      [64]byte  // out at first
-	uncorkAt   time.Time // when it is sent, whether or not the callback has returned
-	next, prev *answer   // in corks
+	flushTime  time.Time // when it is sent, whether or not the callback has returned
+	next, prev *answer   // in delayed
 	turn       bool      // the request's goroutine sends out when it has decoded
 	flushing   bool      // a goroutine is sending
-	corked     bool      // it is in corks
+	isDelayed  bool      // it is in delayed
 	started    bool      // the head was sent
 	reading    bool      // the request's goroutine waits for the body
 	status     int       // of the head; 200 if zero
@@ -52,8 +52,8 @@ type answer struct {
 	wait       chan struct{}  // closed with done; nil until somebody waits
 }
 
-func (a *answer) init(w http.ResponseWriter, r *http.Request, l *link, p *pacer, c *corks) {
-	a.w, a.r, a.link, a.pace, a.corks = w, r, l, p, c
+func (a *answer) init(w http.ResponseWriter, r *http.Request, l *httpConn, p *writeDeadline, c *delayedFlushes) {
+	a.w, a.r, a.conn, a.pace, a.delayed = w, r, l, p, c
 	a.cond.L, a.out = &a.mu, a.first[:0]
 }
 
@@ -147,7 +147,7 @@ func (a *answer) Destroy() {
 	a.out = nil
 	a.doneLocked()
 	if a.r.ProtoMajor == 1 {
-		a.link.sever()
+		a.conn.sever()
 		return
 	}
 	_ = a.pace.rc.SetWriteDeadline(past)

@@ -97,8 +97,8 @@ func answering(b *book, version int, idle time.Duration) *answer {
 	r := httptest.NewRequest("POST", "/", nil)
 	r.ProtoMajor = version
 	h := &Handler{IdleTimeout: idle}
-	p, a := h.pacer(b, r), &answer{}
-	a.init(b, r, &link{}, &p, &h.corks)
+	p, a := h.writeDeadline(b, r), &answer{}
+	a.init(b, r, &httpConn{}, &p, &h.delayed)
 	return a
 }
 
@@ -126,7 +126,7 @@ func TestPacer(t *testing.T) {
 			none := answering(b, version, -1).pace
 			none.begin()
 			none.end()
-			zero := pacer{rc: none.rc, h2: version == 2}
+			zero := writeDeadline{rc: none.rc, h2: version == 2}
 			zero.begin()
 			zero.end()
 			b.want("no bound")

@@ -9,7 +9,7 @@ import (
 
 // allow sets the CORS headers for a page that may talk to the server. For one that may not it
 // answers 403, without an event of the client, and is false.
-func (h *Handler) allow(w http.ResponseWriter, r *http.Request, l *link) bool {
+func (h *Handler) allow(w http.ResponseWriter, r *http.Request, l *httpConn) bool {
 	if h.share(w, r) {
 		return true
 	}

@@ -16,7 +16,7 @@ var contentType = []string{"text/plain; charset=utf-8"}
 // serve answers one request. A panic of the program's is logged and goes on to net/http, which ends
 // the connection or the stream; it does not keep the place of a connection that was hijacked.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
-	l := r.Context().Value(linkKey{}).(*link)
+	l := r.Context().Value(connKey{}).(*httpConn)
 	panics := true
 	defer func() {
 		if !panics {
@@ -38,11 +38,11 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 
 // dispatch decides what a request is, each time anew: requests of every kind may share a
 // connection.
-func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
+func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *httpConn) {
 	if l.spoiled.Load() {
 		panic(http.ErrAbortHandler)
 	}
-	if h.links.draining.Load() && r.ProtoMajor == 1 {
+	if h.conns.draining.Load() && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
 	free := h.holdHead(w, r, l)
@@ -78,7 +78,7 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
 	case r.Method == http.MethodPost || r.Method == http.MethodPut:
 		h.exchange(w, r, l)
 	case r.Method == http.MethodOptions:
-		pace := h.pacer(w, r)
+		pace := h.writeDeadline(w, r)
 		pace.begin()
 		if h.allow(w, r, l) {
 			w.Header().Set("Allow", strings.Join(h.methods(r, l), ", "))
@@ -92,11 +92,11 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *link) {
 }
 
 // answers reports whether r is for a name of ours. If it is not, answers answers it.
-func (h *Handler) answers(w http.ResponseWriter, r *http.Request, l *link) bool {
+func (h *Handler) answers(w http.ResponseWriter, r *http.Request, l *httpConn) bool {
 	if h.Hosts.Answers(r, l.conn.Info().Local.Addr()) {
 		return true
 	}
-	pace := h.pacer(w, r)
+	pace := h.writeDeadline(w, r)
 	pace.begin()
 	handlers.Misdirected(w, r)
 	info := requestInfo(r, l)
@@ -111,8 +111,8 @@ func wantsWebSocket(r *http.Request) bool {
 }
 
 // upgrade hands the request and its connection to Upgrade.
-func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *link) {
-	pace := h.pacer(w, r)
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *httpConn) {
+	pace := h.writeDeadline(w, r)
 	pace.begin()
 	h.Upgrade(upgrading{w, l}, r, l.conn, l.port)
 }
@@ -120,7 +120,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *link) {
 // upgrading is the http.ResponseWriter of Upgrade, which gets the connection as the port has it.
 type upgrading struct {
 	http.ResponseWriter
-	link *link
+	link *httpConn
 }
 
 // Unwrap is for http.ResponseController.
@@ -133,7 +133,7 @@ func (u upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // requestInfo is the info of the client that a request is.
-func requestInfo(r *http.Request, l *link) handlers.Info {
+func requestInfo(r *http.Request, l *httpConn) handlers.Info {
 	info := *l.conn.Info()
 	info.Protocol = handlers.ProtocolHTTP1
 	if r.ProtoMajor == 2 {

@@ -18,7 +18,7 @@ const (
 // drain waits until the requests that have been sent are being served: once net/http shuts down it
 // drops those that it reads. The answers given meanwhile tell the client that the connection
 // closes.
-func (s *links) drain(ctx context.Context) {
+func (s *conns) drain(ctx context.Context) {
 	s.last.Store(time.Now().UnixNano())
 	s.draining.Store(true)
 	tick := time.Tick(quiet / 10)
@@ -33,7 +33,7 @@ func (s *links) drain(ctx context.Context) {
 
 // settled reports whether every connection has shown a request and the last one was a while ago, or
 // whether nothing goes on any more.
-func (s *links) settled() bool {
+func (s *conns) settled() bool {
 	since := time.Since(time.Unix(0, s.last.Load()))
 	switch {
 	case s.count.Load() == 0, since > stuck:
@@ -44,7 +44,7 @@ func (s *links) settled() bool {
 
 // wait waits until every connection has been given back: net/http does not, for those that it
 // closes itself.
-func (s *links) wait(ctx context.Context) error {
+func (s *conns) wait(ctx context.Context) error {
 	tick := time.Tick(quiet / 10)
 	for s.count.Load() > 0 {
 		select {
@@ -58,9 +58,9 @@ func (s *links) wait(ctx context.Context) error {
 
 // unread reports whether a connection that is idle to net/http has something that nobody has read:
 // a request, most likely.
-func (s *links) unread() (found bool) {
+func (s *conns) unread() (found bool) {
 	s.byConn.Range(func(_, v any) bool {
-		l := v.(*link)
+		l := v.(*httpConn)
 		found = l.idle.Load() && grace.HasUnread(l.nc)
 		return !found
 	})

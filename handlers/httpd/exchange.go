@@ -23,10 +23,10 @@ var (
 )
 
 // exchange serves a POST or PUT request: it is a client from here to its Disconnect.
-func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *link) {
-	e := &exchangeState{pace: h.pacer(w, r), info: requestInfo(r, l)}
+func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *httpConn) {
+	e := &exchangeState{pace: h.writeDeadline(w, r), info: requestInfo(r, l)}
 	a := &e.answer
-	a.init(w, r, l, &e.pace, &h.corks)
+	a.init(w, r, l, &e.pace, &h.delayed)
 	if expect := r.Header.Get("Expect"); expect != "" && !strings.EqualFold(expect, "100-continue") {
 		a.pace.begin()
 		http.Error(w, "The only expectation that is met is 100-continue.", http.StatusExpectationFailed)
@@ -76,7 +76,7 @@ func isCoded(fields []string) bool {
 // exchangeState is a request that is being served: all that one needs is allocated at once.
 type exchangeState struct {
 	answer answer
-	pace   pacer
+	pace   writeDeadline
 	info   handlers.Info
 	client handlers.Client
 	split  splitter
@@ -116,7 +116,7 @@ func (e *exchangeState) run(h *Handler) error {
 // request failed, or nil. It returns what the client's disconnect is told.
 func (e *exchangeState) end(err error) error {
 	if !e.whole && e.info.Request.ProtoMajor == 1 {
-		e.answer.link.spoiled.Store(true)
+		e.answer.conn.spoiled.Store(true)
 	}
 	return e.answer.finish(err, e.whole)
 }

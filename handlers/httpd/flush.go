@@ -69,21 +69,21 @@ func (a *answer) kickLocked() {
 }
 
 func (a *answer) corkLocked() {
-	if !a.corked {
-		a.corked = true
-		a.corks.add(a)
+	if !a.isDelayed {
+		a.isDelayed = true
+		a.delayed.add(a)
 	}
 }
 
 func (a *answer) stopCorkLocked() {
-	if a.corked {
-		a.corked = false
-		a.corks.remove(a)
+	if a.isDelayed {
+		a.isDelayed = false
+		a.delayed.remove(a)
 	}
 }
 
-// uncork is for a callback that runs for longer than patience.
-func (a *answer) uncork() {
+// flushLate is for a callback that runs for longer than patience.
+func (a *answer) flushLate() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stopCorkLocked()

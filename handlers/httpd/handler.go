@@ -91,12 +91,12 @@ type Handler struct {
 	// is nil.
 	ErrorLog *log.Logger
 
-	once  sync.Once // makes
-	any   *http.Server
-	http1 *http.Server // of HTTP1
-	links links
-	corks corks
-	own   handlers.Budget // without Budget
+	once    sync.Once // makes
+	any     *http.Server
+	http1   *http.Server // of HTTP1
+	conns   conns
+	delayed delayedFlushes
+	own     handlers.Budget // without Budget
 }
 
 // Bounds of an HTTP/2 connection. A client may have 100 requests at once (RFC 9113, section 6.5.2).
@@ -137,7 +137,7 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 		p.Fail(c.Info(), err)
 		return
 	}
-	l := newLink(c, p, nc)
+	l := newHTTPConn(c, p, nc)
 	if t, ok := nc.(*tls.Conn); !ok {
 		nc = newWatch(nc, l)
 	} else if state := t.ConnectionState(); state.HandshakeComplete {
@@ -152,14 +152,14 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	}
 	l.head.budget, l.head.h2c = h.budget(), srv == h.any
 	l.head.clock.beginsFirst(h.headerTimeout())
-	only := &single{nc: nc, link: l}
-	h.links.add(nc, l)
+	only := &single{nc: nc, conn: l}
+	h.conns.add(nc, l)
 	if l.watch == nil { // else the clock has it
 		l.bound(h.FirstTimeout)
 	}
 	_ = srv.Serve(only)
 	if !only.taken {
-		h.links.forget(nc)
+		h.conns.forget(nc)
 		c.Close()
 	}
 }
@@ -204,8 +204,8 @@ func (h *Handler) server(unencryptedHTTP2 bool) *http.Server {
 		IdleTimeout:       idle,
 		MaxHeaderBytes:    h.maxHeaderBytes(),
 		ErrorLog:          errorLog,
-		BaseContext:       h.links.context,
-		ConnState:         h.links.state,
+		BaseContext:       h.conns.context,
+		ConnState:         h.conns.state,
 		// OPTIONS * is answered like any other OPTIONS.
 		DisableGeneralOptionsHandler: true,
 	}
@@ -215,11 +215,11 @@ func (h *Handler) server(unencryptedHTTP2 bool) *http.Server {
 // hijacked are left alone. It returns nil, or the error of ctx if that ends first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.start()
-	h.links.drain(ctx)
+	h.conns.drain(ctx)
 	errs := make(chan error)
 	go func() { errs <- h.any.Shutdown(ctx) }() // ends with ctx at the latest
 	err := h.http1.Shutdown(ctx)
-	return cmp.Or(err, <-errs, h.links.wait(ctx))
+	return cmp.Or(err, <-errs, h.conns.wait(ctx))
 }
 
 // Close closes every connection at once.

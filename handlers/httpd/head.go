@@ -69,7 +69,7 @@ func (m *headMeter) more(p []byte) bool {
 // readHead reads part of a head. It refuses the client when there is no memory for it (RFC 9110,
 // section 15.6.4), or when the rest is late (section 15.5.9).
 func (c *watch) readHead(p []byte) (int, error) {
-	head := &c.link.head
+	head := &c.conn.head
 	c.limit(len(p))
 	n, err := c.readLines(p)
 	head.clock.saw(p[:n])
@@ -82,10 +82,10 @@ func (c *watch) readHead(p []byte) (int, error) {
 		head.h2.Store(true)
 	case !head.more(p[:n]):
 		err = head.budget.Refuse()
-		c.link.refuse(handlers.AppendRefusal(nil, http.StatusServiceUnavailable, err.Error(), [2]string{"Retry-After", "1"}), err)
+		c.conn.refuse(handlers.AppendRefusal(nil, http.StatusServiceUnavailable, err.Error(), [2]string{"Retry-After", "1"}), err)
 		return 0, io.EOF
 	case head.clock.begun && errors.Is(err, os.ErrDeadlineExceeded):
-		c.link.refuse(head.clock.farewell(), handlers.ErrStalled)
+		c.conn.refuse(head.clock.farewell(), handlers.ErrStalled)
 		return 0, io.EOF
 	}
 	return n, err
@@ -93,7 +93,7 @@ func (c *watch) readHead(p []byte) (int, error) {
 
 // refuse answers a client whose head net/http does not get, if there is an answer, and closes the
 // connection.
-func (l *link) refuse(answer []byte, err error) {
+func (l *httpConn) refuse(answer []byte, err error) {
 	l.head.ends()
 	if len(answer) > 0 && l.nc.SetWriteDeadline(time.Now().Add(lingerTime)) == nil {
 		_, _ = l.nc.Write(answer)
@@ -118,7 +118,7 @@ func headCost(r *http.Request) int {
 
 // holdHead counts the head of r until free is called. It answers r, and is nil, when the memory is
 // not left.
-func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *link) (free func()) {
+func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *httpConn) (free func()) {
 	if r.ProtoMajor == 1 && l.head.ends() <= freeHead {
 		return nothingHeld
 	}
@@ -129,7 +129,7 @@ func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *link) (fre
 	if h.budget().Take(n) {
 		return func() { h.budget().Take(-n) }
 	}
-	pace := h.pacer(w, r)
+	pace := h.writeDeadline(w, r)
 	pace.begin()
 	err := h.budget().Refuse()
 	if r.ProtoMajor == 1 { // of HTTP/2 others may use the connection

@@ -99,7 +99,7 @@ func (c *headClock) farewell() []byte {
 
 // limit bounds the wait for the rest of a head, before a Read of up to room bytes of it.
 func (w *watch) limit(room int) {
-	c := &w.link.head.clock
+	c := &w.conn.head.clock
 	left := c.left.Load()
 	switch {
 	case c.begun || c.first:
@@ -125,7 +125,7 @@ func (w *watch) limit(room int) {
 // readLines reads part of a head. It reads over empty lines before the first head of a connection
 // (RFC 9112, section 2.2).
 func (w *watch) readLines(p []byte) (n int, err error) {
-	c := &w.link.head.clock
+	c := &w.conn.head.clock
 	for {
 		var got int
 		got, err = w.Conn.Read(p[n:])

@@ -229,7 +229,7 @@ func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer nc.Close()
-			l := newLink(newConn(nc), &port{quiet: true}, nc)
+			l := newHTTPConn(newConn(nc), &port{quiet: true}, nc)
 			l.head.budget = &handlers.Budget{}
 			m := newWatch(grace.Conn(nc), l)
 			l.head.clock.beginsFirst(time.Hour)

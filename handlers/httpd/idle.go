@@ -88,7 +88,7 @@ func (a *answer) endRead() {
 		a.late.Reset(left)
 		return
 	}
-	if a.spare.Extend(func() bool { return grace.HasUnread(a.link.nc) }) {
+	if a.spare.Extend(func() bool { return grace.HasUnread(a.conn.nc) }) {
 		a.late.Reset(grace.Moment)
 		return
 	}

@@ -114,8 +114,8 @@ func TestDestroyNothing(t *testing.T) {
 // A shutdown makes the answers close their connections from its beginning, also when its time is
 // up.
 func TestDrainBegins(t *testing.T) {
-	var s links
-	s.add(nil, &link{})
+	var s conns
+	s.add(nil, &httpConn{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if s.drain(ctx); !s.draining.Load() {
@@ -145,7 +145,7 @@ func TestHijackLazy(t *testing.T) {
 	for _, want := range []error{nil, io.ErrClosedPipe} {
 		ours, theirs := net.Pipe()
 		b := hijackable{newBook(t), ours}
-		p := &page1{page: &page{ResponseWriter: b, pace: pacer{rc: *http.NewResponseController(b)}}, link: &link{conn: lazy{newConn(ours), want}, nc: ours}}
+		p := &page1{page: &page{ResponseWriter: b, pace: writeDeadline{rc: *http.NewResponseController(b)}}, conn: &httpConn{conn: lazy{newConn(ours), want}, nc: ours}}
 		nc, _, err := p.Hijack()
 		if !errors.Is(err, want) || (nc == nil) != (want != nil) || !p.hijacked {
 			t.Errorf("Hijack() = %v, %v, want %v", nc, err, want)

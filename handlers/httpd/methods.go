@@ -7,8 +7,8 @@ import (
 )
 
 // refuseMethod answers a request whose method is not served there.
-func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request, l *link) {
-	pace := h.pacer(w, r)
+func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request, l *httpConn) {
+	pace := h.writeDeadline(w, r)
 	pace.begin()
 	allowed := h.methods(r, l)
 	w.Header().Set("Allow", strings.Join(allowed, ", "))
@@ -39,7 +39,7 @@ func refusedMethod(allowed []string) string {
 
 // methods returns the methods that are served where r goes (RFC 9110, section 10.2.1). Of those
 // that Pages answers it has GET and HEAD.
-func (h *Handler) methods(r *http.Request, l *link) []string {
+func (h *Handler) methods(r *http.Request, l *httpConn) []string {
 	named := r.Method != http.MethodConnect && r.RequestURI != "*" // it goes to a path
 	var served []string
 	for _, method := range []string{
@@ -75,7 +75,7 @@ func (h *Handler) isMounted(r *http.Request) bool {
 }
 
 // isStreamed reports whether Streams serves r if it asks for events.
-func (h *Handler) isStreamed(r *http.Request, l *link) bool {
+func (h *Handler) isStreamed(r *http.Request, l *httpConn) bool {
 	if h.Streams == nil || r.Method != http.MethodGet {
 		return false
 	}

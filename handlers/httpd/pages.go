@@ -17,8 +17,8 @@ import (
 const stride = 256 << 10
 
 // page has pages answer r, and bounds the waits for its client.
-func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *link, pages http.Handler) {
-	p := &page{ResponseWriter: w, pace: h.pacer(w, r)}
+func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *httpConn, pages http.Handler) {
+	p := &page{ResponseWriter: w, pace: h.writeDeadline(w, r)}
 	if r.ContentLength != 0 && p.pace.idle > 0 {
 		bounded := *r
 		bounded.Body = &pageBody{ReadCloser: r.Body, pace: &p.pace}
@@ -29,7 +29,7 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *link, pages ht
 		p.pace.begin()
 		return
 	}
-	h1 := &page1{page: p, link: l}
+	h1 := &page1{page: p, conn: l}
 	pages.ServeHTTP(h1, r)
 	if !h1.hijacked {
 		p.pace.begin()
@@ -39,7 +39,7 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *link, pages ht
 // pageBody gives the client IdleTimeout for each Read.
 type pageBody struct {
 	io.ReadCloser
-	pace *pacer
+	pace *writeDeadline
 	set  time.Time
 }
 
@@ -54,7 +54,7 @@ func (b *pageBody) Read(p []byte) (int, error) {
 // page is the http.ResponseWriter of Pages. It keeps what pages look for in one.
 type page struct {
 	http.ResponseWriter
-	pace pacer
+	pace writeDeadline
 }
 
 // Unwrap is for http.ResponseController.
@@ -97,7 +97,7 @@ func (p *page) WriteString(s string) (int, error) {
 // page1 is a page over HTTP/1.
 type page1 struct {
 	*page
-	link     *link
+	conn     *httpConn
 	hijacked bool
 }
 
@@ -135,7 +135,7 @@ func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	p.hijacked = true
-	nc, conn := p.link.nc, p.link.conn
+	nc, conn := p.conn.nc, p.conn.conn
 	if _, ok := conn.(handlers.LazyConn); ok {
 		if nc, err = conn.NetConn(); err != nil {
 			return nil, nil, err

@@ -260,7 +260,7 @@ func TestLengthEndsBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.ContentLength = int64(len("text"))
-	(&Handler{}).exchange(newBook(t), r, newLink(newConn(ours), p, ours))
+	(&Handler{}).exchange(newBook(t), r, newHTTPConn(newConn(ours), p, ours))
 	if got, want := p.events(), []string{"connect http/1.1", "message text", "disconnect"}; !slices.Equal(got, want) {
 		t.Errorf("events %q, want %q", got, want)
 	}

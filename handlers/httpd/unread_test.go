@@ -32,8 +32,8 @@ func TestSettledUnread(t *testing.T) {
 			w.send("GET / HTTP/1.1\r\n")
 			eventually(t, "it has come", func() bool { return grace.HasUnread(nc) })
 		}
-		s := &links{}
-		l := newLink(newConn(nc), &port{quiet: true}, nc)
+		s := &conns{}
+		l := newHTTPConn(newConn(nc), &port{quiet: true}, nc)
 		s.add(nc, l)
 		s.shown(l)
 		l.idle.Store(tt.idle)
@@ -43,13 +43,13 @@ func TestSettledUnread(t *testing.T) {
 	}
 }
 
-// Only a link that serves a request of HTTP/1 does.
+// Only a connection that serves a request of HTTP/1 does.
 func TestLinkServes(t *testing.T) {
-	for name, change := range map[string]func(l *link){
-		"serves": nil, "fresh": func(l *link) { l.fresh.Store(true) }, "idle": func(l *link) { l.idle.Store(true) },
-		"hijacked": func(l *link) { l.hijacked.Store(true) }, "HTTP/2": func(l *link) { l.head.h2.Store(true) },
+	for name, change := range map[string]func(l *httpConn){
+		"serves": nil, "fresh": func(l *httpConn) { l.fresh.Store(true) }, "idle": func(l *httpConn) { l.idle.Store(true) },
+		"hijacked": func(l *httpConn) { l.hijacked.Store(true) }, "HTTP/2": func(l *httpConn) { l.head.h2.Store(true) },
 	} {
-		l := &link{}
+		l := &httpConn{}
 		if change != nil {
 			change(l)
 		}
@@ -73,7 +73,7 @@ func TestWatchLastByte(t *testing.T) {
 	defer ours.Close()
 	defer theirs.Close()
 	nc := lastWords{ours, "x"}
-	l := newLink(newConn(nc), &port{quiet: true}, nc)
+	l := newHTTPConn(newConn(nc), &port{quiet: true}, nc)
 	w := newWatch(nc, l)
 	l.head.ends() // the request is being served
 	if n, err := w.Read(make([]byte, 1)); n != 1 || err != io.EOF {
@@ -105,7 +105,7 @@ func TestBodyIsNoHead(t *testing.T) {
 	defer ours.Close()
 	defer theirs.Close()
 	nc := lastWords{ours, strings.Repeat("x", 2*freeHead)}
-	l := newLink(newConn(nc), &port{quiet: true}, nc)
+	l := newHTTPConn(newConn(nc), &port{quiet: true}, nc)
 	w := newWatch(nc, l)
 	budget := &handlers.Budget{}
 	l.head.budget = budget
@@ -122,7 +122,7 @@ func TestHeadClockWithoutBound(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ours, theirs := net.Pipe()
 			defer ours.Close()
-			l := newLink(newConn(ours), &port{quiet: true}, ours)
+			l := newHTTPConn(newConn(ours), &port{quiet: true}, ours)
 			l.head.budget = &handlers.Budget{}
 			w := newWatch(ours, l)
 			l.head.clock.beginsFirst(timeout)

@@ -18,7 +18,7 @@ import (
 // is held back until the connection breaks or the request has been served.
 type watch struct {
 	halves
-	link *link
+	conn *httpConn
 
 	mu     sync.Mutex
 	held   chan error // what hold has returned
@@ -27,8 +27,8 @@ type watch struct {
 }
 
 // newWatch returns nc for net/http. It can send files if nc can.
-func newWatch(nc net.Conn, l *link) net.Conn {
-	w := &watch{halves: halves{nc}, link: l}
+func newWatch(nc net.Conn, l *httpConn) net.Conn {
+	w := &watch{halves: halves{nc}, conn: l}
 	l.watch = w
 	l.head.on.Store(true)
 	if from, ok := nc.(io.ReaderFrom); ok {
@@ -48,16 +48,16 @@ func (c *watchFiles) ReadFrom(r io.Reader) (int64, error) { return c.from.ReadFr
 
 // Read is [net.Conn.Read].
 func (c *watch) Read(p []byte) (int, error) {
-	head := &c.link.head
+	head := &c.conn.head
 	if head.on.Load() && !head.clock.over() {
 		return c.readHead(p)
 	}
 	n, err := c.read(p)
 	head.clock.saw(p[:n])
-	if n > 0 || len(p) != 1 || !errors.Is(err, io.EOF) || !c.link.serves() {
+	if n > 0 || len(p) != 1 || !errors.Is(err, io.EOF) || !c.conn.serves() {
 		return n, err
 	}
-	c.link.end()
+	c.conn.end()
 	if nc, ok := below(c.Conn).(syscall.Conn); ok && tellsBreak {
 		return 0, awaitBreak(nc)
 	}
@@ -83,7 +83,7 @@ func (c *watch) read(p []byte) (n int, err error) {
 		panicked = <-done
 	}
 	if panicked != nil {
-		handlers.LogPanic(c.link.port, c.link.conn.Info(), panicked)
+		handlers.LogPanic(c.conn.port, c.conn.conn.Info(), panicked)
 		return 0, panicked
 	}
 	return n, err
@@ -119,7 +119,7 @@ func (c *watch) releaseLocked() {
 // SetReadDeadline is [net.Conn.SetReadDeadline]. With one that has passed net/http ends its Read;
 // each one tells how far it has got with the head.
 func (c *watch) SetReadDeadline(t time.Time) error {
-	c.link.head.clock.left.Add(-1)
+	c.conn.head.clock.left.Add(-1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.until = t
@@ -134,7 +134,7 @@ func (c *watch) CloseWrite() error {
 		return err
 	}
 	left := int64(lingerBytes)
-	if c.link.head.on.Load() { // its head was refused
+	if c.conn.head.on.Load() { // its head was refused
 		left = lingerHead
 	}
 	linger(c.Conn, left, unsent)

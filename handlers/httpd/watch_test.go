@@ -252,13 +252,13 @@ func TestEnded(t *testing.T) {
 	if err != nil || Ended(r) != nil {
 		t.Errorf("Ended() = %v, %v, want nil", Ended(r), err)
 	}
-	l := &link{}
+	l := &httpConn{}
 	first := l.whenEnded()
 	l.end()
 	l.end()
 	<-first
 	<-l.whenEnded()
-	l = &link{}
+	l = &httpConn{}
 	l.end()
 	<-l.whenEnded()
 }

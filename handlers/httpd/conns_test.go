@@ -16,12 +16,12 @@ import (
 // after the last one.
 func TestSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &links{}
+		s := &conns{}
 		s.last.Store(time.Now().UnixNano())
 		if !s.settled() {
 			t.Error("no connection: not settled")
 		}
-		l := &link{}
+		l := &httpConn{}
 		s.add(nil, l)
 		time.Sleep(stuck)
 		if s.settled() {
@@ -52,7 +52,7 @@ func TestSettled(t *testing.T) {
 func TestDrainingCloses(t *testing.T) {
 	for _, draining := range []bool{false, true} {
 		h := &Handler{}
-		h.links.draining.Store(draining)
+		h.conns.draining.Store(draining)
 		bubble(t, h, &port{message: echo}, func(t *testing.T, w *wire, _ *conn) {
 			w.send(post("a"))
 			if resp := w.expect(200, "a\n"); resp.Close != draining {
@@ -138,7 +138,7 @@ func TestInfoTLS(t *testing.T) {
 	for _, tt := range []struct{ conn, request, want *tls.ConnectionState }{{nil, state, state}, {own, state, own}, {nil, nil, nil}} {
 		c := &conn{info: handlers.Info{TLS: tt.conn}}
 		for version, protocol := range map[int]string{1: "http/1.1", 2: "h2"} {
-			info := requestInfo(&http.Request{ProtoMajor: version, TLS: tt.request}, &link{conn: c})
+			info := requestInfo(&http.Request{ProtoMajor: version, TLS: tt.request}, &httpConn{conn: c})
 			if info.TLS != tt.want || info.Protocol != protocol {
 				t.Errorf("%s, TLS %p, want %s, %p", info.Protocol, info.TLS, protocol, tt.want)
 			}
@@ -154,7 +154,7 @@ func TestCorks(t *testing.T) {
 		for i := range books {
 			books[i] = newBook(t)
 			answers[i] = answering(books[i], 1, -1)
-			answers[i].corks = &h.corks
+			answers[i].delayed = &h.delayed
 			answers[i].beginTurn()
 			_, _ = answers[i].Write([]byte("x"), handlers.Auto)
 			time.Sleep(patience / 5)
@@ -191,7 +191,7 @@ func TestCorks(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if h.corks.head != nil || h.corks.tail != nil {
+		if h.delayed.head != nil || h.delayed.tail != nil {
 			t.Error("some are left")
 		}
 	})
@@ -220,7 +220,7 @@ func TestLinkBound(t *testing.T) {
 		{"plain", counting{ours}, time.Hour, false},
 		{"of another make", tls.Server(ours, &tls.Config{}), time.Hour, false},
 	} {
-		l := &link{nc: tt.nc}
+		l := &httpConn{nc: tt.nc}
 		l.bound(tt.d)
 		if got := l.first != nil; got != tt.want {
 			t.Errorf("%s: a bound: %t", tt.name, got)

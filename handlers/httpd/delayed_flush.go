@@ -8,21 +8,21 @@ import (
 // patience is how long a callback may run before what it wrote is sent.
 const patience = time.Millisecond
 
-// corks are the answers that wait for the end of a turn. One timer looks after all of them, for
+// delayedFlushes are the answers whose bytes wait for the end of a turn. One timer serves them all, as
 // most are gone long before it fires.
-type corks struct {
+type delayedFlushes struct {
 	mu         sync.Mutex
-	head, tail *answer // by uncorkAt
+	head, tail *answer // by flushTime
 	timer      *time.Timer
 	armed      bool // the timer is running
 }
 
-// add has a.uncork called after patience, unless remove is called before.
-func (c *corks) add(a *answer) {
+// add calls a.flushLate after patience, unless remove is called before.
+func (c *delayedFlushes) add(a *answer) {
 	at := time.Now().Add(patience)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	a.uncorkAt = at
+	a.flushTime = at
 	a.prev, a.next = c.tail, nil
 	if c.tail != nil {
 		c.tail.next = a
@@ -33,7 +33,7 @@ func (c *corks) add(a *answer) {
 	c.armLocked(patience)
 }
 
-func (c *corks) armLocked(d time.Duration) {
+func (c *delayedFlushes) armLocked(d time.Duration) {
 	switch {
 	case c.armed:
 		return
@@ -46,14 +46,14 @@ func (c *corks) armLocked(d time.Duration) {
 }
 
 // remove does nothing if a is not there.
-func (c *corks) remove(a *answer) {
+func (c *delayedFlushes) remove(a *answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.removeLocked(a)
 }
 
-func (c *corks) removeLocked(a *answer) {
-	if a.uncorkAt.IsZero() {
+func (c *delayedFlushes) removeLocked(a *answer) {
+	if a.flushTime.IsZero() {
 		return
 	}
 	if a.prev != nil {
@@ -66,24 +66,24 @@ func (c *corks) removeLocked(a *answer) {
 	} else {
 		c.tail = a.prev
 	}
-	a.prev, a.next, a.uncorkAt = nil, nil, time.Time{}
+	a.prev, a.next, a.flushTime = nil, nil, time.Time{}
 }
 
-// fire uncorks those whose time has come.
-func (c *corks) fire() {
+// fire flushes the answers whose time has come.
+func (c *delayedFlushes) fire() {
 	c.mu.Lock()
 	c.armed = false
 	var late []*answer
 	now := time.Now()
-	for a := c.head; a != nil && !a.uncorkAt.After(now); a = c.head {
+	for a := c.head; a != nil && !a.flushTime.After(now); a = c.head {
 		c.removeLocked(a)
 		late = append(late, a)
 	}
 	if c.head != nil {
-		c.armLocked(c.head.uncorkAt.Sub(now))
+		c.armLocked(c.head.flushTime.Sub(now))
 	}
 	c.mu.Unlock()
 	for _, a := range late {
-		a.uncork()
+		a.flushLate()
 	}
 }

@@ -12,8 +12,9 @@ var past = time.Unix(1, 0)
 // once; a busy machine takes longer to try. Only a client that has stopped reading uses it up.
 const lastTime = time.Second
 
-// pacer bounds how long the client may take to read. One goroutine at a time uses it, and writes.
-type pacer struct {
+// writeDeadline bounds how long the client may take to read. One goroutine at a time uses it, and
+// writes.
+type writeDeadline struct {
 	rc   http.ResponseController
 	idle time.Duration // no bound if not positive
 	h2   bool
@@ -22,13 +23,13 @@ type pacer struct {
 	hurry bool
 }
 
-func (h *Handler) pacer(w http.ResponseWriter, r *http.Request) pacer {
-	return pacer{rc: *http.NewResponseController(w), idle: h.idleTimeout(), h2: r.ProtoMajor == 2}
+func (h *Handler) writeDeadline(w http.ResponseWriter, r *http.Request) writeDeadline {
+	return writeDeadline{rc: *http.NewResponseController(w), idle: h.idleTimeout(), h2: r.ProtoMajor == 2}
 }
 
 // begin gives the client idle, or nearly that if it was given it just now, to take what is written
 // next.
-func (p *pacer) begin() {
+func (p *writeDeadline) begin() {
 	switch {
 	case p.hurry:
 		_ = p.rc.SetWriteDeadline(time.Now().Add(lastTime))
@@ -46,7 +47,7 @@ func (p *pacer) begin() {
 
 // end follows what was written, if more may come. A deadline of HTTP/2 resets the stream also while
 // nothing is written.
-func (p *pacer) end() {
+func (p *writeDeadline) end() {
 	if p.h2 && p.idle > 0 {
 		_ = p.rc.SetWriteDeadline(time.Time{})
 	}

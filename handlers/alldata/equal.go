@@ -9,23 +9,23 @@ import (
 	"strings"
 )
 
-// sameMax is the longest event that is compared by what it means: the comparison takes many times
-// as much memory.
-const sameMax = 1 << 20
+// maxCompared is the length of the longest event that is compared by its meaning: the comparison
+// takes many times as much memory.
+const maxCompared = 1 << 20
 
-// same reports whether two JSON texts, without white space, are the same event: members in another
+// equalJSON reports whether two JSON texts, without white space, are the same event: members in another
 // order, other spellings of a string or a number make no other event. Long events, and those with
 // half a surrogate pair, which is no character, are the same only if their bytes are.
-func same(a, b []byte) bool {
+func equalJSON(a, b []byte) bool {
 	switch {
 	case bytes.Equal(a, b):
 		return true
-	case len(a) > sameMax, len(b) > sameMax, hasLoneSurrogate(a), hasLoneSurrogate(b):
+	case len(a) > maxCompared, len(b) > maxCompared, hasLoneSurrogate(a), hasLoneSurrogate(b):
 		return false
 	}
 	x, okX := tree(a)
 	y, okY := tree(b)
-	return okX && okY && equal(x, y)
+	return okX && okY && equalValues(x, y)
 }
 
 // tree is what a JSON text means; of members with one name the last counts.
@@ -35,14 +35,14 @@ func tree(text []byte) (v any, ok bool) {
 	return v, d.Decode(&v) == nil
 }
 
-func equal(a, b any) bool {
+func equalValues(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any:
 		b, ok := b.(map[string]any)
-		return ok && maps.EqualFunc(a, b, equal)
+		return ok && maps.EqualFunc(a, b, equalValues)
 	case []any:
 		b, ok := b.([]any)
-		return ok && slices.EqualFunc(a, b, equal)
+		return ok && slices.EqualFunc(a, b, equalValues)
 	case json.Number:
 		b, ok := b.(json.Number)
 		return ok && (a == b || newDecimal(a.String()) == newDecimal(b.String()))

@@ -14,8 +14,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// link is what belongs to a connection of net/http.
-type link struct {
+// httpConn is a connection that net/http serves.
+type httpConn struct {
 	conn handlers.Conn
 	port handlers.Port
 	nc   net.Conn
@@ -38,10 +38,10 @@ type link struct {
 	ended chan struct{} // closed then; nil unless somebody has asked
 }
 
-type linkKey struct{}
+type connKey struct{}
 
-func newLink(c handlers.Conn, p handlers.Port, nc net.Conn) *link {
-	l := &link{conn: c, port: p, nc: nc}
+func newHTTPConn(c handlers.Conn, p handlers.Port, nc net.Conn) *httpConn {
+	l := &httpConn{conn: c, port: p, nc: nc}
 	if remote := c.Info().Remote; remote.IsValid() {
 		l.remote = remote.String()
 	}
@@ -50,7 +50,7 @@ func newLink(c handlers.Conn, p handlers.Port, nc net.Conn) *link {
 
 // sever closes the connection under net/http, which notices. It does not wait, not even for the
 // farewell of TLS.
-func (l *link) sever() {
+func (l *httpConn) sever() {
 	nc := l.nc
 	if t, ok := nc.(*tls.Conn); ok {
 		nc = t.NetConn()
@@ -62,12 +62,12 @@ func (l *link) sever() {
 }
 
 // serves reports whether a request of HTTP/1 is being served.
-func (l *link) serves() bool {
+func (l *httpConn) serves() bool {
 	return !l.fresh.Load() && !l.idle.Load() && !l.hijacked.Load() && !l.head.h2.Load()
 }
 
 // end notes that the client has ended its half.
-func (l *link) end() {
+func (l *httpConn) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.over {
@@ -80,7 +80,7 @@ func (l *link) end() {
 }
 
 // whenEnded returns what is closed when the client has ended its half.
-func (l *link) whenEnded() <-chan struct{} {
+func (l *httpConn) whenEnded() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended == nil {
@@ -97,14 +97,14 @@ func (l *link) whenEnded() <-chan struct{} {
 // connection is broken, which a client that is gone shows no sooner than something is written to
 // it. Ended returns nil for a request that no [Handler] serves.
 func Ended(r *http.Request) <-chan struct{} {
-	if l, ok := r.Context().Value(linkKey{}).(*link); ok {
+	if l, ok := r.Context().Value(connKey{}).(*httpConn); ok {
 		return l.whenEnded()
 	}
 	return nil
 }
 
 // secure returns the state of TLS; nil without.
-func (l *link) secure() *tls.ConnectionState {
+func (l *httpConn) secure() *tls.ConnectionState {
 	if state := l.conn.Info().TLS; state != nil {
 		return state
 	}
@@ -118,7 +118,7 @@ func (l *link) secure() *tls.ConnectionState {
 
 // bound closes the connection if its client, which has shaken hands and speaks HTTP/2, sends
 // nothing for d.
-func (l *link) bound(d time.Duration) {
+func (l *httpConn) bound(d time.Duration) {
 	t, ok := l.nc.(*tls.Conn)
 	if !ok || d <= 0 {
 		return
@@ -135,16 +135,16 @@ func (l *link) bound(d time.Duration) {
 	})
 }
 
-// links are the connections that net/http has.
-type links struct {
-	byConn   sync.Map // net.Conn to *link
+// conns are the connections that net/http has.
+type conns struct {
+	byConn   sync.Map // net.Conn to *httpConn
 	count    atomic.Int64
-	fresh    atomic.Int64 // links that have shown no request
-	last     atomic.Int64 // when a link last showed one, or ended, in nanoseconds, while draining
+	fresh    atomic.Int64 // connections that have shown no request
+	last     atomic.Int64 // when a connection last showed one, or ended, in nanoseconds, while draining
 	draining atomic.Bool
 }
 
-func (s *links) add(nc net.Conn, l *link) {
+func (s *conns) add(nc net.Conn, l *httpConn) {
 	l.fresh.Store(true)
 	s.fresh.Add(1)
 	s.count.Add(1)
@@ -154,7 +154,7 @@ func (s *links) add(nc net.Conn, l *link) {
 // single is a listener that has one connection: net/http takes it in the goroutine that brings it.
 type single struct {
 	nc    net.Conn
-	link  *link
+	conn  *httpConn
 	taken bool
 }
 
@@ -174,23 +174,23 @@ func (s *single) Close() error { return nil }
 func (s *single) Addr() net.Addr { return s.nc.LocalAddr() }
 
 // context is for http.Server.BaseContext.
-func (s *links) context(l net.Listener) context.Context {
-	return linkContext{context.Background(), l.(*single).link}
+func (s *conns) context(l net.Listener) context.Context {
+	return connContext{context.Background(), l.(*single).conn}
 }
 
-// linkContext has the values that belong to a connection.
-type linkContext struct {
+// connContext has the values that belong to a connection.
+type connContext struct {
 	context.Context
-	link *link
+	conn *httpConn
 }
 
 // Value is [context.Context.Value].
-func (c linkContext) Value(key any) any {
+func (c connContext) Value(key any) any {
 	switch key {
-	case linkKey{}:
-		return c.link
+	case connKey{}:
+		return c.conn
 	case handlers.PortContextKey:
-		return c.link.port
+		return c.conn.port
 	}
 	return nil
 }
@@ -203,16 +203,16 @@ const stackNeed = 4 << 10
 //go:noinline
 func makeRoom(*[stackNeed]byte) {}
 
-func (s *links) find(nc net.Conn) *link {
+func (s *conns) find(nc net.Conn) *httpConn {
 	l, ok := s.byConn.Load(nc)
 	if !ok {
 		return nil
 	}
-	return l.(*link)
+	return l.(*httpConn)
 }
 
 // state closes what net/http has closed. A connection that was hijacked is somebody else's.
-func (s *links) state(nc net.Conn, to http.ConnState) {
+func (s *conns) state(nc net.Conn, to http.ConnState) {
 	switch to {
 	case http.StateActive:
 		l := s.find(nc)
@@ -242,12 +242,12 @@ func (s *links) state(nc net.Conn, to http.ConnState) {
 	}
 }
 
-func (s *links) forget(nc net.Conn) *link {
+func (s *conns) forget(nc net.Conn) *httpConn {
 	v, ok := s.byConn.LoadAndDelete(nc)
 	if !ok {
 		return nil
 	}
-	l := v.(*link)
+	l := v.(*httpConn)
 	l.head.ends()
 	s.shown(l)
 	s.count.Add(-1)
@@ -255,7 +255,7 @@ func (s *links) forget(nc net.Conn) *link {
 }
 
 // shown notes that a connection has shown a request.
-func (s *links) shown(l *link) {
+func (s *conns) shown(l *httpConn) {
 	if s.draining.Load() {
 		s.last.Store(time.Now().UnixNano())
 	}

@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-// aheadSize is how much is read ahead of the application.
-const aheadSize = 64 << 10
+// readAheadSize bounds the bytes that are read ahead of the application.
+const readAheadSize = 64 << 10
 
-// ahead is a connection that is read ahead of the application, so that its end is seen although the
-// application does not read. It is for connections of which the system does not tell: TLS, pipes,
-// and all on systems other than Linux.
-type ahead struct {
+// readAheadConn reads a connection ahead of the application, so that it notices the end while the
+// application does not read. It is for connections whose end the system does not report: TLS,
+// pipes, and all connections on systems other than Linux.
+type readAheadConn struct {
 	net.Conn
 	unread time.Duration // that bytes may wait once there is no more room; no bound if 0
 
@@ -30,8 +30,8 @@ type ahead struct {
 }
 
 // readAhead starts to read nc, and calls ended when it has ended.
-func readAhead(nc net.Conn, unread time.Duration, ended func()) *ahead {
-	a := &ahead{Conn: nc, unread: unread, done: make(chan struct{})}
+func readAhead(nc net.Conn, unread time.Duration, ended func()) *readAheadConn {
+	a := &readAheadConn{Conn: nc, unread: unread, done: make(chan struct{})}
 	a.changed.L = &a.mu
 	go func() { // ends with the connection
 		defer close(a.done)
@@ -42,7 +42,7 @@ func readAhead(nc net.Conn, unread time.Duration, ended func()) *ahead {
 }
 
 // run reads until the connection ends.
-func (a *ahead) run() {
+func (a *readAheadConn) run() {
 	chunk := make([]byte, 512)
 	for a.room() {
 		n, err := a.Conn.Read(chunk)
@@ -65,10 +65,10 @@ const maxChunk = 8 << 10
 
 // room waits until there is room for more. It is false when the application has not made any for
 // too long, or has closed.
-func (a *ahead) room() bool {
+func (a *readAheadConn) room() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.buf) < aheadSize {
+	if len(a.buf) < readAheadSize {
 		return true
 	}
 	late := false
@@ -81,7 +81,7 @@ func (a *ahead) room() bool {
 		})
 		defer t.Stop()
 	}
-	for len(a.buf) >= aheadSize && !a.closed {
+	for len(a.buf) >= readAheadSize && !a.closed {
 		if late {
 			a.err = errUnread
 			a.Conn.Close()
@@ -95,7 +95,7 @@ func (a *ahead) room() bool {
 var errUnread = errors.New("the application has left too much unread for too long")
 
 // Read returns what was read ahead, and waits for it until the deadline.
-func (a *ahead) Read(p []byte) (int, error) {
+func (a *readAheadConn) Read(p []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for {
@@ -123,7 +123,7 @@ func (a *ahead) Read(p []byte) (int, error) {
 }
 
 // SetReadDeadline is for Read: the connection itself is read without one.
-func (a *ahead) SetReadDeadline(t time.Time) error {
+func (a *readAheadConn) SetReadDeadline(t time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.alarm != nil {
@@ -142,7 +142,7 @@ func (a *ahead) SetReadDeadline(t time.Time) error {
 }
 
 // SetDeadline sets both.
-func (a *ahead) SetDeadline(t time.Time) error {
+func (a *readAheadConn) SetDeadline(t time.Time) error {
 	if err := a.SetReadDeadline(t); err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (a *ahead) SetDeadline(t time.Time) error {
 }
 
 // Close ends a read that waits.
-func (a *ahead) Close() error {
+func (a *readAheadConn) Close() error {
 	a.mu.Lock()
 	a.closed = true
 	if a.alarm != nil {
@@ -162,7 +162,7 @@ func (a *ahead) Close() error {
 }
 
 // CloseWrite sends FIN where the connection can.
-func (a *ahead) CloseWrite() error { return closeWrite(a.Conn) }
+func (a *readAheadConn) CloseWrite() error { return closeWrite(a.Conn) }
 
 // closeWrite ends what is sent. The error is errors.ErrUnsupported where that cannot be done alone,
 // as on a net.Pipe.

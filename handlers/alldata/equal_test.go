@@ -6,7 +6,7 @@ import (
 )
 
 func TestSame(t *testing.T) {
-	long := `"` + strings.Repeat("x", sameMax) + `"`
+	long := `"` + strings.Repeat("x", maxCompared) + `"`
 	xx := func(first string, size int) string { // size bytes
 		return `"` + first + strings.Repeat("x", size-len(first)-2) + `"`
 	}
@@ -14,9 +14,9 @@ func TestSame(t *testing.T) {
 		name, a, b string
 		want       bool
 	}{
-		{"the longest, spelled otherwise", xx(`\u0078x`, sameMax), xx(`x\u0078`, sameMax), true},
-		{"longer, spelled otherwise", xx(`\u0078x`, sameMax+1), xx(`x\u0078`, sameMax+1), false},
-		{"one is longer", xx(`\u0078`, sameMax+1), xx("", sameMax-4), false},
+		{"the longest, spelled otherwise", xx(`\u0078x`, maxCompared), xx(`x\u0078`, maxCompared), true},
+		{"longer, spelled otherwise", xx(`\u0078x`, maxCompared+1), xx(`x\u0078`, maxCompared+1), false},
+		{"one is longer", xx(`\u0078`, maxCompared+1), xx("", maxCompared-4), false},
 		{"bytes", `{"a":1}`, `{"a":1}`, true},
 		{"order of members", `{"a":1,"b":2}`, `{"b":2,"a":1}`, true},
 		{"order of elements", `[1,2]`, `[2,1]`, false},
@@ -49,10 +49,10 @@ func TestSame(t *testing.T) {
 		{"long, spelled otherwise", long, strings.Replace(long, "x", `\u0078`, 1), false},
 	}
 	for _, tt := range tests {
-		if got := same([]byte(tt.a), []byte(tt.b)); got != tt.want {
+		if got := equalJSON([]byte(tt.a), []byte(tt.b)); got != tt.want {
 			t.Errorf("%s: same(%.50s, %.50s) = %t", tt.name, tt.a, tt.b, got)
 		}
-		if got := same([]byte(tt.b), []byte(tt.a)); got != tt.want {
+		if got := equalJSON([]byte(tt.b), []byte(tt.a)); got != tt.want {
 			t.Errorf("%s, the other way: %t", tt.name, got)
 		}
 	}
