@@ -33,7 +33,8 @@ func Cmux(m Matcher) cmux.Matcher {
 // have come, over what there is, and is undecided when it has read to the end of that without a
 // match. Such a matcher cannot say No before it has read all that it wants, so a client of another
 // protocol that sends less waits for the SniffTimeout of the server, and goes on as what it is
-// then.
+// then. A client of TLS, which waits for the server once it has sent its ClientHello, does so only
+// inside TLS.
 //
 // Nothing is written while matchers decide. A matcher for which the server must send SETTINGS
 // first, such as those of the MatchWithWriters kind, has no equivalent, and one of the fields of an

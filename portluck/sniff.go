@@ -94,10 +94,11 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 
 // choose asks the routes for c. It returns nil while none is chosen, or the opening of the one that
 // is is not whole. A route that is undecided while c begins a request of HTTP/1 sees its whole
-// head.
+// head. One that is undecided when it has seen a whole ClientHello is passed over: the client waits
+// for the server.
 func (p *port) choose(c *conn, b []byte, eof, whole bool) (r *route, err error) {
-	if len(b) >= c.need || whole {
-		r, c.need, err = p.judge(c, b, eof, whole)
+	if late := whole || c.saysHello(b); late || len(b) >= c.need {
+		r, c.need, err = p.judge(c, b, eof, late)
 	}
 	switch {
 	case err != nil:
@@ -130,6 +131,15 @@ func (p *port) begins(c *conn, b []byte) *route {
 func (c *conn) speaksHTTP1(b []byte) bool {
 	h := c.hello(b, false)
 	return matchers.HTTP2().Match(h) == matchers.No && matchers.HTTP1().Match(h) == matchers.Yes
+}
+
+// saysHello reports whether b has a whole ClientHello.
+func (c *conn) saysHello(b []byte) bool {
+	if c.info.TLS != nil || len(b) == 0 || b[0] != recordHandshake {
+		return false
+	}
+	_, whole := readHello(b)
+	return whole
 }
 
 // open chooses r, and returns it once its opening is whole, or as much of it as anybody will see.

@@ -78,24 +78,31 @@ const (
 	maxPlaintext    = 16 << 10
 	maxCiphertext   = maxPlaintext + 2048
 	messageHeader   = 4
+	clientHello     = 1
 	maxMessage      = 64 << 10
 )
 
 // helloNeed is the need of the first handshake message, whatever it is, in however many records. It
 // is 0 as soon as crypto/tls has something to say about b.
 func helloNeed(b []byte) int {
+	need, _ := readHello(b)
+	return need
+}
+
+// readHello is helloNeed. It also reports whether b has a whole ClientHello.
+func readHello(b []byte) (need int, whole bool) {
 	var header [messageHeader]byte
 	for at, got := 0, 0; ; {
 		if len(b) < at+recordHeader {
-			return at + recordHeader
+			return at + recordHeader, false
 		}
 		kind, version, n := b[at], binary.BigEndian.Uint16(b[at+1:]), int(binary.BigEndian.Uint16(b[at+3:]))
 		end := at + recordHeader + n
 		switch {
 		case kind != recordAlert && kind != recordHandshake, version >= 0x1000, n > maxCiphertext:
-			return 0
+			return 0, false
 		case len(b) < end:
-			return end
+			return end, false
 		}
 		data := b[at+recordHeader : end]
 		at = end
@@ -103,7 +110,7 @@ func helloNeed(b []byte) int {
 		case kind == recordAlert && n == 2 && data[0] == 1 && data[1] != 0:
 			continue // a warning, but for close_notify, is read over
 		case kind != recordHandshake || n == 0 || n > maxPlaintext:
-			return 0
+			return 0, false
 		}
 		copy(header[min(got, messageHeader):], data)
 		got += n
@@ -111,7 +118,7 @@ func helloNeed(b []byte) int {
 			continue
 		}
 		if size := int(binary.BigEndian.Uint32(header[:])) & 0xffffff; size > maxMessage || got >= messageHeader+size {
-			return 0
+			return 0, size <= maxMessage && header[0] == clientHello
 		}
 	}
 }

@@ -125,8 +125,9 @@ func FuzzHelloNeed(f *testing.F) {
 		b = append([]byte("\x16\x03"), b[min(2, len(b)):]...)
 		c := &blocked{in: bytes.NewReader(b)}
 		err := tls.Server(c, config).Handshake()
-		if need := helloNeed(b); (need > 0) != c.wanted || need > 0 && need <= len(b) {
-			t.Errorf("helloNeed(%x) = %d; crypto/tls waits: %t, %v", b, need, c.wanted, err)
+		need, whole := readHello(b)
+		if (need > 0) != c.wanted || need > 0 && (whole || need <= len(b)) {
+			t.Errorf("readHello(%x) = %d, %t; crypto/tls waits: %t, %v", b, need, whole, c.wanted, err)
 		}
 	})
 }
@@ -146,8 +147,8 @@ func TestHelloNeed(t *testing.T) {
 				t.Fatalf("%s: helloNeed() = %d after %d bytes of %d", name, got, i, len(hello))
 			}
 		}
-		if got := helloNeed(hello); got != 0 {
-			t.Errorf("%s: helloNeed() = %d of the whole", name, got)
+		if got, is := readHello(hello); got != 0 || !is {
+			t.Errorf("%s: readHello() = %d, %t of the whole", name, got, is)
 		}
 	}
 	for name, b := range map[string][]byte{
@@ -155,10 +156,11 @@ func TestHelloNeed(t *testing.T) {
 		"an empty record":   []byte("\x16\x03\x01\x00\x00"),
 		"too long a record": []byte("\x16\x03\x01\xff\xff"),
 		"16 MiB":            []byte("\x16\x03\x01\x00\x04\x01\xff\xff\xff"),
+		"a ServerHello":     []byte("\x16\x03\x01\x00\x04\x02\x00\x00\x00"),
 		"application data":  []byte("\x16\x03\x01\x00\x01\x01\x17\x03\x01\x00\x01x"),
 	} {
-		if got := helloNeed(b); got != 0 {
-			t.Errorf("%s: helloNeed() = %d, want 0", name, got)
+		if got, is := readHello(b); got != 0 || is != (name == "more follows") {
+			t.Errorf("%s: readHello() = %d, %t, want 0", name, got, is)
 		}
 	}
 }

@@ -109,6 +109,50 @@ func TestUndecidedRoutes(t *testing.T) {
 	}
 }
 
+// A client of TLS waits for the server when it has sent its ClientHello: no route of the program
+// that is undecided then has it wait, however the ClientHello is cut.
+func TestUndecidedRoutesWaitForNoHello(t *testing.T) {
+	t.Parallel()
+	never := matchers.FromCmux(func(r io.Reader) bool { _, _ = io.ReadFull(r, make([]byte, 64<<10)); return false })
+	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
+		s := &Server{Hub: echoHub(), TLSConfig: withTLS()}
+		s.HandleFunc("never", never, func(net.Conn) {})
+		s.HandleFunc("needs a window", needsWindow, func(net.Conn) {})
+		s.HandleFunc("hello", matchers.SNI("mine.example"), func(c net.Conn) { _, _ = io.WriteString(c, "mine") })
+		addr := serve(t, s)
+		for _, piece := range []int{1 << 20, 200, 3} {
+			for _, proto := range []string{"h2", "http/1.1"} {
+				c := tls.Client(bits{dial(t, addr), piece}, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{proto}})
+				if err := c.Handshake(); err != nil {
+					t.Errorf("%s, %d bytes at once: %v", proto, piece, err)
+				}
+			}
+			c := dial(t, addr)
+			_ = tls.Client(bits{c, piece}, &tls.Config{ServerName: "mine.example"}).Handshake()
+			expectEnd(t, c)
+		}
+		if got := s.Stats().Routes["hello"]; got != 3 {
+			t.Errorf("%d reach the route that knows the ClientHello, want 3", got)
+		}
+	})
+}
+
+// bits is a connection that sends a few bytes at once.
+type bits struct {
+	net.Conn
+	size int
+}
+
+// Write is net.Conn's.
+func (p bits) Write(b []byte) (n int, err error) {
+	for n < len(b) && err == nil {
+		var k int
+		k, err = p.Conn.Write(b[n:min(len(b), n+p.size)])
+		n += k
+	}
+	return n, err
+}
+
 // What a client has sent before Shutdown is served although a route of the program cannot say yet.
 func TestShutdownPassesOverUndecidedRoutes(t *testing.T) {
 	t.Parallel()
