@@ -218,11 +218,15 @@ func (r *reader) dispatch(to *route) {
 	r.port.dispatch(r.conn, to, bytesOf(r.in.prefix))
 }
 
-// goes sends the connection to a route, or refuses it for err: it is done.
+// goes sends the connection to a route, or refuses it for err, without a word for io.EOF: it is
+// done.
 func (r *reader) goes(to *route, err error) (done bool) {
-	if err != nil {
+	switch {
+	case errors.Is(err, io.EOF):
+		r.conn.Close()
+	case err != nil:
 		r.refuse(err)
-	} else {
+	default:
 		r.dispatch(to)
 	}
 	return true

@@ -76,8 +76,9 @@ type Server struct {
 	ProxyTimeout time.Duration
 	// OnSilence serves a connection that has not sent one byte by SniffTimeout: a handler of a
 	// protocol whose server speaks first. If nil, the connection becomes a raw client of the hub,
-	// but whatever it says later is still classified, and when raw is refused it just waits.
-	// [handlers.Refuse] closes it.
+	// but whatever it says later is still classified, and when raw is refused it just waits, for
+	// Timeout at the most. [handlers.Refuse] closes it. A func becomes a Handler by
+	// [handlers.HandlerFunc], as for OnStall and OnUnmatched.
 	OnSilence handlers.Handler
 	// SpeakFirst are the addresses of clients that are known to wait for the server to speak:
 	// OnSilence serves them at once, whatever they may send, and they reach no other protocol. It

@@ -227,14 +227,17 @@ func (p *port) lookProxy(c *conn, b []byte, eof bool) (r *route, skip int, err e
 }
 
 // expire is for a connection whose time is up. It says where it goes; nil, and no error, means that
-// it stays: as undecided as it was, to be announced perhaps, or with its route chosen.
+// it stays: as undecided as it was, to be announced perhaps, or with its route chosen. The error of
+// one that has said nothing at all, and that nobody knows of, is io.EOF: that is no failure.
 func (p *port) expire(c *conn, b []byte) (*route, error) {
 	switch {
 	case c.unproxied:
 		p.stats.proxyTimeouts.Add(1)
 		return nil, fmt.Errorf("%w: %w", ErrProxy, handlers.ErrTimeout)
-	case c.waiting && c.seen == 0:
+	case c.waiting && c.seen == 0 && c.pending != nil:
 		return nil, handlers.ErrTimeout
+	case c.waiting && c.seen == 0:
+		return nil, io.EOF // it was never announced
 	case c.seen == 0 && p.srv.OnSilence != nil:
 		return p.named.silent, nil
 	case c.seen == 0:
