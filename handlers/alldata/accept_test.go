@@ -37,9 +37,7 @@ func TestServerGoesOnAfterAPeersError(t *testing.T) {
 		Handler: &Handler{OnPut: func(context.Context, string, json.RawMessage) error { return nil }},
 		OnError: func(err error) { t.Errorf("OnError got %v", err) },
 	}
-	s.http = s.server()
-	s.served.Add(1)
-	go s.run(s.http, &peerErrors{l, []error{
+	s.beginLocked(&peerErrors{l, []error{
 		syscall.EPROTO, syscall.EPERM, syscall.EHOSTUNREACH, syscall.ENETDOWN, syscall.ENOPROTOOPT, syscall.ENOBUFS,
 	}}) // ends with Close
 	defer s.Close()
@@ -62,9 +60,7 @@ func TestServerEndsWithItsListener(t *testing.T) {
 	}
 	told := make(chan error, 1)
 	s := &Server{Handler: &Handler{}, OnError: func(err error) { told <- err }}
-	s.http = s.server()
-	s.served.Add(1)
-	go s.run(s.http, &peerErrors{l, []error{syscall.EPROTO, syscall.EINVAL}}) // ends with the second error
+	s.beginLocked(&peerErrors{l, []error{syscall.EPROTO, syscall.EINVAL}}) // ends with the second error
 	if err := <-told; err == nil || !strings.Contains(err.Error(), syscall.EINVAL.Error()) {
 		t.Errorf("OnError got %v, want EINVAL", err)
 	}

@@ -202,13 +202,12 @@ func TestServerStops(t *testing.T) {
 	if err := s.Close(); err != nil || len(told) > 0 {
 		t.Errorf("Close() = %v, OnError was told %q", err, told)
 	}
-	s.served.Add(2) // for the two runs below
-	s.run(&http.Server{}, failing{})
+	s.run(&running{http: &http.Server{}, served: make(chan struct{})}, failing{})
 	if !slices.Equal(told, []string{"no more"}) {
 		t.Errorf("OnError was told %q", told)
 	}
 	s.OnError = nil
-	s.run(&http.Server{}, failing{})
+	s.run(&running{http: &http.Server{}, served: make(chan struct{})}, failing{})
 }
 
 // Zero is the default, and less is none.

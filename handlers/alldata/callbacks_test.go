@@ -98,10 +98,10 @@ func fails(t *testing.T, s *Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.http = s.server()
-	s.served.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.beginLocked(l)
 	l.Close()
-	go s.run(s.http, l)
 }
 
 func panicsInStore(t *testing.T) {
@@ -166,5 +166,28 @@ func TestCallbacksClose(t *testing.T) {
 				t.Errorf("Open() = %v", err)
 			}
 		})
+	}
+}
+
+// Close returns after OnError, however it was ended, unless its time is up.
+func TestCloseWaitsForOnError(t *testing.T) {
+	t.Parallel()
+	called, release := make(chan struct{}), make(chan struct{})
+	s := &Server{CloseTimeout: 10 * time.Millisecond, OnError: func(error) { close(called); <-release }}
+	fails(t, s)
+	<-called
+	r := s.running
+	if err := s.Close(); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close() = %v while OnError runs", err)
+	}
+	s.running, s.CloseTimeout = r, time.Minute
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }() // ends with OnError
+	close(release)
+	if err := <-closed; err != nil {
+		t.Errorf("Close() = %v", err)
+	}
+	if err := r.tasks.Wait(t.Context()); err != nil {
+		t.Errorf("OnError runs on: %v", err)
 	}
 }

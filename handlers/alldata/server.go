@@ -15,6 +15,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/grace"
+	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
 // DefaultAddr is where a [Server] without an Addr listens: port 8080 of every address.
@@ -55,9 +56,15 @@ type Server struct {
 	// ErrorLog gets what net/http has to say; nobody does if it is nil.
 	ErrorLog *log.Logger
 
-	mu     sync.Mutex // guards http
+	mu      sync.Mutex
+	running *running // nil while it does not listen
+}
+
+// running is a server that listens.
+type running struct {
 	http   *http.Server
-	served sync.WaitGroup
+	served chan struct{} // closed when nothing is accepted any more
+	tasks  tasks.Group   // the one that accepts, and then calls OnError
 }
 
 // Listen begins to serve and returns the address that it listens on. After Close it may be called
@@ -65,7 +72,7 @@ type Server struct {
 func (s *Server) Listen() (net.Addr, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.http != nil {
+	if s.running != nil {
 		return nil, errors.New("alldata: the server is listening already")
 	}
 	if err := handlers.Hosts(s.Hosts).Check(); err != nil {
@@ -75,16 +82,19 @@ func (s *Server) Listen() (net.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	srv := s.server()
-	s.http = srv
-	s.served.Add(1)
-	go s.run(srv, l) // ends with Close, or when the listener fails and OnError has returned
+	s.beginLocked(l)
 	return l.Addr(), nil
 }
 
-func (s *Server) run(srv *http.Server, l net.Listener) {
-	err := srv.Serve(&limited{Listener: l, most: s.maxConns()})
-	s.served.Done() // OnError may call Close
+func (s *Server) beginLocked(l net.Listener) {
+	r := &running{http: s.server(), served: make(chan struct{})}
+	s.running = r
+	r.tasks.Go(func() { s.run(r, l) }) // ends with Close, or when the listener fails and OnError has returned
+}
+
+func (s *Server) run(r *running, l net.Listener) {
+	err := r.http.Serve(&limited{Listener: l, most: s.maxConns()})
+	close(r.served)
 	if errors.Is(err, http.ErrServerClosed) {
 		return
 	}
@@ -131,24 +141,25 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // Close stops accepting connections, lets the requests that have begun finish, and returns when
-// they have, or, with the error context.DeadlineExceeded, after CloseTimeout, when it has cut them
-// off. Without a Listen before it does nothing.
+// they and OnError have, or, with the error context.DeadlineExceeded, after CloseTimeout, when it
+// has cut them off. OnError may call it: it does not wait for itself. Without a Listen before it
+// does nothing.
 func (s *Server) Close() error {
 	s.mu.Lock()
-	srv := s.http
-	s.http = nil
+	r := s.running
+	s.running = nil
 	s.mu.Unlock()
-	if srv == nil {
+	if r == nil {
 		return nil
 	}
 	ctx, cancel := s.closeContext()
 	defer cancel()
-	err := srv.Shutdown(ctx)
+	err := r.http.Shutdown(ctx)
 	if err != nil {
-		_ = srv.Close()
+		_ = r.http.Close()
 	}
-	s.served.Wait()
-	return err
+	<-r.served
+	return cmp.Or(err, r.tasks.WaitOthers(ctx))
 }
 
 func (s *Server) closeContext() (context.Context, context.CancelFunc) {

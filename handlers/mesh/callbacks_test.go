@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -181,4 +182,48 @@ func TestCallbacksClose(t *testing.T) {
 			return len(peer.Connections()) == 0 && len(n.Connections()) == 0
 		})
 	})
+}
+
+// Close returns after the last callback, also when it is not the first.
+func TestCloseWaitsForCallbacks(t *testing.T) {
+	for _, c := range callbacks {
+		if !strings.HasPrefix(c.name, "Node.") {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			l := &lan{}
+			carry(t, &Node{Name: "x", ID: "0B", Discovery: l})
+			eventually(t, "the peer can be found", func() bool { return l.port() != 0 })
+			n := &carrier{b: &Backplane{}}
+			n.watched = watchNode(t, &Node{Name: "x", ID: "0A", Discovery: l, CloseTimeout: time.Minute})
+			n.OnConnection = n.b.Serve
+			var returned atomic.Bool
+			called, release, closed := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			c.set(n, sync.OnceFunc(func() { close(called); <-release; returned.Store(true) }))
+			if err := n.Listen(0, "127.0.0.1"); err != nil {
+				t.Fatal(err)
+			}
+			if !c.last {
+				get(t, "the callback", called)
+			}
+			for range 2 {
+				go func() { // ends when the callback has returned
+					n.Close()
+					if !returned.Load() {
+						t.Error("Close() has returned before the callback")
+					}
+					closed <- struct{}{}
+				}()
+			}
+			get(t, "the callback", called)
+			select {
+			case <-closed:
+			case <-time.After(10 * time.Millisecond):
+			}
+			close(release)
+			get(t, "Close", closed)
+			get(t, "the second Close", closed)
+		})
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/guarded"
+	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
 // errListening is what a second Listen gets.
@@ -125,8 +126,9 @@ func (n *Node) join(at netip.AddrPort, l net.Listener) error {
 		n.wg.Go(func() { n.accept(ctx, l) }) // ends when Close closes l
 	}
 	n.sought = make(chan struct{})
-	go n.reportErrors(n.errs, n.closed) // ends with the node
-	go n.seek(ctx, seeking)             // ends with seeking; Close waits for it
+	errs, closed := n.errs, n.closed
+	n.calls.Go(func() { n.reportErrors(errs, closed) }) // ends with the node
+	n.calls.Go(func() { n.seek(ctx, seeking) })         // ends with seeking
 	return nil
 }
 
@@ -176,12 +178,12 @@ func (n *Node) announced() {
 		close(n.ready)
 		return
 	}
-	go func() { // ends with OnListening
+	n.calls.Go(func() { // ends with OnListening
 		defer close(n.ready)
 		if err := handlers.Guard(n.OnListening); err != nil {
 			n.fail(fmt.Errorf("mesh: OnListening: %w", err))
 		}
-	}()
+	})
 }
 
 // quit is the end of discovery: nobody waits any more for what will not come.
@@ -208,13 +210,18 @@ func (n *Node) reportErrors(errs <-chan error, closed <-chan struct{}) {
 
 // Close leaves the mesh: it withdraws the announcement, sends what is queued, ends every connection
 // and waits until all are closed; peers that do not end theirs are cut off after
-// [Node.CloseTimeout]. Then OnClose runs. It may be called at any time and again.
+// [Node.CloseTimeout]. It returns when the callbacks have, or after CloseTimeout, and OnClose, the
+// last one. A callback may call it: it does not wait for itself. It may be called at any time and
+// again.
 func (n *Node) Close() error {
 	n.mu.Lock()
 	n.makeClosedLocked()
 	if n.closing {
 		n.mu.Unlock()
 		<-n.closed
+		if !tasks.Inside() {
+			<-n.over
+		}
 		return nil
 	}
 	n.closing = true
@@ -236,15 +243,30 @@ func (n *Node) Close() error {
 		n.wg.Wait()
 	}
 	close(n.closed)
-	if n.OnClose != nil {
-		handlers.LogPanic(n.log(), nil, handlers.Guard(n.OnClose))
+	defer close(n.over)
+	n.awaitCalls()
+	if n.OnClose == nil {
+		return nil
 	}
+	done := make(chan struct{})
+	n.calls.Go(func() { // ends with OnClose
+		defer close(done)
+		handlers.LogPanic(n.log(), nil, handlers.Guard(n.OnClose))
+	})
+	<-done
 	return nil
+}
+
+// awaitCalls waits for the callbacks, but for those that wait here.
+func (n *Node) awaitCalls() {
+	ctx, cancel := context.WithTimeout(context.Background(), n.closeTimeout())
+	defer cancel()
+	_ = n.calls.WaitOthers(ctx)
 }
 
 func (n *Node) makeClosedLocked() {
 	if n.closed == nil {
-		n.closed = make(chan struct{})
+		n.closed, n.over = make(chan struct{}), make(chan struct{})
 	}
 }
 

@@ -124,12 +124,12 @@ func (n *Node) start(c, old *Conn) {
 		return
 	}
 	if n.OnConnection != nil {
-		go func() { // ends with OnConnection
+		n.calls.Go(func() { // ends with OnConnection
 			if err := handlers.Guard(func() { n.OnConnection(c) }); err != nil {
 				c.abort(errPanic)
 				n.fail(fmt.Errorf("mesh: OnConnection: %w", err))
 			}
-		}()
+		})
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
 // ErrIDInUse means that another node of the mesh has the same id: neither can be told from the
@@ -77,7 +78,7 @@ type Node struct {
 	// WriteTimeout is how long a peer may take nothing of what is sent to it; 10 seconds if zero,
 	// no bound if negative.
 	WriteTimeout time.Duration
-	// CloseTimeout bounds the end of a connection, and each of the two steps of [Node.Close]; 5
+	// CloseTimeout bounds the end of a connection, and each of the three steps of [Node.Close]; 5
 	// seconds if zero, no bound if negative.
 	CloseTimeout time.Duration
 	// PeerTimeout is how long it takes to notice that a peer's machine is gone without a word; 30
@@ -119,7 +120,10 @@ type Node struct {
 	lost       chan struct{} // of Self
 	sought     chan struct{} // closed when discovery has ended
 
-	wg sync.WaitGroup // all that Close waits for; callbacks are not of it: they may call Close
+	over chan struct{} // closed when OnClose has returned
+
+	wg    sync.WaitGroup // all that Close waits for but callbacks, which may call it
+	calls tasks.Group    // callbacks: Close waits for those that do not call it
 }
 
 // LocalID is the node's id in upper case. It is empty before Listen if the node makes its own.

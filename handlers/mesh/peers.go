@@ -188,7 +188,7 @@ func (n *Node) dialOwn(ctx context.Context, addr netip.AddrPort) (net.Conn, erro
 		err error
 	}
 	done := make(chan result)
-	go func() { // ends with Dial
+	n.calls.Go(func() { // ends with Dial
 		var r result
 		if p := handlers.Guard(func() { r.nc, r.err = n.Dial(ctx, addr) }); p != nil {
 			r.err = p
@@ -206,7 +206,7 @@ func (n *Node) dialOwn(ctx context.Context, addr netip.AddrPort) (net.Conn, erro
 				r.nc.Close()
 			}
 		}
-	}()
+	})
 	select {
 	case r := <-done:
 		return r.nc, r.err

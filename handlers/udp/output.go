@@ -92,7 +92,7 @@ func (o *output) put(c *client, p []byte, line bool, w when) error {
 	}
 	o.flushing = true
 	if w == soon || !o.socket.wire.prompt() {
-		o.socket.srv.wg.Go(o.flushWaiting) // ends when there is nothing to send
+		o.socket.srv.tasks.Go(o.flushWaiting) // ends when there is nothing to send
 		o.mu.Unlock()
 		return nil
 	}
@@ -118,7 +118,7 @@ func (o *output) uncork() {
 	}
 	o.flushing = true
 	if !o.socket.wire.prompt() {
-		o.socket.srv.wg.Go(o.flushWaiting) // ends when there is nothing to send
+		o.socket.srv.tasks.Go(o.flushWaiting) // ends when there is nothing to send
 		o.mu.Unlock()
 		return
 	}
@@ -141,7 +141,7 @@ func (o *output) flush() {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.socket.srv.wg.Go(o.flushWaiting) // ends when there is nothing to send
+	o.socket.srv.tasks.Go(o.flushWaiting) // ends when there is nothing to send
 }
 
 // flushWaiting sends what there is, and waits for the system to take it, for WriteTimeout at the

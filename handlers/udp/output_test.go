@@ -72,7 +72,7 @@ func promptly(t *testing.T, s *Server, f func(t *testing.T, conn *fakeConn, w *p
 		w := &promptWire{single: single{conn}, conn: conn}
 		k.wire = w
 		s.sockets[k] = struct{}{}
-		s.wg.Go(k.read) // ends with Shutdown
+		s.tasks.Go(k.read) // ends with Shutdown
 		conn.push(near, "x")
 		synctest.Wait()
 		f(t, conn, w, h.client())

@@ -34,7 +34,7 @@ func (k *socket) readyLocked(c *client) {
 	k.pushLocked(c)
 	if !k.attended {
 		k.attended = true
-		k.srv.wg.Go(k.help) // ends when nobody is ready
+		k.srv.tasks.Go(k.help) // ends when nobody is ready
 	}
 }
 
@@ -157,10 +157,10 @@ func (k *socket) leftLocked(r *runner) {
 			k.runner = nil
 		}
 		k.attended = true
-		k.srv.wg.Go(k.help) // ends when nobody is ready
+		k.srv.tasks.Go(k.help) // ends when nobody is ready
 	default:
 		k.runner = nil
-		k.srv.wg.Go(k.read) // ends with the socket, or when it is lost
+		k.srv.tasks.Go(k.read) // ends with the socket, or when it is lost
 	}
 }
 
@@ -281,9 +281,9 @@ func (k *socket) look() {
 		r.lost, k.runner = true, nil
 		switch {
 		case r.reader:
-			s.wg.Go(k.read) // ends with the socket, or when it is lost
+			s.tasks.Go(k.read) // ends with the socket, or when it is lost
 		case k.ready != nil:
-			s.wg.Go(k.help) // ends when nobody is ready
+			s.tasks.Go(k.help) // ends when nobody is ready
 		default:
 			k.attended = false
 		}

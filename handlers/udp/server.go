@@ -12,6 +12,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/grace"
+	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
 // Protocol is the name of the protocol in [handlers.Info].
@@ -92,7 +93,7 @@ type Server struct {
 	rate     rate
 	start    time.Time
 	once     sync.Once
-	wg       sync.WaitGroup // goroutines that read, or raise events
+	tasks    tasks.Group // goroutines that read, or raise events
 
 	mu       sync.Mutex
 	stopping bool // no more is read
@@ -176,7 +177,7 @@ func (s *Server) ServePacket(pc net.PacketConn, p handlers.Port) error {
 		return ErrServerClosed
 	}
 	s.sockets[k] = struct{}{}
-	s.wg.Go(k.read) // ends with pc, or when another goroutine reads in its place
+	s.tasks.Go(k.read) // ends with pc, or when another goroutine reads in its place
 	s.mu.Unlock()
 	<-k.over
 	if err := k.failure; err != nil {
@@ -207,8 +208,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	for _, k := range sockets {
 		k.close(nil)
 	}
-	s.wg.Wait()
-	return nil
+	return s.tasks.Wait(ctx)
 }
 
 // wind does what Shutdown does before it closes the sockets.
