@@ -26,8 +26,12 @@ func TestImports(t *testing.T) {
 		"handlers/internal":    nil,
 		"handlers/loop":        {"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/parts", "handlers/internal/tasks"},
 		"handlers/tcp":         {"handlers", "handlers/internal/grace", "handlers/loop"},
-		"portluck/hub":         {"handlers", "handlers/loop"},
-		"portluck":             {"handlers", "matchers", "portluck/hub"},
+		"handlers/mesh": {
+			"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/mesh/internal/mdns",
+		},
+		"handlers/mesh/internal/mdns": nil,
+		"portluck/hub":                {"handlers", "handlers/loop"},
+		"portluck":                    {"handlers", "matchers", "portluck/hub"},
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
@@ -60,7 +64,7 @@ func checkThirdParty(t *testing.T, name, imported string) {
 		"github.com/chromedp/":       "",
 		"github.com/rogpeppe/":       "",
 		"golang.org/x/sys":           "portluck handlers/loop handlers/tcp handlers/tlsd handlers/udp cmd",
-		"golang.org/x/net":           "handlers/udp handlers/mesh",
+		"golang.org/x/net":           "handlers/udp handlers/mesh/internal/mdns",
 		"go.etcd.io/bbolt":           "handlers/alldata",
 		"github.com/mattn/":          "cmd",
 		"github.com/gobwas/httphead": "handlers/websocket",

@@ -1,4 +1,4 @@
-package mesh
+package mdns
 
 import (
 	"fmt"
@@ -13,9 +13,9 @@ const (
 	ipv6MulticastAll = 29
 )
 
-// listen4 opens a socket for the packets of the group that come over ifi. It is bound to the group,
-// not to the port of every address as net would: what is sent to this machine's own mDNS responder
-// goes there.
+// listen4 opens a socket for the packets to the group that come over ifi. It is bound to the group,
+// where package net would bind it to all addresses: packets to an address of this machine are for
+// the system's own responder.
 func listen4(ifi *net.Interface) (net.PacketConn, error) {
 	return listenGroup(syscall.AF_INET, &syscall.SockaddrInet4{Port: mdnsPort, Addr: group4.Addr().As4()}, func(fd int) error {
 		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, ipMulticastAll, 0) // only what this socket has joined

@@ -1,4 +1,4 @@
-package mesh
+package mdns
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// message is what of a packet concerns us.
+// message is a packet that was parsed, as far as it concerns us.
 type message struct {
 	id        uint16
 	response  bool
@@ -30,11 +30,11 @@ type record struct {
 // maxRecords is how many records of a packet are looked at.
 const maxRecords = 512
 
-// errIgnored is for messages that are none of mDNS.
+// errIgnored is the error of a message that must be ignored.
 var errIgnored = errors.New("an opcode or response code other than 0")
 
-// parseMessage reads a packet. What is behind something malformed is not seen. Of the header it
-// judges what RFC 6762, section 18, does not have it ignore.
+// parseMessage parses a packet, up to what is malformed. It ignores the bits of the header that a
+// receiver must ignore by RFC 6762, section 18.
 func parseMessage(data []byte) (m message, err error) {
 	var p dnsmessage.Parser
 	h, err := p.Start(data)
@@ -50,7 +50,7 @@ func parseMessage(data []byte) (m message, err error) {
 		if err != nil {
 			break
 		}
-		q.Class &^= cacheFlush // "answer to me alone", which we need not
+		q.Class &^= cacheFlush // here it asks for a unicast answer (section 5.4)
 		if q.Class == dnsmessage.ClassINET || q.Class == dnsmessage.ClassANY {
 			m.questions = append(m.questions, q)
 		}

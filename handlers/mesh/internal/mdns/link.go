@@ -1,4 +1,4 @@
-package mesh
+package mdns
 
 import (
 	"errors"
@@ -21,39 +21,39 @@ var (
 	group6 = netip.MustParseAddrPort("[ff02::fb]:5353")
 )
 
-// link is a network interface that we use.
+// link is a network interface in use.
 type link struct {
 	index int
 	name  string
-	addrs []netip.Addr // that are told on it
-	has4  bool         // the interface has an IPv4 address to send from, told or not
+	addrs []netip.Addr // that are announced on it
+	has4  bool         // the interface has an IPv4 address to send from, announced or not
 	v4    *ipv4.PacketConn
 	v6    *ipv6.PacketConn
-	ended chan struct{}
+	ended chan struct{} // closed when the link is
 
-	told, listed debt
-	broken       bool
+	records, types pendingAnswer
+	broken         bool // the last message could not be sent
 }
 
-// packet is what has come over a link.
+// packet is a packet that came over a link.
 type packet struct {
 	data    []byte
 	from    netip.AddrPort
 	ifindex int
 }
 
-// rescan opens links with networks that have come, closes those with networks that have gone, and
-// comes again.
+// rescan opens links with interfaces that have come, and closes those with interfaces that have
+// gone. It comes again after Rescan.
 func (r *responder) rescan() {
-	r.after(r.mdns.rescan(), r.rescan)
+	r.after(r.config.Rescan, r.rescan)
 	list, err := net.Interfaces()
 	if err != nil {
-		r.failed(err)
+		r.reportFailure(err)
 		return
 	}
 	seen := map[int]bool{}
 	for _, ifi := range list {
-		addrs, has4 := r.wanted(ifi)
+		addrs, has4 := r.addresses(ifi)
 		if len(addrs) == 0 {
 			continue
 		}
@@ -79,17 +79,17 @@ func (r *responder) rescan() {
 	}
 }
 
-// wanted are the addresses that are told on an interface, none if it is not used, and whether it
-// has IPv4.
-func (r *responder) wanted(ifi net.Interface) (all []netip.Addr, has4 bool) {
-	only := r.self.Addr.Addr()
-	named := len(r.mdns.Interfaces) > 0
+// addresses returns the addresses that are announced on an interface, none if it is not used. has4
+// reports whether the interface has an IPv4 address at all.
+func (r *responder) addresses(ifi net.Interface) (all []netip.Addr, has4 bool) {
+	only := r.config.Addr.Addr()
+	named := len(r.config.Interfaces) > 0
 	switch {
 	case ifi.Flags&net.FlagUp == 0:
 		return nil, false
 	case ifi.Flags&(net.FlagMulticast|net.FlagLoopback) == 0: // Linux has no such flag on lo, where it works
 		return nil, false
-	case named && !slices.Contains(r.mdns.Interfaces, ifi.Name):
+	case named && !slices.Contains(r.config.Interfaces, ifi.Name):
 		return nil, false
 	}
 	list, _ := ifi.Addrs() // it may be gone by now
@@ -109,7 +109,7 @@ func (r *responder) wanted(ifi net.Interface) (all []netip.Addr, has4 bool) {
 	return all[:min(len(all), maxAddrs)], has4
 }
 
-// open starts a link.
+// open opens a link with an interface.
 func (r *responder) open(ifi net.Interface, addrs []netip.Addr, has4 bool) {
 	l := &link{index: ifi.Index, name: ifi.Name, addrs: addrs, has4: has4, ended: make(chan struct{})}
 	var errs []error
@@ -130,27 +130,17 @@ func (r *responder) open(ifi net.Interface, addrs []netip.Addr, has4 bool) {
 		r.readers.Go(func() { r.read6(l) }) // ends when the link is closed
 	}
 	if l.v4 == nil && l.v6 == nil {
-		r.failed(errors.Join(errs...))
+		r.reportFailure(errors.Join(errs...))
 		return
 	}
 	r.links[l.index] = l
 	r.appear(l)
 }
 
-// appear tells a network of the node, and asks who is there.
-func (r *responder) appear(l *link) {
-	if !r.announced {
-		return // it will
-	}
-	r.after(max(0, time.Until(r.quiet)), func() { r.tell(l) })
-	r.after(max(time.Second, time.Until(r.quiet)), func() { r.tell(l) })
-	r.askAgain()
-}
-
-// failed tells of an error, but not of the same one again and again.
-func (r *responder) failed(err error) {
-	if text := err.Error(); text != r.failure {
-		r.failure = text
+// reportFailure reports an error of links, unless it was the last one too.
+func (r *responder) reportFailure(err error) {
+	if text := err.Error(); text != r.lastFailure {
+		r.lastFailure = text
 		r.events.Failed(err)
 	}
 }
@@ -165,7 +155,7 @@ func (l *link) close() {
 	}
 }
 
-// send sends p to all. A link over which it cannot is opened again by the next rescan.
+// send sends p to the group. If that fails, the next rescan opens the link again.
 func (l *link) send(p []byte) {
 	sent := false
 	if l.v4 != nil && l.has4 {
@@ -180,7 +170,7 @@ func (l *link) send(p []byte) {
 	l.broken = !sent
 }
 
-// sendTo sends p to one, who has asked from another port.
+// sendTo sends p to the sender of a legacy query.
 func (l *link) sendTo(p []byte, to netip.AddrPort) {
 	if to.Addr().Is4() && l.v4 != nil {
 		_, _ = l.v4.WriteTo(p, nil, net.UDPAddrFromAddrPort(to)) // it asks again
@@ -197,7 +187,7 @@ func (r *responder) read4(l *link) {
 		if cm != nil && cm.IfIndex != 0 {
 			index = cm.IfIndex
 		}
-		if !r.pass(l, buf[:n], index, from, err) {
+		if !r.deliver(l, buf[:n], index, from, err) {
 			return
 		}
 	}
@@ -211,14 +201,14 @@ func (r *responder) read6(l *link) {
 		if cm != nil && cm.IfIndex != 0 {
 			index = cm.IfIndex
 		}
-		if !r.pass(l, buf[:n], index, from, err) {
+		if !r.deliver(l, buf[:n], index, from, err) {
 			return
 		}
 	}
 }
 
-// pass gives a packet to the responder. It is false when the link is closed.
-func (r *responder) pass(l *link, data []byte, index int, from net.Addr, err error) bool {
+// deliver hands what ReadFrom returned to the responder. It reports false when the link is closed.
+func (r *responder) deliver(l *link, data []byte, index int, from net.Addr, err error) bool {
 	udp, ok := from.(*net.UDPAddr)
 	switch {
 	case errors.Is(err, net.ErrClosed):
