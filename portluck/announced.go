@@ -6,7 +6,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
-	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/raw"
 	"github.com/portluck/portluck/matchers"
 	"github.com/portluck/portluck/portluck/hub"
 )
@@ -58,7 +58,7 @@ func (p *port) retire(c *conn) bool {
 // unknown is the codec of a silent client that the program has spoken to first. It must turn out to
 // be raw: a route of the program that cannot say by its first line has nobody to wait for.
 type unknown struct {
-	tcp.Lines
+	raw.Lines
 	port *port
 	conn *conn
 }

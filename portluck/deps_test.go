@@ -25,13 +25,17 @@ func TestImports(t *testing.T) {
 		"handlers":             {"handlers/internal/grace"},
 		"handlers/internal":    nil,
 		"handlers/loop":        {"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/parts", "handlers/internal/tasks"},
+		"handlers/raw":         {"handlers"},
 		"handlers/tcp":         {"handlers", "handlers/internal/grace", "handlers/loop"},
 		"handlers/mesh": {
 			"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/mesh/internal/mdns",
 		},
 		"handlers/mesh/internal/mdns": nil,
 		"portluck/hub":                {"handlers", "handlers/loop"},
-		"portluck":                    {"handlers", "matchers", "portluck/hub"},
+		"portluck": {
+			"handlers", "handlers/httpd", "handlers/loop", "handlers/raw", "handlers/tlsd", "handlers/websocket", "matchers",
+			"portluck/hub",
+		},
 	}
 	for line := range strings.Lines(string(out)) {
 		fields := strings.Fields(line)
@@ -43,7 +47,7 @@ func TestImports(t *testing.T) {
 		for _, imported := range fields[1:] {
 			checkThirdParty(t, name, imported)
 			path, ours := strings.CutPrefix(imported, module)
-			if ours && listed && !slices.Contains(allowed, path) && (name != "portluck" || !strings.HasPrefix(path, "handlers/")) {
+			if ours && listed && !slices.Contains(allowed, path) {
 				t.Errorf("%s imports %s", name, path)
 			}
 			if name == "handlers" && strings.Contains(imported, ".") && !ours {

@@ -9,7 +9,7 @@ import (
 	"strconv"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/raw"
 	"github.com/portluck/portluck/matchers"
 	"github.com/portluck/portluck/portluck"
 )
@@ -95,7 +95,7 @@ func Example_codec() {
 			}
 		}
 		return matchers.Need(len(h.Bytes) + 1)
-	}), &tcp.Handler{NewCodec: func(*handlers.Info) handlers.Codec { return netstrings{} }})
+	}), &raw.Handler{NewCodec: func(*handlers.Info) handlers.Codec { return netstrings{} }})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)

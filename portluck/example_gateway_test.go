@@ -11,7 +11,7 @@ import (
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/raw"
 	"github.com/portluck/portluck/matchers"
 	"github.com/portluck/portluck/portluck"
 )
@@ -87,7 +87,7 @@ func (g *gateway) command(w http.ResponseWriter, r *http.Request) {
 
 // binary is the newer devices' protocol. Its preface tells the port from all others.
 type binary struct {
-	tcp.Prefixed
+	raw.Prefixed
 	begun bool
 }
 
@@ -108,8 +108,8 @@ func Example_gateway() {
 	g := &gateway{names: map[*portluck.Client]string{}, devices: map[string]*device{}}
 	g.hub.OnMessage, g.hub.OnDisconnect = g.message, g.disconnect
 	server := &portluck.Server{Hub: &g.hub}
-	server.Handle("gw1", matchers.Prefix(preface), &tcp.Handler{NewCodec: func(*handlers.Info) handlers.Codec {
-		return &binary{Prefixed: tcp.Prefixed{Size: 2, Limit: 1 << 10}}
+	server.Handle("gw1", matchers.Prefix(preface), &raw.Handler{NewCodec: func(*handlers.Info) handlers.Codec {
+		return &binary{Prefixed: raw.Prefixed{Size: 2, Limit: 1 << 10}}
 	}})
 	server.Mount("GET /devices", http.HandlerFunc(g.list))
 	server.Mount("POST /devices/{name}", http.HandlerFunc(g.command))

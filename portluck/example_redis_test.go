@@ -12,7 +12,7 @@ import (
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/raw"
 	"github.com/portluck/portluck/matchers"
 	"github.com/portluck/portluck/portluck"
 )
@@ -20,7 +20,7 @@ import (
 // resp is the codec of Redis' protocol, RESP 2. A message is a whole command, as it has come:
 // [command] reads it again. What is sent goes out as it is: only the program knows which of RESP's
 // types it is.
-type resp struct{ tcp.Raw }
+type resp struct{ raw.Bytes }
 
 // What a client may ask for at once.
 const (
@@ -149,7 +149,7 @@ func Example_redis() {
 	s := &cache{}
 	s.hub.OnMessage = s.message
 	server := &portluck.Server{Hub: &s.hub}
-	server.Handle("redis", matchers.Prefix("*"), &tcp.Handler{NewCodec: func(*handlers.Info) handlers.Codec { return resp{} }})
+	server.Handle("redis", matchers.Prefix("*"), &raw.Handler{NewCodec: func(*handlers.Info) handlers.Codec { return resp{} }})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		panic(err)

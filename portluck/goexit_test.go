@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/raw"
 	"github.com/portluck/portluck/matchers"
 	"github.com/rs/zerolog"
 )
@@ -67,7 +67,7 @@ func TestGoexitIsTheReason(t *testing.T) {
 					OnMessage:    func(Message, *Writer, *Client) { exit("OnMessage") },
 					OnDisconnect: func(_ *Client, err error) { reasons <- err; exit("OnDisconnect") },
 				}}
-				s.Handle("mine", matchers.Prefix("!"), &tcp.Handler{NewCodec: func(*handlers.Info) handlers.Codec {
+				s.Handle("mine", matchers.Prefix("!"), &raw.Handler{NewCodec: func(*handlers.Info) handlers.Codec {
 					return &exiting{exit: exit}
 				}})
 				addr := serve(t, s)
@@ -107,7 +107,7 @@ func TestGoexitIsTheReason(t *testing.T) {
 
 // exiting is a codec whose Decode may end its goroutine.
 type exiting struct {
-	tcp.Lines
+	raw.Lines
 	exit func(name string)
 }
 
@@ -137,7 +137,7 @@ func TestHandlerAttachesAndPanics(t *testing.T) {
 					OnError: func(*Info, error) { fails.Add(1) },
 				}}
 				s.Handle("mine", matchers.Prefix("!"), handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
-					p.Attach(c, handlers.Attachment{Codec: &tcp.Lines{}})
+					p.Attach(c, handlers.Attachment{Codec: &raw.Lines{}})
 					end()
 				}))
 				addr := serve(t, s)

@@ -20,6 +20,7 @@ import (
 	"github.com/portluck/portluck/handlers/alldata"
 	"github.com/portluck/portluck/handlers/callosum"
 	"github.com/portluck/portluck/handlers/mesh"
+	"github.com/portluck/portluck/handlers/raw"
 	"github.com/portluck/portluck/handlers/tcp"
 	"github.com/portluck/portluck/matchers"
 	"github.com/portluck/portluck/portluck/hub"
@@ -78,7 +79,7 @@ func TestAbortHandlerIsNotLogged(t *testing.T) {
 
 // brittle is a codec that panics in one of its methods, and tells the peer why it ends.
 type brittle struct {
-	tcp.Lines
+	raw.Lines
 	in string
 }
 
@@ -130,7 +131,7 @@ func TestCodecPanics(t *testing.T) {
 					_ = w.End()
 				}}
 				s := &Server{Hub: hub, Logger: &logger, Goroutines: goroutines}
-				s.Handle("mine", matchers.Prefix("!"), &tcp.Handler{NewCodec: func(*handlers.Info) handlers.Codec {
+				s.Handle("mine", matchers.Prefix("!"), &raw.Handler{NewCodec: func(*handlers.Info) handlers.Codec {
 					codec().broken("NewCodec")
 					return codec()
 				}})

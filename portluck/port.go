@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/httpd"
 	"github.com/portluck/portluck/handlers/loop"
-	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/raw"
 	"github.com/portluck/portluck/portluck/hub"
 	"github.com/soheilhy/cmux"
 )
@@ -29,7 +29,7 @@ type port struct {
 	foreign bool     // code of the program is among their matchers
 	named   named
 	http    *httpd.Handler
-	lines   *tcp.Handler // of raw clients
+	lines   *raw.Handler // of raw clients
 	root    *root
 	limits  limits
 	budget  handlers.Budget

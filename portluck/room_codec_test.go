@@ -5,24 +5,24 @@ import (
 	"testing"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/raw"
 	"github.com/portluck/portluck/matchers"
 )
 
 // Codecs of a program that embed one of ours. Each has its own AppendMessage, but for kept.
 type (
-	overRaw      struct{ tcp.Raw }
-	overLines    struct{ tcp.Lines }
-	overShared   struct{ *tcp.Lines }
-	overPrefixed struct{ *tcp.Prefixed }
+	overBytes    struct{ raw.Bytes }
+	overLines    struct{ raw.Lines }
+	overShared   struct{ *raw.Lines }
+	overPrefixed struct{ *raw.Prefixed }
 	overAny      struct{ handlers.Codec }
-	overTwice    struct{ overRaw }
-	kept         struct{ tcp.Lines }
+	overTwice    struct{ overBytes }
+	kept         struct{ raw.Lines }
 )
 
 func own(dst, msg []byte) []byte { return append(append(append(dst, '<'), msg...), ">\n"...) }
 
-func (overRaw) AppendMessage(dst, msg []byte, _ Kind) []byte      { return own(dst, msg) }
+func (overBytes) AppendMessage(dst, msg []byte, _ Kind) []byte    { return own(dst, msg) }
 func (*overLines) AppendMessage(dst, msg []byte, _ Kind) []byte   { return own(dst, msg) }
 func (overShared) AppendMessage(dst, msg []byte, _ Kind) []byte   { return own(dst, msg) }
 func (overPrefixed) AppendMessage(dst, msg []byte, _ Kind) []byte { return own(dst, msg) }
@@ -35,18 +35,18 @@ func TestRoomHearsEmbeddingCodecs(t *testing.T) {
 		codec func() handlers.Codec
 		want  string
 	}{
-		"over Raw":             {func() handlers.Codec { return overRaw{} }, "<news>\n"},
-		"over *Raw":            {func() handlers.Codec { return &overRaw{} }, "<news>\n"},
-		"over over Raw":        {func() handlers.Codec { return overTwice{} }, "<news>\n"},
+		"over Bytes":           {func() handlers.Codec { return overBytes{} }, "<news>\n"},
+		"over *Bytes":          {func() handlers.Codec { return &overBytes{} }, "<news>\n"},
+		"over over Bytes":      {func() handlers.Codec { return overTwice{} }, "<news>\n"},
 		"over Lines":           {func() handlers.Codec { return &overLines{} }, "<news>\n"},
-		"over *Lines":          {func() handlers.Codec { return overShared{&tcp.Lines{}} }, "<news>\n"},
-		"over Prefixed":        {func() handlers.Codec { return overPrefixed{&tcp.Prefixed{}} }, "<news>\n"},
-		"over any codec":       {func() handlers.Codec { return overAny{&tcp.Lines{}} }, "<news>\n"},
+		"over *Lines":          {func() handlers.Codec { return overShared{&raw.Lines{}} }, "<news>\n"},
+		"over Prefixed":        {func() handlers.Codec { return overPrefixed{&raw.Prefixed{}} }, "<news>\n"},
+		"over any codec":       {func() handlers.Codec { return overAny{&raw.Lines{}} }, "<news>\n"},
 		"over Lines, as it is": {func() handlers.Codec { return &kept{} }, "news\n"},
-		"Lines":                {func() handlers.Codec { return &tcp.Lines{Delimiter: ";\n"} }, "news;\n"},
-		"Raw":                  {func() handlers.Codec { return tcp.Raw{} }, "news"},
-		"*Raw":                 {func() handlers.Codec { return &tcp.Raw{} }, "news"},
-		"Prefixed":             {func() handlers.Codec { return &tcp.Prefixed{Size: 1} }, "\x04news"},
+		"Lines":                {func() handlers.Codec { return &raw.Lines{Delimiter: ";\n"} }, "news;\n"},
+		"Bytes":                {func() handlers.Codec { return raw.Bytes{} }, "news"},
+		"*Bytes":               {func() handlers.Codec { return &raw.Bytes{} }, "news"},
+		"Prefixed":             {func() handlers.Codec { return &raw.Prefixed{Size: 1} }, "\x04news"},
 	} {
 		for _, goroutines := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/%t", name, goroutines), func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestRoomHearsEmbeddingCodecs(t *testing.T) {
 					room.Publish(TextMessage("news"))
 				}
 				s := &Server{Hub: hub, Goroutines: goroutines}
-				s.Handle("own", matchers.Prefix("own"), &tcp.Handler{NewCodec: func(*handlers.Info) handlers.Codec { return tt.codec() }})
+				s.Handle("own", matchers.Prefix("own"), &raw.Handler{NewCodec: func(*handlers.Info) handlers.Codec { return tt.codec() }})
 				c := dial(t, serve(t, s))
 				send(t, c, "own")
 				expect(t, c, tt.want)
@@ -72,18 +72,18 @@ func TestRoomHearsEmbeddingCodecs(t *testing.T) {
 // Our codecs are framed once for all who have the same; those that embed them are not.
 func TestFramingOfCodecs(t *testing.T) {
 	t.Parallel()
-	lines := (&tcp.Handler{}).Codec(&Info{})
+	lines := (&raw.Handler{}).Codec(&Info{})
 	for _, tt := range []struct {
 		codec handlers.Codec
 		once  bool
 	}{
-		{tcp.Raw{}, true},
-		{&tcp.Raw{}, true},
-		{&tcp.Lines{}, true},
+		{raw.Bytes{}, true},
+		{&raw.Bytes{}, true},
+		{&raw.Lines{}, true},
 		{lines, true},
-		{&tcp.Prefixed{}, true},
+		{&raw.Prefixed{}, true},
 		{&unknown{}, true},
-		{overRaw{}, false},
+		{overBytes{}, false},
 		{&overLines{}, false},
 		{&kept{}, false},
 	} {

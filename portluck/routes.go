@@ -12,7 +12,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/httpd"
-	"github.com/portluck/portluck/handlers/tcp"
+	"github.com/portluck/portluck/handlers/raw"
 	"github.com/portluck/portluck/handlers/tlsd"
 	"github.com/portluck/portluck/handlers/websocket"
 	"github.com/portluck/portluck/matchers"
@@ -141,7 +141,7 @@ func (s *Server) Mount(pattern string, h http.Handler) {
 // build makes the routes from the server's fields.
 func (p *port) build() {
 	s := p.srv
-	p.lines = &tcp.Handler{Limit: s.messageLimit(), Tail: s.MessageTail, AllowHTTP: s.AllowRawHTTP}
+	p.lines = &raw.Handler{Limit: s.messageLimit(), Tail: s.MessageTail, AllowHTTP: s.AllowRawHTTP}
 	check := s.checkOrigin()
 	ws := &websocket.Handler{
 		Hosts: s.Hosts, CheckOrigin: check, Limit: s.messageLimit(), CompressMin: s.CompressMin, Protocols: s.Protocols,

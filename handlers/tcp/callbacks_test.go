@@ -191,7 +191,7 @@ func works(t *testing.T, v *Server) {
 
 // A panic in a callback costs its own stream, and nothing is left of that.
 func TestCallbacksPanic(t *testing.T) {
-	names := []string{"Stream.DialContext", "Handler.NewCodec"} // below
+	names := []string{"Stream.DialContext"} // TestDialContextPanics
 	for _, c := range callbacks {
 		names = append(names, c.name)
 	}

@@ -1,20 +1,6 @@
-// Package tcp serves raw streams: a client that only opens a socket and sends bytes, in the clear
-// or inside TLS.
-//
-// There are two ways to have them. With a [Handler] they are clients of the port's hub, and what
-// they send are messages. With a [Server] they are streams, with all that a stream can do, as
-// Node's net has them; and a [Stream] can be opened as a client.
-//
-// # Messages
-//
-// TCP has no messages, so a codec of this package makes them:
-//
-//   - [Lines] splits the stream at a delimiter, a line feed if not told otherwise; it is what [Handler] uses;
-//   - [Prefixed] reads the length of each message in front of it;
-//   - [Raw] takes the bytes as they come.
-//
-// A client may close its half of the connection first (FIN): what it sent last is still a message,
-// and it still gets the replies.
+// Package tcp has the streams of Node's net: a [Server] accepts them, and a [Stream] can be opened
+// as a client. A stream is bytes as they come, in the clear or inside TLS. For raw clients of a
+// port's hub, whose bytes are messages, see package raw.
 //
 // # Streams
 //

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/portluck/portluck/handlers/internal/chunktest"
 	"github.com/portluck/portluck/testdata/need"
 )
 
@@ -31,7 +32,7 @@ func TestEncodingIsNodes(t *testing.T) {
 	var asked []decoding
 	for _, in := range awkward() {
 		for name, e := range map[string]Encoding{"utf8": UTF8, "base64": Base64, "latin1": ASCII} {
-			splits(in, func(chunks [][]byte) bool {
+			chunktest.Each(in, func(chunks [][]byte) bool {
 				asked = append(asked, decoding{name, chunks, e})
 				return true
 			})
@@ -142,7 +143,7 @@ func FuzzEncoding(f *testing.F) {
 		f.Add([]byte(tt.in), uint64(5))
 	}
 	f.Fuzz(func(t *testing.T, in []byte, cuts uint64) {
-		chunks := cutAt(string(in), func(i int) bool { return cuts>>(i%64)&1 == 1 })
+		chunks := chunktest.At(string(in), func(i int) bool { return cuts>>(i%64)&1 == 1 })
 		for e, want := range map[Encoding]string{
 			Bytes: string(in), UTF8: replaced(string(in)), Base64: base64.StdEncoding.EncodeToString(in),
 			ASCII: string(appendASCII(nil, in)),

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/portluck/portluck/handlers/internal/chunktest"
 )
 
 var encodings = []struct {
@@ -35,7 +37,7 @@ var encodings = []struct {
 func TestEncodings(t *testing.T) {
 	for _, tt := range encodings {
 		t.Run(tt.name, func(t *testing.T) {
-			splits(tt.in, func(chunks [][]byte) bool {
+			chunktest.Each(tt.in, func(chunks [][]byte) bool {
 				if got := decodeAll(tt.encoding, chunks); got != tt.want {
 					t.Errorf("%q = %q, want %q", chunks, got, tt.want)
 				}

@@ -39,16 +39,6 @@ type nameless struct{ net.Conn }
 
 func (*nameless) RemoteAddr() net.Addr { panic("of the program") }
 
-// A panic in NewCodec refuses the connection.
-func TestNewCodecPanics(t *testing.T) {
-	h := &Handler{NewCodec: func(*handlers.Info) handlers.Codec { panic("of the program") }}
-	c, p := &conn{}, &port{}
-	h.Serve(c, p)
-	if !c.closed || !errors.Is(p.failed, handlers.ErrPanic) || len(p.attached) != 0 {
-		t.Errorf("closed %t, failed with %v, attached %d", c.closed, p.failed, len(p.attached))
-	}
-}
-
 // broken is a listener of the program's that panics once.
 type broken struct {
 	net.Listener

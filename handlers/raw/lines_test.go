@@ -1,4 +1,4 @@
-package tcp
+package raw
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/chunktest"
 )
 
 var linesTests = []struct {
@@ -48,7 +49,7 @@ var linesTests = []struct {
 func TestLines(t *testing.T) {
 	for _, test := range linesTests {
 		t.Run(test.name, func(t *testing.T) {
-			splits(test.in, func(chunks [][]byte) bool {
+			chunktest.Each(test.in, func(chunks [][]byte) bool {
 				codec := test.codec
 				got, err := feed(&codec, chunks...)
 				if !slices.Equal(got.msgs, test.want) || !errors.Is(err, test.err) {
@@ -65,10 +66,10 @@ func TestLines(t *testing.T) {
 
 func TestLinesDefaultLimit(t *testing.T) {
 	line := strings.Repeat("x", DefaultLimit)
-	if got, err := feed(&Lines{}, chunked(line+"\n", 64<<10)...); err != nil || len(got.msgs) != 1 {
+	if got, err := feed(&Lines{}, chunktest.Of(line+"\n", 64<<10)...); err != nil || len(got.msgs) != 1 {
 		t.Errorf("%d bytes: %d messages, %v, want 1, nil", len(line), len(got.msgs), err)
 	}
-	got, err := feed(&Lines{}, chunked(line+"x", 64<<10)...)
+	got, err := feed(&Lines{}, chunktest.Of(line+"x", 64<<10)...)
 	if !errors.Is(err, handlers.ErrTooLong) || got.held > DefaultLimit {
 		t.Errorf("one byte more: held %d, %v, want at most %d, %v", got.held, err, DefaultLimit, handlers.ErrTooLong)
 	}
@@ -89,7 +90,7 @@ func TestLinesTailIsBounded(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			codec := test.codec
-			got, err := feed(&codec, chunked(line+codec.delimiter(), 4<<10)...)
+			got, err := feed(&codec, chunktest.Of(line+codec.delimiter(), 4<<10)...)
 			if err != nil || len(got.msgs) != 1 || !strings.HasSuffix(got.msgs[0], "89abc") {
 				t.Fatalf("Decode = %d messages, %v, want one that ends with 89abc", len(got.msgs), err)
 			}
@@ -233,8 +234,8 @@ func FuzzLines(f *testing.F) {
 			codec  *Lines
 			chunks [][]byte
 		}{
-			{&pieces, cutAt(in, func(i int) bool { return cuts>>(i%64)&1 == 1 })},
-			{&bytewise, dripped(in)},
+			{&pieces, chunktest.At(in, func(i int) bool { return cuts>>(i%64)&1 == 1 })},
+			{&bytewise, chunktest.Of(in, 1)},
 		} {
 			h, err := feed(got.codec, got.chunks...)
 			if !slices.Equal(h.msgs, want.msgs) || !errors.Is(err, wantErr) {

@@ -1,4 +1,4 @@
-package tcp
+package raw
 
 import (
 	"errors"
@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/chunktest"
 )
 
 var prefixedTests = []struct {
@@ -42,7 +43,7 @@ var prefixedTests = []struct {
 func TestPrefixed(t *testing.T) {
 	for _, test := range prefixedTests {
 		t.Run(test.name, func(t *testing.T) {
-			splits(test.in, func(chunks [][]byte) bool {
+			chunktest.Each(test.in, func(chunks [][]byte) bool {
 				codec := test.codec
 				got, err := feed(&codec, chunks...)
 				if !slices.Equal(got.msgs, test.want) || !errors.Is(err, test.err) {
@@ -113,8 +114,8 @@ func FuzzPrefixed(f *testing.F) {
 		codec := &Prefixed{Size: size, LittleEndian: little, Varint: varint, Limit: limit} // keeps nothing
 		want, wantErr := feed(codec, in)
 		for _, chunks := range [][][]byte{
-			cutAt(string(in), func(i int) bool { return cuts>>(i%64)&1 == 1 }),
-			dripped(string(in)),
+			chunktest.At(string(in), func(i int) bool { return cuts>>(i%64)&1 == 1 }),
+			chunktest.Of(string(in), 1),
 		} {
 			h, err := feed(codec, chunks...)
 			if !slices.Equal(h.msgs, want.msgs) || !errors.Is(err, wantErr) {

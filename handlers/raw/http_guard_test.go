@@ -1,4 +1,4 @@
-package tcp
+package raw
 
 import (
 	"bufio"
@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/chunktest"
 )
 
 const headers = "User-Agent: x\r\nHost: localhost:8100\r\nContent-Length: 4\r\n\r\n"
@@ -95,11 +96,11 @@ func TestTraps2Row2HTTPIsNoMessage(t *testing.T) {
 				return !t.Failed()
 			}
 			if len(test.in) < 200 {
-				splits(test.in, check)
+				chunktest.Each(test.in, check)
 				return
 			}
 			for _, size := range []int{1, 7, 1000, 1 << 20} {
-				check(chunked(test.in, size))
+				check(chunktest.Of(test.in, size))
 			}
 		})
 	}

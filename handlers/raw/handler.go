@@ -1,4 +1,4 @@
-package tcp
+package raw
 
 import (
 	"fmt"
@@ -43,16 +43,17 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 		p.Fail(c.Info(), err)
 		return
 	}
-	p.Attach(c, handlers.Attachment{Codec: codec, Info: named(c.Info())})
+	p.Attach(c, handlers.Attachment{Codec: codec, Info: tcpInfo(c.Info())})
 }
 
-// named is the info of a client whose protocol has no name yet, and nil if it has one.
-func named(info *handlers.Info) *handlers.Info {
+// tcpInfo returns a copy of info whose Protocol is [handlers.ProtocolTCP], or nil if a route has
+// named the protocol already.
+func tcpInfo(info *handlers.Info) *handlers.Info {
 	switch info.Protocol {
 	case "", handlers.ProtocolTLS:
-		raw := *info
-		raw.Protocol = handlers.ProtocolTCP
-		return &raw
+		tcp := *info
+		tcp.Protocol = handlers.ProtocolTCP
+		return &tcp
 	}
 	return nil
 }
@@ -67,7 +68,7 @@ func (h *Handler) Codec(info *handlers.Info) handlers.Codec {
 			Delimiter: h.Delimiter, Limit: h.Limit, Tail: h.Tail, AllowHTTP: h.AllowHTTP, AllowHalfOpen: h.AllowHalfOpen,
 		}
 	})
-	return &line{Lines: h.base}
+	return &sharedLines{Lines: h.base}
 }
 
 // limitOf is the limit that a field of that value stands for; a negative one is none.

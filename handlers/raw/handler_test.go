@@ -1,4 +1,4 @@
-package tcp
+package raw
 
 import (
 	"errors"
@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/chunktest"
+	"github.com/portluck/portluck/testdata/funcs"
 )
 
 // port records what a handler does with its connection.
@@ -38,13 +40,13 @@ func TestHandlerAttaches(t *testing.T) {
 		handler *Handler
 		want    handlers.Codec
 	}{
-		{"zero value", &Handler{}, &line{Lines: &Lines{}}},
+		{"zero value", &Handler{}, &sharedLines{Lines: &Lines{}}},
 		{
 			"fields",
 			&Handler{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true},
-			&line{Lines: &Lines{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true}},
+			&sharedLines{Lines: &Lines{Delimiter: "\x00", Limit: 5, Tail: true, AllowHTTP: true}},
 		},
-		{"own codec", &Handler{NewCodec: func(*handlers.Info) handlers.Codec { return Raw{} }}, Raw{}},
+		{"own codec", &Handler{NewCodec: func(*handlers.Info) handlers.Codec { return Bytes{} }}, Bytes{}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p, c := &port{}, &conn{}
@@ -77,6 +79,17 @@ func TestHandlerRefuses(t *testing.T) {
 	}
 }
 
+// A panic in NewCodec refuses the connection.
+func TestNewCodecPanics(t *testing.T) {
+	funcs.Covered(t, "Handler.NewCodec")
+	h := &Handler{NewCodec: func(*handlers.Info) handlers.Codec { panic("of the program") }}
+	c, p := &conn{}, &port{}
+	h.Serve(c, p)
+	if !c.closed || !errors.Is(p.failed, handlers.ErrPanic) || len(p.attached) != 0 {
+		t.Errorf("closed %t, failed with %v, attached %d", c.closed, p.failed, len(p.attached))
+	}
+}
+
 func TestHandlerNamesTheProtocol(t *testing.T) {
 	for _, test := range []struct{ name, protocol, want string }{
 		{"unnamed", "", "tcp"},
@@ -101,13 +114,13 @@ func TestHandlerNamesTheProtocol(t *testing.T) {
 	}
 }
 
-func TestRaw(t *testing.T) {
-	got, err := feed(Raw{}, []byte("a\n"), []byte("b"), nil)
+func TestBytes(t *testing.T) {
+	got, err := feed(Bytes{}, []byte("a\n"), []byte("b"), nil)
 	if want := []string{"a\n", "b"}; err != nil || !slices.Equal(got.msgs, want) {
 		t.Errorf("Decode = %q, %v, want %q, nil", got.msgs, err, want)
 	}
-	out := Raw{}.AppendMessage(Raw{}.AppendWrite(nil, []byte("a"), handlers.Auto), []byte("b"), handlers.Auto)
-	if got, want := string(Raw{}.AppendClose(out, handlers.ErrPanic)), "ab"; got != want {
+	out := Bytes{}.AppendMessage(Bytes{}.AppendWrite(nil, []byte("a"), handlers.Auto), []byte("b"), handlers.Auto)
+	if got, want := string(Bytes{}.AppendClose(out, handlers.ErrPanic)), "ab"; got != want {
 		t.Errorf("Append = %q, want %q", got, want)
 	}
 }
@@ -117,14 +130,14 @@ func TestHandlersCodecIsLines(t *testing.T) {
 	h := &Handler{Limit: 5, Tail: true}
 	for _, in := range []string{"a\nbc\n", "abcdefghi\nb\nc", "GET / HTTP/1.1\r\nHost: x\r\n", "a\nHost: x\n", "GET /" + strings.Repeat("x", 3000) + " HTTP/1.1\n"} {
 		for _, size := range []int{1, 3, 1 << 20} {
-			want, wantErr := feed(&Lines{Limit: 5, Tail: true}, chunked(in, size)...)
-			got, err := feed(h.Codec(nil), chunked(in, size)...)
+			want, wantErr := feed(&Lines{Limit: 5, Tail: true}, chunktest.Of(in, size)...)
+			got, err := feed(h.Codec(nil), chunktest.Of(in, size)...)
 			if !slices.Equal(got.msgs, want.msgs) || !errors.Is(err, wantErr) || got.held != want.held {
 				t.Errorf("%.20q in pieces of %d: %q, %v, %d held, want %q, %v, %d", in, size, got.msgs, err, got.held, want.msgs, wantErr, want.held)
 			}
 		}
 	}
-	if got := unsafe.Sizeof(line{}); got > 16 {
+	if got := unsafe.Sizeof(sharedLines{}); got > 16 {
 		t.Errorf("a codec is %d bytes, want at most 16", got)
 	}
 }

@@ -1,4 +1,4 @@
-package tcp
+package raw
 
 import (
 	"bytes"
@@ -178,8 +178,8 @@ func index(b []byte, delim string) int {
 	return bytes.Index(b, []byte(delim))
 }
 
-// line is Lines for one of many connections, which have the fields in common. It costs 16 bytes.
-type line struct {
+// sharedLines is Lines for one of many connections that share the fields. It costs 16 bytes.
+type sharedLines struct {
 	*Lines // only read
 
 	scanned     uint32
@@ -188,10 +188,10 @@ type line struct {
 }
 
 // Framing is [handlers.Framer.Framing].
-func (s *line) Framing(handlers.Codec) handlers.Framing { return s.Lines.Framing(s.Lines) }
+func (s *sharedLines) Framing(handlers.Codec) handlers.Framing { return s.Lines.Framing(s.Lines) }
 
 // Decode is [Lines.Decode].
-func (s *line) Decode(in []byte, m *handlers.Messages) (n int, err error) {
+func (s *sharedLines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	l := *s.Lines
 	l.scanned, l.cut, l.method, l.guarded = int(s.scanned), s.cut, s.method, s.guarded
 	n, err = l.Decode(in, m)

@@ -1,0 +1,41 @@
+package raw
+
+import (
+	"bytes"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// heard is what a codec makes of a stream.
+type heard struct {
+	msgs  []string
+	reply string
+	held  int // most bytes that were kept for the next Decode
+}
+
+func (h *heard) Connect(*handlers.Info)     {}
+func (h *heard) Message(m handlers.Message) { h.msgs = append(h.msgs, string(m.Data)) }
+
+// feed drives a codec as a loop does: what it leaves comes again, in a fresh piece of memory, with
+// the next chunk behind it. The last call has EOF set.
+func feed(c handlers.Codec, chunks ...[]byte) (*heard, error) {
+	var rest []byte
+	h := &heard{}
+	m := &handlers.Messages{Events: h}
+	for i := range len(chunks) + 1 {
+		m.EOF = i == len(chunks)
+		in := bytes.Clone(rest)
+		if !m.EOF {
+			in = append(in, chunks[i]...)
+		}
+		n, err := c.Decode(in, m)
+		h.reply = string(m.Reply)
+		if err != nil {
+			return h, err
+		}
+		rest = bytes.Clone(in[n:])
+		clear(in) // a codec keeps no reference
+		h.held = max(h.held, len(rest))
+	}
+	return h, nil
+}
