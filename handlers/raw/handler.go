@@ -7,18 +7,18 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// DefaultLimit is how long a message may be where the Limit is zero: 1 MiB.
+// DefaultLimit is the limit of a message, in bytes, where the field Limit is zero: 1 MiB.
 const DefaultLimit = 1 << 20
 
-// A Handler gives each connection to the loop with a codec of its own. The zero value serves lines
-// of up to [DefaultLimit] bytes. The fields must not be changed once it serves.
+// A Handler attaches each connection to the loop, with a codec of its own. The zero value serves
+// lines of up to [DefaultLimit] bytes. The fields must not be changed once it serves.
 type Handler struct {
-	// NewCodec makes the codec of a connection; nil stands for [Lines] with the fields below. It is
-	// called in the accepting goroutine, so it must not wait. If it returns nil or panics the
-	// connection is refused.
+	// NewCodec returns the codec of a connection; each gets a [Lines] with the fields below if
+	// NewCodec is nil. It runs in the goroutine that accepts connections, so it must not block. If
+	// it returns nil or panics, the connection is closed.
 	NewCodec func(info *handlers.Info) handlers.Codec
 	// Delimiter, Limit, Tail, AllowHTTP and AllowHalfOpen are the fields of [Lines]. They have no
-	// meaning with NewCodec.
+	// effect if NewCodec is set.
 	Delimiter     string
 	Limit         int
 	Tail          bool
@@ -26,12 +26,12 @@ type Handler struct {
 	AllowHalfOpen bool
 
 	once sync.Once
-	base *Lines // made of the fields
+	base *Lines // has the fields above
 }
 
 var _ handlers.Handler = (*Handler)(nil)
 
-// Serve attaches c to the loop. It may be called by any number of goroutines at once.
+// Serve attaches c to the loop. It may be called concurrently.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	var codec handlers.Codec
 	err := handlers.Guard(func() { codec = h.Codec(c.Info()) })
@@ -58,7 +58,7 @@ func tcpInfo(info *handlers.Info) *handlers.Info {
 	return nil
 }
 
-// Codec makes the codec of one connection; nil means that it is refused.
+// Codec returns the codec of one connection, or nil if NewCodec refuses it.
 func (h *Handler) Codec(info *handlers.Info) handlers.Codec {
 	if h.NewCodec != nil {
 		return h.NewCodec(info)
@@ -71,7 +71,7 @@ func (h *Handler) Codec(info *handlers.Info) handlers.Codec {
 	return &sharedLines{Lines: h.base}
 }
 
-// limitOf is the limit that a field of that value stands for; a negative one is none.
+// limitOf returns the limit that a field Limit of this value means. A negative one is no limit.
 func limitOf(field int) int {
 	if field == 0 {
 		return DefaultLimit

@@ -8,40 +8,40 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// The guard ends a client that turns out to be a browser, which any page can make send any body to
-// any port. A browser sends a request line first, whatever the page wants, so the guard looks at
-// the first line that is not empty, and at its first and last bytes only: what [Lines.Tail] drops
-// is in between. Only where a delimiter has cut what begins like a request line it looks for a line
-// that is the field Host too.
+// The HTTP guard of [Lines] ends a client that turns out to be a browser: any web page can make its
+// user's browser send any body to any port. A browser sends a request line first, so the guard
+// examines the first line that is not empty. It examines the first and the last bytes only, because
+// [Lines.Tail] drops those between. If a delimiter has cut what begins like a request line, the
+// guard looks for the field Host in the lines that follow it.
 const (
-	guardLines  = 16   // first lines that are looked at then
-	guardWindow = 1024 // first bytes of a message that are looked at
-	guardEnd    = 64   // last bytes of a request line that are looked at
-	maxMethod   = 32
-	maxVersion  = 16
+	guardLines  = 16   // lines among which the guard looks for Host
+	guardWindow = 1024 // bytes that it examines at the beginning of a message
+	guardEnd    = 64   // bytes that it examines at the end of a request line
+	maxMethod   = 32   // bytes of a method
+	maxVersion  = 16   // bytes of a space and an HTTP version
 )
 
 const httpRefusal = "This is a raw stream, it is not HTTP."
 
 var errHTTP = fmt.Errorf("http in a raw stream: %w", handlers.ErrProtocol)
 
-// guards reports whether the next message is looked at.
+// guards reports whether the guard examines the next message.
 func (l *Lines) guards() bool { return !l.AllowHTTP && l.guarded < guardLines }
 
-// speaksHTTP reports whether the first bytes of a message are HTTP. Those of a message are one
-// line, or several if the delimiter is not a line feed. If they are the beginning of a request line
-// whose end is not there, it sets l.method.
+// speaksHTTP reports whether msg, which may be the beginning of a longer message, is HTTP. A
+// message has several lines if the delimiter is not a line feed. If msg has the beginning of a
+// request line but not its end, speaksHTTP sets l.method.
 func (l *Lines) speaksHTTP(msg []byte) bool {
 	head := msg[:min(len(msg), guardWindow)]
 	for at := 0; len(head) > 0 && l.guards(); at++ {
 		line, rest, ended := bytes.Cut(head, lf)
 		head = rest
 		if line = bytes.TrimLeft(line, blanks); len(line) == 0 {
-			continue // HTTP servers skip those before a request (RFC 9112, section 2.2)
+			continue // HTTP servers skip empty lines before a request (RFC 9112, section 2.2)
 		}
 		l.guarded++
 		if l.guarded > 1 {
-			if at > 0 && hasPrefixFold(line, hostColon) { // a delimiter does not begin a line
+			if at > 0 && hasPrefixFold(line, hostColon) { // a field begins a line
 				return true
 			}
 			continue
@@ -49,18 +49,18 @@ func (l *Lines) speaksHTTP(msg []byte) bool {
 		byLines := strings.HasSuffix(l.delimiter(), "\n")
 		switch begins := beginsRequest(line); {
 		case !begins && !ended && isMethod(line) && isBlank(l.delimiter()[0]):
-			continue // the delimiter is the space behind the method
+			continue // the delimiter is the space after the method
 		case !begins:
 		case ended:
 			l.guarded = guardLines
 			return hasTarget(line) && endsRequest(line)
 		case len(msg) >= guardWindow && !byLines:
 			l.guarded = guardLines
-			return hasTarget(line) // its end may be anywhere
+			return hasTarget(line) // the end of the line may be far away
 		default:
 			l.method = hasTarget(line)
 			if !byLines {
-				continue // a delimiter has cut the request line
+				continue // the delimiter has cut the request line: look for Host
 			}
 		}
 		l.guarded = guardLines
@@ -68,7 +68,7 @@ func (l *Lines) speaksHTTP(msg []byte) bool {
 	return false
 }
 
-// blanks are skipped before a request line.
+// blanks are the bytes that may precede a request line.
 const blanks = " \t\r\v\f"
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
@@ -96,8 +96,8 @@ func isMethod(b []byte) bool {
 	return len(b) > 0 && len(b) <= maxMethod
 }
 
-// hasTarget reports whether the method at the beginning of line is followed by what a request is
-// for (RFC 9112, section 3.2): a path, a URL, the asterisk or, for CONNECT, anything.
+// hasTarget reports whether a request target (RFC 9112, section 3.2) follows the method at the
+// beginning of line: a path, a URL, an asterisk, or anything after CONNECT.
 func hasTarget(line []byte) bool {
 	n := max(bytes.IndexAny(line, " \t"), 0)
 	target := bytes.TrimLeft(line[n:], " \t")

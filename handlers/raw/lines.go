@@ -10,35 +10,35 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Lines is a codec whose messages end with a delimiter. The delimiter is not part of the message; a
-// carriage return before a line feed is. What is left when the peer closes its half is the last
-// message, unless it is empty. Between two delimiters there is always a message, if need be an
-// empty one, however the network has cut the stream.
+// Lines is a codec for messages that end with a delimiter. The delimiter is not part of the
+// message; a carriage return before a line feed is. Two delimiters in a row make an empty message.
+// When the peer closes its half of the connection, the bytes that are left, if any, are the last
+// message. Messages do not depend on how the network cuts the stream.
 //
-// The zero value is ready and serves one connection. It costs 48 bytes.
+// The zero value is ready and serves one connection. It takes 48 bytes.
 type Lines struct {
 	// Delimiter ends a message; "\n" if empty.
 	Delimiter string
-	// Limit is how many bytes a message may have; [DefaultLimit] if zero, no limit if negative. A
-	// longer one ends the client with [handlers.ErrTooLong].
+	// Limit is the length of the longest message in bytes; [DefaultLimit] if zero, no limit if
+	// negative. A longer message ends the client with [handlers.ErrTooLong].
 	Limit int
-	// Tail keeps the last Limit bytes of a longer message instead. What is before them takes no
-	// memory.
+	// Tail delivers the last Limit bytes of a longer message instead. The bytes before them are
+	// dropped while they arrive.
 	Tail bool
-	// AllowHTTP lets a client go on that speaks HTTP. Without it a first line that is a request
-	// line, like "POST /x HTTP/1.1", ends it with [handlers.ErrProtocol] before that line is
-	// delivered: no web page can make its user's browser send messages in the body of a request. If
-	// a delimiter other than a line end cuts that line, a line "Host: x" among the first 16 lines
-	// ends it as well.
+	// AllowHTTP serves clients that speak HTTP. Without it a client whose first line is a request
+	// line, such as "POST /x HTTP/1.1", ends with [handlers.ErrProtocol] before that line is
+	// delivered. Thus no web page can make its user's browser send messages in the body of a
+	// request. If the delimiter is not a line end and cuts the request line, a line such as
+	// "Host: x" among the first 16 ends the client too.
 	AllowHTTP bool
-	// AllowHalfOpen keeps a client that has closed its half until the program ends it. Without it
-	// the client ends when it has got what was queued.
+	// AllowHalfOpen keeps a client that has closed its half of the connection until the program
+	// ends it. Without it the client ends once the queued replies are sent.
 	AllowHalfOpen bool
 
-	cut     bool  // Tail has dropped the beginning of this message
-	method  bool  // what was dropped began like an HTTP request line
-	guarded uint8 // lines that the guard has seen
-	scanned int   // bytes of the message at hand in which no delimiter begins
+	cut     bool  // Tail has dropped the beginning of the current message
+	method  bool  // the message began like an HTTP request line whose end has not been seen
+	guarded uint8 // lines that the HTTP guard has examined
+	scanned int   // leading bytes of the current message where no delimiter begins
 }
 
 var (
@@ -46,7 +46,8 @@ var (
 	_ handlers.Framer = (*Lines)(nil)
 )
 
-// Decode is [handlers.Codec.Decode]. However the peer drips its bytes, each is looked at once.
+// Decode implements [handlers.Codec.Decode]. It searches each byte for the delimiter once, even if
+// the peer sends single bytes.
 func (l *Lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	delim := l.delimiter()
 	for {
@@ -73,14 +74,14 @@ func (l *Lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	return n + dropped, err
 }
 
-// deliver checks and delivers a whole message.
+// deliver checks a whole message and delivers it.
 func (l *Lines) deliver(msg []byte, m *handlers.Messages) error {
 	limit := limitOf(l.Limit)
 	tooLong := limit > 0 && len(msg) > limit
 	if tooLong && !l.Tail {
 		return handlers.ErrTooLong
 	}
-	if !l.cut && l.guards() && l.speaksHTTP(msg) || l.method && endsRequest(msg) { // l.method may be set by now
+	if !l.cut && l.guards() && l.speaksHTTP(msg) || l.method && endsRequest(msg) { // speaksHTTP may set l.method
 		return errHTTP
 	}
 	if tooLong {
@@ -91,8 +92,8 @@ func (l *Lines) deliver(msg []byte, m *handlers.Messages) error {
 	return nil
 }
 
-// bound sees to it that a message without end does not fill the memory: it says how many bytes of
-// rest are of no use.
+// bound bounds the memory of an unfinished message. rest is what has arrived of it. bound returns
+// how many leading bytes of rest to drop.
 func (l *Lines) bound(rest []byte) (drop int, err error) {
 	keep := limitOf(l.Limit)
 	if keep < 0 || l.scanned <= keep {
@@ -123,16 +124,16 @@ func (l *Lines) delimiter() string {
 	return l.Delimiter
 }
 
-// AppendWrite appends p as it is.
+// AppendWrite appends p unchanged.
 func (l *Lines) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
 
-// AppendMessage appends msg and the delimiter. A delimiter within msg is not treated in any way:
-// the peer sees two messages.
+// AppendMessage appends msg and the delimiter. It does not escape a delimiter within msg: the peer
+// sees two messages.
 func (l *Lines) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	return delimited(l.delimiter()).AppendMessage(dst, msg, k)
 }
 
-// Framing is [handlers.Framer.Framing].
+// Framing implements [handlers.Framer.Framing].
 func (l *Lines) Framing(codec handlers.Codec) handlers.Framing {
 	if codec != handlers.Codec(l) {
 		return nil
@@ -140,17 +141,17 @@ func (l *Lines) Framing(codec handlers.Codec) handlers.Framing {
 	return delimited(l.delimiter())
 }
 
-// delimited is the framing of messages that end with this delimiter.
+// delimited is the framing of messages that end with the delimiter that is its value.
 type delimited string
 
-// AppendMessage is [handlers.Framing.AppendMessage].
+// AppendMessage implements [handlers.Framing.AppendMessage].
 func (d delimited) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(append(dst, msg...), d...)
 }
 
-// AppendClose tells a person at the other end what they did: a line for a message that was too
-// long, for a panic, for a refusal and for a lack of memory, an HTTP response for an HTTP request.
-// A normal end, a timeout and a shutdown need no words: FIN says it.
+// AppendClose appends one line that tells a person at the other end why the connection ends: a
+// message too long, a panic, a refusal, or a lack of memory. It answers an HTTP request with an
+// HTTP response. It appends nothing for a normal end, a timeout or a shutdown.
 func (l *Lines) AppendClose(dst []byte, reason error) []byte {
 	switch {
 	case errors.Is(reason, handlers.ErrProtocol):
@@ -178,24 +179,24 @@ func index(b []byte, delim string) int {
 	return bytes.Index(b, []byte(delim))
 }
 
-// sharedLines is Lines for one of many connections that share the fields. It costs 16 bytes.
+// sharedLines is the codec of one of many connections that share one Lines. It takes 16 bytes.
 type sharedLines struct {
-	*Lines // only read
+	*Lines // not changed
 
 	scanned     uint32
 	cut, method bool
 	guarded     uint8
 }
 
-// Framing is [handlers.Framer.Framing].
+// Framing implements [handlers.Framer.Framing].
 func (s *sharedLines) Framing(handlers.Codec) handlers.Framing { return s.Lines.Framing(s.Lines) }
 
-// Decode is [Lines.Decode].
+// Decode implements [handlers.Codec.Decode]. It runs [Lines.Decode] with the state of s.
 func (s *sharedLines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	l := *s.Lines
 	l.scanned, l.cut, l.method, l.guarded = int(s.scanned), s.cut, s.method, s.guarded
 	n, err = l.Decode(in, m)
-	s.scanned = uint32(min(uint64(l.scanned), math.MaxUint32)) // the rest is looked at twice
+	s.scanned = uint32(min(uint64(l.scanned), math.MaxUint32)) // later bytes are searched again
 	s.cut, s.method, s.guarded = l.cut, l.method, l.guarded
 	return n, err
 }

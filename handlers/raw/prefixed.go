@@ -8,20 +8,22 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Prefixed is a codec that has the length of each message in front of it. It keeps nothing of its
-// own: memory is taken for the bytes that have come, not for those that were announced.
+// Prefixed is a codec for messages that have their length in front. A length alone takes no memory:
+// only bytes that have arrived do.
 //
-// The zero value is ready, with four bytes in network order. The fields must not be changed in use.
+// The zero value is ready: its lengths have four bytes in network order. Prefixed keeps no state,
+// so one may serve any number of connections. The fields must not be changed in use.
 type Prefixed struct {
-	// Size is how many bytes the length has, from 1 to 8; 4 if zero, 1 if negative.
+	// Size is the number of bytes of a length, from 1 to 8; 4 if zero, 1 if negative.
 	Size int
-	// LittleEndian has the least significant byte of the length first.
+	// LittleEndian puts the least significant byte of the length first.
 	LittleEndian bool
-	// Varint has the length in as many bytes as it needs, seven bits in each, the least significant
-	// first, as Protocol Buffers have it. Size and LittleEndian have no meaning then.
+	// Varint encodes the length as Protocol Buffers do: in as many bytes as it needs, seven bits in
+	// each, the least significant ones first. Size and LittleEndian then have no effect.
 	Varint bool
-	// Limit is how many bytes a message may have; [DefaultLimit] if zero, no limit if negative. A
-	// longer one ends the client with [handlers.ErrTooLong] as soon as it is announced.
+	// Limit is the length of the longest message in bytes; [DefaultLimit] if zero, no limit if
+	// negative. A longer message ends the client with [handlers.ErrTooLong] as soon as its length
+	// has arrived.
 	Limit int
 }
 
@@ -30,8 +32,8 @@ var (
 	_ handlers.Framer = (*Prefixed)(nil)
 )
 
-// Decode is [handlers.Codec.Decode]. A stream that ends within a message is [io.ErrUnexpectedEOF],
-// and a varint of more than 64 bits is [handlers.ErrProtocol].
+// Decode implements [handlers.Codec.Decode]. It returns [io.ErrUnexpectedEOF] if the stream ends
+// within a message, and [handlers.ErrProtocol] for a varint of more than 64 bits.
 func (x *Prefixed) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	for n < len(in) {
 		size, length, err := x.length(in[n:])
@@ -51,7 +53,8 @@ func (x *Prefixed) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	return n, nil
 }
 
-// length reads a prefix of size bytes, which is 0 if more is to come.
+// length parses the length at the start of b and returns its size in b, or 0 while it is
+// incomplete.
 func (x *Prefixed) length(b []byte) (size int, length uint64, err error) {
 	if x.Varint {
 		length, size = binary.Uvarint(b)
@@ -91,11 +94,11 @@ func (x *Prefixed) size() int {
 	return min(max(x.Size, 1), 8)
 }
 
-// AppendWrite appends p as it is.
+// AppendWrite appends p unchanged.
 func (x *Prefixed) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
 
-// AppendMessage appends the length and msg. A message that is longer than Size bytes can tell goes
-// out in parts, each with its length.
+// AppendMessage appends the length of msg and msg. If the length does not fit in Size bytes, it
+// splits msg into several messages.
 func (x *Prefixed) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	if x.Varint {
 		return append(binary.AppendUvarint(dst, uint64(len(msg))), msg...)
@@ -106,7 +109,7 @@ func (x *Prefixed) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(x.appendFixed(dst, uint64(len(msg))), msg...)
 }
 
-// Framing is [handlers.Framer.Framing].
+// Framing implements [handlers.Framer.Framing].
 func (x *Prefixed) Framing(codec handlers.Codec) handlers.Framing {
 	if codec != handlers.Codec(x) {
 		return nil
@@ -114,19 +117,19 @@ func (x *Prefixed) Framing(codec handlers.Codec) handlers.Framing {
 	return prefix{size: x.Size, littleEndian: x.LittleEndian, varint: x.Varint}
 }
 
-// prefix is the framing of messages with their length in front.
+// prefix is the framing of messages that have their length in front.
 type prefix struct {
 	size                 int
 	littleEndian, varint bool
 }
 
-// AppendMessage is [handlers.Framing.AppendMessage].
+// AppendMessage implements [handlers.Framing.AppendMessage].
 func (p prefix) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	x := Prefixed{Size: p.size, LittleEndian: p.littleEndian, Varint: p.varint}
 	return x.AppendMessage(dst, msg, k)
 }
 
-// most is the greatest length that the prefix can tell.
+// most returns the greatest length that fits in Size bytes.
 func (x *Prefixed) most() uint64 { return math.MaxUint64 >> (64 - 8*x.size()) }
 
 func (x *Prefixed) appendFixed(dst []byte, v uint64) []byte {
@@ -141,5 +144,5 @@ func (x *Prefixed) appendFixed(dst []byte, v uint64) []byte {
 	return dst
 }
 
-// AppendClose appends nothing: words would be taken for a length. The end of the stream says it.
+// AppendClose appends nothing: the peer would take words for a length.
 func (x *Prefixed) AppendClose(dst []byte, _ error) []byte { return dst }
