@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// A Certificate is what can be told of a certificate in a few words. Its JSON is Node's.
+// A Certificate describes an X.509 certificate in a few words. Its JSON is that of Node.
 type Certificate struct {
-	Subject     string `json:"subject,omitempty"`     // as OpenSSL has it on one line: /C=UK/O=Node/CN=localhost
+	Subject     string `json:"subject,omitempty"`     // OpenSSL's line: /C=UK/O=Node/CN=localhost
 	Issuer      string `json:"issuer,omitempty"`      // as Subject
 	ValidFrom   string `json:"valid_from,omitempty"`  // like "Nov 11 09:52:22 2009 GMT"
 	ValidTo     string `json:"valid_to,omitempty"`    // as ValidFrom
 	Fingerprint string `json:"fingerprint,omitempty"` // SHA-1, as FE:00:...
 }
 
-// openSSLTime is how OpenSSL prints a time.
+// openSSLTime is the layout in which OpenSSL prints a time.
 const openSSLTime = "Jan _2 15:04:05 2006 GMT"
 
 func describe(cert *x509.Certificate) Certificate {
@@ -39,8 +39,8 @@ func fingerprint(der []byte) string {
 	return strings.ReplaceAll(fmt.Sprintf("% X", sum[:]), " ", ":")
 }
 
-// oneLine is a distinguished name as X509_NAME_oneline of OpenSSL has it. It is empty if der is not
-// a name.
+// oneLine returns the distinguished name der as OpenSSL's X509_NAME_oneline prints it, or "" if der
+// is not a name.
 func oneLine(der []byte) string {
 	var name pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(der, &name); err != nil || len(rest) > 0 {
@@ -60,7 +60,7 @@ func oneLine(der []byte) string {
 	return b.String()
 }
 
-// escape writes the bytes that are not printable ASCII in hex.
+// escape writes value, with each byte that is not printable ASCII in hex.
 func escape(b *strings.Builder, value string) {
 	for i := range len(value) {
 		if c := value[i]; c < ' ' || c > '~' {
@@ -71,7 +71,7 @@ func escape(b *strings.Builder, value string) {
 	}
 }
 
-// shortNames are OpenSSL's.
+// shortNames maps the identifiers of attributes to OpenSSL's short names.
 var shortNames = map[string]string{
 	"2.5.4.3": "CN", "2.5.4.4": "SN", "2.5.4.5": "serialNumber", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST",
 	"2.5.4.9": "street", "2.5.4.10": "O", "2.5.4.11": "OU", "2.5.4.12": "title", "2.5.4.42": "GN", "2.5.4.43": "initials",

@@ -4,7 +4,7 @@
 //
 // # Streams
 //
-// An echo server, to be tried with "nc localhost 8124":
+// This is an echo server. Try it with "nc localhost 8124":
 //
 //	srv := &tcp.Server{Events: &tcp.Events{
 //		OnConnect: func(s *tcp.Stream) { s.Write([]byte("hello\r\n")) },
@@ -16,34 +16,36 @@
 //	}
 //	select {}
 //
-// A client is a Stream too:
+// A client is a Stream too. This one connects again, a second after it has lost its connection:
 //
 //	s := &tcp.Stream{Events: &tcp.Events{
-//		OnData:  func(s *tcp.Stream, p []byte) { os.Stdout.Write(p) },
-//		OnClose: func(s *tcp.Stream, hadError bool) { time.AfterFunc(time.Second, func() { s.Dial(ctx, "tcp", addr) }) },
+//		OnData: func(s *tcp.Stream, p []byte) { os.Stdout.Write(p) },
+//		OnClose: func(s *tcp.Stream, hadError bool) {
+//			time.AfterFunc(time.Second, func() { s.Dial(ctx, "tcp", addr) })
+//		},
 //	}}
 //	err := s.Dial(ctx, "tcp", addr)
 //
-// OnConnection can give each stream Events of its own, funcs that know what belongs to that one.
-// The events of a stream come one at a time: OnConnect, OnSecure, OnData and OnDrain, OnEnd,
-// OnError, OnClose; OnTimeout at any time between. On Linux an idle stream is a descriptor and a
-// few hundred bytes: no goroutine, buffer or timer; a secure one has the state of TLS too.
+// OnConnection can give each stream Events of its own, whose funcs close over the stream's data. A
+// stream raises one event at a time: OnConnect, OnSecure, OnData and OnDrain, OnEnd, OnError,
+// OnClose, and OnTimeout at any time between. On Linux an idle stream is a descriptor and a few
+// hundred bytes, without a goroutine, buffer or timer. A secure stream adds the state of TLS.
 //
-// A Server listens itself, on as many addresses as there are Servers, or is a route of a port
-// beside HTTP and WebSocket:
+// A Server listens on an address of its own, or is a route of a port beside HTTP and WebSocket:
 //
 //	port.Handle("echo", matchers.Prefix("ECHO"), srv)
 //
 // # Node's names
 //
 //	net.createServer(listener), 'connection'   Server, OnConnection
-//	server.listen(port, host), (path)          Listen("tcp", "host:port"), Listen("unix", path), which return when it listens
+//	server.listen(port, host), (path)          Listen("tcp", "host:port"), Listen("unix", path)
 //	server.listenFD(fd)                        ListenFD; ListenOn for any net.Listener
+//	'listening'                                Listen has returned nil
 //	server.close(), 'close'                    Close, OnClose; Shutdown also ends the streams
 //	server.address()                           Addr
 //	server.maxConnections, connections         MaxConnections, Connections
 //	'error' of the server                      the error of Listen; OnError
-//	net.createConnection, stream.connect       Dial on a closed Stream; Open for a net.Conn that is there already
+//	net.createConnection, stream.connect       Dial on a closed Stream; Open for an open net.Conn
 //	'connect' 'secure' 'data' 'end'            OnConnect, OnSecure, OnData, OnEnd
 //	'timeout' 'drain' 'error' 'close'          OnTimeout, OnDrain, OnError, OnClose
 //	stream.write(data), (text, encoding)       Write, WriteString
@@ -61,24 +63,30 @@
 //	sys.pump(source, stream), stream.pipe      ReadFrom
 //	net.isIP, isIPv4, isIPv6                   IsIP, IsIPv4, IsIPv6
 //
-// # What differs, on purpose
+// # What differs from Node, on purpose
 //
-//   - In OnEnd the stream can still be written to, also without AllowHalfOpen: it ends itself after OnEnd. In Node it had
-//     ended before, so that the echo server of its own document crashed.
-//   - OnError is always followed by OnClose(true), also when a name cannot be resolved. Dial returns the error too.
-//   - OnTimeout is told again when there was a byte since it was told last; in Node it came once.
-//   - A secure stream that stops without a close_notify is cut, maybe by somebody on the way: OnError with io.ErrUnexpectedEOF,
-//     no OnEnd.
-//   - Write returns an error when the stream was ended, instead of throwing, and when the queue is full: memory is bounded.
-//     While the queue is full the stream is not read either, so that an echo to a peer that does not read loses nothing.
-//   - Text is UTF-8 unless it is told otherwise, and no encoding depends on how the network cuts the stream.
-//   - Data is bytes unless SetEncoding is called. Nobody need listen for OnData: what comes is dropped then, as in Node.
-//   - There is no OnDrain without a Write that said that something is queued. Where there is no epoll each Write says so,
-//     because another goroutine writes.
-//   - Destroy twice is once; Connections is never negative. A stale Unix socket is removed by Listen only if nobody listens
-//     on it, and a file that is no socket never is.
-//   - Nagle's algorithm is on until SetNoDelay(true), as in Node and unlike elsewhere in Go; keep-alive probes are on until
-//     SetKeepAlive(false), as elsewhere in Go.
-//   - A client that is told the server's name in SetSecure's config refuses a certificate for another. Without a name the
-//     certificate is only reported, as in Node: ask VerifyPeer before trusting it.
+//   - OnEnd can write to the stream even without AllowHalfOpen: the stream ends itself after OnEnd.
+//     In Node it had ended before, so that the echo server of Node's own document crashed.
+//   - OnClose(true) always follows OnError, also when a name cannot be resolved. Dial returns the
+//     error too.
+//   - OnTimeout comes again after a byte has come or gone and the stream is idle once more. In Node
+//     it came once.
+//   - A secure stream that stops without a close_notify may have been cut by an attacker. It gets
+//     OnError with io.ErrUnexpectedEOF, and no OnEnd.
+//   - Write returns an error, instead of throwing, when the stream has ended. It also returns one
+//     when the queue is full, which bounds the memory. While the queue is full the stream is not
+//     read, so that an echo to a peer that does not read loses nothing.
+//   - WriteString takes text as UTF-8 unless it gets another encoding. No encoding depends on how
+//     the network cuts the stream.
+//   - OnData gets bytes unless SetEncoding is called. Without OnData the bytes are dropped, as in
+//     Node.
+//   - OnDrain follows only a Write that has returned false: something is queued. Where there is no
+//     epoll every Write returns false, because another goroutine writes.
+//   - A second Destroy does nothing, and Connections is never negative. Listen removes a stale Unix
+//     socket only if nobody listens on it, and never a file that is not a socket.
+//   - Nagle's algorithm is on until SetNoDelay(true), as in Node and unlike elsewhere in Go.
+//     Keep-alive probes are on until SetKeepAlive(false), as elsewhere in Go.
+//   - A client whose config for SetSecure has a ServerName refuses a certificate for another name.
+//     Without a ServerName it accepts any certificate, as in Node: call VerifyPeer before you trust
+//     the peer.
 package tcp

@@ -7,18 +7,18 @@ import (
 	"unicode/utf8"
 )
 
-// Encoding says what bytes stand for.
+// An Encoding is a way to write the bytes of a stream as text.
 type Encoding int
 
 const (
-	// Bytes are bytes.
+	// Bytes leaves the bytes as they are.
 	Bytes Encoding = iota
-	// ASCII is a code point a byte: those above 127 are the first 256 of Unicode, as UTF-8.
+	// ASCII has one code point for each byte, U+0000 to U+00FF, as Node's "binary" has (Latin-1).
 	ASCII
-	// UTF8 is text in UTF-8. What is not valid becomes U+FFFD, as often as the WHATWG's Encoding
-	// Standard and Node have it: once for the beginning of a code point that is not completed.
+	// UTF8 is text in UTF-8. Invalid bytes become U+FFFD, one for each beginning of a code point
+	// that is not completed, as in the WHATWG's Encoding Standard and in Node.
 	UTF8
-	// Base64 is standard base64, with padding at its end only.
+	// Base64 is standard base64, with padding at the end of the stream only.
 	Base64
 )
 
@@ -35,22 +35,22 @@ func (e Encoding) String() string {
 	return "bytes"
 }
 
-// SetEncoding says what OnData gets from then on; Bytes if it is never called. A code point in
-// UTF-8 that comes in two parts is told when it is whole, and so is a group of three bytes for
-// Base64: all that OnData gets, one behind the other, is the same however the network has cut it.
-// What is left of the stream when it ends comes before OnEnd.
+// SetEncoding sets the encoding in which OnData gets the bytes that follow; it is Bytes until then.
+// A code point of UTF-8 that arrives in parts is kept until it is whole, and so are the three bytes
+// of a group of Base64. Thus the texts that OnData gets, joined, do not depend on how the network
+// cuts the stream. OnData gets what is still incomplete at the end of the stream before OnEnd.
 func (s *Stream) SetEncoding(e Encoding) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.rare != nil && s.rare.text != nil:
-		s.rare.text.encoding = e // what is kept is told as that
+		s.rare.text.encoding = e // also of the bytes that are kept
 	case e != Bytes:
 		s.rareLocked().text = &decoder{encoding: e}
 	}
 }
 
-// bytes are what text stands for.
+// bytes returns the bytes that text encodes.
 func (e Encoding) bytes(text string) ([]byte, error) {
 	switch e {
 	case ASCII:
@@ -69,14 +69,14 @@ func (e Encoding) bytes(text string) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// decoder makes text of what comes. It keeps what is not whole.
+// decoder turns the bytes that arrive into text. It keeps an incomplete code point or group.
 type decoder struct {
 	encoding Encoding
 	kept     [utf8.UTFMax]byte
 	n        int // bytes in kept
 }
 
-// decode returns the text of what was kept and p, as far as it is whole.
+// decode returns the text of the kept bytes and p, and keeps what is incomplete at the end.
 func (d *decoder) decode(p []byte) []byte {
 	if d.n > 0 {
 		p = append(append([]byte(nil), d.kept[:d.n]...), p...)
@@ -97,7 +97,7 @@ func (d *decoder) decode(p []byte) []byte {
 	return p
 }
 
-// flush returns the text of what was kept.
+// flush returns the text of the kept bytes.
 func (d *decoder) flush() []byte {
 	p := d.kept[:d.n]
 	d.n = 0
@@ -119,8 +119,8 @@ func appendASCII(dst, p []byte) []byte {
 	return dst
 }
 
-// wholeRunes returns the length of the part of p that can be told now. As Node's StringDecoder
-// does, it keeps a first byte of a code point at the end until as many bytes have come as it
+// wholeRunes returns the length of p without an incomplete code point at its end. As in Node's
+// StringDecoder a first byte of a code point is incomplete until as many bytes have come as it
 // announces, or one that does not continue it.
 func wholeRunes(p []byte) int {
 	for n := 1; n <= min(len(p), utf8.UTFMax-1); n++ {
@@ -136,9 +136,9 @@ func wholeRunes(p []byte) int {
 	return len(p)
 }
 
-// validUTF8 returns p with U+FFFD for each maximal subpart of what is not UTF-8, as the WHATWG's
-// Encoding Standard and Node have it: bytes that begin a code point, and the one that rules it out
-// begins the next, or else one byte.
+// validUTF8 returns p with U+FFFD in place of each maximal subpart of an invalid sequence, as in
+// the WHATWG's Encoding Standard and in Node. A maximal subpart is the longest beginning of a code
+// point that the next byte does not continue, or else one byte.
 func validUTF8(p []byte) []byte {
 	if utf8.Valid(p) {
 		return p

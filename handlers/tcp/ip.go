@@ -2,7 +2,8 @@ package tcp
 
 import "net/netip"
 
-// IsIP is 4 or 6 if input is an IP address of that version, else 0. An address with a zone is none.
+// IsIP returns 4 or 6 if input is an IP address of that version, else 0. An address with a zone
+// does not count.
 func IsIP(input string) int {
 	switch {
 	case IsIPv4(input):

@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	leastPause = 5 * time.Millisecond // before accepting again after it has failed
+	leastPause = 5 * time.Millisecond // before the next Accept after one has failed
 	mostPause  = time.Second
 )
 
-// listening is a server that listens.
+// listening is a listener of a server, and what belongs to it.
 type listening struct {
 	server   *Server
 	listener net.Listener
 	home     *lodging
-	reserve  *os.File // a descriptor that is given up to refuse a connection when there are no others
+	reserve  *os.File // closed to have a descriptor when there are no others; see shed
 
 	once   sync.Once
 	closed chan struct{}
 	err    error // of close
 }
 
-// Listen has the server accept streams at an address, as [net.Listen] knows them: "tcp" and
-// "localhost:8124", "tcp4" and ":8124" for all addresses of this machine, "unix" and a path. It
-// returns when connections are accepted. A socket that nobody listens on any more is removed from
-// the path; anything else that is there is an error.
+// Listen starts to accept streams at an address as [net.Listen] takes it: "tcp" and
+// "localhost:8124", "tcp4" and ":8124" for all addresses of this machine, or "unix" and a path. It
+// does not wait for connections. It removes a Unix socket from the path if nobody listens on it;
+// any other file there is an error.
 func (v *Server) Listen(network, address string) error {
 	l, err := openListener(network, address)
 	if err != nil {
@@ -59,7 +59,7 @@ func openListener(network, address string) (net.Listener, error) {
 	return l, nil
 }
 
-// ListenOn is Listen on any listener, which is the server's from then on unless there is an error.
+// ListenOn is like Listen, on any listener. The server owns l unless ListenOn returns an error.
 func (v *Server) ListenOn(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("tcp: ListenOn: the listener is nil")
@@ -73,12 +73,12 @@ func (v *Server) ListenOn(l net.Listener) error {
 	v.listening = g
 	v.mu.Unlock()
 	g.home = v.enter()
-	g.reserve, _ = os.Open(os.DevNull) // without it the surplus waits
+	g.reserve, _ = os.Open(os.DevNull) // without a reserve, shed does nothing
 	v.accepting.Go(g.accept)           // ends when the listener is closed; Shutdown waits for it
 	return nil
 }
 
-// close closes the listener, at the first call: a Close of the program's may not bear a second one.
+// close closes the listener once: the program's own listener may not expect a second Close.
 func (g *listening) close() error {
 	g.once.Do(func() {
 		close(g.closed)
@@ -89,7 +89,7 @@ func (g *listening) close() error {
 	return g.err
 }
 
-// accept makes streams until the listener is closed or fails.
+// accept accepts streams until the listener is closed or fails for good.
 func (g *listening) accept() {
 	v := g.server
 	defer g.ended()
@@ -118,7 +118,7 @@ func (g *listening) accept() {
 	}
 }
 
-// fail logs err, and tells OnError.
+// fail logs err and calls OnError.
 func (v *Server) fail(err error) {
 	var onError func()
 	if v.OnError != nil {
@@ -127,7 +127,7 @@ func (v *Server) fail(err error) {
 	handlers.Report(v.Log, nil, err, onError)
 }
 
-// ended tells that the server does not listen any more.
+// ended releases what belongs to the listener and calls OnClose.
 func (g *listening) ended() {
 	v := g.server
 	_ = g.close()
@@ -145,7 +145,7 @@ func (g *listening) ended() {
 	g.home.leave()
 }
 
-// serve makes a stream of nc, or closes it.
+// serve starts a stream on nc, or closes nc.
 func (g *listening) serve(nc net.Conn) {
 	v := g.server
 	remote, err := peerOf(nc)
@@ -158,17 +158,17 @@ func (g *listening) serve(nc net.Conn) {
 		return
 	}
 	handlers.InlineUrgent(nc)
-	home := g.home.join() // which refuses it after a Shutdown
+	home := g.home.join() // its loop refuses nc after a Shutdown
 	v.start(&plain{nc}, remote, &home.loop, home)
 }
 
-// exhausted says that there are no descriptors left.
+// exhausted reports whether err means that there are no descriptors left.
 func exhausted(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
-// shed closes a connection that cannot be accepted for want of a descriptor: its peer need not
-// wait.
+// shed accepts and closes one connection if err says that there are no descriptors left, so that
+// its peer does not wait. The descriptor for that is the reserve's.
 func (g *listening) shed(err error) {
 	if g.reserve == nil || !exhausted(err) {
 		return

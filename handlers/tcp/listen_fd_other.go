@@ -7,8 +7,8 @@ import (
 	"fmt"
 )
 
-// ListenFD is Listen on a descriptor that is bound and listens already, where the system has those.
-// Here the error is errors.ErrUnsupported.
+// ListenFD is like Listen, on a descriptor of a socket that listens already. This system has no
+// such descriptors: the error is [errors.ErrUnsupported].
 func (v *Server) ListenFD(fd uintptr) error {
 	return fmt.Errorf("listen on descriptor %d: %w", fd, errors.ErrUnsupported)
 }

@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ListenFD is Listen on a descriptor that is bound and listens already, such as one that was
-// inherited. It is the server's from then on, unless there is an error: then it stays as it was,
-// and the caller's. Its path, if it is a Unix socket, is not removed. On Windows the error is
-// errors.ErrUnsupported.
+// ListenFD is like Listen, on a descriptor of a socket that listens already, such as an inherited
+// one. The server owns fd unless ListenFD returns an error, which leaves fd as it was. The server
+// does not remove the path of a Unix socket when it closes. On Windows the error is
+// [errors.ErrUnsupported].
 func (v *Server) ListenFD(fd uintptr) error {
 	if err := v.listenFD(int(fd)); err != nil {
 		return fmt.Errorf("listen on descriptor %d: %w", fd, err)
@@ -35,7 +35,7 @@ func (v *Server) listenFD(fd int) (err error) {
 		return fmt.Errorf("the socket does not listen: %w", os.ErrInvalid)
 	}
 	defer func() {
-		if err != nil { // the duplicates share this
+		if err != nil { // net.FileListener has set O_NONBLOCK, which duplicates share
 			_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
 		}
 	}()
@@ -50,7 +50,7 @@ func (v *Server) listenFD(fd int) (err error) {
 	return nil
 }
 
-// duplicate returns a listener with a descriptor of its own.
+// duplicate returns a listener on a duplicate of fd.
 func duplicate(fd int) (net.Listener, error) {
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {

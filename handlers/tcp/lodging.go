@@ -7,32 +7,33 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// home has the loop of some streams, as long as there are any: a program that has none has no
-// goroutines either.
+// home owns a loop that streams share. The loop runs only while somebody needs it, so that a
+// program without streams has no goroutines.
 type home struct {
 	mu      sync.Mutex
-	current *lodging   // nil while nobody needs it
-	evicted []*lodging // that somebody needs still
+	current *lodging   // nil while nobody needs a loop
+	evicted []*lodging // former ones that still have users
 }
 
-// lodging is the loop of a home.
+// lodging is a loop of a home, with the number of its users.
 type lodging struct {
 	loop loop.Loop
 	home *home
-	n    int // who needs it; under home.mu
+	n    int // users; guarded by home.mu
 }
 
-// clients is the home of the streams that the program opens.
+// clients is the home of all streams that the program opens.
 var clients home
 
 func setupClients(l *loop.Loop) {
 	l.MaxQueue, l.CloseTimeout, l.Driver = defaultQueue, defaultCloseTimeout, driver
 }
 
-// driver is another one in tests.
+// driver is the driver of loops. Tests change it.
 var driver = loop.Auto
 
-// enter returns the loop, which setup has set up; leave follows.
+// enter returns the current lodging for one more user, who calls leave later. If there is none it
+// makes one and calls setup with its loop.
 func (h *home) enter(setup func(l *loop.Loop)) *lodging {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -44,7 +45,7 @@ func (h *home) enter(setup func(l *loop.Loop)) *lodging {
 	return h.current
 }
 
-// join is enter for who comes to somebody that is in already.
+// join adds a user to a lodging that has one.
 func (g *lodging) join() *lodging {
 	g.home.mu.Lock()
 	defer g.home.mu.Unlock()
@@ -52,7 +53,8 @@ func (g *lodging) join() *lodging {
 	return g
 }
 
-// leave ends the loop if nobody else needs it. The lodging of a stream in a port is nil.
+// leave removes a user and closes the loop after the last one. It does nothing for nil, which a
+// stream of a port has.
 func (g *lodging) leave() {
 	if g == nil {
 		return
@@ -72,7 +74,7 @@ func (g *lodging) leave() {
 	}
 }
 
-// evict returns the loops that somebody needs. Nobody enters them any more.
+// evict returns all lodgings that have users, and makes enter start another one.
 func (h *home) evict() []*lodging {
 	h.mu.Lock()
 	defer h.mu.Unlock()

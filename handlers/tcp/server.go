@@ -27,38 +27,37 @@ var (
 	ErrNotListening = errors.New("server is not listening")
 )
 
-// A Server accepts streams: on a listener of its own ([Server.Listen]), on a port that it is given
-// to as a [handlers.Handler], or on both. Its fields must not be changed once it listens or serves.
-// Its methods may be called by any goroutine at any time.
+// A Server accepts streams: on a listener of its own ([Server.Listen]), from a port whose
+// [handlers.Handler] it is, or both. Its fields must not be changed once it listens or serves. Its
+// methods may be called concurrently.
 type Server struct {
-	// OnConnection gets each new stream, before the OnConnect of that. It may give it Events of its
-	// own.
+	// OnConnection is called with each new stream, before the stream's OnConnect. It may set the
+	// stream's Events.
 	OnConnection func(s *Stream)
-	// OnClose says that the server has stopped listening. Its streams live on.
+	// OnClose is called when the server has stopped listening. Its streams live on.
 	OnClose func()
-	// OnError says that a connection could not be accepted. The server goes on, unless OnClose
+	// OnError is called when a connection could not be accepted. The server goes on, unless OnClose
 	// follows.
 	OnError func(err error)
-	// Log logs what OnError is told, and panics of the callbacks, such as a portluck server; nobody
-	// logs what OnError is told if nil.
+	// Log logs the errors that OnError gets, and the panics of callbacks. A portluck.Server is one.
+	// If nil, those errors are not logged, and panics go to package log.
 	Log handlers.ErrorLogger
-	// Events, AllowHalfOpen and HandshakeTimeout are those of the streams to begin with. A
-	// handshake may take 10 seconds if HandshakeTimeout is zero, and has no bound if it is
-	// negative.
+	// Events, AllowHalfOpen and HandshakeTimeout are those of each new stream. HandshakeTimeout
+	// is 10 seconds if zero, no bound if negative.
 	Events           *Events
 	AllowHalfOpen    bool
 	HandshakeTimeout time.Duration
-	// MaxConnections is how many streams there may be; any number if zero or negative. The surplus
-	// is accepted and closed.
+	// MaxConnections is how many streams there may be at once; no bound if zero or negative. More
+	// are accepted and closed at once.
 	MaxConnections int
-	// MaxQueue is how many bytes may wait for a peer that does not read, more or less; 16 MiB if
-	// zero, no bound if negative. While they do its stream is not read. In a port the port's bound
-	// holds.
+	// MaxQueue is about how many bytes may be queued for a peer that does not read; 16 MiB if zero,
+	// no bound if negative. While the queue is full the stream is not read. Streams of a port have
+	// the port's bound.
 	MaxQueue int
 	// CloseTimeout is how long a stream that has ended may take to send what is queued; 2 minutes
-	// if zero, no bound if negative. In a port the port's bound holds.
+	// if zero, no bound if negative. Streams of a port have the port's bound.
 	CloseTimeout time.Duration
-	// Goroutines has a goroutine for each stream, as there must be where there is no epoll.
+	// Goroutines uses a goroutine for each stream, as on systems without epoll.
 	Goroutines bool
 
 	n         atomic.Int64 // streams
@@ -71,10 +70,10 @@ type Server struct {
 
 var _ handlers.Handler = (*Server)(nil)
 
-// Connections is how many streams there are.
+// Connections returns the number of streams.
 func (v *Server) Connections() int { return int(v.n.Load()) }
 
-// Addr is where the server listens; nil if it does not.
+// Addr returns the address that the server listens on, or nil if it does not listen.
 func (v *Server) Addr() net.Addr {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -84,8 +83,8 @@ func (v *Server) Addr() net.Addr {
 	return v.listening.listener.Addr()
 }
 
-// Serve makes a stream of a connection of a port, by whose bounds and shutdown it goes. It may be
-// called by any number of goroutines at once.
+// Serve starts a stream on a connection of a port. The port's bounds hold for it, and the port's
+// Shutdown ends it. Serve may be called concurrently.
 func (v *Server) Serve(c handlers.Conn, p handlers.Port) {
 	if !v.admit() {
 		c.Close()
@@ -100,7 +99,7 @@ func (v *Server) Serve(c handlers.Conn, p handlers.Port) {
 	v.start(c, c.Info().Remote, host.Loop(), nil)
 }
 
-// admit counts a stream. It is false when there are too many.
+// admit counts one more stream. It returns false if there are MaxConnections already.
 func (v *Server) admit() bool {
 	for {
 		n := v.n.Load()
@@ -113,7 +112,7 @@ func (v *Server) admit() bool {
 	}
 }
 
-// start makes a stream of c.
+// start starts a stream on c.
 func (v *Server) start(c handlers.Conn, remote netip.AddrPort, l *loop.Loop, g *lodging) {
 	s := v.stream(remote, g)
 	s.mu.Lock()
@@ -124,7 +123,7 @@ func (v *Server) start(c handlers.Conn, remote netip.AddrPort, l *loop.Loop, g *
 	}
 }
 
-// stream returns a stream that the server has accepted.
+// stream returns a stream for a connection that the server has accepted.
 func (v *Server) stream(remote netip.AddrPort, g *lodging) *Stream {
 	return &Stream{
 		Events: v.Events, AllowHalfOpen: v.AllowHalfOpen, HandshakeTimeout: v.HandshakeTimeout,
@@ -132,7 +131,7 @@ func (v *Server) stream(remote netip.AddrPort, g *lodging) *Stream {
 	}
 }
 
-// enter is the loop of the streams that no port drives.
+// enter returns the loop of the streams that no port drives.
 func (v *Server) enter() *lodging { return v.home.enter(v.setup) }
 
 func (v *Server) setup(l *loop.Loop) {
@@ -146,7 +145,7 @@ func (v *Server) setup(l *loop.Loop) {
 	}
 }
 
-// Close stops listening. The streams live on; OnClose follows. A server may listen again after it.
+// Close stops listening. The streams live on. OnClose follows, and the server may listen again.
 func (v *Server) Close() error {
 	v.mu.Lock()
 	g := v.listening
@@ -158,10 +157,11 @@ func (v *Server) Close() error {
 	return g.close()
 }
 
-// Shutdown stops listening and ends the streams: what is queued, and what the peers have sent
-// before, still gets through. It returns when the last callback has returned, the server's OnClose
-// too. When ctx ends first it closes what is left and returns the error of ctx, as it does when a
-// callback calls it, which waits for itself. The streams of a port are the port's to end.
+// Shutdown stops listening and ends the streams. They still send what is queued and deliver what
+// the peers had sent. Shutdown returns when the last callback has returned, the server's OnClose
+// too. If ctx ends first, it closes the streams that are left and returns ctx.Err(); so it does if
+// a callback calls it, because it then waits for itself. It does not end streams of a port: the
+// port does.
 func (v *Server) Shutdown(ctx context.Context) error {
 	err := v.Close()
 	if errors.Is(err, ErrNotListening) {

@@ -12,40 +12,40 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// Events is what a [Stream] tells the program; what is nil is not told. One event of a stream is
-// told at a time, in order; those of different streams come at once. Several streams may have the
-// same Events. A callback may block, which keeps its own stream only; one that panics ends its
-// stream with [handlers.ErrPanic].
+// Events are the callbacks of a [Stream]; any of them may be nil. A stream calls one at a time, in
+// the order of its events. Different streams call theirs concurrently, and may share one Events. A
+// callback that blocks holds up its own stream only. One that panics ends its stream with
+// [handlers.ErrPanic].
 type Events struct {
-	// OnConnect says that the stream is open.
+	// OnConnect is called when the stream is open.
 	OnConnect func(s *Stream)
-	// OnSecure says that the TLS handshake is complete.
+	// OnSecure is called when the TLS handshake is complete.
 	OnSecure func(s *Stream)
-	// OnData has what the peer sent, in the encoding of [Stream.SetEncoding]. data is valid until
-	// it returns. Without it what the peer sends is dropped.
+	// OnData is called with what the peer has sent, in the encoding of [Stream.SetEncoding]. data
+	// is valid until OnData returns. If nil, what the peer sends is dropped.
 	OnData func(s *Stream, data []byte)
-	// OnEnd says that the peer has sent its last: FIN, or the close_notify of TLS. It may still be
-	// written to; unless AllowHalfOpen is set the stream ends itself after it.
+	// OnEnd is called when the peer has ended its side: FIN, or the close_notify of TLS. It may
+	// still write to the stream. Unless AllowHalfOpen is set, the stream ends itself after OnEnd.
 	OnEnd func(s *Stream)
-	// OnTimeout says that the stream was idle for as long as [Stream.SetTimeout] has said. It stays
-	// open.
+	// OnTimeout is called when the stream has been idle for the time of [Stream.SetTimeout]. The
+	// stream stays open.
 	OnTimeout func(s *Stream)
-	// OnDrain says that all has gone of which some was queued ([Stream.Write]).
+	// OnDrain is called when nothing is queued any more, after a [Stream.Write] that queued bytes.
 	OnDrain func(s *Stream)
-	// OnError says why the stream is about to be closed. OnClose follows.
+	// OnError is called with the reason why the stream is about to be closed. OnClose follows.
 	OnError func(s *Stream, err error)
-	// OnClose is the last event of a connection. The stream may then be used for another one, also
-	// by OnClose.
+	// OnClose is the last event of a connection. From then on, and in OnClose too, the stream can
+	// be opened again.
 	OnClose func(s *Stream, hadError bool)
 }
 
-// ReadyState is what can be done with a [Stream].
+// A ReadyState tells what can be done with a [Stream].
 type ReadyState int
 
-// The states of a stream. Its text is Node's.
+// The states of a stream. String returns Node's names of them.
 const (
 	Closed    ReadyState = iota // no connection
-	Opening                     // Dial is running; what is written waits
+	Opening                     // Dial is running; written bytes wait
 	Open                        // both sides may write
 	ReadOnly                    // we have ended
 	WriteOnly                   // the peer has ended
@@ -57,20 +57,21 @@ func (r ReadyState) String() string {
 }
 
 // A Stream is a connection: one that a [Server] has accepted, or one that the program opens with
-// [Stream.Dial] or [Stream.Open]. Its zero value is a closed one. Its methods may be called by any
-// goroutine at any time, also from its events; none but Dial and ReadFrom waits for the peer. An
-// idle stream has no goroutine on Linux.
+// [Stream.Dial] or [Stream.Open]. The zero value is a closed stream. Its methods may be called
+// concurrently, also by its events. Only Dial and ReadFrom wait for the peer. On Linux an idle
+// stream has no goroutine.
 type Stream struct {
-	// Events hears of the stream; a server's streams begin with the server's. It may be changed
-	// while the stream is closed, by OnConnection, and by the stream's own events.
+	// Events are the callbacks of the stream. Those of a server's stream are the server's at first.
+	// Events may be changed while the stream is closed, by OnConnection, and by the stream's own
+	// events.
 	Events *Events
-	// AllowHalfOpen keeps the stream open when the peer has ended (OnEnd): the program must end it.
-	// It may be changed as Events may.
+	// AllowHalfOpen keeps the stream open after OnEnd: the program must end it. It may be changed
+	// when Events may.
 	AllowHalfOpen bool
-	// DialContext makes the connection of Dial; a [net.Dialer] does if nil. A panic in it is the
-	// error of Dial.
+	// DialContext makes the connection of Dial; a [net.Dialer] makes it if nil. If it panics, Dial
+	// fails with [handlers.ErrPanic].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
-	// ConnectTimeout bounds Dial; 30 seconds if zero, no bound but its context if negative.
+	// ConnectTimeout bounds Dial; 30 seconds if zero, only the context bounds it if negative.
 	ConnectTimeout time.Duration
 	// HandshakeTimeout bounds the handshake of SetSecure; 10 seconds if zero, no bound if negative.
 	HandshakeTimeout time.Duration
@@ -78,24 +79,24 @@ type Stream struct {
 	mu      sync.Mutex
 	conn    loop.Conn // nil unless it is driven
 	loop    *loop.Loop
-	lodging *lodging // of loop, or nil
-	server  *Server  // that has accepted it, or nil
+	lodging *lodging // of loop; nil in a port
+	server  *Server  // that has accepted the stream; nil for a client
 	remote  netip.AddrPort
 	rare    *rare // nil while it is not needed
 
 	state     state
-	connected bool // OnConnect was told
-	client    bool // it was opened by the program
-	ended     bool // End was called, or the peer's end was answered
+	connected bool // OnConnect was called
+	client    bool // the program has opened the stream
+	ended     bool // End was called, or the stream ended itself after OnEnd
 	fin       bool // the peer has ended
 	destroyed bool // by the program
 	paused    bool
 	noDelay   bool
-	securing  bool // SetSecure was called: nothing is read in the clear any more
-	moving    bool // it has left the loop for the handshake
-	counted   bool // by server
-	draining  bool // the loop, or the stream, will tell when nothing is queued
-	drained   bool // OnDrain is due
+	securing  bool // from SetSecure to the end of the handshake: nothing is read in the clear
+	moving    bool // the connection has left the loop for the handshake
+	counted   bool // in the server's Connections
+	draining  bool // bytes are queued: drainedLocked will be called when none are
+	drained   bool // OnDrain is due, if nothing has been queued since
 }
 
 type state uint8
@@ -106,29 +107,29 @@ const (
 	stateOpen
 )
 
-// rare is what most streams do not need.
+// rare has the fields that most streams do not need.
 type rare struct {
 	cancel  context.CancelFunc   // of Dial, or of the handshake
-	pending []byte               // written before there is somebody to write it
-	room    chan struct{}        // closed when nothing is queued; nil while nobody waits
-	before  []chan struct{}      // closed when OnClose of the connections before has returned
-	transit net.Conn             // during the handshake
-	config  *tls.Config          // of SetSecure
-	secure  *tls.Conn            // after it
-	outside *tls.ConnectionState // of a port that has made the handshake
+	pending []byte               // written while opening or during the handshake
+	room    chan struct{}        // closed when nothing is queued; nil while no ReadFrom waits
+	before  []chan struct{}      // closed when OnClose of an earlier connection has returned
+	transit net.Conn             // the connection during the handshake
+	config  *tls.Config          // from SetSecure
+	secure  *tls.Conn            // after the handshake
+	outside *tls.ConnectionState // if a port has made the handshake
 	text    *decoder             // nil for Bytes
-	watch   *watch               // of SetTimeout
-	keep    *keepAlive           // of SetKeepAlive
-	err     error                // of a callback
+	watch   *watch               // from SetTimeout
+	keep    *keepAlive           // from SetKeepAlive
+	err     error                // of a callback that has panicked
 }
 
-// keepAlive is what SetKeepAlive was told.
+// keepAlive has the arguments of SetKeepAlive.
 type keepAlive struct {
 	on   bool
 	idle time.Duration
 }
 
-// rareLocked is the stream's rare, from now on.
+// rareLocked returns s.rare, which it makes if it is nil.
 func (s *Stream) rareLocked() *rare {
 	if s.rare == nil {
 		s.rare = new(rare)
@@ -136,7 +137,7 @@ func (s *Stream) rareLocked() *rare {
 	return s.rare
 }
 
-// ReadyState says what can be done with the stream now.
+// ReadyState returns what can be done with the stream now.
 func (s *Stream) ReadyState() ReadyState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -160,25 +161,27 @@ func (s *Stream) ReadyState() ReadyState {
 	return Open
 }
 
-// RemoteAddress is the peer's address and port, also after the stream was closed. It is zero on a
-// Unix socket.
+// RemoteAddress returns the peer's address and port, also after the stream was closed. It is the
+// zero AddrPort for a Unix socket.
 func (s *Stream) RemoteAddress() netip.AddrPort {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.remote
 }
 
-// Server is the server that has accepted the stream, also after it was closed; nil for a client.
+// Server returns the server that accepted the stream, also after the stream was closed, or nil for
+// a client.
 func (s *Stream) Server() *Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.server
 }
 
-// Pause stops reading: once the buffers between are full the peer has to wait. Also OnEnd waits.
+// Pause stops reading. Once the buffers of the network are full, the peer has to wait. OnEnd waits
+// too.
 func (s *Stream) Pause() { s.pause(true) }
 
-// Resume goes on reading after Pause.
+// Resume starts to read again after Pause.
 func (s *Stream) Resume() { s.pause(false) }
 
 func (s *Stream) pause(on bool) {
@@ -195,9 +198,10 @@ func (s *Stream) pause(on bool) {
 	s.conn.Resume()
 }
 
-// SetNoDelay has each write sent at once. Without it small ones wait for what was sent before to
-// arrive (Nagle's algorithm, RFC 896), as long as the stream is TCP. It holds for the stream's
-// later connections too.
+// SetNoDelay(true) turns Nagle's algorithm (RFC 896) off: each write is sent at once. With the
+// algorithm, which is on by default, a small write waits until the peer has acknowledged what was
+// sent before. SetNoDelay does nothing on a Unix socket. The setting stays when the stream is
+// opened again.
 func (s *Stream) SetNoDelay(on bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -208,9 +212,10 @@ func (s *Stream) SetNoDelay(on bool) error {
 	return s.conn.SetNoDelay(on)
 }
 
-// SetKeepAlive turns TCP's probes on or off, the first of them after the stream was idle for
-// initialDelay, to the next second; as it was if zero. Without it the first comes after 15 seconds.
-// It holds for the stream's later connections too, and does nothing on a Unix socket.
+// SetKeepAlive turns the probes of TCP on or off. The first one is sent when the stream has been
+// idle for initialDelay, rounded up to seconds; zero leaves the delay as it is, which is 15 seconds
+// by default. SetKeepAlive does nothing on a Unix socket. The setting stays when the stream is
+// opened again.
 func (s *Stream) SetKeepAlive(on bool, initialDelay time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -221,8 +226,8 @@ func (s *Stream) SetKeepAlive(on bool, initialDelay time.Duration) error {
 	return s.conn.SetKeepAlive(on, max(initialDelay, 0))
 }
 
-// Destroy closes the stream at once: what is queued, and the peer's side does not take at once, is
-// lost, and nothing more is read. OnClose follows, without an error.
+// Destroy closes the stream at once. Queued bytes that the kernel does not take at once are lost,
+// and nothing more is read. OnClose follows, without an error.
 func (s *Stream) Destroy() {
 	s.mu.Lock()
 	conn := s.conn
@@ -245,7 +250,7 @@ func (s *Stream) Destroy() {
 	}
 }
 
-// fail destroys the stream for an error of the program's.
+// fail destroys the stream; err is the error that OnError gets.
 func (s *Stream) fail(err error) {
 	s.mu.Lock()
 	if x := s.rareLocked(); x.err == nil {

@@ -14,13 +14,13 @@ import (
 
 const defaultConnectTimeout = 30 * time.Second
 
-// ErrOpen means that a stream was to be opened which is not closed.
+// ErrOpen means that Dial or Open was called for a stream that is not closed.
 var ErrOpen = errors.New("stream is not closed")
 
-// Dial opens a closed stream to an address, as [net.Dialer.DialContext] knows them, and returns
-// when there is a connection: OnConnect follows. What is written meanwhile waits for it. When there
-// is no connection it returns the error, after OnError and OnClose. The context and ConnectTimeout
-// bound it, and Destroy ends it.
+// Dial opens a closed stream to an address as [net.Dialer.DialContext] takes it. It returns when it
+// has connected, and OnConnect follows. What is written meanwhile waits. If it cannot connect, Dial
+// calls OnError and OnClose and returns the error. ctx and ConnectTimeout bound it, and Destroy
+// ends it.
 func (s *Stream) Dial(ctx context.Context, network, address string) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -53,8 +53,8 @@ func (s *Stream) Dial(ctx context.Context, network, address string) error {
 	return nil
 }
 
-// connect gets a connection from code of the program's. A panic there is an error, and so is a nil
-// connection.
+// connect calls get, which is code of the program, for a connection. It returns an error if get
+// panics, or returns neither a connection nor an error.
 func connect(get func() (net.Conn, error)) (nc net.Conn, err error) {
 	if panicked := handlers.Guard(func() { nc, err = get() }); panicked != nil {
 		return nil, panicked
@@ -65,7 +65,7 @@ func connect(get func() (net.Conn, error)) (nc net.Conn, err error) {
 	return nc, err
 }
 
-// peerOf returns the address of the peer of nc, which it closes if that panics.
+// peerOf returns the address of the peer of nc. If RemoteAddr panics, it closes nc.
 func peerOf(nc net.Conn) (remote netip.AddrPort, err error) {
 	if err = handlers.Guard(func() { remote = addressOf(nc.RemoteAddr()) }); err != nil {
 		_ = handlers.Guard(func() { nc.Close() })
@@ -75,7 +75,7 @@ func peerOf(nc net.Conn) (remote netip.AddrPort, err error) {
 
 var errNoConnection = errors.New("neither a connection nor an error")
 
-// bounded bounds the time that connecting may take.
+// bounded returns ctx with ConnectTimeout.
 func (s *Stream) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	switch t := s.ConnectTimeout; {
 	case t == 0:
@@ -86,10 +86,10 @@ func (s *Stream) bounded(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithCancel(ctx)
 }
 
-// Open has a closed stream drive nc, which is the stream's from then on, as a client's. TCP and
-// Unix sockets need no goroutine while they are idle; other connections have one.
+// Open opens a closed stream on nc, which the stream owns from then on. The stream is a client. TCP
+// and Unix sockets need no goroutine while they are idle; other connections have one each.
 func (s *Stream) Open(nc net.Conn) error {
-	remote := addressOf(nc.RemoteAddr()) // without the lock: it may panic
+	remote := addressOf(nc.RemoteAddr()) // not under the lock: RemoteAddr may panic
 	s.mu.Lock()
 	if s.state != stateClosed {
 		s.mu.Unlock()
@@ -102,7 +102,7 @@ func (s *Stream) Open(nc net.Conn) error {
 	return nil
 }
 
-// start drives a connection that is the program's.
+// start starts a stream that the program opens, on nc.
 func (s *Stream) start(nc net.Conn, remote netip.AddrPort) {
 	home := clients.enter(setupClients)
 	s.mu.Lock()
@@ -110,7 +110,7 @@ func (s *Stream) start(nc net.Conn, remote netip.AddrPort) {
 	run := s.startLocked(&plain{nc}, &home.loop)
 	conn, destroyed := s.conn, s.destroyed
 	s.mu.Unlock()
-	if destroyed { // while it was opening
+	if destroyed { // Destroy was called while the stream was opening
 		conn.Destroy()
 	}
 	if run != nil {
@@ -118,7 +118,7 @@ func (s *Stream) start(nc net.Conn, remote netip.AddrPort) {
 	}
 }
 
-// startLocked drives c. The caller calls run, if it is not nil, without the lock.
+// startLocked attaches c to the loop. If run is not nil, the caller calls it without the lock.
 func (s *Stream) startLocked(c handlers.Conn, l *loop.Loop) (run func()) {
 	lc := l.New(c, handlers.Attachment{Codec: (*driven)(s)})
 	s.loop, s.state = l, stateOpen
@@ -126,7 +126,7 @@ func (s *Stream) startLocked(c handlers.Conn, l *loop.Loop) (run func()) {
 		lc.Pause()
 	}
 	if x := s.rare; x != nil && len(x.pending) > 0 {
-		_ = lc.TrySend(x.pending, handlers.Auto) // nothing is queued, so it has room
+		_ = lc.TrySend(x.pending, handlers.Auto) // cannot fail: nothing is queued
 		x.pending = nil
 	}
 	run = lc.Start((*driven)(s))
@@ -141,7 +141,7 @@ func (s *Stream) startLocked(c handlers.Conn, l *loop.Loop) (run func()) {
 	return run
 }
 
-// addressOf is zero for what is not TCP.
+// addressOf returns the address and port of a if it is a TCP address, else the zero AddrPort.
 func addressOf(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -151,21 +151,23 @@ func addressOf(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// plain is a connection that no port has accepted.
+// plain is the [handlers.Conn] of a connection that comes from no port.
 type plain struct{ net.Conn }
 
-// unknown is what is known of it: the stream keeps the rest.
+// unknown is the Info of connections without a port. The stream itself has the address and the
+// state of TLS.
 var unknown = handlers.Info{Protocol: handlers.ProtocolTCP}
 
-// Info is [handlers.Conn.Info].
+// Info implements [handlers.Conn.Info].
 func (p *plain) Info() *handlers.Info { return &unknown }
 
-// NetConn is [handlers.Conn.NetConn].
+// NetConn implements [handlers.Conn.NetConn].
 func (p *plain) NetConn() (net.Conn, error) { return p.Conn, nil }
 
-// Detach is [handlers.Detacher.Detach]: it has no place.
+// Detach implements [handlers.Detacher.Detach]. No port counts the connection.
 func (p *plain) Detach() io.Closer { return nowhere{} }
 
+// nowhere is the place of a connection that no port counts.
 type nowhere struct{}
 
 func (nowhere) Close() error { return nil }

@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// driven is a stream as the loop sees it: the codec and the events of its connection.
+// driven is a Stream as the loop sees it: the codec and the events of its connection.
 type driven Stream
 
 var (
@@ -19,8 +19,8 @@ var (
 	_ loop.Feeder = (*driven)(nil)
 )
 
-// Connect is [loop.Events.Connect]. It is called for each connection, and once more after the
-// handshake of SetSecure.
+// Connect implements [loop.Events.Connect]. The loop calls it for each connection, and once more
+// after the handshake of SetSecure.
 func (d *driven) Connect(info *handlers.Info) error {
 	s := (*Stream)(d)
 	s.mu.Lock()
@@ -55,9 +55,9 @@ func (d *driven) Connect(info *handlers.Info) error {
 	return nil
 }
 
-// optionsLocked sets up a new connection as the stream is to be.
+// optionsLocked applies the settings of the stream to a new connection.
 func (s *Stream) optionsLocked() {
-	_ = s.conn.SetNoDelay(s.noDelay) // a connection that is broken tells so when it is read
+	_ = s.conn.SetNoDelay(s.noDelay) // if the connection is broken, reading it fails
 	x := s.rare
 	if x == nil {
 		return
@@ -71,7 +71,7 @@ func (s *Stream) optionsLocked() {
 	}
 }
 
-// tell tells an event, unless the program has destroyed the stream.
+// tell calls the callback that event selects, unless the program has destroyed the stream.
 func (s *Stream) tell(event func(e *Events) func(*Stream)) error {
 	if s.Events == nil || s.isDestroyed() {
 		return nil
@@ -83,8 +83,8 @@ func (s *Stream) tell(event func(e *Events) func(*Stream)) error {
 	return s.guard(func() { f(s) })
 }
 
-// guard calls the program. A panic destroys the stream: the peer, who may do nothing for long, is
-// not waited for.
+// guard calls f, which is code of the program. A panic there is logged and destroys the stream,
+// without waiting for the peer.
 func (s *Stream) guard(f func()) error {
 	err := handlers.Guard(f)
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *Stream) guard(f func()) error {
 			conn.LogPanic(err)
 		}
 		if s.Events == nil || s.Events.OnError == nil {
-			handlers.LogPanic(nil, nil, err) // unless the port has
+			handlers.LogPanic(nil, nil, err) // unless LogPanic of conn has logged it
 		}
 		s.fail(err)
 	}
@@ -108,7 +108,7 @@ func (s *Stream) isDestroyed() bool {
 	return s.destroyed
 }
 
-// Message is [loop.Events.Message].
+// Message implements [loop.Events.Message].
 func (d *driven) Message(m handlers.Message) error {
 	s := (*Stream)(d)
 	data := m.Data
@@ -120,7 +120,7 @@ func (d *driven) Message(m handlers.Message) error {
 	return s.data(data)
 }
 
-// data tells OnData.
+// data calls OnData.
 func (s *Stream) data(data []byte) error {
 	if len(data) == 0 || s.Events == nil || s.Events.OnData == nil || s.isDestroyed() {
 		return nil
@@ -128,7 +128,7 @@ func (s *Stream) data(data []byte) error {
 	return s.guard(func() { s.Events.OnData(s, data) })
 }
 
-// Decode is [handlers.Codec.Decode]. What comes after SetSecure is for the handshake.
+// Decode implements [handlers.Codec.Decode]. It leaves the bytes after SetSecure for the handshake.
 func (d *driven) Decode(in []byte, m *handlers.Messages) (int, error) {
 	s := (*Stream)(d)
 	s.mu.Lock()
@@ -147,7 +147,7 @@ func (d *driven) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return len(in), s.finished()
 }
 
-// finished tells OnEnd.
+// finished delivers what the decoder has kept, and calls OnEnd.
 func (s *Stream) finished() error {
 	s.mu.Lock()
 	s.fin = true
@@ -172,7 +172,7 @@ func (s *Stream) finished() error {
 	return s.lostLocked()
 }
 
-// lostLocked says that what was queued is lost: the peer takes nothing any more.
+// lostLocked returns an error if the peer reads no more, so that what was queued is lost.
 func (s *Stream) lostLocked() error {
 	if _, ok := s.conn.Queued(); ok || s.destroyed {
 		return nil
@@ -180,7 +180,7 @@ func (s *Stream) lostLocked() error {
 	return fmt.Errorf("write: %w", syscall.EPIPE)
 }
 
-// Woken is [loop.Waker.Woken].
+// Woken implements [loop.Waker.Woken]: it starts the handshake, and raises OnDrain and OnTimeout.
 func (d *driven) Woken(idle time.Duration, m *handlers.Messages) (again time.Duration) {
 	s := (*Stream)(d)
 	s.mu.Lock()
@@ -211,7 +211,7 @@ func (d *driven) Woken(idle time.Duration, m *handlers.Messages) (again time.Dur
 	return again
 }
 
-// Disconnect is [loop.Events.Disconnect].
+// Disconnect implements [loop.Events.Disconnect].
 func (d *driven) Disconnect(err error) {
 	s := (*Stream)(d)
 	s.mu.Lock()
@@ -222,7 +222,7 @@ func (d *driven) Disconnect(err error) {
 	}
 }
 
-// closed ends a connection, and tells of it.
+// closed resets the stream after the end of its connection, and calls OnError and OnClose.
 func (s *Stream) closed(err error) {
 	done := make(chan struct{})
 	s.mu.Lock()
@@ -239,7 +239,7 @@ func (s *Stream) closed(err error) {
 		server.n.Add(-1)
 	}
 	if e := s.Events; e != nil && announced {
-		var panicked error // it is closed: there is nothing left that a panic could cost
+		var panicked error // only logged: the stream is closed already
 		if err != nil && e.OnError != nil {
 			panicked = handlers.Guard(func() { e.OnError(s, err) })
 		}
@@ -249,14 +249,14 @@ func (s *Stream) closed(err error) {
 		if conn != nil {
 			conn.LogPanic(panicked)
 		}
-		handlers.LogPanic(nil, nil, panicked) // unless the port has
+		handlers.LogPanic(nil, nil, panicked) // unless LogPanic of conn has logged it
 	}
 	close(done)
 	home.leave()
 }
 
-// resetLocked makes the stream a closed one, which keeps its settings. Its next connection waits
-// for done.
+// resetLocked closes the stream and keeps its settings. Its next connection waits until done is
+// closed.
 func (s *Stream) resetLocked(done chan struct{}) (server *Server, home *lodging) {
 	if s.counted {
 		server = s.server
@@ -277,7 +277,8 @@ func (s *Stream) resetLocked(done chan struct{}) (server *Server, home *lodging)
 	return server, home
 }
 
-// running are those that are not closed: OnClose that was called by an OnClose.
+// running returns the channels of all that are not closed. There is more than one if an OnClose has
+// opened the stream again and that connection has ended too.
 func running(all []chan struct{}) []chan struct{} {
 	return slices.DeleteFunc(all, func(done chan struct{}) bool {
 		select {
@@ -289,11 +290,11 @@ func running(all []chan struct{}) []chan struct{} {
 	})
 }
 
-// AppendWrite is [handlers.Codec.AppendWrite].
+// AppendWrite implements [handlers.Codec.AppendWrite].
 func (*driven) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
 
-// AppendMessage is [handlers.Codec.AppendMessage].
+// AppendMessage implements [handlers.Codec.AppendMessage].
 func (*driven) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte { return append(dst, msg...) }
 
-// AppendClose appends nothing: FIN says it.
+// AppendClose appends nothing: FIN is enough.
 func (*driven) AppendClose(dst []byte, _ error) []byte { return dst }

@@ -17,31 +17,32 @@ import (
 
 const (
 	defaultHandshakeTimeout = 10 * time.Second
-	alertTime               = time.Second // for the peer to read why its handshake has failed
-	alertBytes              = 64 << 10    // of the peer that are swallowed meanwhile
+	alertTime               = time.Second // for a peer to read why its handshake has failed
+	alertBytes              = 64 << 10    // from the peer that are dropped meanwhile
 )
 
 // Errors of secure streams.
 var (
-	// ErrNotSecure means that a stream is not secure, or not yet.
+	// ErrNotSecure means that a stream is not TLS, or that its handshake is not complete.
 	ErrNotSecure = errors.New("stream is not a secure stream")
 	// ErrSecure means that SetSecure was called before.
 	ErrSecure = errors.New("stream is secure already")
-	// ErrNoCertificate means that the peer has shown no certificate.
+	// ErrNoCertificate means that the peer has sent no certificate.
 	ErrNoCertificate = errors.New("the peer has shown no certificate")
-	// ErrNoCAs means that a server has no authorities to verify a client's certificate with.
+	// ErrNoCAs means that a server has no ClientCAs to verify a client's certificate with.
 	ErrNoCAs = errors.New("no CAs to verify the client with")
 )
 
-// SetSecure begins TLS on an open stream: as the server on one that a [Server] has accepted, else
-// as the client. What was written before goes out in the clear, what is written from then on waits
-// for the handshake, and what the peer sends from then on is TLS: it is to be called by an event of
-// the stream, or while that is paused. OnSecure tells that the handshake is complete. One that
-// fails is OnError and OnClose.
+// SetSecure starts TLS on an open stream: as the server if a [Server] has accepted the stream, else
+// as the client. What was written before is sent in the clear. What is written from then on waits
+// for the handshake, and all that the peer sends from then on is TLS. Call SetSecure in an event of
+// the stream, or while the stream is paused, so that it is clear where TLS begins. OnSecure follows
+// a complete handshake, OnError and OnClose one that fails.
 //
-// A server asks for the client's certificate if config has ClientCAs. A certificate that is not
-// good is no failure of the handshake: [Stream.VerifyPeer] tells. It is one on a client whose
-// config has a ServerName and not InsecureSkipVerify, and on a server whose ClientAuth says so.
+// A server asks for the client's certificate if config has ClientCAs. A certificate that cannot be
+// verified does not fail the handshake: [Stream.VerifyPeer] returns why. It does fail the handshake
+// of a client whose config has a ServerName and not InsecureSkipVerify, and of a server whose
+// config.ClientAuth requires a valid certificate.
 func (s *Stream) SetSecure(config *tls.Config) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +61,7 @@ func (s *Stream) SetSecure(config *tls.Config) error {
 	return nil
 }
 
-// configLocked is config with what the stream adds.
+// configLocked returns a copy of config with the defaults of a stream.
 func (s *Stream) configLocked(config *tls.Config) *tls.Config {
 	config = config.Clone()
 	if config == nil {
@@ -75,12 +76,12 @@ func (s *Stream) configLocked(config *tls.Config) *tls.Config {
 	return config
 }
 
-// handshake makes the handshake on nc, which has left the loop for it, and returns to the loop. It
-// runs in a goroutine of its own.
+// handshake performs the TLS handshake on nc, which has left the loop for it, and then gives the
+// connection back to the loop. It runs in a goroutine of its own.
 func (s *Stream) handshake(nc net.Conn) {
 	s.mu.Lock()
 	x := s.rareLocked()
-	if nc == nil { // the connection is broken, which reading it tells
+	if nc == nil { // the connection is broken: the next read fails
 		s.moving, s.securing = false, false
 		s.conn.Resume()
 		s.mu.Unlock()
@@ -102,7 +103,7 @@ func (s *Stream) handshake(nc net.Conn) {
 	}
 	tc, err := shake(ctx, nc, client, config)
 	switch {
-	case errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled): // by whoever ends the loop
+	case errors.Is(err, net.ErrClosed), errors.Is(err, context.Canceled): // the loop was closed
 		s.closed(handlers.ErrShutdown)
 		return
 	case err != nil:
@@ -113,8 +114,8 @@ func (s *Stream) handshake(nc net.Conn) {
 	s.resume(nc, tc)
 }
 
-// handshakeContext ends at the handshake's deadline. It is cancelled when the stream or its loop
-// ends.
+// handshakeContext returns a context that ends at the deadline of the handshake. The caller cancels
+// it when the stream or its loop ends.
 func (s *Stream) handshakeContext(nc net.Conn) (context.Context, context.CancelFunc) {
 	if t := cmp.Or(s.HandshakeTimeout, defaultHandshakeTimeout); t > 0 {
 		return grace.Context(context.Background(), nc, t)
@@ -123,7 +124,7 @@ func (s *Stream) handshakeContext(nc net.Conn) (context.Context, context.CancelF
 }
 
 func shake(ctx context.Context, nc net.Conn, client bool, config *tls.Config) (*tls.Conn, error) {
-	sw := handlers.NewSwitch(nc) // so that the loop can take the connection over
+	sw := handlers.NewSwitch(nc) // lets the loop read and write below tc later
 	tc := tls.Server(sw, config)
 	if client {
 		tc = tls.Client(sw, config)
@@ -156,8 +157,8 @@ func (s *Stream) resume(nc net.Conn, tc *tls.Conn) {
 	}
 }
 
-// lingerAlert closes a connection whose peer is to read an alert: closing it with unread bytes
-// would reset it.
+// lingerAlert closes nc after the peer has had time to read an alert. It reads first: to close a
+// connection with unread bytes would reset it.
 func lingerAlert(nc net.Conn) {
 	defer nc.Close()
 	if c, ok := nc.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
@@ -168,22 +169,22 @@ func lingerAlert(nc net.Conn) {
 	}
 }
 
-// secured is a connection after the handshake.
+// secured is the [handlers.Conn] of a connection after the handshake.
 type secured struct {
 	tc    *tls.Conn
 	below net.Conn
 }
 
-// Info is [handlers.Conn.Info].
+// Info implements [handlers.Conn.Info].
 func (c *secured) Info() *handlers.Info { return &unknown }
 
-// NetConn is [handlers.Conn.NetConn].
+// NetConn implements [handlers.Conn.NetConn].
 func (c *secured) NetConn() (net.Conn, error) { return c.tc, nil }
 
-// Close is [handlers.Conn.Close].
+// Close implements [handlers.Conn.Close].
 func (c *secured) Close() error { return c.below.Close() }
 
-// Detach is [handlers.Detacher.Detach]: what is left is the place of the connection below.
+// Detach implements [handlers.Detacher.Detach] by that of the connection below TLS.
 func (c *secured) Detach() io.Closer {
 	if d, ok := c.below.(interface{ Detach() io.Closer }); ok {
 		return d.Detach()
@@ -196,7 +197,7 @@ func (s *Stream) secureLocked() bool {
 	return s.rare != nil && (s.rare.secure != nil || s.rare.outside != nil)
 }
 
-// tlsState is what is known of the stream's TLS.
+// tlsState returns the state of TLS, and the config and role of a handshake of the stream itself.
 func (s *Stream) tlsState() (state tls.ConnectionState, config *tls.Config, client bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -209,10 +210,10 @@ func (s *Stream) tlsState() (state tls.ConnectionState, config *tls.Config, clie
 	return s.rare.secure.ConnectionState(), s.rare.config, s.client, nil
 }
 
-// VerifyPeer says why the peer's certificate is not to be trusted; nil if it is: it is valid now
-// and comes from one of the authorities that SetSecure was told (ClientCAs of a server, RootCAs or
-// else the system's of a client), and for a client whose config has a ServerName it is for that
-// name.
+// VerifyPeer verifies the peer's certificate, and returns nil if it can be trusted: it is valid now
+// and signed by an authority of the config of SetSecure (ClientCAs on a server; on a client
+// RootCAs, or the system's if that is nil). On a client whose config has a ServerName it must be
+// for that name.
 func (s *Stream) VerifyPeer() error {
 	state, config, client, err := s.tlsState()
 	switch {
@@ -240,8 +241,8 @@ func (s *Stream) VerifyPeer() error {
 	return err
 }
 
-// PeerCertificate describes the peer's certificate. It is the zero value if the peer has shown
-// none, and the error is [ErrNotSecure].
+// PeerCertificate describes the peer's certificate. It returns the zero value if the peer has sent
+// none, and [ErrNotSecure] if the stream is not TLS.
 func (s *Stream) PeerCertificate() (Certificate, error) {
 	state, _, _, err := s.tlsState()
 	if err != nil || len(state.PeerCertificates) == 0 {

@@ -2,19 +2,19 @@ package tcp
 
 import "time"
 
-// watch looks for a stream that is idle. After it has told so it waits for another byte before it
-// does again.
+// watch finds out when a stream is idle. After OnTimeout it waits for another byte before it raises
+// OnTimeout again.
 type watch struct {
 	timeout time.Duration
-	from    time.Time // when it began
-	told    bool
-	last    time.Time // when the last byte had come or gone, when it told
+	from    time.Time // when SetTimeout was called, or the connection was made
+	told    bool      // OnTimeout was raised, and no byte has come or gone since
+	last    time.Time // of the last byte before that OnTimeout
 }
 
-// SetTimeout has OnTimeout told when no byte has come or gone for d, which counts from the call at
-// the earliest, and again when there was one since and the stream is idle for d once more. Nothing
-// is told if d is zero, which is the default, or negative. It holds for the stream's later
-// connections too.
+// SetTimeout raises OnTimeout when no byte has come or gone for d, counted from this call at the
+// earliest. OnTimeout comes again once a byte has come or gone and the stream has been idle for d
+// once more. If d is zero, which is the default, or negative, there is no OnTimeout. The setting
+// stays when the stream is opened again.
 func (s *Stream) SetTimeout(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -30,10 +30,11 @@ func (s *Stream) SetTimeout(d time.Duration) {
 	}
 }
 
-// begin counts from now on: the stream has a new connection.
+// begin starts anew for a new connection.
 func (w *watch) begin(now time.Time) { w.from, w.told = now, false }
 
-// look tells OnTimeout if the stream has been idle for long enough, and returns when to look again.
+// look raises OnTimeout if the stream has been idle for long enough. It returns after how long to
+// look again.
 func (s *Stream) look(idle time.Duration) (again time.Duration, err error) {
 	s.mu.Lock()
 	x := s.rare
@@ -49,9 +50,11 @@ func (s *Stream) look(idle time.Duration) (again time.Duration, err error) {
 	return again, err
 }
 
-// slack is by how much the loop's clock may be wrong.
+// slack is the error of the loop's clock.
 const slack = 2 * time.Millisecond
 
+// look reports whether the stream, idle for the time idle, is late. It returns after how long to
+// look again.
 func (w *watch) look(now time.Time, idle time.Duration) (again time.Duration, late bool) {
 	last := now.Add(-idle)
 	if w.told && last.Sub(w.last) > slack {

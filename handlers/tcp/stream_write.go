@@ -7,14 +7,14 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// maxPending is how much may be written before the stream is open.
+// maxPending is about how many bytes may be written before the stream is open.
 const maxPending = 16 << 20
 
-// Write sends p, and keeps no reference to it. flushed says that the kernel has all of it;
-// otherwise some waits in memory, and OnDrain is told when nothing does any more. It never waits: a
-// peer that does not read is to be written to no more until OnDrain. The error is
-// [handlers.ErrClosed] after End, Destroy and the end of the connection, and [handlers.ErrSlow]
-// when the queue is full ([Server.MaxQueue]); nothing of p is sent then.
+// Write sends p, and keeps no reference to it. It never blocks. flushed reports whether the kernel
+// has taken everything. If not, bytes are queued in memory, OnDrain follows when they have gone,
+// and the program should not write before. Write returns [handlers.ErrClosed] after End, Destroy
+// and the end of the connection, and [handlers.ErrSlow] if the queue is full ([Server.MaxQueue]).
+// It has then sent nothing of p.
 func (s *Stream) Write(p []byte) (flushed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,8 +42,9 @@ func (s *Stream) writeLocked(p []byte) (flushed bool, err error) {
 	return !s.draining, nil
 }
 
-// WriteString is Write of a text in an encoding: UTF8 and Bytes send it as it is, ASCII the low
-// byte of each code point, and Base64 what it stands for.
+// WriteString decodes text and writes the bytes as Write does. UTF8 and Bytes send the text
+// unchanged, ASCII sends the low byte of each code point, Base64 what the base64 encodes. The error
+// is also that of a text that is not base64.
 func (s *Stream) WriteString(text string, e Encoding) (flushed bool, err error) {
 	p, err := e.bytes(text)
 	if err != nil {
@@ -52,8 +53,8 @@ func (s *Stream) WriteString(text string, e Encoding) (flushed bool, err error) 
 	return s.Write(p)
 }
 
-// ReadFrom writes what r has, to its end, and waits for the peer whenever something is queued. The
-// stream is not ended.
+// ReadFrom implements [io.ReaderFrom]: it writes all that it reads from r, and waits for the peer
+// whenever bytes are queued. It does not end the stream.
 func (s *Stream) ReadFrom(r io.Reader) (n int64, err error) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -73,7 +74,7 @@ func (s *Stream) ReadFrom(r io.Reader) (n int64, err error) {
 	}
 }
 
-// writeWaiting writes p and waits until the kernel has it.
+// writeWaiting writes p and waits until the kernel has taken it.
 func (s *Stream) writeWaiting(p []byte) error {
 	for {
 		flushed, err := s.Write(p)
@@ -84,7 +85,7 @@ func (s *Stream) writeWaiting(p []byte) error {
 			return err
 		}
 		if room := s.awaitDrain(); room != nil {
-			<-room // closed when nothing is queued, or the stream is closed
+			<-room
 		}
 		if err == nil {
 			return nil
@@ -92,7 +93,8 @@ func (s *Stream) writeWaiting(p []byte) error {
 	}
 }
 
-// awaitDrain returns what is closed when nothing is queued any more; nil if nothing is.
+// awaitDrain returns a channel that is closed when nothing is queued or the stream is closed. It
+// returns nil if nothing is queued now.
 func (s *Stream) awaitDrain() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,8 +108,8 @@ func (s *Stream) awaitDrain() <-chan struct{} {
 	return x.room
 }
 
-// End sends p, if there is any, and then FIN: nothing can be written any more, and the peer may
-// still send. It returns [handlers.ErrClosed], and sends nothing, when the stream was ended before.
+// End sends p, if it is not empty, and then FIN. Nothing can be written after it; the peer may
+// still send. If the stream has ended already, End sends nothing and returns [handlers.ErrClosed].
 func (s *Stream) End(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,13 +123,13 @@ func (s *Stream) End(p []byte) error {
 	}
 	s.ended = true
 	if s.conn == nil || s.securing {
-		return nil // startLocked does
+		return nil // startLocked ends the connection
 	}
 	return s.conn.End()
 }
 
-// Drained is [loop.Feeder.Drained]. It may come from the connection before the handshake: Woken
-// looks.
+// Drained implements [loop.Feeder.Drained]. A call may concern the connection before the handshake,
+// so Woken checks that nothing is queued.
 func (d *driven) Drained() {
 	s := (*Stream)(d)
 	s.mu.Lock()
@@ -139,7 +141,7 @@ func (d *driven) Drained() {
 	s.conn.Wake(0)
 }
 
-// drainedLocked has OnDrain told, and those go on that wait.
+// drainedLocked marks OnDrain as due and wakes the ReadFroms that wait.
 func (s *Stream) drainedLocked() {
 	s.draining, s.drained = false, true
 	if x := s.rare; x != nil && x.room != nil {
