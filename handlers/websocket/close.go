@@ -11,24 +11,24 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A CloseError is what OnDisconnect gets when a client has closed with another code than 1000
-// (normal), 1001 (going away) or none.
+// A CloseError is the error of OnDisconnect when a client has sent a close frame with a code other
+// than 1000 (normal) and 1001 (going away).
 type CloseError struct {
 	Code   int // see https://www.iana.org/assignments/websocket
 	Reason string
 }
 
-// ErrAbnormal is what OnDisconnect gets when a client has closed the connection without a close
-// frame: code 1006 of RFC 6455, section 7.1.5. It is an [io.ErrUnexpectedEOF] too.
+// ErrAbnormal is the error of OnDisconnect when a client has closed the connection without a close
+// frame: code 1006 of RFC 6455, section 7.1.5. It wraps [io.ErrUnexpectedEOF].
 var ErrAbnormal = fmt.Errorf("websocket: closed without a close frame: %w", io.ErrUnexpectedEOF)
 
-// Error gives the code and the reason.
+// Error returns a text with the code and the reason.
 func (e *CloseError) Error() string {
 	return fmt.Sprintf("websocket: closed with code %d %q", e.Code, e.Reason)
 }
 
-// close answers the peer's Close with the same code, unless ours was first (RFC 6455, section
-// 5.5.1).
+// close handles a close frame of the peer. It answers with the same code, unless it is the peer's
+// answer to ours (RFC 6455, section 5.5.1).
 func (f *frames) close(body []byte, m *handlers.Messages) error {
 	if len(body) == 1 {
 		return protocolError("a close frame has no code of one byte")
@@ -61,10 +61,10 @@ func validCode(code int) bool {
 	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
-// tryAgainLater is of IANA's registry.
+// tryAgainLater is a code of IANA's registry, which package ws does not name.
 const tryAgainLater ws.StatusCode = 1013
 
-// codes are the close codes of errors, the first that fits.
+// codes maps errors to close codes. The first match counts.
 var codes = []struct {
 	err  error
 	code ws.StatusCode
@@ -80,7 +80,7 @@ var codes = []struct {
 	{io.ErrUnexpectedEOF, ws.StatusProtocolError},
 }
 
-// AppendClose appends a close frame with the code of reason, once.
+// AppendClose appends a close frame with the code of reason, unless one was sent before.
 func (f *frames) AppendClose(dst []byte, reason error) []byte {
 	if f.sent.Swap(true) {
 		return dst

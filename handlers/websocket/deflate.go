@@ -13,14 +13,15 @@ import (
 	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
-// deflated is the framing of clients that have agreed to permessage-deflate (RFC 7692). A message
-// is compressed by itself: the same bytes are for all of them.
+// deflated is the framing of clients that have agreed to permessage-deflate (RFC 7692). Each
+// message is compressed without context, so that all clients with the same deflated get the same
+// bytes.
 type deflated struct {
-	least  int // bytes of a message that is compressed
-	window uint8
+	least  int   // length of the shortest message that is compressed
+	window uint8 // as a power of two
 }
 
-// AppendMessage is [handlers.Framing.AppendMessage].
+// AppendMessage implements [handlers.Framing.AppendMessage].
 func (d deflated) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	if len(msg) < d.least {
 		return framing{}.AppendMessage(dst, msg, k)
@@ -36,7 +37,7 @@ func (d deflated) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	return append(dst, c.out...)
 }
 
-// opOf is the opcode of a message: text if it is valid UTF-8 and not meant to be binary.
+// opOf returns the opcode of a message: text if it is valid UTF-8 and not of kind Binary.
 func opOf(msg []byte, k handlers.Kind) ws.OpCode {
 	if k != handlers.Binary && utf8.Valid(msg) {
 		return ws.OpText
@@ -47,10 +48,10 @@ func opOf(msg []byte, k handlers.Kind) ws.OpCode {
 // rsv1 marks the first frame of a compressed message (RFC 7692, section 6).
 const rsv1 = 0x40
 
-// syncMark is how a flush ends. It is not sent (RFC 7692, section 7.2.1).
+// syncMark is the end of the output of a flush. It is not sent (RFC 7692, section 7.2.1).
 const syncMark = "\x00\x00\xff\xff"
 
-// compressor has 1.2 MB of tables: there are as many as messages are compressed at once.
+// compressor compresses one message at a time. Its tables take 1.2 MB, so they are pooled.
 type compressor struct {
 	w   *flate.Writer
 	out []byte
@@ -58,7 +59,7 @@ type compressor struct {
 
 var compressors = sync.Pool{New: func() any {
 	c := &compressor{}
-	c.w, _ = flate.NewWriter(c, flate.BestSpeed) // it fails for other levels only
+	c.w, _ = flate.NewWriter(c, flate.BestSpeed) // fails for invalid levels only
 	return c
 }}
 
@@ -69,39 +70,39 @@ func (c *compressor) put() {
 	compressors.Put(c)
 }
 
-// Write appends to out.
+// Write appends p to out.
 func (c *compressor) Write(p []byte) (int, error) {
 	c.out = append(c.out, p...)
 	return len(p), nil
 }
 
-// compress makes out of msg. No part of it refers to more than window bytes back.
+// compress compresses msg into c.out. No reference goes back more than window bytes.
 func (c *compressor) compress(msg []byte, window int) {
 	c.out = c.out[:0]
 	if window >= 1<<maxWindow {
-		window = len(msg) // a distance is never more
+		window = len(msg) // package flate never goes back further
 	}
 	for len(msg) > 0 {
 		piece := msg[:min(window, len(msg))]
 		msg = msg[len(piece):]
 		c.w.Reset(c)
-		_, _ = c.w.Write(piece) // Write of c does not fail
+		_, _ = c.w.Write(piece) // c.Write does not fail
 		_ = c.w.Flush()
 	}
 	c.out = c.out[:max(0, len(c.out)-len(syncMark))]
 }
 
-// inflater is what a message is decompressed with. It has 40 KB and is used again.
+// inflater decompresses one message at a time. It takes 40 KB, so it is pooled.
 type inflater struct {
 	src    packed
 	r      io.ReadCloser // and a flate.Resetter
 	out    []byte
 	budget *handlers.Budget
-	held   int // of budget: what out has more than keepOut
+	held   int // bytes taken from budget: those of out above keepOut
 }
 
-// keepOut is the largest output that is used again. It is not counted, like the rest of what has
-// it.
+// keepOut is the capacity of the largest output buffer that returns to the pool with its owner. The
+// budget does not count those bytes, nor the rest of a compressor or inflater.
 const keepOut = 64 << 10
 
 var inflaters = sync.Pool{New: func() any {
@@ -121,12 +122,12 @@ func (i *inflater) put() {
 	inflaters.Put(i)
 }
 
-// maxFinals is how many blocks of a message may be marked as the last one: the decompressor is made
-// anew behind each.
+// maxFinals bounds how many blocks of a message may be marked as the last one, because the
+// decompressor is reset after each.
 const maxFinals = 16
 
-// inflate decompresses a message, which may refer to what came before it, into out, which may have
-// limit bytes.
+// inflate decompresses msg into i.out, which may get limit bytes long. msg may refer to past, the
+// end of earlier messages.
 func (i *inflater) inflate(msg, past []byte, limit int, budget *handlers.Budget) error {
 	i.src, i.out, i.budget = packed{msg: msg}, i.out[:0], budget
 	for finals := 0; finals == 0 || i.src.at < len(msg); finals++ {
@@ -147,7 +148,7 @@ func (i *inflater) inflate(msg, past []byte, limit int, budget *handlers.Budget)
 	return nil
 }
 
-// read appends what the decompressor gives until the end of a final block.
+// read appends the output of the decompressor to i.out, until the end of a final block.
 func (i *inflater) read(limit int) error {
 	for {
 		if err := i.grow(); err != nil {
@@ -166,7 +167,7 @@ func (i *inflater) read(limit int) error {
 	}
 }
 
-// grow makes room in out when it is full.
+// grow makes room in i.out if it is full.
 func (i *inflater) grow() error {
 	if len(i.out) < cap(i.out) {
 		return nil
@@ -184,18 +185,16 @@ func (i *inflater) grow() error {
 	return nil
 }
 
-// packed is a compressed message as the decompressor reads it: with what was not sent of it, and a
-// final block.
+// packed lets the decompressor read a compressed message, followed by tail.
 type packed struct {
 	msg []byte
 	at  int
 }
 
-// tail is what a compressed message ends with: the mark that was left out, and an empty final
-// block.
+// tail completes a compressed message: the mark that was not sent, and an empty final block.
 const tail = syncMark + "\x01\x00\x00\xff\xff"
 
-// ReadByte keeps the decompressor from reading ahead.
+// ReadByte makes packed an [io.ByteReader], which the decompressor does not read ahead of.
 func (p *packed) ReadByte() (byte, error) {
 	at := p.at
 	p.at++
@@ -209,7 +208,7 @@ func (p *packed) ReadByte() (byte, error) {
 	return 0, io.EOF
 }
 
-// Read is for stored blocks; b is not empty.
+// Read is called for stored blocks. b is not empty.
 func (p *packed) Read(b []byte) (n int, err error) {
 	if p.at < len(p.msg) {
 		n = copy(b, p.msg[p.at:])
@@ -220,7 +219,7 @@ func (p *packed) Read(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// past is the end of what a client has sent in compressed messages.
+// past has the last bytes of a client's compressed messages, decompressed. A nil past is empty.
 type past struct{ buf []byte }
 
 func (p *past) bytes() []byte {
@@ -237,7 +236,7 @@ func (p *past) size() int {
 	return cap(p.buf)
 }
 
-// add appends msg and keeps the last size bytes.
+// add appends msg and drops all but the last size bytes. It returns p, or a new past if p is nil.
 func (p *past) add(msg []byte, size int) *past {
 	if p == nil {
 		p = &past{make([]byte, 0, size)}

@@ -5,25 +5,26 @@ import (
 	"strings"
 )
 
-// Windows of LZ77 as powers of two (RFC 7692, section 7.1.2).
+// Sizes of LZ77 windows as powers of two (RFC 7692, section 7.1.2).
 const (
 	minWindow = 8
 	maxWindow = 15
 )
 
-// offer is what a client asks for.
+// offer is a client's offer of permessage-deflate.
 type offer struct {
-	window uint8 // of what we send; 0 if the offer cannot be met
+	window uint8 // for what we send; 0 if the offer cannot be accepted
 	asked  bool  // the offer names that window
 	anew   bool  // the client begins each message without context
-	bits   uint8 // the client's window, if it names that
+	bits   uint8 // the client's own window; 0 if the offer does not name it
 }
 
-// negotiate chooses the first offer of permessage-deflate that can be met, and answers it (RFC
-// 7692, sections 5.1 and 7.1). What we send then refers to nothing before the message, nor to more
-// than 1<<window bytes back. The client is asked to keep no context either, so that an idle one
-// costs no window, unless keep is set. The window is 0 if there is no such offer; an offer that is
-// malformed, or has a parameter that the RFC does not know, is passed over.
+// negotiate accepts the first offer of permessage-deflate that it can, and returns the answer (RFC
+// 7692, sections 5.1 and 7.1). It passes over an offer that is malformed or has an unknown
+// parameter. window is 0 if there is no other. What we send refers to nothing before its message,
+// nor to more than 1<<window bytes back. Unless keep is set, the answer asks the client for the
+// same, so that an idle client costs no memory. Otherwise keeps is the window that the client may
+// use across messages; 0 if it does not.
 func negotiate(lines []string, keep bool) (answer string, window, keeps uint8) {
 	for _, line := range lines {
 		for _, one := range splitList(line, ',') {
@@ -37,11 +38,11 @@ func negotiate(lines []string, keep bool) (answer string, window, keeps uint8) {
 				answer += "; client_no_context_takeover"
 			case o.bits > 0:
 				answer += "; client_max_window_bits=" + strconv.Itoa(int(o.bits))
-				keeps = max(o.bits, minWindow+1) // zlib takes 9 for 8
+				keeps = max(o.bits, minWindow+1) // zlib uses 9 if asked for 8
 			default:
 				keeps = maxWindow
 			}
-			if o.asked { // an offer with a window is accepted only by an answer with one: section 7.1.2.1
+			if o.asked { // the answer must then have one too: section 7.1.2.1
 				answer += "; server_max_window_bits=" + strconv.Itoa(int(o.window))
 			}
 			return answer, o.window, keeps
@@ -50,7 +51,7 @@ func negotiate(lines []string, keep bool) (answer string, window, keeps uint8) {
 	return "", 0, 0
 }
 
-// parseOffer parses the elements of an offer. Its window is 0 if it cannot be met.
+// parseOffer parses the elements of an offer. The window is 0 if the offer cannot be accepted.
 func parseOffer(elements []string) (o offer) {
 	if len(elements) == 0 || !strings.EqualFold(elements[0], "permessage-deflate") {
 		return offer{}
@@ -72,7 +73,7 @@ func parseOffer(elements []string) (o offer) {
 			ok, o.anew = !valued, true
 		case "server_max_window_bits":
 			ok, o.window, o.asked = bits > 0, bits, true
-		case "client_max_window_bits": // the client may use it; we can take any
+		case "client_max_window_bits": // we can decompress with any window
 			ok, o.bits = !valued || bits > 0, bits
 		}
 		if !ok {
@@ -82,7 +83,7 @@ func parseOffer(elements []string) (o offer) {
 	return o
 }
 
-// windowOf is a decimal number from 8 to 15, which may stand in quotes; else 0.
+// windowOf parses a decimal number from 8 to 15, perhaps in quotes. It returns 0 for anything else.
 func windowOf(s string) uint8 {
 	s = unquote(s)
 	n, err := strconv.ParseUint(s, 10, 8)
@@ -92,7 +93,8 @@ func windowOf(s string) uint8 {
 	return uint8(n)
 }
 
-// unquote returns what the quoted string s stands for (RFC 9110, section 5.6.4), or s if it is none.
+// unquote returns the text of the quoted string s (RFC 9110, section 5.6.4), or s if it has no
+// quotes.
 func unquote(s string) string {
 	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
 		return s
@@ -107,7 +109,7 @@ func unquote(s string) string {
 	return string(b)
 }
 
-// splitList is the elements of s between separators that are in no quoted string.
+// splitList splits s at each sep that is not in a quoted string, and trims the elements.
 func splitList(s string, sep byte) (all []string) {
 	quoted, start := false, 0
 	for i := 0; i <= len(s); i++ {

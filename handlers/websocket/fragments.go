@@ -6,21 +6,21 @@ import (
 	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
-// fragments is a message that is not whole.
+// fragments is the part of a fragmented message that has arrived.
 type fragments struct {
 	text   bool
 	packed bool   // data is compressed
-	empty  int    // frames without a payload in a row
-	data   []byte // of package parts
+	empty  int    // how many of the last frames, in a row, had no payload
+	data   []byte // from package parts
 }
 
-// maxEmpty is how many frames of a message may come in a row without a payload. Those that have one
-// are bounded by the limit of the message.
+// maxEmpty bounds how many frames of a message may come in a row without a payload. The limit of
+// the message bounds the others.
 const maxEmpty = 1 << 10
 
 var fragmentPool = sync.Pool{New: func() any { return new(fragments) }}
 
-// dropPart gives the buffer of fragments back.
+// dropPart drops the fragmented message, if there is one, and returns its buffer.
 func (f *frames) dropPart() {
 	if f.part == nil {
 		return

@@ -15,45 +15,45 @@ import (
 
 // frames is the codec of an open connection (RFC 6455, section 5).
 //
-// A frame whose payload is not whole stays in the loop's buffer, where as much of it as has come is
-// unmasked and, if it is text, checked: only once, however slowly it comes.
+// The payload of an incomplete frame stays in the loop's buffer. Each byte of it is unmasked and,
+// if it is text, checked, once, when it arrives.
 type frames struct {
 	handler  *Handler
-	*partial             // Decode's; nil between messages
-	sent     atomic.Bool // our Close was appended; shared by both halves
-	closed   bool        // the peer's has come
-	window   uint8       // of messages that may be compressed; 0 if none may
-	keeps    uint8       // the window that the client goes on with in its next message; 0 if it begins anew
+	*partial             // of Decode only; nil between messages
+	sent     atomic.Bool // our close frame was appended; used by Decode and the Append methods
+	closed   bool        // the peer's close frame has arrived
+	window   uint8       // window of compressed messages; 0 if compression is off
+	keeps    uint8       // window that the client keeps between messages; 0 if it keeps none
 }
 
-// partial is what Decode remembers while a frame or a message is not whole.
+// partial is the state of Decode while a frame or a message is incomplete.
 type partial struct {
-	part *fragments // of the message that has begun; nil between messages
-	seen int        // bytes of the payload at hand that were unmasked and checked
-	skip uint64     // bytes of a payload that nobody wants any more
+	part *fragments // the fragmented message that has begun, or nil
+	seen int        // bytes of the current payload that were unmasked and checked
+	skip uint64     // bytes of a payload to drop when they arrive
 	text utf8State
-	past *past // nil until there is one
+	past *past // of messages before; nil if the client keeps no window
 
-	before int // bytes in Reply that are not of this Decode
+	before int // length of Reply when Decode was called
 }
 
 var partialPool = sync.Pool{New: func() any { return new(partial) }}
 
-// maxReply is how many bytes of pongs wait for one Decode to end. Of more pings only the newest are
-// answered (RFC 6455, section 5.5.3).
+// maxReply bounds the bytes of pongs that one Decode appends. If there are more pings, only the
+// newest are answered, as RFC 6455, section 5.5.3 allows.
 const maxReply = 64 << 10
 
-// header is that of a frame.
+// header is the header of a frame.
 type header struct {
 	fin    bool
-	packed bool // it begins a message that is compressed
+	packed bool // the frame begins a compressed message
 	op     ws.OpCode
 	mask   [4]byte
-	size   int // of the header
-	length uint64
+	size   int    // length of the header
+	length uint64 // of the payload
 }
 
-// Decode decodes every frame in in.
+// Decode implements [handlers.Codec.Decode].
 func (f *frames) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	if f.partial == nil {
 		f.partial = partialPool.Get().(*partial)
@@ -102,8 +102,8 @@ func (f *frames) decode(in []byte, m *handlers.Messages) (n int, err error) {
 	return n, nil
 }
 
-// end is for a peer that has closed the connection without a Close, unless we had sent ours. It is
-// not told of it.
+// end returns the error of a peer that has closed the connection without a close frame: io.EOF if
+// we have sent ours, else ErrAbnormal. AppendClose appends nothing afterwards.
 func (f *frames) end() error {
 	f.dropPart()
 	if f.sent.Swap(true) {
@@ -112,8 +112,8 @@ func (f *frames) end() error {
 	return ErrAbnormal
 }
 
-// parseHeader reads a header; its size is 0 while it is not whole. What is wrong is told as soon as
-// it can be seen.
+// parseHeader parses the header at the beginning of b. Its size is 0 while it is incomplete. A
+// mistake is an error as soon as its byte has arrived.
 func (f *frames) parseHeader(b []byte) (h header, err error) {
 	if len(b) < 2 {
 		return h, nil
@@ -128,7 +128,7 @@ func (f *frames) parseHeader(b []byte) (h header, err error) {
 		return h, protocolError("the opcode is reserved")
 	case h.op.IsControl() && (!h.fin || h.length > 125):
 		return h, protocolError("a control frame must be whole, and of 125 bytes at the most")
-	case f.sent.Load(): // whatever message it belongs to is not wanted
+	case f.sent.Load(): // messages after our close frame are dropped
 	case h.op == ws.OpContinuation && f.part == nil:
 		return h, protocolError("there is nothing to continue")
 	case h.op.IsData() && h.op != ws.OpContinuation && f.part != nil:
@@ -161,7 +161,7 @@ func (f *frames) parseHeader(b []byte) (h header, err error) {
 	return h, nil
 }
 
-// checkLength refuses a message before it has come.
+// checkLength refuses a message that is too long before its payload arrives.
 func (f *frames) checkLength(h *header) error {
 	if h.length>>63 != 0 {
 		return protocolError("the length has its highest bit set")
@@ -174,7 +174,7 @@ func (f *frames) checkLength(h *header) error {
 		have = len(f.part.data)
 	}
 	if f.isPacked(h) {
-		limit += min(limit/8, 1<<20) + 64 // what cannot be compressed becomes a little longer
+		limit += min(limit/8, 1<<20) + 64 // incompressible bytes become a little longer
 	}
 	switch {
 	case h.length > uint64(max(0, limit-have)):
@@ -185,7 +185,8 @@ func (f *frames) checkLength(h *header) error {
 	return nil
 }
 
-// frame decodes one frame; it returns 0 while that is not whole.
+// frame decodes the frame at the beginning of b and returns its length, or 0 while it is
+// incomplete.
 func (f *frames) frame(h *header, b []byte, m *handlers.Messages) (n int, err error) {
 	body := b[h.size:]
 	whole := uint64(len(body)) >= h.length
@@ -198,7 +199,7 @@ func (f *frames) frame(h *header, b []byte, m *handlers.Messages) (n int, err er
 	case h.op.IsControl():
 		ws.Cipher(body, h.mask, 0)
 		return h.size + len(body), f.control(h.op, body, m)
-	case f.sent.Load(): // after our Close nothing but the peer's is of interest
+	case f.sent.Load(): // only the peer's close frame matters after ours
 		f.skip = h.length - uint64(len(body))
 		f.dropPart()
 		return h.size + len(body), nil
@@ -222,7 +223,7 @@ func (f *frames) isText(op ws.OpCode) bool {
 // isPacked reports whether the message of a data frame is compressed.
 func (f *frames) isPacked(h *header) bool { return h.packed || f.part != nil && f.part.packed }
 
-// data takes a data frame that is whole.
+// data handles a data frame that is complete.
 func (f *frames) data(h *header, body []byte, m *handlers.Messages) error {
 	if h.fin && f.part == nil {
 		return f.deliver(body, h.op == ws.OpText, h.packed, m)
@@ -279,7 +280,7 @@ func (f *frames) control(op ws.OpCode, body []byte, m *handlers.Messages) error 
 			return nil
 		}
 		if f.before = min(f.before, len(m.Reply)); len(m.Reply)-f.before > maxReply {
-			m.Reply = m.Reply[:f.before] // the rest is pongs
+			m.Reply = m.Reply[:f.before] // drops older pongs
 		}
 		m.Reply = append(appendHeader(m.Reply, ws.OpPong, len(body)), body...)
 	case ws.OpClose:
@@ -288,7 +289,7 @@ func (f *frames) control(op ws.OpCode, body []byte, m *handlers.Messages) error 
 	return nil
 }
 
-// AppendWrite appends p as one message, which is not compressed.
+// AppendWrite appends p as one frame that is not compressed.
 func (f *frames) AppendWrite(dst, p []byte, k handlers.Kind) []byte {
 	if f.sent.Load() {
 		return dst
@@ -296,7 +297,7 @@ func (f *frames) AppendWrite(dst, p []byte, k handlers.Kind) []byte {
 	return framing{}.AppendMessage(dst, p, k)
 }
 
-// AppendMessage appends one frame.
+// AppendMessage appends msg as one frame, compressed if that makes it shorter.
 func (f *frames) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	switch {
 	case f.sent.Load():
@@ -307,7 +308,7 @@ func (f *frames) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	return framing{}.AppendMessage(dst, msg, k)
 }
 
-// AppendPing is [handlers.Pinger.AppendPing]: RFC 6455, section 5.5.2.
+// AppendPing implements [handlers.Pinger.AppendPing] (RFC 6455, section 5.5.2).
 func (f *frames) AppendPing(dst []byte) []byte {
 	if f.sent.Load() {
 		return dst
@@ -317,7 +318,7 @@ func (f *frames) AppendPing(dst []byte) []byte {
 
 func (f *frames) deflated() deflated { return deflated{least: f.handler.CompressMin, window: f.window} }
 
-// Framing is [handlers.Framer.Framing].
+// Framing implements [handlers.Framer.Framing].
 func (f *frames) Framing(handlers.Codec) handlers.Framing {
 	if f.window > 0 {
 		return f.deflated()
@@ -325,15 +326,15 @@ func (f *frames) Framing(handlers.Codec) handlers.Framing {
 	return framing{}
 }
 
-// framing is that of a WebSocket whose messages are not compressed.
+// framing is the framing of connections without compression.
 type framing struct{}
 
-// AppendMessage is [handlers.Framing.AppendMessage].
+// AppendMessage implements [handlers.Framing.AppendMessage].
 func (framing) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	return append(appendHeader(dst, opOf(msg, k), len(msg)), msg...)
 }
 
-// appendHeader appends the header of a whole frame that is not masked.
+// appendHeader appends the header of an unfragmented, unmasked frame.
 func appendHeader(dst []byte, op ws.OpCode, length int) []byte {
 	dst = append(dst, 0x80|byte(op))
 	switch {

@@ -1,12 +1,11 @@
 // Package websocket serves WebSocket clients (RFC 6455).
 //
-// It does no I/O: the handshake and the frames are two codecs for the loop. A handshake that
-// arrives as a request on an HTTP connection that has served others before comes in by
-// [Handler.Upgrade].
+// The package does no I/O: the handshake and the frames are two codecs for the loop. If net/http
+// has read the handshake, [Handler.Upgrade] takes the connection over.
 //
-// One WebSocket message is one message of the hub, an empty one too. Of extensions there is
-// permessage-deflate (RFC 7692), if it is asked for, without context unless KeepWindow is set: an
-// idle client has no window.
+// A WebSocket message, even an empty one, is one message of the hub. The only extension is
+// permessage-deflate (RFC 7692), if Handler.CompressMin turns it on. Unless Handler.KeepWindow is
+// set, it keeps no context between messages, so that an idle client needs no window.
 package websocket
 
 import (
@@ -23,48 +22,50 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// DefaultLimit is the Limit of a [Handler] that has none.
+// DefaultLimit is the limit of a message, in bytes, where Handler.Limit is zero: 1 MiB.
 const DefaultLimit = 1 << 20
 
-// A Handler serves WebSocket. Its zero value is ready. The fields are not changed once it serves.
+// A Handler serves WebSocket clients. The zero value is ready. The fields must not be changed once
+// it serves.
 type Handler struct {
-	// Hosts are the names that are answered to, besides localhost and IP addresses; see
-	// [handlers.Hosts]. A handshake for another one is answered with 421. Without any every name
-	// will do, but not on loopback.
+	// Hosts are the host names that a handshake may ask for, besides localhost and IP addresses;
+	// see [handlers.Hosts]. A handshake for another name gets 421. If empty, any name is good, but
+	// not over loopback.
 	Hosts handlers.Hosts
 	// CheckOrigin reports whether the page that a handshake comes from may connect. If nil, a
-	// handshake without an Origin may, and one from the same origin. If it panics the handshake is
-	// answered 500.
+	// handshake may have the same origin as the server, or none. If CheckOrigin panics, the
+	// handshake gets 500.
 	CheckOrigin func(r *http.Request) bool
-	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one ends the
-	// client: close 1009.
+	// Limit is the length of the longest message in bytes; [DefaultLimit] if zero, no limit if
+	// negative. A longer message ends the client with close code 1009.
 	Limit int
 	// Protocols are the subprotocols that the server speaks, the best first. A client that offers
-	// none of them is served without one, as every client is if there are none. A browser that has
-	// asked for one then fails the connection (RFC 6455, section 4.1).
+	// none of them is served without a subprotocol. A browser that has offered some then fails the
+	// connection (RFC 6455, section 4.1).
 	Protocols []string
-	// CompressMin is how long a message must be, in bytes, to be compressed for clients that offer
-	// permessage-deflate (RFC 7692); if zero or negative none is, and the offers are declined. What
-	// is written as it is (AppendWrite), and what does not become shorter, is not compressed. Do
-	// not compress a secret together with text that a stranger has chosen: the length tells.
+	// CompressMin is the length, in bytes, of the shortest message that is compressed for clients
+	// that offer permessage-deflate (RFC 7692); no compression if zero or negative. Writes that are
+	// not messages (AppendWrite) are not compressed, nor is a message that would not become
+	// shorter. Do not compress a secret together with text that a stranger has chosen: the length
+	// gives the secret away.
 	CompressMin int
-	// KeepWindow lets clients compress a message with what they sent in earlier ones. It costs up
-	// to 32 KiB for each that has sent a compressed message, of the loop's budget. Without it they
-	// are asked not to, and the few that insist on it fail the connection.
+	// KeepWindow lets clients compress a message with the help of earlier ones. It takes up to 32
+	// KiB, of the loop's budget, for each client that has sent a compressed message. Without it the
+	// handshake asks clients not to. The few that insist on it fail the connection.
 	KeepWindow bool
 }
 
 var _ handlers.Handler = (*Handler)(nil)
 
-// Serve attaches the connection to the loop, which reads the handshake.
+// Serve attaches c to the loop, which reads the handshake. It may be called concurrently.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	p.Attach(c, handlers.Attachment{Codec: &handshake{handler: h, info: c.Info()}, Handshake: true})
 }
 
-// Upgrade is the handshake of a client whose HTTP connection c has served other requests before. It
-// takes the connection out of net/http and attaches it; a handshake that is wrong it answers
-// through w. c stands for the connection of w. HTTP/2 is refused: RFC 8441 is not supported. The
-// client's Request outlives the call: its context is never done.
+// Upgrade answers the handshake r, which net/http has read on the connection c. It takes the
+// connection out of net/http and attaches it to the loop. It refuses a wrong handshake through w.
+// It also refuses HTTP/2, because RFC 8441 is not supported. The client keeps r, with a context
+// that is never done.
 func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Conn, p handlers.Port) {
 	accepted, refusal := h.check(r, c.Info())
 	if refusal != nil {
@@ -79,7 +80,7 @@ func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Con
 		return
 	}
 	unread, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	unread = bytes.Clone(unread) // the reader with its 4 KiB is not kept
+	unread = bytes.Clone(unread) // so that the reader and its 4 KiB can be freed
 	r = r.WithContext(context.WithoutCancel(r.Context()))
 	info := h.infoOf(c.Info(), r)
 	if err := greet(nc, accepted.answer); err != nil {
@@ -90,7 +91,7 @@ func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Con
 	p.Attach(c, handlers.Attachment{Codec: h.open(accepted), Info: info, Unread: unread})
 }
 
-// greet sends the answer to a handshake, which is short enough for any socket buffer.
+// greet sends the answer to a handshake. Any socket buffer has room for it.
 func greet(nc net.Conn, answer []byte) error {
 	if err := nc.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
 		return err
@@ -99,17 +100,17 @@ func greet(nc net.Conn, answer []byte) error {
 	return errors.Join(err, nc.SetDeadline(time.Time{}))
 }
 
-// frames is the codec of an open connection. The window is that of [negotiate].
+// frames returns the codec of an open connection with the window that negotiate returned.
 func (h *Handler) frames(window uint8) *frames { return &frames{handler: h, window: window} }
 
-// open is the codec of a connection whose handshake was accepted.
+// open returns the codec of a connection whose handshake was accepted.
 func (h *Handler) open(a accepted) *frames {
 	f := h.frames(a.window)
 	f.keeps = a.keeps
 	return f
 }
 
-// limit is that of a message in bytes; more than there can be if there is none.
+// limit returns the limit of a message in bytes, which is out of reach if there is none.
 func (h *Handler) limit() int {
 	if h.Limit < 0 {
 		return math.MaxInt / 2
@@ -117,17 +118,17 @@ func (h *Handler) limit() int {
 	return cmp.Or(h.Limit, DefaultLimit)
 }
 
-// infoOf describes the client whose handshake was r.
+// infoOf returns the Info of the client whose handshake was r.
 func (h *Handler) infoOf(conn *handlers.Info, r *http.Request) *handlers.Info {
 	info := *conn
 	info.Protocol, info.Request = handlers.ProtocolWebSocket, r
 	return &info
 }
 
-// misdirected is the answer to a handshake that is for a name of somebody else.
+// misdirected is the refusal of a handshake that asks for a host name not among Hosts.
 var misdirected = &refusal{status: http.StatusMisdirectedRequest, why: handlers.HostAdvice, err: handlers.ErrHost}
 
-// refuses says why the origin of r may not connect.
+// refuses returns the refusal of r if its origin may not connect, else nil.
 func (h *Handler) refuses(r *http.Request) (refused *refusal) {
 	check := h.CheckOrigin
 	if check == nil {

@@ -14,18 +14,19 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// maxHead bounds the head of a handshake in bytes, as package httpd bounds that of any request.
+// maxHead bounds the head of a handshake in bytes. It is the bound of package httpd for any
+// request.
 const maxHead = 64 << 10
 
 // handshake is the codec of a connection that is not open yet (RFC 6455, section 4.2).
 type handshake struct {
 	handler  *Handler
 	info     *handlers.Info
-	scanned  int  // bytes of the head that have no end in them
-	answered bool // the answer is in Reply
+	scanned  int  // leading bytes in which the head does not end
+	answered bool // the answer was appended to Reply
 }
 
-// Decode reads the head of the request. What comes behind it are frames already.
+// Decode implements [handlers.Codec.Decode]. It reads the head of the request; frames follow.
 func (s *handshake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	n := endOfHead(in, s.scanned)
 	switch {
@@ -63,13 +64,13 @@ func (s *handshake) refuse(m *handlers.Messages, r *refusal) (int, error) {
 	return 0, r
 }
 
-// AppendWrite appends nothing: there is no client yet.
+// AppendWrite appends nothing: there is no client before the handshake is complete.
 func (s *handshake) AppendWrite(dst, _ []byte, _ handlers.Kind) []byte { return dst }
 
-// AppendMessage appends nothing.
+// AppendMessage appends nothing, like AppendWrite.
 func (s *handshake) AppendMessage(dst, _ []byte, _ handlers.Kind) []byte { return dst }
 
-// AppendClose appends the answer to a handshake that the server does not wait for.
+// AppendClose appends the answer to a handshake that is incomplete when the connection ends.
 func (s *handshake) AppendClose(dst []byte, reason error) []byte {
 	if s.answered {
 		return dst
@@ -85,7 +86,8 @@ func (s *handshake) AppendClose(dst []byte, reason error) []byte {
 	return dst
 }
 
-// endOfHead returns where the head ends, or 0. The first scanned bytes were looked at before.
+// endOfHead returns the length of the head at the beginning of b, or 0 if it does not end in b. The
+// first scanned bytes were searched before.
 func endOfHead(b []byte, scanned int) int {
 	for i := max(0, scanned-3); ; {
 		n := bytes.IndexByte(b[i:], '\n')
@@ -104,7 +106,7 @@ func endOfHead(b []byte, scanned int) int {
 
 var headReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxPlain) }}
 
-// parseHead parses a request head that is whole.
+// parseHead parses a complete request head.
 func parseHead(head []byte) (*http.Request, *refusal) {
 	if err := checkLines(head); err != nil {
 		return nil, err
@@ -123,9 +125,9 @@ func parseHead(head []byte) (*http.Request, *refusal) {
 	return r, nil
 }
 
-// checkLines checks what http.ReadRequest leaves to the server of net/http. A name with a space
-// before the colon, or a line that continues another, is read in more than one way on the way here
-// (RFC 9112, sections 5.1 and 5.2).
+// checkLines checks what the server of net/http checks and http.ReadRequest does not. It refuses a
+// name with a space before the colon and a line that continues another: a proxy may read those in
+// another way (RFC 9112, sections 5.1 and 5.2).
 func checkLines(head []byte) *refusal {
 	hosts := 0
 	_, fields, _ := bytes.Cut(head, []byte("\n"))
@@ -150,7 +152,7 @@ func checkLines(head []byte) *refusal {
 	return nil
 }
 
-// isHost reports whether s is made of what a host and a port are: RFC 3986, section 3.2.2.
+// isHost reports whether s has only characters of a host and a port (RFC 3986, section 3.2.2).
 func isHost(s []byte) bool {
 	for _, c := range s {
 		if !isAlphanumeric(c) && strings.IndexByte("!$%&'()*+,-.:;=[]_~", c) < 0 {
@@ -162,15 +164,15 @@ func isHost(s []byte) bool {
 
 func isAlphanumeric(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' }
 
-// accepted is what a handshake has led to.
+// accepted is the result of a handshake that is right.
 type accepted struct {
 	answer []byte
-	window uint8 // of compressed messages; 0 if there are none
-	keeps  uint8 // the client's window between messages; 0 if there is none
+	window uint8 // window of compressed messages; 0 if compression is off
+	keeps  uint8 // window that the client keeps between messages; 0 if it keeps none
 }
 
-// check is the answer to the handshake r on a connection, or why it is refused (RFC 6455, sections
-// 4.2.1 and 4.2.2).
+// check checks the handshake r and returns the answer or a refusal (RFC 6455, sections 4.2.1 and
+// 4.2.2).
 func (h *Handler) check(r *http.Request, conn *handlers.Info) (a accepted, refused *refusal) {
 	keys, versions := r.Header["Sec-Websocket-Key"], r.Header["Sec-Websocket-Version"]
 	switch {
@@ -199,10 +201,11 @@ func (h *Handler) check(r *http.Request, conn *handlers.Info) (a accepted, refus
 
 func isKey(s string) bool {
 	key, err := base64.StdEncoding.DecodeString(s)
-	return err == nil && len(key) == 16 && len(s) == base64.StdEncoding.EncodedLen(16) // CR would be skipped
+	// DecodeString skips CR and LF, so the length of s counts too.
+	return err == nil && len(key) == 16 && len(s) == base64.StdEncoding.EncodedLen(16)
 }
 
-// accept is the answer to a handshake that is right.
+// accept returns the answer to a handshake that is right.
 func (h *Handler) accept(r *http.Request, key string) (a accepted) {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see above
 	b := make([]byte, 0, 192)
@@ -223,7 +226,7 @@ func (h *Handler) accept(r *http.Request, key string) (a accepted) {
 	return a
 }
 
-// isToken reports whether s may stand in the answer: RFC 9110, section 5.6.2.
+// isToken reports whether s is a token (RFC 9110, section 5.6.2).
 func isToken(s string) bool {
 	for _, c := range []byte(s) {
 		if !isAlphanumeric(c) && strings.IndexByte("!#$%&'*+-.^_`|~", c) < 0 {
@@ -233,7 +236,7 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// subprotocol returns the first of h.Protocols that is offered, or "".
+// subprotocol returns the first of h.Protocols that the client offers, or "".
 func (h *Handler) subprotocol(lines []string) string {
 	var offered []string
 	for _, line := range lines {

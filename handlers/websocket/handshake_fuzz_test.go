@@ -175,7 +175,8 @@ var (
 	}
 )
 
-// What net/http with gobwas' upgrader accepts we accept, and what we accept they do, but for what is listed.
+// What net/http with gobwas' upgrader accepts we accept, and what we accept they do, but for what
+// is listed.
 func FuzzHandshake(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(strings.Replace(good, "websocket", "h2c, WebSocket", 1)))

@@ -6,15 +6,15 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// maxPlain bounds a head that IsPlain reads.
+// maxPlain is the length of the longest head that IsPlain accepts.
 const maxPlain = 16 << 10
 
-// IsPlain reports whether b begins with the whole head of an opening handshake that [Handler.Serve]
-// reads as the server of net/http does, and has no reason to refuse but for its Host and its
-// Origin: a GET request of HTTP/1.1 for a path, every line of which ends in CRLF and is a field,
-// with all that RFC 6455, section 4.2.1, asks for and no word of a body. Whoever also serves HTTP
-// gives every other head to net/http and [Handler.Upgrade], so that a request has one answer,
-// whichever way it comes.
+// IsPlain reports whether b begins with the complete head of a plain opening handshake, one that
+// [Handler.Serve] reads exactly as the server of net/http does: a GET request of HTTP/1.1 for a
+// path, whose lines are fields that end in CRLF, with all that RFC 6455, section 4.2.1, requires
+// and without a body. Serve refuses such a handshake only for its Host or its Origin. A program
+// that also serves HTTP gives all other heads to net/http and [Handler.Upgrade], so that the answer
+// to a request does not depend on how it was read.
 func IsPlain(b []byte) bool {
 	n := endOfHead(b, 0)
 	if n == 0 || n > maxPlain {
@@ -39,7 +39,7 @@ func IsPlain(b []byte) bool {
 
 var crlf = []byte("\r\n")
 
-// isPlainRequest reports whether line is GET, a path in ASCII, perhaps with a query, and HTTP/1.1.
+// isPlainRequest reports whether line is "GET", a path in ASCII, perhaps a query, and "HTTP/1.1".
 func isPlainRequest(line []byte) bool {
 	target, ok := bytes.CutPrefix(line, []byte("GET "))
 	if !ok {
@@ -61,7 +61,7 @@ func isPlainRequest(line []byte) bool {
 
 func isHex(c byte) bool { return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f' }
 
-// isValue reports whether b may be the value of a field: RFC 9110, section 5.5.
+// isValue reports whether b may be the value of a field (RFC 9110, section 5.5).
 func isValue(b []byte) bool {
 	for _, c := range b {
 		if c < ' ' && c != '\t' || c == 0x7f {
@@ -71,13 +71,13 @@ func isValue(b []byte) bool {
 	return true
 }
 
-// plainFields counts the fields that a plain handshake needs.
+// plainFields counts the fields that a plain handshake must have.
 type plainFields struct {
 	hosts, keys, versions int
 	upgrade, connection   bool
 }
 
-// add notes a field. It returns false for one that no plain handshake has.
+// add counts a field. It returns false if a plain handshake cannot have it.
 func (f *plainFields) add(name, value []byte) bool {
 	is := func(s string) bool { return bytes.EqualFold(name, []byte(s)) }
 	has := func(token string) bool { return handlers.HasToken([]string{string(value)}, token) }

@@ -7,11 +7,11 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// refusal is an answer to a handshake that is wrong, and the error of it.
+// refusal is the answer to a wrong handshake, and its error.
 type refusal struct {
 	status int
 	why    string
-	err    error // ErrProtocol if nil
+	err    error // handlers.ErrProtocol if nil
 }
 
 func bad(why string) *refusal { return &refusal{status: http.StatusBadRequest, why: why} }
@@ -19,12 +19,12 @@ func bad(why string) *refusal { return &refusal{status: http.StatusBadRequest, w
 // Error says what is wrong.
 func (r *refusal) Error() string {
 	if r == misdirected {
-		return r.err.Error() // as of any other request
+		return r.err.Error() // as for any other request
 	}
 	return "websocket handshake: " + r.why
 }
 
-// Unwrap is one of the errors that end a client.
+// Unwrap returns an error of package handlers.
 func (r *refusal) Unwrap() error {
 	if r.err != nil {
 		return r.err
@@ -32,9 +32,9 @@ func (r *refusal) Unwrap() error {
 	return handlers.ErrProtocol
 }
 
-// fields are those that go with the status. The connection is closed, lest frames of a client that
-// does not wait for the answer be taken for requests. An upgrade that is required is named (RFC
-// 9110, section 15.5.22).
+// fields returns the header fields of the answer. They close the connection, because the frames of
+// a client that does not wait for the answer would be read as requests. 426 names the upgrade that
+// is required (RFC 9110, section 15.5.22).
 func (r *refusal) fields() [][2]string {
 	switch r.status {
 	case http.StatusMethodNotAllowed:
@@ -47,16 +47,17 @@ func (r *refusal) fields() [][2]string {
 	return [][2]string{{"Connection", "close"}}
 }
 
-// append appends the answer as bytes.
+// append appends the answer to dst.
 func (r *refusal) append(dst []byte) []byte {
 	return handlers.AppendRefusal(dst, r.status, r.why, r.fields()...)
 }
 
-// write answers through net/http.
+// write sends the answer through w.
 func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
 	for _, field := range r.fields() {
-		if req.ProtoMajor == 1 || field[0] != "Connection" && field[0] != "Upgrade" { // HTTP/2 has none
-			// net/http closes only if the first value of Connection is close alone.
+		// HTTP/2 has neither Connection nor Upgrade.
+		if req.ProtoMajor == 1 || field[0] != "Connection" && field[0] != "Upgrade" {
+			// net/http closes the connection only if the first value of Connection is "close".
 			w.Header()[http.CanonicalHeaderKey(field[0])] = strings.Split(field[1], ", ")
 		}
 	}

@@ -2,15 +2,15 @@ package websocket
 
 import "unicode/utf8"
 
-// utf8State checks text that comes in pieces, and says that it is wrong as soon as that is certain
-// (RFC 3629, section 4). Its zero value is the beginning.
+// utf8State checks text that arrives in pieces (RFC 3629, section 4). It finds a mistake as soon as
+// the first wrong byte has arrived. The zero value is the beginning of a text.
 type utf8State struct {
 	need   uint8 // bytes that the code point still needs
-	lo, hi uint8 // bounds of the next of them
+	lo, hi uint8 // bounds of the next byte
 }
 
-// feed reports whether b may follow what came before. What lies between the code points that b cuts
-// at its two ends is left to utf8.Valid, which takes ASCII eight bytes at a time.
+// feed reports whether b may follow the pieces before. It checks the incomplete code points at both
+// ends of b itself, and the rest with utf8.Valid, which takes ASCII eight bytes at a time.
 func (s *utf8State) feed(b []byte) bool {
 	for ; s.need > 0 && len(b) > 0; b = b[1:] {
 		if b[0] < s.lo || b[0] > s.hi {
@@ -32,8 +32,7 @@ func (s *utf8State) feed(b []byte) bool {
 	return true
 }
 
-// unfinished is how many bytes at the end of b begin a code point of more bytes. What cannot begin
-// one does not count.
+// unfinished returns how many bytes at the end of b are the beginning of a longer code point.
 func unfinished(b []byte) int {
 	for n := range min(utf8.UTFMax, len(b)) {
 		tail := b[len(b)-n-1:]
@@ -47,7 +46,7 @@ func unfinished(b []byte) int {
 	return 0
 }
 
-// begin takes the first byte of a code point of several, which is a valid one.
+// begin takes the first byte of a code point of several bytes. c is valid.
 func (s *utf8State) begin(c byte) {
 	s.lo, s.hi = 0x80, 0xbf
 	switch {
@@ -70,7 +69,7 @@ func (s *utf8State) begin(c byte) {
 	}
 }
 
-// end reports whether the text is whole, and begins anew.
+// end reports whether the text is complete, and resets s.
 func (s *utf8State) end() bool {
 	whole := s.need == 0
 	*s = utf8State{}
