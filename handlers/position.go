@@ -8,18 +8,19 @@ import (
 	"strings"
 )
 
-// Position is a place in the messages of a room. That of another epoch is of another room of the
-// same name, before it was forgotten or the server restarted.
+// A Position is a place in the messages of a room: Seq is the number of a message, from 1. A room
+// gets another Epoch each time that the hub forgets it or the server restarts, so that an old
+// position is not taken for a new one.
 type Position struct{ Epoch, Seq uint64 }
 
-// String is the form that [ParsePosition] reads.
+// String returns p in the form that [ParsePosition] reads.
 func (p Position) String() string { return fmt.Sprintf("%x-%d", p.Epoch, p.Seq) }
 
 var errPosition = errors.New("this is no position in a room: one is what Portluck-Position or the id of an event said, such as 1f-17")
 
-// ParsePosition reads what [Position.String] has written, also on another server: hexadecimal
-// digits, a hyphen and digits. A number that is too large for us makes a position in no room of
-// ours, such as that of a room that was forgotten.
+// ParsePosition parses what [Position.String] returns: hexadecimal digits, a hyphen and decimal
+// digits. A number that does not fit is no error, as another server may have written it: the result
+// is a position that no room has.
 func ParsePosition(s string) (Position, error) {
 	epoch, seq, _ := strings.Cut(s, "-")
 	if !consistsOf(epoch, "0123456789abcdefABCDEF") || !consistsOf(seq, "0123456789") {
@@ -35,10 +36,11 @@ func ParsePosition(s string) (Position, error) {
 
 func consistsOf(s, digits string) bool { return s != "" && strings.Trim(s, digits) == "" }
 
-// A PositionFraming is a [Framing] that tells clients where in its room each message is, so that
-// one that comes again can ask for those after it.
+// A PositionFraming is a [Framing] that sends the position of each message along, so that a client
+// that comes back can ask for the messages after it. A room calls AppendMessageAt instead of
+// AppendMessage.
 type PositionFraming interface {
 	Framing
-	// AppendMessageAt is AppendMessage for the message at this position.
+	// AppendMessageAt appends msg, framed as one message, with its position.
 	AppendMessageAt(dst, msg []byte, k Kind, at Position) []byte
 }

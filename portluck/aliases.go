@@ -5,53 +5,55 @@ import (
 	"github.com/portluck/portluck/portluck/hub"
 )
 
-// A Hub has the events of every client of every protocol: its fields are OnConnect, OnMessage,
-// OnDisconnect, OnError, OnGap and RoomOptions. Its methods are Broadcast, Clients, Len, Room and
-// Carry. Its zero value is ready. It is [hub.Hub].
+// A Hub receives the events of every client of every protocol. Its fields are the callbacks
+// OnConnect, OnMessage, OnDisconnect, OnError, OnGap and RoomOptions; its methods are Broadcast,
+// Clients, Len, Room and Carry. Its zero value is ready. Hub is [hub.Hub].
 type Hub = hub.Hub
 
-// A Client is one client of a [Hub], connected or gone. Its methods tell who it is: ID, Protocol,
-// Scheme, Local, Remote, TLS, Request and Info; Writer returns where its replies go. It is
-// [hub.Client].
+// A Client is one client of a [Hub], connected or gone. Its methods ID, Protocol, Scheme, Local,
+// Remote, TLS, Request and Info tell who it is; Writer returns the [Writer] that sends to it.
+// Client is [hub.Client].
 type Client = hub.Client
 
-// A Writer sends to one client: Send sends a message, Write and WriteString bytes as they are. End
-// and Destroy end the client, Done, DoneAfterWrite, Header and WriteHeader are for HTTP responses,
-// Queued and Drain tell what the client has not read. It is [hub.Writer].
+// A Writer sends to one client: Send sends a message, Write and WriteString send bytes as they are.
+// End and Destroy end the client. Done, DoneAfterWrite, Header and WriteHeader are for HTTP
+// responses. Queued and Drain tell what the client has yet to read. Writer is [hub.Writer].
 type Writer = hub.Writer
 
-// A Room passes what is published in it on to its members, clients of any protocol: Join,
-// JoinSince, Leave, Publish, TryPublish, Since, Position, Members, Len, Name and Stats are its
-// methods. [Hub.Room] has them by name. It is [hub.Room].
+// A Room sends each message that is published in it to all its members, which are clients of any
+// protocol. The Room method of a [Hub] returns a room by its name. Its methods are Join, JoinSince,
+// Leave, Publish, TryPublish, Since, Position, Members, Len, Name and Stats. Room is [hub.Room].
 type Room = hub.Room
 
-// RoomOptions are how a room treats its members: how much it keeps for those that are behind (Ring,
-// RingBytes, MaxLatency), what becomes of those that are further behind (Policy, OnSlow), and what
-// those that join get (History). The RoomOptions of a [Hub] returns them. It is [hub.RoomOptions].
+// RoomOptions are the bounds of a room. Ring, RingBytes and MaxLatency bound what it keeps for
+// members that are behind; Policy and OnSlow are for those that are further behind; a client that
+// joins gets the History. The callback RoomOptions of a [Hub] returns them. RoomOptions is
+// [hub.RoomOptions].
 type RoomOptions = hub.RoomOptions
 
-// RoomStats counts what has happened in a room. It is [hub.RoomStats].
+// RoomStats are counters of a room: Published, Delivered, Missed and Slow. RoomStats is
+// [hub.RoomStats].
 type RoomStats = hub.RoomStats
 
-// Policy says what becomes of a member of a room that reads too slowly. It is [hub.Policy].
+// Policy says what happens to a member of a room that reads too slowly. Policy is [hub.Policy].
 type Policy = hub.Policy
 
 // The policies of a room.
 const (
 	Disconnect   = hub.Disconnect   // end the client, with [handlers.ErrSlow]
-	SkipToLatest = hub.SkipToLatest // go on with the newest message
-	DropOldest   = hub.DropOldest   // go on with the oldest message that is kept
-	Backpressure = hub.Backpressure // have [Room.Publish] wait for the member
+	SkipToLatest = hub.SkipToLatest // continue with the newest message
+	DropOldest   = hub.DropOldest   // continue with the oldest message that the room keeps
+	Backpressure = hub.Backpressure // make Publish wait for the member
 )
 
-// Message is what a client sent. Its Data is valid until OnMessage returns; Clone keeps it. It is
-// [handlers.Message].
+// A Message has Data and a Kind. The Data of one that OnMessage gets is valid until OnMessage
+// returns; Clone copies it. Message is [handlers.Message].
 type Message = handlers.Message
 
-// TextMessage returns a text message for [Writer.Send] and [Hub.Broadcast].
+// TextMessage returns a text message, for Send, Broadcast and Publish.
 func TextMessage(s string) Message { return Message{Data: []byte(s), Kind: Text} }
 
-// Kind tells text from binary messages. It is [handlers.Kind].
+// Kind tells text from binary messages. Kind is [handlers.Kind].
 type Kind = handlers.Kind
 
 // The kinds of a message.
@@ -61,15 +63,17 @@ const (
 	Binary = handlers.Binary // bytes
 )
 
-// Position is a place in the messages of a room. It is [handlers.Position].
+// A Position is a place in the messages of a room, from which a client can resume. Position is
+// [handlers.Position].
 type Position = handlers.Position
 
-// ParsePosition reads what the String of a [Position] has written; see [handlers.ParsePosition].
+// ParsePosition parses what the String method of a [Position] returns. It is
+// [handlers.ParsePosition].
 func ParsePosition(s string) (Position, error) { return handlers.ParsePosition(s) }
 
-// Info says who a connection or a client is. It is [handlers.Info].
+// Info says who a connection or a client is. Info is [handlers.Info].
 type Info = handlers.Info
 
-// A Backplane carries rooms between hubs ([Hub.Carry]), such as that of package handlers/mesh. It
-// is [handlers.Backplane].
+// A Backplane connects the rooms of several hubs, see [hub.Hub.Carry]. Package handlers/mesh has
+// one. Backplane is [handlers.Backplane].
 type Backplane = handlers.Backplane

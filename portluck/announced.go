@@ -11,25 +11,26 @@ import (
 	"github.com/portluck/portluck/portluck/hub"
 )
 
-// announced is the client of a connection that has not shown its protocol.
+// announced is a raw client whose connection has not shown its protocol yet.
 type announced struct {
 	loop.Conn
 	session *hub.Session
 }
 
-// adopt makes a raw connection of it. Its info may be that of a PROXY header by now.
+// adopt has the loop drive the connection with codec: it has turned out to be raw. info replaces
+// the client's, as a PROXY header may have come meanwhile.
 func (a *announced) adopt(codec handlers.Codec, info *Info) {
 	a.session.SetInfo(info)
 	a.Adopt(codec)
 }
 
-// announce makes a raw client of a connection that has been silent for SniffTimeout. It goes on
-// being sniffed, and costs nothing, until it shows its protocol or the program writes to it.
+// announce makes a raw client of a connection that was silent for SniffTimeout. The connection is
+// still sniffed, and takes no goroutine, until it shows its protocol or the program writes to it.
 func (p *port) announce(c *conn, where loop.Parking) {
 	p.stats.silent.Add(1)
 	c.info.Route = RouteSilent
 	a := handlers.Attachment{Codec: &unknown{port: p, conn: c}}
-	if c.info.Remote.Addr().Zone() != "" { // the client would keep what a later verdict changes
+	if c.info.Remote.Addr().Zone() != "" { // it would keep c.info, which will change
 		info := c.info
 		a.Info = &info
 	}
@@ -38,13 +39,13 @@ func (p *port) announce(c *conn, where loop.Parking) {
 	lc.StartParked(session, where)
 }
 
-// retires reports whether c was announced as a raw client and has turned out to be something else,
-// although not yet whole.
+// retires reports whether c was announced as a raw client, and its first bytes, although not whole,
+// are of another protocol.
 func (c *conn) retires() bool { return c.chosen != nil && c.pending != nil }
 
-// retire ends the raw client of a connection that has turned out to be something else. It is false,
-// and the connection closed, when that client was sent something: the peer would take it for an
-// answer in its own protocol.
+// retire ends the raw client of a connection that has turned out to speak another protocol. If the
+// client was sent something, retire closes the connection and returns false: the peer would take
+// those bytes for an answer in its protocol.
 func (p *port) retire(c *conn) bool {
 	old := c.pending
 	c.pending = nil
@@ -55,15 +56,15 @@ func (p *port) retire(c *conn) bool {
 	return false
 }
 
-// unknown is the codec of a silent client that the program has spoken to first. It must turn out to
-// be raw: a route of the program that cannot say by its first line has nobody to wait for.
+// unknown is the codec of a silent client to which the program has written. The client must turn
+// out to be raw. A route of the program that is undecided after the first line is passed over.
 type unknown struct {
 	raw.Lines
 	port *port
 	conn *conn
 }
 
-// Framing is that of lines, which the client turns out to speak.
+// Framing is that of lines, as the client must turn out to be raw.
 func (u *unknown) Framing(handlers.Codec) handlers.Framing { return u.Lines.Framing(&u.Lines) }
 
 // Decode classifies the first bytes.

@@ -11,19 +11,21 @@
 //
 // # The types
 //
-// The events are package hub's, and have their names here too. "go doc" shows the methods of such a
-// type there: go doc github.com/portluck/portluck/portluck/hub Writer.
+// Hub, Client, Writer and Room are aliases of types of package hub, where "go doc" shows their
+// methods: go doc github.com/portluck/portluck/portluck/hub Writer.
 //
-//   - [Server] is the port: its fields say what it serves; ListenAndServe, Serve and ServePacket
-//     serve, Handle, HandleFunc, HandleALPN, Listen and Mount add protocols, Shutdown and Close end it.
-//   - [Hub] has the callbacks, and all clients: Clients, Len, Broadcast, Room, Carry.
-//   - [Client] tells who it is: ID, Protocol, Scheme, Local, Remote, TLS, Request, Info.
-//   - [Writer] sends to one client: Send a message, Write and WriteString bytes as they are; End and
-//     Destroy end it.
-//   - [Room] has members: Join, Leave, Publish; JoinSince and Since after a break. [RoomOptions] say
-//     how it treats those that read too slowly.
-//   - [Message], with a [Kind], is what a client says and is sent. [Info] is what is known of a
-//     connection, and [Position] where a client is in a room.
+//   - [Server] is the port: its fields say what it serves. ListenAndServe, Serve and ServePacket
+//     serve; Handle, HandleFunc, HandleALPN, Listen and Mount add protocols; Shutdown and Close end
+//     it.
+//   - [Hub] has the callbacks. Clients and Len return its clients, Broadcast sends to all of them,
+//     Room returns a room, Carry connects the rooms with those of other servers.
+//   - [Client] tells who a client is: ID, Protocol, Scheme, Local, Remote, TLS, Request, Info.
+//   - [Writer] sends to one client: Send a message, Write and WriteString bytes as they are. End and
+//     Destroy end the client.
+//   - [Room] has members: Join, Leave, Publish; after a break JoinSince and Since. [RoomOptions]
+//     bound what it keeps for members that read too slowly.
+//   - [Message], which has a [Kind], is what a client says or is sent. [Info] is what is known of a
+//     connection. [Position] is where in a room a client is.
 //
 // # What a client is
 //

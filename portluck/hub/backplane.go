@@ -8,20 +8,20 @@ import (
 
 var errCarried = errors.New("portluck: the hub has a backplane already")
 
-// Carry connects the rooms with those of the same name of the other hubs on b: what is published in
-// one is published in all, unless it is [RoomOptions.Local]. What comes from elsewhere goes to the
-// members here, and no further. It is called once; the caller closes b.
+// Carry connects the rooms of h with the rooms of the same names of the other hubs on b: a message
+// published in one is published in all, unless the room is [RoomOptions.Local]. A message from
+// another hub goes to the members here, and no further. Call Carry once. The caller closes b.
 //
-// Who is on b may publish in every room that is not Local: RoomOptions is asked for names that
-// others choose, and should give History to those only that it knows.
+// Every hub on b may publish in every room that is not Local. So others choose names for which h
+// calls RoomOptions: it should give History only to rooms that it knows.
 //
-// The other hubs get what is published here in one order, which for each room is the order here.
-// One goroutine at a time, of those that publish, calls b.Publish; the others leave their messages
-// to it and go on. When 16,384 messages or 4 MiB wait for a slow b, Publish and Broadcast wait
-// until there are fewer, and TryPublish fails. b.Publish must not call them.
+// The other hubs get the messages of h in one order, which for each room is the order of
+// publishing. One publishing goroutine at a time calls b.Publish; the others queue their messages
+// and go on. When 16,384 messages or 4 MiB are queued for a slow b, Publish and Broadcast wait
+// until fewer are, and TryPublish fails. b.Publish must not call any of them.
 //
-// A message that is lost on the way is told to OnGap. Positions are each hub's own: a client that
-// resumes at another server gets that room's history.
+// OnGap runs for messages that were lost on the way. Each hub has its own positions: a client that
+// resumes at another server gets the history of the room there.
 func (h *Hub) Carry(b handlers.Backplane) error {
 	if handlers.IsNil(b) {
 		return errors.New("portluck: Carry: the backplane is nil")

@@ -7,36 +7,41 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Client is one client of the hub, connected or gone. Its methods may be called by any goroutine
-// at any time.
+// A Client is one client of a hub, connected or gone. Any goroutine may call its methods at any
+// time.
 type Client struct {
-	who    atomic.Pointer[identity] // changed by become only
+	who    atomic.Pointer[identity] // changed by setIdentity and setCause only
 	stream handlers.Stream
 	id     uint64
 
-	// These are under hub.mu.
-	prev, next *Client // in hub.head
-	rooms      *seat   // the first of those that it is in
-	left       bool    // it is in no room any more
+	// The hub's mu guards these.
+	prev, next *Client     // in hub.head
+	rooms      *membership // list of the client's memberships
+	left       bool        // the client has left all rooms, for good
 
-	connected bool        // OnConnect has run; the goroutine that raises the events owns it
-	gone      bool        // OnDisconnect has run; likewise
-	remote    compactAddr // if who has none; it does not change
+	// The goroutine that raises the events owns these.
+	connected bool // OnConnect has begun
+	gone      bool // Disconnect was called
+
+	remote compactAddr // the client's Remote, if its identity has none; constant
 }
 
-// ID numbers the clients of a hub from 1, in the order in which they came.
+// ID returns the client's number. A hub numbers its clients from 1, in the order in which they
+// come.
 func (c *Client) ID() uint64 { return c.id }
 
-// Protocol is "tcp", "http/1.1", "h2", "websocket" or the name that a handler of the program gave.
+// Protocol returns "tcp", "http/1.1", "h2", "websocket", or the name that the client's handler
+// gave.
 func (c *Client) Protocol() string { return c.who.Load().info.Protocol }
 
-// Scheme is http, https, ws, wss, tcp, tls or the name that a handler of the program gave.
+// Scheme returns "http", "https", "ws", "wss", "tcp", "tls", or the name that the client's handler
+// gave.
 func (c *Client) Scheme() string { return c.who.Load().info.Scheme() }
 
-// Local is the server's end of the connection; zero on a Unix socket.
+// Local returns the address of the server's end of the connection; zero on a Unix socket.
 func (c *Client) Local() netip.AddrPort { return c.who.Load().info.Local }
 
-// Writer is where the client's replies go: the one that its callbacks get.
+// Writer returns the writer that sends to the client: the one that its callbacks get.
 func (c *Client) Writer() *Writer { return (*Writer)(c) }
 
 func (c *Client) binding() *Binding { return c.who.Load().binding }
@@ -45,7 +50,7 @@ func (c *Client) hub() *Hub { return c.binding().hub }
 
 // kill ends the client from the server's side: OnDisconnect gets err.
 func (c *Client) kill(err error) {
-	c.blame(err)
+	c.setCause(err)
 	_ = c.guard(func() {
 		if s, ok := c.stream.(quitter); ok {
 			s.Quit(err)
@@ -55,7 +60,7 @@ func (c *Client) kill(err error) {
 	})
 }
 
-// A quitter is a stream that ends for a reason, unless it has ended for another one before.
+// A quitter is a stream that can end for a reason. The reason has no effect on one that has ended.
 type quitter interface{ Quit(err error) }
 
 func (c *Client) quits() bool {
@@ -63,7 +68,7 @@ func (c *Client) quits() bool {
 	return ok
 }
 
-// connect raises OnConnect. It returns ErrPanic if the callback panics.
+// connect raises OnConnect. It returns handlers.ErrPanic if the callback panics.
 func (c *Client) connect() error {
 	c.connected = true
 	b := c.binding()
@@ -78,8 +83,8 @@ func (c *Client) connect() error {
 	return c.guard(func() { b.hub.OnConnect(c.Writer(), c) })
 }
 
-// enter notes that c is in a room.
-func (c *Client) enter(m *seat) error {
+// enter adds m to the client's memberships.
+func (c *Client) enter(m *membership) error {
 	h := c.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -95,8 +100,8 @@ func (c *Client) enter(m *seat) error {
 	return nil
 }
 
-// exit notes that c is no more in r. It is nil if it was not.
-func (c *Client) exit(r *Room) *seat {
+// exit removes the membership in r from the client's, and returns it; nil if there is none.
+func (c *Client) exit(r *Room) *membership {
 	h := c.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -109,7 +114,7 @@ func (c *Client) exit(r *Room) *seat {
 	return nil
 }
 
-// leaveRooms takes c out of every room, for good.
+// leaveRooms ends all memberships of c. It can join no room afterwards.
 func (c *Client) leaveRooms() {
 	h := c.hub()
 	h.mu.Lock()
@@ -121,7 +126,7 @@ func (c *Client) leaveRooms() {
 	}
 }
 
-// guard runs a callback of the program, whose panic costs this client only.
+// guard runs f, a callback of the program. It logs a panic and returns handlers.ErrPanic.
 func (c *Client) guard(f func()) error {
 	logged := func(err error) { c.binding().panicked(c.Info(), err) }
 	if err := handlers.GuardExit(f, logged); err != nil {

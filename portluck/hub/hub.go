@@ -7,38 +7,40 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Hub has the events of every client of every protocol. Its zero value is ready: a client is
-// accepted and what it says is dropped. The funcs are set before the first client comes and not
-// changed after.
+// A Hub receives the events of every client of every protocol. Its zero value is ready: it accepts
+// clients and drops what they say. Set the funcs before the first client connects, and do not
+// change them after.
 //
-// The events of one client come one at a time and in order: OnConnect, its messages, OnDisconnect
-// exactly once. Those of different clients come at once, from different goroutines. A callback may
-// block: only its own client waits. A panic in one ends that client only, and so does
-// [runtime.Goexit], except in callbacks of datagrams' clients, where it ends the socket's
-// goroutine.
+// The events of one client come one at a time and in order: OnConnect, its messages, then exactly
+// one OnDisconnect. Events of different clients come at the same time, from different goroutines. A
+// callback may block: only its own client waits. A panic in a callback ends only that client, and
+// so does [runtime.Goexit], except for a client of datagrams, where it ends the goroutine of the
+// socket.
 //
-// A connection of raw TCP or WebSocket is one client; over HTTP each POST or PUT request is one.
+// A raw TCP connection is one client, and so is a WebSocket. Over HTTP each POST or PUT request is
+// one.
 type Hub struct {
-	// OnConnect runs when a client is connected, before its first message. A raw client that has
-	// said nothing for [Server.SniffTimeout] is connected too.
+	// OnConnect runs when a client has connected, before its first message. A raw client that says
+	// nothing is connected after the server's SniffTimeout.
 	OnConnect func(w *Writer, c *Client)
-	// OnMessage runs for each message: a line of a raw stream or of a request body, a WebSocket
-	// message. An HTTP response ends when the last OnMessage of its request has returned, unless
-	// [Writer.DoneAfterWrite] or [Server.ExplicitDone] say otherwise.
+	// OnMessage runs for each message: a line of a raw stream or of a request body, or a WebSocket
+	// message. m.Data is valid until OnMessage returns. An HTTP response ends when the last
+	// OnMessage of its request has returned, unless the server's ExplicitDone is set or the
+	// callback called [Writer.DoneAfterWrite].
 	OnMessage func(m handlers.Message, w *Writer, c *Client)
-	// OnDisconnect runs once for each client that was connected. err is nil when it left in good
-	// order.
+	// OnDisconnect runs once for each client that had an OnConnect. err is nil if the client left
+	// in good order.
 	OnDisconnect func(c *Client, err error)
-	// RoomOptions says how the room of this name is to be; if nil all are of the zero
-	// [RoomOptions]. It runs when [Hub.Room] is asked for a room that the hub does not know, by any
-	// goroutine; "" is the room of [Hub.Broadcast].
+	// RoomOptions returns the options of the room of this name; if nil, all rooms have the zero
+	// [RoomOptions]. Any goroutine may call it, whenever [Hub.Room] is called for a room that the
+	// hub does not know. The name "" is the room of [Hub.Broadcast].
 	RoomOptions func(name string) RoomOptions
-	// OnError runs for a connection or a request that failed before it was a client: it sent
-	// garbage, was refused or stalled.
+	// OnError runs for a connection or a request that failed before it became a client: it sent
+	// garbage, was refused, or stalled.
 	OnError func(info *handlers.Info, err error)
-	// OnGap is told how many messages have not come that were published on another server
-	// ([Hub.Carry]); where origin is empty, have not gone from here to the others. Any goroutine
-	// may call it; it must return soon.
+	// OnGap runs when messages were lost between servers ([Hub.Carry]): missed is the number of
+	// messages of the server origin that did not reach this hub or, if origin is empty, of this hub
+	// that did not reach the others. Any goroutine may call it. It must return soon.
 	OnGap func(origin string, missed uint64)
 
 	backplane  atomic.Pointer[handlers.Backplane]
@@ -48,20 +50,20 @@ type Hub struct {
 	identities identities
 
 	gathered sync.Once
-	everyone atomic.Pointer[Room] // of Broadcast
+	everyone atomic.Pointer[Room] // of Broadcast; nil before the first
 
 	roomsMu sync.Mutex
 	rooms   map[string]*Room
 
 	mu   sync.Mutex
 	head *Client // list of connected clients, newest first
-	n    int
+	n    int     // its length
 }
 
 // panicked logs a panic in a callback that belongs to no client.
 func (h *Hub) panicked(err error) { h.binding.Load().panicked(nil, err) }
 
-// Clients returns the clients that are connected now, newest first.
+// Clients returns the connected clients, newest first.
 func (h *Hub) Clients() []*Client {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -72,17 +74,16 @@ func (h *Hub) Clients() []*Client {
 	return all
 }
 
-// Len returns how many clients are connected now.
+// Len returns the number of connected clients.
 func (h *Hub) Len() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.n
 }
 
-// Broadcast sends m to every connected client, framed as each one's protocol frames messages: it
-// publishes it in the room that all clients are in. Unless RoomOptions says otherwise it waits for
-// no client, and a client that reads too slowly is disconnected with [handlers.ErrSlow]. It returns
-// how many clients there are.
+// Broadcast sends m to every connected client: it publishes m in the room "", of which all clients
+// are members, and returns their number. Unless RoomOptions says otherwise, it waits for no client,
+// and disconnects a client that reads too slowly with [handlers.ErrSlow].
 func (h *Hub) Broadcast(m handlers.Message) int {
 	h.gathered.Do(h.gather)
 	r := h.everyone.Load()
@@ -90,11 +91,12 @@ func (h *Hub) Broadcast(m handlers.Message) int {
 	return int(r.members.Load())
 }
 
-// gather makes the room that everyone is in, at the first Broadcast: it costs nothing before.
+// gather makes the room of Broadcast. It runs at the first Broadcast, so that the room costs
+// nothing before.
 func (h *Hub) gather() {
 	r := h.newRoom("")
 	h.everyone.Store(r)
-	for _, c := range h.Clients() { // those that come later join by themselves
+	for _, c := range h.Clients() { // add joins the later ones
 		_ = r.Join(c)
 	}
 }

@@ -13,20 +13,19 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// identity is what is known of a client. That of many clients is the same, but for their Remote:
-// they share one.
+// identity holds a client's metadata. Clients that differ only in Remote share one.
 type identity struct {
 	binding *Binding
-	// info is without Remote if the client has that, and without Request if it has a Head, of which
-	// that is made when somebody asks for it; its TLS may be askConn.
+	// info has no Remote if the client's remote field has it, and no Request if one can be parsed
+	// from its Head. Its TLS may be askConn.
 	info *handlers.Info
-	// cause is why the server ended the client; nil if it did not, and nobody shares the identity
-	// otherwise.
+	// cause is why the server ended the client, nil if it did not. An identity with a cause is not
+	// shared.
 	cause *error
 }
 
-// become makes i the identity of c, but for its cause.
-func (c *Client) become(i *identity) {
+// setIdentity replaces the identity of c, but keeps its cause.
+func (c *Client) setIdentity(i *identity) {
 	for {
 		old := c.who.Load()
 		if old != nil && old.cause != nil {
@@ -40,8 +39,8 @@ func (c *Client) become(i *identity) {
 	}
 }
 
-// blame makes err the cause of c's end, unless it has another one.
-func (c *Client) blame(err error) {
+// setCause sets the cause of c's end, unless there is one already.
+func (c *Client) setCause(err error) {
 	for {
 		old := c.who.Load()
 		blamed := *old
@@ -52,16 +51,17 @@ func (c *Client) blame(err error) {
 	}
 }
 
-// askConn stands for the TLS state of a client whose connection can be asked for it: with it an
-// idle client takes 300 bytes less.
+// askConn stands in Info.TLS for the state that the client's connection returns when it is needed.
+// It saves 300 bytes for each idle client.
 var askConn = &tls.ConnectionState{HandshakeComplete: true}
 
-// secured is a stream that may be inside TLS.
+// A secured is a stream that may be inside TLS.
 type secured interface {
-	TLSConn() *tls.Conn // nil if it is not, or has not been driven yet
+	TLSConn() *tls.Conn // nil if it is not inside TLS, or was not driven yet
 }
 
-// tlsConn is nil if there is none to be asked.
+// tlsConn returns the client's TLS connection; nil if there is none, or its stream does not have
+// it.
 func (c *Client) tlsConn() *tls.Conn {
 	if s, ok := c.stream.(secured); ok {
 		return s.TLSConn()
@@ -69,26 +69,26 @@ func (c *Client) tlsConn() *tls.Conn {
 	return nil
 }
 
-// identities are those that are shared. A fleet of clients that send the same handshake has one.
+// identities are the shared ones. All clients that send the same handshake share one.
 type identities struct {
-	last atomic.Pointer[identity] // most clients are like the one before
+	last atomic.Pointer[identity] // returned last: most clients are like the one before
 
 	mu  sync.Mutex
-	all map[likeness]*identity
+	all map[identityKey]*identity
 }
 
-// likeness is what clients with the same identity have in common.
-type likeness struct {
+// identityKey is what clients that share an identity have in common.
+type identityKey struct {
 	binding       *Binding
 	info          handlers.Info // without Head
-	before, after string        // its Head, around the field that is different for each client
+	before, after string        // the Head, around the field that differs for each client
 }
 
-// maxIdentities bounds them: with addresses that a proxy makes up there may be any number.
+// maxIdentities bounds the shared identities: a proxy can make up any number of local addresses.
 const maxIdentities = 256
 
-// of returns the identity of clients like this.
-func (s *identities) of(k likeness) *identity {
+// of returns the shared identity of clients with this key.
+func (s *identities) of(k identityKey) *identity {
 	if i := s.last.Load(); i != nil && k.is(i) {
 		return i
 	}
@@ -96,7 +96,7 @@ func (s *identities) of(k likeness) *identity {
 	defer s.mu.Unlock()
 	i := s.all[k]
 	if i == nil {
-		k.before, k.after = strings.Clone(k.before), strings.Clone(k.after) // they are parts of something longer
+		k.before, k.after = strings.Clone(k.before), strings.Clone(k.after) // not the whole head
 		info := k.info
 		info.Head = k.before + k.after
 		i = &identity{binding: k.binding, info: &info}
@@ -104,10 +104,10 @@ func (s *identities) of(k likeness) *identity {
 			if len(s.all) < maxIdentities {
 				break
 			}
-			delete(s.all, old) // any one: its clients keep it
+			delete(s.all, old) // any one; its clients still use it
 		}
 		if s.all == nil {
-			s.all = map[likeness]*identity{}
+			s.all = map[identityKey]*identity{}
 		}
 		s.all[k] = i
 	}
@@ -115,8 +115,8 @@ func (s *identities) of(k likeness) *identity {
 	return i
 }
 
-// is reports whether i is the identity of such clients.
-func (k likeness) is(i *identity) bool {
+// is reports whether i is the identity of clients with this key.
+func (k identityKey) is(i *identity) bool {
 	info := *i.info
 	info.Head = ""
 	head := i.info.Head
@@ -124,7 +124,8 @@ func (k likeness) is(i *identity) bool {
 		len(head) == len(k.before)+len(k.after) && head[:len(k.before)] == k.before && head[len(k.before):] == k.after
 }
 
-// around is head on both sides of its Sec-WebSocket-Key, which is of no use after the handshake.
+// around returns the parts of head before and after its line Sec-WebSocket-Key, which has no use
+// after the handshake.
 func around(head string) (before, after string) {
 	at := 0
 	for line := range strings.Lines(head) {
@@ -136,14 +137,14 @@ func around(head string) (before, after string) {
 	return head, ""
 }
 
-// identify makes info what is known of c, in as little memory as that takes if its Remote is that
-// of c.
-func (c *Client) identify(b *Binding, info *handlers.Info) {
-	if c.remote != compact(info.Remote) || info.Remote.IsValid() && !c.remote.isValid() || info.Request != nil && !remakes(info) {
-		c.become(&identity{binding: b, info: info})
+// setInfo replaces the metadata of c. If the Remote of info is that of c, an identity that other
+// clients share holds the rest, where possible.
+func (c *Client) setInfo(b *Binding, info *handlers.Info) {
+	if c.remote != compact(info.Remote) || info.Remote.IsValid() && !c.remote.isValid() || info.Request != nil && !parsesAgain(info) {
+		c.setIdentity(&identity{binding: b, info: info})
 		return
 	}
-	k := likeness{binding: b, info: *info}
+	k := identityKey{binding: b, info: *info}
 	k.info.Remote, k.info.Request, k.info.Head = netip.AddrPort{}, nil, ""
 	k.before, k.after = around(info.Head)
 	if info.TLS != nil && c.tlsConn() != nil {
@@ -151,26 +152,27 @@ func (c *Client) identify(b *Binding, info *handlers.Info) {
 	}
 	switch i := c.who.Load(); {
 	case i != nil && k.is(i):
-	case k.info.TLS != nil && k.info.TLS != askConn: // no other client has that
+	case k.info.TLS != nil && k.info.TLS != askConn: // no other client has this state
 		k.info.Head = k.before + k.after
-		c.become(&identity{binding: b, info: &k.info})
+		c.setIdentity(&identity{binding: b, info: &k.info})
 	default:
-		c.become(b.hub.identities.of(k))
+		c.setIdentity(b.hub.identities.of(k))
 	}
 }
 
-// remakes reports whether the Request is as it was parsed: nobody has given it a context.
-func remakes(info *handlers.Info) bool {
+// parsesAgain reports whether parsing the Head gives the Request again: there is a Head, and nobody
+// has given the Request a context.
+func parsesAgain(info *handlers.Info) bool {
 	return info.Head != "" && info.Request.Context() == context.Background()
 }
 
-// remade reports whether the Request is to be made of the Head.
-func remade(info *handlers.Info) bool { return info.Request == nil && info.Head != "" }
+// hasHeadOnly reports whether the Request must be parsed from the Head.
+func hasHeadOnly(info *handlers.Info) bool { return info.Request == nil && info.Head != "" }
 
-// Info is all that is known of the client. It must not be changed.
+// Info returns all that is known of the client. The caller must not change it.
 func (c *Client) Info() *handlers.Info {
 	known := c.who.Load().info
-	if !remade(known) && known.TLS != askConn && (known.Remote.IsValid() || !c.remote.isValid()) {
+	if !hasHeadOnly(known) && known.TLS != askConn && (known.Remote.IsValid() || !c.remote.isValid()) {
 		return known
 	}
 	info := *known
@@ -178,7 +180,7 @@ func (c *Client) Info() *handlers.Info {
 	return &info
 }
 
-// Remote is the client's end of the connection; zero on a Unix socket.
+// Remote returns the address of the client's end of the connection; zero on a Unix socket.
 func (c *Client) Remote() netip.AddrPort {
 	if r := c.who.Load().info.Remote; r.IsValid() || !c.remote.isValid() {
 		return r
@@ -186,7 +188,7 @@ func (c *Client) Remote() netip.AddrPort {
 	return c.remote.addrPort()
 }
 
-// TLS is the state of the client's TLS layer; nil on a plain connection.
+// TLS returns the state of the client's TLS connection; nil on a plain one.
 func (c *Client) TLS() *tls.ConnectionState {
 	state := c.who.Load().info.TLS
 	if state != askConn {
@@ -196,17 +198,17 @@ func (c *Client) TLS() *tls.ConnectionState {
 	return &now
 }
 
-// Request is the HTTP request, or the WebSocket handshake, of the client; nil for raw clients. That
-// of a WebSocket client is kept as the bytes that it came in, but for its Sec-WebSocket-Key, and
-// made of them again at each call after OnConnect.
+// Request returns the client's HTTP request or WebSocket handshake; nil for raw clients. The hub
+// keeps the handshake as the bytes that the client sent, without their Sec-WebSocket-Key: after
+// OnConnect each call parses them again.
 func (c *Client) Request() *http.Request {
 	known := c.who.Load().info
-	if !remade(known) {
+	if !hasHeadOnly(known) {
 		return known.Request
 	}
 	r, err := http.ReadRequest(bufio.NewReaderSize(strings.NewReader(known.Head), len(known.Head)))
 	if err != nil {
-		return nil // it was parsed before
+		return nil // cannot be: it was parsed before
 	}
 	r.Body, r.TLS = http.NoBody, c.TLS()
 	if remote := c.Remote(); remote.IsValid() {
@@ -215,14 +217,14 @@ func (c *Client) Request() *http.Request {
 	return r
 }
 
-// compactAddr is a netip.AddrPort without a zone.
+// compactAddr is a netip.AddrPort without a zone, in 20 bytes instead of 32.
 type compactAddr struct {
 	ip   [16]byte
 	port uint16
-	bits uint8 // 32 or 128; 0: there is none
+	bits uint8 // of the address: 32 or 128; 0 if there is none
 }
 
-// compact is none if a has a zone, or is not valid.
+// compact returns a as a compactAddr, which is not valid if a has a zone or is not valid.
 func compact(a netip.AddrPort) compactAddr {
 	if !a.IsValid() {
 		return compactAddr{}

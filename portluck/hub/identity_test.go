@@ -16,8 +16,8 @@ func TestSizes(t *testing.T) {
 	if got := unsafe.Sizeof(Client{}); got > 80 {
 		t.Errorf("a Client is %d bytes, want at most 80", got)
 	}
-	if got := unsafe.Sizeof(seat{}); got > 48 {
-		t.Errorf("a seat is %d bytes, want at most 48", got)
+	if got := unsafe.Sizeof(membership{}); got > 48 {
+		t.Errorf("a membership is %d bytes, want at most 48", got)
 	}
 }
 
@@ -69,7 +69,7 @@ func TestIdentities(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := Bind(&Hub{}, nil, false)
 			c := &Client{remote: compact(tt.info.Remote)}
-			c.identify(b, &tt.info)
+			c.setInfo(b, &tt.info)
 			got := c.Info()
 			if same := got == &tt.info; same != tt.same {
 				t.Errorf("the info was kept as it is: %t, want %t", same, tt.same)
@@ -84,7 +84,7 @@ func TestIdentities(t *testing.T) {
 			if tt.info.Head != "" {
 				tt.info.Head = keyed("b")
 			}
-			other.identify(b, &tt.info)
+			other.setInfo(b, &tt.info)
 			if shared := other.who.Load() == c.who.Load(); shared != tt.shared {
 				t.Errorf("shared with another client: %t, want %t", shared, tt.shared)
 			}
@@ -112,7 +112,7 @@ func TestIdentitiesAreBounded(t *testing.T) {
 	for i := range 2 * maxIdentities {
 		info := raw(netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(i+1)), netip.AddrPort{})
 		c := &Client{}
-		if c.identify(b, &info); c.Info().Local != info.Local {
+		if c.setInfo(b, &info); c.Info().Local != info.Local {
 			t.Errorf("Local = %v, want %v", c.Info().Local, info.Local)
 		}
 	}

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Traffic is what a client has sent and was sent until its end.
+// Traffic is what a client sent and was sent.
 type Traffic struct {
-	Duration time.Duration // from OnConnect
-	In, Out  uint64        // bytes of its messages; bytes written to it
+	Duration time.Duration // from OnConnect to OnDisconnect
+	In, Out  uint64        // bytes of the client's messages; bytes written to it
 }
 
 // A meter counts the traffic of a client.
@@ -17,14 +17,14 @@ type meter struct {
 	in, out atomic.Uint64
 }
 
-// meter begins to count for c, if b counts.
+// meter begins to count for c, if b counts traffic.
 func (b *Binding) meter(c *Client) {
 	if b.meters != nil {
 		b.meters.Store(c, &meter{since: time.Now()})
 	}
 }
 
-// measured ends the counting for c. It returns nil if there was none.
+// measured ends the counting for c and returns the result; nil if there was none.
 func (b *Binding) measured(c *Client) *Traffic {
 	if b.meters == nil {
 		return nil

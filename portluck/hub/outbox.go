@@ -6,34 +6,33 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// How much waits for a backplane before those who publish wait too.
+// Once this much waits for the backplane, publishers wait too.
 const (
-	maxLetters     = 16 << 10
-	maxLetterBytes = 4 << 20
+	maxOutgoing      = 16 << 10 // messages
+	maxOutgoingBytes = 4 << 20
 )
 
-// letter is a message on its way to the backplane.
-type letter struct {
+// outgoing is a message for the backplane.
+type outgoing struct {
 	room    string
 	message handlers.Message
 }
 
-// outbox has what was published on a hub until its backplane has got it, in the order in which it
-// was published.
+// outbox queues what is published on a hub for its backplane, in the order of publishing.
 type outbox struct {
 	mu      sync.Mutex
-	letters []letter
-	bytes   int
-	posting bool      // a goroutine gives them to the backplane: one at a time
-	fewer   sync.Cond // of mu, once somebody waits
+	queue   []outgoing
+	bytes   int       // of the messages in queue
+	posting bool      // a goroutine is posting; there is one at a time
+	fewer   sync.Cond // signals that the queue is shorter; its L is set by wait
 }
 
-// put adds a letter. The caller then calls post, without a lock.
-func (o *outbox) put(l letter) {
+// put queues m. The caller then calls post, without holding a lock.
+func (o *outbox) put(m outgoing) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.letters = append(o.letters, l)
-	o.bytes += len(l.message.Data)
+	o.queue = append(o.queue, m)
+	o.bytes += len(m.message.Data)
 }
 
 func (o *outbox) isFull() bool {
@@ -42,44 +41,45 @@ func (o *outbox) isFull() bool {
 	return o.fullLocked()
 }
 
-func (o *outbox) fullLocked() bool { return len(o.letters) >= maxLetters || o.bytes >= maxLetterBytes }
+func (o *outbox) fullLocked() bool { return len(o.queue) >= maxOutgoing || o.bytes >= maxOutgoingBytes }
 
-// begin makes the caller the one that posts, if there is none: n letters are there.
+// begin makes the caller the posting goroutine, unless there is one or nothing is queued. n is the
+// length of the queue.
 func (o *outbox) begin() (n int, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.posting || len(o.letters) == 0 {
+	if o.posting || len(o.queue) == 0 {
 		return 0, false
 	}
 	o.posting = true
-	return len(o.letters), true
+	return len(o.queue), true
 }
 
-// take returns the next letter; there is one.
-func (o *outbox) take() letter {
+// take removes and returns the first message. The queue must not be empty.
+func (o *outbox) take() outgoing {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	l := o.letters[0]
-	o.letters[0] = letter{}
-	o.letters = o.letters[1:]
-	o.bytes -= len(l.message.Data)
+	m := o.queue[0]
+	o.queue[0] = outgoing{}
+	o.queue = o.queue[1:]
+	o.bytes -= len(m.message.Data)
 	o.fewer.Broadcast()
-	return l
+	return m
 }
 
-// more reports whether there are letters. If not, the caller is no more the one that posts.
+// more reports whether messages are queued. If not, the caller is no longer the posting goroutine.
 func (o *outbox) more() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.letters) > 0 {
+	if len(o.queue) > 0 {
 		return true
 	}
-	o.letters, o.posting = nil, false
+	o.queue, o.posting = nil, false
 	o.fewer.Broadcast()
 	return false
 }
 
-// wait waits while too much is there.
+// wait waits while the outbox is full.
 func (o *outbox) wait() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -89,9 +89,9 @@ func (o *outbox) wait() {
 	}
 }
 
-// post sees to it that what is in the outbox goes to the backplane. This goroutine posts what is
-// there if no other one does; what comes meanwhile is left to a new one, as whoever publishes also
-// has other things to do.
+// post gives the queue to the backplane, unless another goroutine is posting. The caller posts what
+// is queued now. The publisher has other work, so a new goroutine posts what comes meanwhile. With
+// wait, post returns when the outbox is not full.
 func (h *Hub) post(wait bool) {
 	n, ok := h.outbox.begin()
 	if ok && h.postSome(n) {
@@ -105,12 +105,12 @@ func (h *Hub) post(wait bool) {
 	}
 }
 
-// postSome posts n letters. It reports whether this goroutine is to post more.
+// postSome posts n messages. It reports whether the caller must post more.
 func (h *Hub) postSome(n int) (more bool) {
 	for range n {
-		l := h.outbox.take()
+		m := h.outbox.take()
 		var err error
-		panicked := handlers.Guard(func() { err = (*h.backplane.Load()).Publish(l.room, l.message) })
+		panicked := handlers.Guard(func() { err = (*h.backplane.Load()).Publish(m.room, m.message) })
 		h.panicked(panicked)
 		if err != nil || panicked != nil {
 			h.gap("", 1)

@@ -83,7 +83,7 @@ func TestCarrySlow(t *testing.T) {
 		name string
 		size int // of a message
 		most int // that wait
-	}{{"messages", 10, maxLetters}, {"bytes", 1_000_000, 5}} {
+	}{{"messages", 10, maxOutgoing}, {"bytes", 1_000_000, 5}} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := &slowWire{next: make(chan struct{})}

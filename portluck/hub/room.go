@@ -9,12 +9,13 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Room passes what is published in it on to its members: clients of any protocol. Its methods may
-// be called by any goroutine. Publishing does not wait for members, unless the policy is
-// Backpressure; each member gets every message once and in order, or its policy is applied.
+// A Room sends each message that is published in it to all its members, which are clients of any
+// protocol. Each member gets every message once and in order, unless it reads too slowly: the
+// [Policy] says what happens then. Publishing does not wait for members unless the policy is
+// [Backpressure]. Any goroutine may call the methods of a Room.
 //
-// The messages that somebody has not got yet are in a ring, once for each way to frame them, in
-// which every member has a position: a member costs some 80 bytes, however many messages there are.
+// A room keeps a message until all members have got it, once for each framing. A member is a number
+// in that ring of messages: it costs about 80 bytes, however many messages are kept.
 type Room struct {
 	hub  *Hub
 	name string
@@ -24,23 +25,23 @@ type Room struct {
 	stats   struct{ delivered, missed, slow atomic.Uint64 }
 
 	mu     sync.Mutex
-	dead   bool // the hub does not know it
+	dead   bool // the hub does not know the room: another Room may stand for the same name
 	ring   ring
-	free   sync.Cond // of Publish with Backpressure: somebody has got more
+	free   sync.Cond // signals to Publish with Backpressure that members have got more
 	groups []*group
-	late   *time.Timer   // of visitLate; nil before it is first needed
-	lateAt time.Time     // when it will be called; zero if it will not
+	late   *time.Timer   // calls checkLate; nil before it is first needed
+	lateAt time.Time     // when late fires; zero if it does not
 	news   chan struct{} // closed by the next Publish; nil if nobody waits
-	polls  int           // that wait for it
+	polls  int           // number of callers of Watch that are waiting
 }
 
-// Name is the room's name.
+// Name returns the room's name.
 func (r *Room) Name() string { return r.name }
 
-// Len is how many members there are.
+// Len returns the number of members.
 func (r *Room) Len() int { return int(r.lock().unlocked().members.Load()) }
 
-// Members returns the members.
+// Members returns the members, in no particular order.
 func (r *Room) Members() []*Client {
 	r = r.lock()
 	groups := r.groups
@@ -66,7 +67,7 @@ func (r *Room) Stats() RoomStats {
 	}
 }
 
-// Position is that of the last message published.
+// Position returns the position of the last message published.
 func (r *Room) Position() handlers.Position {
 	r = r.lock()
 	defer r.mu.Unlock()
@@ -77,8 +78,8 @@ func (r *Room) positionLocked() handlers.Position {
 	return handlers.Position{Epoch: r.ring.epoch, Seq: r.ring.next - 1}
 }
 
-// Since returns the messages after p that are kept, and the position of the last one. It is
-// complete when no message since p is missing. The messages must not be changed.
+// Since returns the messages after p that the room keeps, and the position of the last one.
+// complete reports whether these are all messages since p. The caller must not change them.
 func (r *Room) Since(p handlers.Position) (all []handlers.Message, at handlers.Position, complete bool) {
 	r = r.lock()
 	defer r.mu.Unlock()
@@ -89,11 +90,11 @@ func (r *Room) Since(p handlers.Position) (all []handlers.Message, at handlers.P
 	return all, r.positionLocked(), complete
 }
 
-// Watch is for a port whose client polls r: it returns a channel that the next Publish closes. The
-// caller calls done when it waits no more. Watch returns nil if r has messages after p already.
+// Watch serves a port whose client polls r: it returns a channel that the next Publish closes. The
+// caller calls done when it stops waiting. If r has messages after p already, both are nil.
 func Watch(r *Room, p handlers.Position) (news <-chan struct{}, done func()) {
 	r = r.lockLive()
-	unseen := r.ring.next == 1 && p.Seq == 0 && p.Epoch != 0 // of the same room, before it was forgotten
+	unseen := r.ring.next == 1 && p.Seq == 0 && p.Epoch != 0 // polled before, and forgotten
 	if p != r.positionLocked() && !unseen {
 		r.mu.Unlock()
 		r.forget()
@@ -113,7 +114,8 @@ func Watch(r *Room, p handlers.Position) (news <-chan struct{}, done func()) {
 	}
 }
 
-// resumeLocked is the first message after p that is kept, and whether none is missing between.
+// resumeLocked returns the number of the first message to send after p. complete reports whether no
+// message between is missing.
 func (r *Room) resumeLocked(p handlers.Position) (from uint64, complete bool) {
 	if p.Epoch != r.ring.epoch || p.Seq >= r.ring.next || p.Seq+1 < r.ring.first {
 		return max(r.ring.first, r.ring.next-min(r.ring.next, r.opts.history())), false
@@ -121,21 +123,21 @@ func (r *Room) resumeLocked(p handlers.Position) (from uint64, complete bool) {
 	return p.Seq + 1, true
 }
 
-// Join makes c a member, from the next message on, or from the last ones if the room has history.
-// It does nothing if c is one. The error is [handlers.ErrClosed] if c is gone.
+// Join makes c a member: c gets the room's history, if the room has one, and every message from now
+// on. Join does nothing if c is a member already. The error is [handlers.ErrClosed] if c has gone.
 func (r *Room) Join(c *Client) error {
 	_, err := r.join(c, nil)
 	return err
 }
 
-// JoinSince is Join after a break: c first gets the messages since p. When not all of them are kept
-// it gets the history and complete is false.
+// JoinSince is Join for a client that comes back: c first gets the messages since p. If the room
+// has not kept all of them, c gets the history instead, and complete is false.
 func (r *Room) JoinSince(c *Client, p handlers.Position) (complete bool, err error) {
 	return r.join(c, &p)
 }
 
 func (r *Room) join(c *Client, since *handlers.Position) (complete bool, err error) {
-	m := &seat{client: c}
+	m := &membership{client: c}
 	var framing handlers.Framing
 	if f, ok := c.stream.(feeder); ok {
 		if err := c.guard(func() { framing = f.Framing() }); err != nil {
@@ -156,7 +158,7 @@ func (r *Room) join(c *Client, since *handlers.Position) (complete bool, err err
 	}
 }
 
-// Leave ends the membership of c. What is on its way to c already still comes.
+// Leave ends the membership of c. Messages that c's stream has taken are still sent.
 func (r *Room) Leave(c *Client) {
 	r = r.lock().unlocked()
 	if m := c.exit(r); m != nil {
@@ -164,24 +166,24 @@ func (r *Room) Leave(c *Client) {
 	}
 }
 
-// Publish sends m to every member. With Backpressure it waits for them; it must then not be called
-// in a callback of a member. m.Data is copied. What [Hub.Carry] says of a slow backplane holds too.
+// Publish sends m to every member, copies m.Data, and returns the position of m. With
+// [Backpressure] it waits while a member is too far behind, so a callback of a member must not call
+// it. It also waits for a slow backplane, see [Hub.Carry].
 func (r *Room) Publish(m handlers.Message) handlers.Position {
 	p, _ := r.publish(m, publishing{wait: true, carry: true})
 	return p
 }
 
-// TryPublish is Publish that waits for no member and for no other publisher: it returns
-// [handlers.ErrSlow], and nothing is published, when with Backpressure a member is too far behind,
-// or when the backplane is.
+// TryPublish is Publish without waiting. It returns [handlers.ErrSlow], and publishes nothing,
+// where Publish would wait.
 func (r *Room) TryPublish(m handlers.Message) (handlers.Position, error) {
 	return r.publish(m, publishing{carry: true})
 }
 
 // publishing says how to publish.
 type publishing struct {
-	wait  bool // for members and the backplane, when they are behind
-	carry bool // to the other hubs too
+	wait  bool // for members and the backplane
+	carry bool // to the other hubs, over the backplane
 }
 
 func (r *Room) publish(m handlers.Message, how publishing) (handlers.Position, error) {
@@ -202,7 +204,7 @@ func (r *Room) publish(m handlers.Message, how publishing) (handlers.Position, e
 	}
 	m.Data = r.ring.append(m)
 	if how.carry {
-		r.hub.outbox.put(letter{r.name, m}) // under the lock: in the order of the room
+		r.hub.outbox.put(outgoing{r.name, m}) // under the lock: in the order of the room
 	}
 	var few [8]*group // spares an allocation on most machines
 	at, idle := r.publishedLocked(few[:0])
@@ -219,8 +221,8 @@ func (r *Room) publish(m handlers.Message, how publishing) (handlers.Position, e
 	return at, nil
 }
 
-// publishedLocked is after a message was added. It appends the groups that nobody delivers to, and
-// that the caller starts.
+// publishedLocked is called after a message was added to the ring. It returns the message's
+// position, and idle with the groups appended that the caller must start.
 func (r *Room) publishedLocked(idle []*group) (handlers.Position, []*group) {
 	if r.opts.Policy != Backpressure {
 		r.ring.bound(&r.opts)
@@ -242,22 +244,22 @@ func (r *Room) publishedLocked(idle []*group) (handlers.Position, []*group) {
 	return at, idle
 }
 
-// start delivers to groups.
+// start delivers to the groups: in this goroutine if the room is small, else in one for each.
 func (r *Room) start(idle []*group) {
 	inline := r.members.Load() <= inlineMembers
 	for _, g := range idle {
 		if inline {
 			g.deliver()
 		} else {
-			go g.deliver() // ends when every member has got what it takes
+			go g.deliver() // ends when every member has got what its stream takes
 		}
 	}
 }
 
-// inlineMembers is up to how many members get their messages in the publishing goroutine.
+// inlineMembers is the largest number of members that the publishing goroutine serves itself.
 const inlineMembers = 16
 
-// What a group says of a new member.
+// Errors of adding a member to a group.
 var (
 	errMember    = errors.New("a member already")
 	errForgotten = errors.New("the hub has forgotten the room")

@@ -7,7 +7,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// wake has g deliver what there is, and find out what need not be kept.
+// wake starts a delivery to g, or has the running one visit all members again.
 func (r *Room) wake(g *group) {
 	r.mu.Lock()
 	run := !g.running
@@ -18,11 +18,11 @@ func (r *Room) wake(g *group) {
 	}
 }
 
-// restEvery is after how many members a delivery lets others have the processor.
-const restEvery = 64
+// yieldEvery is the number of members after which a delivery yields the processor.
+const yieldEvery = 64
 
-// deliver gives the members of g what they have not got: once in this goroutine, and in another one
-// what comes meanwhile, as whoever publishes also has other things to do.
+// deliver sends the members of g what they have yet to get. It makes one round itself. The
+// publisher that calls it has other work, so further rounds run in a goroutine.
 func (g *group) deliver() {
 	if g.round() {
 		go func() { // ends when there is nothing more, or no member takes more
@@ -32,7 +32,7 @@ func (g *group) deliver() {
 	}
 }
 
-// round delivers once. It reports whether it has to be done again.
+// round visits all members once. It reports whether another round is needed.
 func (g *group) round() (more bool) {
 	r := g.room
 	r.mu.Lock()
@@ -40,7 +40,7 @@ func (g *group) round() (more bool) {
 	g.again = false
 	r.mu.Unlock()
 	for _, s := range g.visit(next) {
-		r.tellSlow(s)
+		r.applyPolicy(s)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -49,11 +49,11 @@ func (g *group) round() (more bool) {
 	return g.running
 }
 
-// visit feeds every member what there is before next.
+// visit serves every member that has yet to get a message below next. It returns the slow ones.
 func (g *group) visit(next uint64) (slow []slowMember) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.pass = passing{}
+	g.batch = batch{}
 	for g.seen, g.lowest = 0, next; g.seen < len(g.members); {
 		m := g.members[g.seen]
 		g.seen++
@@ -61,97 +61,98 @@ func (g *group) visit(next uint64) (slow []slowMember) {
 			slow = g.serve(m, slow)
 		}
 		g.lowest = min(g.lowest, m.next)
-		if g.seen%restEvery == 0 {
-			g.pass = passing{}
+		if g.seen%yieldEvery == 0 {
+			g.batch = batch{}
 			g.mu.Unlock()
 			runtime.Gosched()
 			g.mu.Lock()
 		}
 	}
 	if g.low.Store(g.lowest); len(g.members) == 0 {
-		g.low.Store(nobody)
+		g.low.Store(noMembers)
 	}
 	g.seen, g.lowest = 0, 0
-	g.restLocked()
+	g.servedLocked()
 	return slow
 }
 
-// restLocked is after one or more members were served.
-func (g *group) restLocked() {
-	g.pass = passing{}
+// servedLocked is called after serve, once for any number of members.
+func (g *group) servedLocked() {
+	g.batch = batch{}
 	if !g.due.IsZero() {
-		g.room.lookBy(g.due)
+		g.room.checkLateAt(g.due)
 		g.due = time.Time{}
 	}
 }
 
-// serve feeds m what it takes, or applies the policy to it.
-func (g *group) serve(m *seat, slow []slowMember) []slowMember {
-	p := &g.pass
-	if p.tape != m.tape {
-		g.room.open(p, m.tape)
+// serve sends m as much as it takes. A member that is too slow is appended to slow.
+func (g *group) serve(m *membership, slow []slowMember) []slowMember {
+	b := &g.batch
+	if b.log != m.log {
+		g.room.fill(b, m.log)
 	}
 	if m.lost {
-		m.next = p.next
+		m.next = b.next
 		return slow
 	}
-	if from := g.room.behind(m, p); from > m.next {
+	if from := g.room.resumeAt(m, b); from > m.next {
 		if m.lost = g.room.opts.Policy == Disconnect; m.lost {
-			from = p.next
+			from = b.next
 		}
 		slow = append(slow, slowMember{client: m.client, missed: from - m.next})
 		m.next = from
 	}
-	if before := m.next; !m.waiting && before < p.next {
-		if err := handlers.Guard(func() { m.take(p) }); err != nil {
-			m.next, m.lost = p.next, true
+	if before := m.next; !m.waiting && before < b.next {
+		if err := handlers.Guard(func() { m.take(b) }); err != nil {
+			m.next, m.lost = b.next, true
 			slow = append(slow, slowMember{client: m.client, err: err})
 		}
 		if !m.lost {
 			g.room.stats.delivered.Add(m.next - before)
 		}
 	}
-	if most := g.room.opts.maxLatency(); most > 0 && m.waiting && m.next < p.next {
-		if due := p.messages[m.next-p.first].at.Add(most); g.due.IsZero() || due.Before(g.due) {
+	if most := g.room.opts.maxLatency(); most > 0 && m.waiting && m.next < b.next {
+		if due := b.messages[m.next-b.first].at.Add(most); g.due.IsZero() || due.Before(g.due) {
 			g.due = due
 		}
 	}
 	return slow
 }
 
-// open begins to deliver from a tape.
-func (r *Room) open(p *passing, t *tape) {
+// fill sets b to what the room has now, framed as in l.
+func (r *Room) fill(b *batch, l *framedLog) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	*p = r.passLocked(t)
+	*b = r.batchLocked(l)
 }
 
-func (r *Room) passLocked(t *tape) passing {
-	return passing{first: r.ring.first, next: r.ring.next, messages: r.ring.from(r.ring.first), tape: t, cut: t.cut}
+func (r *Room) batchLocked(l *framedLog) batch {
+	return batch{first: r.ring.first, next: r.ring.next, messages: r.ring.from(r.ring.first), log: l, segment: l.segment}
 }
 
-// behind is the message that m goes on with: m.next, unless it is too slow.
-func (r *Room) behind(m *seat, p *passing) (from uint64) {
-	from = max(m.next, p.first)
+// resumeAt returns the number of the message that m gets next: m.next, or a later one if m is too
+// slow.
+func (r *Room) resumeAt(m *membership, b *batch) (from uint64) {
+	from = max(m.next, b.first)
 	if most := r.opts.maxLatency(); m.waiting && most > 0 {
-		for from < p.next && time.Since(p.messages[from-p.first].at) > most {
+		for from < b.next && time.Since(b.messages[from-b.first].at) > most {
 			from++
 		}
 	}
 	if from > m.next && r.opts.Policy == SkipToLatest {
-		return max(from, p.next-1)
+		return max(from, b.next-1)
 	}
 	return from
 }
 
-// lookBy has visitLate called at t, if it is not to be before.
-func (r *Room) lookBy(t time.Time) {
+// checkLateAt has checkLate called at t, unless it will be called earlier.
+func (r *Room) checkLateAt(t time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	after := time.Until(t) + time.Millisecond
 	switch {
 	case r.late == nil:
-		r.late = time.AfterFunc(after, r.visitLate)
+		r.late = time.AfterFunc(after, r.checkLate)
 	case r.lateAt.IsZero() || t.Before(r.lateAt):
 		r.late.Reset(after)
 	default:
@@ -160,8 +161,8 @@ func (r *Room) lookBy(t time.Time) {
 	r.lateAt = t
 }
 
-// visitLate looks for members that are too slow by now.
-func (r *Room) visitLate() {
+// checkLate looks for members that have exceeded MaxLatency.
+func (r *Room) checkLate() {
 	r.mu.Lock()
 	groups := r.groups
 	r.lateAt = time.Time{}
@@ -171,14 +172,15 @@ func (r *Room) visitLate() {
 	}
 }
 
-// slowMember is a client to which the policy was applied.
+// slowMember is a member that missed messages, or whose stream panicked.
 type slowMember struct {
 	client *Client
 	missed uint64
-	err    error // its stream has panicked, and that is all
+	err    error // the panic; missed is 0 then
 }
 
-func (r *Room) tellSlow(s slowMember) {
+// applyPolicy applies the policy to s and calls OnSlow. It ends a client whose stream panicked.
+func (r *Room) applyPolicy(s slowMember) {
 	if s.err != nil {
 		s.client.binding().panicked(s.client.Info(), s.err)
 		s.client.kill(handlers.ErrPanic)
@@ -194,7 +196,7 @@ func (r *Room) tellSlow(s slowMember) {
 	}
 }
 
-// lowLocked is the first message that a member has not got.
+// lowLocked returns the number of the first message that some member has yet to get.
 func (r *Room) lowLocked() uint64 {
 	low := r.ring.next
 	for _, g := range r.groups {
@@ -203,7 +205,7 @@ func (r *Room) lowLocked() uint64 {
 	return low
 }
 
-// trimLocked gives up what every member has got and is not history.
+// trimLocked drops the messages that every member has got and that are not history.
 func (r *Room) trimLocked() {
 	if r.opts.Policy == Backpressure {
 		r.free.Broadcast()

@@ -11,56 +11,56 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// feeder is a stream that takes framed messages as they are.
+// feeder is a stream that takes messages that are framed already.
 type feeder interface {
 	Framing() handlers.Framing
 	Feed(p []byte, f loop.Fed) (n int, err error)
 }
 
-// seat is the place of a client in a room.
-type seat struct {
+// membership is a client's place in a room.
+type membership struct {
 	client  *Client
-	tape    *tape // its framing is nil: the client's stream takes one message at a time
+	log     *framedLog // without a framing if the client's stream takes one message at a time
 	group   *group
-	next    uint64 // the first message that it has not got
-	sibling *seat  // the client in its other rooms; under hub.mu
-	at      int32  // in group.members
-	waiting bool   // Drained will be called
-	left    bool   // it is no member any more
-	lost    bool   // it is about to leave
+	next    uint64      // number of the first message that the client has yet to get
+	sibling *membership // the client's next membership, in another room; under hub.mu
+	at      int32       // index in group.members
+	waiting bool        // the stream is full, and will call Drained
+	left    bool        // removed from the group
+	lost    bool        // the client is being ended: it gets nothing more
 }
 
-// group is a part of a room's members, to which one goroutine at a time delivers.
+// group is a part of a room's members. One goroutine at a time delivers to it.
 type group struct {
 	room    *Room
-	running bool          // somebody delivers; under room.mu
-	again   bool          // who delivers is to visit all once more; under room.mu
-	low     atomic.Uint64 // no member has got less
+	running bool          // a delivery is running; under room.mu
+	again   bool          // the delivery must visit all members once more; under room.mu
+	low     atomic.Uint64 // no member's next is less; noMembers if there is none
 
 	mu      sync.Mutex
-	members []*seat
-	pass    passing   // of the delivery that is running
-	seen    int       // members that the visit that is running has been to: the first
-	lowest  uint64    // none of them has got less; 0 if there is no visit
-	due     time.Time // when a member will be too late, of those that were served; zero if none will
+	members []*membership
+	batch   batch     // of the running delivery
+	seen    int       // number of members that the running visit has served, from the first on
+	lowest  uint64    // least next of those; 0 if there is no visit
+	due     time.Time // when the first of them exceeds MaxLatency; zero if none will
 }
 
-// passing is what is delivered.
-type passing struct {
+// batch is what a delivery sends: the messages of the ring when it began, framed for some members.
+type batch struct {
 	first, next uint64
 	messages    []published
-	tape        *tape
-	cut         cut // of tape
-	base        int // where in cut what is being fed begins
+	log         *framedLog
+	segment     segment // of log
+	base        int     // offset in segment.buf of what is being fed
 }
 
-// groupSize is how many members the first group has before there are others.
+// groupSize is the number of members from which on a room has a group for each processor.
 const groupSize = 256
 
-// nobody is the low of a group without members.
-const nobody = math.MaxUint64
+// noMembers is the low of a group without members.
+const noMembers = math.MaxUint64
 
-// groupLocked is the group of a new member.
+// groupLocked returns the group for a new member.
 func (r *Room) groupLocked() *group {
 	n, count := 1, int(r.members.Load())
 	if count >= groupSize {
@@ -68,14 +68,14 @@ func (r *Room) groupLocked() *group {
 	}
 	for len(r.groups) < n {
 		g := &group{room: r}
-		g.low.Store(nobody)
+		g.low.Store(noMembers)
 		r.groups = append(r.groups[:len(r.groups):len(r.groups)], g)
 	}
 	return r.groups[count%n]
 }
 
-// add makes m a member, and gives it what it is behind.
-func (g *group) add(m *seat, framing handlers.Framing, since *handlers.Position) (complete bool, err error) {
+// add makes m a member and sends it the messages that it joins behind.
+func (g *group) add(m *membership, framing handlers.Framing, since *handlers.Position) (complete bool, err error) {
 	g.mu.Lock()
 	low := g.low.Load()
 	if complete, err = g.admitLocked(m, framing, since); err != nil {
@@ -83,20 +83,20 @@ func (g *group) add(m *seat, framing handlers.Framing, since *handlers.Position)
 		return false, err
 	}
 	var slow []slowMember
-	if m.next < g.pass.next {
+	if m.next < g.batch.next {
 		slow = g.serve(m, nil)
 		g.low.Store(min(low, m.next))
 	}
-	g.restLocked()
+	g.servedLocked()
 	g.mu.Unlock()
 	for _, s := range slow {
-		g.room.tellSlow(s)
+		g.room.applyPolicy(s)
 	}
 	return complete, nil
 }
 
-// admitLocked makes m a member. From then on nothing is given up that it has not got.
-func (g *group) admitLocked(m *seat, framing handlers.Framing, since *handlers.Position) (complete bool, err error) {
+// admitLocked makes m a member. From then on the room keeps the messages that m has yet to get.
+func (g *group) admitLocked(m *membership, framing handlers.Framing, since *handlers.Position) (complete bool, err error) {
 	r := g.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -107,7 +107,7 @@ func (g *group) admitLocked(m *seat, framing handlers.Framing, since *handlers.P
 	if err := m.client.enter(m); err != nil {
 		return false, err
 	}
-	m.tape = r.ring.tapeOf(framing)
+	m.log = r.ring.logFor(framing)
 	m.next, complete = r.ring.next-min(r.ring.next-r.ring.first, r.opts.history()), true
 	if since != nil {
 		m.next, complete = r.resumeLocked(*since)
@@ -116,12 +116,12 @@ func (g *group) admitLocked(m *seat, framing handlers.Framing, since *handlers.P
 	m.at = int32(len(g.members))
 	g.members = append(g.members, m)
 	g.low.Store(min(g.low.Load(), m.next))
-	g.pass = r.passLocked(m.tape)
+	g.batch = r.batchLocked(m.log)
 	return complete, nil
 }
 
-// leave ends a membership that its client knows no more.
-func (m *seat) leave() {
+// leave ends the membership. The client has removed it from its rooms before.
+func (m *membership) leave() {
 	r := m.group.room
 	if m.remove() {
 		r.wake(m.group)
@@ -131,8 +131,8 @@ func (m *seat) leave() {
 	}
 }
 
-// remove takes m out. It reports whether messages may have been kept for it.
-func (m *seat) remove() (kept bool) {
+// remove removes m from its group. It reports whether the room may have kept messages for it.
+func (m *membership) remove() (kept bool) {
 	g := m.group
 	r := g.room
 	g.mu.Lock()
@@ -140,14 +140,14 @@ func (m *seat) remove() (kept bool) {
 	g.removeLocked(m)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ring.leave(m.tape)
+	r.ring.leave(m.log)
 	r.trimLocked()
 	return m.next < r.ring.next && g.holdsLocked(m.next)
 }
 
-// removeLocked takes m out, and another one into its place. A visit that is running has still been
-// to the first ones.
-func (g *group) removeLocked(m *seat) {
+// removeLocked fills the place of m with another member. It keeps the members that a running visit
+// has served in front.
+func (g *group) removeLocked(m *membership) {
 	m.left = true
 	at, last := int(m.at), len(g.members)-1
 	if at < g.seen {
@@ -160,7 +160,7 @@ func (g *group) removeLocked(m *seat) {
 	}
 	g.members[last] = nil
 	if g.members = g.members[:last]; last == 0 {
-		g.low.Store(nobody)
+		g.low.Store(noMembers)
 	}
 }
 
@@ -169,50 +169,51 @@ func (g *group) moveLocked(from, to int) {
 	g.members[to].at = int32(to)
 }
 
-// holdsLocked says that the messages from next on may be kept for a member that has not got them.
+// holdsLocked reports whether the room may have kept the messages from next on for a member whose
+// next that was.
 func (g *group) holdsLocked(next uint64) bool { return next <= max(g.low.Load(), g.lowest) }
 
-// take gives m's stream what there is.
-func (m *seat) take(p *passing) {
-	if m.tape.framing != nil {
-		m.feed(p)
+// take gives m's stream as much of b as it takes.
+func (m *membership) take(b *batch) {
+	if m.log.framing != nil {
+		m.feed(b)
 		return
 	}
-	m.send(p)
+	m.send(b)
 }
 
-// feed writes what is framed already.
-func (m *seat) feed(p *passing) {
-	p.base = p.cut.begin(m.next)
-	n, err := m.client.stream.(feeder).Feed(p.cut.buf[p.base:], m)
+// feed gives the stream framed messages.
+func (m *membership) feed(b *batch) {
+	b.base = b.segment.begin(m.next)
+	n, err := m.client.stream.(feeder).Feed(b.segment.buf[b.base:], m)
 	m.client.sent(n)
 	switch {
 	case err != nil:
-		m.next, m.lost = p.next, true
-	case p.base+n == len(p.cut.buf):
-		m.next = p.next
+		m.next, m.lost = b.next, true
+	case b.base+n == len(b.segment.buf):
+		m.next = b.next
 	default:
-		m.next = p.cut.after(p.base + n)
+		m.next = b.segment.after(b.base + n)
 		m.waiting = true
 	}
 }
 
 // End is [loop.Fed.End].
-func (m *seat) End(n int) int {
-	p := &m.group.pass
-	return p.cut.end(p.base+n) - p.base
+func (m *membership) End(n int) int {
+	b := &m.group.batch
+	return b.segment.end(b.base+n) - b.base
 }
 
 // send sends one message after the other.
-func (m *seat) send(p *passing) {
-	for _, msg := range p.messages[m.next-p.first:] {
+func (m *membership) send(b *batch) {
+	for _, msg := range b.messages[m.next-b.first:] {
 		switch err := m.client.stream.TrySend(msg.data, msg.kind); {
 		case err == handlers.ErrSlow:
 			m.waiting = true
 			time.AfterFunc(retrySlow, m.Drained)
 			return
 		case err != nil:
-			m.next, m.lost = p.next, true
+			m.next, m.lost = b.next, true
 			return
 		}
 		m.client.sent(len(msg.data))
@@ -220,31 +221,31 @@ func (m *seat) send(p *passing) {
 	}
 }
 
-// retrySlow is when a stream is tried again that cannot tell when it has room.
+// retrySlow is the time until a full stream that is no feeder is tried again.
 const retrySlow = 50 * time.Millisecond
 
-// Drained is [loop.Feeder.Drained]: m takes more.
-func (m *seat) Drained() {
+// Drained is [loop.Feeder.Drained]: the stream of m takes messages again.
+func (m *membership) Drained() {
 	slow, kept := m.resume()
 	for _, s := range slow {
-		m.group.room.tellSlow(s)
+		m.group.room.applyPolicy(s)
 	}
 	if kept {
 		m.group.room.wake(m.group)
 	}
 }
 
-// resume feeds m again. It reports whether what it has got by now may have been kept for it.
-func (m *seat) resume() (slow []slowMember, kept bool) {
+// resume serves m. It reports whether the room may have kept for m what m has got by now.
+func (m *membership) resume() (slow []slowMember, kept bool) {
 	g := m.group
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	m.waiting = false
 	before := m.next
 	if !m.left {
-		g.pass = passing{}
+		g.batch = batch{}
 		slow = g.serve(m, nil)
-		g.restLocked()
+		g.servedLocked()
 	}
 	return slow, g.holdsLocked(before)
 }

@@ -25,7 +25,7 @@ func TestRoomMemory(t *testing.T) { // not parallel: it measures the process
 		keep[i] = h.Room(fmt.Sprint(i))
 		for range members {
 			c := &Client{stream: s}
-			c.become(who)
+			c.setIdentity(who)
 			keep[i].Join(c)
 		}
 		keep[i].Publish(text("hello"))

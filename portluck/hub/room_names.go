@@ -7,9 +7,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Room returns the room of this name; that of the name "" has every client and is that of
-// [Hub.Broadcast]. The hub knows a room while it has members or history: until then and after, each
-// call returns another one, which stands for the same.
+// Room returns the room of this name. Every client is a member of the room "", which is that of
+// [Hub.Broadcast]. The hub knows a room only while it has members or history. Before and after,
+// each call returns a new Room, but all of one name stand for the same room.
 func (h *Hub) Room(name string) *Room {
 	if name == "" {
 		h.gathered.Do(h.gather)
@@ -28,7 +28,7 @@ func (h *Hub) Room(name string) *Room {
 func (h *Hub) newRoom(name string) *Room {
 	r := &Room{hub: h, name: name}
 	if h.RoomOptions != nil {
-		h.panicked(handlers.Guard(func() { r.opts = h.RoomOptions(name) })) // the zero ones if it panics
+		h.panicked(handlers.Guard(func() { r.opts = h.RoomOptions(name) })) // zero options if it panics
 	}
 	r.ring = newRing()
 	r.free.L = &r.mu
@@ -37,14 +37,14 @@ func (h *Hub) newRoom(name string) *Room {
 
 func newRing() ring { return ring{epoch: rand.Uint64(), first: 1, next: 1} }
 
-// lock locks the room of this name that the hub knows, or r if it knows none.
+// lock locks and returns the room of r's name that the hub knows, or r if the hub knows none.
 func (r *Room) lock() *Room { return r.lockAs(false) }
 
-// lockLive is lock, and has the hub know the room. Who does not make it one that the hub keeps then
-// calls forget.
+// lockLive is lock, but makes the hub know r if it knows no room of the name. A caller that then
+// adds neither a member nor history calls forget.
 func (r *Room) lockLive() *Room { return r.lockAs(true) }
 
-// lockToPublish is lockLive if what is published will be kept.
+// lockToPublish is lockLive if the room keeps history, and lock if not.
 func (r *Room) lockToPublish() *Room { return r.lockAs(r.opts.history() > 0) }
 
 func (r *Room) lockAs(live bool) *Room {
@@ -76,8 +76,8 @@ func (r *Room) unlocked() *Room {
 	return r
 }
 
-// forget removes a room from the hub that has no members and no history, and for whose messages
-// nobody waits.
+// forget removes r from the hub, unless r has members or history or somebody waits for its
+// messages.
 func (r *Room) forget() {
 	h := r.hub
 	h.roomsMu.Lock()

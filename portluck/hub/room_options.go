@@ -2,43 +2,44 @@ package hub
 
 import "time"
 
-// Policy says what becomes of a member of a room that reads too slowly: what it has not got yet is
-// no longer kept.
+// Policy says what happens to a member that reads so slowly that the room cannot keep all messages
+// that the member has yet to get.
 type Policy int
 
 const (
-	// Disconnect ends the client: its OnDisconnect gets [handlers.ErrSlow]. It is told so, behind
-	// what it has not read, and a WebSocket client gets close 1013; if it still does not read it is
-	// closed after 5 seconds.
+	// Disconnect ends the client: its OnDisconnect gets [handlers.ErrSlow]. A farewell follows what
+	// the client has yet to read, for WebSocket close 1013. If the client still does not read, it
+	// is closed after 5 seconds.
 	Disconnect Policy = iota
-	// SkipToLatest goes on with the newest message.
+	// SkipToLatest continues with the newest message.
 	SkipToLatest
-	// DropOldest goes on with the oldest message that is kept.
+	// DropOldest continues with the oldest message that the room keeps.
 	DropOldest
-	// Backpressure has [Room.Publish] wait until every member has got the oldest message.
+	// Backpressure makes [Room.Publish] wait until every member has got the oldest message.
 	Backpressure
 )
 
-// RoomOptions are how a room treats its members. The zero value is ready.
+// RoomOptions are the bounds of a room, and what it does with members that exceed them. The zero
+// value is ready.
 type RoomOptions struct {
-	// Ring is how many messages a member may be behind; 256 if zero or negative.
+	// Ring is the number of messages that a member may be behind; 256 if zero or negative.
 	Ring int
-	// RingBytes is how many bytes; 1 MiB if zero or negative. One message is always kept.
+	// RingBytes is the number of bytes that a member may be behind; 1 MiB if zero or negative. The
+	// room keeps at least one message, however long.
 	RingBytes int
-	// History is how many of the last messages a client gets when it joins, and that [Room.Since]
-	// has, as far as Ring and RingBytes allow; none if zero or negative. A room with history is
-	// kept when its last member leaves, one without is forgotten.
+	// History is the number of last messages that a client gets when it joins, and that
+	// [Room.Since] returns, as far as Ring and RingBytes allow; none if zero or negative. The hub
+	// keeps a room with history when its last member leaves, and forgets one without.
 	History int
-	// Policy is for the members that are further behind.
+	// Policy applies to members that are further behind; [Disconnect] if zero.
 	Policy Policy
-	// MaxLatency bounds how old the first message may be that a member has not got, whatever the
-	// Ring; no bound if zero or negative. With Backpressure it has no meaning.
+	// MaxLatency bounds the age of the first message that a member has yet to get, whatever Ring
+	// allows; no bound if zero or negative. With Backpressure it has no effect.
 	MaxLatency time.Duration
-	// OnSlow is told of every member to which Policy was applied, and how many messages it has
-	// missed. It may be called by many goroutines at once.
+	// OnSlow, if not nil, is called after Policy was applied to c; missed is the number of messages
+	// that c will not get. Many goroutines may call it at once.
 	OnSlow func(r *Room, c *Client, missed uint64)
-	// Local keeps what is published on this server, where [Hub.Carry] connects the rooms of
-	// several.
+	// Local excludes the room from [Hub.Carry]: what is published in it stays on this server.
 	Local bool
 }
 
@@ -58,7 +59,7 @@ func (o *RoomOptions) ringBytes() int {
 
 func (o *RoomOptions) history() uint64 { return uint64(min(max(o.History, 0), o.ring())) }
 
-// maxLatency is 0 if there is no bound.
+// maxLatency returns the effective MaxLatency; no bound if zero or negative.
 func (o *RoomOptions) maxLatency() time.Duration {
 	if o.Policy == Backpressure {
 		return 0
@@ -66,10 +67,10 @@ func (o *RoomOptions) maxLatency() time.Duration {
 	return o.MaxLatency
 }
 
-// RoomStats counts what has happened in a room since it began.
+// RoomStats are counters of a room since the hub began to know it.
 type RoomStats struct {
 	Published uint64 // messages
-	Delivered uint64 // messages, for each member that has taken one
-	Missed    uint64 // messages, for each member that will not get one
-	Slow      uint64 // how often the policy was applied
+	Delivered uint64 // messages times the members that each has reached
+	Missed    uint64 // messages times the members that each will not reach
+	Slow      uint64 // applications of the policy
 }

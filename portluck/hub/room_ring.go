@@ -9,14 +9,14 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// ring has the messages of a room that somebody has not got yet, or that are its history. They are
-// numbered from 1.
+// ring holds the messages of a room that a member has yet to get, and those of the room's history.
+// Messages are numbered from 1.
 type ring struct {
 	epoch       uint64 // of the room
-	first, next uint64 // those kept, and the one after them
+	first, next uint64 // numbers of the first message, and of the one to come
 	messages    []published
-	bytes       int
-	tapes       []*tape
+	bytes       int // of data in messages
+	logs        []*framedLog
 	failed      error // the panic of a framing, until it is logged
 }
 
@@ -27,73 +27,74 @@ type published struct {
 	at   time.Time
 }
 
-// tape is the messages of a ring in one framing, one behind the other: any number of them can be
-// written at once. What it has given out is not changed when it goes on.
-type tape struct {
-	framing handlers.Framing // nil: each member frames for itself
-	used    int              // members
-	cut
+// framedLog holds the messages of a ring in one framing, back to back, so that one write can send
+// any number of them. Appending does not change the bytes of a segment that was copied from it.
+type framedLog struct {
+	framing handlers.Framing // nil: each member frames for itself, and there are no bytes
+	used    int              // members with this framing
+	segment
 }
 
-// cut is a part of a tape.
-type cut struct {
-	first uint64 // the number of the first message
-	start int    // where it begins in buf
+// segment is a run of framed messages.
+type segment struct {
+	first uint64 // number of the first message
+	start int    // offset of the first message in buf
 	buf   []byte
-	ends  []int // where each message ends in buf
+	ends  []int // offset in buf where each message ends
 }
 
-// append adds a message. It returns the copy of its data that is kept, which nobody changes.
+// append adds a message and returns its copy of the data, which never changes.
 func (g *ring) append(m handlers.Message) []byte {
 	data := bytes.Clone(m.Data)
 	g.messages = append(g.messages, published{data: data, kind: m.Kind, at: time.Now()})
 	g.bytes += len(data)
-	for _, t := range g.tapes {
-		g.add(t, g.next, data, m.Kind)
+	for _, l := range g.logs {
+		g.add(l, g.next, data, m.Kind)
 	}
 	g.next++
 	return data
 }
 
-// add adds a message to a tape. One whose framing panics has no bytes there.
-func (g *ring) add(t *tape, seq uint64, data []byte, k handlers.Kind) {
-	size := len(t.buf)
-	if err := handlers.Guard(func() { t.append(handlers.Position{Epoch: g.epoch, Seq: seq}, data, k) }); err != nil {
+// add adds a message to l. If the framing panics the message has no bytes in l.
+func (g *ring) add(l *framedLog, seq uint64, data []byte, k handlers.Kind) {
+	size := len(l.buf)
+	if err := handlers.Guard(func() { l.append(handlers.Position{Epoch: g.epoch, Seq: seq}, data, k) }); err != nil {
 		g.failed = err
-		t.ends = append(t.ends, size)
+		l.ends = append(l.ends, size)
 	}
 }
 
-// tapeOf is the tape of a framing, from the first message that is kept on.
-func (g *ring) tapeOf(f handlers.Framing) *tape {
-	for _, t := range g.tapes {
-		if t.framing == f {
-			t.used++
-			return t
+// logFor returns the log of framing f for one more member. A new log begins with the first message
+// of the ring.
+func (g *ring) logFor(f handlers.Framing) *framedLog {
+	for _, l := range g.logs {
+		if l.framing == f {
+			l.used++
+			return l
 		}
 	}
-	t := &tape{framing: f, used: 1, cut: cut{first: g.first}}
+	l := &framedLog{framing: f, used: 1, segment: segment{first: g.first}}
 	for i, m := range g.messages {
-		g.add(t, g.first+uint64(i), m.data, m.kind)
+		g.add(l, g.first+uint64(i), m.data, m.kind)
 	}
-	g.tapes = append(g.tapes, t)
-	return t
+	g.logs = append(g.logs, l)
+	return l
 }
 
-// leave is the end of a member of t.
-func (g *ring) leave(t *tape) {
-	if t.used--; t.used == 0 {
-		g.tapes = slices.DeleteFunc(g.tapes, func(o *tape) bool { return o == t })
+// leave notes that a member no longer uses l.
+func (g *ring) leave(l *framedLog) {
+	if l.used--; l.used == 0 {
+		g.logs = slices.DeleteFunc(g.logs, func(o *framedLog) bool { return o == l })
 	}
 }
 
-// full says that another message is one too many.
+// full reports whether the ring has no room for another message.
 func (g *ring) full(o *RoomOptions) bool {
 	n := len(g.messages)
 	return n > 0 && (n >= o.ring() || g.bytes >= o.ringBytes())
 }
 
-// bound gives up the oldest messages when there are too many.
+// bound drops the oldest messages while there are more than o allows.
 func (g *ring) bound(o *RoomOptions) {
 	n, size := 0, g.bytes
 	for len(g.messages)-n > 1 && (len(g.messages)-n > o.ring() || size > o.ringBytes()) {
@@ -103,8 +104,8 @@ func (g *ring) bound(o *RoomOptions) {
 	g.drop(g.first + uint64(n))
 }
 
-// makeRoom gives up messages before low, oldest first, while there is no room for another one. It
-// is false when there is still none.
+// makeRoom drops messages numbered below low, oldest first, until there is room for another one. It
+// reports whether there is.
 func (g *ring) makeRoom(o *RoomOptions, low uint64) bool {
 	n, size := 0, g.bytes
 	for n < len(g.messages) && g.first+uint64(n) < low && (len(g.messages)-n >= o.ring() || size >= o.ringBytes()) {
@@ -115,8 +116,8 @@ func (g *ring) makeRoom(o *RoomOptions, low uint64) bool {
 	return !g.full(o)
 }
 
-// drop gives up the messages before the number to. A delivery may still be reading them: they are
-// left as they are.
+// drop drops the messages numbered below to. A delivery may still read them, so drop does not
+// overwrite them.
 func (g *ring) drop(to uint64) {
 	if to <= g.first {
 		return
@@ -130,14 +131,14 @@ func (g *ring) drop(to uint64) {
 	case len(g.messages) == 0:
 		g.messages = nil
 	case n >= len(g.messages):
-		g.messages = slices.Clone(g.messages) // those in front are kept with them
+		g.messages = slices.Clone(g.messages) // the array would keep the dropped ones alive
 	}
-	for _, t := range g.tapes {
-		t.drop(to)
+	for _, l := range g.logs {
+		l.drop(to)
 	}
 }
 
-// from returns the messages from the number n on.
+// from returns the messages numbered n and above.
 func (g *ring) from(n uint64) []published {
 	if n >= g.next {
 		return nil
@@ -145,54 +146,55 @@ func (g *ring) from(n uint64) []published {
 	return g.messages[n-g.first:]
 }
 
-func (t *tape) append(at handlers.Position, data []byte, k handlers.Kind) {
-	if t.framing == nil {
-		t.first = min(t.first, at.Seq)
+// append frames the message at this position.
+func (l *framedLog) append(at handlers.Position, data []byte, k handlers.Kind) {
+	if l.framing == nil {
+		l.first = min(l.first, at.Seq)
 		return
 	}
-	if len(t.ends) == 0 {
-		t.first, t.start = at.Seq, len(t.buf)
+	if len(l.ends) == 0 {
+		l.first, l.start = at.Seq, len(l.buf)
 	}
-	if f, ok := t.framing.(handlers.PositionFraming); ok {
-		t.buf = f.AppendMessageAt(t.buf, data, k, at)
+	if f, ok := l.framing.(handlers.PositionFraming); ok {
+		l.buf = f.AppendMessageAt(l.buf, data, k, at)
 	} else {
-		t.buf = t.framing.AppendMessage(t.buf, data, k)
+		l.buf = l.framing.AppendMessage(l.buf, data, k)
 	}
-	t.ends = append(t.ends, len(t.buf))
+	l.ends = append(l.ends, len(l.buf))
 }
 
-// drop gives up the messages before to. The memory of the others is copied when most of it is of no
-// use.
-func (t *tape) drop(to uint64) {
-	switch n := int(to - t.first); {
-	case n <= 0 || t.framing == nil:
+// drop drops the messages numbered below to. Once most of buf is unused, it copies the rest to a
+// smaller one.
+func (l *framedLog) drop(to uint64) {
+	switch n := int(to - l.first); {
+	case n <= 0 || l.framing == nil:
 		return
-	case n >= len(t.ends):
-		t.cut = cut{first: to}
+	case n >= len(l.ends):
+		l.segment = segment{first: to}
 		return
 	default:
-		t.start, t.ends, t.first = t.ends[n-1], t.ends[n:], to
+		l.start, l.ends, l.first = l.ends[n-1], l.ends[n:], to
 	}
-	if t.start < len(t.buf)/2 {
+	if l.start < len(l.buf)/2 {
 		return
 	}
-	ends := make([]int, len(t.ends))
-	for i, e := range t.ends {
-		ends[i] = e - t.start
+	ends := make([]int, len(l.ends))
+	for i, e := range l.ends {
+		ends[i] = e - l.start
 	}
-	t.cut = cut{first: t.first, buf: bytes.Clone(t.buf[t.start:]), ends: ends}
+	l.segment = segment{first: l.first, buf: bytes.Clone(l.buf[l.start:]), ends: ends}
 }
 
-// begin is where the message of this number begins in buf.
-func (c *cut) begin(seq uint64) int {
-	if seq == c.first {
-		return c.start
+// begin returns the offset in buf where message seq begins.
+func (s *segment) begin(seq uint64) int {
+	if seq == s.first {
+		return s.start
 	}
-	return c.ends[seq-c.first-1]
+	return s.ends[seq-s.first-1]
 }
 
-// end is the least end of a message that is not less than at.
-func (c *cut) end(at int) int { return c.ends[sort.SearchInts(c.ends, at)] }
+// end returns the first offset in buf, from at on, where a message ends.
+func (s *segment) end(at int) int { return s.ends[sort.SearchInts(s.ends, at)] }
 
-// after is the number of the first message that ends after at.
-func (c *cut) after(at int) uint64 { return c.first + uint64(sort.SearchInts(c.ends, at+1)) }
+// after returns the number of the first message that ends after offset at.
+func (s *segment) after(at int) uint64 { return s.first + uint64(sort.SearchInts(s.ends, at+1)) }

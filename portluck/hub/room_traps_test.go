@@ -190,7 +190,7 @@ func TestRoomMembersChangePlaces(t *testing.T) {
 func TestRoomPlacesAfterLeave(t *testing.T) {
 	t.Parallel()
 	h, r := roomOf(RoomOptions{})
-	all := make([]*Client, restEvery)
+	all := make([]*Client, yieldEvery)
 	var once sync.Once
 	for i := range all {
 		s := &hooked{sink{room: -1}, func() {}}
@@ -206,7 +206,7 @@ func TestRoomPlacesAfterLeave(t *testing.T) {
 		r.Join(all[i])
 	}
 	publish(r, 1, 1)
-	eventually(t, "it has left", func() bool { return r.Len() == restEvery-1 && !r.delivers() })
+	eventually(t, "it has left", func() bool { return r.Len() == yieldEvery-1 && !r.delivers() })
 	for i, m := range r.groups[0].members {
 		if int(m.at) != i {
 			t.Fatalf("the member at %d believes to be at %d", i, m.at)

@@ -8,9 +8,9 @@ import (
 )
 
 // A Session is a [Client] as its port sees it: whoever drives the client's connection raises the
-// client's events with it. Programs have no use for it, so that nothing but the connection itself
-// raises the events. One goroutine at a time calls SetInfo, Connect, Message and Disconnect; any
-// goroutine the others.
+// client's events with it. It is a type of its own so that programs, which have the Client, cannot
+// raise events. One goroutine at a time may call SetInfo, Connect, Message and Disconnect; any
+// goroutine may call the other methods.
 type Session Client
 
 var (
@@ -24,15 +24,15 @@ func (s *Session) Client() *Client { return (*Client)(s) }
 // Route returns the name of the route that took the client's connection.
 func (s *Session) Route() string { return s.Client().who.Load().info.Route }
 
-// SetInfo replaces what is known of the client.
+// SetInfo replaces the client's Info.
 func (s *Session) SetInfo(info *handlers.Info) {
 	c := s.Client()
-	c.identify(c.binding(), info)
+	c.setInfo(c.binding(), info)
 }
 
-// Connect raises OnConnect. info replaces what is known of the client, unless it is nil. The error
-// is [handlers.ErrPanic] if the callback panics; the caller then calls Disconnect. A callback may
-// end the goroutine ([handlers.GuardExit]).
+// Connect raises OnConnect. info replaces the client's Info, unless it is nil. Connect returns
+// [handlers.ErrPanic] if the callback panics; the caller then calls Disconnect. A callback that
+// calls [runtime.Goexit] ends the goroutine, see [handlers.GuardExit].
 func (s *Session) Connect(info *handlers.Info) error {
 	c := s.Client()
 	if info == nil {
@@ -40,12 +40,12 @@ func (s *Session) Connect(info *handlers.Info) error {
 	}
 	b := c.binding()
 	if info.Request == nil {
-		c.identify(b, info)
+		c.setInfo(b, info)
 		return c.connect()
 	}
-	c.become(&identity{binding: b, info: info}) // OnConnect gets the Request itself
+	c.setIdentity(&identity{binding: b, info: info}) // OnConnect gets this Request
 	err := c.connect()
-	c.identify(b, info)
+	c.setInfo(b, info)
 	return err
 }
 
@@ -63,16 +63,15 @@ func (s *Session) Message(m handlers.Message) error {
 	return c.guard(func() { h.OnMessage(m, c.Writer(), c) })
 }
 
-// Disconnect raises OnDisconnect, or OnError for a client that was never connected; see
-// [handlers.Client]. If the server has ended the client, the callback gets the reason of that in
-// place of err.
+// Disconnect raises OnDisconnect, or OnError if the client never connected; see [handlers.Client].
+// If Kill has ended the client, the callback gets the error of Kill instead of err.
 func (s *Session) Disconnect(err error) {
 	c := s.Client()
 	if c.gone {
 		return
 	}
 	c.gone = true
-	s.LogPanic(err) // of the handler that drives it
+	s.LogPanic(err) // a panic of the handler that drives the client
 	if cause := c.who.Load().cause; cause != nil && !c.quits() {
 		err = *cause
 	}
@@ -103,5 +102,5 @@ func (s *Session) LogPanic(err error) {
 	}
 }
 
-// Kill ends the client from the server's side: its OnDisconnect gets err.
+// Kill ends the client: its OnDisconnect gets err.
 func (s *Session) Kill(err error) { s.Client().kill(err) }

@@ -8,23 +8,22 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// A Writer sends to one client. Its methods may be called by any goroutine at any time, also long
-// after the callback that got it has returned; once the client is gone, or was ended, those with an
-// error return [handlers.ErrClosed].
+// A Writer sends to one client. Any goroutine may call its methods at any time, also long after the
+// callback that got the Writer has returned. Once the client has gone, or was ended, the methods
+// that return an error return [handlers.ErrClosed].
 //
-// A client that does not read fills its queue, and Write, WriteString and Send then wait for it,
-// [Server.Timeout] at the most; for readers of server-sent events, pollers and clients of datagrams
-// they return [handlers.ErrSlow] at once. [Hub.Broadcast] does not wait.
+// A client that does not read fills its queue. Write, WriteString and Send then wait, at most for
+// the server's Timeout. For server-sent events and clients of datagrams they return
+// [handlers.ErrSlow] at once instead. [Hub.Broadcast] does not wait.
 type Writer Client
 
-// Client is the client that w writes to.
+// Client returns the client that w sends to.
 func (w *Writer) Client() *Client { return (*Client)(w) }
 
-// Write sends exactly the bytes of p: to a raw client and in an HTTP response as they are, to a
-// WebSocket client as one binary message.
+// Write sends the bytes of p as they are; to a WebSocket client as one binary message.
 func (w *Writer) Write(p []byte) (int, error) { return w.write(p, handlers.Binary) }
 
-// WriteString is Write for text: a WebSocket client gets one text message.
+// WriteString sends s as it is; to a WebSocket client as one text message.
 func (w *Writer) WriteString(s string) (int, error) { return w.write([]byte(s), handlers.Text) }
 
 func (w *Writer) write(p []byte, k handlers.Kind) (int, error) {
@@ -33,8 +32,8 @@ func (w *Writer) write(p []byte, k handlers.Kind) (int, error) {
 	return n, err
 }
 
-// Send sends one message as the client's protocol frames messages: with a line end on raw streams
-// and in HTTP responses, as one text or binary message on WebSocket.
+// Send sends m framed as the client's protocol frames messages: with a line end on a raw stream and
+// in an HTTP response, as one text or binary message on WebSocket.
 func (w *Writer) Send(m handlers.Message) error {
 	err := w.stream.Send(m.Data, m.Kind)
 	if err == nil {
@@ -43,15 +42,14 @@ func (w *Writer) Send(m handlers.Message) error {
 	return err
 }
 
-// drainer is a stream that can tell when its client has read.
+// A drainer is a stream that knows how much its client has yet to read.
 type drainer interface {
 	Queued() (n int, ok bool)
 	Drain(f loop.Feeder) bool
 }
 
-// Queued is how many bytes wait for a raw or WebSocket client to read, beyond what the kernel has
-// taken: 0 means that whatever was written went to the kernel at once. It is 0 for other clients,
-// whose writes wait.
+// Queued returns the number of bytes that wait for a raw or WebSocket client to read, besides those
+// in the kernel. It is 0 for other clients.
 func (w *Writer) Queued() int {
 	d, ok := w.stream.(drainer)
 	if !ok {
@@ -61,8 +59,8 @@ func (w *Writer) Queued() int {
 	return n
 }
 
-// Drain waits until nothing is queued. It returns [handlers.ErrClosed] when the client has gone
-// instead, or the error of ctx.
+// Drain waits until nothing is queued. It returns [handlers.ErrClosed] if the client goes before
+// that, and the error of ctx if that ends first.
 func (w *Writer) Drain(ctx context.Context) error {
 	d, ok := w.stream.(drainer)
 	if !ok {
@@ -82,30 +80,32 @@ func (w *Writer) Drain(ctx context.Context) error {
 	return nil
 }
 
-// drained is closed when the queue is empty.
+// drained is a channel that is closed when the queue is empty.
 type drained chan struct{}
 
 // Drained is [loop.Feeder.Drained].
 func (d drained) Drained() { close(d) }
 
-// DoneAfterWrite keeps an HTTP response open until the next write has been made; elsewhere it does
-// nothing.
+// DoneAfterWrite keeps an HTTP response open until after the next write. It has no effect on other
+// clients.
 func (w *Writer) DoneAfterWrite() { w.stream.DoneAfterWrite() }
 
-// Done ends an HTTP response, after which nothing can be written. Other clients stay as they are.
+// Done ends an HTTP response: nothing can be written after it. It has no effect on other clients.
 func (w *Writer) Done() error { return w.stream.Done() }
 
-// End says goodbye after all that was written: it ends an HTTP response, sends close 1000 to a
-// WebSocket client and FIN to a raw one. What a raw client still sends is still delivered.
+// End ends the client in good order, after all that was written: it ends an HTTP response, sends
+// close 1000 to a WebSocket client and FIN to a raw one. Messages that a raw client still sends are
+// delivered.
 func (w *Writer) End() error { return w.stream.End() }
 
-// Destroy closes the client at once. What the kernel does not take at once is lost.
+// Destroy closes the client at once. What is still queued, and the kernel does not take at once, is
+// lost.
 func (w *Writer) Destroy() { w.stream.Destroy() }
 
-// Header is the header of the HTTP response, to be changed before the first write. It is nil for
-// other clients, and setting a nil header panics: ask [Client.Request] first.
+// Header returns the header of the HTTP response, which may be changed until the first write. It is
+// nil for other clients, and setting a field of a nil header panics: check [Client.Request] first.
 func (w *Writer) Header() http.Header { return w.stream.Header() }
 
-// WriteHeader starts an HTTP response with this status; without it the first write does, with 200.
-// Elsewhere, or a second time, it does nothing.
+// WriteHeader starts an HTTP response with this status. Without it the first write starts one with
+// 200. It has no effect on other clients, nor the second time.
 func (w *Writer) WriteHeader(status int) { w.stream.WriteHeader(status) }
