@@ -63,7 +63,8 @@ type bar struct {
 	unit string
 }
 
-// bars are those of a row; there are none if it was not measured.
+// bars are those of a row; there are none if it was not measured. A peer's is what its ratio says: a machine that has
+// other work changes that less than the figure.
 func (r *result) bars(row string) (bars []bar) {
 	for _, l := range r.Lines {
 		if l.Row != row {
@@ -77,7 +78,7 @@ func (r *result) bars(row string) (bars []bar) {
 			if title == "" {
 				title = l.Peer
 			}
-			bars = append(bars, bar{title, l.PeerHas, l.Unit})
+			bars = append(bars, bar{title, l.Portluck / l.Ratio, l.Unit})
 		}
 	}
 	return bars

@@ -46,8 +46,8 @@ func TestSVG(t *testing.T) {
 	for _, c := range chart {
 		r.Lines = append(r.Lines, line{Row: "another", Unit: "B", Portluck: 1e9},
 			line{Row: c.row, Unit: "B", Portluck: 400},
-			line{Row: c.row, Unit: "B", Portluck: 400, Peer: "goroutines", PeerHas: 1600},
-			line{Row: c.row, Unit: "B", Portluck: 400, Peer: "a<b", PeerHas: 800})
+			line{Row: c.row, Unit: "B", Portluck: 400, Peer: "goroutines", PeerHas: 1500, Ratio: .25},
+			line{Row: c.row, Unit: "B", Portluck: 400, Peer: "a<b", PeerHas: 800, Ratio: .5})
 	}
 	svg, err := r.svg()
 	if err != nil {
