@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"flag"
+	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/portluck/portluck/handlers/internal/chunktest"
@@ -25,19 +30,83 @@ const answers = lines.map((line) => {
 })
 process.stdout.write(answers.join('\n'))`
 
+var update = flag.Bool("update", false, "write testdata/stringdecoder.txt with what Node answers")
+
 // What each event has is what Node's StringDecoder returns, for every way to cut what is awkward.
 func TestEncodingIsNodes(t *testing.T) {
 	t.Parallel()
 	node := need.Program(t, "node")
 	var asked []decoding
 	for _, in := range awkward() {
-		for name, e := range map[string]Encoding{"utf8": UTF8, "base64": Base64, "latin1": ASCII} {
+		for name := range decoderNames {
 			chunktest.Each(in, func(chunks [][]byte) bool {
-				asked = append(asked, decoding{name, chunks, e})
+				asked = append(asked, decoding{name, chunks})
 				return true
 			})
 		}
 	}
+	for i, want := range answers(t, node, asked) {
+		if got := asked[i].events(); !slices.Equal(got, want) {
+			t.Fatalf("%s of %q = %q, Node has %q", asked[i].Encoding, asked[i].Chunks, got, want)
+		}
+	}
+}
+
+// tableFile has what Node answers, where there is no Node.
+const tableFile = "testdata/stringdecoder.txt"
+
+// The table is what Node answers.
+func TestEncodingTableIsNodes(t *testing.T) {
+	t.Parallel()
+	node := need.Program(t, "node")
+	version, err := exec.CommandContext(t.Context(), node, "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := borderline()
+	var table bytes.Buffer
+	for i, events := range answers(t, node, asked) {
+		table.WriteString(asked[i].line(events))
+	}
+	if *update {
+		from := fmt.Sprintf("# from: StringDecoder of Node %s, by go test ./handlers/tcp -run TestEncodingTableIsNodes -update\n"+
+			"# the encoding, the chunks, what each of them is told as, and the end\n", bytes.TrimSpace(version))
+		if err := os.WriteFile(tableFile, append([]byte(from), table.Bytes()...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Join(readTable(t), ""); got != table.String() {
+		t.Errorf("%s is not what Node answers; -update writes it", tableFile)
+	}
+}
+
+// readTable returns the lines of the table.
+func readTable(t *testing.T) []string {
+	t.Helper()
+	table, err := os.ReadFile(tableFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(strings.SplitAfter(string(table), "\n"), func(line string) bool { return line == "" || line[0] == '#' })
+}
+
+// What each event has is what the table has, for each pair of bytes at the borders of UTF-8's
+// ranges, cut and not, and for longer ones.
+func TestEncodingTable(t *testing.T) {
+	asked, table := borderline(), readTable(t)
+	if len(asked) != len(table) {
+		t.Fatalf("the table has %d lines, want %d", len(table), len(asked))
+	}
+	for i, a := range asked {
+		if got := a.line(a.events()); got != table[i] {
+			t.Errorf("%s, want %s", strings.TrimSpace(got), strings.TrimSpace(table[i]))
+		}
+	}
+}
+
+// answers returns what Node's StringDecoder returns for each chunk, and for the end.
+func answers(t *testing.T, node string, asked []decoding) (all [][]string) {
+	t.Helper()
 	var stdin, stdout bytes.Buffer
 	encoder := json.NewEncoder(&stdin)
 	for _, a := range asked {
@@ -50,28 +119,41 @@ func TestEncodingIsNodes(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("node: %v", err)
 	}
-	answers := json.NewDecoder(&stdout)
-	for _, a := range asked {
-		var want []string
-		if err := answers.Decode(&want); err != nil {
+	decoder := json.NewDecoder(&stdout)
+	for range asked {
+		var events []string
+		if err := decoder.Decode(&events); err != nil {
 			t.Fatal(err)
 		}
-		if got := a.events(); !slices.Equal(got, want) {
-			t.Fatalf("%s of %q = %q, Node has %q", a.Encoding, a.Chunks, got, want)
-		}
+		all = append(all, events)
 	}
+	return all
 }
+
+// decoderNames are those that Node has for our encodings.
+var decoderNames = map[string]Encoding{"utf8": UTF8, "base64": Base64, "latin1": ASCII}
 
 // decoding is a stream in chunks.
 type decoding struct {
-	Encoding string   `json:"encoding"`
+	Encoding string   `json:"encoding"` // as Node has it
 	Chunks   [][]byte `json:"chunks"`
-	encoding Encoding
+}
+
+// line returns the line of the table for these events.
+func (d decoding) line(events []string) string {
+	line := d.Encoding
+	for _, c := range d.Chunks {
+		line += fmt.Sprintf(" %x", c)
+	}
+	for _, e := range events {
+		line += " " + strconv.QuoteToASCII(e)
+	}
+	return line + "\n"
 }
 
 // events returns the text of each chunk, and what is told before OnEnd.
 func (d decoding) events() (all []string) {
-	own := &decoder{encoding: d.encoding}
+	own := &decoder{encoding: decoderNames[d.Encoding]}
 	for _, c := range d.Chunks {
 		all = append(all, string(own.decode(c)))
 	}
@@ -83,7 +165,6 @@ func awkward() (all []string) {
 	for _, tt := range encodings {
 		all = append(all, tt.in)
 	}
-	borders := "A\x7f\x80\x8b\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xf7\xf8\xff"
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
 		in := make([]byte, 1+r.IntN(6))
@@ -91,6 +172,46 @@ func awkward() (all []string) {
 			in[i] = borders[r.IntN(len(borders))]
 		}
 		all = append(all, string(in))
+	}
+	return all
+}
+
+// borders are bytes at the borders of UTF-8's ranges.
+const borders = "A\x7f\x80\x8b\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xf7\xf8\xff"
+
+// borderline returns the streams of the table.
+func borderline() (all []decoding) {
+	add := func(encoding string, in []byte, cuts int) {
+		all = append(all, decoding{encoding, chunktest.At(string(in), func(i int) bool { return cuts>>(i-1)&1 == 1 })})
+	}
+	for _, a := range []byte(borders) {
+		for _, b := range []byte(borders) {
+			add("utf8", []byte{a, b}, 0)
+			add("utf8", []byte{a, b}, 1)
+		}
+	}
+	r := rand.New(rand.NewPCG(3, 4))
+	for n := range 1200 {
+		in := make([]byte, 3+n%4)
+		for i := range in {
+			in[i] = borders[r.IntN(len(borders))]
+		}
+		if n%3 > 0 { // what may be a code point
+			in[0] = borders[11+r.IntN(16)]
+			in[1] = borders[2+r.IntN(7)]
+		}
+		if n%3 > 1 {
+			in[2] = borders[2+r.IntN(7)]
+		}
+		add("utf8", in, r.IntN(1<<(len(in)-1)))
+	}
+	for n := range 50 {
+		in := make([]byte, 1+n%5)
+		for i := range in {
+			in[i] = byte(r.Uint32())
+		}
+		add("base64", in, r.IntN(1<<(len(in)-1)))
+		add("latin1", in, r.IntN(1<<(len(in)-1)))
 	}
 	return all
 }
