@@ -15,7 +15,8 @@ func accepts(r *http.Request, mediaType, other string) bool {
 }
 
 // quality is the weight of a media type, of the most specific range in Accept that has it, and
-// whether that range names it. A range with a weight that is none, or that does not end, is passed
+// whether that range names it. A range with parameters, which the type may not have, counts only
+// where there is none without. A range with a weight that is none, or that does not end, is passed
 // over.
 func quality(accept []string, mediaType string) (q float64, named bool) {
 	kind, _, _ := strings.Cut(mediaType, "/")
@@ -25,42 +26,48 @@ func quality(accept []string, mediaType string) (q float64, named bool) {
 			var one string
 			one, line = cutOutside(line, ',')
 			name, params := cutOutside(one, ';')
-			weight, ok := weightOf(params)
+			weight, plain, ok := weightOf(params)
 			specific := 0
 			switch name = strings.ToLower(strings.TrimSpace(name)); name {
 			case mediaType:
-				specific = 3
+				specific = 5
 			case kind + "/*":
-				specific = 2
+				specific = 3
 			case "*/*":
 				specific = 1
+			}
+			if plain && specific > 0 {
+				specific++
 			}
 			if ok && specific > 0 && (specific > best || specific == best && weight > q) {
 				best, q = specific, weight
 			}
 		}
 	}
-	return q, best == 3
+	return q, best >= 5
 }
 
-// weightOf is the weight among the parameters of a media range; 1 if there is none.
-func weightOf(params string) (q float64, ok bool) {
+// weightOf is the weight among the parameters of a media range; 1 if there is none. plain reports
+// whether no other stands before it.
+func weightOf(params string) (q float64, plain, ok bool) {
+	plain = true
 	for params != "" {
 		var one string
 		one, params = cutOutside(params, ';')
 		name, value, _ := strings.Cut(one, "=")
-		if !strings.EqualFold(strings.TrimSpace(name), "q") {
+		if name = strings.TrimSpace(name); !strings.EqualFold(name, "q") {
+			plain = plain && name == ""
 			continue
 		}
 		value = strings.TrimSpace(value)
 		whole, digits, _ := strings.Cut(value, ".")
 		q, err := strconv.ParseFloat(value, 64)
 		if err != nil || q > 1 || whole != "0" && whole != "1" || len(digits) > 3 || strings.Trim(digits, "0123456789") != "" {
-			return 0, false
+			return 0, plain, false
 		}
-		return q, true
+		return q, plain, true
 	}
-	return 1, true
+	return 1, plain, true
 }
 
 // cutOutside is [strings.Cut] at sep outside of quoted strings (RFC 9110, section 5.6.4).

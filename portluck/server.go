@@ -48,7 +48,8 @@ type Server struct {
 	// server-sent events (Accept: text/event-stream, resumed by Last-Event-ID), which are a client
 	// of the hub, or a long poll (?since=POSITION), for which the room must have History. It is a
 	// page like any other if RoomOf is nil or ok is false. RoomOf is asked more than once for a
-	// request, also to name the methods that its path has (Allow): it must have no effects.
+	// request, also to name the methods that its path has (Allow), and whether another Accept would
+	// get a stream (Vary): it must have no effects.
 	RoomOf func(r *http.Request) (room string, ok bool)
 
 	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2

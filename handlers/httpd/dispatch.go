@@ -59,14 +59,8 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	if !h.answers(w, r, l) || h.mounted(w, r, l) {
 		return
 	}
-	if r.Method == http.MethodGet && h.Streams != nil && !wantsWebSocket(r) {
-		info := requestInfo(r, l)
-		if s := h.Streams(r, &info); s != nil {
-			if h.allow(w, r, l) {
-				h.page(w, r, l, s)
-			}
-			return
-		}
+	if h.streamed(w, r, l) {
+		return
 	}
 	switch {
 	case h.Upgrade != nil && wantsWebSocket(r):
@@ -89,6 +83,31 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	default:
 		h.page(w, r, l, h.Pages)
 	}
+}
+
+// streamed answers r with what Streams returns for it, if anything. Accept may decide that: then a
+// cache must not give the page to who asks for the stream (RFC 9110, section 12.5.5).
+func (h *Handler) streamed(w http.ResponseWriter, r *http.Request, l *httpConn) bool {
+	if h.Streams == nil || r.Method != http.MethodGet && r.Method != http.MethodHead || wantsWebSocket(r) {
+		return false
+	}
+	asked := *r
+	asked.Method = http.MethodGet
+	if h.isStreamed(&asked, l) {
+		w.Header().Add("Vary", "Accept")
+	}
+	if r.Method == http.MethodHead {
+		return false
+	}
+	info := requestInfo(r, l)
+	s := h.Streams(r, &info)
+	if s == nil {
+		return false
+	}
+	if h.allow(w, r, l) {
+		h.page(w, r, l, s)
+	}
+	return true
 }
 
 // answers reports whether r is for a name of ours. If it is not, answers answers it.

@@ -52,8 +52,8 @@ type Handler struct {
 	Claim func(r *http.Request) bool
 	// Streams serves the GET requests for which it returns a Handler: answers that go on, such as
 	// server-sent events. Their Origin is checked. The deadline for reading is the Handler's to
-	// set, as is ending with the server. It is asked for the Allow of other answers too, with a GET
-	// of events whose Handler is not called.
+	// set, as is ending with the server. It is asked for the Allow and the Vary of answers too,
+	// with a GET of events whose Handler is not called.
 	Streams func(r *http.Request, info *handlers.Info) http.Handler
 	// CheckOrigin reports whether the page that a request comes from may talk to the server. If
 	// nil, a request without an Origin may, and one from the same origin.
