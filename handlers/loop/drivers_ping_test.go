@@ -3,7 +3,10 @@ package loop
 import (
 	"bufio"
 	"errors"
+	"io"
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -35,6 +38,34 @@ func TestDriversPing(t *testing.T) {
 				}
 				client.Close()
 				wantEvents(t, rec, "connect", "disconnect "+handlers.ErrTimeout.Error())
+			})
+		})
+	}
+}
+
+// A peer that drains a long queue slowly is lost neither for its silence nor as a slow reader: it is
+// judged by what it takes, not by when it has taken all.
+func TestSlowReaderThatDrainsStays(t *testing.T) {
+	for name, l := range map[string]*Loop{"pings": {PingInterval: time.Minute}, "Timeout": {Timeout: time.Minute}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server, client := net.Pipe()
+				c, rec := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &pings{}}), newRecorder()
+				start(c, rec)
+				synctest.Wait() // it reads
+				const size = 2 << 20
+				if err := c.TrySend(make([]byte, size), handlers.Auto); err != nil {
+					t.Fatal(err)
+				}
+				left := make([]byte, 16<<10)
+				for n := 0; n < size; n += len(left) {
+					time.Sleep(10 * time.Second) // six pieces in a minute, 21 minutes in all
+					if _, err := io.ReadFull(client, left); err != nil {
+						t.Fatalf("after %d bytes: %v", n, err)
+					}
+				}
+				client.Close()
+				wantEvents(t, rec, "connect", "disconnect <nil>")
 			})
 		})
 	}

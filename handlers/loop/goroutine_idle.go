@@ -12,7 +12,7 @@ import (
 // was something since.
 type idle struct {
 	armed     atomic.Int64 // when both deadlines were set
-	armedLate atomic.Int64 // when that of writing was, alone
+	armedLate atomic.Int64 // when that of writing was, or would have been for all of the timeout
 	lastRead  time.Time    // the driving goroutine's
 	lastWrite atomic.Int64
 	asked     bool      // the peer was pinged, and has sent nothing since
@@ -25,9 +25,10 @@ type idle struct {
 	moment    time.Time
 }
 
-// start counts from now, and makes the next arm set the deadlines in any case.
+// start counts from now, and makes the next arm, or write, set the deadlines in any case.
 func (i *idle) start() {
 	i.armed.Store(0)
+	i.armedLate.Store(0)
 	i.hear()
 }
 
@@ -105,6 +106,7 @@ func (i *idle) patience(c *goConn) time.Duration {
 // set sets both deadlines: one timer.
 func (i *idle) set(c *goConn, now time.Time, t time.Duration) {
 	i.armed.Store(now.UnixNano())
+	i.armedLate.Store(now.Add(min(t-i.patience(c), 0)).UnixNano())
 	i.bounded = false
 	by := time.Time{}
 	if t > 0 {
@@ -235,7 +237,7 @@ func (i *idle) wrote() { i.lastWrite.Store(time.Now().UnixNano()) }
 func (i *idle) beforeWrite(c *goConn) {
 	t := c.loop.Timeout
 	now := time.Now()
-	if t > 0 && min(i.age(now), now.Sub(time.Unix(0, i.armedLate.Load()))) > t/2 {
+	if t > 0 && now.Sub(time.Unix(0, i.armedLate.Load())) > t/2 {
 		i.armedLate.Store(now.UnixNano())
 		_ = c.rw.SetWriteDeadline(now.Add(t))
 	}

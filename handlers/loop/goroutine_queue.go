@@ -136,12 +136,21 @@ func (c *goConn) releaseLocked(f func() error) (err error) {
 	return cmp.Or(panicked, err)
 }
 
-func (c *goConn) write(buf []byte) error {
-	c.idle.beforeWrite(c)
-	_, err := c.rw.Write(buf)
-	c.idle.wrote()
+// write writes buf, and notes each chunk of it that the peer has taken: one that drains a long
+// queue slowly is not idle.
+func (c *goConn) write(buf []byte) (err error) {
+	for len(buf) > 0 && err == nil {
+		n := min(len(buf), writeChunk)
+		c.idle.beforeWrite(c)
+		_, err = c.rw.Write(buf[:n])
+		c.idle.wrote()
+		buf = buf[n:]
+	}
 	return err
 }
+
+// writeChunk is how many bytes are written at once.
+const writeChunk = 64 << 10
 
 // writeFailedLocked stops writing. What the peer has sent is still read, unless it is too slow a
 // reader; unless it only reads no more, or has ended before, its end is no good one.
