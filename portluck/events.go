@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"math"
 	"net/http"
 	"os"
 	"sync"
@@ -121,10 +122,12 @@ func (s *sse) join(room *Room, c *Client, last string) error {
 // that has ended its half may still read: a sign of life shows at once whether it is there.
 func (s *sse) run(ctx context.Context, w http.ResponseWriter, halved, closed <-chan struct{}) error {
 	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more is to be read
-	var beat <-chan time.Time
-	if s.interval > 0 {
-		beat = time.Tick(s.interval)
+	interval := s.interval
+	if interval <= 0 {
+		interval = math.MaxInt64
 	}
+	beat := time.NewTicker(interval)
+	defer beat.Stop()
 	for {
 		out, ended := s.take()
 		if len(out) > 0 {
@@ -132,6 +135,7 @@ func (s *sse) run(ctx context.Context, w http.ResponseWriter, halved, closed <-c
 				return err
 			}
 			s.drained()
+			beat.Reset(interval)
 			continue
 		}
 		if ended {
@@ -139,7 +143,7 @@ func (s *sse) run(ctx context.Context, w http.ResponseWriter, halved, closed <-c
 		}
 		select {
 		case <-s.ready:
-		case <-beat:
+		case <-beat.C:
 			s.put([]byte(":\n\n"))
 		case <-halved:
 			halved = nil

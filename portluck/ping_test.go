@@ -7,8 +7,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -47,6 +49,37 @@ func TestPingInterval(t *testing.T) {
 				t.Errorf("%s, goroutines %t: %v, want ErrTimeout", name, goroutines, err)
 			}
 		}
+	}
+}
+
+// A stream beats after the interval without an event, not at fixed times, and never if there is no
+// interval.
+func TestEventStreamsBeatInSilence(t *testing.T) {
+	t.Parallel()
+	for _, interval := range []time.Duration{10 * time.Second, -1} {
+		synctest.Test(t, func(t *testing.T) {
+			w, closed := httptest.NewRecorder(), make(chan struct{})
+			s := &sse{ready: make(chan struct{}, 1), rc: http.NewResponseController(w), interval: interval}
+			done := make(chan error)
+			go func() { done <- s.run(t.Context(), w, nil, closed) }()
+			for range 5 {
+				time.Sleep(7 * time.Second)
+				if err := s.TrySend([]byte("x"), handlers.Text); err != nil {
+					t.Error(err)
+				}
+			}
+			time.Sleep(25 * time.Second)
+			synctest.Wait()
+			close(closed)
+			<-done
+			want := strings.Repeat("data: x\n\n", 5)
+			if interval > 0 {
+				want += ":\n\n:\n\n"
+			}
+			if got := w.Body.String(); got != want {
+				t.Errorf("interval %v: %q, want %q", interval, got, want)
+			}
+		})
 	}
 }
 
