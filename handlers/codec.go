@@ -126,12 +126,12 @@ type Messages struct {
 	// Next, when Decode sets it, is the codec of the bytes from n on: an upgrade. What was appended
 	// to Reply goes out as it is.
 	Next Codec
-	// Leave, when Decode sets it, takes the connection out of the loop: what was appended to Reply
-	// and queued goes out, the client ends in good order, and Leave gets the connection, with the
+	// Hijack, when Decode sets it, takes the connection out of the loop: what was appended to Reply
+	// and queued goes out, the client ends in good order, and Hijack gets the connection, with the
 	// bytes from n on still to be read. It runs in a goroutine of its own, which a shutdown waits
 	// for, and closes what it gets. It gets nil, and must return at once, when the connection has
 	// ended meanwhile.
-	Leave func(c net.Conn)
+	Hijack func(c net.Conn)
 	// HalfOpen, when Decode sets it at EOF, keeps the connection for what the program still sends:
 	// it ends when the program ends it. Without it it ends when what is queued has gone.
 	HalfOpen bool

@@ -34,7 +34,7 @@ type conn struct {
 	inRoot bool          // it is root's goroutine that has accepted it
 	outer  handlers.Conn // the layer around, or nil
 
-	member
+	quota
 	*sniffing            // nil once the loop drives it
 	pending   *announced // its client, if it was announced before it was classified
 

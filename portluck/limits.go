@@ -37,8 +37,8 @@ type share struct {
 	n      int // under limits.mu
 }
 
-// member is the part of a connection that limits has.
-type member struct {
+// quota is what limits knows of a connection.
+type quota struct {
 	share      *share
 	prev, next *conn
 }

@@ -92,7 +92,7 @@ func (b *brittle) broken(method string) {
 func (b *brittle) Decode(in []byte, m *handlers.Messages) (int, error) {
 	b.broken("Decode")
 	if b.in == "Leave" && bytes.HasSuffix(in, []byte("\n")) {
-		m.Leave = func(nc net.Conn) { b.broken("Leave") }
+		m.Hijack = func(nc net.Conn) { b.broken("Leave") }
 		return len(in), nil
 	}
 	return b.Lines.Decode(in, m)

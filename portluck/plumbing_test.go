@@ -17,7 +17,7 @@ func TestProgramsDriveNothing(t *testing.T) {
 	}
 	plumbing := []reflect.Type{
 		reflect.TypeFor[handlers.Client](), reflect.TypeFor[handlers.Port](), reflect.TypeFor[handlers.Handler](),
-		reflect.TypeFor[loop.Events](), reflect.TypeFor[loop.Feeder](), reflect.TypeFor[loop.Fed](),
+		reflect.TypeFor[loop.Events](), reflect.TypeFor[loop.Drainer](), reflect.TypeFor[loop.FrameSource](),
 		reflect.TypeFor[loop.Parking](), reflect.TypeFor[loop.Host](),
 	}
 	for _, typ := range types {

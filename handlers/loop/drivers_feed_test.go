@@ -222,7 +222,7 @@ func (q *quits) Decode(in []byte, m *handlers.Messages) (int, error) {
 	}
 	m.Deliver(handlers.Message{Data: in[:i]})
 	m.Reply = append(m.Reply, "leaving\n"...)
-	m.Leave = q.take
+	m.Hijack = q.take
 	return i + 1, nil
 }
 

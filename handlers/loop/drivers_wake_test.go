@@ -179,7 +179,7 @@ func TestDriversLeaveByWake(t *testing.T) {
 			if !want {
 				return 0
 			}
-			m.Leave = func(nc net.Conn) {
+			m.Hijack = func(nc net.Conn) {
 				p := make([]byte, 3)
 				if _, err := io.ReadFull(nc, p); err != nil {
 					t.Errorf("read: %v", err)
@@ -220,7 +220,7 @@ func TestDriversLeaveTooLate(t *testing.T) {
 		took := make(chan net.Conn, 1)
 		s := &sleeper{rec, func(_ time.Duration, m *handlers.Messages) time.Duration {
 			c.End()
-			m.Leave = func(nc net.Conn) { took <- nc }
+			m.Hijack = func(nc net.Conn) { took <- nc }
 			return 0
 		}}
 		rec.onConnect = func() { c.Wake(0) }

@@ -125,7 +125,7 @@ type extra struct {
 	swallow int       // bytes that were swallowed
 	room    sync.Cond // of writers that wait
 	waiting int       // how many
-	feeds   []Feeder  // that wait for the queue to be empty
+	feeds   []Drainer // that wait for the queue to be empty
 }
 
 var extras = sync.Pool{New: func() any { return new(extra) }}

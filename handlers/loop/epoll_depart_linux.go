@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// depart takes the connection out of the loop, and gives it to take in a goroutine of its own. Its client ends. The caller
+// hijack takes the connection out of the loop, and gives it to take in a goroutine of its own. Its client ends. The caller
 // owns it. It is false when the connection has ended.
-func (c *polled) depart(unread []byte, take func(net.Conn)) bool {
+func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 	c.mu.Lock()
 	if c.over || c.broken || c.ended {
 		c.mu.Unlock()
-		c.shard.loop.tell(nil, take)
+		c.shard.loop.hand(nil, take)
 		return false
 	}
-	d := &departed{place: c.place, unread: bytes.Clone(unread)}
+	d := &hijacked{place: c.place, unread: bytes.Clone(unread)}
 	var queued []byte
 	if x := c.x; x != nil {
 		queued = bytes.Clone(x.out[x.at:])
@@ -43,7 +43,7 @@ func (c *polled) depart(unread []byte, take func(net.Conn)) bool {
 		if d.Conn, err = c.reattach(fd, wire, cipher); err != nil {
 			d.Conn = gone()
 		}
-		c.shard.loop.see(d, queued, take)
+		c.shard.loop.serveHijacked(d, queued, take)
 	}()
 	return true
 }
@@ -65,7 +65,7 @@ func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
 		}
 	}
 	if len(cipher) > 0 {
-		nc = &departed{Conn: nc, unread: cipher}
+		nc = &hijacked{Conn: nc, unread: cipher}
 	}
 	c.link.conn.NetConn().(*handlers.Switch).Set(nc)
 	return c.link.conn, nil

@@ -54,7 +54,7 @@ func canDetach(c handlers.Conn) bool {
 			return false
 		}
 		nc = sw.Current()
-		if d, ok := nc.(*departed); ok {
+		if d, ok := nc.(*hijacked); ok {
 			nc = d.Conn
 		}
 	}
@@ -105,7 +105,7 @@ func takeFrom(src handlers.Conn) (d detached, err error) {
 	sw := tc.NetConn().(*handlers.Switch)
 	link := &tlsLink{conn: tc}
 	nc = sw.Current()
-	if old, ok := nc.(*departed); ok { // it has left a loop in the clear
+	if old, ok := nc.(*hijacked); ok { // it has left a loop in the clear
 		nc, link.in = old.Conn, old.unread
 	}
 	if d.fd, err = take(nc); err == nil {

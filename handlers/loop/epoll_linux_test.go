@@ -65,7 +65,7 @@ type leaky struct{ lines }
 func (*leaky) Decode(_ []byte, m *handlers.Messages) (int, error) {
 	m.Reply = append(m.Reply, "secret"...)
 	m.Next = &leaky{}
-	m.Leave = func(nc net.Conn) { nc.Close() }
+	m.Hijack = func(nc net.Conn) { nc.Close() }
 	panic("oops")
 }
 

@@ -77,7 +77,7 @@ func (r *runner) begin(c *polled) {
 func (r *runner) end() bool { return r.state.CompareAndSwap(r.turns|1, r.turns) }
 
 // clean drops what a codec has left, which is not for the runner's next connection.
-func (r *runner) clean() { r.m.Reply, r.m.Next, r.m.Leave = r.m.Reply[:0], nil, nil }
+func (r *runner) clean() { r.m.Reply, r.m.Next, r.m.Hijack = r.m.Reply[:0], nil, nil }
 
 // lost says that the turn has taken its time: the runner has no shard any more.
 func (r *runner) lost() bool { return r.state.Load() == stolen }

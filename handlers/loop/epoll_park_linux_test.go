@@ -7,7 +7,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// told is a Feeder that is told once.
+// told is a Drainer that is told once.
 type told chan struct{}
 
 func (f told) Drained() { close(f) }

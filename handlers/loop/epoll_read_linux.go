@@ -161,8 +161,8 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 		c.cork(r)
 		n, err := c.codec.Decode(data, &r.m)
 		c.upgrade(r)
-		next, take := r.m.Next != nil, r.m.Leave
-		r.m.Next, r.m.Leave = nil, nil
+		next, take := r.m.Next != nil, r.m.Hijack
+		r.m.Next, r.m.Hijack = nil, nil
 		if r.failed == nil && errors.Is(err, io.EOF) {
 			c.lastWord(&r.m)
 		}
@@ -173,7 +173,7 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 		}
 		switch {
 		case err == nil && take != nil:
-			if !c.depart(data, take) {
+			if !c.hijack(data, take) {
 				c.leave(nil)
 			}
 			return true

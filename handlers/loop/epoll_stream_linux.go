@@ -47,7 +47,7 @@ func (c *polled) Queued() (n int, ok bool) {
 }
 
 // Drain is [Conn.Drain].
-func (c *polled) Drain(f Feeder) bool {
+func (c *polled) Drain(f Drainer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken || c.queuedLocked() == 0 {
@@ -66,7 +66,7 @@ func (c *polled) Framing() handlers.Framing {
 }
 
 // Feed is [Conn.Feed].
-func (c *polled) Feed(p []byte, f Fed) (n int, err error) {
+func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

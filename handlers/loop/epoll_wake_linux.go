@@ -101,8 +101,8 @@ func (c *polled) wakes(r *runner) bool {
 	}
 	c.cork(r)
 	again := w.Woken(time.Duration(c.sinceActive(c.now()))*time.Millisecond, &r.m)
-	take := r.m.Leave
-	r.m.Leave = nil
+	take := r.m.Hijack
+	r.m.Hijack = nil
 	c.endTurn(&r.m)
 	if again > 0 {
 		c.Wake(again)
@@ -114,5 +114,5 @@ func (c *polled) wakes(r *runner) bool {
 	if c.part {
 		unread = c.x.part
 	}
-	return c.depart(unread, take)
+	return c.hijack(unread, take)
 }

@@ -61,7 +61,7 @@ type goConn struct {
 	called   bool           // its events are to be woken
 	paused   bool           // it is not read
 	half     bool           // the peer has sent its last, and the program may still write; the driving goroutine sets it
-	feeds    []Feeder       // that wait for out to be empty
+	feeds    []Drainer      // that wait for out to be empty
 }
 
 func (l *Loop) newGoConn(c handlers.Conn, a handlers.Attachment) *goConn {
@@ -214,7 +214,7 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 		c.upgrade(&m)
 		next := m.Next != nil
 		m.Next = nil
-		c.taker = m.Leave
+		c.taker = m.Hijack
 		if c.failed == nil && errors.Is(err, io.EOF) {
 			c.lastWord(&m)
 		}

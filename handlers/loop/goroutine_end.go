@@ -11,10 +11,10 @@ func (c *goConn) end(err error) {
 		}
 	}()
 	if err == nil && c.taker != nil {
-		if c.depart() {
+		if c.hijack() {
 			return
 		}
-		c.loop.tell(nil, c.taker)
+		c.loop.hand(nil, c.taker)
 	}
 	_ = handlers.GuardExit(func() {
 		c.goodbye(err)
@@ -39,9 +39,9 @@ func (c *goConn) leave() {
 	c.ev.Disconnect(err)
 }
 
-// depart takes the connection out of the loop and gives it to taker, when what was queued is
+// hijack takes the connection out of the loop and gives it to taker, when what was queued is
 // written. It is false when it was ended meanwhile.
-func (c *goConn) depart() bool {
+func (c *goConn) hijack() bool {
 	c.mu.Lock()
 	for c.flushing || len(c.out) > 0 && !c.broken {
 		c.cond.Wait()
@@ -60,7 +60,7 @@ func (c *goConn) depart() bool {
 	if err != nil {
 		nc = gone()
 	}
-	c.loop.see(&departed{Conn: nc, place: c.src, unread: c.unread}, nil, c.taker)
+	c.loop.serveHijacked(&hijacked{Conn: nc, place: c.src, unread: c.unread}, nil, c.taker)
 	return true
 }
 

@@ -51,7 +51,7 @@ func (c *goConn) Queued() (n int, ok bool) {
 }
 
 // Drain is [Conn.Drain].
-func (c *goConn) Drain(f Feeder) bool {
+func (c *goConn) Drain(f Drainer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken || len(c.out) == 0 && !c.flushing {
@@ -76,7 +76,7 @@ func framingOf(codec handlers.Codec) handlers.Framing {
 }
 
 // Feed is [Conn.Feed].
-func (c *goConn) Feed(p []byte, f Fed) (int, error) {
+func (c *goConn) Feed(p []byte, f FrameSource) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {

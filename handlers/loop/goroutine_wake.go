@@ -137,7 +137,7 @@ func (c *goConn) wakes(in *input) bool {
 	if again > 0 {
 		c.Wake(again)
 	}
-	if c.taker = m.Leave; c.taker == nil {
+	if c.taker = m.Hijack; c.taker == nil {
 		return false
 	}
 	c.unread = append(bytes.Clone(in.Bytes()), c.unread...)

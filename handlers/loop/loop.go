@@ -49,11 +49,11 @@ type Events interface {
 	Disconnect(err error)
 }
 
-// A Waker is Events of a program that has more to do with its connection than to answer messages.
+// A Waker is an Events that also handles wake-ups requested with [Conn.Wake].
 type Waker interface {
 	Events
 	// Woken is called after [Conn.Wake], perhaps too early or too often, in turn with the other
-	// events. idle is how long no byte has come or gone. It may set m.Leave, and returns when it is
+	// events. idle is how long no byte has come or gone. It may set m.Hijack, and returns when it is
 	// to be called again; not at all if zero.
 	Woken(idle time.Duration, m *handlers.Messages) (again time.Duration)
 }
@@ -94,9 +94,9 @@ type Conn interface {
 	// Queued is how many bytes wait for the peer to read. It is not ok when nothing can be written
 	// any more.
 	Queued() (n int, ok bool)
-	// Drain tells f once, when nothing is queued any more, or nothing can be written any more. It
-	// is false, and f is not told, when that is so now.
-	Drain(f Feeder) bool
+	// Drain calls f.Drained once the queue is empty or the connection is broken. It returns false,
+	// without calling f, if it already is.
+	Drain(f Drainer) bool
 	// Quit ends the connection for err: the farewell for that follows what is queued, and the
 	// connection is closed within 5 seconds, also when the peer takes none of it. Nothing can be
 	// sent any more.
@@ -126,15 +126,16 @@ type Conn interface {
 	// at once, and returns how many bytes it has taken: whole messages, and none while something is
 	// queued. When that is not all, f is told once that nothing is queued any more, or that nothing
 	// can be sent. p is not kept. The error is [handlers.ErrClosed].
-	Feed(p []byte, f Fed) (n int, err error)
+	Feed(p []byte, f FrameSource) (n int, err error)
 }
 
-// A Feeder is told that the connection which it feeds has nothing queued any more.
-type Feeder interface{ Drained() }
+// A Drainer waits until a connection has nothing queued any more: [Conn.Drain] and [Conn.Feed] call
+// Drained then.
+type Drainer interface{ Drained() }
 
-// Fed is how [Conn.Feed] is asked for where a message ends.
-type Fed interface {
-	Feeder
+// A FrameSource knows where the messages end that it gives to [Conn.Feed].
+type FrameSource interface {
+	Drainer
 	// End is the least end of a message that is not less than n.
 	End(n int) int
 }
@@ -206,7 +207,7 @@ type Loop struct {
 	closing bool                   // no connection gets in any more
 	closed  bool                   // none gets out, either
 	conns   map[*goConn]struct{}   // of the goroutine driver
-	guests  map[*departed]struct{} // that have left, and are not closed yet
+	hijacks map[*hijacked]struct{} // that have left, and are not closed yet
 }
 
 // New prepares c for being driven. Nothing happens before [Conn.Start].
@@ -271,7 +272,7 @@ func (l *Loop) refuse() []ender {
 	for c := range l.conns {
 		all = append(all, c)
 	}
-	for d := range l.guests {
+	for d := range l.hijacks {
 		all = append(all, d)
 	}
 	return l.shards.refuse(all)

@@ -16,7 +16,7 @@ type driven Stream
 
 var (
 	_ loop.Waker  = (*driven)(nil)
-	_ loop.Feeder = (*driven)(nil)
+	_ loop.Drainer = (*driven)(nil)
 )
 
 // Connect implements [loop.Events.Connect]. The loop calls it for each connection, and once more
@@ -186,7 +186,7 @@ func (d *driven) Woken(idle time.Duration, m *handlers.Messages) (again time.Dur
 	s.mu.Lock()
 	if s.securing {
 		s.moving = true
-		m.Leave = s.handshake
+		m.Hijack = s.handshake
 		s.mu.Unlock()
 		return 0
 	}

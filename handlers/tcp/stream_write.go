@@ -128,7 +128,7 @@ func (s *Stream) End(p []byte) error {
 	return s.conn.End()
 }
 
-// Drained implements [loop.Feeder.Drained]. A call may concern the connection before the handshake,
+// Drained implements [loop.Drainer.Drained]. A call may concern the connection before the handshake,
 // so Woken checks that nothing is queued.
 func (d *driven) Drained() {
 	s := (*Stream)(d)

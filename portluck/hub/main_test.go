@@ -58,13 +58,13 @@ type sink struct {
 	mu      sync.Mutex
 	got     bytes.Buffer
 	room    int // that is left; -1 without end
-	waiting []loop.Feeder
+	waiting []loop.Drainer
 	gone    bool
 }
 
 func (s *sink) Framing() handlers.Framing { return lines{} }
 
-func (s *sink) Feed(p []byte, f loop.Fed) (int, error) {
+func (s *sink) Feed(p []byte, f loop.FrameSource) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -133,7 +133,7 @@ type hooked struct {
 	hook func()
 }
 
-func (s *hooked) Feed(p []byte, f loop.Fed) (int, error) {
+func (s *hooked) Feed(p []byte, f loop.FrameSource) (int, error) {
 	s.hook()
 	return s.sink.Feed(p, f)
 }

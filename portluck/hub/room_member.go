@@ -14,7 +14,7 @@ import (
 // feeder is a stream that takes messages that are framed already.
 type feeder interface {
 	Framing() handlers.Framing
-	Feed(p []byte, f loop.Fed) (n int, err error)
+	Feed(p []byte, f loop.FrameSource) (n int, err error)
 }
 
 // membership is a client's place in a room.

@@ -45,7 +45,7 @@ func (w *Writer) Send(m handlers.Message) error {
 // A drainer is a stream that knows how much its client has yet to read.
 type drainer interface {
 	Queued() (n int, ok bool)
-	Drain(f loop.Feeder) bool
+	Drain(f loop.Drainer) bool
 }
 
 // Queued returns the number of bytes that wait for a raw or WebSocket client to read, besides those

@@ -11,9 +11,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// departed is a connection that has left the loop: a net.Conn that first gives what was read of it
+// hijacked is a connection that has left the loop: a net.Conn that first gives what was read of it
 // and not decoded.
-type departed struct {
+type hijacked struct {
 	net.Conn
 	place  io.Closer // closed with it
 	unread []byte
@@ -27,7 +27,7 @@ type departed struct {
 
 // OnEnd has f called, once, when the loop closes the connection under whoever has it, and
 // lingerTime after it has begun to shut down: what has not become a client by then is given up.
-func (d *departed) OnEnd(f func()) {
+func (d *hijacked) OnEnd(f func()) {
 	d.mu.Lock()
 	ended := d.ended
 	d.onEnd = f
@@ -37,7 +37,7 @@ func (d *departed) OnEnd(f func()) {
 	}
 }
 
-func (d *departed) end() {
+func (d *hijacked) end() {
 	d.mu.Lock()
 	f := d.onEnd
 	if d.ended {
@@ -51,7 +51,7 @@ func (d *departed) end() {
 }
 
 // Read is net.Conn's.
-func (d *departed) Read(p []byte) (int, error) {
+func (d *hijacked) Read(p []byte) (int, error) {
 	if len(d.unread) == 0 {
 		return d.Conn.Read(p)
 	}
@@ -63,10 +63,10 @@ func (d *departed) Read(p []byte) (int, error) {
 }
 
 // NetConn is the connection itself. What was not decoded is gone from it.
-func (d *departed) NetConn() net.Conn { return d.Conn }
+func (d *hijacked) NetConn() net.Conn { return d.Conn }
 
 // CloseWrite sends FIN where the connection can.
-func (d *departed) CloseWrite() error {
+func (d *hijacked) CloseWrite() error {
 	if c, ok := d.Conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
 	}
@@ -74,7 +74,7 @@ func (d *departed) CloseWrite() error {
 }
 
 // Detach is [handlers.Detacher.Detach].
-func (d *departed) Detach() io.Closer {
+func (d *hijacked) Detach() io.Closer {
 	if d.place == nil || d.closed.Swap(true) {
 		return io.NopCloser(nil)
 	}
@@ -82,7 +82,7 @@ func (d *departed) Detach() io.Closer {
 }
 
 // Close also gives the connection's place back.
-func (d *departed) Close() error {
+func (d *hijacked) Close() error {
 	err := d.Conn.Close()
 	if d.place != nil && !d.closed.Swap(true) {
 		d.place.Close()
@@ -91,7 +91,7 @@ func (d *departed) Close() error {
 }
 
 // halt lets whoever has the connection finish: a shutdown waits for that.
-func (d *departed) halt() {
+func (d *hijacked) halt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.late == nil {
@@ -100,7 +100,7 @@ func (d *departed) halt() {
 }
 
 // settle is after whoever has the connection is done with it.
-func (d *departed) settle() {
+func (d *hijacked) settle() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.ended = true
@@ -110,16 +110,16 @@ func (d *departed) settle() {
 }
 
 // abort closes it under whoever has it.
-func (d *departed) abort(error) {
+func (d *hijacked) abort(error) {
 	_ = d.Conn.Close()
 	d.end()
 }
 
-// see writes what was queued, gives the connection to whoever takes it, and returns when that has.
+// serveHijacked writes what was queued, gives the connection to whoever takes it, and returns when that has.
 // A panic there costs the connection only.
-func (l *Loop) see(d *departed, queued []byte, take func(net.Conn)) {
-	if l.host(d) {
-		defer l.unhost(d)
+func (l *Loop) serveHijacked(d *hijacked, queued []byte, take func(net.Conn)) {
+	if l.track(d) {
+		defer l.untrack(d)
 	} else {
 		d.Close() // whose Read tells
 	}
@@ -130,7 +130,7 @@ func (l *Loop) see(d *departed, queued []byte, take func(net.Conn)) {
 		}
 	}
 	_ = d.SetDeadline(time.Time{})
-	l.tell(d, take)
+	l.hand(d, take)
 }
 
 // LogPanic is [Conn.LogPanic].
@@ -150,9 +150,9 @@ func (l *Loop) panicked(ev Events, err error) {
 	}
 }
 
-// tell gives d to whoever takes it; nil if the connection has ended. A panic there costs the
+// hand gives d to whoever takes it; nil if the connection has ended. A panic there costs the
 // connection only.
-func (l *Loop) tell(d *departed, take func(net.Conn)) {
+func (l *Loop) hand(d *hijacked, take func(net.Conn)) {
 	err := handlers.GuardExit(func() {
 		if d == nil {
 			take(nil)
@@ -178,23 +178,23 @@ func gone() net.Conn {
 	return c
 }
 
-// host has Close find d. It is false when the loop was closed.
-func (l *Loop) host(d *departed) bool {
+// track has Close find d. It is false when the loop was closed.
+func (l *Loop) track(d *hijacked) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return false
 	}
-	if l.guests == nil {
-		l.guests = map[*departed]struct{}{}
+	if l.hijacks == nil {
+		l.hijacks = map[*hijacked]struct{}{}
 	}
-	l.guests[d] = struct{}{}
+	l.hijacks[d] = struct{}{}
 	return true
 }
 
-func (l *Loop) unhost(d *departed) {
+func (l *Loop) untrack(d *hijacked) {
 	l.mu.Lock()
-	delete(l.guests, d)
+	delete(l.hijacks, d)
 	l.mu.Unlock()
 	d.settle()
 }

@@ -91,7 +91,7 @@ type sse struct {
 
 	mu        sync.Mutex
 	out       []byte
-	feeds     []loop.Feeder
+	feeds     []loop.Drainer
 	ended     bool // nothing is added
 	destroyed bool
 	over      bool // the answer has ended: rc must not be used
@@ -222,7 +222,7 @@ func (s *sse) put(p []byte) {
 func (s *sse) Framing() handlers.Framing { return eventFraming{} }
 
 // Feed is [loop.Conn.Feed].
-func (s *sse) Feed(p []byte, f loop.Fed) (int, error) {
+func (s *sse) Feed(p []byte, f loop.FrameSource) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
