@@ -20,7 +20,7 @@ const (
 type listening struct {
 	server   *Server
 	listener net.Listener
-	home     *lodging
+	shared   *sharedLoop
 	reserve  *os.File // closed to have a descriptor when there are no others; see shed
 
 	once   sync.Once
@@ -72,7 +72,7 @@ func (v *Server) ListenOn(l net.Listener) error {
 	}
 	v.listening = g
 	v.mu.Unlock()
-	g.home = v.enter()
+	g.shared = v.acquire()
 	g.reserve, _ = os.Open(os.DevNull) // without a reserve, shed does nothing
 	v.accepting.Go(g.accept)           // ends when the listener is closed; Shutdown waits for it
 	return nil
@@ -142,7 +142,7 @@ func (g *listening) ended() {
 	if v.OnClose != nil {
 		handlers.LogPanic(v.Log, nil, handlers.Guard(v.OnClose))
 	}
-	g.home.leave()
+	g.shared.release()
 }
 
 // serve starts a stream on nc, or closes nc.
@@ -158,8 +158,8 @@ func (g *listening) serve(nc net.Conn) {
 		return
 	}
 	handlers.InlineUrgent(nc)
-	home := g.home.join() // its loop refuses nc after a Shutdown
-	v.start(&plain{nc}, remote, &home.loop, home)
+	shared := g.shared.retain() // its loop refuses nc after a Shutdown
+	v.start(&plain{nc}, remote, &shared.loop, shared)
 }
 
 // exhausted reports whether err means that there are no descriptors left.

@@ -61,7 +61,7 @@ type Server struct {
 	Goroutines bool
 
 	n         atomic.Int64 // streams
-	home      home
+	loops     sharedLoops
 	accepting loop.Tasks
 
 	mu        sync.Mutex
@@ -92,8 +92,8 @@ func (v *Server) Serve(c handlers.Conn, p handlers.Port) {
 	}
 	host, ok := p.(loop.Host)
 	if !ok {
-		home := v.enter()
-		v.start(c, c.Info().Remote, &home.loop, home)
+		shared := v.acquire()
+		v.start(c, c.Info().Remote, &shared.loop, shared)
 		return
 	}
 	v.start(c, c.Info().Remote, host.Loop(), nil)
@@ -113,7 +113,7 @@ func (v *Server) admit() bool {
 }
 
 // start starts a stream on c.
-func (v *Server) start(c handlers.Conn, remote netip.AddrPort, l *loop.Loop, g *lodging) {
+func (v *Server) start(c handlers.Conn, remote netip.AddrPort, l *loop.Loop, g *sharedLoop) {
 	s := v.stream(remote, g)
 	s.mu.Lock()
 	run := s.startLocked(c, l)
@@ -124,15 +124,15 @@ func (v *Server) start(c handlers.Conn, remote netip.AddrPort, l *loop.Loop, g *
 }
 
 // stream returns a stream for a connection that the server has accepted.
-func (v *Server) stream(remote netip.AddrPort, g *lodging) *Stream {
+func (v *Server) stream(remote netip.AddrPort, g *sharedLoop) *Stream {
 	return &Stream{
 		Events: v.Events, AllowHalfOpen: v.AllowHalfOpen, HandshakeTimeout: v.HandshakeTimeout,
-		server: v, counted: true, remote: remote, lodging: g,
+		server: v, counted: true, remote: remote, shared: g,
 	}
 }
 
-// enter returns the loop of the streams that no port drives.
-func (v *Server) enter() *lodging { return v.home.enter(v.setup) }
+// acquire returns the loop of the streams that no port drives.
+func (v *Server) acquire() *sharedLoop { return v.loops.acquire(v.setup) }
 
 func (v *Server) setup(l *loop.Loop) {
 	l.MaxQueue, l.CloseTimeout = cmp.Or(v.MaxQueue, defaultQueue), cmp.Or(v.CloseTimeout, defaultCloseTimeout)
@@ -167,7 +167,7 @@ func (v *Server) Shutdown(ctx context.Context) error {
 	if errors.Is(err, ErrNotListening) {
 		err = nil
 	}
-	for _, g := range v.home.evict() {
+	for _, g := range v.loops.retire() {
 		err = cmp.Or(g.loop.Shutdown(ctx, 0), err)
 	}
 	return cmp.Or(v.accepting.Wait(ctx), err)

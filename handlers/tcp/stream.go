@@ -76,13 +76,13 @@ type Stream struct {
 	// HandshakeTimeout bounds the handshake of SetSecure; 10 seconds if zero, no bound if negative.
 	HandshakeTimeout time.Duration
 
-	mu      sync.Mutex
-	conn    loop.Conn // nil unless it is driven
-	loop    *loop.Loop
-	lodging *lodging // of loop; nil in a port
-	server  *Server  // that has accepted the stream; nil for a client
-	remote  netip.AddrPort
-	rare    *rare // nil while it is not needed
+	mu     sync.Mutex
+	conn   loop.Conn // nil unless it is driven
+	loop   *loop.Loop
+	shared *sharedLoop // of loop; nil in a port
+	server *Server     // that has accepted the stream; nil for a client
+	remote netip.AddrPort
+	rare   *rare // nil while it is not needed
 
 	state     state
 	connected bool // OnConnect was called

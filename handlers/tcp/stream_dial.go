@@ -104,10 +104,10 @@ func (s *Stream) Open(nc net.Conn) error {
 
 // start starts a stream that the program opens, on nc.
 func (s *Stream) start(nc net.Conn, remote netip.AddrPort) {
-	home := clients.enter(setupClients)
+	shared := clients.acquire(setupClients)
 	s.mu.Lock()
-	s.lodging, s.remote = home, remote
-	run := s.startLocked(&plain{nc}, &home.loop)
+	s.shared, s.remote = shared, remote
+	run := s.startLocked(&plain{nc}, &shared.loop)
 	conn, destroyed := s.conn, s.destroyed
 	s.mu.Unlock()
 	if destroyed { // Destroy was called while the stream was opening

@@ -15,7 +15,7 @@ import (
 type driven Stream
 
 var (
-	_ loop.Waker  = (*driven)(nil)
+	_ loop.Waker   = (*driven)(nil)
 	_ loop.Drainer = (*driven)(nil)
 )
 
@@ -233,7 +233,7 @@ func (s *Stream) closed(err error) {
 		err = nil
 	}
 	announced, conn := s.connected || s.client, s.conn
-	server, home := s.resetLocked(done)
+	server, shared := s.resetLocked(done)
 	s.mu.Unlock()
 	if server != nil {
 		server.n.Add(-1)
@@ -252,17 +252,17 @@ func (s *Stream) closed(err error) {
 		handlers.LogPanic(nil, nil, panicked) // unless LogPanic of conn has logged it
 	}
 	close(done)
-	home.leave()
+	shared.release()
 }
 
 // resetLocked closes the stream and keeps its settings. Its next connection waits until done is
 // closed.
-func (s *Stream) resetLocked(done chan struct{}) (server *Server, home *lodging) {
+func (s *Stream) resetLocked(done chan struct{}) (server *Server, shared *sharedLoop) {
 	if s.counted {
 		server = s.server
 	}
-	home = s.lodging
-	s.conn, s.loop, s.lodging = nil, nil, nil
+	shared = s.shared
+	s.conn, s.loop, s.shared = nil, nil, nil
 	s.state = stateClosed
 	s.connected, s.client, s.ended, s.fin, s.destroyed, s.paused = false, false, false, false, false, false
 	s.securing, s.moving, s.draining, s.drained, s.counted = false, false, false, false, false
@@ -274,7 +274,7 @@ func (s *Stream) resetLocked(done chan struct{}) (server *Server, home *lodging)
 	if old.text != nil {
 		old.text.n = 0
 	}
-	return server, home
+	return server, shared
 }
 
 // running returns the channels of all that are not closed. There is more than one if an OnClose has
