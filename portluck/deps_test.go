@@ -28,7 +28,7 @@ func TestImports(t *testing.T) {
 		"handlers/raw":         {"handlers"},
 		"handlers/tcp":         {"handlers", "handlers/internal/grace", "handlers/loop"},
 		"handlers/mesh": {
-			"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/mesh/internal/mdns",
+			"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/tasks", "handlers/mesh/internal/mdns",
 		},
 		"handlers/mesh/internal/mdns": nil,
 		"portluck/hub":                {"handlers", "handlers/loop"},
