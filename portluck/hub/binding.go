@@ -41,7 +41,7 @@ func Bind(h *Hub, l Log, traffic bool) *Binding {
 }
 
 // NewSession makes a client that is not connected yet: it may join rooms, but raises no events.
-// What is sent to it goes to s. Nobody may change info from then on.
+// What is sent to it goes to s. The caller must not change info from then on.
 func (b *Binding) NewSession(info *handlers.Info, s handlers.Stream) *Session {
 	id := b.hub.lastID.Add(1)
 	if _, driven := s.(loop.Conn); !driven && (info.Request != nil || info.TLS != nil || info.Head != "") {
@@ -57,7 +57,8 @@ func (b *Binding) NewSession(info *handlers.Info, s handlers.Stream) *Session {
 	return (*Session)(c)
 }
 
-// Connect makes a client and raises its OnConnect, as [handlers.Port.Connect] does.
+// Connect makes a client and raises its OnConnect, as [handlers.Port.Connect] does. If the callback
+// panics, Connect raises OnDisconnect and returns [handlers.ErrPanic].
 func (b *Binding) Connect(info *handlers.Info, stream handlers.Stream) (handlers.Client, error) {
 	s := b.NewSession(info, stream)
 	var err error

@@ -79,7 +79,7 @@ func ExampleRoom_JoinSince() {
 }
 
 // A writer sends to its client whenever the program likes.
-func ExampleClient_Writer() {
+func ExampleWriter() {
 	h := &hub.Hub{}
 	s, _ := hub.Bind(h, nil, false).Connect(&handlers.Info{Protocol: handlers.ProtocolTCP}, printer{name: "ann"})
 	defer s.Disconnect(nil)

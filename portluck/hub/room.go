@@ -14,8 +14,8 @@ import (
 // [Policy] says what happens then. Publishing does not wait for members unless the policy is
 // [Backpressure]. Any goroutine may call the methods of a Room.
 //
-// A room keeps a message until all members have got it, once for each framing. A member is a number
-// in that ring of messages: it costs about 80 bytes, however many messages are kept.
+// A room keeps a message until all members have got it, within the bounds of its [RoomOptions]:
+// once for each framing, not once for each member. A member costs about 80 bytes.
 type Room struct {
 	hub  *Hub
 	name string
@@ -79,7 +79,7 @@ func (r *Room) positionLocked() handlers.Position {
 }
 
 // Since returns the messages after p that the room keeps, and the position of the last one.
-// complete reports whether these are all messages since p. The caller must not change them.
+// complete reports whether these are all messages since p. The caller must not change their Data.
 func (r *Room) Since(p handlers.Position) (all []handlers.Message, at handlers.Position, complete bool) {
 	r = r.lock()
 	defer r.mu.Unlock()
@@ -124,7 +124,7 @@ func (r *Room) resumeLocked(p handlers.Position) (from uint64, complete bool) {
 }
 
 // Join makes c a member: c gets the room's history, if the room has one, and every message from now
-// on. Join does nothing if c is a member already. The error is [handlers.ErrClosed] if c has gone.
+// on. Join does nothing if c is a member already. It returns [handlers.ErrClosed] if c has gone.
 func (r *Room) Join(c *Client) error {
 	_, err := r.join(c, nil)
 	return err

@@ -64,7 +64,8 @@ func (s *Session) Message(m handlers.Message) error {
 }
 
 // Disconnect raises OnDisconnect, or OnError if the client never connected; see [handlers.Client].
-// If Kill has ended the client, the callback gets the error of Kill instead of err.
+// If Kill has ended the client, the callback gets the error of Kill instead of err. The second call
+// does nothing.
 func (s *Session) Disconnect(err error) {
 	c := s.Client()
 	if c.gone {
