@@ -21,7 +21,7 @@ func WebSocket() Matcher {
 			return more(h, len(h.Bytes)+1)
 		}
 		return matchHeader(h, func(name, value []byte) bool {
-			return bytes.EqualFold(name, []byte("Upgrade")) && hasToken(value, "websocket")
+			return equalFold(name, []byte("Upgrade")) && hasToken(value, "websocket")
 		})
 	})
 }
@@ -38,9 +38,7 @@ func HTTP1Header(name, value string) Matcher {
 	}
 	n, v := []byte(name), []byte(value)
 	return builtin(func(h Hello) Verdict {
-		return matchHeader(h, func(name, value []byte) bool {
-			return bytes.EqualFold(name, n) && bytes.EqualFold(value, v)
-		})
+		return matchHeader(h, func(name, value []byte) bool { return equalFold(name, n) && equalFold(value, v) })
 	})
 }
 
@@ -81,9 +79,13 @@ func hasToken(list []byte, token string) bool {
 	for len(list) > 0 {
 		var one []byte
 		one, list, _ = bytes.Cut(list, []byte(","))
-		if bytes.EqualFold(bytes.Trim(one, " \t"), []byte(token)) {
+		if equalFold(bytes.Trim(one, " \t"), []byte(token)) {
 			return true
 		}
 	}
 	return false
 }
+
+// equalFold reports whether a and b are the same but for the case of letters of ASCII. The others
+// that fold to these are longer.
+func equalFold(a, b []byte) bool { return len(a) == len(b) && bytes.EqualFold(a, b) }

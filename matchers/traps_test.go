@@ -85,6 +85,7 @@ func TestTraps1Row20Host(t *testing.T) {
 		"GET / HTTP/1.1\r\nhost: Example.com \r\n":    "yes",
 		"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n": "no",
 		"GET / HTTP/1.1\r\nHost: example.com":         "more",
+		"GET / HTTP/1.1\r\nHoſt: example.com\r\n\r\n": "no",
 	})
 }
 
@@ -95,6 +96,7 @@ func TestTraps1Row21Upgrade(t *testing.T) {
 		get + "upgrade: h2c, websocket\r\n":                   "yes",
 		get + "Upgrade: h2c\r\nX: y\r\nUPGRADE:websocket\r\n": "yes",
 		get + "Upgrade: websockets\r\n\r\n":                   "no",
+		get + "Upgrade: webſocket\r\n\r\n":                    "no",
 		get + "Upgrade: websocket":                            "more",
 		"POST / HTTP/1.1\r\nUpgrade: websocket\r\n":           "no",
 		"P": "no",
