@@ -53,18 +53,19 @@ func negotiate(lines []string, keep bool) (answer string, window, keeps uint8) {
 
 // parseOffer parses the elements of an offer. The window is 0 if the offer cannot be accepted.
 func parseOffer(elements []string) (o offer) {
-	if len(elements) == 0 || !strings.EqualFold(elements[0], "permessage-deflate") {
+	const ours = "permessage-deflate"
+	if name := elements[0]; len(name) != len(ours) || !strings.EqualFold(name, ours) { // other letters that fold are longer
 		return offer{}
 	}
 	o.window = maxWindow
 	seen := map[string]bool{}
 	for _, param := range elements[1:] {
 		name, value, valued := strings.Cut(param, "=")
-		if name = strings.TrimSpace(name); seen[name] {
+		if name = trim(name); seen[name] {
 			return offer{}
 		}
 		seen[name] = true
-		bits := windowOf(strings.TrimSpace(value))
+		bits := windowOf(trim(value))
 		ok := false
 		switch name {
 		case "server_no_context_takeover":
@@ -109,13 +110,16 @@ func unquote(s string) string {
 	return string(b)
 }
 
+// trim trims the white space of fields (RFC 9110, section 5.6.3).
+func trim(s string) string { return strings.Trim(s, " \t") }
+
 // splitList splits s at each sep that is not in a quoted string, and trims the elements.
 func splitList(s string, sep byte) (all []string) {
 	quoted, start := false, 0
 	for i := 0; i <= len(s); i++ {
 		switch {
 		case i == len(s) || s[i] == sep && !quoted:
-			all = append(all, strings.TrimSpace(s[start:i]))
+			all = append(all, trim(s[start:i]))
 			start = i + 1
 		case s[i] == '"':
 			quoted = !quoted
