@@ -140,7 +140,7 @@ func (w *watch) readLines(p []byte) (n int, err error) {
 			break
 		}
 	}
-	c.begun = c.begun || !isEmptyLines(p[:n])
+	c.begun = c.begun || c.first && n > 1 || !isEmptyLines(p[:n]) // what is empty behind "\r\r" is not first
 	return n, err
 }
 
