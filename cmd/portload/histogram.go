@@ -87,20 +87,25 @@ func (h *histogram) MarshalJSON() ([]byte, error) {
 	return json.Marshal(list)
 }
 
-// UnmarshalJSON adds what MarshalJSON gave.
+// UnmarshalJSON adds what MarshalJSON gave. It adds nothing of anything else.
 func (h *histogram) UnmarshalJSON(b []byte) error {
 	var list []int64
 	if err := json.Unmarshal(b, &list); err != nil {
 		return err
 	}
-	if len(list)%2 == 0 {
-		return fmt.Errorf("histogram with %d numbers", len(list))
+	if len(list)%2 == 0 || list[0] < 0 {
+		return fmt.Errorf("histogram with %d numbers, or a negative duration", len(list))
+	}
+	left := int64(1) << 53 // as many are exact in a float64
+	for i := 1; i < len(list); i += 2 {
+		bucket, n := list[i], list[i+1]
+		if bucket < 0 || bucket >= int64(len(h.buckets)) || n < 0 || n > left {
+			return fmt.Errorf("histogram with %d durations in bucket %d", n, bucket)
+		}
+		left -= n
 	}
 	h.longer(list[0])
 	for i := 1; i < len(list); i += 2 {
-		if list[i] < 0 || list[i] >= int64(len(h.buckets)) {
-			return fmt.Errorf("histogram with bucket %d", list[i])
-		}
 		h.buckets[list[i]].Add(list[i+1])
 	}
 	return nil

@@ -44,12 +44,15 @@ func parseStat(s string) (all, system float64, err error) {
 	if len(fields) < 13 {
 		return 0, 0, errors.New("/proc/PID/stat is too short")
 	}
-	user, err := strconv.ParseInt(fields[11], 10, 64)
+	user, err := strconv.ParseUint(fields[11], 10, 64)
 	if err != nil {
 		return 0, 0, err
 	}
-	kernel, err := strconv.ParseInt(fields[12], 10, 64)
-	return float64(user+kernel) / ticks, float64(kernel) / ticks, err
+	kernel, err := strconv.ParseUint(fields[12], 10, 64)
+	if err != nil {
+		return 0, 0, err
+	}
+	return (float64(user) + float64(kernel)) / ticks, float64(kernel) / ticks, nil
 }
 
 // waitsOf sums up how often the threads of a process gave up the processor.
