@@ -1,6 +1,9 @@
 package main
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // The first byte of a message says what the server does with it: all else is echoed.
 const (
@@ -24,7 +27,11 @@ func parseHeader(b []byte) (begin, size int, ok bool) {
 	case size == 126 && len(b) >= 4:
 		begin, size = 4, int(binary.BigEndian.Uint16(b[2:]))
 	case size == 127 && len(b) >= 10:
-		begin, size = 10, int(binary.BigEndian.Uint32(b[6:])) // no message here is longer
+		long := binary.BigEndian.Uint64(b[2:])
+		if long > math.MaxInt32 { // no message here is longer
+			return 0, 0, false
+		}
+		begin, size = 10, int(long)
 	case size >= 126:
 		return 0, 0, false
 	}
