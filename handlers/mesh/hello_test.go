@@ -196,15 +196,40 @@ func FuzzHello(f *testing.F) {
 	})
 }
 
+// FuzzReadWord holds that a word is the five bytes that come, however they are cut, and that nothing
+// behind them is read: the rest is the application's.
+func FuzzReadWord(f *testing.F) {
+	f.Add("join\nrest", uint8(1))
+	f.Add("have\n", uint8(3))
+	f.Add("hav", uint8(200))
+	f.Fuzz(func(t *testing.T, s string, most uint8) {
+		in := &input{data: s, most: int(most)}
+		word, err := readWord(in)
+		if len(s) < len(join) {
+			if want := map[bool]error{true: io.EOF, false: io.ErrUnexpectedEOF}[s == ""]; !errors.Is(err, want) {
+				t.Errorf("readWord(%q) = %q, %v, want %v", s, word, err, want)
+			}
+			return
+		}
+		if err != nil || word+in.data != s || len(word) != len(join) {
+			t.Errorf("readWord(%q) = %q, %v and leaves %q", s, word, err, in.data)
+		}
+	})
+}
+
 // input is a net.Conn to read from.
 type input struct {
 	net.Conn // nil: nothing else is used
 	data     string
+	most     int // that a Read gets; no bound if 0
 }
 
 func (i *input) Read(p []byte) (int, error) {
 	if i.data == "" {
 		return 0, io.EOF
+	}
+	if i.most > 0 {
+		p = p[:min(len(p), i.most)]
 	}
 	n := copy(p, i.data)
 	i.data = i.data[n:]
