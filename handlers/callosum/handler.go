@@ -193,7 +193,7 @@ func (h *Handler) stop(owner any) {
 // serve gives nc a slot, serves it and closes it.
 func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*handlers.Info, error)) {
 	h.once.Do(h.init)
-	nc = guarded.Conn(nc)
+	nc = guarded.FromPort(nc)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	c := &Conn{

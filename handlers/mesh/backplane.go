@@ -160,7 +160,9 @@ func (b *Backplane) Serve(c *Conn) {
 			}
 		case kind == frameAt && from == nil && (c.id == "" || c.id == f.id) && f.id != c.node.LocalID():
 			id = f.id
-			from = b.meet(c, id, &f)
+			var missed uint64
+			from, missed = b.meet(c, id, &f)
+			b.gap(c, id, missed, f.seq+1)
 		case kind == frameMessage && from != nil:
 			b.deliver(c, from, id, &f)
 		default:
@@ -206,9 +208,9 @@ func (b *Backplane) leave(c *Conn) {
 	delete(b.conns, c)
 }
 
-// meet makes c the connection that an origin speaks on, and tells what was missed since the last
-// one.
-func (b *Backplane) meet(c *Conn, id string, f *frames) *origin {
+// meet makes c the connection that an origin speaks on. It returns how many messages were missed
+// since the last one.
+func (b *Backplane) meet(c *Conn, id string, f *frames) (o *origin, missed uint64) {
 	for {
 		b.mu.Lock()
 		o := b.origins[id]
@@ -220,14 +222,13 @@ func (b *Backplane) meet(c *Conn, id string, f *frames) *origin {
 		old.abort(errSecond) // the peer has lost it; what has come over it is still delivered
 		<-done
 	}
-	o := b.origins[id]
+	o = b.origins[id]
 	known := o != nil
 	if !known {
 		b.makeRoomLocked()
 		o = &origin{}
 		b.origins[id] = o
 	}
-	missed := uint64(0)
 	switch {
 	case o.epoch == f.epoch:
 		missed = f.seq - min(o.last, f.seq)
@@ -236,8 +237,7 @@ func (b *Backplane) meet(c *Conn, id string, f *frames) *origin {
 	}
 	o.epoch, o.last, o.conn, o.done = f.epoch, f.seq, c, make(chan struct{})
 	b.mu.Unlock()
-	b.gap(c, id, missed, f.seq+1)
-	return o
+	return o, missed
 }
 
 // makeRoomLocked forgets an origin that is gone if there are too many.

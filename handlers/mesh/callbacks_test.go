@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -160,16 +161,24 @@ func TestCallbacksPanic(t *testing.T) {
 	}
 	// The funcs of Events are the node's own.
 	funcs.Covered(t, append(names, "Events.Ready", "Events.Found", "Events.Failed")...)
-	eachCallback(t, func(*carrier) { panic("of the program") }, func(t *testing.T, c callback, n, peer *carrier) {
-		if !c.last {
-			eventually(t, "a message arrives", func() bool {
-				peer.publish(t, "r", "again")
-				return slices.Contains(strings.Fields(n.all()), "again")
-			})
-		}
-		n.Close()
-		eventually(t, "the peer's connection is gone", func() bool { return len(peer.Connections()) == 0 })
-	})
+	eachCallback(t, func(*carrier) { panic("of the program") }, goesOn)
+}
+
+// A callback that ends its goroutine costs no more than one that panics.
+func TestCallbacksGoexit(t *testing.T) {
+	eachCallback(t, func(*carrier) { runtime.Goexit() }, goesOn)
+}
+
+// goesOn wants that n still gets messages, and ends.
+func goesOn(t *testing.T, c callback, n, peer *carrier) {
+	if !c.last {
+		eventually(t, "a message arrives", func() bool {
+			peer.publish(t, "r", "again")
+			return slices.Contains(strings.Fields(n.all()), "again")
+		})
+	}
+	n.Close()
+	eventually(t, "the peer's connection is gone", func() bool { return len(peer.Connections()) == 0 })
 }
 
 // Close returns in every callback.

@@ -1,33 +1,38 @@
 package mesh
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/guarded/guardedtest"
 )
 
-// A panic in a connection or a listener of the program's costs that connection: the next one is
-// served, and Close ends.
+// A panic in a connection or a listener of the program's, or a goroutine that it ends, costs that
+// connection: the next one is served, and Close ends.
 func TestConnPanics(t *testing.T) {
-	for _, method := range slices.Concat(guardedtest.Methods, guardedtest.Listeners) {
+	for i, method := range slices.Repeat(slices.Concat(guardedtest.Methods, guardedtest.Listeners), 2) {
+		exits := i >= len(guardedtest.Methods)+len(guardedtest.Listeners)
 		for _, hello := range []bool{false, true} {
-			t.Run(method, func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s exits %t hello %t", method, exits, hello), func(t *testing.T) {
 				t.Parallel()
 				inner, err := net.Listen("tcp", "127.0.0.1:0")
 				if err != nil {
 					t.Fatal(err)
 				}
-				n := watchNode(t, &Node{Name: "x", ID: "0A", Hello: hello, Discovery: Static{}, CloseTimeout: time.Second})
+				log := make(errorLog, 100)
+				n := watchNode(t, &Node{Name: "x", ID: "0A", Hello: hello, Discovery: Static{}, CloseTimeout: time.Second, Log: log})
 				n.Node.OnConnection = func(c *Conn) {
 					_, _ = c.LocalAddr(), c.RemoteAddr()
 					_, _ = io.Copy(c, c)
 					c.Close()
 				}
-				if err := n.ListenOn(&guardedtest.Listener{Listener: inner, Method: method}); err != nil {
+				if err := n.ListenOn(&guardedtest.Listener{Listener: inner, Method: method, Exits: exits}); err != nil {
 					t.Fatal(err)
 				}
 				get(t, "listening", n.listening)
@@ -35,8 +40,26 @@ func TestConnPanics(t *testing.T) {
 				if got := echoed(t, inner.Addr().String(), hello); got != "hello" {
 					t.Errorf("the second one is echoed %q", got)
 				}
+				if method != "Accept" {
+					return
+				}
+				for to, errs := range map[string]<-chan error{"OnError": n.errors, "Log": log} {
+					if err := get(t, to, errs); !errors.Is(err, handlers.ErrPanic) {
+						t.Errorf("%s got %v, want ErrPanic", to, err)
+					}
+				}
 			})
 		}
+	}
+}
+
+// errorLog is a [handlers.ErrorLogger].
+type errorLog chan error
+
+func (l errorLog) LogError(_ *handlers.Info, err error) {
+	select {
+	case l <- err:
+	default:
 	}
 }
 

@@ -215,7 +215,7 @@ func (n *Node) Serve(c handlers.Conn, p handlers.Port) {
 		p.Fail(c.Info(), fmt.Errorf("mesh: this node has not joined: %w", net.ErrClosed))
 		return
 	}
-	nc = guarded.Conn(nc)
+	nc = guarded.FromPort(nc)
 	watch(nc, n.keepAlive(), n.peerTimeout())
 	take(nc, func() { c.Close() })
 }

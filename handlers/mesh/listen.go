@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,14 +129,26 @@ func (n *Node) join(at netip.AddrPort, l net.Listener) error {
 	n.sought = make(chan struct{})
 	errs, closed := n.errs, n.closed
 	n.calls.Go(func() { n.reportErrors(errs, closed) }) // ends with the node
-	n.calls.Go(func() { n.seek(ctx, seeking) })         // ends with seeking
+	n.calls.Go(func() { n.seek(ctx, seeking, 0) })      // ends with seeking
 	return nil
 }
 
-// seek runs discovery. A discovery that fails is tried again.
-func (n *Node) seek(ctx, seeking context.Context) {
-	defer close(n.sought)
-	defer n.quit()
+// firstSeek is the pause after the first failure of discovery, which doubles at each.
+const firstSeek = 100 * time.Millisecond
+
+// seek runs discovery until seeking ends. A discovery that fails is tried again. If it ends its
+// goroutine, another one goes on after pause.
+func (n *Node) seek(ctx, seeking context.Context, pause time.Duration) {
+	exited := false
+	defer func() {
+		if exited {
+			pause = max(firstSeek, min(2*pause, n.retry()))
+			n.calls.Go(func() { n.seek(ctx, seeking, pause) }) // ends with seeking
+			return
+		}
+		n.quit()
+		close(n.sought)
+	}()
 	d := n.Discovery
 	if d == nil {
 		d = &MDNS{}
@@ -146,21 +159,22 @@ func (n *Node) seek(ctx, seeking context.Context) {
 		Found:  func(p Peer) { n.meet(ctx, p) },
 		Failed: func(err error) { n.fail(fmt.Errorf("mesh: discovery: %w", err)) },
 	}
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, n.retry()) {
-		var err error
-		if p := handlers.Guard(func() { err = d.Discover(seeking, self, events) }); p != nil {
-			err = p
-		}
-		if seeking.Err() != nil {
-			return
-		}
-		if err != nil {
-			events.Failed(err)
-		}
+	for ; ; pause = max(firstSeek, min(2*pause, n.retry())) {
 		select {
 		case <-seeking.Done():
 			return
 		case <-time.After(pause):
+		}
+		var err error
+		p := handlers.GuardExit(func() { err = d.Discover(seeking, self, events) }, func(err error) {
+			exited = seeking.Err() == nil
+			events.Failed(err)
+		})
+		if seeking.Err() != nil {
+			return
+		}
+		if err = cmp.Or(p, err); err != nil {
+			events.Failed(err)
 		}
 	}
 }
@@ -180,8 +194,9 @@ func (n *Node) announced() {
 	}
 	n.calls.Go(func() { // ends with OnListening
 		defer close(n.ready)
-		if err := handlers.Guard(n.OnListening); err != nil {
-			n.fail(fmt.Errorf("mesh: OnListening: %w", err))
+		failed := func(err error) { n.fail(fmt.Errorf("mesh: OnListening: %w", err)) }
+		if err := handlers.GuardExit(n.OnListening, failed); err != nil {
+			failed(err)
 		}
 	})
 }
@@ -196,12 +211,17 @@ func (n *Node) quit() {
 	}
 }
 
-// reportErrors calls OnError until the node is closed.
+// reportErrors calls OnError until the node is closed. If OnError ends its goroutine, another one
+// goes on.
 func (n *Node) reportErrors(errs <-chan error, closed <-chan struct{}) {
 	for {
 		select {
 		case err := <-errs:
-			handlers.LogPanic(n.log(), nil, handlers.Guard(func() { n.OnError(err) }))
+			panicked := handlers.GuardExit(func() { n.OnError(err) }, func(err error) {
+				handlers.LogPanic(n.log(), nil, err)
+				n.calls.Go(func() { n.reportErrors(errs, closed) }) // ends with the node
+			})
+			handlers.LogPanic(n.log(), nil, panicked)
 		case <-closed:
 			return
 		}
@@ -251,7 +271,8 @@ func (n *Node) Close() error {
 	done := make(chan struct{})
 	n.calls.Go(func() { // ends with OnClose
 		defer close(done)
-		handlers.LogPanic(n.log(), nil, handlers.Guard(n.OnClose))
+		logged := func(err error) { handlers.LogPanic(n.log(), nil, err) }
+		logged(handlers.GuardExit(n.OnClose, logged))
 	})
 	<-done
 	return nil

@@ -125,9 +125,12 @@ func (n *Node) start(c, old *Conn) {
 	}
 	if n.OnConnection != nil {
 		n.calls.Go(func() { // ends with OnConnection
-			if err := handlers.Guard(func() { n.OnConnection(c) }); err != nil {
+			failed := func(err error) {
 				c.abort(errPanic)
 				n.fail(fmt.Errorf("mesh: OnConnection: %w", err))
+			}
+			if err := handlers.GuardExit(func() { n.OnConnection(c) }, failed); err != nil {
+				failed(err)
 			}
 		})
 	}

@@ -188,11 +188,7 @@ func (n *Node) dialOwn(ctx context.Context, addr netip.AddrPort) (net.Conn, erro
 		err error
 	}
 	done := make(chan result)
-	n.calls.Go(func() { // ends with Dial
-		var r result
-		if p := handlers.Guard(func() { r.nc, r.err = n.Dial(ctx, addr) }); p != nil {
-			r.err = p
-		}
+	give := func(r result) {
 		switch {
 		case r.nc != nil:
 			r.nc = guarded.Conn(r.nc)
@@ -206,6 +202,14 @@ func (n *Node) dialOwn(ctx context.Context, addr netip.AddrPort) (net.Conn, erro
 				r.nc.Close()
 			}
 		}
+	}
+	n.calls.Go(func() { // ends with Dial
+		var r result
+		p := handlers.GuardExit(func() { r.nc, r.err = n.Dial(ctx, addr) }, func(err error) { give(result{err: err}) })
+		if p != nil {
+			r.err = p
+		}
+		give(r)
 	})
 	select {
 	case r := <-done:

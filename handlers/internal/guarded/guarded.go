@@ -1,5 +1,5 @@
-// Package guarded makes errors of the panics in connections and listeners that a program has made.
-// They are called on goroutines of ours, where a panic would end the process.
+// Package guarded makes errors of what connections and listeners of a program's making do wrong: a
+// panic would end the process, and runtime.Goexit the goroutine of ours that calls them.
 package guarded
 
 import (
@@ -25,21 +25,63 @@ func Call(f func() error) (err error) {
 	return err
 }
 
-// Conn returns nc with a panic of each method as its error: those of net.Conn, CloseWrite,
-// SyscallConn and SetKeepAliveConfig, which are errors.ErrUnsupported if nc has none. TCP and Unix
-// connections of package net are returned as they are.
+// apart is Call in a goroutine of its own, so that f may end it: that is a *[handlers.PanicError]
+// too.
+func apart(f func() error) (err error) {
+	done := make(chan error, 1)
+	go func() { // ends with f
+		done <- handlers.GuardExit(func() { err = f() }, func(p error) { done <- p })
+	}()
+	if p := <-done; p != nil {
+		return p
+	}
+	return err
+}
+
+// Conn returns nc with a panic of each method as its error, and the end of the goroutine that calls
+// it too. It has the methods of net.Conn, and CloseWrite, SyscallConn and SetKeepAliveConfig, which
+// return errors.ErrUnsupported if nc has none. TCP and Unix connections of package net are returned
+// as they are.
 func Conn(nc net.Conn) net.Conn {
 	switch nc.(type) {
 	case *net.TCPConn, *net.UnixConn, *conn:
 		return nc
 	}
-	return &conn{nc}
+	return &conn{nc, apart}
 }
 
-type conn struct{ nc net.Conn }
+// FromPort is Conn for a connection that a port has accepted. If it has a descriptor it ends no
+// goroutine, and is called in that of the caller.
+func FromPort(nc net.Conn) net.Conn {
+	guarded := Conn(nc)
+	if c, ok := guarded.(*conn); ok && c.call(func() error { return hasDescriptor(nc) }) == nil {
+		c.call = Call
+	}
+	return guarded
+}
+
+// hasDescriptor returns an error if there is no descriptor below nc.
+func hasDescriptor(nc net.Conn) error {
+	for {
+		over, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		nc = over.NetConn()
+	}
+	if _, ok := nc.(syscall.Conn); !ok {
+		return errors.ErrUnsupported
+	}
+	return nil
+}
+
+type conn struct {
+	nc   net.Conn
+	call func(f func() error) error
+}
 
 func (c *conn) Read(p []byte) (n int, err error) {
-	err = Call(func() (err error) {
+	err = c.call(func() (err error) {
 		n, err = c.nc.Read(p)
 		return err
 	})
@@ -47,7 +89,7 @@ func (c *conn) Read(p []byte) (n int, err error) {
 }
 
 func (c *conn) Write(p []byte) (n int, err error) {
-	err = Call(func() (err error) {
+	err = c.call(func() (err error) {
 		n, err = c.nc.Write(p)
 		return err
 	})
@@ -65,27 +107,27 @@ func Counted(n int, p []byte, err error) (int, error) {
 	return 0, err
 }
 
-func (c *conn) Close() error { return Call(c.nc.Close) }
+func (c *conn) Close() error { return c.call(c.nc.Close) }
 
-func (c *conn) LocalAddr() net.Addr { return addrOf(func() net.Addr { return c.nc.LocalAddr() }) }
+func (c *conn) LocalAddr() net.Addr { return addrOf(c.call, c.nc.LocalAddr) }
 
-func (c *conn) RemoteAddr() net.Addr { return addrOf(func() net.Addr { return c.nc.RemoteAddr() }) }
+func (c *conn) RemoteAddr() net.Addr { return addrOf(c.call, c.nc.RemoteAddr) }
 
 func (c *conn) SetDeadline(t time.Time) error {
-	return Call(func() error { return c.nc.SetDeadline(t) })
+	return c.call(func() error { return c.nc.SetDeadline(t) })
 }
 
 func (c *conn) SetReadDeadline(t time.Time) error {
-	return Call(func() error { return c.nc.SetReadDeadline(t) })
+	return c.call(func() error { return c.nc.SetReadDeadline(t) })
 }
 
 func (c *conn) SetWriteDeadline(t time.Time) error {
-	return Call(func() error { return c.nc.SetWriteDeadline(t) })
+	return c.call(func() error { return c.nc.SetWriteDeadline(t) })
 }
 
 func (c *conn) CloseWrite() error {
 	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
-		return Call(w.CloseWrite)
+		return c.call(w.CloseWrite)
 	}
 	return errors.ErrUnsupported
 }
@@ -95,7 +137,7 @@ func (c *conn) SyscallConn() (raw syscall.RawConn, err error) {
 	if !ok {
 		return nil, errors.ErrUnsupported
 	}
-	err = Call(func() (err error) {
+	err = c.call(func() (err error) {
 		raw, err = s.SyscallConn()
 		return err
 	})
@@ -106,7 +148,7 @@ func (c *conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	if k, ok := c.nc.(interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error
 	}); ok {
-		return Call(func() error { return k.SetKeepAliveConfig(config) })
+		return c.call(func() error { return k.SetKeepAliveConfig(config) })
 	}
 	return errors.ErrUnsupported
 }
@@ -117,10 +159,10 @@ type addr struct{ network, text string }
 func (a addr) Network() string { return a.network }
 func (a addr) String() string  { return a.text }
 
-// addrOf returns what get does, in a form that does not panic: empty if it has.
-func addrOf(get func() net.Addr) net.Addr {
+// addrOf returns what get does, in a form that does not panic: empty if get has.
+func addrOf(call func(f func() error) error, get func() net.Addr) net.Addr {
 	var a net.Addr = addr{}
-	_ = handlers.Guard(func() {
+	_ = call(func() error {
 		switch got := get().(type) {
 		case nil:
 		case *net.TCPAddr, *net.UnixAddr, *net.UDPAddr:
@@ -128,17 +170,19 @@ func addrOf(get func() net.Addr) net.Addr {
 		default:
 			a = addr{got.Network(), got.String()}
 		}
+		return nil
 	})
 	return a
 }
 
-// Listener returns l with a panic of each method as its error. Its connections are those of [Conn].
+// Listener returns l with a panic of each method as its error, and the end of the goroutine that
+// calls it too. Its connections are those of [Conn].
 func Listener(l net.Listener) net.Listener { return &listener{l} }
 
 type listener struct{ l net.Listener }
 
 func (l *listener) Accept() (nc net.Conn, err error) {
-	err = Call(func() (err error) {
+	err = apart(func() (err error) {
 		nc, err = l.l.Accept()
 		return err
 	})
@@ -151,6 +195,6 @@ func (l *listener) Accept() (nc net.Conn, err error) {
 	return Conn(nc), nil
 }
 
-func (l *listener) Close() error { return Call(l.l.Close) }
+func (l *listener) Close() error { return apart(l.l.Close) }
 
-func (l *listener) Addr() net.Addr { return addrOf(func() net.Addr { return l.l.Addr() }) }
+func (l *listener) Addr() net.Addr { return addrOf(apart, l.l.Addr) }

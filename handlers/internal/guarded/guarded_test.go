@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"reflect"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -58,6 +60,57 @@ func TestPanics(t *testing.T) {
 	for name, a := range map[string]net.Addr{"LocalAddr": c.LocalAddr(), "RemoteAddr": c.RemoteAddr(), "Addr": l.Addr()} {
 		if got := a.String() + a.Network(); got != "" {
 			t.Errorf("%s() = %q", name, got)
+		}
+	}
+}
+
+// quitter is a connection and a listener that end the goroutine at every call.
+type quitter struct{ net.Conn }
+
+func (quitter) Read([]byte) (int, error)  { runtime.Goexit(); return 0, nil }
+func (quitter) Close() error              { runtime.Goexit(); return nil }
+func (quitter) LocalAddr() net.Addr       { runtime.Goexit(); return nil }
+func (quitter) Accept() (net.Conn, error) { runtime.Goexit(); return nil, nil }
+func (quitter) Addr() net.Addr            { runtime.Goexit(); return nil }
+
+// The end of the goroutine is an error too, and that goroutine is not the caller's.
+func TestGoexit(t *testing.T) {
+	c, l := FromPort(quitter{}), Listener(quitter{})
+	calls := map[string]func() error{
+		"Read":           func() error { _, err := c.Read(make([]byte, 1)); return err },
+		"Close":          c.Close,
+		"Accept":         func() error { _, err := l.Accept(); return err },
+		"Listener.Close": l.Close,
+	}
+	for name, call := range calls {
+		if err := call(); !errors.Is(err, handlers.ErrPanic) {
+			t.Errorf("%s() = %v, want ErrPanic", name, err)
+		}
+	}
+	if got := c.LocalAddr().String() + l.Addr().String(); got != "" {
+		t.Errorf("the addresses are %q", got)
+	}
+}
+
+// withDescriptor is a connection of a port's, with a layer above.
+type withDescriptor struct{ *net.TCPConn }
+
+type layer struct{ net.Conn }
+
+func (l layer) NetConn() net.Conn { return l.Conn }
+
+// A connection of a port's that has a descriptor costs no goroutine for a call.
+func TestFromPort(t *testing.T) {
+	for name, tt := range map[string]struct {
+		nc   net.Conn
+		want bool
+	}{
+		"descriptor": {withDescriptor{}, true}, "above one": {layer{layer{withDescriptor{}}}, true},
+		"none": {quitter{}, false}, "above none": {layer{quitter{}}, false},
+	} {
+		c := FromPort(tt.nc).(*conn)
+		if got := reflect.ValueOf(c.call).Pointer() == reflect.ValueOf(Call).Pointer(); got != tt.want {
+			t.Errorf("%s: it is called directly: %t, want %t", name, got, tt.want)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package guardedtest
 
 import (
 	"net"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -16,12 +17,20 @@ var Methods = []string{
 type Conn struct {
 	net.Conn
 	Method string
+	Exits  bool // it ends the goroutine that calls it instead
 }
 
 func (c *Conn) panics(method string) {
 	if method == c.Method {
-		panic("of the program")
+		fail(c.Exits)
 	}
+}
+
+func fail(exits bool) {
+	if exits {
+		runtime.Goexit()
+	}
+	panic("of the program")
 }
 
 // Read is net.Conn's.
@@ -87,16 +96,20 @@ func (c *Conn) RemoteAddr() net.Addr {
 
 func (c *Conn) addr(a net.Addr) net.Addr {
 	if c.Method == "Addrs" {
-		return panicking{}
+		return panicking{c.Exits}
 	}
 	return a
 }
 
 // panicking is an address.
-type panicking struct{}
+type panicking struct{ exits bool }
 
 func (panicking) Network() string { return "tcp" }
-func (panicking) String() string  { panic("of the program") }
+
+func (p panicking) String() string {
+	fail(p.exits)
+	return ""
+}
 
 // A Listener has its first connection panic in Method, and the first Accept or each Close if that
 // is "Accept" or "Listener.Close". If it is "nothing" the first Accept returns no connection, and
@@ -104,6 +117,7 @@ func (panicking) String() string  { panic("of the program") }
 type Listener struct {
 	net.Listener
 	Method   string
+	Exits    bool // instead of a panic, see Conn
 	accepted atomic.Int64
 }
 
@@ -116,19 +130,19 @@ func (l *Listener) Accept() (net.Conn, error) {
 		return nc, err
 	case l.Method == "Accept":
 		nc.Close()
-		panic("of the program")
+		fail(l.Exits)
 	case l.Method == "nothing":
 		nc.Close()
 		return nil, nil
 	}
-	return &Conn{nc, l.Method}, nil
+	return &Conn{nc, l.Method, l.Exits}, nil
 }
 
 // Close is net.Listener's.
 func (l *Listener) Close() error {
 	err := l.Listener.Close()
 	if l.Method == "Listener.Close" {
-		panic("of the program")
+		fail(l.Exits)
 	}
 	return err
 }
