@@ -15,8 +15,8 @@ func TLS() Matcher {
 }
 
 // SNI matches a ClientHello that names one of these servers (RFC 6066, section 3), in any case. In
-// *.example.com the star stands for one label. Names beyond ASCII are in their xn-- form, as clients
-// send them. With no names it matches nothing. It panics if one is no name of a host.
+// *.example.com the star stands for one label. Names beyond ASCII are in their xn-- form, as
+// clients send them. With no names it matches nothing. It panics if one is no name of a host.
 func SNI(names ...string) Matcher {
 	for _, name := range names {
 		if !isHostName(strings.TrimPrefix(name, "*.")) {
@@ -49,10 +49,8 @@ func ALPN(ids ...string) Matcher {
 			if n+1 > len(list) {
 				return false
 			}
-			for _, id := range ids {
-				if string(list[1:1+n]) == id {
-					return true
-				}
+			if slices.ContainsFunc(ids, func(id string) bool { return string(list[1:1+n]) == id }) {
+				return true
 			}
 			list = list[1+n:]
 		}

@@ -215,12 +215,11 @@ func (s *sniffer) run() {
 	for {
 		n := 0
 		err := raw.Read(func(uintptr) bool { // tries before it waits: an edge that came earlier is not told again
-			for {
+			n, err = unix.EpollWait(s.epfd, events, 0)
+			for err == unix.EINTR {
 				n, err = unix.EpollWait(s.epfd, events, 0)
-				if err != unix.EINTR {
-					return n != 0
-				}
 			}
+			return n != 0
 		})
 		switch {
 		case err == nil:

@@ -4,7 +4,8 @@ import (
 	"fmt"
 )
 
-// measureFlood compares the latency of echoes while a room of the same server is flooded with that while it is quiet.
+// measureFlood compares the latency of echoes while a room of the same server is flooded with that
+// while it is quiet.
 func measureFlood(r *row, o options) ([]line, error) {
 	var of [][]float64
 	var note string
@@ -66,8 +67,18 @@ func floodOf(name string, r *row, o options) (factors []float64, note string, er
 	return factors, note, nil
 }
 
-// measureStuck compares the latency of a room's deliveries with and without members that never read. A delivery that
-// is lost fails.
+// roundFrom is a round that begins, if rest is set, with what the server needs at rest.
+func (s *side) roundFrom(o options, rest bool) (*report, error) {
+	if rest {
+		if _, err := s.rest(o); err != nil {
+			return nil, err
+		}
+	}
+	return s.round()
+}
+
+// measureStuck compares the latency of a room's deliveries with and without members that never
+// read. A delivery that is lost fails.
 func measureStuck(r *row, o options) ([]line, error) {
 	with := o.of(r)
 	with.time = o.roundTime()
@@ -90,12 +101,7 @@ func measureStuck(r *row, o options) ([]line, error) {
 	var last [2]*report
 	for round := range 1 + rounds {
 		for i, s := range sides {
-			if round == rounds {
-				if _, err := s.rest(o); err != nil { // the last one begins with what both need at rest
-					return nil, err
-				}
-			}
-			a, err := s.round()
+			a, err := s.roundFrom(o, round == rounds)
 			if err != nil {
 				return nil, err
 			}

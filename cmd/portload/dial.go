@@ -170,6 +170,15 @@ const (
 	maxFailures = 64 // in a row, then no more are tried
 )
 
+// dialFor makes a connection and gives it to keep.
+func (d *dialer) dialFor(ctx context.Context, keep func(*link) error) error {
+	l, err := d.dial(ctx)
+	if err != nil {
+		return err
+	}
+	return keep(l)
+}
+
 // dialAll makes n connections and gives each to keep.
 func (d *dialer) dialAll(ctx context.Context, n int, keep func(*link) error) (t tally) {
 	var wg sync.WaitGroup
@@ -181,23 +190,22 @@ func (d *dialer) dialAll(ctx context.Context, n int, keep func(*link) error) (t 
 		left--
 		return left >= 0 && inRow < maxFailures && ctx.Err() == nil
 	}
+	count := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		inRow++
+		switch {
+		case err == nil:
+			inRow = 0
+			t.Done++
+		case ctx.Err() == nil:
+			t.fail(err)
+		}
+	}
 	for range min(dialers, n) {
 		wg.Go(func() { // ends when there is no next
 			for next() {
-				l, err := d.dial(ctx)
-				if err == nil {
-					err = keep(l)
-				}
-				mu.Lock()
-				inRow++
-				switch {
-				case err == nil:
-					inRow = 0
-					t.Done++
-				case ctx.Err() == nil:
-					t.fail(err)
-				}
-				mu.Unlock()
+				count(d.dialFor(ctx, keep))
 			}
 		})
 	}

@@ -77,17 +77,20 @@ func (w *idleWorker) burst(ctx context.Context) (t tally) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	msg := message(nil, w.dialer.plan.Burst, 0)
+	count := func(err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		t.Done++
+		if err != nil {
+			t.fail(err)
+		}
+	}
 	for range dialers {
 		wg.Go(func() { // ends when every connection had its turn
 			for i := next.Add(1) - 1; int(i) < len(w.conns) && ctx.Err() == nil; i = next.Add(1) - 1 {
 				c := w.conns[i]
 				_, err := c.Write(c.codec.encode(nil, msg))
-				w.mu.Lock()
-				t.Done++
-				if err != nil {
-					t.fail(err)
-				}
-				w.mu.Unlock()
+				count(err)
 			}
 		})
 	}

@@ -49,6 +49,7 @@ type StatusError struct {
 	Reason string // what the peer says
 }
 
+// Error is the status, and the reason if the peer says one.
 func (e *StatusError) Error() string {
 	text := fmt.Sprintf("the peer answered %d %s", e.Status, http.StatusText(e.Status))
 	if e.Reason != "" {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime/debug"
+	"slices"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -43,16 +44,11 @@ func (s *Store) Range(from, to string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for next := []byte(from); ; {
 			page, err := s.page(next, to)
-			for _, e := range page {
-				if !yield(e, nil) {
-					return
-				}
-			}
-			if err != nil {
+			more := !slices.ContainsFunc(page, func(e Entry) bool { return !yield(e, nil) })
+			if more && err != nil {
 				yield(Entry{}, err)
-				return
 			}
-			if len(page) == 0 {
+			if !more || err != nil || len(page) == 0 {
 				return
 			}
 			next = append([]byte(page[len(page)-1].Key), 0)

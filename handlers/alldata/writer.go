@@ -149,11 +149,12 @@ func (s *Store) insert(tx *bbolt.Tx, batch []*put) (changed bool, err error) {
 		old := events.Get(key)
 		switch {
 		case old == nil:
-			if p.err = events.Put(key, p.sealed); p.err == nil { // it may be too large
-				p.stored, changed = true, true
-				if _, err := events.NextSequence(); err != nil {
-					return changed, err
-				}
+			if p.err = events.Put(key, p.sealed); p.err != nil { // it may be too large
+				continue
+			}
+			p.stored, changed = true, true
+			if _, err := events.NextSequence(); err != nil {
+				return changed, err
 			}
 		case !bytes.Equal(old, p.sealed):
 			p.other = bytes.Clone(old)

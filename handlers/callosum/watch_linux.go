@@ -108,12 +108,11 @@ func (w *watcher) run(set *epollSet) {
 	for {
 		n := 0
 		err := raw.Read(func(uintptr) bool { // tries before it waits
-			for {
+			n, err = syscall.EpollWait(set.fd, events, 0)
+			for err == syscall.EINTR {
 				n, err = syscall.EpollWait(set.fd, events, 0)
-				if err != syscall.EINTR {
-					return n != 0
-				}
 			}
+			return n != 0
 		})
 		if err != nil || n < 0 {
 			return

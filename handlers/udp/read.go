@@ -231,23 +231,29 @@ func (s *Server) welcomeLocked(id key, data []byte, now time.Duration) *client {
 // close closes the socket. Its clients are disconnected if it has failed.
 func (k *socket) close(err error) {
 	k.closing.Do(func() {
-		s := k.srv
-		s.mu.Lock()
-		delete(s.sockets, k)
-		if err != nil {
-			for _, c := range s.table.clients {
-				if c.path.socket == k {
-					c.leaveLocked(err, dropWaiting)
-				}
-			}
-		}
-		s.mu.Unlock()
+		k.leave(err)
 		k.out.close()
 		k.failure = err
 		_ = k.pc.Close()
 		k.dried.Do(func() { close(k.dry) })
 		close(k.over)
 	})
+}
+
+// leave takes the socket, and its clients if it has failed, from the server.
+func (k *socket) leave(err error) {
+	s := k.srv
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sockets, k)
+	if err == nil {
+		return
+	}
+	for _, c := range s.table.clients {
+		if c.path.socket == k {
+			c.leaveLocked(err, dropWaiting)
+		}
+	}
 }
 
 // isClosed reports whether err only means that the socket was closed.

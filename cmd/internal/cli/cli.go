@@ -40,14 +40,15 @@ func Root(root *cobra.Command) *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	groups(root)
 	root.InitDefaultHelpCmd()
-	for _, help := range root.Commands() {
-		if help.Name() == "help" {
-			help.Args = func(_ *cobra.Command, list []string) error {
-				if found, _, _ := root.Find(list); len(list) > 0 && found == root {
-					return unknownCommand(root, list[0])
-				}
-				return nil
-			}
+	argsOfHelp := func(_ *cobra.Command, list []string) error {
+		if found, _, _ := root.Find(list); len(list) > 0 && found == root {
+			return unknownCommand(root, list[0])
+		}
+		return nil
+	}
+	for _, c := range root.Commands() {
+		if c.Name() == "help" {
+			c.Args = argsOfHelp
 		}
 	}
 	return root

@@ -26,34 +26,38 @@ func Numbers(t *testing.T, root func() *cobra.Command, args map[string][]string)
 	for _, cmd := range commands(root()) {
 		list, known := args[cmd.CommandPath()]
 		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
-			kind := f.Value.Type()
-			if !slices.Contains([]string{"int", "int64", "duration", "float64"}, kind) {
-				return
-			}
-			if !known {
+			switch {
+			case !slices.Contains([]string{"int", "int64", "duration", "float64"}, f.Value.Type()):
+			case !known:
 				t.Errorf("%s has numbers, and no arguments here", cmd.CommandPath())
-				return
-			}
-			if !saysZero.MatchString(f.Usage) {
-				t.Errorf("%s --%s: %q does not say what 0 means", cmd.CommandPath(), f.Name, f.Usage)
-			}
-			values := []string{"-1", "-1000000"}
-			if refuses.MatchString(f.Usage) {
-				values = append(values, "0")
-			}
-			for _, value := range values {
-				if kind == "duration" {
-					value += "s"
-				}
-				r := root()
-				r.SetArgs(slices.Concat(strings.Fields(cmd.CommandPath())[1:], list, []string{"--" + f.Name + "=" + value}))
-				ctx, cancel := context.WithCancel(t.Context())
-				cancel() // so that nothing runs for long, if it is not refused
-				if err := r.ExecuteContext(ctx); !cli.IsUsage(err) {
-					t.Errorf("%s --%s=%s: %v, want a mistake in the command line", cmd.CommandPath(), f.Name, value, err)
-				}
+			default:
+				number(t, root, cmd, list, f)
 			}
 		})
+	}
+}
+
+// number fails for one flag of cmd.
+func number(t *testing.T, root func() *cobra.Command, cmd *cobra.Command, list []string, f *pflag.Flag) {
+	t.Helper()
+	if !saysZero.MatchString(f.Usage) {
+		t.Errorf("%s --%s: %q does not say what 0 means", cmd.CommandPath(), f.Name, f.Usage)
+	}
+	values := []string{"-1", "-1000000"}
+	if refuses.MatchString(f.Usage) {
+		values = append(values, "0")
+	}
+	for _, value := range values {
+		if f.Value.Type() == "duration" {
+			value += "s"
+		}
+		r := root()
+		r.SetArgs(slices.Concat(strings.Fields(cmd.CommandPath())[1:], list, []string{"--" + f.Name + "=" + value}))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel() // so that nothing runs for long, if it is not refused
+		if err := r.ExecuteContext(ctx); !cli.IsUsage(err) {
+			t.Errorf("%s --%s=%s: %v, want a mistake in the command line", cmd.CommandPath(), f.Name, value, err)
+		}
 	}
 }
 

@@ -54,6 +54,15 @@ type Source struct {
 	Commands    func(host string) []Command // at /commands: how to join by that host, which a browser has named
 }
 
+// panels are the panels for a page that is at at.
+func (s Source) panels(at *url.URL) any {
+	panels := s.Panels()
+	for i := range panels {
+		panels[i].Commands = reach(panels[i].Commands, at)
+	}
+	return panels
+}
+
 // Handler serves the page at /, its parts beside it, and what src has; below the prefix of src too.
 func Handler(src Source) http.Handler {
 	files := load()
@@ -89,13 +98,7 @@ func Handler(src Source) http.Handler {
 			serveJSON(w, src.Connections(r))
 			return
 		case "/panels":
-			local(w, r, func(at *url.URL) any {
-				panels := src.Panels()
-				for i := range panels {
-					panels[i].Commands = reach(panels[i].Commands, at)
-				}
-				return panels
-			})
+			local(w, r, src.panels)
 			return
 		case "/commands":
 			local(w, r, func(at *url.URL) any { return reach(src.Commands(r.Host), at) })
