@@ -1,14 +1,15 @@
 package matchers
 
 import (
+	"reflect"
 	"regexp"
 	"regexp/syntax"
 	"unicode"
 	"unicode/utf8"
 )
 
-// Regexp matches connections whose first bytes, limit of them at the most, match re, which is one
-// of [regexp.Compile]; start it with \A. The limit is [TextWindow] if it is zero or negative, and
+// Regexp matches connections whose first bytes, limit of them at the most, match re; start it with
+// \A. The limit is [TextWindow] if it is zero or negative, and
 // never more than [Window].
 //
 // The matcher says Yes as soon as no continuation can undo the match, and No as soon as none can
@@ -22,7 +23,7 @@ func Regexp(re *regexp.Regexp, limit int) Matcher {
 		limit = TextWindow
 	}
 	limit = min(limit, Window)
-	p := newRegexpProgram(re)
+	programs := newRegexpPrograms(re)
 	return builtin(func(h Hello) Verdict {
 		b := h.Bytes[:min(len(h.Bytes), limit)]
 		switch {
@@ -31,10 +32,16 @@ func Regexp(re *regexp.Regexp, limit int) Matcher {
 				return Yes
 			}
 			return No
-		case p == nil:
+		case len(programs) == 0:
 			return Need(len(b) + 1)
 		}
-		return p.match(b)
+		v := programs[0].match(b)
+		for _, other := range programs[1:] {
+			if other.match(b) != v {
+				return Need(len(b) + 1)
+			}
+		}
+		return v
 	})
 }
 
@@ -46,9 +53,27 @@ type regexpProgram struct {
 	idle     chan *[3]threads // of calls that have returned: a matcher does not allocate
 }
 
-// newRegexpProgram returns nil if re has a syntax of its own: it is decided at the end then.
-func newRegexpProgram(re *regexp.Regexp) *regexpProgram {
-	parsed, err := syntax.Parse(re.String(), syntax.Perl)
+// newRegexpPrograms returns the program of re, or two of which one is that of re: of an expression
+// that may be one of [regexp.CompilePOSIX], in which ^ matches at every line, its text is all that
+// there is to be had. If it returns none re is decided at the end.
+func newRegexpPrograms(re *regexp.Regexp) (all []*regexpProgram) {
+	perl := newRegexpProgram(re.String(), syntax.Perl)
+	longest := reflect.ValueOf(re).Elem().FieldByName("longest")
+	if perl != nil && longest.Kind() == reflect.Bool && !longest.Bool() {
+		return append(all, perl) // those of CompilePOSIX are leftmost-longest
+	}
+	posix := newRegexpProgram(re.String(), syntax.POSIX)
+	for _, p := range []*regexpProgram{perl, posix} {
+		if p != nil && (len(all) == 0 || all[0].String() != p.String()) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// newRegexpProgram returns nil if expr has another syntax.
+func newRegexpProgram(expr string, flags syntax.Flags) *regexpProgram {
+	parsed, err := syntax.Parse(expr, flags)
 	if err != nil {
 		return nil
 	}

@@ -47,26 +47,34 @@ func FuzzRegexp(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, pattern, in string) {
-		re, err := regexp.Compile(pattern)
-		if err != nil || len(pattern) > 60 || len(in) > 60 {
+		if len(pattern) > 60 || len(in) > 60 {
 			return
 		}
-		m := matchers.Regexp(re, 0)
-		verify(t, m, []byte(in))
-		for i := range len(in) + 1 {
-			v := m.Match(matchers.Hello{Bytes: []byte(in[:i])})
-			if v.Needed() > 0 {
-				continue
+		for _, compile := range []func(string) (*regexp.Regexp, error){regexp.Compile, regexp.CompilePOSIX} {
+			if re, err := compile(pattern); err == nil {
+				holdRegexp(t, re, in)
 			}
-			if got, want := v == matchers.Yes, re.MatchString(in); got != want {
-				t.Errorf("%q is decided at %d of %q: %t, want %t", pattern, i, in, got, want)
-			}
-		}
-		v := m.Match(matchers.Hello{Bytes: []byte(in), EOF: true})
-		if want := re.MatchString(in); v.Needed() > 0 || (v == matchers.Yes) != want {
-			t.Errorf("%q of the whole %q: %d, want %t", pattern, in, v, want)
 		}
 	})
+}
+
+// holdRegexp holds that the matcher of re decides of in what re does.
+func holdRegexp(t *testing.T, re *regexp.Regexp, in string) {
+	m := matchers.Regexp(re, 0)
+	verify(t, m, []byte(in))
+	for i := range len(in) + 1 {
+		v := m.Match(matchers.Hello{Bytes: []byte(in[:i])})
+		if v.Needed() > 0 {
+			continue
+		}
+		if got, want := v == matchers.Yes, re.MatchString(in); got != want {
+			t.Errorf("%v is decided at %d of %q: %t, want %t", re, i, in, got, want)
+		}
+	}
+	v := m.Match(matchers.Hello{Bytes: []byte(in), EOF: true})
+	if want := re.MatchString(in); v.Needed() > 0 || (v == matchers.Yes) != want {
+		t.Errorf("%v of the whole %q: %d, want %t", re, in, v, want)
+	}
 }
 
 // What one more rune makes of a match is told for each: the assertions see words, lines and their
@@ -87,15 +95,27 @@ func TestRegexpFollowers(t *testing.T) {
 	}
 }
 
-// An expression in a syntax of its own waits for each byte, and is decided at the end.
+// An expression of CompilePOSIX, in which ^ is the beginning of every line, is decided as package
+// regexp has it, and one that only CompilePOSIX knows by its own program.
 func TestRegexpPOSIX(t *testing.T) {
-	m := matchers.Regexp(regexp.MustCompilePOSIX("^a**b"), 0)
-	if got := m.Match(matchers.Hello{Bytes: []byte("a")}); got != matchers.Need(2) {
-		t.Errorf("undecided: %d, want %d", got, matchers.Need(2))
+	for re, want := range map[string]map[string]string{
+		"^a**b":   {"a": "more", "ab": "yes", "c": "more"},
+		"^b":      {"b": "yes", "a": "more", "a\nb": "more"},
+		"b$":      {"b": "more", "b\n": "more"},
+		"[^a]b":   {"\nb": "more", "xb": "yes"},
+		"(a|ab)c": {"abc": "yes", "x": "more"},
+	} {
+		verdicts(t, matchers.Regexp(regexp.MustCompilePOSIX(re), 16), want)
 	}
-	for in, want := range map[string]matchers.Verdict{"aab": matchers.Yes, "aac": matchers.No} {
-		if got := m.Match(matchers.Hello{Bytes: []byte(in), EOF: true}); got != want {
-			t.Errorf("%q: %d, want %d", in, got, want)
+	for in, want := range map[string]matchers.Verdict{"aab": matchers.Yes, "aac": matchers.No, "c\naab": matchers.Yes} {
+		for _, re := range []string{"^a**b", "^a*b"} {
+			m := matchers.Regexp(regexp.MustCompilePOSIX(re), 0)
+			if got := m.Match(matchers.Hello{Bytes: []byte(in), EOF: true}); got != want {
+				t.Errorf("%s: %q: %d, want %d", re, in, got, want)
+			}
 		}
 	}
+	longest := regexp.MustCompile(`\AFOO\d`)
+	longest.Longest()
+	verdicts(t, matchers.Regexp(longest, 16), map[string]string{"FOO": "more", "FOO1": "yes", "h": "no"})
 }
