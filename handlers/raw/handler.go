@@ -1,7 +1,9 @@
 package raw
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
@@ -71,10 +73,11 @@ func (h *Handler) Codec(info *handlers.Info) handlers.Codec {
 	return &sharedLines{Lines: h.base}
 }
 
-// limitOf returns the limit that a field Limit of this value means. A negative one is no limit.
+// limitOf returns the limit that a field Limit of this value means. No limit is a number that no
+// length exceeds.
 func limitOf(field int) int {
-	if field == 0 {
-		return DefaultLimit
+	if field < 0 {
+		return math.MaxInt
 	}
-	return field
+	return cmp.Or(field, DefaultLimit)
 }

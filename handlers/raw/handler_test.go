@@ -141,3 +141,35 @@ func TestHandlersCodecIsLines(t *testing.T) {
 		t.Errorf("a codec is %d bytes, want at most 16", got)
 	}
 }
+
+// A codec frames messages once for many connections, but not for a codec that embeds it.
+func TestFraming(t *testing.T) {
+	lines, prefixed := &Lines{Delimiter: ";"}, &Prefixed{Size: 2, LittleEndian: true}
+	shared := (&Handler{Delimiter: ";"}).Codec(nil)
+	for _, test := range []struct {
+		name   string
+		framer handlers.Framer
+		codec  handlers.Codec
+		want   string
+	}{
+		{"Lines", lines, lines, "a;"},
+		{"embedded Lines", lines, struct{ *Lines }{lines}, ""},
+		{"other Lines", lines, &Lines{Delimiter: ";"}, ""},
+		{"Lines of a Handler", shared.(handlers.Framer), shared, "a;"},
+		{"Prefixed", prefixed, prefixed, "\x01\x00a"},
+		{"embedded Prefixed", prefixed, struct{ *Prefixed }{prefixed}, ""},
+		{"Bytes", Bytes{}, Bytes{}, "a"},
+		{"*Bytes", Bytes{}, &Bytes{}, "a"},
+		{"embedded Bytes", Bytes{}, struct{ Bytes }{}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := ""
+			if f := test.framer.Framing(test.codec); f != nil {
+				got = string(f.AppendMessage(nil, []byte("a"), handlers.Auto))
+			}
+			if got != test.want {
+				t.Errorf("framed as %q, want %q", got, test.want)
+			}
+		})
+	}
+}

@@ -82,37 +82,46 @@ var (
 
 // beginsRequest reports whether line begins with a method and a space (RFC 9110, section 9.1).
 func beginsRequest(line []byte) bool {
-	n := bytes.IndexAny(line, " \t")
-	return n > 0 && isMethod(line[:n])
+	method, _, found := cutBlank(line)
+	return found && isMethod(method)
 }
 
-// isMethod reports whether b may be a method.
+// cutBlank cuts line before its first space or tab.
+func cutBlank(line []byte) (before, after []byte, found bool) {
+	i := bytes.IndexAny(line, " \t")
+	if i < 0 {
+		return line, nil, false
+	}
+	return line[:i], line[i:], true
+}
+
+// isMethod reports whether b, which is not empty, may be a method.
 func isMethod(b []byte) bool {
 	for _, c := range b {
 		if !isToken(c) {
 			return false
 		}
 	}
-	return len(b) > 0 && len(b) <= maxMethod
+	return len(b) <= maxMethod
 }
 
 // hasTarget reports whether a request target (RFC 9112, section 3.2) follows the method at the
 // beginning of line: a path, a URL, an asterisk, or anything after CONNECT.
 func hasTarget(line []byte) bool {
-	n := max(bytes.IndexAny(line, " \t"), 0)
-	target := bytes.TrimLeft(line[n:], " \t")
-	end := bytes.IndexAny(target, " \t")
-	if bytes.HasPrefix(target, []byte("/")) || bytes.Contains(target[:min(len(target), maxMethod)], scheme) {
+	method, rest, _ := cutBlank(line)
+	rest = bytes.TrimLeft(rest, " \t")
+	if bytes.HasPrefix(rest, []byte("/")) || bytes.Contains(rest[:min(len(rest), maxMethod)], scheme) {
 		return true
 	}
-	return end > 0 && (string(target[:end]) == "*" || bytes.EqualFold(line[:n], []byte("CONNECT")))
+	target, _, found := cutBlank(rest)
+	return found && (string(target) == "*" || bytes.EqualFold(method, []byte("CONNECT")))
 }
 
 // endsRequest reports whether line ends with an HTTP version (RFC 9112, section 2.3).
 func endsRequest(line []byte) bool {
 	line = bytes.TrimRight(line[max(0, len(line)-guardEnd):], " \t\r\n")
 	i := bytes.LastIndexAny(line, " \t")
-	if i < 0 || len(line)-i > maxVersion || !hasPrefixFold(line[i+1:], httpSlash) {
+	if len(line)-i > maxVersion || !hasPrefixFold(line[i+1:], httpSlash) {
 		return false
 	}
 	digits := line[i+1+len(httpSlash):]

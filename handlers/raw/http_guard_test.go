@@ -16,6 +16,8 @@ import (
 
 const headers = "User-Agent: x\r\nHost: localhost:8100\r\nContent-Length: 4\r\n\r\n"
 
+var nul = Lines{Delimiter: "\x00"}
+
 // guardTests holds part 2, row 2 of the traps: a request that reaches the raw handler is no
 // message.
 var guardTests = []struct {
@@ -77,6 +79,31 @@ var guardTests = []struct {
 	{name: "last bytes only", codec: Lines{Limit: 5, Tail: true}, in: "POST / HTTP/1.1\r\n" + headers + "evil\n"},
 	{name: "last bytes of a long target", codec: Lines{Limit: 5, Tail: true}, in: "POST /" + strings.Repeat("x", 5000) + " HTTP/1.1\r\nevil\n"},
 	{name: "last bytes of a long first line", codec: Lines{Limit: 5, Tail: true}, in: "PUT /" + strings.Repeat("x", 5000) + "12345\nb\n", want: []string{"12345", "b"}, ok: true},
+	{name: "a version of ten digits", in: "GET / HTTP/1111111111\n"},
+	{name: "a version of eleven digits", in: "GET / HTTP/11111111111\n", want: []string{"GET / HTTP/11111111111"}, ok: true},
+	{name: "a version without digits", in: "GET / HTTP/\n", want: []string{"GET / HTTP/"}, ok: true},
+	{name: "a version in a text of lines", codec: nul, in: "we like HTTP/2\nmore\x00", want: []string{"we like HTTP/2\nmore"}, ok: true},
+	{name: "a target in a text of lines", codec: nul, in: "GET /x\nmore\x00", want: []string{"GET /x\nmore"}, ok: true},
+	{name: "a field behind no request", codec: nul, in: "{}\nHost: x\x00", want: []string{"{}\nHost: x"}, ok: true},
+	{name: "a field in a later message", codec: nul, in: "{}\x00\nHost: x\x00", want: []string{"{}", "\nHost: x"}, ok: true},
+	{name: "a field in a message after a word", codec: nul, in: "word\x00\nHost: x\x00", want: []string{"word", "\nHost: x"}, ok: true},
+	{name: "a field after no method by spaces", codec: Lines{Delimiter: " "}, in: "{} x\nHost: x ", want: []string{"{}", "x\nHost:", "x"}, ok: true},
+	{name: "Host in line 16", codec: nul, in: "GET /\x00" + strings.Repeat("x\n", 14) + "Host: x\x00", want: []string{"GET /"}},
+	{
+		name: "Host in line 17", codec: nul, in: "GET /\x00" + strings.Repeat("x\n", 15) + "Host: x\x00",
+		want: []string{"GET /", strings.Repeat("x\n", 15) + "Host: x"}, ok: true,
+	},
+	{
+		name: "Host far behind in a message", codec: Lines{Delimiter: "\x00", Limit: 5, Tail: true},
+		in: "GET /\x00" + strings.Repeat("x", 2000) + "\nHost: x\x00", want: []string{"GET /", "st: x"}, ok: true,
+	},
+	{name: "a target as long as the window", codec: nul, in: "GET /" + strings.Repeat("x", guardWindow-5) + "\x00"},
+	{
+		name: "a target that is shorter", codec: nul, in: "GET /" + strings.Repeat("x", guardWindow-6) + "\x00",
+		want: []string{"GET /" + strings.Repeat("x", guardWindow-6)}, ok: true,
+	},
+	{name: "a method of 32 bytes", in: strings.Repeat("M", 32) + " / HTTP/1.1\n"},
+	{name: "a method of 33 bytes", in: strings.Repeat("M", 33) + " / HTTP/1.1\n", want: []string{strings.Repeat("M", 33) + " / HTTP/1.1"}, ok: true},
 	{name: "a long version", in: "GET / HTTP/" + strings.Repeat("1", 3000) + "\n", want: []string{"GET / HTTP/" + strings.Repeat("1", 3000)}, ok: true},
 }
 
@@ -103,6 +130,17 @@ func TestTraps2Row2HTTPIsNoMessage(t *testing.T) {
 				check(chunktest.Of(test.in, size))
 			}
 		})
+	}
+}
+
+// A request has a method of these bytes (RFC 9110, section 5.6.2), and no others.
+func TestGuardKnowsTokens(t *testing.T) {
+	const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	for c := range 256 {
+		_, err := feed(&Lines{}, []byte{byte(c), ' ', '/', ' ', 'H', 'T', 'T', 'P', '/', '1', '.', '1', '\n'})
+		if got, want := errors.Is(err, handlers.ErrProtocol), strings.IndexByte(token, byte(c)) >= 0; got != want {
+			t.Errorf("a method of %q is taken for a request: %t, want %t", byte(c), got, want)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func (l *Lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 // deliver checks a whole message and delivers it.
 func (l *Lines) deliver(msg []byte, m *handlers.Messages) error {
 	limit := limitOf(l.Limit)
-	tooLong := limit > 0 && len(msg) > limit
+	tooLong := len(msg) > limit
 	if tooLong && !l.Tail {
 		return handlers.ErrTooLong
 	}
@@ -96,7 +96,7 @@ func (l *Lines) deliver(msg []byte, m *handlers.Messages) error {
 // how many leading bytes of rest to drop.
 func (l *Lines) bound(rest []byte) (drop int, err error) {
 	keep := limitOf(l.Limit)
-	if keep < 0 || l.scanned <= keep {
+	if l.scanned <= keep {
 		return 0, nil
 	}
 	if !l.Tail {

@@ -35,7 +35,7 @@ var (
 // Decode implements [handlers.Codec.Decode]. It returns [io.ErrUnexpectedEOF] if the stream ends
 // within a message, and [handlers.ErrProtocol] for a varint of more than 64 bits.
 func (x *Prefixed) Decode(in []byte, m *handlers.Messages) (n int, err error) {
-	for n < len(in) {
+	for {
 		size, length, err := x.length(in[n:])
 		if err != nil {
 			return n, err
@@ -66,11 +66,7 @@ func (x *Prefixed) length(b []byte) (size int, length uint64, err error) {
 	} else {
 		length = x.fixed(b[:size])
 	}
-	limit := uint64(math.MaxInt / 2)
-	if l := limitOf(x.Limit); l >= 0 {
-		limit = uint64(l)
-	}
-	if length > limit {
+	if length > uint64(limitOf(x.Limit)) {
 		return 0, 0, handlers.ErrTooLong
 	}
 	return size, length, nil

@@ -31,6 +31,7 @@ var prefixedTests = []struct {
 	{name: "varint", codec: Prefixed{Varint: true}, in: "\x01a\x80\x01" + strings.Repeat("b", 128), want: []string{"a", strings.Repeat("b", 128)}},
 	{name: "varint, longer than need be", codec: Prefixed{Varint: true}, in: "\x81\x80\x00a", want: []string{"a"}},
 	{name: "varint without end", codec: Prefixed{Varint: true}, in: strings.Repeat("\x80", 11), err: handlers.ErrProtocol},
+	{name: "ten bytes of a varint without end", codec: Prefixed{Varint: true}, in: strings.Repeat("\x80", 10), err: handlers.ErrProtocol},
 	{name: "varint over 64 bits", codec: Prefixed{Varint: true}, in: strings.Repeat("\xff", 9) + "\x02", err: handlers.ErrProtocol},
 	{name: "over the limit", codec: Prefixed{Size: 1, Limit: 2}, in: "\x02ab\x03", want: []string{"ab"}, err: handlers.ErrTooLong},
 	{name: "over the default limit", in: "\x00\x10\x00\x01", err: handlers.ErrTooLong},
