@@ -5,6 +5,7 @@
 package tcp
 
 import (
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -35,8 +36,10 @@ func TestNodeN10ListenFD(t *testing.T) {
 		l.Close() // the descriptor is another
 		getHello(t, http.DefaultTransport, "http://"+v.Addr().String())
 	})
-	if err := new(Server).ListenFD(1 << 20); err == nil {
-		t.Error("ListenFD of a descriptor that is not open = nil")
+	for _, fd := range []uintptr{1 << 20, 1 << 31, ^uintptr(0), ^uintptr(0) &^ (1<<31 - 1)} {
+		if err := new(Server).ListenFD(fd); !errors.Is(err, syscall.EBADF) {
+			t.Errorf("ListenFD(%d) of a descriptor that is not open = %v, want EBADF", fd, err)
+		}
 	}
 }
 
@@ -90,6 +93,31 @@ func TestListenFDFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			return f
+		}},
+		{"a directory", &Server{}, func(t *testing.T) *os.File {
+			f, err := os.Open(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return f
+		}},
+		{"a pipe", &Server{}, func(t *testing.T) *os.File {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { w.Close() })
+			return r
+		}},
+		{"a socket that is bound only", &Server{}, func(t *testing.T) *os.File {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+			if err == nil {
+				err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return os.NewFile(uintptr(fd), "bound")
 		}},
 	}
 	for _, tt := range tests {

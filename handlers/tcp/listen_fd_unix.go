@@ -4,6 +4,7 @@ package tcp
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"os"
 	"syscall"
@@ -16,6 +17,9 @@ import (
 // does not remove the path of a Unix socket when it closes. On Windows the error is
 // [errors.ErrUnsupported].
 func (v *Server) ListenFD(fd uintptr) error {
+	if fd > math.MaxInt32 { // the kernel would take its low half
+		return fmt.Errorf("listen on descriptor %d: %w", fd, syscall.EBADF)
+	}
 	if err := v.listenFD(int(fd)); err != nil {
 		return fmt.Errorf("listen on descriptor %d: %w", fd, err)
 	}
