@@ -82,7 +82,7 @@ func localIP(hello *tls.ClientHelloInfo) net.IP {
 	if hello == nil || hello.Conn == nil {
 		return nil
 	}
-	if addr, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok && isAddress(addr.IP) {
+	if addr, ok := hello.Conn.LocalAddr().(*net.TCPAddr); ok && addr != nil && isAddress(addr.IP) {
 		return addr.IP
 	}
 	return nil

@@ -40,11 +40,11 @@ func isAddress(ip net.IP) bool {
 // hostName returns the name of this machine in lower case, or nothing if it is no host name.
 func hostName(hostname func() (string, error)) string {
 	host, err := hostname()
-	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	host = strings.TrimSuffix(host, ".")
 	if err != nil || !isHostName(host) {
 		return ""
 	}
-	return host
+	return strings.ToLower(host) // after the check: a letter beyond ASCII may become one of ASCII
 }
 
 // isHostName reports whether host is a name that DNS can have (RFC 1123, section 2.1), also with
@@ -62,10 +62,13 @@ func isHostName(host string) bool {
 			return false
 		}
 		for _, c := range []byte(label) {
-			if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' {
 				return false
 			}
 		}
 	}
-	return strings.Trim(labels[len(labels)-1], "0123456789") != "" // 10.0.0 and the like are read as addresses
+	// What ends in a number, such as 10.0.0 or 0x7f, is read as an address.
+	last := strings.ToLower(labels[len(labels)-1])
+	hex, isHex := strings.CutPrefix(last, "0x")
+	return strings.Trim(last, "0123456789") != "" && (!isHex || strings.Trim(hex, "0123456789abcdef") != "")
 }

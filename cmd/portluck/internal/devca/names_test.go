@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -41,6 +42,20 @@ func TestNames(t *testing.T) {
 		{"192.0.2.1", ""},
 		{"10.1", ""},
 		{"::1", ""},
+		{"fe80::1%eth0", ""},
+		{"LOCALHOST.", ""},
+		{"XN--CAF-DMA.Example", "xn--caf-dma.example"},
+		{"\u212a", ""}, // the Kelvin sign, whose small letter is k
+		{"\u0130.example", ""},
+		{"a\n", ""},
+		{"a,b", ""},
+		{"a:80", ""},
+		{"u@a", ""},
+		{"(none)", ""},
+		{"0x7f", ""},
+		{"a.0XA", ""},
+		{"0xg", "0xg"},
+		{"a.1x", "a.1x"},
 		{long + "a", ""},
 		{strings.Repeat("a.", 127) + "a", ""},
 	} {
@@ -100,6 +115,55 @@ func TestAddresses(t *testing.T) {
 		t.Errorf("%d addresses of a system that cannot tell, want 2", len(ips))
 	}
 }
+
+// The certificate has the address that a client has connected to, without its zone, if it is one.
+func TestLocalAddress(t *testing.T) {
+	ca, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp := func(ip, zone string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 8100, Zone: zone} }
+	for _, tt := range []struct {
+		local net.Addr
+		want  string // nothing if it adds none
+	}{
+		{tcp("fe80::7:7", "eth0"), "fe80::7:7"},
+		{tcp("fe80::7:8", "e\x00\xff"), "fe80::7:8"},
+		{tcp("203.0.113.9", ""), "203.0.113.9"},
+		{tcp("::ffff:203.0.113.10", ""), "203.0.113.10"},
+		{tcp("2001:db8::7", ""), "2001:db8::7"},
+		{tcp("::", ""), ""},
+		{tcp("::ffff:0.0.0.0", ""), ""},
+		{tcp("ff02::1", "eth0"), ""},
+		{&net.TCPAddr{IP: net.IP{1, 2, 3}}, ""},
+		{&net.TCPAddr{}, ""},
+		{(*net.TCPAddr)(nil), ""},
+		{&net.UnixAddr{Name: "/a"}, ""},
+		{nil, ""},
+	} {
+		ca.leaf = nil
+		usual, err := ca.GetCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ca.GetCertificate(&tls.ClientHelloInfo{Conn: connectedTo{local: tt.local}})
+		if err != nil {
+			t.Errorf("%#v: %v", tt.local, err)
+			continue
+		}
+		if tt.want == "" && got != usual || tt.want != "" && (got == usual || got.Leaf.VerifyHostname(tt.want) != nil) {
+			t.Errorf("%#v: %v, want %q", tt.local, got.Leaf.IPAddresses, tt.want)
+		}
+	}
+}
+
+// connectedTo is a connection to an address.
+type connectedTo struct {
+	net.Conn
+	local net.Addr
+}
+
+func (c connectedTo) LocalAddr() net.Addr { return c.local }
 
 // The address of a listener that has none in the sense of IP does not end the handshake.
 func TestStrangeLocalAddress(t *testing.T) {
