@@ -7,7 +7,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
-// Zero is the default of a bound, and a negative one is none.
+// A bound of zero is the default, and a negative one is no bound.
 func TestBounds(t *testing.T) {
 	boundtest.Check(t, nil,
 		boundtest.Field("Limit", DefaultLimit, boundtest.None, func(h *Handler) int64 { return longest(h.Codec(&handlers.Info{})) }),
@@ -28,7 +28,7 @@ func TestBounds(t *testing.T) {
 	)
 }
 
-// longest is how long a line may be, of the lengths that are tried; none if any.
+// longest returns the length of the longest line that c accepts, or None if it accepts all.
 func longest(c handlers.Codec) int64 {
 	for _, n := range []int{5, DefaultLimit} {
 		m := &handlers.Messages{Events: nobody{}}
@@ -39,7 +39,7 @@ func longest(c handlers.Codec) int64 {
 	return boundtest.None
 }
 
-// nobody hears the events of a connection.
+// nobody drops messages.
 type nobody struct{ handlers.Events }
 
 func (nobody) Message(handlers.Message) {}

@@ -6,7 +6,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// heard is what a codec makes of a stream.
+// heard records what a codec makes of a stream.
 type heard struct {
 	msgs  []string
 	reply string
@@ -16,8 +16,8 @@ type heard struct {
 func (h *heard) Connect(*handlers.Info)     {}
 func (h *heard) Message(m handlers.Message) { h.msgs = append(h.msgs, string(m.Data)) }
 
-// feed drives a codec as a loop does: what it leaves comes again, in a fresh piece of memory, with
-// the next chunk behind it. The last call has EOF set.
+// feed drives a codec as the loop does. The bytes that Decode leaves come again, in other memory,
+// in front of the next chunk. The last call has EOF set.
 func feed(c handlers.Codec, chunks ...[]byte) (*heard, error) {
 	var rest []byte
 	h := &heard{}

@@ -125,7 +125,7 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// The codec of a Handler is Lines, however the stream is cut.
+// The codec of a Handler decodes as Lines does, however the stream is cut.
 func TestHandlersCodecIsLines(t *testing.T) {
 	h := &Handler{Limit: 5, Tail: true}
 	for _, in := range []string{"a\nbc\n", "abcdefghi\nb\nc", "GET / HTTP/1.1\r\nHost: x\r\n", "a\nHost: x\n", "GET /" + strings.Repeat("x", 3000) + " HTTP/1.1\n"} {

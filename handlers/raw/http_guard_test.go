@@ -144,7 +144,7 @@ func TestGuardKnowsTokens(t *testing.T) {
 	}
 }
 
-// What the browser gets is a response that it understands, and that ends the connection.
+// A browser gets a response that it understands and that ends the connection.
 func TestRefusalIsHTTP(t *testing.T) {
 	answer := (&Lines{}).AppendClose(nil, handlers.ErrProtocol)
 	r := bufio.NewReader(bytes.NewReader(answer))

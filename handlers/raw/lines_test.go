@@ -101,8 +101,8 @@ func TestLinesTailIsBounded(t *testing.T) {
 	}
 }
 
-// Bytes that were searched for a delimiter are not searched again: a line of n bytes that drips in
-// costs O(n).
+// Bytes that were searched for a delimiter are not searched again: a line of n bytes takes O(n)
+// time even if it arrives byte by byte.
 func TestLinesLooksAtEachByteOnce(t *testing.T) {
 	for _, delim := range []string{"\n", "\r\n", "aab"} {
 		codec := Lines{Delimiter: delim, AllowHTTP: true}

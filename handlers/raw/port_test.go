@@ -11,7 +11,8 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// A raw client that has closed its half hears what the program says later, until that ends it.
+// With AllowHalfOpen a client that has closed its half still gets what the program writes later,
+// until the program ends it.
 func TestHandlerAllowHalfOpen(t *testing.T) {
 	for _, goroutines := range []bool{false, true} {
 		t.Run(fmt.Sprintf("goroutines %t", goroutines), func(t *testing.T) {

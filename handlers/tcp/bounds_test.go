@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// Zero is the default of a bound, and a negative one is none.
+// A bound of zero is the default, and a negative one is no bound.
 func TestBounds(t *testing.T) {
 	boundtest.Check(t, nil,
 		boundtest.Field("HandshakeTimeout", int64(10*time.Second), boundtest.None, func(v *Server) int64 {
@@ -33,7 +33,7 @@ func TestBounds(t *testing.T) {
 	)
 }
 
-// left is how long ctx has, to the second; none if it has no deadline.
+// left returns the time left until the deadline of ctx, to the second, or None without a deadline.
 func left(ctx context.Context, cancel context.CancelFunc) int64 {
 	defer cancel()
 	at, ok := ctx.Deadline()
@@ -43,7 +43,7 @@ func left(ctx context.Context, cancel context.CancelFunc) int64 {
 	return int64(time.Until(at).Round(time.Second))
 }
 
-// setUp is the loop of v's own streams.
+// setUp returns a loop as it is set up for v's own streams.
 func setUp(v *Server) *loop.Loop {
 	var l loop.Loop
 	v.setup(&l)

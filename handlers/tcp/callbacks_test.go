@@ -18,9 +18,9 @@ import (
 // callback is a func of the program that a server calls.
 type callback struct {
 	name string // Type.Field, if it is one
-	// set has it call f. The events are those of a server that echoes.
+	// set makes the callback call f, on a server that echoes.
 	set func(v *Server, f func())
-	// raise has it called, by a client that listens until it ends.
+	// raise makes the server call it. nc is a client that reads until the end.
 	raise func(t *testing.T, v *Server, nc *net.TCPConn)
 }
 
@@ -88,7 +88,7 @@ var callbacks = []callback{
 	}},
 }
 
-// writeUntilQueued writes until something waits: a peer on another processor may read as fast.
+// writeUntilQueued writes until bytes are queued. The peer may read as fast for a while.
 func writeUntilQueued(s *Stream) {
 	p := make([]byte, 4<<20)
 	for flushed := true; flushed; {
@@ -170,7 +170,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// works holds that v serves another client, and ends.
+// works fails unless v serves another client and shuts down.
 func works(t *testing.T, v *Server) {
 	t.Helper()
 	var nc *net.TCPConn
@@ -189,7 +189,7 @@ func works(t *testing.T, v *Server) {
 	}
 }
 
-// A panic in a callback costs its own stream, and nothing is left of that.
+// A panic in a callback ends only its own stream, and leaves nothing of it.
 func TestCallbacksPanic(t *testing.T) {
 	names := []string{"Stream.DialContext"} // TestDialContextPanics
 	for _, c := range callbacks {

@@ -33,7 +33,7 @@ var encodings = []struct {
 	{"nothing", UTF8, "", ""},
 }
 
-// However the network cuts the stream, its text is the same.
+// The text does not depend on how the network cuts the stream.
 func TestEncodings(t *testing.T) {
 	for _, tt := range encodings {
 		t.Run(tt.name, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// decodeAll is what OnData gets of the chunks, all of it.
+// decodeAll returns all the text that OnData gets of the chunks.
 func decodeAll(e Encoding, chunks [][]byte) string {
 	var b strings.Builder
 	d := &decoder{encoding: e}
@@ -83,7 +83,7 @@ func TestEncodingBytes(t *testing.T) {
 	}
 }
 
-// A code point is not split over two events, and what is left comes before the end.
+// A code point is not split over two events, and an incomplete one comes before OnEnd.
 func TestStreamEncoding(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()

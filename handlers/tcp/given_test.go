@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A panic in DialContext is the error of Dial, and the stream can be used again.
+// Dial fails if DialContext panics, and the stream can be opened again.
 func TestDialContextPanics(t *testing.T) {
 	for _, bad := range []func() (net.Conn, error){
 		func() (net.Conn, error) { panic("of the program") },
@@ -34,12 +34,12 @@ func TestDialContextPanics(t *testing.T) {
 	}
 }
 
-// nameless is a connection whose address panics.
+// nameless is a connection whose RemoteAddr panics.
 type nameless struct{ net.Conn }
 
 func (*nameless) RemoteAddr() net.Addr { panic("of the program") }
 
-// broken is a listener of the program's that panics once.
+// broken is a listener that panics once.
 type broken struct {
 	net.Listener
 	accept, conn, close atomic.Bool // what panics
@@ -64,7 +64,7 @@ func (l *broken) Close() error {
 	return err
 }
 
-// A listener that panics costs itself or one connection.
+// A panic of a listener ends only that listener or one connection.
 func TestListenerPanics(t *testing.T) {
 	for _, name := range []string{"Accept", "RemoteAddr", "Close"} {
 		t.Run(name, func(t *testing.T) {

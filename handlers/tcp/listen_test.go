@@ -73,7 +73,7 @@ func stale(t *testing.T, path string) {
 	l.Close()
 }
 
-// What is not a socket is not removed.
+// Listen does not remove a file that is not a socket.
 func TestListenUnixRegularFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(path, []byte("precious"), 0o600); err != nil {
@@ -87,7 +87,7 @@ func TestListenUnixRegularFile(t *testing.T) {
 	}
 }
 
-// Streams live on when their server does not listen any more, and Shutdown ends them.
+// Streams live on when their server has stopped listening, and Shutdown ends them.
 func TestServerClose(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		closed := make(chan struct{})
@@ -145,7 +145,7 @@ func (l *lacking) Close() error {
 	return nil
 }
 
-// Who cannot accept for want of a descriptor waits a little, and goes on.
+// A server without a descriptor for a connection waits a little and goes on.
 func TestServerAcceptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lacking{errs: make(chan error, 10), closed: make(chan struct{})}
@@ -179,7 +179,7 @@ func TestServerAcceptFails(t *testing.T) {
 	})
 }
 
-// A listener is closed once, whoever ends it, as one whose Close closes a channel wants it.
+// A listener is closed exactly once, because its Close may panic the second time.
 func TestServerClosesItsListenerOnce(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(v *Server, l *once) error{
@@ -218,8 +218,8 @@ func (l *once) Close() error {
 	return l.lacking.Close()
 }
 
-// Shutdown returns after the last callback, also of a server that has stopped listening before, and
-// when it is not the first.
+// Shutdown returns after the last callback, also if the server had stopped listening, and if it is
+// not the first Shutdown.
 func TestShutdownWaitsForCallbacks(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(v *Server, hold func()){

@@ -141,7 +141,7 @@ func TestServerInPortShutdown(t *testing.T) {
 	})
 }
 
-// A stream of a port turns secure like any other, and what the port has read of it is not lost.
+// A stream of a port can use SetSecure like any other, and loses nothing that the port has read.
 func TestServerInPortSecure(t *testing.T) {
 	v := func() *tcp.Server {
 		cert, err := tls.LoadX509KeyPair("testdata/agent.pem", "testdata/agent.pem")
@@ -176,8 +176,8 @@ func TestServerInPortSecure(t *testing.T) {
 	})
 }
 
-// A stream in a port that reads what came before the port has decided, although it is paused at
-// first.
+// A stream of a port that starts paused gets, after Resume, the bytes that came before the port had
+// decided.
 func TestServerInPortPaused(t *testing.T) {
 	streams := make(chan *tcp.Stream, 2)
 	v := func() *tcp.Server {

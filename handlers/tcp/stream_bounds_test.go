@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// An echo to a peer that does not read loses nothing and keeps no more than its bound, although it
-// looks at no result.
+// An echo that ignores the results of Write loses nothing and stays within MaxQueue, even if the
+// peer does not read.
 func TestStreamEchoToSlowReader(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		want := random(24 << 20)
@@ -38,7 +38,8 @@ func TestStreamEchoToSlowReader(t *testing.T) {
 	})
 }
 
-// Who writes to a peer that does not read is told so, and nothing that was accepted is lost.
+// Write to a peer that does not read returns ErrSlow in the end, and loses nothing that it
+// accepted.
 func TestStreamQueueIsBounded(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		const size = 1 << 20
@@ -66,7 +67,7 @@ func TestStreamQueueIsBounded(t *testing.T) {
 	})
 }
 
-// What is queued when the peer ends is sent first: 8 MiB.
+// What is queued when the peer ends, 8 MiB, is still sent.
 func TestStreamFlushesAtEnd(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
@@ -86,7 +87,7 @@ func TestStreamFlushesAtEnd(t *testing.T) {
 	})
 }
 
-// A peer that does not read what is queued when the stream has ended holds it up for CloseTimeout.
+// A stream that has ended waits for CloseTimeout if its peer does not read what is queued.
 func TestStreamCloseTimeout(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
@@ -101,7 +102,7 @@ func TestStreamCloseTimeout(t *testing.T) {
 	})
 }
 
-// Pauses and large writes inside TLS: nothing is lost, and nothing comes while it is paused.
+// Inside TLS, large writes lose nothing, and no data comes while the stream is paused.
 func TestStreamPauseSecure(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		want := random(4 << 20)
@@ -135,7 +136,7 @@ func TestStreamPauseSecure(t *testing.T) {
 	})
 }
 
-// Any net.Conn can be a stream, also one that is no socket or has made its handshake.
+// Open takes any net.Conn, also one that is not a socket, or is a tls.Conn after its handshake.
 func TestStreamOpen(t *testing.T) {
 	cert, pool := agent()
 	for _, name := range []string{"pipe", "TLS", "TCP"} {
@@ -180,8 +181,8 @@ func TestStreamOpen(t *testing.T) {
 	}
 }
 
-// OnClose that dials in vain, and then not, is not called at the same time as the events that
-// follow.
+// An OnClose that dials, once in vain and then with success, does not overlap the events of the new
+// connection.
 func TestStreamRedialInClose(t *testing.T) {
 	d := newDiary()
 	v := &Server{OnConnection: func(s *Stream) { s.End(nil) }}
@@ -217,7 +218,7 @@ func TestStreamRedialInClose(t *testing.T) {
 	d.await(t, want, func() bool { return fmt.Sprint(d.all()) == want })
 }
 
-// What is kept of a code point is not lost when the encoding changes.
+// A kept part of a code point is not lost when the encoding changes.
 func TestStreamEncodingChanges(t *testing.T) {
 	for _, tt := range []struct {
 		e    Encoding

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A panic in the callbacks of a TLS configuration costs its own stream, which is told.
+// A panic in a callback of a TLS configuration ends its own stream, which gets OnError.
 func TestSecurePanics(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()

@@ -140,8 +140,8 @@ func TestNodeN14HTTPS(t *testing.T) {
 	})
 }
 
-// STARTTLS: a conversation in the clear, one in TLS, on the same stream. What is injected behind
-// the command is not taken for what came in TLS.
+// STARTTLS: a stream is in the clear first, and then TLS. Bytes that an attacker injects behind the
+// command are not taken for bytes of TLS.
 func TestStreamStartTLS(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		_, pool := agent()
@@ -176,7 +176,7 @@ func TestStreamStartTLS(t *testing.T) {
 	})
 }
 
-// Only a close_notify is the end of a secure stream: FIN alone may be anybody's, and is an error.
+// Only a close_notify ends a secure stream. FIN alone is an error, because an attacker can send it.
 func TestStreamCut(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -213,8 +213,8 @@ func TestStreamCut(t *testing.T) {
 	}
 }
 
-// A handshake that fails is an error and then the end, and so is a peer that speaks in the clear,
-// goes or says nothing.
+// A handshake that fails gets OnError and OnClose, also if the peer speaks in the clear, leaves or
+// sends nothing.
 func TestStreamHandshakeFails(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -267,7 +267,7 @@ func TestStreamWrongName(t *testing.T) {
 	})
 }
 
-// What ends a stream during its handshake ends it without an error.
+// Destroy during the handshake ends the stream without an error.
 func TestStreamDestroyInHandshake(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
@@ -289,7 +289,7 @@ func TestStreamDestroyInHandshake(t *testing.T) {
 	})
 }
 
-// What was paused stays paused, and what was ended ends after the handshake.
+// Pause and End before the handshake have their effect after it.
 func TestStreamSecureKeepsState(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()

@@ -47,7 +47,7 @@ func TestStreamEcho(t *testing.T) {
 	})
 }
 
-// Both ends are streams: each hears of all in Node's order.
+// Both ends are streams: each gets all events, in Node's order.
 func TestStreamEvents(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		server, client := newDiary(), newDiary()
@@ -77,7 +77,7 @@ func TestStreamEvents(t *testing.T) {
 	})
 }
 
-// A stream that cannot be opened tells its error, and then that it is closed.
+// A stream that cannot be opened gets OnError and then OnClose.
 func TestStreamDialFails(t *testing.T) {
 	lost := errors.New("no such host")
 	slow := func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -125,7 +125,7 @@ func TestStreamDialFails(t *testing.T) {
 	}
 }
 
-// A stream that is opening can be destroyed, and be opened by nobody else.
+// A stream that is opening can be destroyed, and cannot be opened a second time.
 func TestStreamDestroyOpening(t *testing.T) {
 	d := newDiary()
 	dialling := make(chan struct{})
@@ -149,7 +149,7 @@ func TestStreamDestroyOpening(t *testing.T) {
 	d.wants(t, "close false")
 }
 
-// A reset is an error, and then the end; of other streams it is not.
+// A reset is OnError and OnClose of its own stream only.
 func TestStreamReset(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
@@ -167,7 +167,7 @@ func TestStreamReset(t *testing.T) {
 	})
 }
 
-// Destroy twice is once, and what is counted never is less than nothing.
+// A second Destroy does nothing, and Connections is never negative.
 func TestStreamDestroy(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
@@ -189,7 +189,7 @@ func TestStreamDestroy(t *testing.T) {
 	})
 }
 
-// A callback that panics costs its own stream.
+// A panic in a callback ends only its own stream.
 func TestStreamPanics(t *testing.T) {
 	oops := func(*Stream) { panic("oops") }
 	for _, tt := range []struct {
@@ -239,7 +239,7 @@ func TestStreamPanics(t *testing.T) {
 	}
 }
 
-// What a peer may send while a stream is paused is what the kernel keeps. Nothing is lost.
+// While a stream is paused, its peer can send only what the kernel buffers. Nothing is lost.
 func TestStreamPause(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()

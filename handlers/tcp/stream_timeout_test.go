@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A timeout is told, does not close, and counts from the last byte; also after it was told.
+// OnTimeout does not close the stream. The time counts from the last byte, also after an OnTimeout.
 func TestNodeN20Timeout(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		for timeout := time.Second; !toldOnce(t, timeout); timeout *= 2 {
@@ -61,7 +61,7 @@ func toldOnce(t *testing.T, timeout time.Duration) bool {
 	return exchanges.Load() == 5 || timeout > time.Minute
 }
 
-// After it was told a timeout is told again when there was a byte, and not before.
+// OnTimeout comes again after another byte, and not before.
 func TestStreamTimeoutAgain(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()

@@ -128,8 +128,8 @@ func (s *Stream) End(p []byte) error {
 	return s.conn.End()
 }
 
-// Drained implements [loop.Drainer.Drained]. A call may concern the connection before the handshake,
-// so Woken checks that nothing is queued.
+// Drained implements [loop.Drainer.Drained]. A call may concern the connection before the
+// handshake, so Woken checks that nothing is queued.
 func (d *driven) Drained() {
 	s := (*Stream)(d)
 	s.mu.Lock()

@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
-// decode gives a codec the input in one piece.
+// decode feeds in to a codec in one piece.
 func decode(f *frames, input string) (d *driver, n int, err error) {
 	d = &driver{codec: f}
 	d.m = handlers.Messages{Events: d}
@@ -34,7 +34,7 @@ func lengthOf(op ws.OpCode, rsv byte, n int) string {
 	return string(binary.BigEndian.AppendUint64(b, uint64(n)))
 }
 
-// Zero is the default of a bound, and a negative one is none.
+// A bound of zero is the default, and a negative one is no bound.
 func TestBounds(t *testing.T) {
 	boundtest.Check(t, nil,
 		boundtest.Field("Limit", DefaultLimit, boundtest.None, func(h *Handler) int64 { return int64(h.limit()) }),
@@ -48,8 +48,8 @@ func TestBounds(t *testing.T) {
 	)
 }
 
-// A message that is too long is refused by its length alone. One that is compressed may be a little
-// longer, for what cannot be compressed is, until it is unpacked.
+// A message that is too long is refused by its length alone. A compressed one may be a little
+// longer than the limit, because incompressible bytes get longer.
 func TestLimitByLength(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -85,7 +85,7 @@ func TestLimitByLength(t *testing.T) {
 	}
 }
 
-// What comes behind the peer's Close is dropped, whenever it comes.
+// Bytes after the peer's close frame are dropped.
 func TestNothingAfterClose(t *testing.T) {
 	f := (&Handler{}).frames(0)
 	if _, _, err := decode(f, normal); !errors.Is(err, io.EOF) {
@@ -97,7 +97,7 @@ func TestNothingAfterClose(t *testing.T) {
 	}
 }
 
-// Of several errors in one the first of the list gives the code.
+// If an error wraps several errors, the first in codes gives the close code.
 func TestCodeOfJoinedErrors(t *testing.T) {
 	err := fmt.Errorf("%w, %w", handlers.ErrProtocol, handlers.ErrTooLong)
 	if got := fmt.Sprint(replies(t, (&Handler{}).frames(0).AppendClose(nil, err))); got != "[close 1009]" {

@@ -196,8 +196,8 @@ func TestShortestLength(t *testing.T) {
 	}
 }
 
-// After our Close, which is sent once, nothing is sent, and nothing is wanted but the peer's: rows
-// 14 and 15.
+// Our close frame is sent once and is the last one, and then only the peer's counts: rows 14 and
+// 15.
 func TestTraps4Row15ServerCloses(t *testing.T) {
 	f := (&Handler{}).frames(0)
 	out := f.AppendClose(nil, nil)

@@ -129,8 +129,8 @@ func TestHandshakeNeeds(t *testing.T) {
 	}
 }
 
-// A handshake that is answered is not answered again, and one that the server does not wait for is
-// only told why where the client can do something about it.
+// A handshake is answered once. An incomplete one is answered only if the client can act on the
+// reason.
 func TestHandshakeAnsweredOnce(t *testing.T) {
 	s := &handshake{handler: &Handler{}, info: &handlers.Info{}}
 	if got := s.AppendClose([]byte("x"), errors.New("else")); string(got) != "x" {

@@ -152,7 +152,7 @@ func TestTraps4Row1EarlyFrames(t *testing.T) {
 	}
 }
 
-// A handshake that the server does not wait for is told so: row 2.
+// A handshake that is incomplete at a timeout or a shutdown is answered: row 2.
 func TestTraps4Row2NoTime(t *testing.T) {
 	for err, want := range map[error]int{handlers.ErrTimeout: 408, handlers.ErrShutdown: 503} {
 		s := &handshake{handler: &Handler{}, info: &handlers.Info{}}
