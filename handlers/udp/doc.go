@@ -62,7 +62,7 @@
 // bound for unvalidated clients holds for it too. What is not sent is counted ([Stats]), and the
 // room takes it for delivered.
 //
-// A flood of made-up sources costs a table of MaxClients entries, some 320 bytes each with all that
+// A flood of made-up sources costs a table of MaxClients entries, some 400 bytes each with all that
 // the hub knows, and no goroutine or timer: who has sent only one datagram makes room first, see
 // MaxClients. Datagrams from ports of services that answer anybody ([Reflector]), from ourselves,
 // and the first ones of QUIC make no clients.
