@@ -105,7 +105,7 @@ func (r *responder) announce() {
 // links get the announcement that follows.
 func (r *responder) announceOn(l *link) {
 	if r.announced && !time.Now().Before(r.silentUntil) {
-		l.records.last = time.Now()
+		l.records = pendingAnswer{last: time.Now()} // it answers all who have asked
 		l.send(r.names.announcement(l, r.port(), regular))
 	}
 }

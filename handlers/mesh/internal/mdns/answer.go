@@ -29,53 +29,66 @@ func (r *responder) answer(l *link, p packet, m message) {
 	if t&topicProbe != 0 && time.Since(l.records.last) > defendPause {
 		r.announceOn(l)
 	}
-	if t&topicRecords != 0 {
-		r.answerSoon(&l.records, p.from.Addr(), m.truncated, func() { r.announceOn(l) })
+	switch {
+	case t&topicShared != 0:
+		r.answerSoon(&l.records, answerDelay+mrand.N(answerSpread), p.from.Addr(), m.truncated)
+	case t&topicUnique != 0:
+		r.answerSoon(&l.records, 0, p.from.Addr(), m.truncated)
 	}
 	if t&topicTypes != 0 {
-		r.answerSoon(&l.types, p.from.Addr(), m.truncated, func() {
-			l.types.last = time.Now()
-			l.send(r.names.serviceTypes())
-		})
+		r.answerSoon(&l.types, answerDelay+mrand.N(answerSpread), p.from.Addr(), m.truncated)
 	}
 }
 
 // pendingAnswer is an answer on a link that is delayed.
 type pendingAnswer struct {
 	last time.Time  // when it was sent last
-	due  bool       // it is to be sent
+	at   time.Time  // when to send it; zero if nobody has asked since
 	only netip.Addr // the only host that has asked, if it may still say that it knows the answer
 }
 
 // suppress cancels the answer if nobody but from has asked for it: from knows it.
 func (a *pendingAnswer) suppress(from netip.Addr) {
-	if a.due && a.only == from {
-		a.due = false
+	if a.only == from {
+		a.at = time.Time{}
 	}
 }
 
-// answerSoon calls send after a random delay, and not within a second of the last answer (RFC 6762,
+// takeDue reports whether it is time to send the answer, which is no longer pending then.
+func (a *pendingAnswer) takeDue(now time.Time) bool {
+	if a.at.IsZero() || a.at.After(now) {
+		return false
+	}
+	a.at = time.Time{}
+	return true
+}
+
+// answerSoon has an answer sent after delay, and not within a second of the last one (RFC 6762,
 // section 6). After a truncated query it waits longer, for more known answers of the same host
 // (section 7.2).
-func (r *responder) answerSoon(a *pendingAnswer, from netip.Addr, truncated bool, send func()) {
-	delay := answerDelay + mrand.N(answerSpread)
-	if truncated {
-		delay = truncatedDelay + mrand.N(truncatedSpread)
-	}
-	if a.due {
+func (r *responder) answerSoon(a *pendingAnswer, delay time.Duration, from netip.Addr, truncated bool) {
+	if !a.at.IsZero() {
 		if a.only != from || !truncated {
 			a.only = netip.Addr{}
 		}
 		return
 	}
-	a.due, a.only = true, netip.Addr{}
+	a.only = netip.Addr{}
 	if truncated {
-		a.only = from
+		delay, a.only = truncatedDelay+mrand.N(truncatedSpread), from
 	}
-	r.after(max(delay, time.Until(a.last.Add(answerPause)), time.Until(r.silentUntil)), func() {
-		if a.due {
-			a.due = false
-			send()
+	a.at = time.Now().Add(max(delay, time.Until(a.last.Add(answerPause)), time.Until(r.silentUntil)))
+}
+
+// sendAnswers sends the answers whose time has come.
+func (r *responder) sendAnswers(now time.Time) {
+	for _, l := range r.links {
+		if l.records.takeDue(now) {
+			r.announceOn(l)
 		}
-	})
+		if l.types.takeDue(now) {
+			l.types.last = time.Now()
+			l.send(r.names.serviceTypes())
+		}
+	}
 }

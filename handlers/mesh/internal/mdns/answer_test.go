@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -22,21 +23,21 @@ func TestTopics(t *testing.T) {
 		records []record
 		want    topics
 	}{
-		{"service", "_X._TCP.local.", dnsmessage.TypePTR, nil, topicRecords},
+		{"service", "_X._TCP.local.", dnsmessage.TypePTR, nil, topicShared},
 		{"known", "_x._tcp.local.", dnsmessage.TypePTR, knows(ttlService), 0},
-		{"not for long", "_x._tcp.local.", dnsmessage.TypePTR, knows(ttlService / 3), topicRecords},
+		{"not for long", "_x._tcp.local.", dnsmessage.TypePTR, knows(ttlService / 3), topicShared},
 		{"another service", "_y._tcp.local.", dnsmessage.TypePTR, nil, 0},
-		{"instance", "0af._x._tcp.local.", dnsmessage.TypeSRV, nil, topicRecords},
+		{"instance", "0af._x._tcp.local.", dnsmessage.TypeSRV, nil, topicUnique},
 		{"probe", "0af._x._tcp.local.", dnsmessage.TypeALL, nil, topicProbe},
-		{"host", "H.local.", dnsmessage.TypeAAAA, nil, topicRecords},
+		{"host", "H.local.", dnsmessage.TypeAAAA, nil, topicUnique},
 		{"services", "_services._dns-sd._udp.local.", dnsmessage.TypePTR, nil, topicTypes},
 		{"address of the service", "_x._tcp.local.", dnsmessage.TypeA, nil, 0},
 	}
 	both := message{questions: []dnsmessage.Question{
 		{Name: serviceTypesName, Type: dnsmessage.TypePTR}, {Name: n.service, Type: dnsmessage.TypePTR},
 	}}
-	if got := n.topics(both); got != topicRecords|topicTypes {
-		t.Errorf("topics() of two questions = %d, want %d", got, topicRecords|topicTypes)
+	if got := n.topics(both); got != topicShared|topicTypes {
+		t.Errorf("topics() of two questions = %d, want %d", got, topicShared|topicTypes)
 	}
 	for _, tt := range tests {
 		m := message{questions: []dnsmessage.Question{question(tt.q, tt.typ)}, records: tt.records}
@@ -67,7 +68,7 @@ func TestTruncatedQuery(t *testing.T) {
 	}{
 		{"it is whole", []step{{a, whole}}, answerDelay, true},
 		{"nothing follows", []step{{a, query}}, truncatedDelay, true},
-		{"it knows", []step{{a, query}, {a, known}}, truncatedDelay, false},
+		{"it knows", []step{{a, query}, {a, known}}, 0, false},
 		{"another one knows", []step{{a, query}, {b, known}}, truncatedDelay, true},
 		{"two ask, one knows", []step{{a, query}, {b, query}, {a, known}}, truncatedDelay, true},
 		{"it asks whole, and knows later", []step{{a, whole}, {a, known}}, answerDelay, true},
@@ -79,12 +80,99 @@ func TestTruncatedQuery(t *testing.T) {
 		for _, s := range tt.steps {
 			r.answer(l, packet{from: s.from}, s.m)
 		}
-		if l.records.due != tt.due || len(r.tasks) != 1 {
-			t.Fatalf("%s: due %t with %d tasks, want %t", tt.name, l.records.due, len(r.tasks), tt.due)
+		if due := !l.records.at.IsZero(); due != tt.due {
+			t.Errorf("%s: due %t, want %t", tt.name, due, tt.due)
 		}
-		if got := r.tasks[0].at.Sub(begun); got < tt.least {
+		if got := l.records.at.Sub(begun); tt.due && got < tt.least {
 			t.Errorf("%s: answered after %v, want %v at least", tt.name, got, tt.least)
 		}
+	}
+}
+
+// A record is sent at most once a second on a link, and what was sent meanwhile answers all who
+// wait for it (RFC 6762, section 6).
+func TestAnswerPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newResponder(Config{Rescan: time.Hour}, Events{}, fixedNames(t))
+		l := &link{}
+		r.links[1], r.announced = l, true
+		r.after(time.Hour, func() {})
+		from := netip.MustParseAddrPort("192.0.2.1:5353")
+		ask := func(truncated bool) {
+			q := question("_x._tcp.local.", dnsmessage.TypePTR)
+			r.answer(l, packet{from: from}, message{questions: []dnsmessage.Question{q}, truncated: truncated})
+		}
+		step := func(d time.Duration) { // runs for d, and stays in the second after an answer
+			for end := time.Now().Add(d); r.next().Before(end); r.due() {
+				time.Sleep(time.Until(r.next()))
+			}
+		}
+		ask(false)
+		announced := time.Now()
+		r.announceOn(l)
+		step(5 * time.Second)
+		if !l.records.last.Equal(announced) {
+			t.Errorf("it is sent again %v after an announcement that has answered", l.records.last.Sub(announced))
+		}
+		r.announceOn(l)
+		announced = time.Now()
+		ask(false)
+		step(5 * time.Second)
+		if got := l.records.last.Sub(announced); got < time.Second {
+			t.Errorf("two answers are %v apart", got)
+		}
+		time.Sleep(5 * time.Second)
+		ask(true)
+		l.records.suppress(from.Addr())
+		asked := time.Now().Add(300 * time.Millisecond)
+		time.Sleep(time.Until(asked))
+		r.due()
+		ask(true)
+		step(5 * time.Second)
+		if got := l.records.last.Sub(asked); got < truncatedDelay {
+			t.Errorf("a truncated query is answered after %v, want %v at least", got, truncatedDelay)
+		}
+	})
+}
+
+// A question for records that are ours alone is answered at once (RFC 6762, section 6).
+func TestUniqueAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newResponder(Config{}, Events{}, fixedNames(t))
+		l := &link{}
+		r.announced = true
+		for i, q := range []dnsmessage.Question{
+			question("0af._x._tcp.local.", dnsmessage.TypeSRV), question("h.local.", dnsmessage.TypeA), question("_x._tcp.local.", dnsmessage.TypePTR),
+		} {
+			l.records = pendingAnswer{}
+			r.answer(l, packet{from: netip.MustParseAddrPort("192.0.2.1:5353")}, message{questions: []dnsmessage.Question{q}})
+			if got, shared := time.Until(l.records.at), i == 2; (got >= answerDelay) != shared || !shared && got != 0 {
+				t.Errorf("%v: answered in %v", q.Name, got)
+			}
+		}
+	})
+}
+
+// Who hears that our PTR has little time left, or a goodbye that is not ours, announces it again
+// (section 6.6). Who hears another host list the service does not (section 7.4).
+func TestResponsesOfOthers(t *testing.T) {
+	n := fixedNames(t)
+	r := newResponder(Config{Instance: "0AF"}, Events{Found: func(Instance) {}}, n)
+	l := &link{index: 1}
+	r.links[1], r.announced = l, true
+	from := netip.MustParseAddrPort("192.0.2.1:5353")
+	r.handle(packet{data: namesOf(t, "0AF", "h.local.").announcement(l, 7, regular), from: from, ifindex: 1})
+	if !l.records.at.IsZero() {
+		t.Error("it answers its own announcement")
+	}
+	r.handle(packet{data: n.withdrawal(), from: from, ifindex: 1})
+	if l.records.at.IsZero() {
+		t.Error("a goodbye is not answered")
+	}
+	r.answerSoon(&l.types, answerDelay, from.Addr(), false)
+	r.handle(packet{data: n.serviceTypes(), from: from, ifindex: 1})
+	if !l.types.at.IsZero() {
+		t.Error("it lists the service after another host has")
 	}
 }
 
@@ -184,6 +272,9 @@ func TestLegacyQuery(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := p.SetControlMessage(ipv4.FlagTTL, true); err != nil {
+		t.Fatal(err)
+	}
 	var a dnsmessage.Message
 	buf := make([]byte, 1500)
 	for late := time.Now().Add(patience); len(a.Answers) == 0; {
@@ -194,8 +285,8 @@ func TestLegacyQuery(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = nc.SetReadDeadline(time.Now().Add(time.Second))
-		if n, _, err := nc.ReadFrom(buf); err == nil {
-			_ = a.Unpack(buf[:n])
+		if n, cm, _, err := p.ReadFrom(buf); err == nil && a.Unpack(buf[:n]) == nil && cm.TTL != 255 {
+			t.Errorf("the answer has a TTL of %d, want 255 (RFC 6762, section 11)", cm.TTL)
 		}
 	}
 	ptr, ok := a.Answers[0].Body.(*dnsmessage.PTRResource)

@@ -6,7 +6,7 @@ import (
 )
 
 // query asks for the instances of the service, and for what the cache misses of those that it
-// knows. It comes again: soon at the start, rarely later.
+// knows. It comes again after 1, 2, 4, 8 and 16 seconds, and then every 30 to 60 seconds.
 func (r *responder) query() {
 	now := time.Now()
 	r.cache.expire(now)
@@ -16,8 +16,8 @@ func (r *responder) query() {
 		}
 	}
 	pause := 30*time.Second + mrand.N(30*time.Second)
-	if r.queries < 3 {
-		pause = time.Duration(1+r.queries) * time.Second
+	if r.queries < 5 {
+		pause = time.Second << r.queries
 	}
 	r.queries++
 	r.nextQuery = now.Add(pause)

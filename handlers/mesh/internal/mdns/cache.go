@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -46,7 +45,7 @@ func newCache(own string) cache {
 	return cache{own: own, instances: map[string]*cached{}, hosts: map[string]map[netip.Addr]heard{}}
 }
 
-func hostKey(n dnsmessage.Name) string { return strings.ToLower(n.String()) }
+func hostKey(n dnsmessage.Name) string { return lower(n.String()) }
 
 // learn takes the records of a response that came over l. It returns the instances that they are
 // about, and reports whether some of them lack a record.
@@ -110,10 +109,13 @@ func (k *cached) service(r record, now time.Time) {
 
 // addresses takes the addresses of hosts of instances, and returns the names of these.
 func (c *cache) addresses(records []record, l *link, now time.Time) (names []string) {
+	if !slices.ContainsFunc(records, func(r record) bool { return r.addr.IsValid() }) {
+		return nil
+	}
+	onHost := c.byHost()
 	for _, r := range records {
 		host := hostKey(r.name)
-		owners := c.instancesOn(host)
-		if !r.addr.IsValid() || len(owners) == 0 {
+		if !r.addr.IsValid() || len(onHost[host]) == 0 {
 			continue
 		}
 		all := c.hosts[host]
@@ -137,7 +139,7 @@ func (c *cache) addresses(records []record, l *link, now time.Time) (names []str
 		case known || len(all) < maxAddrs:
 			all[addr] = heard{until: now.Add(lifetime(r)), since: now, link: l.index}
 		}
-		names = append(names, owners...)
+		names = append(names, onHost[host]...)
 	}
 	return names
 }
@@ -153,11 +155,12 @@ func flush(all map[netip.Addr]heard, is4 bool, l *link, now time.Time) {
 	}
 }
 
-// instancesOn returns the names of the instances on a host.
-func (c *cache) instancesOn(host string) (names []string) {
+// byHost returns the names of the instances on each host.
+func (c *cache) byHost() map[string][]string {
+	names := map[string][]string{}
 	for name, k := range c.instances {
-		if !k.srv.IsZero() && k.key == host {
-			names = append(names, name)
+		if !k.srv.IsZero() {
+			names[k.key] = append(names[k.key], name)
 		}
 	}
 	return names

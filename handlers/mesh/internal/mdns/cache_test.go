@@ -76,10 +76,17 @@ func TestCacheIsBounded(t *testing.T) {
 	if len(c.instances) != maxInstances || len(c.hosts) != maxInstances || len(c.hosts["h0.local."]) != maxAddrs {
 		t.Errorf("%d instances, %d hosts, %d addresses", len(c.instances), len(c.hosts), len(c.hosts["h0.local."]))
 	}
-	for _, p := range n.query(&c, time.Now()) {
-		if len(p) > 1472 {
-			t.Errorf("a query of %d bytes", len(p))
+	known := 0
+	all := n.query(&c, time.Now())
+	for i, p := range all {
+		m, err := parseMessage(p)
+		if err != nil || len(p) > maxMessage || m.truncated != (i < len(all)-1) || (len(m.questions) == 1) != (i == 0) {
+			t.Errorf("message %d of %d: %d bytes, %d questions, truncated %t, %v", i, len(all), len(p), len(m.questions), m.truncated, err)
 		}
+		known += len(m.records)
+	}
+	if known != maxInstances {
+		t.Errorf("%d known answers, want %d", known, maxInstances)
 	}
 }
 

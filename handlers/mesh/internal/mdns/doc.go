@@ -19,23 +19,24 @@
 //	3        announces names in the domain local; the host's name is the caller's, and random
 //	4        no reverse mapping of addresses: nobody asks for it
 //	5.1      sends no one-shot queries, and answers those of others (6.7)
-//	5.2      queries after 20 to 120 ms, then after 1, 2 and 3 s, then every 30 to 60 s for ever. The
-//	         RFC doubles the interval up to an hour: two networks that a switch joins, which no
-//	         interface notices, would find each other as late. Asks again for records that end soon.
+//	5.2      queries after 20 to 120 ms, then after 1, 2, 4, 8 and 16 s, then every 30 to 60 s. The RFC
+//	         doubles the interval up to an hour: two networks that a switch joins, which no interface
+//	         notices, would find each other as late. Asks again for records that end soon.
 //	5.3      puts up to 10 questions into a message
 //	5.4      never asks for a unicast answer (QU), as the socket is bound to the group; answers QU
 //	         questions by multicast
-//	5.5      gets no direct unicast queries on Linux, as the socket is bound to the group
-//	6        answers after 20 to 120 ms, and at most once a second on a link, but for probes; ignores
-//	         responses from other ports than 5353
+//	5.5      ignores direct unicast queries
+//	6        answers questions for the PTR after 20 to 120 ms, others at once, and at most once a
+//	         second on a link, but for probes; ignores responses from other ports than 5353
 //	6.1      sends no negative responses (NSEC)
 //	6.2      puts all records of the instance into each response
 //	6.3-6.5  answers messages with many questions, in one message, and questions for ANY
-//	6.6      does not cooperate with other responders for the same records
+//	6.6      announces again when another host's response has its PTR with little time left
 //	6.7      answers legacy queries, up to four questions of each, by unicast
-//	7.1      sends known answers, as many as fit; keeps quiet if its PTR is one
-//	7.2      waits 400 to 500 ms after a truncated query for more known answers; sends none
-//	7.3-7.4  does not suppress duplicate questions and answers of other hosts
+//	7.1      sends known answers; does not answer if its PTR is one
+//	7.2      waits 400 to 500 ms after a truncated query for more known answers; sends such queries
+//	7.3      does not suppress questions that another host has asked
+//	7.4      does not list the service if another host has
 //	8.1      probes three times for the instance when Run begins, not on each new link
 //	8.2      compares SRV records in simultaneous probes
 //	8.3-8.4  announces twice, a second apart, and again when addresses change
@@ -46,10 +47,11 @@
 //	10.2     sets the cache-flush bit of unique records, and obeys that of addresses
 //	10.3     forgets addresses that came over an interface that is gone
 //	10.4-10.5 does not verify records that seem wrong
-//	11       gets packets to the group only on Linux; sends with a TTL of 255 to the group
+//	11       ignores packets to an address, which may come from beyond the link; sends with a TTL of
+//	         255
 //	14       treats each interface apart; the same names are announced on all
 //	15       shares the port with other responders of the machine
-//	16       compares names without regard to case
+//	16       compares names without regard to the case of ASCII letters
 //	17       sends at most 1,400 bytes, but reads 9,000
 //	18       ignores messages with an opcode or a response code, and all that 18 has it ignore
 //	20       sends each message over IPv4 and IPv6, to ff02::fb

@@ -117,16 +117,16 @@ func (r *responder) open(ifi net.Interface, addrs []netip.Addr, has4 bool) {
 		errs = append(errs, err)
 	} else {
 		l.v4 = ipv4.NewPacketConn(p4)
-		errs = append(errs, l.v4.SetMulticastInterface(&ifi), l.v4.SetMulticastTTL(255), l.v4.SetMulticastLoopback(true))
-		_ = l.v4.SetControlMessage(ipv4.FlagInterface, true) // not everywhere; then all that comes is of this interface
-		r.readers.Go(func() { r.read4(l) })                  // ends when the link is closed
+		errs = append(errs, l.v4.SetMulticastInterface(&ifi), l.v4.SetMulticastTTL(255), l.v4.SetTTL(255), l.v4.SetMulticastLoopback(true))
+		_ = l.v4.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true) // not everywhere; then all that comes is of this interface
+		r.readers.Go(func() { r.read4(l) })                               // ends when the link is closed
 	}
 	if p6, err := listen6(&ifi); err != nil {
 		errs = append(errs, err)
 	} else {
 		l.v6 = ipv6.NewPacketConn(p6)
-		errs = append(errs, l.v6.SetMulticastInterface(&ifi), l.v6.SetMulticastHopLimit(255), l.v6.SetMulticastLoopback(true))
-		_ = l.v6.SetControlMessage(ipv6.FlagInterface, true)
+		errs = append(errs, l.v6.SetMulticastInterface(&ifi), l.v6.SetMulticastHopLimit(255), l.v6.SetHopLimit(255), l.v6.SetMulticastLoopback(true))
+		_ = l.v6.SetControlMessage(ipv6.FlagInterface|ipv6.FlagDst, true)
 		r.readers.Go(func() { r.read6(l) }) // ends when the link is closed
 	}
 	if l.v4 == nil && l.v6 == nil {
@@ -183,11 +183,12 @@ func (r *responder) read4(l *link) {
 	buf := make([]byte, maxPacket)
 	for {
 		n, cm, from, err := l.v4.ReadFrom(buf)
-		index := l.index
-		if cm != nil && cm.IfIndex != 0 {
-			index = cm.IfIndex
+		var to net.IP
+		index := 0
+		if cm != nil {
+			index, to = cm.IfIndex, cm.Dst
 		}
-		if !r.deliver(l, buf[:n], index, from, err) {
+		if !r.deliver(l, buf[:n], index, from, to, err) {
 			return
 		}
 	}
@@ -197,18 +198,22 @@ func (r *responder) read6(l *link) {
 	buf := make([]byte, maxPacket)
 	for {
 		n, cm, from, err := l.v6.ReadFrom(buf)
-		index := l.index
-		if cm != nil && cm.IfIndex != 0 {
-			index = cm.IfIndex
+		var to net.IP
+		index := 0
+		if cm != nil {
+			index, to = cm.IfIndex, cm.Dst
 		}
-		if !r.deliver(l, buf[:n], index, from, err) {
+		if !r.deliver(l, buf[:n], index, from, to, err) {
 			return
 		}
 	}
 }
 
-// deliver hands what ReadFrom returned to the responder. It reports false when the link is closed.
-func (r *responder) deliver(l *link, data []byte, index int, from net.Addr, err error) bool {
+// deliver hands what ReadFrom returned to the responder. It drops packets of other interfaces, and
+// those to an address of this machine, which may come from beyond the link (RFC 6762, section 11).
+// Where the system does not tell, index is 0 and to is nil. It reports false when the link is
+// closed.
+func (r *responder) deliver(l *link, data []byte, index int, from net.Addr, to net.IP, err error) bool {
 	udp, ok := from.(*net.UDPAddr)
 	switch {
 	case errors.Is(err, net.ErrClosed):
@@ -220,7 +225,7 @@ func (r *responder) deliver(l *link, data []byte, index int, from net.Addr, err 
 		case <-time.After(100 * time.Millisecond):
 			return true
 		}
-	case index != l.index:
+	case index != 0 && index != l.index, to != nil && !to.IsMulticast():
 		return true
 	}
 	at := udp.AddrPort()

@@ -59,36 +59,41 @@ func (n names) probe(port uint16) []byte {
 	return p
 }
 
-// query returns messages that ask for the service, with as many known answers as there is room for,
-// and for the records that the cache misses.
-func (n names) query(c *cache, now time.Time) [][]byte {
-	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{})
+// query returns messages that ask for the service, with the known answers, and for the records that
+// the cache misses. If the known answers do not fit into one message, more follow, and all but the
+// last are marked as truncated (RFC 6762, section 7.2).
+func (n names) query(c *cache, now time.Time) (all [][]byte) {
+	ptr := []dnsmessage.Question{{Name: n.service, Type: dnsmessage.TypePTR, Class: dnsmessage.ClassINET}}
+	known := c.knownAnswers(now)
+	for i := 0; i == 0 || len(known) > 0; i++ {
+		fit := min(len(known), maxKnown)
+		all = append(all, n.queryMessage(ptr, known[:fit], fit < len(known)))
+		ptr, known = nil, known[fit:]
+	}
+	for chunk := range slices.Chunk(c.missing(n, now), 10) {
+		all = append(all, n.queryMessage(chunk, nil, false))
+	}
+	return all
+}
+
+// maxKnown is how many known answers fit into a message, beside a question. Each takes at most 80
+// bytes: 63 of its name, and 17 of the rest of the record.
+const maxKnown = (maxMessage - 300) / 80
+
+func (n names) queryMessage(questions []dnsmessage.Question, known []knownAnswer, truncated bool) []byte {
+	b := dnsmessage.NewBuilder(nil, dnsmessage.Header{Truncated: truncated})
 	b.EnableCompression()
 	_ = b.StartQuestions()
-	ptr := dnsmessage.Question{Name: n.service, Type: dnsmessage.TypePTR, Class: dnsmessage.ClassINET}
-	_ = b.Question(ptr)
+	for _, q := range questions {
+		_ = b.Question(q)
+	}
 	_ = b.StartAnswers()
-	size := 64 + len(n.service.String())
-	for _, k := range c.knownAnswers(now) {
-		if size += 80; size > maxMessage {
-			break
-		}
+	for _, k := range known {
 		h := dnsmessage.ResourceHeader{Name: n.service, Class: dnsmessage.ClassINET, TTL: uint32(k.left.Seconds())}
 		if name, err := n.nameOf(k.name); err == nil {
 			_ = b.PTRResource(h, dnsmessage.PTRResource{PTR: name})
 		}
 	}
 	p, _ := b.Finish()
-	all := [][]byte{p}
-	for chunk := range slices.Chunk(c.missing(n, now), 10) {
-		b := dnsmessage.NewBuilder(nil, dnsmessage.Header{})
-		b.EnableCompression()
-		_ = b.StartQuestions()
-		for _, q := range chunk {
-			_ = b.Question(q)
-		}
-		p, _ := b.Finish()
-		all = append(all, p)
-	}
-	return all
+	return p
 }

@@ -36,8 +36,22 @@ func newNames(c Config) (names, error) {
 	return n, nil
 }
 
-// same reports whether two names are equal but for case.
-func same(a, b dnsmessage.Name) bool { return strings.EqualFold(a.String(), b.String()) }
+// same reports whether two names are equal but for the case of ASCII letters (RFC 6762, section 16).
+func same(a, b dnsmessage.Name) bool { return lower(a.String()) == lower(b.String()) }
+
+func lower(s string) string { return shift(s, 'A', 'a') }
+func upper(s string) string { return shift(s, 'a', 'A') }
+
+// shift replaces each of the 26 bytes from from by the one at the same place from to.
+func shift(s string, from, to byte) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= from && c < from+26 {
+			b[i] = c - from + to
+		}
+	}
+	return string(b)
+}
 
 func (n names) isInstance(name dnsmessage.Name) bool { return same(name, n.instance) }
 func (n names) isHost(name dnsmessage.Name) bool     { return same(name, n.host) }
@@ -50,10 +64,10 @@ func (n names) nameOf(instance string) (dnsmessage.Name, error) {
 // instanceOf returns the instance of the service that has this domain name, in upper case.
 func (n names) instanceOf(name dnsmessage.Name) (string, bool) {
 	instance, service, _ := strings.Cut(name.String(), ".")
-	if !strings.EqualFold(service, n.service.String()) || !n.valid(instance) {
+	if lower(service) != lower(n.service.String()) || !n.valid(instance) {
 		return "", false
 	}
-	return strings.ToUpper(instance), true
+	return upper(instance), true
 }
 
 // lesser reports whether our SRV is before that of another host's probe.
@@ -61,16 +75,17 @@ func (n names) lesser(port uint16, rec record) bool {
 	if port != rec.port {
 		return port < rec.port
 	}
-	return n.host.String() < strings.ToLower(rec.target.String())
+	return lower(n.host.String()) < lower(rec.target.String())
 }
 
 // topics is what a query is about, a bit each.
 type topics int
 
 const (
-	topicTypes   topics = 1 << iota // which services the network has (RFC 6763, section 9)
-	topicRecords                    // our records
-	topicProbe                      // the name of our instance, which another host wants
+	topicTypes  topics = 1 << iota // which services the network has (RFC 6763, section 9)
+	topicShared                    // our PTR, beside which other hosts have theirs
+	topicUnique                    // our other records
+	topicProbe                     // the name of our instance, which another host wants
 )
 
 // topics returns what a query asks us for. It leaves out what the query names as a known answer.
@@ -86,12 +101,12 @@ func (n names) topics(m message) (t topics) {
 			}
 		case same(q.Name, n.service) && (all || q.Type == dnsmessage.TypePTR):
 			if !knows(m.records, n.service, n.instance) {
-				t |= topicRecords
+				t |= topicShared
 			}
 		case n.isInstance(q.Name) && (q.Type == dnsmessage.TypeSRV || q.Type == dnsmessage.TypeTXT):
-			t |= topicRecords
+			t |= topicUnique
 		case n.isHost(q.Name) && (all || q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeAAAA):
-			t |= topicRecords
+			t |= topicUnique
 		}
 	}
 	return t
@@ -101,5 +116,13 @@ func (n names) topics(m message) (t topics) {
 func knows(records []record, name, target dnsmessage.Name) bool {
 	return slices.ContainsFunc(records, func(r record) bool {
 		return r.ptr && same(r.name, name) && same(r.target, target) && r.ttl >= ttlService/2
+	})
+}
+
+// undercut reports whether a response has our PTR with less than half of its time, as a goodbye has:
+// then we announce it again (RFC 6762, section 6.6).
+func (n names) undercut(records []record) bool {
+	return slices.ContainsFunc(records, func(r record) bool {
+		return r.ptr && same(r.name, n.service) && same(r.target, n.instance) && r.ttl < ttlService/2
 	})
 }

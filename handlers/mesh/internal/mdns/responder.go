@@ -103,12 +103,20 @@ func (r *responder) after(d time.Duration, do func()) {
 	r.tasks = append(r.tasks, task{time.Now().Add(d), do})
 }
 
-// next returns the time of the next task. There always is one: rescan.
+// next returns the time of the next task or answer. There always is a task: rescan.
 func (r *responder) next() time.Time {
-	return slices.MinFunc(r.tasks, func(a, b task) int { return a.at.Compare(b.at) }).at
+	next := slices.MinFunc(r.tasks, func(a, b task) int { return a.at.Compare(b.at) }).at
+	for _, l := range r.links {
+		for _, at := range []time.Time{l.records.at, l.types.at} {
+			if !at.IsZero() && at.Before(next) {
+				next = at
+			}
+		}
+	}
+	return next
 }
 
-// due runs the tasks whose time has come.
+// due runs the tasks whose time has come, and then sends the answers.
 func (r *responder) due() {
 	now := time.Now()
 	for i := 0; i < len(r.tasks); {
@@ -119,6 +127,7 @@ func (r *responder) due() {
 		}
 		i++
 	}
+	r.sendAnswers(now)
 }
 
 // handle answers a query, and learns from a response.
@@ -139,6 +148,12 @@ func (r *responder) handle(p packet) {
 		return // RFC 6762, section 6
 	}
 	r.checkConflict(l, m.records)
+	if r.announced && r.names.undercut(m.records) {
+		r.answerSoon(&l.records, 0, p.from.Addr(), false)
+	}
+	if knows(m.records, serviceTypesName, r.names.service) {
+		l.types.at = time.Time{} // another host has answered (section 7.4)
+	}
 	found, missing := r.cache.learn(r.names, m.records, l, time.Now())
 	for _, i := range found {
 		r.events.Found(i)
