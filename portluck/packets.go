@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
 )
 
 // ListenPackets opens a UDP socket on the address and port of each of the listeners that is one of
@@ -87,7 +88,7 @@ func (p packetPort) Connect(info *Info, s handlers.Stream) (handlers.Client, err
 
 // packets are the handlers of datagrams.
 type packets struct {
-	serving sync.WaitGroup // goroutines in ServePacket
+	serving loop.Tasks // goroutines in ServePacket
 
 	mu       sync.Mutex
 	closing  bool
@@ -105,7 +106,7 @@ func (p *packets) enter(h handlers.PacketHandler) bool {
 		p.handlers = map[handlers.PacketHandler]struct{}{}
 	}
 	p.handlers[h] = struct{}{}
-	p.serving.Add(1)
+	p.serving.Add()
 	return true
 }
 
@@ -127,7 +128,7 @@ func (p *packets) refuse() []handlers.PacketHandler {
 func (p *packets) shutdown(ctx context.Context) error {
 	all := p.refuse()
 	errs := make([]error, len(all))
-	var wg sync.WaitGroup
+	var wg loop.Tasks
 	for i, h := range all {
 		wg.Go(func() { // ends with ctx, if h keeps to that
 			if err := handlers.Guard(func() { errs[i] = h.Shutdown(ctx) }); err != nil {
@@ -135,13 +136,13 @@ func (p *packets) shutdown(ctx context.Context) error {
 			}
 		})
 	}
-	if err := await(ctx, &wg); err != nil {
+	if err := wg.Wait(ctx); err != nil {
 		return err
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return await(ctx, &p.serving)
+	return p.serving.Wait(ctx)
 }
 
 func (p *packets) close() {

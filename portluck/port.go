@@ -47,16 +47,16 @@ type port struct {
 	judging atomic.Int32  // matchers that run
 	judged  atomic.Uint64 // matchers that have run
 
-	work    tasks          // goroutines of handlers, of connections being read, and of callbacks
-	funcs   tasks          // of HandleFunc
-	subs    sync.WaitGroup // cmux
-	workers sync.WaitGroup // acceptRoute
+	work    loop.Tasks // goroutines of handlers, of connections being read, and of callbacks
+	funcs   loop.Tasks // of HandleFunc
+	subs    loop.Tasks // cmux
+	workers loop.Tasks // acceptRoute
 
 	mu        sync.Mutex
 	closing   bool
 	closed    <-chan struct{} // with closing
 	listeners []*acceptor
-	accepting sync.WaitGroup // goroutines in Serve
+	accepting loop.Tasks // goroutines in Serve
 }
 
 // newPort starts cmux and the routes' accept loops. They end with root.
@@ -255,7 +255,7 @@ func (p *port) Loop() *loop.Loop { return &p.loop }
 func (p *port) Go(f func()) { p.run(&p.work, nil, f) }
 
 // run is Go of t, with what is known of the connection that f serves, if it does.
-func (p *port) run(t *tasks, info *Info, f func()) {
+func (p *port) run(t *loop.Tasks, info *Info, f func()) {
 	logged := func(err error) { p.log.panicked(info, err) }
 	t.Go(func() { logged(handlers.GuardExit(f, logged)) })
 }

@@ -226,7 +226,7 @@ func (p *port) newAcceptor(l net.Listener) (*acceptor, error) {
 	a := &acceptor{port: p, l: l, close: sync.OnceValue(l.Close), failed: make(chan error)}
 	a.src = newSource(p, l, a.close)
 	p.listeners = append(p.listeners, a)
-	p.accepting.Add(1)
+	p.accepting.Add()
 	return a, nil
 }
 

@@ -17,7 +17,7 @@ import (
 // Shutdown ends the server in good order: it stops accepting, decides or closes the connections
 // whose protocol is not known yet, serves all that is queued, finishes the HTTP requests, sends
 // close 1001 to WebSocket clients and FIN to raw ones, disconnects the clients of datagrams, and
-// returns nil when every client's OnDisconnect has returned. When ctx ends first it closes what is
+// returns nil when the last callback has returned. When ctx ends first it closes what is
 // left at once and returns the error of ctx. The funcs of [Server.HandleFunc] are waited for. What
 // waits in a listener of [Server.Listen] has until SniffTimeout to be accepted; the connections
 // that were accepted are the program's, and are left alone. A callback that calls Shutdown waits
@@ -47,7 +47,7 @@ func (p *port) shutdown(ctx context.Context) error {
 	p.stopAccepting(ctx, true)
 	p.decideRest(ctx)
 	p.root.Close()
-	await(ctx, &p.subs)
+	_ = p.subs.Wait(ctx)
 	p.drainListens(ctx)
 	p.closeListens()
 	var wg sync.WaitGroup
@@ -56,7 +56,8 @@ func (p *port) shutdown(ctx context.Context) error {
 	wg.Go(func() { packetErr = p.packets.shutdown(ctx) })
 	loopErr := p.loop.Shutdown(ctx, farewellWindow(p.loop.Len()))
 	wg.Wait()
-	err := errors.Join(httpErr, packetErr, loopErr, await(ctx, &p.workers), p.work.wait(ctx), p.funcs.wait(ctx))
+	err := errors.Join(httpErr, packetErr, loopErr, p.workers.Wait(ctx), p.work.Wait(ctx), p.funcs.Wait(ctx),
+		p.loop.Shutdown(ctx, 0), p.clients.Wait(ctx)) // the loop has refused what came in between
 	if err != nil || ctx.Err() != nil {
 		p.hardClose()
 		return cmp.Or(context.Cause(ctx), err)
@@ -166,12 +167,10 @@ func (p *port) stopAccepting(ctx context.Context, rest bool) {
 	}
 	all := slices.Clone(p.listeners)
 	p.mu.Unlock()
-	var wg sync.WaitGroup
 	for _, a := range all {
-		wg.Go(func() { a.src.stop(ctx) }) // ends with ctx, or when the listener is closed
+		p.accepting.Go(func() { a.src.stop(ctx) }) // ends with ctx, or when the listener is closed
 	}
-	_ = await(ctx, &wg)
-	_ = await(ctx, &p.accepting)
+	_ = p.accepting.Wait(ctx)
 }
 
 // decideRest gives the undecided connections a moment to show their protocol, also inside TLS once
@@ -189,7 +188,7 @@ func (p *port) decideRest(ctx context.Context) {
 		pause(settle, settleTick)
 	}
 	p.sniff.decide(true)
-	p.work.settle(ctx, p.srv.settleTimeout()) // handshakes, and what is being read
+	p.work.Settle(ctx, p.srv.settleTimeout()) // handshakes, and what is being read
 	p.giveUp(handlers.ErrShutdown)
 	p.readers.stop()
 }
@@ -239,21 +238,6 @@ func (p *port) sleep(d time.Duration) {
 	select {
 	case <-t.C:
 	case <-p.closed:
-	}
-}
-
-// await waits for wg until ctx ends.
-func await(ctx context.Context, wg *sync.WaitGroup) error {
-	done := make(chan struct{})
-	go func() { // ends when wg is at 0
-		wg.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 

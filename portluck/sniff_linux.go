@@ -84,7 +84,8 @@ func (s *sniffer) add(c *conn) bool {
 	}
 	s.armLocked()
 	if n, oldest := s.undecidedLocked(); n > s.port.srv.maxSniffing() {
-		go s.shed(oldest.undecided()) // ends at once; the accepting goroutine must not wait
+		w := oldest.undecided()
+		s.port.work.Go(func() { s.shed(w) }) // ends at once; the accepting goroutine must not wait
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
@@ -25,6 +26,9 @@ type Binding struct {
 	hub    *Hub
 	log    Log
 	meters *sync.Map // of *Client to *meter; nil unless traffic is counted
+
+	tasks loop.Tasks // callbacks about clients that are slow
+	once  sync.Once  // of Wait
 }
 
 // Bind connects h with a server that logs to l. If l is nil, only panics are logged, by
@@ -36,8 +40,20 @@ func Bind(h *Hub, l Log, traffic bool) *Binding {
 	if traffic {
 		b.meters = &sync.Map{}
 	}
+	h.bound.Add(1)
 	h.binding.CompareAndSwap(nil, b)
 	return b
+}
+
+// Wait ends a server whose clients have gone: it returns when the last callback about them has, and
+// for the last server of a hub when nothing is being delivered or given to the backplane any more.
+// When ctx ends first it returns the error of ctx. It may be called again.
+func (b *Binding) Wait(ctx context.Context) error {
+	b.once.Do(func() { b.hub.bound.Add(-1) })
+	if err := b.tasks.Wait(ctx); err != nil || b.hub.bound.Load() > 0 {
+		return err
+	}
+	return b.hub.tasks.Wait(ctx)
 }
 
 // NewSession makes a client that is not connected yet: it may join rooms, but raises no events.

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
 )
 
 // A Hub receives the events of every client of every protocol. Its zero value is ready: it accepts
@@ -43,6 +44,8 @@ type Hub struct {
 	// that did not reach the others. Any goroutine may call it. It must return soon.
 	OnGap func(origin string, missed uint64)
 
+	tasks      loop.Tasks   // deliveries, and posts to the backplane
+	bound      atomic.Int64 // bindings that have not ended
 	backplane  atomic.Pointer[handlers.Backplane]
 	outbox     outbox
 	binding    atomic.Pointer[Binding] // of the first server; nil before

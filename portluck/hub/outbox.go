@@ -95,10 +95,10 @@ func (o *outbox) wait() {
 func (h *Hub) post(wait bool) {
 	n, ok := h.outbox.begin()
 	if ok && h.postSome(n) {
-		go func() { // ends when the outbox is empty
+		h.tasks.Go(func() { // ends when the outbox is empty
 			for h.postSome(1) {
 			}
-		}()
+		})
 	}
 	if wait {
 		h.outbox.wait()

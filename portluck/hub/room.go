@@ -251,7 +251,7 @@ func (r *Room) start(idle []*group) {
 		if inline {
 			g.deliver()
 		} else {
-			go g.deliver() // ends when every member has got what its stream takes
+			r.hub.tasks.Go(g.deliver) // ends when every member has got what its stream takes
 		}
 	}
 }

@@ -25,10 +25,10 @@ const yieldEvery = 64
 // publisher that calls it has other work, so further rounds run in a goroutine.
 func (g *group) deliver() {
 	if g.round() {
-		go func() { // ends when there is nothing more, or no member takes more
+		g.room.hub.tasks.Go(func() { // ends when there is nothing more, or no member takes more
 			for g.round() {
 			}
-		}()
+		})
 	}
 }
 
@@ -39,9 +39,20 @@ func (g *group) round() (more bool) {
 	next := r.ring.next
 	g.again = false
 	r.mu.Unlock()
-	for _, s := range g.visit(next) {
-		r.applyPolicy(s)
-	}
+	slow, ended := g.visit(next), true
+	defer func() {
+		if more = g.settle(next); more && ended { // by OnSlow, with the goroutine
+			r.hub.tasks.Go(g.deliver)
+		}
+	}()
+	r.applyPolicies(slow)
+	ended = false
+	return false // settle says
+}
+
+// settle ends a round that has sent what is below next. It reports whether another is needed.
+func (g *group) settle(next uint64) (more bool) {
+	r := g.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.trimLocked()
@@ -99,13 +110,13 @@ func (g *group) serve(m *membership, slow []slowMember) []slowMember {
 		if m.lost = g.room.opts.Policy == Disconnect; m.lost {
 			from = b.next
 		}
-		slow = append(slow, slowMember{client: m.client, missed: from - m.next})
+		slow = appendSlow(slow, slowMember{client: m.client, missed: from - m.next})
 		m.next = from
 	}
 	if before := m.next; !m.waiting && before < b.next {
 		if err := handlers.Guard(func() { m.take(b) }); err != nil {
 			m.next, m.lost = b.next, true
-			slow = append(slow, slowMember{client: m.client, err: err})
+			slow = appendSlow(slow, slowMember{client: m.client, err: err})
 		}
 		if !m.lost {
 			g.room.stats.delivered.Add(m.next - before)
@@ -179,8 +190,36 @@ type slowMember struct {
 	err    error // the panic; missed is 0 then
 }
 
+// appendSlow appends s, whose client's binding waits for applyPolicy from then on, unless the client
+// has left all rooms: nothing is called for it after its OnDisconnect.
+func appendSlow(slow []slowMember, s slowMember) []slowMember {
+	h := s.client.hub()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.client.left {
+		return slow
+	}
+	s.client.binding().tasks.Add()
+	return append(slow, s)
+}
+
+// applyPolicies applies the policy to each of slow, also if an OnSlow ends the goroutine.
+func (r *Room) applyPolicies(slow []slowMember) {
+	defer func() {
+		if len(slow) > 0 {
+			r.hub.tasks.Go(func() { r.applyPolicies(slow) })
+		}
+	}()
+	for len(slow) > 0 {
+		s := slow[0]
+		slow = slow[1:]
+		r.applyPolicy(s)
+	}
+}
+
 // applyPolicy applies the policy to s and calls OnSlow. It ends a client whose stream panicked.
 func (r *Room) applyPolicy(s slowMember) {
+	defer s.client.binding().tasks.Done()
 	if s.err != nil {
 		s.client.binding().panicked(s.client.Info(), s.err)
 		s.client.kill(handlers.ErrPanic)

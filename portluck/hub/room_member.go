@@ -89,9 +89,7 @@ func (g *group) add(m *membership, framing handlers.Framing, since *handlers.Pos
 	}
 	g.servedLocked()
 	g.mu.Unlock()
-	for _, s := range slow {
-		g.room.applyPolicy(s)
-	}
+	g.room.applyPolicies(slow)
 	return complete, nil
 }
 
@@ -227,9 +225,7 @@ const retrySlow = 50 * time.Millisecond
 // Drained is [loop.Feeder.Drained]: the stream of m takes messages again.
 func (m *membership) Drained() {
 	slow, kept := m.resume()
-	for _, s := range slow {
-		m.group.room.applyPolicy(s)
-	}
+	m.group.room.applyPolicies(slow)
 	if kept {
 		m.group.room.wake(m.group)
 	}
