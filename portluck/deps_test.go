@@ -1,10 +1,13 @@
 package portluck
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -100,6 +103,49 @@ func TestImportsAreLight(t *testing.T) {
 		if strings.Contains(string(out), heavy) {
 			t.Errorf("portluck depends on %s", heavy)
 		}
+	}
+}
+
+// A program that imports portluck downloads few modules, and none that is heavy.
+func TestImporterDownloadsLittle(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		"github.com/gobwas/httphead", "github.com/gobwas/ws", "github.com/mattn/go-colorable", "github.com/mattn/go-isatty",
+		"github.com/rs/zerolog", "github.com/soheilhy/cmux", "golang.org/x/net", "golang.org/x/sys", "golang.org/x/text",
+	}
+	tree, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := strings.TrimSuffix(module, "/")
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"go.mod":  fmt.Sprintf("module importer\n\ngo 1.26.0\n\nrequire %s v0.0.0\n\nreplace %s => %s\n", ours, ours, strconv.Quote(tree)),
+		"main.go": fmt.Sprintf("package main\n\nimport %q\n\nfunc main() { _ = (&portluck.Server{}).ListenAndServe() }\n", module+"portluck"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The module cache has what the tests of this package need, which is more.
+	cmd := exec.Command("go", "mod", "tidy")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go mod tidy: %v\n%s", err, out)
+	}
+	sum, err := os.ReadFile(filepath.Join(dir, "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(string(sum)) {
+		if f := strings.Fields(line); !strings.HasSuffix(f[1], "/go.mod") { // the code itself
+			got = append(got, f[0])
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("an importer downloads %q, want %q", got, want)
 	}
 }
 

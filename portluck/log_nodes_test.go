@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/alldata"
 	"github.com/portluck/portluck/handlers/callosum"
 	"github.com/portluck/portluck/handlers/mesh"
 	"github.com/portluck/portluck/handlers/tcp"
@@ -66,14 +64,6 @@ func nodeFor(told func()) *mesh.Node {
 	return n
 }
 
-func putsFor(told func()) *alldata.Handler {
-	h := &alldata.Handler{}
-	if told != nil {
-		h.OnError = func(*http.Request, error) { told() }
-	}
-	return h
-}
-
 var strangers = []stranger{
 	{
 		"callosum", "callosum", "no slot is free",
@@ -108,20 +98,6 @@ var strangers = []stranger{
 			s.Handle("mesh", matchers.Prefix(mesh.HelloPrefix), n)
 		},
 		mesh.HelloPrefix + "SECRET of a peer\n",
-	},
-	{
-		"alldata", "http", "answered with 400",
-		func(t *testing.T, s *Server, told func()) string {
-			v := &alldata.Server{Addr: "127.0.0.1:0", Handler: putsFor(told), Log: s}
-			addr, err := v.Listen()
-			if err != nil {
-				t.Fatal(err)
-			}
-			closesWith(t, v.Close)
-			return addr.String()
-		},
-		func(_ *testing.T, s *Server, told func()) { s.Mount("/_put", putsFor(told)) },
-		"POST /_put HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 9\r\n\r\n{SECRET}\n",
 	},
 }
 

@@ -3,7 +3,6 @@ package portluck
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/alldata"
 	"github.com/portluck/portluck/handlers/callosum"
 	"github.com/portluck/portluck/handlers/mesh"
 	"github.com/portluck/portluck/handlers/raw"
@@ -182,30 +180,24 @@ func TestStreamPanicsLogged(t *testing.T) {
 // Handlers that recover panics by themselves have the port log them.
 func TestHandlersPanicsLogged(t *testing.T) {
 	t.Parallel()
-	const put = putText
-	boom := func() error { panic(errSecret) }
-	mount := func(h *alldata.Handler) func(s *Server) { return func(s *Server) { s.Mount("/_put", h) } }
-	fails := func(context.Context, string, json.RawMessage) error { return io.ErrClosedPipe }
-	for name, tt := range map[string]struct {
-		set  func(s *Server)
-		said string
-	}{
-		"alldata OnPut":   {mount(&alldata.Handler{OnPut: func(context.Context, string, json.RawMessage) error { return boom() }}), put},
-		"alldata OnError": {mount(&alldata.Handler{OnPut: fails, OnError: func(*http.Request, error) { _ = boom() }}), put},
-		"callosum OnConnection": {func(s *Server) {
-			s.Handle("slots", matchers.Prefix("!"), &callosum.Handler{
-				OnConnection: func(context.Context, *callosum.Conn) { _ = boom() }, OnError: func(*Info, error) {},
-			})
-		}, "!"},
+	for name, set := range map[string]func(h *callosum.Handler){
+		"callosum OnConnection": func(h *callosum.Handler) {
+			h.OnConnection, h.OnError = func(context.Context, *callosum.Conn) { panic(errSecret) }, func(*Info, error) {}
+		},
+		"callosum OnError": func(h *callosum.Handler) {
+			h.OnSlotRequest = func(context.Context) (int, error) { return 0, callosum.ErrNoSlot }
+			h.OnError = func(*Info, error) { panic(errSecret) }
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			out := &logBuffer{}
 			logger := zerolog.New(out)
-			s := &Server{Logger: &logger}
-			tt.set(s)
+			s, h := &Server{Logger: &logger}, &callosum.Handler{}
+			set(h)
+			s.Handle("slots", matchers.Prefix("!"), h)
 			c := dial(t, serve(t, s))
-			send(t, c, tt.said)
+			send(t, c, "!")
 			_ = c.CloseWrite()
 			_, _ = io.ReadAll(c)
 			panicsLogged(t, s, out, 1)
@@ -250,29 +242,20 @@ func TestPanicsOnOwnPortsLogged(t *testing.T) {
 		name  string
 		want  int // lines
 		start func(t *testing.T, told func()) (addr string)
-		said  string
 	}{
 		{"callosum OnConnection", 1, func(t *testing.T, _ func()) string {
 			return serveSlots(t, &callosum.Handler{OnConnection: func(context.Context, *callosum.Conn) { panic(errSecret) }})
-		}, "x"},
+		}},
 		{"callosum OnError", 1, func(t *testing.T, _ func()) string {
 			return serveSlots(t, &callosum.Handler{
 				OnConnection: func(context.Context, *callosum.Conn) { panic("first") }, OnError: func(*Info, error) { panic(errSecret) },
 			})
-		}, "x"},
+		}},
 		{"callosum, told", 0, func(t *testing.T, told func()) string {
 			return serveSlots(t, &callosum.Handler{
 				OnConnection: func(context.Context, *callosum.Conn) { panic(errSecret) }, OnError: func(*Info, error) { told() },
 			})
-		}, "x"},
-		{"alldata OnPut", 1, func(t *testing.T, _ func()) string {
-			return serveEvents(t, &alldata.Handler{OnPut: func(context.Context, string, json.RawMessage) error { panic(errSecret) }})
-		}, putText},
-		{"alldata, told", 0, func(t *testing.T, told func()) string {
-			return serveEvents(t, &alldata.Handler{
-				OnPut: func(context.Context, string, json.RawMessage) error { panic(errSecret) }, OnError: func(*http.Request, error) { told() },
-			})
-		}, putText},
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			panics := func() int { return strings.Count(out.String(), "callback panicked") }
@@ -282,7 +265,7 @@ func TestPanicsOnOwnPortsLogged(t *testing.T) {
 			eventually(t, "it is logged", func() bool {
 				tries++ // package handlers logs few a second, and other tests may have had them
 				c := dial(t, addr)
-				send(t, c, tt.said)
+				send(t, c, "x")
 				if tt.want == 0 {
 					<-told
 				}
@@ -301,10 +284,6 @@ func TestPanicsOnOwnPortsLogged(t *testing.T) {
 	}
 }
 
-// putText puts an event.
-const putText = "POST /_put HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 27\r\n\r\n" +
-	`{"key":"k","event":{"a":1}}`
-
 func serveSlots(t *testing.T, h *callosum.Handler) (addr string) {
 	t.Helper()
 	l := must(net.Listen("tcp", "127.0.0.1:0"))
@@ -316,18 +295,6 @@ func serveSlots(t *testing.T, h *callosum.Handler) (addr string) {
 		<-done
 	})
 	return l.Addr().String()
-}
-
-func serveEvents(t *testing.T, h *alldata.Handler) (addr string) {
-	t.Helper()
-	s := &alldata.Server{Addr: "127.0.0.1:0"}
-	s.Handler = h
-	a, err := s.Listen()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = s.Close() })
-	return a.String()
 }
 
 // Of many panics at once one is logged, and how many were not with the next that is.
