@@ -22,9 +22,15 @@ import (
 )
 
 // The scripts run portluck, and other programs, as commands of their own: this binary again.
+// drainVar names the variable that sets the drainTime of a process of a test.
+const drainVar = "TEST_DRAIN"
+
 func TestMain(m *testing.M) {
 	if programs[filepath.Base(os.Args[0])] == nil {
 		leak.Parallel()
+	}
+	if d, err := time.ParseDuration(os.Getenv(drainVar)); err == nil {
+		drainTime = d
 	}
 	testscript.Main(m, programs)
 }

@@ -30,8 +30,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// drainTime is how long clients have to finish after the first SIGTERM.
-const drainTime = 10 * time.Second
+// drainTime is how long clients have to finish after the first SIGTERM. Only tests change it.
+var drainTime = 10 * time.Second
 
 func newServe() *cobra.Command {
 	var o options
