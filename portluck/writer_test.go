@@ -52,9 +52,22 @@ func TestDrain(t *testing.T) {
 		t.Errorf("Drain() = %v with %d bytes queued, want nothing", err, w.Queued())
 	}
 	<-read // what is still read would make room in the middle of what follows
-	fill()
-	time.AfterFunc(20*time.Millisecond, w.Destroy)
-	if err := w.Drain(t.Context()); !errors.Is(err, handlers.ErrClosed) {
-		t.Errorf("Drain() = %v after Destroy, want ErrClosed", err)
+	for {  // until nothing is drained any more, which is not sure after fill
+		fill()
+		done := make(chan error, 1)
+		go func() { done <- w.Drain(t.Context()) }() // ends with Destroy at the latest
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatalf("Drain() = %v although nobody reads", err)
+			}
+			continue
+		case <-time.After(20 * time.Millisecond):
+		}
+		w.Destroy()
+		if err := <-done; !errors.Is(err, handlers.ErrClosed) {
+			t.Errorf("Drain() = %v after Destroy, want ErrClosed", err)
+		}
+		return
 	}
 }
