@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// chart are the rows of README's figures, and what they say to somebody who does not know the bench.
+// chart are the rows of README's figures, and what they say to somebody who does not know the
+// bench.
 var chart = []struct{ row, title string }{
 	{"idle-ws", "memory of an idle WebSocket in a room"},
 	{"echo-tcp", "CPU of an echo of 64 B over TCP"},
@@ -63,8 +64,8 @@ type bar struct {
 	unit string
 }
 
-// bars are those of a row; there are none if it was not measured. A peer's is what its ratio says: a machine that has
-// other work changes that less than the figure.
+// bars are those of a row; there are none if it was not measured. A peer's is what its ratio says:
+// a machine that has other work changes that less than the figure.
 func (r *result) bars(row string) (bars []bar) {
 	for _, l := range r.Lines {
 		if l.Row != row {
@@ -104,7 +105,8 @@ func (r *result) draw(path string) error {
 	return os.WriteFile(path, b, 0o644) //nolint:gosec // it is for everybody
 }
 
-// svg is the chart: a bar for each server, as long as what it needs, and to the same scale in its group.
+// svg is the chart: a bar for each server, as long as what it needs, and to the same scale in its
+// group.
 func (r *result) svg() ([]byte, error) {
 	var body bytes.Buffer
 	y := 0

@@ -1,13 +1,15 @@
-// Command bench measures what portluck aims at: the same work on portluck and on its peers, in one run.
+// Command bench measures what portluck aims at: the same work on portluck and on its peers, in one
+// run.
 //
 //	go run . [-rows name,...] [-time 3s] [-json] [-cpuprofile dir]
 //	go run . -figures ../../.github/figures.svg    # the chart of README
 //	go run . -short                                # each row, without a meaning of its figures
 //
-// Each server is a child process, and so is its load: cmd/portload, which is built from the repository. The servers of a
-// row take turns, in rounds, with the same load; what is compared is the CPU time of the server, user and system, for
-// each operation, and the ratio is the median of the rounds, so that what else runs on the machine matters little.
-// Memory is the slope between few and many connections of what is no file's, after a collection. The peers are:
+// Each server is a child process, and so is its load: cmd/portload, which is built from the
+// repository. The servers of a row take turns, in rounds, with the same load; what is compared is
+// the CPU time of the server, user and system, for each operation, and the ratio is the median of
+// the rounds, so that what else runs on the machine matters little. Memory is the slope between few
+// and many connections of what is no file's, after a collection. The peers are:
 //
 //	goroutines  a plain net.Listener with a goroutine for each connection
 //	bare        one epoll loop that does nothing else; for a room, one write(2) for each member
@@ -15,10 +17,11 @@
 //	gorilla     github.com/gorilla/websocket behind net/http
 //	gobwas      a plain net.Listener, and the handshake and frames of github.com/gobwas/ws
 //
-// With -cpuprofile the rows of memory write profiles of the heap; GODEBUG=memprofilerate=512 makes them exact.
+// With -cpuprofile the rows of memory write profiles of the heap; GODEBUG=memprofilerate=512 makes
+// them exact.
 //
-// It runs on Linux only, needs 20,000 descriptors a process, and takes five minutes for all rows. The processor's
-// instructions are not counted: virtual machines have no counters for that.
+// It runs on Linux only, needs 20,000 descriptors a process, and takes five minutes for all rows.
+// The processor's instructions are not counted: virtual machines have no counters for that.
 package main
 
 import (

@@ -79,7 +79,8 @@ func (o options) profileOf(r *row, s *side) string {
 	return filepath.Join(o.profiles, r.name+"-"+s.name+".prof")
 }
 
-// perOp is the CPU time of the server for each operation of a round, in microseconds, and what else is worth knowing.
+// perOp is the CPU time of the server for each operation of a round, in microseconds, and what else
+// is worth knowing.
 func (s *side) perOp() (us float64, note string, err error) {
 	r, err := s.round()
 	if err != nil {

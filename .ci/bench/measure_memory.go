@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// How many connections the memory is measured between. With TLS there are fewer, because the handshakes take long; with
-// the same cost for each it makes no difference.
+// How many connections the memory is measured between. With TLS there are fewer, because the
+// handshakes take long; with the same cost for each it makes no difference.
 const (
 	fewConns    = 2_000
 	manyConns   = 15_000
@@ -84,7 +84,8 @@ func (s *side) rest(o options) (answer, error) {
 // burstKeep is the part of what a burst needed that a server may keep.
 const burstKeep = 1.1
 
-// measureBurst has all connections send one long message at once, and compares the memory after it with that before.
+// measureBurst has all connections send one long message at once, and compares the memory after it
+// with that before.
 func measureBurst(r *row, o options) ([]line, error) {
 	s, err := newSide("portluck", o.of(r))
 	if err != nil {

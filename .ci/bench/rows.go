@@ -14,7 +14,8 @@ type row struct {
 	measure    func(*row, options) ([]line, error)
 }
 
-// An aim is how much of what a peer needs portluck may need; or, without a peer, how much of the unit.
+// An aim is how much of what a peer needs portluck may need; or, without a peer, how much of the
+// unit.
 type aim struct {
 	peer string
 	most float64 // no aim but a comparison if 0
@@ -114,7 +115,8 @@ func (r *row) peers() (names []string) {
 	return names
 }
 
-// lines compares what portluck needed in each round, of[0], with what each peer did, in the order of peers.
+// lines compares what portluck needed in each round, of[0], with what each peer did, in the order
+// of peers.
 func (r *row) lines(of [][]float64, note string) (all []line) {
 	for _, a := range r.aims {
 		l := line{Row: r.name, What: r.what, Unit: r.unit, Portluck: median(of[0]), Aim: a.most, Note: note}

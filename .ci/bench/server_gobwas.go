@@ -9,7 +9,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// serveGobwas has the handshake, the headers and the cipher of gobwas/ws, and a goroutine for each connection.
+// serveGobwas has the handshake, the headers and the cipher of gobwas/ws, and a goroutine for each
+// connection.
 func serveGobwas(e endpoint) error {
 	l := e.secured()
 	for {

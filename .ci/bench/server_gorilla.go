@@ -8,8 +8,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// serveGorilla echoes with gorilla, behind net/http. Its room is that of gorilla's own chat example, with prepared
-// messages: each member has a queue and a goroutine that writes, so that a slow one does not hold up the others.
+// serveGorilla echoes with gorilla, behind net/http. Its room is that of gorilla's own chat
+// example, with prepared messages: each member has a queue and a goroutine that writes, so that a
+// slow one does not hold up the others.
 func serveGorilla(e endpoint) error {
 	room := &gorillaRoom{}
 	s := &http.Server{Handler: http.HandlerFunc(room.serve), ReadHeaderTimeout: time.Minute}
