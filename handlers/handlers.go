@@ -162,22 +162,24 @@ type Stream interface {
 	// TrySend is Send that never waits: it returns [ErrSlow] and sends nothing when the client's
 	// queue is full.
 	TrySend(p []byte, k Kind) error
-	// DoneAfterWrite postpones the end of an HTTP response until after the next write; elsewhere it
-	// does nothing.
-	DoneAfterWrite()
-	// Done ends an HTTP response; elsewhere it does nothing.
-	Done() error
 	// End sends the protocol's farewell (the end of the response, close 1000, FIN) after all that
 	// was written.
 	End() error
 	// Destroy closes at once; what was not sent yet, and the peer's side does not take at once, is
 	// lost.
 	Destroy()
-	// Header is the header of an HTTP response that has not been started, to be changed before the
-	// first write. It is nil where there is none.
+}
+
+// A Response is a [Stream] that is the answer to an HTTP request.
+type Response interface {
+	Stream
+	// DoneAfterWrite postpones the end of the response until after the next write.
+	DoneAfterWrite()
+	// Done ends the response. The connection may go on.
+	Done() error
+	// Header is the header of the response, to be changed before the first write.
 	Header() http.Header
-	// WriteHeader starts an HTTP response with this status; elsewhere, or a second time, it does
-	// nothing.
+	// WriteHeader starts the response with this status. The second call does nothing.
 	WriteHeader(status int)
 }
 

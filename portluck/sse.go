@@ -97,7 +97,7 @@ type sse struct {
 	over      bool // the answer has ended: rc must not be used
 }
 
-var _ handlers.Stream = (*sse)(nil)
+var _ handlers.Response = (*sse)(nil)
 
 // join makes c a member of room, from the event that it saw last if it says so.
 func (s *sse) join(room *Room, c *Client, last string) error {

@@ -19,41 +19,41 @@ func TestDone(t *testing.T) {
 	tests := []struct {
 		name     string
 		explicit bool
-		message  func(s handlers.Stream)
+		message  func(s handlers.Response)
 		status   int
 		body     string
 	}{
-		{"nothing", false, func(handlers.Stream) {}, 200, ""},
-		{"written", false, func(s handlers.Stream) { s.Write([]byte("a"), handlers.Auto); s.Write([]byte("b"), handlers.Auto) }, 200, "ab"},
-		{"done after a later write", false, func(s handlers.Stream) {
+		{"nothing", false, func(handlers.Response) {}, 200, ""},
+		{"written", false, func(s handlers.Response) { s.Write([]byte("a"), handlers.Auto); s.Write([]byte("b"), handlers.Auto) }, 200, "ab"},
+		{"done after a later write", false, func(s handlers.Response) {
 			s.DoneAfterWrite()
 			later(func() { s.Write([]byte("late"), handlers.Auto) })
 		}, 200, "late"},
-		{"done after a later send", false, func(s handlers.Stream) {
+		{"done after a later send", false, func(s handlers.Response) {
 			s.Write([]byte("soon "), handlers.Auto)
 			s.DoneAfterWrite()
 			later(func() { s.TrySend([]byte("late"), handlers.Auto) })
 		}, 200, "soon late\n"},
-		{"explicit", true, func(s handlers.Stream) {
+		{"explicit", true, func(s handlers.Response) {
 			s.Write([]byte("soon "), handlers.Auto)
 			later(func() {
 				s.Write([]byte("late"), handlers.Auto)
 				s.End()
 			})
 		}, 200, "soon late"},
-		{"explicit, at once", true, func(s handlers.Stream) { s.Send(nil, handlers.Auto); s.Done() }, 200, "\n"},
-		{"status and header", false, func(s handlers.Stream) {
+		{"explicit, at once", true, func(s handlers.Response) { s.Send(nil, handlers.Auto); s.Done() }, 200, "\n"},
+		{"status and header", false, func(s handlers.Response) {
 			s.Header().Set("X-Ours", "1")
 			s.WriteHeader(202)
 			s.WriteHeader(500)
 		}, 202, ""},
-		{"no status", false, func(s handlers.Stream) {
+		{"no status", false, func(s handlers.Response) {
 			s.Header().Set("X-Ours", "1")
 			s.WriteHeader(7)
 			s.WriteHeader(100)
 			s.WriteHeader(1000)
 		}, 200, ""},
-		{"no body", false, func(s handlers.Stream) {
+		{"no body", false, func(s handlers.Response) {
 			s.WriteHeader(204)
 			if err := s.Send([]byte("x"), handlers.Auto); !errors.Is(err, http.ErrBodyNotAllowed) {
 				t.Errorf("Send() = %v, want ErrBodyNotAllowed", err)
@@ -62,8 +62,8 @@ func TestDone(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var stream handlers.Stream
-			p := &port{message: func(_ string, s handlers.Stream) error {
+			var stream handlers.Response
+			p := &port{message: func(_ string, s handlers.Response) error {
 				stream = s
 				tt.message(s)
 				return nil
@@ -89,7 +89,7 @@ func TestDone(t *testing.T) {
 }
 
 // ended holds that an answer that has ended takes nothing more, and breaks nothing.
-func ended(t *testing.T, s handlers.Stream) {
+func ended(t *testing.T, s handlers.Response) {
 	t.Helper()
 	_, write := s.Write([]byte("x"), handlers.Auto)
 	for _, err := range []error{write, s.Send(nil, handlers.Auto), s.TrySend(nil, handlers.Auto), s.Done(), s.End()} {
@@ -106,7 +106,7 @@ func ended(t *testing.T, s handlers.Stream) {
 // What the program writes while its callback goes on is sent, and so is a head without a body.
 func TestSentWhileCallbackRuns(t *testing.T) {
 	next := make(chan struct{})
-	p := &port{message: func(_ string, s handlers.Stream) error {
+	p := &port{message: func(_ string, s handlers.Response) error {
 		s.WriteHeader(201)
 		<-next
 		s.Write([]byte("one"), handlers.Auto)
@@ -134,7 +134,7 @@ func TestSentWhileCallbackRuns(t *testing.T) {
 // An answer of one piece has its length, so that it need not be cut into chunks.
 func TestContentLength(t *testing.T) {
 	for _, n := range []int{0, 1, 2047, 2048, 2049, 60_000} {
-		p := &port{message: func(_ string, s handlers.Stream) error {
+		p := &port{message: func(_ string, s handlers.Response) error {
 			s.Write(make([]byte, n), handlers.Auto)
 			return s.Done()
 		}}
@@ -151,7 +151,7 @@ func TestContentLength(t *testing.T) {
 // like upstream's, but does not look whole.
 func TestDestroyAtOnce(t *testing.T) {
 	done := make(chan struct{})
-	p := &port{message: func(_ string, s handlers.Stream) error {
+	p := &port{message: func(_ string, s handlers.Response) error {
 		s.Write([]byte("said"), handlers.Auto)
 		s.Destroy()
 		s.Destroy()
@@ -180,7 +180,7 @@ func TestLargeReply(t *testing.T) {
 	t.Parallel()
 	const lines = 2000
 	line := strings.Repeat("y", 8<<10)
-	p := &port{message: func(_ string, s handlers.Stream) error {
+	p := &port{message: func(_ string, s handlers.Response) error {
 		for range lines {
 			if err := s.Send([]byte(line), handlers.Auto); err != nil {
 				return err
@@ -199,7 +199,7 @@ func TestLargeReply(t *testing.T) {
 
 func TestConcurrentWriters(t *testing.T) {
 	const writers, each = 8, 200
-	p := &port{message: func(_ string, s handlers.Stream) error {
+	p := &port{message: func(_ string, s handlers.Response) error {
 		var wg sync.WaitGroup
 		for i := range writers {
 			wg.Go(func() {

@@ -162,8 +162,8 @@ func TestCallbacksClose(t *testing.T) {
 func TestMessageGoexit(t *testing.T) {
 	t.Parallel()
 	var late error
-	p := &port{message: func(string, handlers.Stream) error { runtime.Goexit(); return nil }}
-	p.disconnect = func(s handlers.Stream) { late = s.Send([]byte("x"), handlers.Auto) }
+	p := &port{message: func(string, handlers.Response) error { runtime.Goexit(); return nil }}
+	p.disconnect = func(s handlers.Response) { late = s.Send([]byte("x"), handlers.Auto) }
 	addr, conns := serve(t, &Handler{}, p)
 	w := dial(t, addr)
 	w.send(post("x"))

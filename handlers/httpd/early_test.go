@@ -19,18 +19,18 @@ func TestEarlyDone(t *testing.T) {
 	tests := []struct {
 		name string
 		head string
-		done func(s handlers.Stream, later <-chan struct{})
+		done func(s handlers.Response, later <-chan struct{})
 		want string // the Connection header
 	}{
-		{"in the callback", "Content-Length: 1000\r\n\r\nfirst line\n", func(s handlers.Stream, _ <-chan struct{}) { s.Done() }, "close"},
-		{"in the callback, chunked", "Transfer-Encoding: chunked\r\n\r\n" + chunk("first line\n"), func(s handlers.Stream, _ <-chan struct{}) { s.End() }, "close"},
-		{"later", "Content-Length: 1000\r\n\r\nfirst line\n", func(s handlers.Stream, later <-chan struct{}) {
+		{"in the callback", "Content-Length: 1000\r\n\r\nfirst line\n", func(s handlers.Response, _ <-chan struct{}) { s.Done() }, "close"},
+		{"in the callback, chunked", "Transfer-Encoding: chunked\r\n\r\n" + chunk("first line\n"), func(s handlers.Response, _ <-chan struct{}) { s.End() }, "close"},
+		{"later", "Content-Length: 1000\r\n\r\nfirst line\n", func(s handlers.Response, later <-chan struct{}) {
 			go func() { // ends when the test has the head of the answer
 				<-later
 				s.Done()
 			}()
 		}, ""},
-		{"after the next write", "Content-Length: 1000\r\n\r\nfirst line\n", func(s handlers.Stream, _ <-chan struct{}) {
+		{"after the next write", "Content-Length: 1000\r\n\r\nfirst line\n", func(s handlers.Response, _ <-chan struct{}) {
 			s.DoneAfterWrite()
 			s.Write(nil, handlers.Auto)
 		}, "close"},
@@ -39,7 +39,7 @@ func TestEarlyDone(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			soon(t, func() time.Duration {
 				later := make(chan struct{})
-				p := &port{message: func(_ string, s handlers.Stream) error {
+				p := &port{message: func(_ string, s handlers.Response) error {
 					s.Write([]byte("enough"), handlers.Auto)
 					tt.done(s, later)
 					return nil
@@ -166,8 +166,8 @@ func TestFailures(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			p := &port{message: func(string, handlers.Stream) error { return handlers.ErrPanic }}
-			p.connect = func(handlers.Stream) error { return tt.connect }
+			p := &port{message: func(string, handlers.Response) error { return handlers.ErrPanic }}
+			p.connect = func(handlers.Response) error { return tt.connect }
 			addr, _ := serve(t, &Handler{}, p)
 			w := dial(t, addr)
 			w.send(post(tt.request))

@@ -27,16 +27,16 @@ func TestMain(m *testing.M) { leak.Main(m) }
 
 // port is a handlers.Port whose clients are remembered and answered by the test.
 type port struct {
-	connect    func(s handlers.Stream) error
-	message    func(msg string, s handlers.Stream) error
-	disconnect func(s handlers.Stream)
+	connect    func(s handlers.Response) error
+	message    func(msg string, s handlers.Response) error
+	disconnect func(s handlers.Response)
 
 	mu     sync.Mutex
 	seen   []string
-	info   *handlers.Info  // of the last client
-	stream handlers.Stream // likewise
-	quiet  bool            // remember nothing
-	more   chan struct{}   // has one when there is a new event
+	info   *handlers.Info    // of the last client
+	stream handlers.Response // likewise
+	quiet  bool              // remember nothing
+	more   chan struct{}     // has one when there is a new event
 }
 
 func (p *port) note(s string) {
@@ -80,7 +80,8 @@ func (p *port) Route(handlers.Conn)                       { panic("not used") }
 func (p *port) Go(f func())                               { go f() }
 func (p *port) Fail(_ *handlers.Info, err error)          { p.note("fail " + err.Error()) }
 
-func (p *port) Connect(info *handlers.Info, s handlers.Stream) (handlers.Client, error) {
+func (p *port) Connect(info *handlers.Info, stream handlers.Stream) (handlers.Client, error) {
+	s := stream.(handlers.Response)
 	p.mu.Lock()
 	p.info, p.stream = info, s
 	p.mu.Unlock()
@@ -95,7 +96,7 @@ func (p *port) Connect(info *handlers.Info, s handlers.Stream) (handlers.Client,
 
 type client struct {
 	p *port
-	s handlers.Stream
+	s handlers.Response
 }
 
 func (c *client) Message(m handlers.Message) error {
@@ -117,7 +118,7 @@ func (c *client) Disconnect(err error) {
 	c.p.note("disconnect")
 }
 
-func echo(msg string, s handlers.Stream) error { return s.Send([]byte(msg), handlers.Auto) }
+func echo(msg string, s handlers.Response) error { return s.Send([]byte(msg), handlers.Auto) }
 
 // conn is a handlers.Conn that counts its Close.
 type conn struct {

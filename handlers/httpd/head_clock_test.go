@@ -115,7 +115,7 @@ func TestLatePreface(t *testing.T) {
 func TestLateHeadBehindASlowAnswer(t *testing.T) {
 	for next, told := range map[string]bool{"": false, "G": true, "GET": true, "GET / HTTP/1.1\r\n": true, "\r": false, "\r\n": false} {
 		t.Run(next, func(t *testing.T) {
-			p := &port{message: func(msg string, s handlers.Stream) error {
+			p := &port{message: func(msg string, s handlers.Response) error {
 				time.Sleep(time.Hour)
 				return echo(msg, s)
 			}}

@@ -100,8 +100,8 @@ func TestBusyClient(t *testing.T) {
 			w.send(chunk("x\n"))
 		}
 	})
-	var stream handlers.Stream
-	p := &port{message: func(_ string, s handlers.Stream) error { stream = s; return nil }}
+	var stream handlers.Response
+	p := &port{message: func(_ string, s handlers.Response) error { stream = s; return nil }}
 	bubble(t, &Handler{}, p, func(t *testing.T, w *wire, _ *conn) {
 		w.send(chunked + chunk("x\n"))
 		synctest.Wait()
@@ -117,7 +117,7 @@ func TestBusyClient(t *testing.T) {
 
 // A callback may take longer than any client.
 func TestSlowCallback(t *testing.T) {
-	p := &port{message: func(msg string, s handlers.Stream) error {
+	p := &port{message: func(msg string, s handlers.Response) error {
 		time.Sleep(time.Hour)
 		return echo(msg, s)
 	}}
@@ -150,7 +150,7 @@ func TestSlowReader(t *testing.T) {
 	for name, big := range map[string]bool{"while the program writes": false, "at the end": true} {
 		t.Run(name, func(t *testing.T) {
 			var full error
-			p := &port{message: func(_ string, s handlers.Stream) error {
+			p := &port{message: func(_ string, s handlers.Response) error {
 				part := make([]byte, 64<<10)
 				for range 20 {
 					if full = s.TrySend(part, handlers.Auto); full != nil {

@@ -78,7 +78,7 @@ func TestMessageTimeout(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			bodies(t, func() *Handler { return &Handler{IdleTimeout: tt.idle, MessageTimeout: tt.message} }, func() *port {
-				return &port{connect: func(s handlers.Stream) error {
+				return &port{connect: func(s handlers.Response) error {
 					go func() { // ends when the answer does
 						for tt.every > 0 && s.Send([]byte("."), handlers.Auto) == nil {
 							time.Sleep(tt.every)

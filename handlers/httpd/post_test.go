@@ -94,7 +94,7 @@ func TestPipelined(t *testing.T) {
 }
 
 func TestExpect(t *testing.T) {
-	p := &port{message: echo, connect: func(s handlers.Stream) error {
+	p := &port{message: echo, connect: func(s handlers.Response) error {
 		_, err := s.Write([]byte("hi "), handlers.Auto)
 		return err
 	}}
@@ -116,7 +116,7 @@ func TestExpect(t *testing.T) {
 
 // A client that waits for permission to send is not asked to when the answer has ended already.
 func TestExpectNothing(t *testing.T) {
-	p := &port{connect: func(s handlers.Stream) error {
+	p := &port{connect: func(s handlers.Response) error {
 		s.Write([]byte("no need"), handlers.Auto)
 		return s.Done()
 	}}

@@ -11,7 +11,7 @@ import (
 
 func TestShutdownFinishesRequests(t *testing.T) {
 	begun, end := make(chan struct{}), make(chan struct{})
-	p := &port{message: func(msg string, s handlers.Stream) error {
+	p := &port{message: func(msg string, s handlers.Response) error {
 		close(begun)
 		<-end
 		return echo(msg, s)
@@ -36,7 +36,7 @@ func TestShutdownFinishesRequests(t *testing.T) {
 
 func TestShutdownGivesUp(t *testing.T) {
 	begun, end := make(chan struct{}), make(chan struct{})
-	p := &port{message: func(string, handlers.Stream) error {
+	p := &port{message: func(string, handlers.Response) error {
 		close(begun)
 		<-end
 		return nil

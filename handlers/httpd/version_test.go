@@ -136,7 +136,7 @@ func TestFullDuplex(t *testing.T) {
 // An answer ends when the program says so, whatever the client still sends.
 func TestEarlyDoneOfEachVersion(t *testing.T) {
 	early := func() *port {
-		return &port{message: func(_ string, s handlers.Stream) error {
+		return &port{message: func(_ string, s handlers.Response) error {
 			s.Write([]byte("enough"), handlers.Auto)
 			return s.Done()
 		}}
@@ -170,7 +170,7 @@ func TestTooLongOfEachVersion(t *testing.T) {
 // What was written before Destroy, in one callback, arrives.
 func TestWriteThenDestroy(t *testing.T) {
 	destroying := func() *port {
-		return &port{message: func(_ string, s handlers.Stream) error {
+		return &port{message: func(_ string, s handlers.Response) error {
 			s.Write([]byte("said"), handlers.Auto)
 			s.Destroy()
 			if _, err := s.Write([]byte("x"), handlers.Auto); !errors.Is(err, handlers.ErrClosed) {
@@ -206,7 +206,7 @@ func TestDestroyOfEachVersion(t *testing.T) {
 }
 
 // stream is that of the last client.
-func (s session) stream(t *testing.T) handlers.Stream {
+func (s session) stream(t *testing.T) handlers.Response {
 	t.Helper()
 	s.port.mu.Lock()
 	defer s.port.mu.Unlock()
@@ -245,7 +245,7 @@ func TestStressWriters(t *testing.T) {
 	t.Parallel()
 	each(t, explicit, echoing, func(t *testing.T, s session) {
 		var all sync.WaitGroup
-		s.port.message = func(msg string, stream handlers.Stream) error {
+		s.port.message = func(msg string, stream handlers.Response) error {
 			for i := range 4 {
 				all.Go(func() { // ends with the answer
 					for {

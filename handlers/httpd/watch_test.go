@@ -97,7 +97,7 @@ func TestHalfCloseWaits(t *testing.T) {
 		} {
 			t.Run(tr.name+", "+r.name, func(t *testing.T) {
 				p := &port{}
-				p.message = func(_ string, s handlers.Stream) error {
+				p.message = func(_ string, s handlers.Response) error {
 					s.DoneAfterWrite()
 					go waiter(t).ServeHTTP(streamWriter{s: s}, p.info.Request) // ends with the client's half
 					return nil
@@ -132,7 +132,7 @@ func TestHalfCloseWaits(t *testing.T) {
 // streamWriter is a stream as the http.ResponseWriter of a waiter.
 type streamWriter struct {
 	http.ResponseWriter
-	s handlers.Stream
+	s handlers.Response
 }
 
 func (w streamWriter) Write(p []byte) (int, error) { return w.s.Write(p, handlers.Auto) }
@@ -198,7 +198,7 @@ func TestHalfCloseEnds(t *testing.T) {
 						nc.Close()
 					}
 				})
-				p := &port{message: func(_ string, s handlers.Stream) error {
+				p := &port{message: func(_ string, s handlers.Response) error {
 					s.DoneAfterWrite()
 					go func() { // ends with the client's half
 						waitFor(t, "the end", Ended(s.(*answer).r))

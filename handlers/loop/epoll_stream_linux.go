@@ -1,7 +1,6 @@
 package loop
 
 import (
-	"net/http"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -114,18 +113,6 @@ func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
 	}
 	return n, nil
 }
-
-// DoneAfterWrite does nothing: a connection is not done with an answer.
-func (c *polled) DoneAfterWrite() {}
-
-// Done does nothing.
-func (c *polled) Done() error { return nil }
-
-// Header is nil.
-func (c *polled) Header() http.Header { return nil }
-
-// WriteHeader does nothing.
-func (c *polled) WriteHeader(int) {}
 
 // End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer a farewell of the
 // protocol is closed after quitTime.

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
@@ -93,18 +92,6 @@ func (c *goConn) Feed(p []byte, f FrameSource) (int, error) {
 	c.kickLocked()
 	return n, nil
 }
-
-// DoneAfterWrite does nothing: a connection is not done with an answer.
-func (c *goConn) DoneAfterWrite() {}
-
-// Done does nothing.
-func (c *goConn) Done() error { return nil }
-
-// Header is nil.
-func (c *goConn) Header() http.Header { return nil }
-
-// WriteHeader does nothing.
-func (c *goConn) WriteHeader(int) {}
 
 // End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer
 // a farewell of the protocol is closed after quitTime.

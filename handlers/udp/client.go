@@ -2,7 +2,6 @@ package udp
 
 import (
 	"fmt"
-	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -93,12 +92,6 @@ func (c *client) send(p []byte, line bool, w when) error {
 	return c.path.socket.out.put(c, p, line, w)
 }
 
-// DoneAfterWrite does nothing.
-func (c *client) DoneAfterWrite() {}
-
-// Done does nothing.
-func (c *client) Done() error { return nil }
-
 // End ends the client, of which the peer is not told: UDP has no farewell. What was written goes
 // out. The peer's next datagram, and those that have come but were not delivered yet, are a new
 // client's.
@@ -117,12 +110,6 @@ func (c *client) quit(w waiting) error {
 	c.leaveLocked(nil, w)
 	return nil
 }
-
-// Header is nil: there is no HTTP.
-func (c *client) Header() http.Header { return nil }
-
-// WriteHeader does nothing.
-func (c *client) WriteHeader(int) {}
 
 // waiting says what becomes of the datagrams that wait for the callbacks of a client which leaves.
 type waiting int

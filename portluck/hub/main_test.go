@@ -2,7 +2,6 @@ package hub
 
 import (
 	"bytes"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -120,11 +119,7 @@ func (s *sink) Destroy() {
 func (s *sink) Write(p []byte, _ handlers.Kind) (int, error) { return len(p), nil }
 func (s *sink) Send(p []byte, _ handlers.Kind) error         { return nil }
 func (s *sink) TrySend(p []byte, _ handlers.Kind) error      { return nil }
-func (s *sink) DoneAfterWrite()                              {}
-func (s *sink) Done() error                                  { return nil }
 func (s *sink) End() error                                   { return nil }
-func (s *sink) Header() http.Header                          { return nil }
-func (s *sink) WriteHeader(int)                              {}
 func (s *sink) client(h *Hub) *Client                        { return connect(h, s) }
 
 // hooked is a sink that calls back while it is fed.

@@ -196,7 +196,7 @@ func (m *membership) feed(b *batch) {
 	}
 }
 
-// End is [loop.Fed.End].
+// End is [loop.FrameSource.End].
 func (m *membership) End(n int) int {
 	b := &m.group.batch
 	return b.segment.end(b.base+n) - b.base
@@ -222,7 +222,7 @@ func (m *membership) send(b *batch) {
 // retrySlow is the time until a full stream that is no feeder is tried again.
 const retrySlow = 50 * time.Millisecond
 
-// Drained is [loop.Feeder.Drained]: the stream of m takes messages again.
+// Drained is [loop.Drainer.Drained]: the stream of m takes messages again.
 func (m *membership) Drained() {
 	slow, kept := m.resume()
 	m.group.room.applyPolicies(slow)

@@ -83,15 +83,24 @@ func (w *Writer) Drain(ctx context.Context) error {
 // drained is a channel that is closed when the queue is empty.
 type drained chan struct{}
 
-// Drained is [loop.Feeder.Drained].
+// Drained is [loop.Drainer.Drained].
 func (d drained) Drained() { close(d) }
 
 // DoneAfterWrite keeps an HTTP response open until after the next write. It has no effect on other
 // clients.
-func (w *Writer) DoneAfterWrite() { w.stream.DoneAfterWrite() }
+func (w *Writer) DoneAfterWrite() {
+	if r, ok := w.stream.(handlers.Response); ok {
+		r.DoneAfterWrite()
+	}
+}
 
 // Done ends an HTTP response: nothing can be written after it. It has no effect on other clients.
-func (w *Writer) Done() error { return w.stream.Done() }
+func (w *Writer) Done() error {
+	if r, ok := w.stream.(handlers.Response); ok {
+		return r.Done()
+	}
+	return nil
+}
 
 // End ends the client in good order, after all that was written: it ends an HTTP response, sends
 // close 1000 to a WebSocket client and FIN to a raw one. Messages that a raw client still sends are
@@ -104,8 +113,17 @@ func (w *Writer) Destroy() { w.stream.Destroy() }
 
 // Header returns the header of the HTTP response, which may be changed until the first write. It is
 // nil for other clients, and setting a field of a nil header panics: check [Client.Request] first.
-func (w *Writer) Header() http.Header { return w.stream.Header() }
+func (w *Writer) Header() http.Header {
+	if r, ok := w.stream.(handlers.Response); ok {
+		return r.Header()
+	}
+	return nil
+}
 
 // WriteHeader starts an HTTP response with this status. Without it the first write starts one with
 // 200. It has no effect on other clients, nor the second time.
-func (w *Writer) WriteHeader(status int) { w.stream.WriteHeader(status) }
+func (w *Writer) WriteHeader(status int) {
+	if r, ok := w.stream.(handlers.Response); ok {
+		r.WriteHeader(status)
+	}
+}
