@@ -115,8 +115,9 @@ type Server struct {
 	// MaxPartial bounds the memory that unfinished messages take, in bytes, for all clients of
 	// every protocol together: lines, frames, fragments and bodies that have not ended, compressed
 	// messages while they are inflated, the first bytes of a connection where they are read to
-	// classify it, and the heads of HTTP requests of more than 4 KiB, until they are answered. 256
-	// MiB if zero, no bound if negative. A client that needs more than is left is ended with
+	// classify it, and the heads of HTTP requests of more than 4 KiB, until they are answered; that
+	// of a WebSocket client, which keeps it, until the client ends. 256 MiB if zero, no bound if
+	// negative. A client that needs more than is left is ended with
 	// [handlers.ErrOverload]: 503, close 1013, an error line. Those that hold memory keep it, and a
 	// message whose last byte was read is never refused: so one more read of 4 KiB may stand above
 	// the bound for a client that holds memory.

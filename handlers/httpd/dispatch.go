@@ -2,10 +2,12 @@ package httpd
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -45,11 +47,11 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	if h.conns.draining.Load() && r.ProtoMajor == 1 {
 		w.Header().Set("Connection", "close")
 	}
-	free := h.holdHead(w, r, l)
-	if free == nil {
+	held, ok := h.holdHead(w, r, l)
+	if !ok {
 		return
 	}
-	defer free()
+	defer func() { h.budget().Take(-held) }()
 	if l.remote != "" {
 		r.RemoteAddr = l.remote
 	}
@@ -64,7 +66,9 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	}
 	switch {
 	case h.Upgrade != nil && wantsWebSocket(r):
-		h.upgrade(w, r, l)
+		mine := held
+		held = 0
+		h.upgrade(w, r, l, mine)
 	case r.Method == http.MethodConnect:
 		h.refuseMethod(w, r, l)
 	case h.Pages != nil && h.Claim != nil && h.Claim(r):
@@ -129,11 +133,55 @@ func wantsWebSocket(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && handlers.HasToken(r.Header["Connection"], "upgrade") && handlers.HasToken(r.Header["Upgrade"], "websocket")
 }
 
-// upgrade hands the request and its connection to Upgrade.
-func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *httpConn) {
+// upgrade hands the request and its connection to Upgrade. The client that it becomes keeps the
+// request: held, what that holds of the budget, is given back when the connection is closed.
+func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *httpConn, held int) {
 	pace := h.writeDeadline(w, r)
 	pace.begin()
-	h.Upgrade(upgrading{w, l}, r, l.conn, l.port)
+	conn, upgraded := l.conn, false
+	if held > 0 {
+		kept := &keptHead{l.conn, sync.OnceFunc(func() { h.budget().Take(-held) })}
+		conn = kept
+		defer func() {
+			if !upgraded {
+				kept.free()
+			}
+		}()
+	}
+	h.Upgrade(upgrading{w, l}, r, conn, l.port)
+	upgraded = l.hijacked.Load()
+}
+
+// keptHead is a connection whose client keeps a head that counts for the budget.
+type keptHead struct {
+	handlers.Conn
+	free func()
+}
+
+// Close is [handlers.Conn.Close].
+func (c *keptHead) Close() error {
+	c.free()
+	return c.Conn.Close()
+}
+
+// Detach is [handlers.Detacher.Detach].
+func (c *keptHead) Detach() io.Closer {
+	if d, ok := c.Conn.(handlers.Detacher); ok {
+		return keptPlace{d.Detach(), c.free}
+	}
+	return c
+}
+
+// keptPlace is the place of a connection, with its head.
+type keptPlace struct {
+	io.Closer
+	free func()
+}
+
+// Close is io.Closer's.
+func (p keptPlace) Close() error {
+	p.free()
+	return p.Closer.Close()
 }
 
 // upgrading is the http.ResponseWriter of Upgrade, which gets the connection as the port has it.

@@ -66,8 +66,9 @@ type Handler struct {
 	Limit int
 	Tail  bool
 	// Budget bounds the memory of messages that are not whole, and of heads of more than 4 KiB
-	// until their request is answered, for all requests together; one of the Handler's own if nil.
-	// A request that would exceed it is answered with 503.
+	// until their request is answered, or the connection closed that Upgrade has got with it, for
+	// all requests together; one of the Handler's own if nil. A request that would exceed it is
+	// answered with 503.
 	Budget *handlers.Budget
 	// ExplicitDone keeps every answer open until Done.
 	ExplicitDone bool

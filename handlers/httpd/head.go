@@ -116,18 +116,18 @@ func headCost(r *http.Request) int {
 	return n
 }
 
-// holdHead counts the head of r until free is called. It answers r, and is nil, when the memory is
-// not left.
-func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *httpConn) (free func()) {
+// holdHead counts the head of r, and returns what it holds of the budget then: the caller gives that
+// back. It answers r, and is not ok, when the memory is not left.
+func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *httpConn) (held int, ok bool) {
 	if r.ProtoMajor == 1 && l.head.ends() <= freeHead {
-		return nothingHeld
+		return 0, true
 	}
 	n := headCost(r)
 	if n <= freeHead {
-		return nothingHeld
+		return 0, true
 	}
 	if h.budget().Take(n) {
-		return func() { h.budget().Take(-n) }
+		return n, true
 	}
 	pace := h.writeDeadline(w, r)
 	pace.begin()
@@ -140,8 +140,5 @@ func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	r.Header = http.Header{} // net/http waits for the client to go
 	info := requestInfo(r, l)
 	l.port.Fail(&info, err)
-	return nil
+	return 0, false
 }
-
-// nothingHeld frees nothing.
-func nothingHeld() {}

@@ -6,8 +6,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// maxPlain is the length of the longest head that IsPlain accepts.
-const maxPlain = 16 << 10
+// maxPlain is the length of the longest head that IsPlain accepts. Package httpd counts longer ones
+// for its budget, as long as their clients keep them.
+const maxPlain = 4 << 10
 
 // IsPlain reports whether b begins with the complete head of a plain opening handshake, one that
 // [Handler.Serve] reads exactly as the server of net/http does: a GET request of HTTP/1.1 for a
