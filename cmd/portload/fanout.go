@@ -166,8 +166,8 @@ func (w *fanoutWorker) join(l *link) error {
 }
 
 // finish counts what has not come of the messages that were sent, returns what was counted since
-// the last finish, and begins anew. Whether the server has disconnected a member that never reads shows
-// only when it reads, so that is counted at the end.
+// the last finish, and begins anew. Whether the server has disconnected a member that never reads
+// shows only when it reads, so that is counted at the end.
 func (w *fanoutWorker) finish(s step) tally {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -28,7 +28,8 @@ func FuzzParseStat(f *testing.F) {
 }
 
 // FuzzHistogram holds that a histogram comes out of its JSON as it was, that its quantiles are
-// those of the durations, and that any other JSON adds nothing or what MarshalJSON could have given.
+// those of the durations, and that any other JSON adds nothing or what MarshalJSON could have
+// given.
 func FuzzHistogram(f *testing.F) {
 	f.Add(int64(1), int64(1e9), uint8(3), `[1000000000,31,1,845,3]`)
 	f.Add(int64(-1), int64(math.MaxInt64), uint8(200), `[5,0,-1,0,2]`)
