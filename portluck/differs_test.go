@@ -75,8 +75,8 @@ func heard(t *testing.T, scheme string, c net.Conn) string {
 	return joined(string(got))
 }
 
-// A message that is too long is answered as its protocol has it, and with MessageTail keeps its end,
-// but that of a WebSocket.
+// A message that is too long is answered as its protocol has it, and with MessageTail keeps its
+// end, but that of a WebSocket.
 func TestMessageLimitOfEveryClient(t *testing.T) {
 	t.Parallel()
 	refusals := map[string]string{

@@ -37,15 +37,15 @@ func (p *process) exits(t *testing.T, within time.Duration) int {
 	}
 }
 
-// drainsIn sets the drain time of the processes that the test starts. A test in which clients finish
-// after the signal gives them as long as a busy machine may take.
+// drainsIn sets the drain time of the processes that the test starts. A test in which clients
+// finish after the signal gives them as long as a busy machine may take.
 func drainsIn(t *testing.T, d time.Duration) {
 	t.Helper()
 	t.Setenv(drainVar, d.String())
 }
 
-// ownLoopback is an address on which other tests do not listen: they could have the port of a server
-// as soon as it is closed.
+// ownLoopback is an address on which other tests do not listen: they could have the port of a
+// server as soon as it is closed.
 func ownLoopback() string {
 	if runtime.GOOS == "linux" {
 		return "127.0.0.2"

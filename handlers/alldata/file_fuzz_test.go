@@ -49,8 +49,8 @@ func made(pageSize uint32, tx, seed uint64) (m meta) {
 
 // FuzzReadState holds that damage to the head of the newest state never brings up the one before,
 // that damage to the older head does not matter, and that of a head which was written in part only
-// the state before or the one that was being written comes. Damage that turns a transaction into the
-// one two before or after it, and changes something else too, looks like such a part.
+// the state before or the one that was being written comes. Damage that turns a transaction into
+// the one two before or after it, and changes something else too, looks like such a part.
 func FuzzReadState(f *testing.F) {
 	f.Add(uint8(0), uint64(7), uint64(1), false, metaSum, []byte{1, 2, 3}, metaSize)
 	f.Add(uint8(2), uint64(256), uint64(0), true, metaTx, []byte{0xfe, 0}, metaTx+1)
@@ -104,8 +104,8 @@ func FuzzReadState(f *testing.F) {
 	})
 }
 
-// FuzzRead holds that a verifier reads what is in the file, wherever it has read before, in a window
-// that is no longer than it needs, and that the end is damage.
+// FuzzRead holds that a verifier reads what is in the file, wherever it has read before, in a
+// window that is no longer than it needs, and that the end is damage.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte("0123456789"), uint8(4), []byte{0, 4, 1, 2, 3, 4, 8, 2, 8, 3, 0, 10, 0, 11})
 	f.Add([]byte(nil), uint8(1), []byte{0, 0, 0, 1})

@@ -48,8 +48,8 @@ func (c *cutConn) SetWriteDeadline(time.Time) error { return nil }
 var leading = regexp.MustCompile(`^(\r?\n)+`)
 
 // FuzzReadHead holds that net/http gets, however they are cut, the bytes of the client without the
-// empty lines before them, and that memory is counted for all of them and given back; that who needs
-// more than there is gets 503; and that a preface of HTTP/2 passes only where it may.
+// empty lines before them, and that memory is counted for all of them and given back; that who
+// needs more than there is gets 503; and that a preface of HTTP/2 passes only where it may.
 func FuzzReadHead(f *testing.F) {
 	long := bytes.Repeat([]byte("a:\r\n"), 3000)
 	for _, in := range [][]byte{

@@ -196,8 +196,8 @@ func FuzzHello(f *testing.F) {
 	})
 }
 
-// FuzzReadWord holds that a word is the five bytes that come, however they are cut, and that nothing
-// behind them is read: the rest is the application's.
+// FuzzReadWord holds that a word is the five bytes that come, however they are cut, and that
+// nothing behind them is read: the rest is the application's.
 func FuzzReadWord(f *testing.F) {
 	f.Add("join\nrest", uint8(1))
 	f.Add("have\n", uint8(3))

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// FuzzReadPEM holds that what is written is what is read, behind any text without a block and before
-// any text, and that another kind of block, or a file without one, is an error that says which file.
+// FuzzReadPEM holds that what is written is what is read, behind any text without a block and
+// before any text, and that another kind of block, or a file without one, is an error that says
+// which file.
 func FuzzReadPEM(f *testing.F) {
 	f.Add([]byte("der"), "", "CERTIFICATE", []byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"))
 	f.Add([]byte(nil), "of: me\n\n", "EC PRIVATE KEY", []byte("-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n"))
