@@ -3,8 +3,10 @@
 // A protocol is a [Handler]. The port calls Serve with a [Conn] whose first bytes a matcher has
 // recognised and nobody has read. The handler then does one of three things:
 //
-//   - it gives the connection and a [Codec] to the loop with [Port.Attach], and is done with it (raw TCP, WebSocket);
-//   - it drives the connection itself and announces each client with [Port.Connect] (HTTP: every request is a client);
+//   - it gives the connection and a [Codec] to the loop with [Port.Attach], and is done with it
+//     (raw TCP, WebSocket);
+//   - it drives the connection itself and announces each client with [Port.Connect] (HTTP: every
+//     request is a client);
 //   - it unwraps a layer and asks the port to decide again with [Port.Route] (TLS).
 //
 // The package needs the standard library only, so that a protocol in a module of its own depends on

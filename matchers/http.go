@@ -11,9 +11,11 @@ func HTTP2() Matcher { return Prefix("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") }
 // HTTP1 matches whatever begins like a request of HTTP/1 or HTTP/0.9 (RFC 9112, section 3), well
 // formed or not, so that it is never taken for anything else: after any white space
 //
-//   - a method that is registered with IANA, PATCH and a few that are in use, in any case, a space, and a target that
-//     begins with / or * or http:// or https://, or names an authority for CONNECT; this is decided without the rest;
-//   - or any token, a space, any target, a space, and HTTP/ with a digit, in any case, all in the first line.
+//   - a method that is registered with IANA, PATCH and a few that are in use, in any case, a space,
+//     and a target that begins with / or * or http:// or https://, or names an authority for
+//     CONNECT; this is decided without the rest;
+//   - or any token, a space, any target, a space, and HTTP/ with a digit, in any case, all in the
+//     first line.
 //
 // It says No as soon as the bytes rule that out: "GET\n", "GET stuff\n" and "GETTING / STARTED\n"
 // are not HTTP.

@@ -38,7 +38,8 @@ func Prefix(words ...string) Matcher {
 func SSH() Matcher { return Prefix("SSH-") }
 
 // From matches connections from these addresses, before they have sent a byte. IPv4 prefixes also
-// match IPv4 addresses that came over IPv6. With no prefixes it matches nothing. It panics if a prefix is not valid.
+// match IPv4 addresses that came over IPv6. With no prefixes it matches nothing. It panics if a
+// prefix is not valid.
 func From(prefixes ...netip.Prefix) Matcher {
 	for _, p := range prefixes {
 		if !p.IsValid() {

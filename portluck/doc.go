@@ -20,8 +20,8 @@
 //   - [Hub] has the callbacks. Clients and Len return its clients, Broadcast sends to all of them,
 //     Room returns a room, Carry connects the rooms with those of other servers.
 //   - [Client] tells who a client is: ID, Protocol, Scheme, Local, Remote, TLS, Request, Info.
-//   - [Writer] sends to one client: Send a message, Write and WriteString bytes as they are. End and
-//     Destroy end the client.
+//   - [Writer] sends to one client: Send a message, Write and WriteString bytes as they are. End
+//     and Destroy end the client.
 //   - [Room] has members: Join, Leave, Publish; after a break JoinSince and Since. [RoomOptions]
 //     bound what it keeps for members that read too slowly.
 //   - [Message], which has a [Kind], is what a client says or is sent. [Info] is what is known of a

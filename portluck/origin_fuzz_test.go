@@ -36,8 +36,8 @@ func isBrowserHost(host string) bool {
 	return true
 }
 
-// globs reports whether s matches pattern, in which a * stands for one or more of letters, digits, -
-// and _: another way to say what [Server.AllowOrigin] is to hold to.
+// globs reports whether s matches pattern, in which a * stands for one or more of letters, digits,
+// hyphens and underscores: another way to say what [Server.AllowOrigin] is to hold to.
 func globs(pattern, s string) bool {
 	ok := []bool{true} // whether pattern to here matches the first i bytes of s
 	ok = append(ok, make([]bool, len(s))...)

@@ -35,7 +35,8 @@
 // # Answers
 //
 //	201  the event is kept; the body is empty, as that of a 500
-//	400  the body is no JSON object with a key, a string that is not empty, and an event; or it is not UTF-8
+//	400  the body is no JSON object with a key, a string that is not empty, and an event; or it is
+//	     not UTF-8
 //	404  another path than those of the Server
 //	405  another method than POST, with Allow: POST
 //	408  the body did not come in time
@@ -118,16 +119,24 @@
 //
 // # What differs, on purpose
 //
-//   - Every address is listened on by default, as upstream's documentation says; its code has localhost.
-//   - Paths other than / and /_put are refused, unless Server.Paths has "*": upstream takes every path.
-//   - A key must be a string and is not empty, and there must be an event: upstream takes anything, and an undefined key.
-//   - A text that is not UTF-8 is refused: upstream keeps it damaged, as it does a character that two packets share.
-//   - Bodies, and what all take together, have a bound; so has every wait. An OnPut that never answers is a 503.
-//   - An OnPut that panics is a 500, which a peer tries again; in upstream one that throws is a 400.
+//   - Every address is listened on by default, as upstream's documentation says; its code has
+//     localhost.
+//   - Paths other than / and /_put are refused, unless Server.Paths has "*": upstream takes every
+//     path.
+//   - A key must be a string and is not empty, and there must be an event: upstream takes anything,
+//     and an undefined key.
+//   - A text that is not UTF-8 is refused: upstream keeps it damaged, as it does a character that
+//     two packets share.
+//   - Bodies, and what all take together, have a bound; so has every wait. An OnPut that never
+//     answers is a 503.
+//   - An OnPut that panics is a 500, which a peer tries again; in upstream one that throws is a
+//     400.
 //   - An address that is taken is an error of Listen; in upstream the process dies.
-//   - The client tries again what may pass, by default five times, and never follows a redirect. Its default port is the
-//     server's, 8080. It sends Content-Type and Content-Length.
-//   - Keys are those of upstream but for the last nine digits: the rest of the nanoseconds, and three digits that make keys
-//     of one nanosecond differ. Upstream has the nanoseconds of another clock there, padded so that they do not sort.
-//   - Any key may be put at any time: upstream's storage refuses those of other intervals than the current ones.
+//   - The client tries again what may pass, by default five times, and never follows a redirect.
+//     Its default port is the server's, 8080. It sends Content-Type and Content-Length.
+//   - Keys are those of upstream but for the last nine digits: the rest of the nanoseconds, and
+//     three digits that make keys of one nanosecond differ. Upstream has the nanoseconds of another
+//     clock there, padded so that they do not sort.
+//   - Any key may be put at any time: upstream's storage refuses those of other intervals than the
+//     current ones.
 package alldata

@@ -13,9 +13,9 @@ import (
 // takes many times as much memory.
 const maxCompared = 1 << 20
 
-// equalJSON reports whether two JSON texts, without white space, are the same event: members in another
-// order, other spellings of a string or a number make no other event. Long events, and those with
-// half a surrogate pair, which is no character, are the same only if their bytes are.
+// equalJSON reports whether two JSON texts, without white space, are the same event: members in
+// another order, other spellings of a string or a number make no other event. Long events, and
+// those with half a surrogate pair, which is no character, are the same only if their bytes are.
 func equalJSON(a, b []byte) bool {
 	switch {
 	case bytes.Equal(a, b):

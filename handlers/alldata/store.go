@@ -38,8 +38,8 @@ var (
 // fields are not changed once it is open; its methods may then be called by any number of
 // goroutines at once.
 //
-// A process with a bound on the size of its files (ulimit -f) is ended by the signal SIGXFSZ at that
-// bound, unless the program ignores the signal; then Put returns an [ErrFull].
+// A process with a bound on the size of its files (ulimit -f) is ended by the signal SIGXFSZ at
+// that bound, unless the program ignores the signal; then Put returns an [ErrFull].
 type Store struct {
 	// Dir is the directory of the store, which has the file alldata.db. Open makes it.
 	Dir string

@@ -8,8 +8,8 @@ import (
 // patience is how long a callback may run before what it wrote is sent.
 const patience = time.Millisecond
 
-// delayedFlushes are the answers whose bytes wait for the end of a turn. One timer serves them all, as
-// most are gone long before it fires.
+// delayedFlushes are the answers whose bytes wait for the end of a turn. One timer serves them all,
+// as most are gone long before it fires.
 type delayedFlushes struct {
 	mu         sync.Mutex
 	head, tail *answer // by flushTime

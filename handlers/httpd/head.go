@@ -116,8 +116,8 @@ func headCost(r *http.Request) int {
 	return n
 }
 
-// holdHead counts the head of r, and returns what it holds of the budget then: the caller gives that
-// back. It answers r, and is not ok, when the memory is not left.
+// holdHead counts the head of r, and returns what it holds of the budget then: the caller gives
+// that back. It answers r, and is not ok, when the memory is not left.
 func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *httpConn) (held int, ok bool) {
 	if r.ProtoMajor == 1 && l.head.ends() <= freeHead {
 		return 0, true

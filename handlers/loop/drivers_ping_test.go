@@ -43,8 +43,8 @@ func TestDriversPing(t *testing.T) {
 	}
 }
 
-// A peer that drains a long queue slowly is lost neither for its silence nor as a slow reader: it is
-// judged by what it takes, not by when it has taken all.
+// A peer that drains a long queue slowly is lost neither for its silence nor as a slow reader: it
+// is judged by what it takes, not by when it has taken all.
 func TestSlowReaderThatDrainsStays(t *testing.T) {
 	for name, l := range map[string]*Loop{"pings": {PingInterval: time.Minute}, "Timeout": {Timeout: time.Minute}} {
 		t.Run(name, func(t *testing.T) {

@@ -115,8 +115,8 @@ func (d *hijacked) abort(error) {
 	d.end()
 }
 
-// serveHijacked writes what was queued, gives the connection to whoever takes it, and returns when that has.
-// A panic there costs the connection only.
+// serveHijacked writes what was queued, gives the connection to whoever takes it, and returns when
+// that has. A panic there costs the connection only.
 func (l *Loop) serveHijacked(d *hijacked, queued []byte, take func(net.Conn)) {
 	if l.track(d) {
 		defer l.untrack(d)

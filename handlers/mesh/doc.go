@@ -36,10 +36,10 @@
 // # Where it differs, on purpose
 //
 //	upstream                                  here
-//	a lost connection stays lost              it is dialled again, while the peer is announced, with growing pauses
+//	a lost connection stays lost              it is dialled again, with growing pauses
 //	one address of a peer is tried            all are, IPv4 first, link-local ones with their zone
 //	a peer whose machine dies stays           it is noticed after PeerTimeout
-//	the host is the machine's own name        it is one of the node's: the machine's belongs to avahi or Bonjour
+//	the host is the machine's own name        it is one of the node's own
 //	needs the system's daemon                 has its own mDNS, beside the daemon if there is one
 //	loopback is refused with avahi            it works
 //	an id that is in use crashes              ErrIDInUse goes to OnError, and it is tried again
@@ -79,7 +79,8 @@
 // portluck.Server; it joins at the server's address:
 //
 //	node := &mesh.Node{Name: "my-cluster", Hello: true}
-//	srv.Handle("mesh", matchers.Prefix(mesh.HelloPrefix), node) // with a Key: matchers.ALPN(mesh.ALPN)
+//	// With a Key it is matchers.ALPN(mesh.ALPN) instead:
+//	srv.Handle("mesh", matchers.Prefix(mesh.HelloPrefix), node)
 //	err := node.Join(addr)
 //
 // Upstream's wire has no first byte to recognise: it needs a port of its own.

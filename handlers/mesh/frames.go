@@ -13,7 +13,7 @@ import (
 
 // What a [Backplane] sends is lines of text, which a person with nc can read too:
 //
-//	AT ID EPOCH SEQ                first: who publishes, since when, and the number of the last message
+//	AT ID EPOCH SEQ                first: the node, its life, and the number of its last message
 //	MSG SEQ KIND LENGTH "ROOM"     a message, whose bytes follow, and a line feed
 //
 // ID and EPOCH are hexadecimal. An EPOCH stands for the numbers of one life of the node. KIND is

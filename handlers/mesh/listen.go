@@ -214,14 +214,14 @@ func (n *Node) quit() {
 // reportErrors calls OnError until the node is closed. If OnError ends its goroutine, another one
 // goes on.
 func (n *Node) reportErrors(errs <-chan error, closed <-chan struct{}) {
+	goOn := func(err error) {
+		handlers.LogPanic(n.log(), nil, err)
+		n.calls.Go(func() { n.reportErrors(errs, closed) }) // ends with the node
+	}
 	for {
 		select {
 		case err := <-errs:
-			panicked := handlers.GuardExit(func() { n.OnError(err) }, func(err error) {
-				handlers.LogPanic(n.log(), nil, err)
-				n.calls.Go(func() { n.reportErrors(errs, closed) }) // ends with the node
-			})
-			handlers.LogPanic(n.log(), nil, panicked)
+			handlers.LogPanic(n.log(), nil, handlers.GuardExit(func() { n.OnError(err) }, goOn))
 		case <-closed:
 			return
 		}

@@ -17,8 +17,8 @@
 //
 //	upstream, over TCP    here             over UDP
 //	clientConnect         OnConnect        the first datagram from an address
-//	message               OnMessage        a datagram, whole; empty ones too. With Lines, without its line end
-//	clientDisconnect      OnDisconnect     after Timeout without a datagram ([handlers.ErrTimeout]), End or Destroy
+//	message               OnMessage        a datagram, even empty; with Lines, without its line end
+//	clientDisconnect      OnDisconnect     after Timeout without a datagram, End or Destroy
 //	clientError           Server.OnError   a datagram that is too long, an error of the system
 //	write                 Write, Send      one datagram; with Lines, Send adds a line end
 //	done, doneAfterWrite  Done, ...        nothing
@@ -51,8 +51,8 @@
 //
 //   - it is on loopback, from where the system lets nothing in that was forged; or
 //   - it is in one of the Trusted networks, which the program says are as good; or
-//   - it has sent a datagram that begins with the token which [Server.Token] has made for its address, and which the program
-//     has sent to it.
+//   - it has sent a datagram that begins with the token which [Server.Token] has made for its
+//     address, and which the program has sent to it.
 //
 // That it goes on talking after our reply does not count, as with some other servers: who forges
 // the first datagram can forge the next as blindly.

@@ -190,8 +190,8 @@ type slowMember struct {
 	err    error // the panic; missed is 0 then
 }
 
-// appendSlow appends s, whose client's binding waits for applyPolicy from then on, unless the client
-// has left all rooms: nothing is called for it after its OnDisconnect.
+// appendSlow appends s, whose client's binding waits for applyPolicy from then on, unless the
+// client has left all rooms: nothing is called for it after its OnDisconnect.
 func appendSlow(slow []slowMember, s slowMember) []slowMember {
 	h := s.client.hub()
 	h.mu.Lock()

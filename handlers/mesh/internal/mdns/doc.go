@@ -3,15 +3,16 @@
 // need no daemon. It shares port 5353 with avahi or Bonjour, if the machine has one.
 //
 //	err := mdns.Run(ctx, mdns.Config{
-//		Service: "_chat._tcp", Instance: "0A1B", Host: "chat-0a1b", Addr: listenAddr, Rescan: 5 * time.Second,
+//		Service: "_chat._tcp", Instance: "0A1B", Host: "chat-0a1b",
+//		Addr: listenAddr, Rescan: 5 * time.Second,
 //	}, mdns.Events{
 //		Ready:  func() { log.Print("announced") },
 //		Found:  func(i mdns.Instance) { log.Print(i.Name, i.Addrs) },
 //		Failed: func(err error) { log.Print(err) },
 //	})
 //
-// [Run] has one goroutine that owns all state, and two for each network interface that read packets.
-// It keeps at most 1,024 instances with 16 addresses each, whatever others send.
+// [Run] has one goroutine that owns all state, and two for each network interface that read
+// packets. It keeps at most 1,024 instances with 16 addresses each, whatever others send.
 //
 // # RFC 6762
 //
@@ -19,9 +20,9 @@
 //	3        announces names in the domain local; the host's name is the caller's, and random
 //	4        no reverse mapping of addresses: nobody asks for it
 //	5.1      sends no one-shot queries, and answers those of others (6.7)
-//	5.2      queries after 20 to 120 ms, then after 1, 2, 4, 8 and 16 s, then every 30 to 60 s. The RFC
-//	         doubles the interval up to an hour: two networks that a switch joins, which no interface
-//	         notices, would find each other as late. Asks again for records that end soon.
+//	5.2      queries after 20 to 120 ms, then after 1, 2, 4, 8 and 16 s, then every 30 to 60 s.
+//	         The RFC doubles the interval up to an hour: two networks that a switch joins, which no
+//	         interface notices, would find each other as late. Asks again for records that end soon.
 //	5.3      puts up to 10 questions into a message
 //	5.4      never asks for a unicast answer (QU), as the socket is bound to the group; answers QU
 //	         questions by multicast
@@ -40,7 +41,7 @@
 //	8.1      probes three times for the instance when Run begins, not on each new link
 //	8.2      compares SRV records in simultaneous probes
 //	8.3-8.4  announces twice, a second apart, and again when addresses change
-//	9        reports a conflict and announces again, but keeps the name: it is the instance's identity
+//	9        reports a conflict and announces again, but keeps the name, which is the identity
 //	10       has TTLs of 75 minutes, and of 120 seconds for SRV and addresses
 //	10.1     says goodbye twice. A goodbye of another instance counts at once, not after a second, so
 //	         that nobody dials it; an announcement within the second brings it back.

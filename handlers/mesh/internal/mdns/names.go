@@ -36,7 +36,8 @@ func newNames(c Config) (names, error) {
 	return n, nil
 }
 
-// same reports whether two names are equal but for the case of ASCII letters (RFC 6762, section 16).
+// same reports whether two names are equal but for the case of ASCII letters (RFC 6762, section
+// 16).
 func same(a, b dnsmessage.Name) bool { return lower(a.String()) == lower(b.String()) }
 
 func lower(s string) string { return shift(s, 'A', 'a') }
@@ -119,8 +120,8 @@ func knows(records []record, name, target dnsmessage.Name) bool {
 	})
 }
 
-// undercut reports whether a response has our PTR with less than half of its time, as a goodbye has:
-// then we announce it again (RFC 6762, section 6.6).
+// undercut reports whether a response has our PTR with less than half of its time, as a goodbye
+// has: then we announce it again (RFC 6762, section 6.6).
 func (n names) undercut(records []record) bool {
 	return slices.ContainsFunc(records, func(r record) bool {
 		return r.ptr && same(r.name, n.service) && same(r.target, n.instance) && r.ttl < ttlService/2
