@@ -5,6 +5,7 @@ go 1.26.0
 replace github.com/portluck/portluck => ../..
 
 require (
+	github.com/go-chi/chi/v5 v5.5.0
 	github.com/gobwas/ws v1.5.0
 	github.com/portluck/portluck v0.0.0-00010101000000-000000000000
 	google.golang.org/grpc v1.85.0

@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"fmt"
+	"net/netip"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/portluck/hub"
@@ -90,4 +91,37 @@ func ExampleWriter() {
 	// Output:
 	// ann gets to you alone
 	// ann gets to everybody
+}
+
+// A hub has the clients of all protocols, and sends to all of them.
+func ExampleHub() {
+	h := &hub.Hub{OnDisconnect: func(c *hub.Client, _ error) { fmt.Println("client", c.ID(), "has left") }}
+	b := hub.Bind(h, nil, false)
+	ann, _ := b.Connect(&handlers.Info{Protocol: handlers.ProtocolTCP}, printer{name: "ann"})
+	bob, _ := b.Connect(&handlers.Info{Protocol: handlers.ProtocolWebSocket}, printer{name: "bob"})
+	ann.Disconnect(nil)
+	h.Broadcast(handlers.Message{Data: []byte("who is here?")})
+	fmt.Println(h.Len(), "client")
+	bob.Disconnect(nil)
+	// Output:
+	// client 1 has left
+	// bob gets who is here?
+	// 1 client
+	// client 2 has left
+}
+
+// A client says who it is: its protocol, its addresses, and over HTTP its request.
+func ExampleClient() {
+	h := &hub.Hub{OnConnect: func(_ *hub.Writer, c *hub.Client) {
+		fmt.Println(c.ID(), c.Protocol(), c.Remote(), c.Request() != nil)
+	}}
+	b := hub.Bind(h, nil, false)
+	info := &handlers.Info{Protocol: handlers.ProtocolTCP, Remote: netip.MustParseAddrPort("192.0.2.1:4000")}
+	c, err := b.Connect(info, printer{name: "ann"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	c.Disconnect(nil)
+	// Output: 1 tcp 192.0.2.1:4000 false
 }
