@@ -12,18 +12,17 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Backplane carries what is published in the rooms of hubs between the nodes of a mesh: a
-// [handlers.Backplane], for the Carry of a portluck.Hub. Its Serve is the OnConnection of the
+// A Backplane carries the messages of rooms between the nodes of a mesh. It is a
+// [handlers.Backplane] for the Carry of a portluck.Hub. Its Serve is the OnConnection of the
 // [Node]. The zero value is ready.
 //
-// Each node sends what it publishes to each other one: nothing is passed on, so nothing comes twice
-// or in a circle. A peer that does not keep up is disconnected; what it has missed by then, and
-// until the node has dialled again, is told to its Subscriber.
+// Each node sends its messages to all others, and none forwards them. A peer that does not keep up
+// is disconnected. Its Subscriber learns how many messages it missed until the next connection.
 type Backplane struct {
 	// Limit is the longest message in bytes, sent and received; 1 MiB if zero, none if negative.
 	// Without one a peer can fill the memory.
 	Limit int
-	// OnLine gets the lines of peers that speak something else, for each peer one at a time. Its
+	// OnLine is called with each line that is not of this protocol, one at a time for each peer.
 	// line is valid during the call.
 	OnLine func(c *Conn, line []byte)
 
@@ -48,7 +47,7 @@ type BackplaneStats struct {
 	Nodes     int    // that speak this protocol, and are connected now
 }
 
-// origin is a node whose messages we get.
+// origin is another node that publishes.
 type origin struct {
 	epoch uint64
 	last  uint64 // the number of the last message that has come, or of which was told that it will not
@@ -61,7 +60,7 @@ const maxOrigins = 4096
 
 var errSubscribed = errors.New("mesh: the backplane has a subscriber already")
 
-// Publish gives m to all other nodes. It does not wait. A message longer than the Limit is refused
+// Publish sends m to all other nodes. It does not wait. A message longer than the Limit is refused
 // with [handlers.ErrTooLong].
 func (b *Backplane) Publish(room string, m handlers.Message) error {
 	if len(m.Data) > b.limit() || len(room) > maxRoom {
@@ -89,7 +88,7 @@ func (b *Backplane) Publish(room string, m handlers.Message) error {
 	return nil
 }
 
-// Subscribe has s called with what the other nodes publish.
+// Subscribe sets the funcs that are called with what the other nodes publish. A second call fails.
 func (b *Backplane) Subscribe(s handlers.Subscriber) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -184,7 +183,7 @@ func (b *Backplane) line(c *Conn, line []byte) error {
 	return handlers.Guard(func() { b.OnLine(c, line) })
 }
 
-// enter has c get what is published from now on, and tells it what was published last.
+// enter adds c to the connections that get messages, and sends it the number of the last one.
 func (b *Backplane) enter(c *Conn) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -253,7 +252,7 @@ func (b *Backplane) makeRoomLocked() {
 	}
 }
 
-// part is the end of a connection.
+// part notes that the connection of an origin has ended.
 func (b *Backplane) part(o *origin) {
 	if o == nil {
 		return
@@ -264,7 +263,7 @@ func (b *Backplane) part(o *origin) {
 	close(o.done)
 }
 
-// deliver tells of a message that has come.
+// deliver passes a message to the subscriber, after the gap before it.
 func (b *Backplane) deliver(c *Conn, o *origin, id string, f *frames) {
 	if f.seq <= o.last { // only this goroutine has o while it is o.conn's
 		return
@@ -282,7 +281,7 @@ func (b *Backplane) deliver(c *Conn, o *origin, id string, f *frames) {
 	})
 }
 
-// gap tells of messages that will not come.
+// gap reports missed messages to the subscriber.
 func (b *Backplane) gap(c *Conn, id string, missed, next uint64) {
 	if missed == 0 {
 		return

@@ -8,12 +8,12 @@ import (
 )
 
 // A Conn is the connection with one other node. It is a [net.Conn] whose methods may be called by
-// any goroutine, except that one at a time reads. What comes in is read ahead, 64 KiB at the most,
-// so that the departure of the peer is seen also while nobody reads; what goes out is queued,
-// [Node.Queue] bytes at the most.
+// any goroutine, except that one at a time reads. Up to 64 KiB of input are read ahead, so that the
+// end of the peer is noticed while the program does not read; up to [Node.Queue] bytes of output
+// are queued.
 //
-// When the peer ends its side, what is queued still goes out, and the connection is closed. What
-// was read ahead can be read after that.
+// When the peer ends its side, the queue is sent and the connection is closed. The input that was
+// read ahead can be read after that.
 type Conn struct {
 	node    *Node
 	raw     net.Conn
@@ -42,18 +42,18 @@ func newConn(n *Node, raw net.Conn, id string, dialled bool) *Conn {
 	return c
 }
 
-// Peer is the id of the other node in upper case. It is empty for a connection that the other one
-// has dialled, unless [Node.Hello], a key or an identity tells who it is: upstream's wire has
-// nothing that would.
+// Peer returns the id of the other node in upper case. On upstream's wire, without [Node.Hello],
+// Key and Identity, it is empty for a connection that the other node has dialled.
 func (c *Conn) Peer() string { return c.id }
 
-// Dialled says that this node has dialled.
+// Dialled reports whether this node has dialled.
 func (c *Conn) Dialled() bool { return c.dialled }
 
-// Done is closed when the connection is gone and no longer in [Node.Connections].
+// Done returns a channel that is closed when the connection is closed and no longer in
+// [Node.Connections].
 func (c *Conn) Done() <-chan struct{} { return c.done }
 
-// Err is why the connection has ended: nil while it has not, and if it has in good order.
+// Err returns why the connection has ended: nil while it is open, and after an orderly end.
 func (c *Conn) Err() error {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
@@ -63,7 +63,7 @@ func (c *Conn) Err() error {
 	return c.in.err
 }
 
-// Read reads what the peer has sent. It is io.EOF after the last byte.
+// Read reads what the peer has sent. It returns io.EOF after the last byte.
 func (c *Conn) Read(p []byte) (int, error) { return c.in.read(p) }
 
 // Write queues p. It waits while the queue is full; a peer that takes nothing for
@@ -81,8 +81,8 @@ func (c *Conn) Write(p []byte) (int, error) {
 	}
 }
 
-// Send is Write that never waits: it returns [handlers.ErrSlow], and nothing is queued, when there
-// is no room.
+// Send queues p without waiting. If there is no room for all of p it queues nothing and returns
+// [handlers.ErrSlow].
 func (c *Conn) Send(p []byte) error {
 	start, err := c.out.putAll(p)
 	if start {
@@ -91,9 +91,9 @@ func (c *Conn) Send(p []byte) error {
 	return err
 }
 
-// Close sends what is queued, then ends the connection. It does not wait: the connection is closed
-// when the peer has ended its side too, or after [Node.CloseTimeout]. What the peer still sends is
-// dropped.
+// Close sends what is queued and then ends our side. It does not wait: the connection is closed
+// once the peer has ended its side too, or after [Node.CloseTimeout]. What the peer still sends is
+// discarded.
 func (c *Conn) Close() error {
 	c.in.drop()
 	c.finish()
@@ -121,13 +121,13 @@ func (c *Conn) abort(err error) {
 	c.raw.Close()
 }
 
-// LocalAddr is this end.
+// LocalAddr returns the address of this end.
 func (c *Conn) LocalAddr() net.Addr { return c.raw.LocalAddr() }
 
-// RemoteAddr is the other end.
+// RemoteAddr returns the address of the other end.
 func (c *Conn) RemoteAddr() net.Addr { return c.raw.RemoteAddr() }
 
-// SetDeadline sets both.
+// SetDeadline sets the deadlines of Read and Write.
 func (c *Conn) SetDeadline(t time.Time) error {
 	c.in.deadline.set(t)
 	c.out.deadline.set(t)

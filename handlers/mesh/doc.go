@@ -1,9 +1,9 @@
 // Package mesh connects all nodes of one name on a network with each other, without configuration:
 // tcpnet in Go.
 //
-// A [Node] announces itself by multicast DNS, finds the others, and has exactly one TCP connection
-// with each. A node that comes is connected, one that goes is noticed, a connection that is lost is
-// dialled again. What is said on the connections is the program's business.
+// A [Node] announces itself by multicast DNS, finds the others, and keeps exactly one TCP
+// connection with each. It connects nodes that arrive, notices those that leave, and dials lost
+// connections again. The program decides what is sent on them.
 //
 //	node := &mesh.Node{Name: "my-cluster", OnConnection: func(c *mesh.Conn) {
 //		io.Copy(os.Stdout, c)
@@ -48,12 +48,12 @@
 //	anybody who connects is a member          with Hello, Key or Identity only nodes of the mesh are
 //	a peer that sends and is not read grows   64 KiB are read ahead, 1 MiB waits to be sent
 //
-// Two rules of RFC 6762 that begin with SHOULD are not kept. A goodbye counts at once, not after a
-// second (section 10.1), so that a node that leaves is not dialled again; an announcement within
-// that second brings it back. A question that asks for a unicast answer (QU, section 5.4) is
-// answered to all.
+// [MDNS] differs from RFC 6762 where that serves a mesh: a goodbye counts at once, not after a
+// second (section 10.1), so that a node that leaves is not dialled again; a question that asks for
+// a unicast answer (QU, section 5.4) is answered by multicast. The documentation of
+// handlers/mesh/internal/mdns lists what is done about each section.
 //
-// A connection that either side closes comes again: to leave, close the node.
+// If either side closes a connection, the node dials it again: to leave the mesh, close the node.
 //
 // On upstream's wire the node that is dialled does not know by whom: [Conn.Peer] is empty there.
 // When such a peer is cut off and dials again, the node has its old connection beside the new one
@@ -93,12 +93,12 @@
 //	node := &mesh.Node{Name: "my-cluster", Hello: true, OnConnection: plane.Serve}
 //	err := hub.Carry(plane)
 //
-// Each message has an origin and a number. What is lost, because a peer was away or too slow, is
-// told as a gap.
+// Each message has an origin and a number. Messages that are lost, because a peer was away or too
+// slow, are reported as a gap.
 //
 // # Discovery
 //
-// [MDNS] is the default. [Static] is a list, [DNS] asks for a name; a [Discovery] of the program's
-// is another. Where ids are not known beforehand nodes tell each other with Hello, Key or Identity,
-// and one connection of each pair stays.
+// [MDNS] is the default. [Static] is a list, [DNS] looks a name up, and a program can write its own
+// [Discovery]. If it does not know ids, the nodes need Hello, Key or Identity to tell them, and one
+// connection of each pair stays.
 package mesh

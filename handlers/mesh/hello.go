@@ -15,15 +15,15 @@ import (
 	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
-// HelloPrefix is what a connection begins with in both directions when [Node.Hello] is set: a
-// matcher of it routes the mesh on a shared port. It is one of Hello, not of Key or Identity, whose
-// connections begin as TLS with the protocol [ALPN].
+// HelloPrefix begins both directions of a connection if [Node.Hello] is set: a matcher of it routes
+// the mesh on a shared port. With Key or Identity a connection begins with TLS instead, and is
+// matched by [ALPN].
 const HelloPrefix = "PORTLUCK-MESH/1 "
 
 // Protocol is the [handlers.Info.Protocol] of the connections of a mesh.
 const Protocol = "mesh"
 
-// ALPN is the application protocol that connections with Key or Identity ask for.
+// ALPN is the application protocol that connections with Key or Identity negotiate.
 const ALPN = "portluck-mesh/1"
 
 // maxHello is how long the line can be.
@@ -37,7 +37,7 @@ var (
 // hello is the line that tells who we are.
 func hello(name, id string) string { return HelloPrefix + name + " " + id + "\n" }
 
-// parseHello is what a hello without its line end says.
+// parseHello parses a hello without its line end.
 func parseHello(line string) (name, id string, err error) {
 	rest, ok := strings.CutPrefix(line, HelloPrefix)
 	name, id, _ = strings.Cut(rest, " ")
@@ -73,7 +73,7 @@ func readByte(c net.Conn, p []byte) (int, error) {
 	}
 }
 
-// The lines behind the hellos: who has dialled knows by now whom, and asks to join.
+// The lines that follow the hellos: the node that has dialled asks to join.
 const (
 	join   = "join\n"
 	second = "have\n" // refused: there is a connection already
@@ -96,7 +96,7 @@ func (n *Node) exchangeJoin(ctx context.Context, nc net.Conn) error {
 	return nil
 }
 
-// answerJoin answers who has asked to join.
+// answerJoin answers a node that asks to join.
 func (n *Node) answerJoin(nc net.Conn, welcome bool) error {
 	_ = nc.SetWriteDeadline(time.Now().Add(n.helloTimeout()))
 	defer func() { _ = nc.SetWriteDeadline(time.Time{}) }()
@@ -114,8 +114,8 @@ func readWord(nc net.Conn) (string, error) {
 	return string(word[:]), err
 }
 
-// greet tells a peer that we have dialled who we are, and makes sure that it is the one with the id
-// want, or finds its id out.
+// greet exchanges hellos with a peer that this node has dialled, and returns its id. If want is not
+// empty, another id is an error.
 func (n *Node) greet(ctx context.Context, nc net.Conn, want string) (inner net.Conn, id string, err error) {
 	defer n.bound(ctx, nc)()
 	proven := want
@@ -138,7 +138,7 @@ func (n *Node) greet(ctx context.Context, nc net.Conn, want string) (inner net.C
 	return nc, id, nil
 }
 
-// receive finds out who has dialled, and that it wants to join.
+// receive exchanges hellos with the node that has dialled, and waits until it asks to join.
 func (n *Node) receive(ctx context.Context, nc net.Conn) (inner net.Conn, id string, err error) {
 	defer n.bound(ctx, nc)()
 	proven := ""
@@ -184,8 +184,9 @@ func (n *Node) hear(nc net.Conn) (id string, err error) {
 	return id, nil
 }
 
-// bound ends what is done with nc after HelloTimeout, unless the hello has come by then and the
-// process has stood still, and at once when ctx ends. The func that it returns lifts that.
+// bound breaks nc after HelloTimeout, and at once when ctx ends. A hello that has come in time
+// counts, even if the process stood still and reads it late. The func that bound returns lifts the
+// bound.
 func (n *Node) bound(ctx context.Context, nc net.Conn) (lift func()) {
 	inTime := grace.AfterFunc(nc, n.helloTimeout(), func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
@@ -199,8 +200,8 @@ func (n *Node) bound(ctx context.Context, nc net.Conn) (lift func()) {
 	}
 }
 
-// Serve takes a connection of the mesh from a port that it shares, see [Node.Join]. Any number of
-// goroutines may call it.
+// Serve takes a connection from a shared port, see [Node.Join]. Any number of goroutines may call
+// it.
 func (n *Node) Serve(c handlers.Conn, p handlers.Port) {
 	n.mu.Lock()
 	n.port = p

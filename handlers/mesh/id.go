@@ -20,20 +20,20 @@ func NewID() string {
 	return strings.ToUpper(hex.EncodeToString(b[:]))
 }
 
-// IdentityID is the id of the node that has this key: the first 208 bits of the SHA-256 of it, as
-// 52 hexadecimal digits.
+// IdentityID returns the id of the node that has this key: the first 208 bits of the SHA-256 of the
+// key, as 52 hexadecimal digits.
 func IdentityID(key ed25519.PublicKey) string {
 	sum := sha256.Sum256(key)
 	return strings.ToUpper(hex.EncodeToString(sum[:idLen/2]))
 }
 
-// CheckName says what is wrong with the name of a mesh.
+// CheckName returns an error if name cannot be the name of a mesh.
 func CheckName(name string) error {
 	_, err := cleanName(name)
 	return err
 }
 
-// CheckID says what is wrong with an id.
+// CheckID returns an error if id is not 1 to 63 hexadecimal digits.
 func CheckID(id string) error {
 	switch {
 	case id == "" || strings.Trim(id, "0123456789abcdefABCDEF") != "":
@@ -44,7 +44,7 @@ func CheckID(id string) error {
 	return nil
 }
 
-// cleanName is the name as it is announced.
+// cleanName returns the name as it is announced, without a leading _.
 func cleanName(name string) (string, error) {
 	clean := strings.TrimPrefix(name, "_")
 	switch {
@@ -61,7 +61,7 @@ func cleanName(name string) (string, error) {
 	return clean, nil
 }
 
-// makeID is the node's id.
+// makeID returns the node's id.
 func (n *Node) makeID() (string, error) {
 	own := ""
 	if n.Identity != nil {
@@ -86,8 +86,8 @@ func (n *Node) makeID() (string, error) {
 	return id, nil
 }
 
-// dials says which of two nodes dials: the one with the lower id, digit by digit, or the longer one
-// if it begins with the other.
+// dials reports whether the node with the id mine dials the other one. The lower id dials, compared
+// digit by digit; if one id is a prefix of the other, the longer one dials.
 func dials(mine, theirs string) bool {
 	for i := range min(len(mine), len(theirs)) {
 		if mine[i] != theirs[i] {

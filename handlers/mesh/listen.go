@@ -15,13 +15,13 @@ import (
 	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
-// errListening is what a second Listen gets.
+// errListening is the error of a second Listen.
 var errListening = errors.New("the node listens already")
 
-// Listen joins the mesh: it listens on port, a free one if 0, of an address of this machine or a
-// name of one, on all if it is empty, 0.0.0.0 or ::. It returns when the port is open; OnListening
-// runs when the other nodes can find this one. On a loopback address only nodes of this machine
-// can.
+// Listen joins the mesh. It listens on port, or a free one if 0. The address is one of this
+// machine's, or a name of one; it means all if it is empty, 0.0.0.0 or ::. Listen returns when the
+// port is open; OnListening runs when the other nodes can find this one. On a loopback address only
+// nodes on this machine can.
 func (n *Node) Listen(port int, address string) error {
 	if port < 0 || port > 65535 {
 		return fmt.Errorf("mesh: port %d: it must be a number from 0 to 65535", port)
@@ -46,7 +46,7 @@ func (n *Node) Listen(port int, address string) error {
 	return nil
 }
 
-// lookup is the address that a name stands for: IPv4 if it has one.
+// lookup returns an address of a name, IPv4 if it has one.
 func lookup(timeout time.Duration, name string) (netip.Addr, error) {
 	switch name {
 	case "", "0.0.0.0", "::", "::0":
@@ -67,7 +67,7 @@ func lookup(timeout time.Duration, name string) (netip.Addr, error) {
 	return best, nil
 }
 
-// ListenOn is Listen on a listener that is open already. The node closes it.
+// ListenOn is Listen with an open listener. The node closes it.
 func (n *Node) ListenOn(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("mesh: ListenOn: the listener is nil")
@@ -80,9 +80,9 @@ func (n *Node) ListenOn(l net.Listener) error {
 	return n.join(at, l)
 }
 
-// Join joins the mesh at the address of a listener that somebody else has, a port of portluck, who
-// gives this node's connections to [Node.Serve]. It needs Hello, a Key or an Identity, by which the
-// port tells them from others.
+// Join joins the mesh without a listener: at is the address of a portluck port, which passes this
+// node's connections to [Node.Serve]. Join needs Hello, a Key or an Identity, by which the port
+// recognises them.
 func (n *Node) Join(at netip.AddrPort) error {
 	if !n.Hello && len(n.Key) == 0 && n.Identity == nil {
 		return errors.New("mesh: a shared port needs Hello, Key or Identity, which tell the mesh from other protocols")
@@ -201,7 +201,7 @@ func (n *Node) announced() {
 	})
 }
 
-// quit is the end of discovery: nobody waits any more for what will not come.
+// quit ends the waits for OnListening when discovery has ended without Ready.
 func (n *Node) quit() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -314,8 +314,8 @@ func (n *Node) accept(ctx context.Context, l net.Listener) {
 	}
 }
 
-// keepAlive notices a peer that is gone without a word, while nothing is sent to it. It is off
-// without a PeerTimeout.
+// keepAlive returns the TCP keep-alive that notices a dead peer while nothing is sent to it. It is
+// off without a PeerTimeout.
 func (n *Node) keepAlive() net.KeepAliveConfig {
 	t := n.peerTimeout()
 	if t == never {

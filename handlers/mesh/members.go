@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
-// take makes a connection that was accepted a member. release is called when it is closed.
+// take makes an accepted connection a member. It calls release when the connection is closed.
 func (n *Node) take(ctx context.Context, nc net.Conn, release func()) {
 	nc = guarded.Conn(nc)
 	if release == nil {
@@ -50,7 +50,7 @@ func (n *Node) take(ctx context.Context, nc net.Conn, release func()) {
 	}
 }
 
-// welcome finds out who has dialled, if that is told, and starts the connection.
+// welcome learns the id of the peer, if it is told, and starts the connection.
 func (n *Node) welcome(ctx context.Context, nc net.Conn, release func()) error {
 	select {
 	case <-n.ready: // nobody is a member before OnListening

@@ -20,35 +20,36 @@ import (
 // other.
 var ErrIDInUse = errors.New("the id is in use by another node of this name")
 
-// A Node is one member of a mesh: it has one connection with each other node of the same name. The
-// fields are set before [Node.Listen] and not changed after; only Name is needed. Its methods may
-// be called by any goroutine.
+// A Node is one member of a mesh: it has one connection with each other node of the same name. Set
+// the fields before [Node.Listen], and do not change them after; only Name is required. Its methods
+// may be called by any goroutine.
 //
-// No two callbacks wait for each other, except that OnListening is first and OnClose last. Each may
-// call any method. A panic in OnConnection costs that connection; other panics of callbacks are
-// dropped.
+// Callbacks run concurrently, but OnListening is first and OnClose last. Each may call any method.
+// A panic in OnConnection closes that connection; after a panic in another callback the node goes
+// on.
 type Node struct {
 	// Name is what all nodes of the mesh share: 1 to 15 letters, digits and hyphens. A leading _ is
 	// dropped.
 	Name string
-	// ID tells this node from the others: 1 to 63 hexadecimal digits, of the same number on each
-	// node; one of [NewID], or that of Identity, if empty.
+	// ID identifies this node: 1 to 63 hexadecimal digits, as many on each node. If empty, it is
+	// the one of Identity, or else of [NewID].
 	ID string
 
-	// OnConnection has each new connection, in a goroutine of its own. It may keep c and return.
-	// Somebody must read from c, and be it to drop it: a peer of whom 64 KiB are not read can send
-	// no more, and gives up in the end.
+	// OnConnection is called with each new connection, in its own goroutine. It may keep c and
+	// return. The program must keep reading c, if only to discard: a peer can send no more while 64
+	// KiB are unread, and gives up in the end.
 	OnConnection func(c *Conn)
-	// OnListening runs when the other nodes can find this one; with [MDNS], when the id is known to
-	// be this node's: one with an ID of its own is announced 1.2 s later, behind a goodbye for its
-	// earlier life.
+	// OnListening runs when the other nodes can find this one. With [MDNS] it runs when no other
+	// node has the id; if ID is set, the announcement follows 1.2 s later, after a goodbye for an
+	// earlier run with that ID.
 	OnListening func()
-	// OnError is told of what goes wrong outside of a connection: a peer that cannot be reached, a
-	// stranger who was refused, the listener, discovery. The node goes on. It is called by one
-	// goroutine; when it is slow errors are dropped.
+	// OnError gets the errors that no connection returns: a peer cannot be reached, a stranger was
+	// refused, the listener or discovery failed. The node goes on. Calls do not overlap; errors are
+	// dropped while OnError is slow.
 	OnError func(err error)
-	// Log logs what OnError is told of, such as a portluck server. If nil, the port of [Node.Serve]
-	// does, from the first connection on, and on a port of its own nobody.
+	// Log logs the errors that OnError gets; a portluck server is one. If nil, the port of
+	// [Node.Serve] logs them, from the first connection on. A node on its own port then logs
+	// nothing.
 	Log handlers.ErrorLogger
 	// OnClose runs when everything is closed.
 	OnClose func()
@@ -56,17 +57,17 @@ type Node struct {
 	// Discovery finds the other nodes; [MDNS] if nil.
 	Discovery Discovery
 
-	// Hello begins each connection with a line in each direction that tells who it is. With it the
-	// nodes may share a port with other protocols, see [HelloPrefix]. Without it, and without Key
-	// and Identity, nothing is sent but what the program sends: upstream's wire.
+	// Hello has both sides of a connection begin with a line that tells their name and id. Then the
+	// nodes can share a port with other protocols, see [HelloPrefix]. Without Hello, Key and
+	// Identity only the program's bytes are sent, as upstream does.
 	Hello bool
-	// Key is a secret that all nodes share, of 16 bytes or more: connections are TLS, and who does
-	// not know it is refused.
+	// Key is a secret that all nodes share, of 16 bytes or more. Connections are TLS, and a peer
+	// that does not know the Key is refused.
 	Key []byte
-	// Identity is this node's own key: connections are TLS, its id is [IdentityID] of it, and only
-	// the nodes of Trust are talked to.
+	// Identity is this node's own private key. Connections are TLS, the node's id is the
+	// [IdentityID] of the key, and only the nodes of Trust may connect.
 	Identity ed25519.PrivateKey
-	// Trust are the ids that may join, with Identity.
+	// Trust lists the ids that may join. It needs Identity.
 	Trust []string
 
 	// Dial connects to a peer; a [net.Dialer] if nil.
@@ -75,25 +76,25 @@ type Node struct {
 	DialTimeout time.Duration
 	// HelloTimeout bounds TLS and Hello; 10 seconds if zero, no bound if negative.
 	HelloTimeout time.Duration
-	// WriteTimeout is how long a peer may take nothing of what is sent to it; 10 seconds if zero,
-	// no bound if negative.
+	// WriteTimeout bounds the time in which a peer accepts no bytes while some wait for it; 10
+	// seconds if zero, no bound if negative.
 	WriteTimeout time.Duration
 	// CloseTimeout bounds the end of a connection, and each of the three steps of [Node.Close]; 5
 	// seconds if zero, no bound if negative.
 	CloseTimeout time.Duration
-	// PeerTimeout is how long it takes to notice that a peer's machine is gone without a word; 30
-	// seconds if zero, no bound if negative.
+	// PeerTimeout bounds the time until a peer whose machine has died is noticed; 30 seconds if
+	// zero, no bound if negative.
 	PeerTimeout time.Duration
 	// Retry is the longest pause between attempts to reach a peer; 30 seconds if zero, no bound if
 	// negative. The first is 100 ms, and each is twice the one before.
 	Retry time.Duration
-	// Forget is how long a peer that cannot be reached is tried after it was last heard of; 5
-	// minutes if zero, for ever if negative.
+	// Forget is how long the node goes on dialling a peer that it cannot reach, counted from the
+	// last news of it; 5 minutes if zero, for ever if negative.
 	Forget time.Duration
-	// MaxConns bounds the connections; 1,024 if zero, no bound if negative. A surplus one is
-	// closed.
+	// MaxConns bounds the number of connections; 1,024 if zero, no bound if negative. Further ones
+	// are closed.
 	MaxConns int
-	// Queue is how many bytes wait for one peer at the most; 1 MiB if zero, no bound if negative.
+	// Queue bounds the bytes that wait for one peer; 1 MiB if zero, no bound if negative.
 	Queue int
 
 	mu        sync.Mutex
@@ -126,23 +127,22 @@ type Node struct {
 	calls tasks.Group    // callbacks: Close waits for those that do not call it
 }
 
-// LocalID is the node's id in upper case. It is empty before Listen if the node makes its own.
+// LocalID returns the node's id in upper case. Before Listen it is empty unless ID is set.
 func (n *Node) LocalID() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.id
 }
 
-// Connections are the connections there are now, the oldest first.
+// Connections returns the open connections, the oldest first.
 func (n *Node) Connections() []*Conn {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.conns)
 }
 
-// Broadcast sends p to every node there is a connection with, and returns how many they are. It
-// waits for none: one that is too slow, whose queue has no room, is disconnected with
-// [handlers.ErrSlow].
+// Broadcast sends p on every connection and returns their number. It does not wait: a peer whose
+// queue has no room is disconnected with [handlers.ErrSlow].
 func (n *Node) Broadcast(p []byte) int {
 	sent := 0
 	for _, c := range n.Connections() {
@@ -160,12 +160,12 @@ func (n *Node) Broadcast(p []byte) int {
 // An Address is where a node can be reached.
 type Address struct {
 	Port int
-	// Addresses are those of this machine that it listens on: IPv4 before IPv6, and loopback first
-	// in each.
+	// Addresses are the addresses that the node listens on: IPv4 before IPv6, and loopback first in
+	// each.
 	Addresses []netip.Addr
 }
 
-// Address is where the node listens. It is nil before OnListening and after Close.
+// Address returns where the node listens. It is nil before OnListening and after Close.
 func (n *Node) Address() *Address {
 	n.mu.Lock()
 	local, listening := n.local, n.listening && !n.closing
@@ -176,7 +176,7 @@ func (n *Node) Address() *Address {
 	return &Address{Port: int(local.Port()), Addresses: addressesOf(local.Addr())}
 }
 
-// addressesOf are the addresses that a listener on ip listens on.
+// addressesOf returns the addresses that a listener on ip listens on.
 func addressesOf(ip netip.Addr) []netip.Addr {
 	if !ip.IsUnspecified() {
 		return []netip.Addr{ip}
@@ -208,7 +208,7 @@ func local(a netip.Addr) int {
 // fail logs an error, and reports it to OnError.
 func (n *Node) fail(err error) { n.failFrom(nil, err) }
 
-// failFrom is fail of an error that a stranger may cause, whom info names.
+// failFrom is fail for an error that a stranger can cause; info describes the stranger.
 func (n *Node) failFrom(info *handlers.Info, err error) {
 	n.mu.Lock()
 	errs := n.errs
@@ -225,7 +225,7 @@ func (n *Node) failFrom(info *handlers.Info, err error) {
 	handlers.Report(n.log(), info, err, onError)
 }
 
-// log returns what logs errors: Log, or the port, or nil.
+// log returns the logger of errors: Log, or the port, or nil.
 func (n *Node) log() any {
 	if n.Log != nil {
 		return n.Log
@@ -259,5 +259,5 @@ func (n *Node) forget() time.Duration       { return bound(n.Forget, 5*time.Minu
 func (n *Node) maxConns() int               { return bound(n.MaxConns, 1024, math.MaxInt) }
 func (n *Node) queue() int                  { return bound(n.Queue, 1<<20, math.MaxInt) }
 
-// tells says that a connection begins with who it is.
+// tells reports whether both sides of a connection begin with their id.
 func (n *Node) tells() bool { return n.Hello || n.secure != nil }

@@ -31,7 +31,7 @@ type peer struct {
 	news  chan struct{} // has a value when addrs or gone have changed
 }
 
-// meet is told of a peer.
+// meet takes what discovery has found.
 func (n *Node) meet(ctx context.Context, p Peer) {
 	p.ID = strings.ToUpper(p.ID)
 	if !n.concerns(p) {
@@ -63,7 +63,7 @@ func (n *Node) meet(ctx context.Context, p Peer) {
 	}
 }
 
-// concerns says that we are the one who dials p.
+// concerns reports whether this node is the one that dials p.
 func (n *Node) concerns(p Peer) bool {
 	if p.ID == "" {
 		return n.tells() && len(p.Addrs) > 0
@@ -95,7 +95,8 @@ func (n *Node) keep(ctx context.Context, key string, p *peer) {
 	}
 }
 
-// wanted returns where p is. It forgets a peer that has left, or that was not heard of for long.
+// wanted returns the addresses of p. It forgets a peer that has left, or of which there was no news
+// for Forget, and reports false.
 func (n *Node) wanted(key string, p *peer) ([]netip.AddrPort, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -132,9 +133,9 @@ func (n *Node) hold(ctx context.Context, p *peer, addrs []netip.AddrPort) bool {
 	return time.Since(c.since) > settled
 }
 
-// reach dials the addresses of p, one after the other. It returns the connection with p, which
-// another one may have made. There is neither a connection nor an error when there is one under
-// way, or p is this node.
+// reach dials the addresses of p in order and returns the connection with p, which another
+// goroutine may have made. It returns nil and no error if another goroutine is about to make it, or
+// p is this node.
 func (n *Node) reach(ctx context.Context, p *peer, addrs []netip.AddrPort) (*Conn, error) {
 	var errs []error
 	for _, addr := range addrs {
@@ -166,7 +167,7 @@ func (n *Node) reach(ctx context.Context, p *peer, addrs []netip.AddrPort) (*Con
 	return nil, fmt.Errorf("mesh: peer %s: %w", name, errors.Join(errs...))
 }
 
-// isOurs says that addr is where this node listens.
+// isOurs reports whether this node listens on addr.
 func (n *Node) isOurs(addr netip.AddrPort) bool {
 	return addr.Port() == n.local.Port() && slices.Contains(addressesOf(n.local.Addr()), addr.Addr().WithZone(""))
 }
@@ -219,8 +220,8 @@ func (n *Node) dialOwn(ctx context.Context, addr netip.AddrPort) (net.Conn, erro
 	}
 }
 
-// introduce makes a connection that we have dialled a member, or returns the one that there is with
-// that peer.
+// introduce makes a dialled connection a member. If there is one with that peer already, introduce
+// returns it.
 func (n *Node) introduce(ctx context.Context, nc net.Conn, want string) (*Conn, error) {
 	if !n.tells() {
 		return n.enter(newConn(n, nc, want, true))
@@ -259,8 +260,8 @@ func (n *Node) enter(c *Conn) (*Conn, error) {
 	return c, nil
 }
 
-// claim says that the caller is the one to join the peer with this id, until unclaim. If it is not
-// it gets the connection that there is, or nil if somebody else is joining.
+// claim reports whether the caller may join the peer with this id, until unclaim. If not, it
+// returns the connection with that peer, or nil if another goroutine is joining it.
 func (n *Node) claim(id string) (c *Conn, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -9,10 +9,10 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// readAhead is how much of what a peer sends is kept for who will read it.
+// readAhead bounds the input of a peer that is kept until the program reads it.
 const readAhead = 64 << 10
 
-// inbox is what was read ahead.
+// inbox holds the input that was read ahead.
 type inbox struct {
 	deadline deadline
 
@@ -43,7 +43,7 @@ func (b *inbox) put(p []byte) {
 	}
 }
 
-// end says that nothing more comes. The first call counts.
+// end ends the input with err. Only the first call counts.
 func (b *inbox) end(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -53,7 +53,7 @@ func (b *inbox) end(err error) {
 	}
 }
 
-// drop has everything dropped, also what comes later.
+// drop discards the input, also what comes later.
 func (b *inbox) drop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,7 +98,7 @@ func (b *inbox) takeLocked(p []byte) (int, error) {
 	return n, nil
 }
 
-// outbox is what is to be written.
+// outbox holds the output that waits.
 type outbox struct {
 	deadline deadline
 	limit    int
@@ -111,8 +111,8 @@ type outbox struct {
 	err     error // why
 }
 
-// put adds what there is room for, or waits until there is some. start says that the caller must
-// flush.
+// put adds as much of p as there is room for, or waits until there is some. If start is true the
+// caller must flush.
 func (b *outbox) put(p []byte) (n int, start bool, err error) {
 	passed := b.deadline.wait()
 	if isClosed(passed) {

@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// Static is a [Discovery] of peers that are known beforehand. The list may be the same on each
-// node, with the node itself in it. A peer without an ID needs a node that tells its own: Hello, a
-// Key or an Identity.
+// Static is a [Discovery] with a fixed list of peers. The list may be the same on each node, with
+// the node itself in it. A peer without an ID needs a node that tells its own: Hello, a Key or an
+// Identity.
 type Static []Peer
 
-// Discover tells of the peers, again and again.
+// Discover reports the peers, again and again, until ctx ends.
 func (s Static) Discover(ctx context.Context, self Self, e Events) error {
 	e.Ready()
 	for {
@@ -32,15 +32,15 @@ func (s Static) Discover(ctx context.Context, self Self, e Events) error {
 // a name, such as that of a headless service of Kubernetes, every Interval and when a peer was
 // lost. Nodes tell their ids themselves: it needs Hello, a Key or an Identity.
 type DNS struct {
-	// Host is the name, whose addresses are the nodes.
+	// Host is the name; its addresses are those of the nodes.
 	Host string
-	// Port is where they listen; the node's own port if zero. A number that is no port is an error
-	// of Discover.
+	// Port is the port of the nodes; this node's own if zero. Discover fails if it is no valid
+	// port.
 	Port int
 	// Interval is how often to ask; 30 seconds if zero. If negative, it asks once, and when a peer
 	// was lost.
 	Interval time.Duration
-	// Lookup asks; that of [net.DefaultResolver] if nil.
+	// Lookup looks a name up; [net.DefaultResolver] does if nil.
 	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 

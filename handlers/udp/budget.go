@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// amplification is how many times what an unvalidated source has sent may be sent to it (RFC 9000,
-// section 8.1).
+// amplification is how many bytes may be sent to an unvalidated source for each byte that it has
+// sent (RFC 9000, section 8.1).
 const amplification = 3
 
 // credit notes that c has sent n bytes in one datagram.
@@ -25,7 +25,7 @@ func (o *output) credit(c *client, n int) {
 	c.datagrams = saturate(uint64(c.datagrams) + amplification)
 }
 
-// bequeath leaves what c may still be sent to its successor.
+// bequeath passes the rest of c's budget to its successor.
 func (o *output) bequeath(c, next *client) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -46,7 +46,7 @@ func (s *Server) affords(c *client, n int) bool {
 	return true
 }
 
-// trusts reports whether a source address can be believed.
+// trusts reports whether datagrams from a cannot be forged.
 func (s *Server) trusts(a netip.Addr) bool { return isIn(a, s.Trusted) }
 
 // isIn reports whether a is on loopback or in one of these networks.
@@ -88,7 +88,8 @@ const (
 
 func (r *rate) init(perSecond int) { r.perSecond, r.seed = perSecond, maphash.MakeSeed() }
 
-// take counts n bytes to a. It is false if they are too many.
+// take charges n bytes to the account of a. It reports false, and charges nothing, if that is too
+// much.
 func (r *rate) take(a netip.Addr, n int, now time.Duration) bool {
 	if r.perSecond < 0 {
 		return true
@@ -144,7 +145,7 @@ type secret struct{ key [32]byte }
 
 func (k *secret) init() { _, _ = rand.Read(k.key[:]) } // it does not fail
 
-// of is the token of a in a period.
+// of returns the token of a in a period.
 func (k *secret) of(a netip.AddrPort, period int64) []byte {
 	mac := hmac.New(sha256.New, k.key[:])
 	ip := a.Addr().As16()
@@ -156,17 +157,17 @@ func (k *secret) of(a netip.AddrPort, period int64) []byte {
 	return hex.AppendEncode(nil, mac.Sum(nil)[:TokenSize/2])
 }
 
-// Token returns what only who reads what is sent to remote can know: 16 hexadecimal digits. The
-// program sends it, for one in OnConnect, to a client of which it wants to know that it is where it
-// says it is. A datagram that begins with it validates the client that sends it, for as long as it
-// is connected. The token, and a line end behind it, is taken off, and what is left is a message
-// unless it is empty. A token holds for 10 to 20 minutes.
+// Token returns 16 hexadecimal digits that only a host which receives datagrams at remote can know.
+// The program sends them to a client, in OnConnect for example, to validate its address. A datagram
+// that begins with the token validates the client until it is disconnected. The token and a line
+// end after it are removed; the rest is a message, unless it is empty. A token is valid for 10 to
+// 20 minutes.
 func (s *Server) Token(remote netip.AddrPort) string {
 	s.init()
 	return string(s.secret.of(unmap(remote), int64(s.now()/tokenTime)))
 }
 
-// redeem takes a token of a off the front of p. It is false if there is none.
+// redeem removes a token of a from the front of p. It reports false if there is none.
 func (s *Server) redeem(a netip.AddrPort, p []byte) (rest []byte, ok bool) {
 	if len(p) < TokenSize || !isHex(p[:TokenSize]) {
 		return p, false

@@ -8,8 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// client is one address that talks to us. It is the [handlers.Stream] of its client in the hub.
-// While it is idle this is all that there is of it.
+// client is one remote address. It is the [handlers.Stream] of its client in the hub. An idle
+// client has no other memory.
 type client struct {
 	key
 
@@ -52,7 +52,8 @@ func (c *client) Send(p []byte, _ handlers.Kind) error {
 	return c.send(p, c.path.socket.srv.Lines, now)
 }
 
-// TrySend is what rooms send: it is dropped, and counted, if the client gets no room traffic now.
+// TrySend sends a message of a room. If the client gets no room traffic now, TrySend drops and
+// counts it.
 func (c *client) TrySend(p []byte, _ handlers.Kind) error {
 	s := c.path.socket.srv
 	if !s.hearsRooms(c) {
@@ -66,7 +67,7 @@ func (c *client) TrySend(p []byte, _ handlers.Kind) error {
 	return err
 }
 
-// hearsRooms reports whether room traffic is sent to c now.
+// hearsRooms reports whether c gets room traffic now.
 func (s *Server) hearsRooms(c *client) bool {
 	return isIn(c.remote.Addr(), s.RoomsTo) && s.now()-c.seen() <= s.roomWindow()
 }
@@ -92,12 +93,11 @@ func (c *client) send(p []byte, line bool, w when) error {
 	return c.path.socket.out.put(c, p, line, w)
 }
 
-// End ends the client, of which the peer is not told: UDP has no farewell. What was written goes
-// out. The peer's next datagram, and those that have come but were not delivered yet, are a new
-// client's.
+// End ends the client. The peer does not learn of it, as UDP has no farewell. What was written is
+// sent. Datagrams that were not delivered yet, and later ones, belong to a new client.
 func (c *client) End() error { return c.quit(keepWaiting) }
 
-// Destroy ends the client at once: what is queued, and what waits to be delivered, is dropped.
+// Destroy ends the client at once. It drops what is queued and what waits to be delivered.
 func (c *client) Destroy() { _ = c.quit(dropWaiting) }
 
 func (c *client) quit(w waiting) error {
@@ -111,7 +111,7 @@ func (c *client) quit(w waiting) error {
 	return nil
 }
 
-// waiting says what becomes of the datagrams that wait for the callbacks of a client which leaves.
+// waiting decides about the datagrams that wait for the callbacks of a client that leaves.
 type waiting int
 
 const (
@@ -120,7 +120,7 @@ const (
 	dropWaiting                   // they are dropped, and so is what is queued for it
 )
 
-// leaveLocked begins the end of c.
+// leaveLocked starts to disconnect c.
 func (c *client) leaveLocked(why error, w waiting) {
 	s := c.path.socket.srv
 	if c.gone {

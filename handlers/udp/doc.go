@@ -54,8 +54,8 @@
 //   - it has sent a datagram that begins with the token which [Server.Token] has made for its
 //     address, and which the program has sent to it.
 //
-// That it goes on talking after our reply does not count, as with some other servers: who forges
-// the first datagram can forge the next as blindly.
+// More datagrams after our reply do not validate a client, as they do with some other servers: an
+// attacker that forges the first datagram can forge the next as blindly.
 //
 // Room traffic (TrySend, in terms of [handlers.Stream]) goes only to clients that have spoken in
 // the last minute (RoomWindow), and only to those of loopback unless RoomsTo names others. The

@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// when says how soon something is sent.
+// when is how soon a datagram is sent.
 type when bool
 
 const (
@@ -18,8 +18,8 @@ const (
 	soon when = true  // by another goroutine, with what others put meanwhile: the caller may hold a lock
 )
 
-// output is what is to be sent from one socket. Whoever puts something in sends it, unless somebody
-// is about to: then it goes out with what else there is by then.
+// output holds the datagrams to send from one socket. The goroutine that puts one in sends it,
+// unless another goroutine is about to send: then that one does, with the rest.
 type output struct {
 	socket *socket
 	many   []departure // used by whoever flushes
@@ -32,7 +32,7 @@ type output struct {
 	idle        chan struct{} // closed when there is nothing, for Shutdown; nil if nobody waits
 }
 
-// queue is datagrams one behind the other.
+// queue is a queue of datagrams.
 type queue struct {
 	items []item
 	buf   []byte
@@ -43,12 +43,12 @@ type item struct {
 	end    int // in buf
 }
 
-// itemCost is what a datagram counts beside its bytes.
+// itemCost is what a datagram costs in MaxQueue beside its bytes.
 const itemCost = 32
 
 func (q *queue) size() int { return len(q.buf) + itemCost*len(q.items) }
 
-// keep is the most that an empty queue keeps of its memory.
+// keep bounds the memory that an empty queue keeps.
 const keep = 64 << 10
 
 func (q *queue) reset() {
@@ -101,14 +101,14 @@ func (o *output) put(c *client, p []byte, line bool, w when) error {
 	return nil
 }
 
-// cork keeps back what is put, until uncork.
+// cork delays what is put until uncork.
 func (o *output) cork() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.corked = true
 }
 
-// uncork sends what was kept back.
+// uncork sends what cork has delayed.
 func (o *output) uncork() {
 	o.mu.Lock()
 	o.corked = false
@@ -129,7 +129,7 @@ func (o *output) uncork() {
 // rounds is how often a goroutine that has other things to do sends what others have put meanwhile.
 const rounds = 4
 
-// flush sends what there is. What the system does not take at once is left to another goroutine.
+// flush sends the queue. If the system does not take all at once, another goroutine sends the rest.
 func (o *output) flush() {
 	for range rounds {
 		if !o.takeNext() {
@@ -152,8 +152,8 @@ func (o *output) flushWaiting() {
 	}
 }
 
-// takeNext takes what is to be sent; what was taken before is first. It is false if there is
-// nothing: the caller is no more the one that flushes.
+// takeNext takes datagrams to send, those of an earlier call first. It reports false if there are
+// none; then the caller has stopped to be the one that flushes.
 func (o *output) takeNext() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -181,7 +181,7 @@ func (o *output) takeNext() bool {
 	return true
 }
 
-// writeTaken sends what was taken. It is false if the system does not take it now.
+// writeTaken sends what was taken. It reports false if the system does not take it now.
 func (o *output) writeTaken(wait bool) bool {
 	k := o.socket
 	c := &k.srv.counters
@@ -236,7 +236,7 @@ func (o *output) refused(left []departure, err error) []departure {
 	return left[1:]
 }
 
-// end has nothing more sent to c, nor what is queued if it is void. It reports whether that was so
+// end stops sending to c, and if void drops what is queued for it. It reports whether c had ended
 // before.
 func (o *output) end(c *client, void bool) (before bool) {
 	o.mu.Lock()
@@ -246,14 +246,14 @@ func (o *output) end(c *client, void bool) (before bool) {
 	return before
 }
 
-// validate takes the bound off c.
+// validate lifts the bound of unvalidated clients from c.
 func (o *output) validate(c *client) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	c.free = true
 }
 
-// drained returns a channel that is closed when nothing is to be sent.
+// drained returns a channel that is closed when the queue is empty.
 func (o *output) drained() <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -38,7 +38,7 @@ func newPacket(p []byte) *packet {
 	return k
 }
 
-// recycle gives the buffer back.
+// recycle returns the buffer to its pool.
 func (p *packet) recycle() {
 	p.next = nil
 	switch cap(p.data) {
@@ -55,7 +55,7 @@ func (s *Server) freeLocked(p *packet) {
 	p.recycle()
 }
 
-// waitLocked has a datagram wait for the callbacks of c. It is dropped when too many are.
+// waitLocked queues a datagram for the callbacks of c, or drops it if too many wait.
 func (s *Server) waitLocked(c *client, data []byte) {
 	if int(c.waiting) >= s.maxWaiting() || s.backlog > 0 && s.backlog+len(data) > s.maxBacklog() {
 		s.counters.overflowed.Add(1)
@@ -77,7 +77,7 @@ func (c *client) appendLocked(p *packet) {
 	c.waiting++
 }
 
-// takeLocked takes the packet that has waited for longest. There is one.
+// takeLocked takes the oldest packet that waits. There must be one.
 func (c *client) takeLocked() *packet {
 	p := c.first
 	if c.first = p.next; c.first == nil {
@@ -88,7 +88,7 @@ func (c *client) takeLocked() *packet {
 	return p
 }
 
-// message is what a datagram means.
+// message returns the message in a datagram.
 func (s *Server) message(p *packet) handlers.Message {
 	data := p.data
 	if s.Lines {
@@ -97,7 +97,7 @@ func (s *Server) message(p *packet) handlers.Message {
 	return handlers.Message{Data: data}
 }
 
-// trimLine takes one line end off.
+// trimLine removes one line end.
 func trimLine(p []byte) []byte {
 	if n := len(p); n > 0 && p[n-1] == '\n' {
 		p = p[:n-1]

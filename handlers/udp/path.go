@@ -8,8 +8,8 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// path is one of our addresses, to which datagrams have come: a reply goes out from there. There is
-// one of each for a socket, however many clients use it.
+// path is a local address that datagrams have come to, and that replies are sent from. All clients
+// of a socket share one for each address.
 type path struct {
 	socket *socket
 	local  netip.AddrPort
@@ -23,15 +23,15 @@ const maxPaths = 1024
 // oobSpace is enough for what tells of the address, of either family.
 const oobSpace = 128
 
-// paths finds the path of a datagram. It is used by one goroutine at a time.
+// paths finds the path of a datagram. One goroutine at a time uses it.
 type paths struct {
 	base    *path                // of the address that the socket is bound to
 	byOOB   map[string]*path     // by what the system said, which saves parsing it
 	byLocal map[netip.Addr]*path // by what it means
 }
 
-// learn asks the system to tell the address that each datagram came to, if the socket has more than
-// one. On a system that cannot, replies go out from the address that it likes.
+// learn asks the system for the address that each datagram came to, if the socket has more than
+// one. If the system cannot tell, it also chooses the address that replies are sent from.
 func learn(pc *net.UDPConn, local netip.AddrPort) {
 	if !local.Addr().IsUnspecified() {
 		return
@@ -42,7 +42,7 @@ func learn(pc *net.UDPConn, local netip.AddrPort) {
 	}
 }
 
-// of is the path of a datagram that came with oob.
+// of returns the path of a datagram that came with oob.
 func (s *paths) of(oob []byte) *path {
 	if len(oob) == 0 {
 		return s.base
@@ -78,7 +78,7 @@ func (s *paths) to(local netip.Addr) *path {
 	return p
 }
 
-// destination reads the address that a datagram came to; it is not valid if oob does not say it.
+// destination returns the address that a datagram came to; it is not valid if oob does not have it.
 func destination(oob []byte) netip.Addr {
 	var six ipv6.ControlMessage
 	if err := six.Parse(oob); err == nil && six.Dst != nil {
@@ -95,7 +95,7 @@ func destination(oob []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// source makes the control message that has a datagram sent from local.
+// source returns the control message that makes the system send a datagram from local.
 func source(local netip.Addr) []byte {
 	if local.Is4() {
 		return (&ipv4.ControlMessage{Src: local.AsSlice()}).Marshal()

@@ -22,10 +22,10 @@ type runner struct {
 // patience is after how long a callback is seen to take too long, once or twice.
 const patience = 4 * time.Millisecond
 
-// turn is how many datagrams of a client are delivered before it is another client's turn.
+// turn is how many datagrams of a client are delivered before the next client's.
 const turn = 16
 
-// readyLocked has the callbacks of c run.
+// readyLocked schedules the callbacks of c.
 func (k *socket) readyLocked(c *client) {
 	if c.busy || c.gone {
 		return
@@ -117,7 +117,7 @@ func (k *socket) serveLocked(c *client, r *runner) {
 	}
 }
 
-// callLocked and calledLocked are before and after a callback.
+// callLocked and calledLocked run before and after a callback.
 func (k *socket) callLocked(r *runner) {
 	k.seq++
 	r.seq, r.calling = k.seq, true
@@ -192,7 +192,7 @@ func (k *socket) deliverLocked(c *client, r *runner) {
 	k.deliveredLocked(c, p, err)
 }
 
-// deliveredLocked is after OnMessage, which has p.
+// deliveredLocked runs after OnMessage, which was called with p.
 func (k *socket) deliveredLocked(c *client, p *packet, err error) {
 	k.srv.freeLocked(p)
 	if err != nil {
@@ -211,7 +211,7 @@ func (k *socket) message(c *client, r *runner, p *packet) (err error) {
 	return err
 }
 
-// departLocked raises OnDisconnect. What has come since c left is of a new client.
+// departLocked raises OnDisconnect. Datagrams that have come since c left belong to a new client.
 func (k *socket) departLocked(c *client, r *runner) {
 	k.out.end(c, false)
 	if hub := c.hub; hub != nil {
@@ -228,7 +228,7 @@ func (k *socket) departLocked(c *client, r *runner) {
 	s.goneLocked()
 }
 
-// succeedLocked makes a new client of what has come since c left.
+// succeedLocked makes a new client for the datagrams that have come since c left.
 func (k *socket) succeedLocked(c *client) {
 	s := k.srv
 	var next *client
@@ -254,7 +254,7 @@ func (k *socket) succeedLocked(c *client) {
 	k.readyLocked(next)
 }
 
-// watchLocked sees to it that a callback that takes too long is seen.
+// watchLocked starts the timer that finds a callback which takes too long.
 func (k *socket) watchLocked() {
 	if k.watching {
 		return

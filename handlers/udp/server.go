@@ -22,25 +22,25 @@ const Protocol = "udp"
 var (
 	// ErrServerClosed is returned by ServePacket after Shutdown or Close.
 	ErrServerClosed = errors.New("udp: server closed")
-	// ErrUnvalidated is returned for what would be more than three times what the client has sent,
-	// while it may be somebody else who wrote its address on the datagrams.
+	// ErrUnvalidated is returned by a send that would exceed three times what an unvalidated client
+	// has sent: its address may be forged.
 	ErrUnvalidated = errors.New("the client's address is not validated: it gets three times what it has sent at the most")
-	// ErrEvicted is what a client is disconnected for that had to make room for another.
+	// ErrEvicted is the reason of a client that was disconnected to make room for another.
 	ErrEvicted = errors.New("the table of clients is full")
 )
 
-// A Server serves datagrams. Its zero value is ready. The fields are set before the first
-// ServePacket and not changed after; its methods may be called by any goroutine.
+// A Server serves datagrams. Its zero value is ready. Set the fields before the first ServePacket,
+// and do not change them after. Any goroutine may call its methods.
 type Server struct {
-	// Lines is for people with nc -u: one line end is taken off each datagram, and added to each
-	// message that is sent. What Write sends is sent as it is.
+	// Lines removes one line end from each datagram, and adds one to each message that Send sends,
+	// for people with nc -u. Write sends its bytes as they are.
 	Lines bool
-	// MessageLimit is the longest datagram that is a message; any is if zero or negative. A longer
-	// one is dropped and told to OnError.
+	// MessageLimit bounds the length of a datagram; no bound if zero or negative. A longer one is
+	// dropped and reported to OnError.
 	MessageLimit int
 	// Timeout is how long a client may be silent before it is disconnected with
-	// [handlers.ErrTimeout]; 2 minutes if zero, for ever if negative. What is sent to it does not
-	// count: UDP does not tell whether it arrives.
+	// [handlers.ErrTimeout]; 2 minutes if zero, for ever if negative. Datagrams to the client do
+	// not count, as UDP does not tell whether they arrive.
 	Timeout time.Duration
 	// MaxClients bounds the clients; 65,536 if zero, no bound if negative. When there are as many,
 	// a new one takes the place of the unvalidated one that has been silent for longest: of those
@@ -63,29 +63,28 @@ type Server struct {
 	// Batch is how many datagrams are read or written with one system call, on Linux; 32 if zero, 1
 	// if negative, 1,024 at the most.
 	Batch int
-	// ReadBuffer is what the system is asked to keep of datagrams that were not read yet; 1 MiB if
-	// zero, what the system likes if negative.
+	// ReadBuffer is the size of the system's receive buffer, in bytes; 1 MiB if zero, the system's
+	// default if negative.
 	ReadBuffer int
 
-	// Trusted are networks whose source addresses can be believed, because routers drop what is
-	// forged: their clients are validated. Those of loopback always are.
+	// Trusted lists networks whose routers drop datagrams with forged source addresses: their
+	// clients are validated. Loopback always is trusted.
 	Trusted []netip.Prefix
-	// RoomsTo are networks to whose clients room traffic is sent, beside those of loopback.
+	// RoomsTo lists the networks, besides loopback, whose clients get room traffic.
 	RoomsTo []netip.Prefix
-	// RoomWindow is how long after a client's last datagram room traffic is sent to it; 1 minute if
-	// zero, as long as it is a client if negative.
+	// RoomWindow is how long after its last datagram a client gets room traffic; 1 minute if zero,
+	// until it is disconnected if negative.
 	RoomWindow time.Duration
 	// UnvalidatedRate is how many bytes a second go to the unvalidated clients of one network, a
 	// /24 of IPv4 or a /48 of IPv6; 64 KiB if zero, no bound if negative.
 	UnvalidatedRate int
-	// RefusePort says from which source ports no datagram is taken; if nil those of services that
-	// answer anybody, to which others can be made to talk by forged datagrams: see [Reflector]. It
+	// RefusePort reports whether to drop datagrams from a source port; [Reflector] does if nil. It
 	// is called for every datagram, and must return soon.
 	RefusePort func(port uint16) bool
 
-	// OnError is told of datagrams that are too long, and of errors of the system; remote is not
-	// valid if it was not about one client. It is called while others wait, perhaps in the middle
-	// of a Send, and must return soon. The port logs them too, if it is a [handlers.ErrorLogger].
+	// OnError gets datagrams that are too long, and errors of the system; remote is not valid if
+	// the error is not about one client. Others wait while it runs, perhaps in a Send, so it must
+	// return soon. The port logs the errors too, if it is a [handlers.ErrorLogger].
 	OnError func(remote netip.AddrPort, err error)
 
 	counters counters
@@ -158,7 +157,7 @@ func (s *Server) init() {
 	})
 }
 
-// now is the time since the server has begun.
+// now returns the time since the start of the server.
 func (s *Server) now() time.Duration { return time.Since(s.start) }
 
 // ServePacket serves the datagrams of pc, which it closes, until Shutdown or Close, and then
@@ -280,7 +279,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// refuse lets no socket in any more, and returns those that there are.
+// refuse admits no more sockets, and returns those that are open.
 func (s *Server) refuse() []*socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -295,7 +294,7 @@ func (s *Server) refuse() []*socket {
 	return all
 }
 
-// dismiss disconnects every client for err. The channel is closed when all have gone.
+// dismiss disconnects every client with err. It returns a channel that is closed when all are gone.
 func (s *Server) dismiss(err error) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -316,7 +315,7 @@ func (s *Server) dismiss(err error) <-chan struct{} {
 	return s.empty
 }
 
-// goneLocked is after a client has gone.
+// goneLocked runs after a client has gone.
 func (s *Server) goneLocked() {
 	if s.empty == nil || s.table.len() > 0 {
 		return

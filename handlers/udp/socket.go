@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// wire is how a socket is read and written.
+// wire reads and writes a socket.
 type wire interface {
 	// read waits for at least one datagram, or with now takes only what has come. It is called by
 	// one goroutine at a time.
@@ -107,7 +107,7 @@ func (w *plain) mapped(a netip.AddrPort) netip.AddrPort {
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-// addrPort is the address of a datagram from a socket of any kind; not valid if it is no IP
+// addrPort returns an address of package net as a netip.AddrPort; it is not valid if it is no IP
 // address.
 func addrPort(a net.Addr) netip.AddrPort {
 	if u, ok := a.(*net.UDPAddr); ok && u != nil {

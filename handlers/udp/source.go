@@ -18,7 +18,7 @@ func Reflector(port uint16) bool {
 	return false
 }
 
-// refuses reports whether a source is none to be answered.
+// refuses reports whether datagrams from a source are dropped.
 func (s *Server) refuses(k key) bool {
 	port := k.remote.Port()
 	switch {
@@ -32,7 +32,7 @@ func (s *Server) refuses(k key) bool {
 	return Reflector(port)
 }
 
-// refusesPort asks the program. What it panics for is refused.
+// refusesPort calls RefusePort. If that panics, the port is refused.
 func (k *socket) refusesPort(port uint16) bool {
 	refused := true
 	k.apart(func() { refused = k.srv.RefusePort(port) })

@@ -8,7 +8,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// key is who a client is: an address, and the one of ours that it talks to.
+// key identifies a client: its address, and the local address that it talks to.
 type key struct {
 	remote netip.AddrPort
 	path   *path
@@ -24,8 +24,8 @@ const (
 	levels
 )
 
-// table has the clients. Those of each level are in a list, the one that has been silent for
-// longest first; one that leaves is in none, but in the table until it has gone.
+// table holds the clients. Each level has a list, ordered by how long its clients have been silent,
+// longest first. A client that leaves is in no list, but stays in the table until it is gone.
 type table struct {
 	clients map[key]*client
 	lists   [levels]list
@@ -41,7 +41,7 @@ func (t *table) init() { t.clients = map[key]*client{} }
 
 func (t *table) len() int { return len(t.clients) }
 
-// active is how many clients do not leave.
+// active returns how many clients are not about to leave.
 func (t *table) active() int {
 	n := 0
 	for i := range t.lists {
@@ -50,10 +50,10 @@ func (t *table) active() int {
 	return n
 }
 
-// leaving is how many do.
+// leaving returns how many clients are about to leave.
 func (t *table) leaving() int { return t.len() - t.active() }
 
-// push puts c behind the others.
+// push adds c at the end.
 func (l *list) push(c *client) {
 	c.prev, c.next = l.last, nil
 	if l.last != nil {
@@ -65,7 +65,7 @@ func (l *list) push(c *client) {
 	l.n++
 }
 
-// remove takes c out.
+// remove removes c.
 func (l *list) remove(c *client) {
 	if c.prev != nil {
 		c.prev.next = c.next
@@ -88,7 +88,7 @@ const idleKnown = 10 * time.Second
 // lookAt is how many clients of a list are looked at for one that can make room.
 const lookAt = 16
 
-// victimLocked is who makes room for a new client of that level; nil if nobody does.
+// victimLocked returns the client to evict for a new one of that level; nil if there is none.
 func (s *Server) victimLocked(of level, now time.Duration) *client {
 	idle := [levels]time.Duration{known: idleKnown, validated: s.roomWindow()}
 	for l := newcomer; l < levels && (l < validated || of == validated); l++ {
@@ -103,7 +103,7 @@ func (s *Server) victimLocked(of level, now time.Duration) *client {
 	return nil
 }
 
-// admitLocked makes a client of k. It is nil if there are too many.
+// admitLocked makes a client with key k. It returns nil if there are too many.
 func (s *Server) admitLocked(k key, now time.Duration) *client {
 	of := newcomer
 	if s.trusts(k.remote.Addr()) {
@@ -160,7 +160,7 @@ func (s *Server) expireLocked(now time.Duration) {
 	s.lookAfterLocked(s.nextExpiryLocked(now))
 }
 
-// lookAfterLocked has expire called after d.
+// lookAfterLocked schedules expire after d.
 func (s *Server) lookAfterLocked(d time.Duration) {
 	s.due.Set(time.Now().Add(d))
 	if s.expiry == nil {
@@ -192,8 +192,8 @@ func (s *Server) nextExpiryLocked(now time.Duration) time.Duration {
 	return max(due-now, min(s.timeout()/100, time.Second))
 }
 
-// expire disconnects who has been silent for too long, once what has come by then was read: the
-// process may have stood still.
+// expire disconnects the clients that have been silent for too long. It first waits until unread
+// datagrams are read: the process may have stood still.
 func (s *Server) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
