@@ -1,6 +1,7 @@
 package matchers_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/portluck/portluck/matchers"
@@ -34,8 +35,8 @@ func TestNilMatchers(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if got := recover() != nil; got != tt.panic {
-					t.Errorf("%s: panics: %t", name, got)
+				if got := recover(); (got == "matchers: All: a matcher is nil") != tt.panic { // not a fault of Match
+					t.Errorf("%s: panics with %v, want a panic of All: %t", name, got, tt.panic)
 				}
 			}()
 			if got := matchers.All(tt.m).Match(matchers.Hello{}); got != matchers.Yes {
@@ -43,4 +44,10 @@ func TestNilMatchers(t *testing.T) {
 			}
 		}()
 	}
+}
+
+// A word of Prefix may be as long as what a matcher sees.
+func TestPrefixOfWindow(t *testing.T) {
+	word := strings.Repeat("x", matchers.Window)
+	verdicts(t, matchers.Prefix(word), map[string]string{word[1:]: "more", word: "yes"})
 }
