@@ -1,0 +1,9 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/portluck/portluck/testdata/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }

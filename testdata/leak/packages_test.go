@@ -1,0 +1,49 @@
+package leak
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var starts = regexp.MustCompile(`(?m)^\s*go [a-z]|\.Go\(`)
+
+// Each package that starts goroutines has a TestMain that fails when one is left, but for
+// cmd/portluck: testscript runs its tests, and its commands are processes of their own.
+func TestPackagesUseMain(t *testing.T) {
+	starting, checked := map[string]bool{}, map[string]bool{}
+	err := filepath.WalkDir("../..", func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && (e.Name() == "testdata" || strings.HasPrefix(e.Name(), ".") && e.Name() != ".."):
+			if path == "../.." {
+				return nil
+			}
+			return fs.SkipDir
+		case filepath.Ext(path) != ".go":
+			return nil
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(path, "_test.go") {
+			checked[filepath.Dir(path)] = checked[filepath.Dir(path)] || strings.Contains(string(b), "leak.Main(m)")
+		} else if starts.Match(b) {
+			starting[filepath.Dir(path)] = true
+		}
+		return nil
+	})
+	if err != nil || len(starting) < 10 {
+		t.Fatalf("%d packages start goroutines, %v", len(starting), err)
+	}
+	for dir := range starting {
+		if !checked[dir] && dir != filepath.Join("../..", "cmd/portluck") {
+			t.Errorf("%s starts goroutines, and has no TestMain with leak.Main", dir)
+		}
+	}
+}
