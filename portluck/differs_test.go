@@ -61,12 +61,17 @@ var everyClient = []speaker{
 func heard(t *testing.T, scheme string, c net.Conn) string {
 	t.Helper()
 	if strings.HasPrefix(scheme, "ws") {
-		f, err := ws.ReadFrame(c)
-		if f.Header.OpCode == ws.OpClose {
-			code, _ := ws.ParseCloseFrameData(f.Payload)
+		h, err := ws.ReadHeader(c)
+		if err != nil || h.Length > 1<<10 {
+			t.Fatalf("a frame of %d bytes, %v", h.Length, err)
+		}
+		payload := make([]byte, h.Length)
+		_, err = io.ReadFull(c, payload)
+		if h.OpCode == ws.OpClose {
+			code, _ := ws.ParseCloseFrameData(payload)
 			return fmt.Sprintf("close %d", code)
 		}
-		return fmt.Sprint(string(f.Payload), err)
+		return fmt.Sprint(string(payload), err)
 	}
 	got, err := io.ReadAll(c)
 	if err != nil && len(got) == 0 {

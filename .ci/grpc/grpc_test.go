@@ -1,5 +1,5 @@
-// Package grpc holds README's recipe for gRPC to grpc-go, and that for an http.Handler to a router of a
-// framework. It is a module of its own, so that the library needs neither.
+// Package grpc holds README's recipe for gRPC to grpc-go, and that for an http.Handler to a router
+// of a framework. It is a module of its own, so that the library needs neither.
 package grpc
 
 import (
