@@ -25,43 +25,43 @@ type goConn struct {
 	handshake bool               // the client is not connected yet
 	unread    []byte             // read before the connection was attached
 	parking   Parking            // where it waits for its first bytes, or nil
-	failed    error              // of an event: ends the connection
+	failed    error              // returned by an event; ends the connection
 	taker     func(net.Conn)     // takes the connection out of the loop
 	told      bool               // an event was raised in this Decode
 	eof       bool               // the peer has sent FIN
-	cut       bool               // that was no end in good order
-	messages  *handlers.Messages // of the Decode that is running
+	cut       bool               // the FIN was not an orderly end
+	messages  *handlers.Messages // of the running Decode
 	idle      idle
 
-	dead atomic.Bool // destroyed: no more events but the last
+	dead atomic.Bool // destroyed: no event but Disconnect follows
 
 	mu       sync.Mutex
 	cond     sync.Cond      // out has room again, or nothing can be written any more
-	rw       Transport      // nil until it is opened
-	codec    handlers.Codec // Decode is the driving goroutine's, which alone sets it
+	rw       Transport      // nil until opened
+	codec    handlers.Codec // only the driving goroutine sets it and calls Decode
 	out      []byte         // not yet written
-	spare    []byte         // the buffer that out takes turns with
-	asked    int            // bytes of out that the codec has answered
-	cork     *time.Timer    // uncorks a turn whose callback takes its time
-	parked   bool           // parking has it
-	entering bool           // it is on its way to parking
-	wanted   bool           // it is to be taken back when it has got there
+	spare    []byte         // the buffer that alternates with out
+	asked    int            // bytes of out that are the codec's own answers
+	cork     *time.Timer    // uncorks a turn whose callback runs long
+	parked   bool           // held by parking
+	entering bool           // being handed to parking
+	wanted   bool           // to be taken back once parking has it
 	corked   bool           // cork is running
-	turn     bool           // the driving goroutine will write out when it has decoded
+	turn     bool           // the driving goroutine writes out after Decode
 	flushing bool           // a goroutine is writing
 	ended    bool           // the farewell is in out or was written: nothing is added
 	shut     bool           // our FIN was sent
 	broken   bool           // nothing can be written any more
-	haltBy   time.Time      // the loop is shutting down: by then it ends
-	closeBy  time.Time      // our side has ended: by then it closes
+	haltBy   time.Time      // set by a shutdown: when the connection must end
+	closeBy  time.Time      // set when our side has ended: when the connection is closed
 	cause    error          // why nothing can be written
-	ends     reason         // what Disconnect tells; a good end if none is given
-	quit     *time.Timer    // destroys it after Quit; nil before
+	ends     reason         // the error for Disconnect; nil if none is given
+	quit     *time.Timer    // destroys the connection after Quit; nil before
 	alarm    *time.Timer    // calls Wake; nil before Wake is called for later
-	called   bool           // its events are to be woken
-	paused   bool           // it is not read
-	half     bool           // the peer has sent its last, and the program may still write; the driving goroutine sets it
-	feeds    []Drainer      // that wait for out to be empty
+	called   bool           // the events are to be woken
+	paused   bool           // reading is paused
+	half     bool           // the peer has closed its side; set by the driving goroutine
+	feeds    []Drainer      // waiting until out is empty
 }
 
 func (l *Loop) newGoConn(c handlers.Conn, a handlers.Attachment) *goConn {
@@ -70,7 +70,7 @@ func (l *Loop) newGoConn(c handlers.Conn, a handlers.Attachment) *goConn {
 	return gc
 }
 
-// add admits c, unless the loop is closing.
+// add admits c. It returns false if the loop is closing.
 func (l *Loop) add(c *goConn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -100,7 +100,8 @@ func (c *goConn) Start(ev Events) (run func()) {
 	}
 	c.abort(handlers.ErrShutdown)
 	c.closeSource()
-	c.loop.tasks.Go(func() { ev.Disconnect(handlers.ErrShutdown) }) // a callback must not run in the accepting goroutine
+	// A callback must not run in the accepting goroutine.
+	c.loop.tasks.Go(func() { ev.Disconnect(handlers.ErrShutdown) })
 	return nil
 }
 
@@ -114,7 +115,7 @@ func (c *goConn) run(connected bool) {
 		if parked = err == nil && c.parking != nil && !connected && c.park(); !parked && err == nil {
 			err = c.guard(c.readLoop)
 		}
-	}, func(err error) { // a callback has ended this goroutine: another one goes on
+	}, func(err error) { // a callback has ended this goroutine
 		go func() { // ends with the connection; Loop.Wait waits for it
 			c.endTurn(nil)
 			c.loop.panicked(c.ev, err)
@@ -126,7 +127,8 @@ func (c *goConn) run(connected bool) {
 	}
 }
 
-// guard runs f, in which a panic of a codec costs this connection only.
+// guard runs f and returns its error. If a codec panics in f, guard logs the panic and returns it
+// as the error: only this connection is lost.
 func (c *goConn) guard(f func() error) (err error) {
 	if p := handlers.Guard(func() { err = f() }); p != nil {
 		c.endTurn(nil)
@@ -136,12 +138,12 @@ func (c *goConn) guard(f func() error) (err error) {
 	return err
 }
 
-// open announces a client that needs no handshake.
+// open announces the client, unless its codec has a handshake or it is connected already.
 func (c *goConn) open(connected bool) error {
 	c.idle.start()
 	switch {
 	case connected:
-		c.endTurn(nil) // sends what was written while it was parked
+		c.endTurn(nil) // sends what was written while parked
 		return nil
 	case c.handshake:
 		return nil
@@ -152,8 +154,8 @@ func (c *goConn) open(connected bool) error {
 	return err
 }
 
-// readLoop reads and decodes until the peer, the codec or an event ends it. A nil error is an end
-// in good order.
+// readLoop reads and decodes until the peer, the codec or an event ends the connection. It returns
+// nil if the connection ended in order.
 func (c *goConn) readLoop() error {
 	in := input{Buffer: parts.Buffer{Budget: c.loop.budget()}}
 	defer in.release()
@@ -202,8 +204,8 @@ func (c *goConn) readLoop() error {
 	}
 }
 
-// decode hands what was read to the codec, until that wants more. It is done when the connection is
-// to be ended.
+// decode calls the codec with what was read until the codec needs more. done reports whether the
+// connection must end.
 func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 	m := handlers.Messages{EOF: eof, Events: (*events)(c), Reply: in.reply[:0], Budget: in.Budget}
 	c.messages, c.told = &m, false
@@ -244,15 +246,15 @@ func (c *goConn) decode(in *input, eof bool) (done bool, err error) {
 	}
 }
 
-// finish notes the end of what the peer sends. It is none in good order where a write has found out
-// that the peer is gone.
+// finish notes that the peer sends no more. good reports whether the peer ended in order; a failed
+// write before shows that it did not.
 func (c *goConn) finish(good bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.eof, c.cut = true, !good || c.broken && c.cause != nil
 }
 
-// upgrade makes the codec that Decode named the connection's.
+// upgrade makes m.Next, if Decode has set it, the codec of the connection.
 func (c *goConn) upgrade(m *handlers.Messages) {
 	if m.Next == nil {
 		return
@@ -262,10 +264,10 @@ func (c *goConn) upgrade(m *handlers.Messages) {
 	c.mu.Unlock()
 }
 
-// events is what a codec reports to.
+// events is the goConn as the receiver of its codec's events.
 type events goConn
 
-// Connect announces the client, whose codec is the one that the handshake chose.
+// Connect announces the client. Its codec is now the one that the handshake chose.
 func (e *events) Connect(info *handlers.Info) {
 	c := (*goConn)(e)
 	c.upgrade(c.messages)
@@ -276,7 +278,7 @@ func (e *events) Connect(info *handlers.Info) {
 	c.failed = c.ev.Connect(info)
 }
 
-// Message raises the event, unless the connection was destroyed by an earlier one.
+// Message raises the event, unless an earlier event failed or the connection was destroyed.
 func (e *events) Message(m handlers.Message) {
 	c := (*goConn)(e)
 	if c.failed != nil || c.dead.Load() {

@@ -2,9 +2,10 @@ package loop
 
 import "github.com/portluck/portluck/handlers"
 
-// end ends the connection for err, or lets it leave the loop.
+// end ends the connection with err. If err is nil and a taker is set, the connection leaves the
+// loop instead.
 func (c *goConn) end(err error) {
-	gone := false // another goroutine goes on
+	gone := false // another goroutine finishes
 	defer func() {
 		if !gone {
 			c.loop.remove(c)
@@ -30,7 +31,7 @@ func (c *goConn) end(err error) {
 	c.leave()
 }
 
-// leave tells that the connection has ended.
+// leave raises Disconnect.
 func (c *goConn) leave() {
 	err := c.reason()
 	c.abort(nil)
@@ -39,8 +40,8 @@ func (c *goConn) leave() {
 	c.ev.Disconnect(err)
 }
 
-// hijack takes the connection out of the loop and gives it to taker, when what was queued is
-// written. It is false when it was ended meanwhile.
+// hijack waits until the queue is written, then takes the connection out of the loop and calls
+// taker with it. It returns false if the connection ended in the meantime.
 func (c *goConn) hijack() bool {
 	c.mu.Lock()
 	for c.flushing || len(c.out) > 0 && !c.broken {
@@ -64,7 +65,7 @@ func (c *goConn) hijack() bool {
 	return true
 }
 
-// reason is what the client's disconnect is told.
+// reason returns the error for Disconnect.
 func (c *goConn) reason() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,9 +8,9 @@ import (
 	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
-// guardTransport returns t with a panic of each method as its error: the program may have made the
-// connection, or what is below, and the loop calls it on goroutines of its own. Sockets of package
-// net are returned as they are.
+// guardTransport wraps t so that a panic in one of its methods becomes the error of that method.
+// The program may have made the connection, or a layer below it, and the loop calls it in its own
+// goroutines. guardTransport returns sockets of package net unchanged.
 func guardTransport(t Transport) Transport {
 	switch t.(type) {
 	case *net.TCPConn, *net.UnixConn:
@@ -52,5 +52,5 @@ func (g *guardedTransport) SetWriteDeadline(at time.Time) error {
 	return guarded.Call(func() error { return g.t.SetWriteDeadline(at) })
 }
 
-// closeSource closes the connection for good.
+// closeSource closes the underlying connection. It ignores a panic of Close.
 func (c *goConn) closeSource() { _ = handlers.Guard(func() { c.src.Close() }) }

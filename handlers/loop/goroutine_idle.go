@@ -7,25 +7,25 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// idle keeps the deadlines of a connection. They are set anew only when an eighth of the timeout
-// has passed, which spares a timer a message, and when one expires it is found out whether there
-// was something since.
+// idle keeps the deadlines of a connection. It sets them again only after an eighth of the timeout
+// has passed, so that not every message costs a timer. When a deadline expires, it checks whether
+// bytes came or went since.
 type idle struct {
 	armed     atomic.Int64 // when both deadlines were set
-	armedLate atomic.Int64 // when that of writing was, or would have been for all of the timeout
-	lastRead  time.Time    // the driving goroutine's
+	armedLate atomic.Int64 // the write deadline, less a full timeout
+	lastRead  time.Time    // of the driving goroutine
 	lastWrite atomic.Int64
-	asked     bool      // the peer was pinged, and has sent nothing since
-	begun     time.Time // when the message that is not whole began; the driving goroutine's, like lastRead
-	bounded   bool      // the read deadline is not later than that message's
-	bent      bool      // the read deadline was set to wake the events
-	look      bool      // a shutdown reads once more: there is something to be read
-	looked    bool      // it has done so although its time is up
-	spared    time.Time // begun of the message that was late, and has until moment
+	asked     bool      // the peer was pinged and has sent nothing since
+	begun     time.Time // when the incomplete message began; of the driving goroutine
+	bounded   bool      // the read deadline is no later than the message's
+	bent      bool      // the read deadline was moved to wake the events
+	look      bool      // a shutdown reads once more: the kernel holds unread bytes
+	looked    bool      // it has read once more after haltBy
+	spared    time.Time // begun of the late message whose time was extended to moment
 	moment    time.Time
 }
 
-// start counts from now, and makes the next arm, or write, set the deadlines in any case.
+// start restarts the idle time. The next arm or write sets the deadlines again in any case.
 func (i *idle) start() {
 	i.armed.Store(0)
 	i.armedLate.Store(0)
@@ -35,8 +35,8 @@ func (i *idle) start() {
 // hear notes that the peer has sent something.
 func (i *idle) hear() { i.lastRead, i.asked = time.Now(), false }
 
-// message notes whether there is the beginning of a message. What was delivered last is whole: it
-// is another's.
+// message notes whether an incomplete message has begun. If told, this Decode has delivered a
+// message, so the incomplete one is another that begins now.
 func (i *idle) message(begun, told bool) {
 	switch {
 	case !begun:
@@ -46,7 +46,7 @@ func (i *idle) message(begun, told bool) {
 	}
 }
 
-// boundMessage has the read deadline pass when the message at hand has taken too long.
+// boundMessage sets the read deadline to the time when the incomplete message has taken too long.
 func (i *idle) boundMessage(c *goConn) {
 	if t := c.loop.MessageTimeout; t > 0 && !c.handshake && !i.begun.IsZero() && !i.bounded {
 		i.bounded = true
@@ -78,7 +78,7 @@ func (i *idle) arm(c *goConn) {
 		_ = c.rw.SetReadDeadline(earlier(now.Add(quiet), c.haltBy))
 	case !c.closeBy.IsZero():
 		_ = c.rw.SetReadDeadline(c.closeBy)
-	case c.called: // since it was looked at
+	case c.called: // called again since rest looked
 		_ = c.rw.SetReadDeadline(now)
 	case i.bent:
 		i.bent = false
@@ -95,7 +95,7 @@ func (i *idle) arm(c *goConn) {
 	}
 }
 
-// patience is how long the peer may say nothing; no bound if not positive.
+// patience returns how long the peer may send nothing. Zero or negative means no bound.
 func (i *idle) patience(c *goConn) time.Duration {
 	if c.handshake {
 		return c.loop.HandshakeTimeout
@@ -103,7 +103,7 @@ func (i *idle) patience(c *goConn) time.Duration {
 	return c.loop.Timeout
 }
 
-// set sets both deadlines: one timer.
+// set sets both deadlines, with one timer. If t is zero or negative, there are none.
 func (i *idle) set(c *goConn, now time.Time, t time.Duration) {
 	i.armed.Store(now.UnixNano())
 	i.armedLate.Store(now.Add(min(t-i.patience(c), 0)).UnixNano())
@@ -118,7 +118,8 @@ func (i *idle) set(c *goConn, now time.Time, t time.Duration) {
 	}
 }
 
-// lostBy is when a silent peer is to be pinged or, if it was, is lost; zero for never.
+// lostBy returns when a silent peer must be pinged or, if it was pinged already, counts as lost.
+// The zero time means never.
 func (i *idle) lostBy(c *goConn) time.Time {
 	interval := c.loop.PingInterval
 	if _, ok := c.codec.(handlers.Pinger); !ok || interval <= 0 || c.handshake || c.ended || c.broken || c.half {
@@ -130,8 +131,8 @@ func (i *idle) lostBy(c *goConn) time.Time {
 	return i.lastRead.Add(interval + time.Duration(i.lastRead.Nanosecond())%(interval/8+1))
 }
 
-// ping pings a peer that has been silent for the interval. It reports whether one that was pinged
-// is lost.
+// ping pings a peer that has been silent for the interval. It reports whether a peer that was
+// pinged before is lost.
 func (i *idle) ping(c *goConn, now time.Time) (lost bool) {
 	by := i.lostBy(c)
 	switch {
@@ -141,7 +142,7 @@ func (i *idle) ping(c *goConn, now time.Time) (lost bool) {
 		return true
 	}
 	i.asked = true
-	i.wrote() // what is queued gets its time
+	i.wrote() // the queue gets the whole timeout again
 	if p, ok := c.codec.(handlers.Pinger); ok {
 		c.out = p.AppendPing(c.out)
 		c.startFlushLocked()
@@ -151,8 +152,8 @@ func (i *idle) ping(c *goConn, now time.Time) (lost bool) {
 
 func (i *idle) age(now time.Time) time.Duration { return now.Sub(time.Unix(0, i.armed.Load())) }
 
-// expired reports whether a read deadline that has passed ends the connection, and with which
-// error.
+// expired is called after a read deadline has passed. It reports whether that ends the connection,
+// and with which error.
 func (i *idle) expired(c *goConn) (done bool, err error) {
 	now := time.Now()
 	c.mu.Lock()
@@ -166,9 +167,9 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 		return !now.Before(c.closeBy), nil
 	case c.called:
 		return false, nil
-	case c.unreadLocked() && i.spares(c, now): // the process stood still: nobody is judged by what was not read
-		i.set(c, now, i.patience(c)) // the answer has time too
-		i.bounded = true             // by this, whatever the message's time is
+	case c.unreadLocked() && i.spares(c, now): // the process stood still: the peer was not late
+		i.set(c, now, i.patience(c)) // the answer gets time too
+		i.bounded = true             // by the next line, whatever the message's deadline is
 		_ = c.rw.SetReadDeadline(now.Add(readFirst))
 		return false, nil
 	case c.handshake:
@@ -177,7 +178,7 @@ func (i *idle) expired(c *goConn) (done bool, err error) {
 		return true, handlers.ErrTimeout
 	case i.ping(c, now):
 		return true, handlers.ErrTimeout
-	case c.loop.Timeout <= 0: // that of a message that has become whole
+	case c.loop.Timeout <= 0: // the deadline of a message that is complete now
 		i.set(c, now, 0)
 		return false, nil
 	}
@@ -194,8 +195,9 @@ func (i *idle) isLate(c *goConn, now time.Time) bool {
 	return c.loop.MessageTimeout > 0 && !i.begun.IsZero() && now.Sub(i.begun) >= c.loop.MessageTimeout
 }
 
-// spares reports whether a peer of which there is something to be read has a moment more. A
-// handshake, or a message, that is late has one: its peer may go on sending.
+// spares reports whether a peer gets more time because the kernel holds bytes from it that were not
+// read. A handshake or message that is late gets readFirst, once: its peer could go on sending
+// forever.
 func (i *idle) spares(c *goConn, now time.Time) bool {
 	late := i.begun
 	switch {
@@ -211,7 +213,7 @@ func (i *idle) spares(c *goConn, now time.Time) bool {
 	return true
 }
 
-// overdueLocked is why a connection ends on which no byte has come or gone for too long.
+// overdueLocked returns the error of a connection that has been idle for too long.
 func (c *goConn) overdueLocked() error {
 	if c.flushing || len(c.out) > 0 {
 		return handlers.ErrSlow
@@ -219,11 +221,11 @@ func (c *goConn) overdueLocked() error {
 	return handlers.ErrTimeout
 }
 
-// readFirst is how long a connection has at least when its time is up and there is something to be
-// read.
+// readFirst is the least time that a connection gets to read what the kernel holds when its
+// deadline has passed.
 const readFirst = time.Second
 
-// last is when bytes last came or went.
+// last returns when bytes last came or went.
 func (i *idle) last() time.Time {
 	if w := time.Unix(0, i.lastWrite.Load()); w.After(i.lastRead) {
 		return w
@@ -233,7 +235,7 @@ func (i *idle) last() time.Time {
 
 func (i *idle) wrote() { i.lastWrite.Store(time.Now().UnixNano()) }
 
-// beforeWrite leaves a Write at least half of the timeout.
+// beforeWrite gives a Write at least half of the timeout.
 func (i *idle) beforeWrite(c *goConn) {
 	t := c.loop.Timeout
 	now := time.Now()

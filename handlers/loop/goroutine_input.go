@@ -2,14 +2,15 @@ package loop
 
 import "github.com/portluck/portluck/handlers/internal/parts"
 
-// input is what was read and not yet decoded.
+// input holds what was read and not yet decoded.
 type input struct {
 	parts.Buffer
-	kept  int    // bytes of the message at hand that the codec keeps
-	reply []byte // the buffer of Messages.Reply, used again
+	kept  int    // bytes of the current message that the codec keeps
+	reply []byte // reused for Messages.Reply
 }
 
-// keep counts what the codec has left over, and the n bytes that it keeps itself.
+// keep counts the bytes that the codec has left in the buffer and the n bytes that it keeps itself.
+// The error is [handlers.ErrOverload].
 func (in *input) keep(n int) error {
 	if n != in.kept {
 		if !in.Budget.Take(n - in.kept) {
@@ -20,7 +21,7 @@ func (in *input) keep(n int) error {
 	return in.Keep()
 }
 
-// release gives all of it back. What was in it is lost.
+// release frees the buffer and its share of the budget. Its contents are lost.
 func (in *input) release() {
 	in.Budget.Take(-in.kept)
 	in.kept = 0

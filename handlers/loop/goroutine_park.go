@@ -43,7 +43,8 @@ func (c *goConn) Expire(err error) {
 	go c.resume() // ends when the callback has returned; Loop.Shutdown waits for it
 }
 
-// park parks the connection, unless there is something to do for it.
+// park parks the connection. It returns false if the connection cannot be parked because it has
+// been used or is ending.
 func (c *goConn) park() bool {
 	c.mu.Lock()
 	c.parked = len(c.out) == 0 && !c.ended && !c.broken && !c.flushing && c.rw == nil && c.haltBy.IsZero()
@@ -63,7 +64,7 @@ func (c *goConn) park() bool {
 	return true
 }
 
-// unparkLocked drives a parked connection again.
+// unparkLocked takes a parked connection back and drives it again.
 func (c *goConn) unparkLocked() {
 	if !c.parked {
 		return
@@ -74,7 +75,7 @@ func (c *goConn) unparkLocked() {
 	}
 }
 
-// take ends with the connection, or at once if somebody else is about to drive it.
+// take drives the connection, unless the Parking is about to adopt, retire or expire it.
 func (c *goConn) take() {
 	if c.parking.Take() {
 		c.resume()

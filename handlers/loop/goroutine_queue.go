@@ -22,10 +22,10 @@ func (c *goConn) breakLocked(cause error) {
 	c.drainedLocked()
 }
 
-// drainedLocked tells those that feed the connection to go on.
+// drainedLocked calls Drained for each Drainer that waits.
 func (c *goConn) drainedLocked() {
 	for _, f := range c.feeds {
-		c.loop.tasks.Go(f.Drained) // ends when it has fed what there is
+		c.loop.tasks.Go(f.Drained) // ends when f has fed what it has
 	}
 	c.feeds = nil
 }
@@ -36,7 +36,8 @@ func (c *goConn) endLocked(reason error) {
 	c.cond.Broadcast()
 }
 
-// roomLocked waits for room in the queue, or says that there is none.
+// roomLocked waits for room in the queue. If wait is false and the queue is full, it returns
+// [handlers.ErrSlow].
 func (c *goConn) roomLocked(wait bool) error {
 	for {
 		switch {
@@ -52,7 +53,8 @@ func (c *goConn) roomLocked(wait bool) error {
 	}
 }
 
-// kickLocked sees to it that out gets written: by the turn's end if that comes soon.
+// kickLocked arranges for out to be written: at the end of the turn, if one is running and ends
+// within [patience], or else by another goroutine.
 func (c *goConn) kickLocked() {
 	switch {
 	case c.flushing:
@@ -70,7 +72,7 @@ func (c *goConn) kickLocked() {
 	}
 }
 
-// uncork sends what a callback that takes its time has written.
+// uncork sends what a long-running callback has written so far.
 func (c *goConn) uncork() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,8 +94,8 @@ func (c *goConn) startFlushLocked() {
 	})
 }
 
-// flushLocked writes until out is empty, and FIN after a farewell. c.mu is released while it
-// writes.
+// flushLocked writes until out is empty, and then FIN if the connection has ended. It releases c.mu
+// while it writes.
 func (c *goConn) flushLocked() {
 	c.flushing = true
 	for len(c.out) > 0 && !c.broken && c.transportLocked() == nil {
@@ -120,9 +122,9 @@ func (c *goConn) flushLocked() {
 	c.drainedLocked()
 }
 
-// releaseLocked calls f, which writes, without c.mu. If f ends its goroutine, as a connection of
-// the program's making may, the connection is broken, and c.mu is locked for whoever has deferred
-// to unlock it.
+// releaseLocked calls f, which writes, without holding c.mu. A connection that the program made may
+// end the goroutine in f: releaseLocked then marks the connection broken and locks c.mu again for
+// the deferred unlocks.
 func (c *goConn) releaseLocked(f func() error) (err error) {
 	c.mu.Unlock()
 	panicked := handlers.GuardExit(func() { err = f() }, func(err error) {
@@ -136,8 +138,8 @@ func (c *goConn) releaseLocked(f func() error) (err error) {
 	return cmp.Or(panicked, err)
 }
 
-// write writes buf, and notes each chunk of it that the peer has taken: one that drains a long
-// queue slowly is not idle.
+// write writes buf in chunks and notes the time of each: a peer that drains a long queue slowly is
+// not idle.
 func (c *goConn) write(buf []byte) (err error) {
 	for len(buf) > 0 && err == nil {
 		n := min(len(buf), writeChunk)
@@ -149,11 +151,12 @@ func (c *goConn) write(buf []byte) (err error) {
 	return err
 }
 
-// writeChunk is how many bytes are written at once.
+// writeChunk is the largest number of bytes in one write.
 const writeChunk = 64 << 10
 
-// writeFailedLocked stops writing. What the peer has sent is still read, unless it is too slow a
-// reader; unless it only reads no more, or has ended before, its end is no good one.
+// writeFailedLocked marks the connection broken after a write failed with err. If the peer read too
+// slowly, it also closes the connection; otherwise reading continues. err becomes the reason of the
+// end, unless the peer merely stopped reading or had ended in order before.
 func (c *goConn) writeFailedLocked(err error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -173,7 +176,8 @@ func (c *goConn) beginTurn() {
 	c.mu.Unlock()
 }
 
-// endTurn writes what the turn produced.
+// endTurn writes what the turn produced. It waits while too much is queued: a peer that does not
+// read is not read from.
 func (c *goConn) endTurn(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -189,12 +193,12 @@ func (c *goConn) endTurn(m *handlers.Messages) {
 		c.flushLocked()
 	}
 	for c.flushing && (len(c.out) >= c.loop.maxQueue() || c.asked >= c.loop.maxReplies()) && !c.broken {
-		c.cond.Wait() // a peer that does not read is not read: what it asks for would be queued without bound
+		c.cond.Wait() // otherwise a peer that does not read could fill the queue
 	}
 }
 
-// goodbye tells the peer why it ends, sends FIN after all that was written, and waits a moment for
-// the peer to read it.
+// goodbye writes the codec's farewell for reason, sends FIN after all that is queued, and waits a
+// moment for the peer to read it.
 func (c *goConn) goodbye(reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -213,7 +217,8 @@ func (c *goConn) goodbye(reason error) {
 	if c.broken {
 		return
 	}
-	if _, bare := c.rw.(syscall.Conn); c.shut || bare && c.eof && len(c.out) == 0 { // closing is as good a FIN
+	// Close sends FIN too.
+	if _, bare := c.rw.(syscall.Conn); c.shut || bare && c.eof && len(c.out) == 0 {
 		c.shut = true
 		return
 	}
@@ -226,8 +231,8 @@ func (c *goConn) goodbye(reason error) {
 	c.mu.Lock()
 }
 
-// linger swallows what the peer still sends: closing with unread bytes would reset the connection,
-// and the peer would lose our last words (RFC 9112, section 9.6).
+// linger discards what the peer still sends, within limits. Closing a socket with unread bytes
+// would reset the connection, and the peer would lose our last reply (RFC 9112, section 9.6).
 func (c *goConn) linger() {
 	_ = c.rw.SetReadDeadline(time.Now().Add(c.loop.lingerTime()))
 	buf := parts.Get(4 << 10)
@@ -242,14 +247,14 @@ func (c *goConn) linger() {
 	}
 }
 
-// queueReply puts the protocol's own answers in their place: ahead of what the program writes next.
+// queueReply queues the codec's own answers, ahead of what the program writes next.
 func (c *goConn) queueReply(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.replyLocked(m)
 }
 
-// lastWord queues what the codec has answered at the end: nothing that others send may follow it.
+// lastWord queues the codec's last answer and the farewell. Nothing can be queued after them.
 func (c *goConn) lastWord(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

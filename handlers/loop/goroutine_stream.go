@@ -7,8 +7,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// patience is how long a callback may run before what it wrote is sent without waiting for it to
-// return.
+// patience is how long a callback may run before the loop sends what it has written without waiting
+// for it to return.
 const patience = time.Millisecond
 
 var _ Conn = (*goConn)(nil)
@@ -42,7 +42,7 @@ func (c *goConn) send(p []byte, k handlers.Kind, wait bool) error {
 	return nil
 }
 
-// Queued is [Conn.Queued]. What is being written counts as written.
+// Queued is [Conn.Queued]. Bytes that are being written count as written.
 func (c *goConn) Queued() (n int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -85,7 +85,7 @@ func (c *goConn) Feed(p []byte, f FrameSource) (int, error) {
 		c.feeds = append(c.feeds, f)
 		return 0, nil
 	}
-	n := f.End(min(len(p), flushAt)) // the rest is better kept once for all
+	n := f.End(min(len(p), flushAt)) // f keeps the rest, for all its connections at once
 	if c.out = append(c.out, p[:n]...); n < len(p) {
 		c.feeds = append(c.feeds, f)
 	}
@@ -93,8 +93,8 @@ func (c *goConn) Feed(p []byte, f FrameSource) (int, error) {
 	return n, nil
 }
 
-// End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer
-// a farewell of the protocol is closed after quitTime.
+// End is [handlers.Stream.End]. What the peer still sends is delivered. If the farewell needs an
+// answer and none comes, the connection is closed after quitTime.
 func (c *goConn) End() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,7 +116,7 @@ func (c *goConn) Quit(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken || c.quit != nil || c.ends.given {
-		return // what has ended it is bounded
+		return // the end already in progress has a bound
 	}
 	if !c.ended {
 		c.endLocked(err)
@@ -125,7 +125,8 @@ func (c *goConn) Quit(err error) {
 		c.cause = err
 	}
 	c.ends.give(err)
-	c.quit = time.AfterFunc(c.loop.quitTime(), func() { c.abort(err) }) // also when it waits for the peer to read
+	// Even while a write waits for the peer.
+	c.quit = time.AfterFunc(c.loop.quitTime(), func() { c.abort(err) })
 	c.closeBy = time.Now().Add(c.loop.quitTime())
 	c.wakeLocked(c.closeBy)
 	c.kickLocked()
@@ -141,8 +142,8 @@ func (c *goConn) stopTimers() {
 	}
 }
 
-// Destroy is [handlers.Stream.Destroy]. What the kernel takes at once of what was written still
-// goes out.
+// Destroy is [handlers.Stream.Destroy]. It still sends as much of the queue as the kernel accepts
+// at once.
 func (c *goConn) Destroy() {
 	c.mu.Lock()
 	if rw := c.rw; rw != nil && len(c.out) > 0 && !c.flushing && !c.broken {
@@ -157,7 +158,7 @@ func (c *goConn) Destroy() {
 	c.abort(nil)
 }
 
-// abort closes the connection at once; the driving goroutine ends.
+// abort closes the connection at once. The driving goroutine then ends.
 func (c *goConn) abort(cause error) {
 	c.dead.Store(true)
 	c.mu.Lock()
@@ -171,7 +172,7 @@ func (c *goConn) abort(cause error) {
 	}
 }
 
-// halt asks the connection to end: what the peer has sent already is still served.
+// halt asks the connection to end. What the peer has already sent is still served.
 func (c *goConn) halt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -182,16 +183,16 @@ func (c *goConn) halt() {
 	c.unparkLocked()
 }
 
-// wakeLocked makes the driving goroutine look up from its Read by t.
+// wakeLocked makes the driving goroutine's Read return by t.
 func (c *goConn) wakeLocked(t time.Time) {
 	if c.rw != nil && !c.broken {
 		_ = c.rw.SetReadDeadline(t)
 	}
 }
 
-// farewell appends what the codec has to say at the end, which is nothing of a panic but that there
-// was one. Its own panic costs no more than that. The caller holds the connection's lock, and the
-// connection has not left the loop.
+// farewell appends the codec's farewell for reason to dst. Of a panic, the codec sees only
+// [handlers.ErrPanic]. If the codec panics, farewell logs that and returns dst. The caller holds
+// the connection's lock, and the connection has not left the loop.
 func (l *Loop) farewell(ev Events, codec handlers.Codec, dst []byte, reason error) []byte {
 	if errors.Is(reason, handlers.ErrPanic) {
 		reason = handlers.ErrPanic

@@ -10,12 +10,12 @@ import (
 	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
-// A Source is a connection that can be had in a cheaper form than a net.Conn.
+// A Source is a connection with a cheaper form than a net.Conn.
 type Source interface {
 	Transport() (Transport, error)
 }
 
-// Transport is what the goroutine driver needs of a connection.
+// Transport is the part of a connection that the goroutine driver uses.
 type Transport interface {
 	Read(p []byte) (int, error)
 	Write(p []byte) (int, error)
@@ -37,7 +37,7 @@ func transport(c handlers.Conn) (Transport, error) {
 	return NetTransport(nc), nil
 }
 
-// NetTransport is the transport of a net.Conn.
+// NetTransport returns nc as a Transport.
 func NetTransport(nc net.Conn) Transport {
 	if t, ok := nc.(Transport); ok {
 		return t
@@ -45,7 +45,8 @@ func NetTransport(nc net.Conn) Transport {
 	return noHalfClose{nc}
 }
 
-// transportLocked makes the connection readable and writable at the first call.
+// transportLocked opens the connection for reading and writing, if that has not been done. If it
+// fails, the connection is broken.
 func (c *goConn) transportLocked() error {
 	switch {
 	case c.rw != nil:
@@ -66,8 +67,9 @@ func (c *goConn) transportLocked() error {
 	return nil
 }
 
-// cutError is err, of a Read of c, unless that is an [io.EOF] which was no end in good order: the
-// stream below a layer of TLS has ended, without a close_notify (RFC 8446, section 6.1).
+// cutError returns err, the error of a Read of c, but replaces an [io.EOF] that is not an orderly
+// end with [io.ErrUnexpectedEOF]: the stream below a TLS layer has ended without a close_notify
+// (RFC 8446, section 6.1).
 func cutError(c any, err error) error {
 	if !errors.Is(err, io.EOF) {
 		return err
@@ -80,7 +82,7 @@ func cutError(c any, err error) error {
 	return err
 }
 
-// below is what a layer of a connection stands on; nil if it is none.
+// below returns the connection under the layer c, or nil if c is not a layer.
 func below(c any) any {
 	switch c := c.(type) {
 	case *guardedTransport:
@@ -95,8 +97,8 @@ func below(c any) any {
 	return nil
 }
 
-// noHalfClose is for a net.Conn that cannot close one direction: the end of what we send is told by
-// closing it.
+// noHalfClose wraps a net.Conn that cannot close one direction. Its CloseWrite does nothing: Close
+// tells the peer that we send no more.
 type noHalfClose struct{ net.Conn }
 
 func (c noHalfClose) CloseWrite() error { return nil }

@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// Flush is [Conn.Flush]. It does not wait: another goroutine writes.
+// Flush is [Conn.Flush]. It does not block: another goroutine writes.
 func (c *goConn) Flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -32,7 +32,7 @@ func (c *goConn) pause(on bool) {
 		return
 	}
 	c.paused = on
-	c.lookUpLocked() // from a Read, so that nothing more comes
+	c.lookUpLocked() // a Read that is waiting must not deliver more
 }
 
 // Wake is [Conn.Wake].
@@ -51,22 +51,22 @@ func (c *goConn) Wake(d time.Duration) {
 	}
 }
 
-// lookUpLocked has the driving goroutine come to rest.
+// lookUpLocked makes the driving goroutine leave its Read or wait, and call rest.
 func (c *goConn) lookUpLocked() {
 	c.cond.Broadcast()
 	c.idle.bent = true
 	c.wakeLocked(time.Now())
 }
 
-// unlocked calls f without mu, which is locked again also when f ends the goroutine.
+// unlocked calls f without holding c.mu. It locks c.mu again even if f ends the goroutine.
 func (c *goConn) unlocked(f func()) {
 	c.mu.Unlock()
 	defer c.mu.Lock()
 	f()
 }
 
-// rest wakes the events if they are to be woken, and waits while the connection is not to be read.
-// It is done when the connection is to be ended.
+// rest wakes the events if requested, and waits while nothing is to be read. done reports whether
+// the connection must end, for err.
 func (c *goConn) rest(in *input) (done bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -81,7 +81,7 @@ func (c *goConn) rest(in *input) (done bool, err error) {
 			}
 		case !c.paused && !c.half:
 			return false, nil
-		case c.broken && c.cause != nil && !c.flushing: // there is nothing to wait for
+		case c.broken && c.cause != nil && !c.flushing: // nothing more can come or go
 			return true, c.cause
 		case !c.haltBy.IsZero():
 			return true, handlers.ErrShutdown
@@ -97,12 +97,12 @@ func (c *goConn) rest(in *input) (done bool, err error) {
 	}
 }
 
-// late reports whether a connection that is not read has been idle for too long.
+// late reports whether a connection that is not being read has been idle for too long.
 func (c *goConn) late() bool {
 	return c.loop.Timeout > 0 && time.Since(c.idle.last()) >= c.loop.Timeout
 }
 
-// waitLocked waits until something has changed, or the connection may be late.
+// waitLocked waits for a change, or until the connection may be late.
 func (c *goConn) waitLocked() {
 	if c.loop.Timeout > 0 {
 		t := time.AfterFunc(c.loop.Timeout-time.Since(c.idle.last()), func() {
@@ -115,7 +115,8 @@ func (c *goConn) waitLocked() {
 	c.cond.Wait()
 }
 
-// stay keeps a connection whose peer has sent its last.
+// stay keeps the connection open, after the peer has closed its side, so that the program can
+// write.
 func (c *goConn) stay() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -123,7 +124,7 @@ func (c *goConn) stay() {
 	c.idle.begun = time.Time{}
 }
 
-// wakes wakes the events, and reports whether they take the connection out of the loop.
+// wakes calls Woken and reports whether it takes the connection out of the loop.
 func (c *goConn) wakes(in *input) bool {
 	w, ok := c.ev.(Waker)
 	if !ok {
@@ -158,13 +159,13 @@ func (c *goConn) SetKeepAlive(on bool, idle time.Duration) error {
 	return c.option(func(o tcpOptions) error { return o.SetKeepAliveConfig(config) })
 }
 
-// tcpOptions is what a [net.TCPConn] can.
+// tcpOptions are the options of a [net.TCPConn] that the loop sets.
 type tcpOptions interface {
 	SetNoDelay(on bool) error
 	SetKeepAliveConfig(config net.KeepAliveConfig) error
 }
 
-// option sets an option of the socket.
+// option calls set with the connection's socket. It does nothing if there is none.
 func (c *goConn) option(set func(o tcpOptions) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -185,7 +186,7 @@ func (c *goConn) option(set func(o tcpOptions) error) error {
 	return nil
 }
 
-// unreadLocked reports whether the kernel holds something that was not read.
+// unreadLocked reports whether the kernel holds anything from the peer that was not read.
 func (c *goConn) unreadLocked() bool {
 	for b := any(c.rw); b != nil; b = below(b) {
 		if s, ok := b.(syscall.Conn); ok {

@@ -11,22 +11,23 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// hijacked is a connection that has left the loop: a net.Conn that first gives what was read of it
-// and not decoded.
+// hijacked is a connection that has left the loop. Its Read first returns the bytes that the loop
+// has read but not decoded.
 type hijacked struct {
 	net.Conn
-	place  io.Closer // closed with it
+	place  io.Closer // frees the connection's slot; closed with the connection
 	unread []byte
 	closed atomic.Bool
 
 	mu    sync.Mutex
 	ended bool        // end was called
-	onEnd func()      // of OnEnd
+	onEnd func()      // set by OnEnd
 	late  *time.Timer // calls end; nil before halt
 }
 
-// OnEnd has f called, once, when the loop closes the connection under whoever has it, and
-// lingerTime after it has begun to shut down: what has not become a client by then is given up.
+// OnEnd sets f to be called once: when the loop closes the connection while it is in use, or
+// lingerTime after the loop began to shut down. By then the owner must give up what has not become
+// a client. If that time has passed, OnEnd calls f at once.
 func (d *hijacked) OnEnd(f func()) {
 	d.mu.Lock()
 	ended := d.ended
@@ -50,7 +51,7 @@ func (d *hijacked) end() {
 	}
 }
 
-// Read is net.Conn's.
+// Read is [net.Conn.Read]. It returns the undecoded bytes first.
 func (d *hijacked) Read(p []byte) (int, error) {
 	if len(d.unread) == 0 {
 		return d.Conn.Read(p)
@@ -62,10 +63,10 @@ func (d *hijacked) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// NetConn is the connection itself. What was not decoded is gone from it.
+// NetConn returns the underlying connection, which lacks the undecoded bytes.
 func (d *hijacked) NetConn() net.Conn { return d.Conn }
 
-// CloseWrite sends FIN where the connection can.
+// CloseWrite closes the sending side if the connection supports that, and does nothing otherwise.
 func (d *hijacked) CloseWrite() error {
 	if c, ok := d.Conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
@@ -81,7 +82,7 @@ func (d *hijacked) Detach() io.Closer {
 	return d.place
 }
 
-// Close also gives the connection's place back.
+// Close closes the connection and frees its slot.
 func (d *hijacked) Close() error {
 	err := d.Conn.Close()
 	if d.place != nil && !d.closed.Swap(true) {
@@ -90,7 +91,7 @@ func (d *hijacked) Close() error {
 	return err
 }
 
-// halt lets whoever has the connection finish: a shutdown waits for that.
+// halt gives the owner lingerTime to finish, and then calls end. The shutdown waits for the owner.
 func (d *hijacked) halt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -99,7 +100,7 @@ func (d *hijacked) halt() {
 	}
 }
 
-// settle is after whoever has the connection is done with it.
+// settle marks that the owner has finished: end no longer calls the function set by OnEnd.
 func (d *hijacked) settle() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -109,24 +110,24 @@ func (d *hijacked) settle() {
 	}
 }
 
-// abort closes it under whoever has it.
+// abort closes the connection while its owner still uses it.
 func (d *hijacked) abort(error) {
 	_ = d.Conn.Close()
 	d.end()
 }
 
-// serveHijacked writes what was queued, gives the connection to whoever takes it, and returns when
-// that has. A panic there costs the connection only.
+// serveHijacked writes queued, calls take with the connection, and returns when take has returned.
+// If take panics, only this connection is lost.
 func (l *Loop) serveHijacked(d *hijacked, queued []byte, take func(net.Conn)) {
 	if l.track(d) {
 		defer l.untrack(d)
 	} else {
-		d.Close() // whose Read tells
+		d.Close() // take learns this from Read
 	}
 	if len(queued) > 0 {
 		_ = d.SetWriteDeadline(time.Now().Add(closeWait))
 		if _, err := d.Write(queued); err != nil {
-			d.Close() // whose Read tells
+			d.Close() // take learns this from Read
 		}
 	}
 	_ = d.SetDeadline(time.Time{})
@@ -136,7 +137,7 @@ func (l *Loop) serveHijacked(d *hijacked, queued []byte, take func(net.Conn)) {
 // LogPanic is [Conn.LogPanic].
 func (c *goConn) LogPanic(err error) { c.loop.panicked(c.ev, err) }
 
-// panicked tells ev or Panicked, if err is a panic. ev is nil when its client has ended.
+// panicked logs err with ev or Panicked if err is a panic. ev is nil if the client has ended.
 func (l *Loop) panicked(ev Events, err error) {
 	if !errors.Is(err, handlers.ErrPanic) {
 		return
@@ -150,8 +151,8 @@ func (l *Loop) panicked(ev Events, err error) {
 	}
 }
 
-// hand gives d to whoever takes it; nil if the connection has ended. A panic there costs the
-// connection only.
+// hand calls take with d, or with nil if the connection has ended, in which case d is nil. If take
+// panics, only this connection is lost.
 func (l *Loop) hand(d *hijacked, take func(net.Conn)) {
 	err := handlers.GuardExit(func() {
 		if d == nil {
@@ -171,14 +172,14 @@ func (l *Loop) hand(d *hijacked, take func(net.Conn)) {
 	l.panicked(nil, err)
 }
 
-// gone is a connection that was lost.
+// gone returns a closed connection, in place of one that was lost.
 func gone() net.Conn {
 	c, _ := net.Pipe()
 	c.Close()
 	return c
 }
 
-// track has Close find d. It is false when the loop was closed.
+// track registers d so that Close finds it. It returns false if the loop is closed.
 func (l *Loop) track(d *hijacked) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,12 +1,13 @@
-// Package loop drives attached connections: it reads, has the codec decode, raises the events and
-// writes the replies.
+// Package loop drives attached connections: it reads from them, calls their codec to decode, raises
+// the events and writes the replies.
 //
 // There are two drivers behind one interface. The epoll driver, on Linux, keeps a connection as a
-// bare descriptor: an idle one has no goroutine, buffer or timer. The goroutine driver has a
-// goroutine for each connection and works anywhere; it also drives what has no descriptor.
+// bare descriptor: an idle one has no goroutine, buffer or timer. The goroutine driver uses one
+// goroutine for each connection and works on every system; it also drives connections without a
+// descriptor.
 //
-// The port drives its clients with one loop; a handler that works without a port, as a server or
-// client of its own, has another. Programs do not need the package: what it offers may change with
+// A port drives all its clients with one loop. A handler that runs without a port, as a server or
+// client of its own, has its own loop. Programs do not need this package: its API may change with
 // the handlers.
 package loop
 
@@ -29,188 +30,197 @@ import (
 
 // Bounds of every connection.
 const (
-	flushAt    = 64 << 10 // replies of one turn that are sent before the turn ends
+	flushAt    = 64 << 10 // replies of one turn beyond this are sent before the turn ends
 	lingerTime = time.Second
-	lingerMax  = 256 << 10 // unread bytes swallowed so that the last reply is not lost by a reset
+	lingerMax  = 256 << 10 // unread bytes discarded so that a reset does not lose the last reply
 	closeWait  = 5 * time.Second
-	// quiet is how long a peer must have been silent for its connection to be ended by a shutdown.
+	// quiet is how long a peer must have been silent before a shutdown ends its connection.
 	quiet = 20 * time.Millisecond
-	// never is a bound that is not reached: none.
+	// never stands for no bound.
 	never = 100 * 365 * 24 * time.Hour
 )
 
-// Events is what a connection tells its client. One goroutine at a time calls it.
+// Events receives the events of a connection. Only one goroutine at a time calls it.
 type Events interface {
-	// Connect announces the client: at once, or when the codec's handshake is complete.
+	// Connect announces the client: at once, or when the codec's handshake is complete. An
+	// error ends the connection.
 	Connect(info *handlers.Info) error
-	// Message delivers one message. The error ends the connection.
+	// Message delivers one message. An error ends the connection.
 	Message(m handlers.Message) error
-	// Disconnect is called once, at the end, whether the client was connected or not.
+	// Disconnect is called exactly once, when the connection has ended, whether or not Connect
+	// was called.
 	Disconnect(err error)
 }
 
 // A Waker is an Events that also handles wake-ups requested with [Conn.Wake].
 type Waker interface {
 	Events
-	// Woken is called after [Conn.Wake], perhaps too early or too often, in turn with the other
-	// events. idle is how long no byte has come or gone. It may set m.Hijack, and returns when it is
-	// to be called again; not at all if zero.
+	// Woken is called after [Conn.Wake], in turn with the other events. It may be called early
+	// or more often than requested. idle is the time since a byte was last read or written.
+	// Woken may set m.Hijack. It returns the delay until its next call; zero requests none.
 	Woken(idle time.Duration, m *handlers.Messages) (again time.Duration)
 }
 
-// A PanicLogger is Events that log the panic of their connection's codec; [Loop.Panicked] does it
-// for others.
+// A PanicLogger is an Events that also logs panics of its connection's codec. For other Events, the
+// loop calls [Loop.Panicked].
 type PanicLogger interface {
 	Events
 	// LogPanic is called with a *[handlers.PanicError].
 	LogPanic(err error)
 }
 
-// A Host is a port that lends its loop to handlers whose clients are not the port's.
+// A Host is a port that lends its loop to handlers that have clients of their own.
 type Host interface {
 	handlers.Port
 	Loop() *Loop
 }
 
-// A Conn is a driven connection. Its [handlers.Stream] may be used by any goroutine.
+// A Conn is a driven connection. Any goroutine may use its [handlers.Stream].
 type Conn interface {
 	handlers.Stream
-	// Start admits the connection to the loop. The caller must call run, once, in a goroutine that
-	// it can spare: it returns when the connection is driven by another, or has ended. It is nil
-	// when the loop is closing and the connection was closed.
+	// Start admits the connection to the loop. The caller must call run exactly once, in a
+	// goroutine that may block: run returns when another goroutine drives the connection, or
+	// when it has ended. If the loop is closing, Start closes the connection and returns nil.
 	Start(ev Events) (run func())
-	// StartParked announces the client and then parks the connection, unless the program has
-	// written by then. A parked connection that is written to, ended, destroyed or halted is taken
-	// back and driven with the codec that it has.
+	// StartParked announces the client, then parks the connection unless the program has
+	// already written. A parked connection that is written to, ended, destroyed or halted is
+	// taken back from p and driven with its present codec.
 	StartParked(ev Events, p Parking)
-	// Adopt drives a parked connection with codec: it has turned out to be of the kind that it was
-	// announced as.
+	// Adopt drives a parked connection with codec. The caller has found that the connection
+	// uses the protocol that its client was announced with.
 	Adopt(codec handlers.Codec)
-	// Retire ends the client of a parked connection, which goes on as something else. It is false
-	// when the connection must be closed instead, because the client has been sent something.
+	// Retire ends the client of a parked connection, which continues under another protocol. It
+	// returns false if the client has already been sent something; the caller must then close
+	// the connection.
 	Retire() bool
-	// Expire closes a parked connection for err.
+	// Expire closes a parked connection. Its client ends with err.
 	Expire(err error)
-	// Queued is how many bytes wait for the peer to read. It is not ok when nothing can be written
-	// any more.
+	// Queued returns how many bytes wait for the peer to read them. ok is false if nothing can
+	// be written any more.
 	Queued() (n int, ok bool)
 	// Drain calls f.Drained once the queue is empty or the connection is broken. It returns false,
 	// without calling f, if it already is.
 	Drain(f Drainer) bool
-	// Quit ends the connection for err: the farewell for that follows what is queued, and the
-	// connection is closed within 5 seconds, also when the peer takes none of it. Nothing can be
-	// sent any more.
+	// Quit ends the connection with err. The codec's farewell for err follows what is queued,
+	// and nothing can be sent after it. The connection is closed within 5 seconds, even if the
+	// peer reads nothing.
 	Quit(err error)
-	// LogPanic has a panic of one of the program's callbacks logged, as [Loop.Panicked] has it, if
-	// err is one. Those that the connection's events return need not be told.
+	// LogPanic logs err, as [Loop.Panicked] describes, if it is the panic of one of the
+	// program's callbacks. Panics that the connection's events return are logged without it.
 	LogPanic(err error)
-	// Framing is how the connection's messages are framed now; nil if only its codec knows.
+	// Framing returns the present framing of the connection's messages, or nil if only its
+	// codec knows it.
 	Framing() handlers.Framing
-	// Flush sends what the peer's side takes of the queue, also within a callback: what that writes
-	// waits for its end otherwise.
+	// Flush sends as much of the queue as the kernel accepts. Inside a callback it sends at
+	// once what would otherwise wait until the callback returns.
 	Flush()
-	// Pause stops reading: once the buffers between are full the peer has to wait. What was read
-	// before is still delivered by the Decode that is running.
+	// Pause stops reading. Once the buffers in between are full, the peer must wait. Bytes
+	// already read are still delivered by the Decode that is running.
 	Pause()
-	// Resume goes on reading after Pause.
+	// Resume continues reading after Pause.
 	Resume()
-	// Wake has [Waker.Woken] called, if the connection's events are a Waker, when d has passed, or
-	// earlier. It may be called from Start on.
+	// Wake requests a call of [Waker.Woken] after d, or earlier. It does nothing if the
+	// connection's events are not a Waker. It may be called once Start has been called.
 	Wake(d time.Duration)
-	// SetNoDelay is [net.TCPConn.SetNoDelay]. It does nothing where there is no TCP.
+	// SetNoDelay is like [net.TCPConn.SetNoDelay]. It does nothing if the connection does not
+	// use TCP.
 	SetNoDelay(on bool) error
-	// SetKeepAlive turns TCP's probes on or off, the first of them after the connection was idle
-	// for this long, to the next second; unchanged if zero. It does nothing where there is no TCP.
+	// SetKeepAlive turns TCP keep-alive probes on or off. The first probe is sent after the
+	// connection has been idle for the given time, in whole seconds; zero leaves that time
+	// unchanged. It does nothing if the connection does not use TCP.
 	SetKeepAlive(on bool, idle time.Duration) error
-	// Feed sends p, whole messages that are framed for this connection, as far as that can be done
-	// at once, and returns how many bytes it has taken: whole messages, and none while something is
-	// queued. When that is not all, f is told once that nothing is queued any more, or that nothing
-	// can be sent. p is not kept. The error is [handlers.ErrClosed].
+	// Feed sends as much of p as can be sent at once and returns the number of bytes taken. p
+	// holds whole messages that are framed for this connection; Feed takes whole messages only,
+	// and none while something is queued. If it takes less than p, it calls f.Drained once the
+	// queue is empty or nothing can be sent any more. It does not keep p. The error is
+	// [handlers.ErrClosed].
 	Feed(p []byte, f FrameSource) (n int, err error)
 }
 
-// A Drainer waits until a connection has nothing queued any more: [Conn.Drain] and [Conn.Feed] call
-// Drained then.
+// A Drainer is notified when a connection's queue becomes empty: see [Conn.Drain] and [Conn.Feed].
 type Drainer interface{ Drained() }
 
-// A FrameSource knows where the messages end that it gives to [Conn.Feed].
+// A FrameSource knows where the messages that it passes to [Conn.Feed] end.
 type FrameSource interface {
 	Drainer
-	// End is the least end of a message that is not less than n.
+	// End returns the end of the first message that ends at n or later.
 	End(n int) int
 }
 
-// Parking is where a connection waits that has not shown its protocol, but whose client is
-// announced. While it is parked the loop does not read it and spends no goroutine on it.
+// A Parking holds connections whose client is announced but whose protocol is not yet known. While
+// a connection is parked the loop does not read from it and spends no goroutine on it.
 type Parking interface {
-	// Park takes the connection. From then on it may be adopted, retired or expired at any moment.
+	// Park takes the connection. From then on the Parking may adopt, retire or expire it at any
+	// moment.
 	Park()
-	// Take gives the connection back. It is false when the parking is about to adopt, retire or
-	// expire it.
+	// Take gives the connection back. It returns false if the Parking is about to adopt, retire
+	// or expire the connection.
 	Take() bool
 }
 
-// Tasks are the goroutines of one owner, who waits for them.
+// Tasks is a group of goroutines whose owner waits for them.
 type Tasks = tasks.Group
 
-// A Driver is a way to drive connections.
+// A Driver selects how connections are driven.
 type Driver int
 
 const (
-	// Auto is Epoll where there is one, for the connections that have a descriptor, else
-	// Goroutines.
+	// Auto uses the epoll driver, where there is one, for connections that have a descriptor,
+	// and Goroutines for all others.
 	Auto Driver = iota
-	// Goroutines has a goroutine for each connection.
+	// Goroutines uses one goroutine for each connection.
 	Goroutines
 )
 
-// A Loop drives connections. Its fields are set before the first New. Its methods may be called by
-// any goroutine.
+// A Loop drives connections. Its fields must be set before the first call of New. Any goroutine may
+// call its methods.
 type Loop struct {
-	// Driver is Auto unless it is set.
+	// Driver selects the driver. The zero value is Auto.
 	Driver Driver
-	// Timeout is how long a connection may be idle; none if zero or negative.
+	// Timeout bounds how long a connection may be idle. Zero or negative means no bound.
 	Timeout time.Duration
-	// HandshakeTimeout bounds the handshake of a codec that has one; none if zero or negative.
+	// HandshakeTimeout bounds the handshake of a codec that has one. Zero or negative means no
+	// bound.
 	HandshakeTimeout time.Duration
-	// MessageTimeout is how long a message may take from its first byte to its last; none if zero
-	// or negative. The client is ended with [handlers.ErrTimeout].
+	// MessageTimeout bounds the time from the first byte of a message to its last. A client
+	// that exceeds it ends with [handlers.ErrTimeout]. Zero or negative means no bound.
 	MessageTimeout time.Duration
-	// PingInterval is how long the peer of a codec that is a [handlers.Pinger] may send nothing
-	// until it is pinged, up to an eighth more, so that those that came together are not pinged
-	// together; none is if zero or negative. The client is ended with [handlers.ErrTimeout] when
-	// for as long again no byte has come and none was taken.
+	// PingInterval is how long a peer may send nothing before it is pinged, if its codec is a
+	// [handlers.Pinger]. Up to an eighth is added, so that connections made at the same time
+	// are not all pinged at once. If no byte comes or goes for another PingInterval, the client
+	// ends with [handlers.ErrTimeout]. Zero or negative means no pings.
 	PingInterval time.Duration
-	// CloseTimeout is how long a connection that has ended may take to send what is queued; 5
-	// seconds if zero, no bound if negative. It bounds the wait for the answer to a farewell too,
-	// which is 5 seconds at the most.
+	// CloseTimeout bounds how long a connection that has ended may take to send its queue. Zero
+	// means 5 seconds, negative means no bound. It also bounds the wait for the answer to a
+	// farewell, which is never longer than 5 seconds.
 	CloseTimeout time.Duration
-	// MaxQueue is how many bytes may wait for a client that does not read; 1 MiB if zero, no bound
-	// if negative.
+	// MaxQueue bounds the bytes queued for a client that does not read. Zero means 1 MiB,
+	// negative means no bound.
 	MaxQueue int
-	// Budget bounds the memory of messages that are not whole, for all clients together; one of the
-	// loop's own if nil.
+	// Budget bounds the memory of incomplete messages of all clients together. If nil, the loop
+	// uses a Budget of its own.
 	Budget *handlers.Budget
-	// Panicked, if not nil, is called with the *[handlers.PanicError] of what took a connection out
-	// of the loop ([handlers.Messages]), or of a codec unless the connection's events are a
-	// [PanicLogger]. Several goroutines may call it at once. Its own panic is dropped.
+	// Panicked, if not nil, is called with a *[handlers.PanicError] when a function that took a
+	// connection out of the loop (Hijack of [handlers.Messages]) panics, or when a codec panics
+	// and the connection's events are not a [PanicLogger]. Several goroutines may call it at
+	// once. A panic of Panicked itself is dropped.
 	Panicked func(err error)
 
-	tasks  Tasks        // connections, and what is done for them in goroutines
+	tasks  Tasks        // connections, and goroutines that work for them
 	n      atomic.Int64 // connections
 	shards shards
-	own    handlers.Budget // without Budget
+	own    handlers.Budget // used if Budget is nil
 
-	linger time.Duration // what lingerTime is, if it is not zero; for tests
+	linger time.Duration // replaces lingerTime unless zero; for tests
 
 	mu      sync.Mutex
-	closing bool                   // no connection gets in any more
-	closed  bool                   // none gets out, either
-	conns   map[*goConn]struct{}   // of the goroutine driver
-	hijacks map[*hijacked]struct{} // that have left, and are not closed yet
+	closing bool                   // no connection is admitted any more
+	closed  bool                   // no connection may leave the loop any more
+	conns   map[*goConn]struct{}   // those of the goroutine driver
+	hijacks map[*hijacked]struct{} // connections that have left the loop but are still in use
 }
 
-// New prepares c for being driven. Nothing happens before [Conn.Start].
+// New returns a driven connection for c. It does nothing to c before [Conn.Start] is called.
 func (l *Loop) New(c handlers.Conn, a handlers.Attachment) Conn {
 	if a.Info == nil {
 		a.Info = c.Info()
@@ -223,15 +233,15 @@ func (l *Loop) New(c handlers.Conn, a handlers.Attachment) Conn {
 	return l.newGoConn(c, a)
 }
 
-// ender is what shutting down asks of a connection.
+// ender is a connection that a shutdown can end.
 type ender interface {
-	halt()             // ends soon: what the peer has sent already is still served
-	abort(cause error) // ends now
+	halt()             // ends soon; still serves what the peer has already sent
+	abort(cause error) // ends at once
 }
 
-// Shutdown says goodbye to every connection, in an even flow over spread, and waits for all of them
-// to end. When ctx ends first it closes what is left and returns the error of ctx, without waiting
-// for callbacks that do not return. No connection can be started after.
+// Shutdown ends every connection, evenly spread over the duration spread, and waits until all have
+// ended. If ctx ends first, it closes the remaining connections and returns the error of ctx
+// without waiting for callbacks to return. No connection can be started afterwards.
 func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 	all := l.refuse()
 	for i, c := range all {
@@ -247,7 +257,7 @@ func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 	return err
 }
 
-// Close closes every connection at once. It does not wait for the callbacks.
+// Close closes every connection at once. It does not wait for callbacks to return.
 func (l *Loop) Close() {
 	l.mu.Lock()
 	l.closed = true
@@ -257,13 +267,13 @@ func (l *Loop) Close() {
 	}
 }
 
-// Wait waits until every connection has ended, and what was begun for them.
+// Wait waits until every connection, and every goroutine started for one, has ended.
 func (l *Loop) Wait() { _ = l.tasks.Wait(context.Background()) }
 
-// Len returns how many connections are driven now.
+// Len returns the number of connections that the loop drives now.
 func (l *Loop) Len() int { return int(l.n.Load()) }
 
-// refuse lets no connection in any more, and returns those that there are.
+// refuse stops the admission of connections and returns those that were admitted.
 func (l *Loop) refuse() []ender {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -278,13 +288,13 @@ func (l *Loop) refuse() []ender {
 	return l.shards.refuse(all)
 }
 
-// admitted counts a connection that the caller has put where refuse finds it.
+// admitted counts a connection. The caller has already put it where refuse finds it.
 func (l *Loop) admitted() {
 	l.tasks.Add()
 	l.n.Add(1)
 }
 
-// left is the end of a connection.
+// left undoes admitted when a connection has left the loop or ended.
 func (l *Loop) left() {
 	l.n.Add(-1)
 	l.tasks.Done()
@@ -297,7 +307,7 @@ func (l *Loop) closeTimeout() time.Duration {
 	return cmp.Or(l.CloseTimeout, closeWait)
 }
 
-// quitTime bounds the end of a connection whose peer may not answer, or not read, the farewell.
+// quitTime returns how long the peer may take to read and answer the farewell.
 func (l *Loop) quitTime() time.Duration { return min(l.closeTimeout(), closeWait) }
 
 func (l *Loop) lingerTime() time.Duration {
@@ -314,8 +324,8 @@ func (l *Loop) maxQueue() int {
 	return cmp.Or(l.MaxQueue, 1<<20)
 }
 
-// maxReplies bounds what a codec has answered, such as pongs, and its peer has not taken: nothing
-// more is read of that until it does.
+// maxReplies returns how many bytes of the codec's own answers, such as pongs, may be queued.
+// Beyond that nothing is read from the peer until it takes them.
 func (l *Loop) maxReplies() int {
 	if l.MaxQueue < 0 {
 		return math.MaxInt
@@ -325,8 +335,8 @@ func (l *Loop) maxReplies() int {
 
 func (l *Loop) budget() *handlers.Budget { return cmp.Or(l.Budget, &l.own) }
 
-// deaf reports whether a write has failed because the peer reads no more. What it has sent before
-// may still be whole: it gets RST for what comes after it has closed.
+// deaf reports whether a write failed with err because the peer reads no more. What the peer sent
+// before may still be complete: it receives RST only for data that reaches it after its close.
 func deaf(err error) bool {
 	for _, e := range []error{syscall.EPIPE, syscall.ENOTCONN, io.ErrClosedPipe, net.ErrClosed} {
 		if errors.Is(err, e) {
@@ -336,7 +346,7 @@ func deaf(err error) bool {
 	return false
 }
 
-// errLost is why a connection ends whose peer has sent its last and takes nothing any more.
+// errLost ends a connection whose peer has closed its side and accepts no more data.
 var errLost = fmt.Errorf("write: %w", syscall.EPIPE)
 
 func pause(ctx context.Context, d time.Duration) {

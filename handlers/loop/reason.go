@@ -1,20 +1,20 @@
 package loop
 
-// A reason is why a connection ends: the first that was given, whatever comes after it.
+// A reason is why a connection ends. The first one that is given stays; later ones are ignored.
 type reason struct {
 	err   error
 	given bool
 }
 
-// give makes err the reason, unless there is one. nil is one too: the program has destroyed the
-// connection.
+// give makes err the reason, unless one was given before. A nil err counts as a reason: the program
+// has destroyed the connection.
 func (r *reason) give(err error) {
 	if !r.given {
 		r.err, r.given = err, true
 	}
 }
 
-// fail makes err the reason, unless there is one or err is nil: a good end can still fail.
+// fail is like give, but ignores a nil err: a connection that has ended well so far can still fail.
 func (r *reason) fail(err error) {
 	if err != nil {
 		r.give(err)
