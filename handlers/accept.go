@@ -6,10 +6,11 @@ import (
 	"syscall"
 )
 
-// AcceptEnds reports whether err, from the Accept of a listener, is the listener's end. Of the
-// system's errors those are that say that the listening socket is none any more: all others are of
-// one connection, whose error Linux passes on (accept(2), "Error handling"), or pass with time. An
-// error that a listener made up is its end, unless it is a [net.Error] that is temporary.
+// AcceptEnds reports whether err, returned by the Accept of a listener, means that the listener has
+// ended. A system error means so only if it says that the file descriptor is not a listening socket
+// any more. Every other system error belongs to one connection, as Linux passes on the errors of
+// the new connection (accept(2), "Error handling"), or is temporary. An error that does not come
+// from the system ends the listener unless it is a [net.Error] that is temporary.
 func AcceptEnds(err error) bool {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		switch errno {

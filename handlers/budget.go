@@ -2,21 +2,21 @@ package handlers
 
 import "sync/atomic"
 
-// A Budget bounds the memory that messages take while they are not whole, for all clients that
-// share it. Who asks for more than is left is refused with [ErrOverload]; who holds memory keeps
-// it. Its zero value is ready. Any goroutine may call its methods. Those of a nil Budget refuse
-// nothing.
+// A Budget bounds the memory that incomplete messages take, in total for all clients that share it.
+// A client that needs more than is left is refused with [ErrOverload]; clients that already hold
+// memory keep it. The zero value is ready to use. Any goroutine may call its methods. A nil Budget
+// refuses nothing.
 type Budget struct {
-	// Max is how many bytes may be held in all; 256 MiB if zero, no bound if negative. It is not
-	// changed in use.
+	// Max is the total number of bytes that may be held; 256 MiB if zero, no bound if negative. It
+	// must not be changed while the Budget is in use.
 	Max int64
 
 	held    atomic.Int64
 	refused atomic.Uint64
 }
 
-// Take takes n bytes, or gives -n back. It reports false, and takes nothing, when so many are not
-// left.
+// Take takes n bytes; a negative n gives -n bytes back. It returns false and takes nothing if fewer
+// than n bytes are left.
 func (b *Budget) Take(n int) bool {
 	if b == nil {
 		return true
@@ -40,15 +40,15 @@ func (b *Budget) Take(n int) bool {
 	}
 }
 
-// Force takes n bytes, also when they are not left. It is for what is given back before the next
-// Read: the end of a message that holds memory already may have come.
+// Force takes n bytes even if fewer are left. It is for memory that is given back before the next
+// Read, as a message that already holds memory may be about to end.
 func (b *Budget) Force(n int) {
 	if b != nil {
 		b.held.Add(int64(n))
 	}
 }
 
-// Refuse counts a client that is refused, and returns [ErrOverload].
+// Refuse counts a refused client and returns [ErrOverload].
 func (b *Budget) Refuse() error {
 	if b != nil {
 		b.refused.Add(1)

@@ -5,14 +5,15 @@ import (
 	"net"
 )
 
-// Kind says how a message was, or is to be, told apart by protocols that have more than one kind.
+// Kind is the type of a message in protocols that have several, such as the text and binary frames
+// of WebSocket.
 type Kind uint8
 
 const (
-	// Auto is the kind of messages from protocols that have only bytes. Sent to a WebSocket it is a
-	// text frame if it is valid UTF-8, else a binary one.
+	// Auto is the kind of messages from protocols that have only bytes. A WebSocket sends such a
+	// message as a text frame if it is valid UTF-8, otherwise as a binary one.
 	Auto Kind = iota
-	// Text is UTF-8 text. Text that is not valid UTF-8 is sent as Binary: no byte is lost.
+	// Text is UTF-8 text. Text that is not valid UTF-8 is sent as Binary, so that no byte is lost.
 	Text
 	// Binary is bytes.
 	Binary
@@ -31,12 +32,13 @@ func (k Kind) String() string {
 
 // A Message is what a client sent: a line, a frame, a part of a body.
 type Message struct {
-	// Data belongs to the loop and is valid until OnMessage returns; [Message.Clone] keeps it.
+	// Data belongs to the loop and is valid until OnMessage returns. Use [Message.Clone] to keep
+	// it.
 	Data []byte
 	Kind Kind
 }
 
-// Clone returns a message with a copy of the data, which may be kept.
+// Clone returns a copy of m, with its own copy of the data, that may be kept.
 func (m Message) Clone() Message {
 	m.Data = bytes.Clone(m.Data)
 	return m
@@ -48,103 +50,103 @@ func (m Message) String() string { return string(m.Data) }
 // A Codec turns bytes into messages and messages into bytes, for one connection. It does no I/O and
 // reads no clock.
 //
-// Decode is called by one goroutine at a time. The Append methods are called by one goroutine at a
-// time too, but it may be another one, at the same time as Decode; what the two halves share is the
-// codec's to guard.
+// One goroutine at a time calls Decode, and one goroutine at a time calls the Append methods. The
+// two may be different goroutines that run at the same time, so the codec must guard any state that
+// Decode shares with the Append methods.
 type Codec interface {
-	// Decode takes what it can of in, reports each whole message to m, and appends what the
-	// protocol itself answers (pong, close) to m.Reply. It returns how many bytes it has done with;
-	// the rest comes again, as Decode left it (a codec may unmask in place), with more behind it.
-	// Decode keeps no reference to in. When m.EOF is set no more will come: Decode is called once
-	// more, with what is left, perhaps nothing, and reports a last message if the protocol has one.
+	// Decode consumes bytes from the front of in, reports each whole message to m, and appends the
+	// protocol's own answers (pong, close) to m.Reply. It returns the number of bytes consumed. The
+	// next call gets the remaining bytes again, as Decode left them (a codec may unmask in place),
+	// followed by new ones. Decode keeps no reference to in. If m.EOF is set, no more bytes will
+	// come: this last call gets what is left, perhaps nothing, and reports a last message if the
+	// protocol has one.
 	//
-	// The error io.EOF means that the peer has ended in good order: the replies are flushed and the
-	// connection is closed. Any other error ends the client: the replies are flushed, then what
-	// AppendClose says of it.
+	// The error io.EOF means that the peer ended in good order: the loop flushes the replies and
+	// closes the connection. Any other error ends the client: the loop flushes the replies, then
+	// what AppendClose appends for that error.
 	Decode(in []byte, m *Messages) (n int, err error)
-	// AppendWrite appends p as it is, or as one frame of that kind on a protocol that has only
-	// messages.
+	// AppendWrite appends p as it is, or as one frame of kind k if the protocol has only messages.
 	AppendWrite(dst, p []byte, k Kind) []byte
 	// AppendMessage appends msg, framed as one message.
 	AppendMessage(dst, msg []byte, k Kind) []byte
-	// AppendClose appends the farewell that tells reason; nil is a normal end. Nothing is appended
-	// after it.
+	// AppendClose appends the protocol's farewell for reason; a nil reason is a normal end. It is
+	// the last Append call.
 	AppendClose(dst []byte, reason error) []byte
 }
 
-// A Framing turns messages into bytes in a way that depends on nothing else: connections of the
-// same Framing can be sent the same bytes. Its values can be compared.
+// A Framing encodes messages in a way that depends on nothing but the message, so that all
+// connections with the same Framing can be sent the same bytes. Its values must be comparable.
 type Framing interface {
 	// AppendMessage appends msg, framed as one message.
 	AppendMessage(dst, msg []byte, k Kind) []byte
 }
 
-// A Framer is a [Codec] whose AppendMessage is that of a [Framing]. What is published to a room is
-// then encoded once for all of its connections.
+// A Framer is a [Codec] whose AppendMessage is that of a [Framing]. A room then encodes each
+// published message once for all connections with that Framing.
 type Framer interface {
-	// Framing returns how codec frames messages, or nil if only codec's AppendMessage knows. codec
-	// is the Framer itself or one that embeds it and may have an AppendMessage of its own: for
-	// those the Framers of this module return nil, so that rooms ask each codec.
+	// Framing returns the framing of codec, or nil if rooms must call codec's own AppendMessage.
+	// codec is the Framer itself, or a codec that embeds it and may override AppendMessage. The
+	// Framers of this module return nil for a codec that embeds them.
 	Framing(codec Codec) Framing
 }
 
-// A Pinger is a [Codec] that can ask a silent peer for a sign of life, which is any byte.
+// A Pinger is a [Codec] that can ask a silent peer whether it is alive. Any byte is an answer.
 type Pinger interface {
-	// AppendPing appends the question, or nothing where none may be sent.
+	// AppendPing appends a ping, or nothing if none may be sent now.
 	AppendPing(dst []byte) []byte
 }
 
-// Events is what the loop does with what a codec finds.
+// Events receives what a codec finds. The loop implements it.
 type Events interface {
 	// Connect announces the client after a handshake.
 	Connect(info *Info)
-	// Message raises OnMessage and returns after it.
+	// Message calls OnMessage and returns after it.
 	Message(m Message)
 }
 
-// Messages collects what one Decode finds. Its methods are called from Decode only.
+// Messages collects what one call of Decode finds. Its methods may be called from Decode only.
 type Messages struct {
-	// Reply is what the protocol itself answers. It is sent in its place: after the program's
-	// replies to the messages delivered before, ahead of its replies to those delivered after.
+	// Reply is the protocol's own answer. It is sent in order: after the program's replies to the
+	// messages delivered before it, and before the replies to those delivered after it.
 	Reply []byte
 	// EOF says that the peer has sent its last byte (FIN).
 	EOF bool
-	// Cut comes with EOF when that is no end in good order: TLS has ended without a close_notify,
-	// or the connection was reset. Nothing is delivered any more, and the client ends with
-	// [io.ErrUnexpectedEOF] unless Decode returns an error.
+	// Cut is set together with EOF if the stream did not end in good order: TLS ended without a
+	// close_notify, or the connection was reset. No more messages are delivered, and the client
+	// ends with [io.ErrUnexpectedEOF] unless Decode returns another error.
 	Cut bool
-	// Partial, when Decode sets it, says that the codec keeps the beginning of a message that is
-	// not whole (fragments). What Decode leaves of in need not be told.
+	// Partial is set by Decode if the codec itself keeps the beginning of an incomplete message
+	// (fragments). Bytes that Decode leaves in its argument do not count.
 	Partial bool
-	// Kept, when Decode sets it, is how many bytes of memory that beginning takes, and what else
-	// the codec keeps until the client ends. They count for Budget, and the client is ended with
-	// [ErrOverload] when they are not left.
+	// Kept is set by Decode to the number of bytes of memory that this beginning takes, plus what
+	// else the codec keeps until the client ends. They count against Budget, and the client ends
+	// with [ErrOverload] if the Budget has too few left.
 	Kept int
-	// Budget is that of all connections of the loop. Decode takes from it what it needs while it
-	// runs, and gives it back.
+	// Budget is shared by all connections of the loop. Decode takes from it the memory that it
+	// needs while it runs, and gives it back before it returns.
 	Budget *Budget
-	// Next, when Decode sets it, is the codec of the bytes from n on: an upgrade. What was appended
-	// to Reply goes out as it is.
+	// Next is set by Decode to upgrade the connection: Next decodes the bytes from n on. Reply is
+	// sent as it is.
 	Next Codec
-	// Hijack, when Decode sets it, takes the connection out of the loop: what was appended to Reply
-	// and queued goes out, the client ends in good order, and Hijack gets the connection, with the
-	// bytes from n on still to be read. It runs in a goroutine of its own, which a shutdown waits
-	// for, and closes what it gets. It gets nil, and must return at once, when the connection has
-	// ended meanwhile.
+	// Hijack is set by Decode to take the connection out of the loop. The loop sends Reply and what
+	// is queued, ends the client in good order, and calls Hijack with the connection, from which
+	// the bytes from n on can still be read. Hijack runs in its own goroutine, which a shutdown
+	// waits for, and must close c. If the connection has ended meanwhile, c is nil and Hijack must
+	// return at once.
 	Hijack func(c net.Conn)
-	// HalfOpen, when Decode sets it at EOF, keeps the connection for what the program still sends:
-	// it ends when the program ends it. Without it it ends when what is queued has gone.
+	// HalfOpen is set by Decode at EOF to keep the connection open for what the program still
+	// sends, until the program ends it. Otherwise the connection ends once the queue is sent.
 	HalfOpen bool
-	// Events gets the messages.
+	// Events receives the messages.
 	Events Events
 }
 
-// Connect announces the client of an [Attachment] with Handshake set, now that its handshake is
-// complete. What is in Reply is sent before anything that the program writes.
+// Connect announces the client of an [Attachment] with Handshake set, once its handshake is
+// complete. Reply is sent before anything that the program writes.
 func (m *Messages) Connect(info *Info) { m.Events.Connect(info) }
 
-// Deliver reports a whole message. The program has seen it when Deliver returns. When Cut is set it
-// does nothing.
+// Deliver passes a whole message to the program and returns after OnMessage. It does nothing if Cut
+// is set.
 func (m *Messages) Deliver(msg Message) {
 	if !m.Cut {
 		m.Events.Message(msg)

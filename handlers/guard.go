@@ -12,23 +12,23 @@ import (
 	"time"
 )
 
-// A PanicError is a panic in code of the program that was called: a callback, a matcher, a codec.
-// It matches [ErrPanic].
+// A PanicError is a panic in code of the program, such as a callback, a matcher or a codec. It
+// matches [ErrPanic].
 type PanicError struct {
-	// Value is that of the panic, which may hold what a client sent; nil if the code has called
-	// [runtime.Goexit] instead.
+	// Value is the value of the panic, or nil if the code called [runtime.Goexit] instead. It may
+	// contain data that a client sent.
 	Value any
-	Stack []byte // of the goroutine, as [debug.Stack] has it
+	Stack []byte // of the goroutine, as [debug.Stack] formats it
 
-	asked uint32 // First was called; atomic, as a PanicError may be copied
+	asked uint32 // 1 once First was called; atomic functions are used as a PanicError may be copied
 }
 
-// First reports whether this is its first call. Several parts of a server may see one panic: the
-// first of those that log panics logs it.
+// First reports whether this is its first call. Several parts of a server may see the same panic;
+// only the first one that calls First logs it.
 func (e *PanicError) First() bool { return atomic.SwapUint32(&e.asked, 1) == 0 }
 
-// Error has the text of an error of the Go runtime, and else the type of the value, never the
-// value: what a peer or a log gets is no payload.
+// Error returns the text of Value if that is an error of the Go runtime, and otherwise only its
+// type, so that no payload reaches a peer or a log.
 func (e *PanicError) Error() string {
 	if err, ok := e.Value.(runtime.Error); ok && ofRuntime(err) {
 		return fmt.Sprintf("%v: %v", ErrPanic, err)
@@ -44,8 +44,8 @@ func (e *PanicError) Kind() string {
 	return fmt.Sprintf("%T", e.Value)
 }
 
-// ofRuntime reports whether the type of err is the Go runtime's own: a program may have others,
-// whose text is anything.
+// ofRuntime reports whether package runtime declares the type of err. A program may declare others,
+// whose text can be anything.
 func ofRuntime(err runtime.Error) bool {
 	t := reflect.TypeOf(err)
 	if t.Kind() == reflect.Pointer {
@@ -61,10 +61,9 @@ func (*PanicError) Unwrap() error { return ErrPanic }
 // program's code, so that a panic costs one connection and not the process.
 func Guard(f func()) error { return GuardExit(f, nil) }
 
-// GuardExit is [Guard] for callers that other goroutines wait for: if f ends its goroutine, as
-// [runtime.Goexit] does and with it the FailNow of a test, it calls exited with a *[PanicError] and
-// does not return. exited runs in the goroutine that ends, which is to be no longer waited for
-// then.
+// GuardExit is [Guard] for callers that other goroutines wait for. If f ends its goroutine, with
+// [runtime.Goexit] or the FailNow of a test, GuardExit calls exited with a *[PanicError] in that
+// goroutine and does not return. exited must release those who wait for the goroutine.
 func GuardExit(f func(), exited func(err error)) (err error) {
 	returned := false
 	defer func() {
@@ -81,21 +80,21 @@ func GuardExit(f func(), exited func(err error)) (err error) {
 	return nil
 }
 
-// strays are the panics that no port logs.
+// strays logs the panics that no port logs.
 var strays = &strayPanics{}
 
-// straysPerSecond bounds how many of them are logged.
+// straysPerSecond bounds how many of them are logged in a second.
 const straysPerSecond = 5
 
-// strayPanics counts panics for the bound.
+// strayPanics logs panics, at most straysPerSecond in a second.
 type strayPanics struct {
 	mu       sync.Mutex
-	second   int64 // in which lines were written
+	second   int64 // the second, in Unix time, that lines belongs to
 	lines    int
 	unlogged int // since the last line
 }
 
-// log writes one line and the stack to the standard logger, unless it was told of p before.
+// log writes one line and the stack to the standard logger, unless p was logged before.
 func (s *strayPanics) log(p *PanicError) {
 	if p.Value == http.ErrAbortHandler || !p.First() {
 		return

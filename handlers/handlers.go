@@ -1,7 +1,7 @@
 // Package handlers is the contract between the port and the protocols that it serves.
 //
 // A protocol is a [Handler]. The port calls Serve with a [Conn] whose first bytes a matcher has
-// recognised and nobody has read. The handler then does one of three things:
+// recognised; the bytes themselves are still unread. The handler then does one of three things:
 //
 //   - it gives the connection and a [Codec] to the loop with [Port.Attach], and is done with it
 //     (raw TCP, WebSocket);
@@ -9,8 +9,8 @@
 //     request is a client);
 //   - it unwraps a layer and asks the port to decide again with [Port.Route] (TLS).
 //
-// The package needs the standard library only, so that a protocol in a module of its own depends on
-// nothing else.
+// The package imports only the standard library and packages of this module that do, so that a
+// protocol in another module depends on nothing else.
 package handlers
 
 import (
@@ -34,25 +34,25 @@ var (
 	ErrPolicy = errors.New("refused")
 	// ErrPanic means that a callback of the program panicked: 500, close 1011.
 	ErrPanic = errors.New("callback panicked")
-	// ErrStalled means that the client stopped before its first bytes showed its protocol, or
-	// before the head of a request was whole: 408.
+	// ErrStalled means that the client stopped sending before its first bytes showed its protocol,
+	// or before the head of a request was complete: 408.
 	ErrStalled = errors.New("the client stopped before its first message was whole")
 	// ErrTimeout means that the client was idle for too long.
 	ErrTimeout = errors.New("idle timeout")
 	// ErrSlow means that the client does not read what is sent to it: close 1013.
 	ErrSlow = errors.New("client reads too slowly")
-	// ErrOverload means that the memory for messages that are not whole is used up ([Budget]): 503,
-	// close 1013, an error line.
+	// ErrOverload means that the memory for incomplete messages is used up ([Budget]): 503, close
+	// 1013, an error line.
 	ErrOverload = errors.New("too many unfinished messages, try again later")
 	// ErrShutdown means that the server is going away: close 1001.
 	ErrShutdown = errors.New("server is shutting down")
-	// ErrClosed is returned by the methods of a [Stream] that was ended, by either side.
+	// ErrClosed is returned by the methods of a [Stream] that either side has ended.
 	ErrClosed = errors.New("client is closed")
 )
 
-// A Handler serves one protocol on the connections that are routed to it. Serve may be called by
-// several goroutines at once. It owns c from then on and must return soon: a handler that waits for
-// the peer does so in a goroutine started with [Port.Go]. A panic in Serve costs c only.
+// A Handler serves one protocol on the connections that are routed to it. Several goroutines may
+// call Serve at once. Serve owns c and must return soon: a handler that waits for the peer does so
+// in a goroutine started with [Port.Go]. A panic in Serve closes c only.
 type Handler interface {
 	Serve(c Conn, p Port)
 }
@@ -63,66 +63,64 @@ type HandlerFunc func(c Conn, p Port)
 // Serve calls f.
 func (f HandlerFunc) Serve(c Conn, p Port) { f(c, p) }
 
-// IsNil reports whether v is nil, or a nil pointer or func in an interface: a handler, a listener
-// or anything else of a program that was never made. Who is given one says so at once.
+// IsNil reports whether v is nil or holds a nil pointer or func. Functions that take a handler or a
+// listener from the program use it to refuse one that was never made.
 func IsNil(v any) bool {
 	r := reflect.ValueOf(v)
 	return v == nil || (r.Kind() == reflect.Pointer || r.Kind() == reflect.Func) && r.IsNil()
 }
 
-// Refuse is a Handler that closes every connection without a word.
+// Refuse is a Handler that closes every connection without an answer.
 var Refuse Handler = refuse{}
 
 type refuse struct{}
 
 func (refuse) Serve(c Conn, _ Port) { c.Close() }
 
-// A Conn is a connection whose protocol is decided and of which no byte has been read. Its methods
-// may be called by several goroutines at once.
+// A Conn is a connection whose protocol is decided and from which no byte has been read. Several
+// goroutines may call its methods at once.
 type Conn interface {
-	// Info says what the port knows of the connection. The caller must not change it.
+	// Info returns what the port knows about the connection. The caller must not change it.
 	Info() *Info
-	// NetConn makes the net.Conn at the first call and returns the same one at each later call: a
+	// NetConn makes the net.Conn at the first call and returns the same one at later calls: a
 	// *net.TCPConn for TCP, a *net.UnixConn for a Unix socket, a *tls.Conn inside TLS.
 	NetConn() (net.Conn, error)
-	// Close closes the connection, whatever form it has by now, and gives its place (MaxConns)
-	// back. A handler that neither attaches nor routes its connection calls Close when it has
-	// finished, also after closing the net.Conn itself. The second call does nothing.
+	// Close closes the connection and frees its MaxConns slot. A handler that neither attaches nor
+	// routes its connection must call Close when it has finished, even if it closed the net.Conn. A
+	// second call does nothing.
 	Close() error
 }
 
-// A LazyConn is a [Conn] that has a net.Conn which is cheaper to make: it makes the one of NetConn
-// when it first has to wait for the peer, or when NetConn is called, and then stands for that.
+// A LazyConn is a [Conn] that also has a cheaper net.Conn. This one makes the net.Conn of NetConn
+// only when it first has to wait for the peer, or when NetConn is called, and uses it from then on.
 type LazyConn interface {
 	Conn
-	// LazyNetConn returns that net.Conn, or the one of NetConn. It is called once.
+	// LazyNetConn returns the cheaper net.Conn, or that of NetConn. It must be called only once.
 	LazyNetConn() (net.Conn, error)
 }
 
-// A Detacher is a [Conn] that can be let go while its socket lives on: all that is left of it is
-// its place.
+// A Detacher is a [Conn] that can be dropped while its socket lives on. Only its MaxConns slot
+// stays.
 type Detacher interface {
 	Conn
-	// Detach gives the socket to the caller, who has taken it and closes it, and returns what gives
-	// the place (MaxConns) back when it is closed, once. Close does nothing from then on, and
-	// nothing else may be called.
+	// Detach leaves the socket to the caller, who has already taken it and must close it. The
+	// caller closes place, once, to free the MaxConns slot. From then on Close does nothing, and no
+	// other method may be called.
 	Detach() (place io.Closer)
 }
 
-// A Port is what a handler may ask of the port. Its methods may be called by several goroutines at
-// once.
+// A Port is the handler's side of a port. Several goroutines may call its methods at once.
 type Port interface {
-	// Attach gives c to the loop, which reads it, decodes the bytes with a.Codec, raises the
-	// events, writes the replies and closes c. The handler is done with c.
+	// Attach gives c to the loop, which reads it, decodes the bytes with a.Codec, calls the
+	// program's events, writes the replies and closes c. The handler must not use c any more.
 	Attach(c Conn, a Attachment)
-	// Connect announces a client that the handler drives itself: OnConnect runs before it returns.
-	// s is where its replies go. It returns an error, and there was no event, when the port is
-	// closing.
+	// Connect announces a client that the handler drives itself. It returns after OnConnect. The
+	// client's replies go to s. If the port is closing, Connect returns an error without an event.
 	Connect(info *Info, s Stream) (Client, error)
-	// Fail reports a connection or request that failed before it became a client: OnError.
+	// Fail reports, to OnError, a connection or request that failed before it became a client.
 	Fail(info *Info, err error)
-	// Route decides c again, from the first byte of an inner layer (TLS). The handler is done with
-	// c.
+	// Route makes the port decide again what c is, from the first byte of an inner layer (TLS). The
+	// handler must not use c any more.
 	Route(c Conn)
 	// Go runs f in a goroutine that the port waits for before Shutdown returns.
 	Go(f func())
@@ -131,82 +129,83 @@ type Port interface {
 // An Attachment is what the loop needs to drive a connection.
 type Attachment struct {
 	Codec Codec
-	// Info replaces the connection's own when it is not nil: an upgrade knows its request.
+	// Info, if not nil, replaces the connection's own. An upgrade uses it to add the request.
 	Info *Info
-	// Unread is what was read from the connection already; Decode sees it first.
+	// Unread holds bytes that were already read from the connection. Decode gets them first.
 	Unread []byte
-	// Handshake means that the client is not connected yet: the codec calls [Messages.Connect] when
-	// it is. Until then the port's handshake deadline holds and a failure is an OnError. Without it
-	// OnConnect runs at once.
+	// Handshake means that the codec announces the client later, with [Messages.Connect]. Until
+	// then the port's handshake deadline applies and a failure is reported to OnError. If Handshake
+	// is false, OnConnect runs at once.
 	Handshake bool
 }
 
 // A Client is the hub's side of a client that its handler drives itself. One goroutine at a time
 // may call it.
 type Client interface {
-	// Message runs OnMessage and returns after it. It returns [ErrPanic] when the callback
-	// panicked, and [ErrClosed], without an event, when the program destroyed the client.
+	// Message calls OnMessage and returns after it. It returns [ErrPanic] if the callback panicked,
+	// and [ErrClosed], without an event, if the program has destroyed the client.
 	Message(m Message) error
-	// Disconnect runs OnDisconnect; err is nil when the client left in good order. The second call
+	// Disconnect calls OnDisconnect. err is nil if the client left in good order. A second call
 	// does nothing.
 	Disconnect(err error)
 }
 
-// A Stream takes what the program sends to one client. Its methods may be called by any goroutine
-// at any time; they return [ErrClosed] once the stream was ended.
+// A Stream sends data to one client. Any goroutine may call its methods at any time. They return
+// [ErrClosed] once the stream has ended.
 type Stream interface {
-	// Write sends p as it is; on a protocol that has only messages it sends one of that kind. It
+	// Write sends p as it is, or as one message of kind k if the protocol has only messages. It
 	// waits while the client's queue is full.
 	Write(p []byte, k Kind) (int, error)
 	// Send sends one message, framed as the protocol frames messages. It waits while the client's
 	// queue is full.
 	Send(p []byte, k Kind) error
-	// TrySend is Send that never waits: it returns [ErrSlow] and sends nothing when the client's
-	// queue is full.
+	// TrySend is like Send but never waits: if the client's queue is full it sends nothing and
+	// returns [ErrSlow].
 	TrySend(p []byte, k Kind) error
-	// End sends the protocol's farewell (the end of the response, close 1000, FIN) after all that
-	// was written.
+	// End sends the protocol's farewell (the end of the response, close 1000, FIN) after everything
+	// written before.
 	End() error
-	// Destroy closes at once; what was not sent yet, and the peer's side does not take at once, is
+	// Destroy closes the stream at once. Queued data that the peer's side does not take at once is
 	// lost.
 	Destroy()
 }
 
-// A Response is a [Stream] that is the answer to an HTTP request.
+// A Response is a [Stream] that answers an HTTP request.
 type Response interface {
 	Stream
 	// DoneAfterWrite postpones the end of the response until after the next write.
 	DoneAfterWrite()
 	// Done ends the response. The connection may go on.
 	Done() error
-	// Header is the header of the response, to be changed before the first write.
+	// Header returns the header of the response, which may be changed before the first write.
 	Header() http.Header
-	// WriteHeader starts the response with this status. The second call does nothing.
+	// WriteHeader starts the response with status. A second call does nothing.
 	WriteHeader(status int)
 }
 
-// A Handshaker is a [Port] that says when it gives up handshakes.
+// A Handshaker is a [Port] that tells handlers when to give up handshakes.
 type Handshaker interface {
 	Port
-	// HandshakeContext is done, for [ErrShutdown], when a port that shuts down waits no longer for
-	// what has not become a client, and when it closes. That is later than ShuttingDown: what
-	// clients have sent before is still served.
+	// HandshakeContext returns a context that is cancelled, with the cause [ErrShutdown], when the
+	// port closes, or shuts down and waits no longer for connections that have not become clients.
+	// That is later than ShuttingDown, as the port still serves what was sent before the shutdown.
 	HandshakeContext() context.Context
 }
 
-// An ErrorLogger logs what goes wrong beside the clients of a port. The port of a portluck server
-// is one, and so is the server itself, for handlers on ports of their own.
+// An ErrorLogger logs the errors of handlers that are not the end of a client. The port of a
+// portluck server is one, and so is the server itself, for handlers on ports of their own.
 type ErrorLogger interface {
-	// LogError logs err, not too often, without the words of a peer: a *[PanicError] with its
-	// stack, unless it has been logged. info is nil if err is not about one peer. Several
-	// goroutines call it at once. It must not block.
+	// LogError logs err at a bounded rate and without payloads. It logs a *[PanicError] with its
+	// stack, unless that was logged before. info is nil if err is not about one peer. Several
+	// goroutines may call it at once. It must not block.
 	LogError(info *Info, err error)
 }
 
-// Report has p log err, if p is an [ErrorLogger], and calls onError, if that is not nil, whose
-// panic is logged too. So each error of a handler goes to the OnError of the program, and is logged
-// where there is a logger. p is the port that the handler serves on, or the Log of one on a port of
-// its own. A panic that neither gets is logged as by [LogPanic].
+// Report logs err with p, if p is an [ErrorLogger], and then calls onError, if it is not nil. A
+// panic in onError is logged too. Handlers call Report for each error, so that it reaches both the
+// log and the program's OnError. p is the port that the handler serves on, or the handler's Log if
+// it has a port of its own. If p is no ErrorLogger and onError is nil, a panic is logged as by
+// [LogPanic].
 func Report(p any, info *Info, err error, onError func()) {
 	if logger, ok := p.(ErrorLogger); ok {
 		_ = Guard(func() { logger.LogError(info, err) })
@@ -218,8 +217,8 @@ func Report(p any, info *Info, err error, onError func()) {
 	}
 }
 
-// LogPanic has p log err, if p is an [ErrorLogger] and err a panic. If p is none the standard
-// logger does it, with the stack and the type of the value, a few times a second.
+// LogPanic logs err if it is a panic, with p if that is an [ErrorLogger]. Otherwise it logs the
+// stack and the type of the panic's value with the standard logger, a few times a second at most.
 func LogPanic(p any, info *Info, err error) {
 	panicked, ok := errors.AsType[*PanicError](err)
 	if !ok {
@@ -232,17 +231,17 @@ func LogPanic(p any, info *Info, err error) {
 	strays.log(panicked)
 }
 
-// PortContextKey is the key in the context of an HTTP request under which is the [Port] that serves
-// it, or another [ErrorLogger]: an http.Handler has it log its errors ([Report]).
+// PortContextKey is the context key for the [Port], or another [ErrorLogger], that serves an HTTP
+// request. An http.Handler passes the value to [Report].
 var PortContextKey any = portKey{}
 
 type portKey struct{}
 
-// A ShutdownNotifier is a [Port] that says when it begins to shut down, for handlers whose
-// connections would not end by themselves: Shutdown waits for what they have started with
-// [Port.Go].
+// A ShutdownNotifier is a [Port] that tells handlers when it begins to shut down. Shutdown waits
+// for the goroutines started with [Port.Go], so a handler whose connections do not end by
+// themselves must end them then.
 type ShutdownNotifier interface {
 	Port
-	// ShuttingDown is closed when Shutdown or Close begins.
+	// ShuttingDown returns a channel that is closed when Shutdown or Close begins.
 	ShuttingDown() <-chan struct{}
 }

@@ -14,18 +14,19 @@ import (
 // ErrHost means that a request is for a name that the server does not answer to: 421.
 var ErrHost = errors.New("the server does not answer to this host")
 
-// HostAdvice is what a client is told whose request is for such a name.
+// HostAdvice is the text of the answer to a request for such a name.
 const HostAdvice = "This server does not answer to the name in the request's Host, which a stranger may have pointed at " +
 	"it (DNS rebinding). Use localhost or an IP address, or tell the server its name: Server.Hosts in a program, " +
 	"--host NAME for the command."
 
-// Hosts are the names that an HTTP server answers to, besides those that no stranger can point at
-// it: localhost, what ends in .localhost, and IP addresses. An entry is a name without a port, in
-// any case, such as app.example; *.app.example is app.example and everything below it; * is every
-// name.
+// Hosts lists the names that an HTTP server answers to, besides those that no stranger can point at
+// it: localhost, names that end in .localhost, and IP addresses. An entry is a name without a port,
+// such as app.example; upper and lower case are the same. *.app.example stands for app.example and
+// every name below it, and * for every name.
 //
-// The name in a request is all that tells a page of ours from one of a stranger whose name
-// resolves to this machine (DNS rebinding): to the browser both are of one origin.
+// A stranger can make a name of his resolve to this machine (DNS rebinding). To the browser his
+// page and this server then have the same origin, and only the name in the request shows the
+// difference.
 type Hosts []string
 
 // Check returns an error that says in a sentence what is wrong with an entry, or nil.
@@ -38,14 +39,15 @@ func (h Hosts) Check() error {
 	return nil
 }
 
-// Answers reports whether a server, whose end of the connection is local, may answer r. Without
-// entries every name will do unless local is loopback. It always will where local is not valid: on
-// a Unix socket, which no browser dials. So will a request of HTTP/1.0 without a Host.
+// Answers reports whether a server may answer r, where local is the server's address on the
+// connection. If h is empty every name is allowed unless local is a loopback address. Every name is
+// allowed if local is not valid, as on a Unix socket, which no browser dials. A request of HTTP/1.0
+// without a Host is allowed too.
 func (h Hosts) Answers(r *http.Request, local netip.Addr) bool {
 	if !local.IsValid() || slices.Contains(h, "*") || len(h) == 0 && !local.Unmap().IsLoopback() {
 		return true
 	}
-	for _, host := range r.Header["Host"] { // of HTTP/2, beside :authority
+	for _, host := range r.Header["Host"] { // HTTP/2 may send one beside :authority
 		if !h.allow(host) {
 			return false
 		}
@@ -53,7 +55,7 @@ func (h Hosts) Answers(r *http.Request, local netip.Addr) bool {
 	return h.allow(r.Host)
 }
 
-// allow reports whether host, perhaps with a port, is a name to answer to.
+// allow reports whether the server answers to host, which may have a port.
 func (h Hosts) allow(host string) bool {
 	name, isAddr := hostName(host)
 	if isAddr || host == "" {
@@ -76,7 +78,7 @@ func (h Hosts) allow(host string) bool {
 	return false
 }
 
-// hostName is a host without its port, and whether that is an address.
+// hostName returns host without its port, and whether it is an address.
 func hostName(host string) (name string, isAddr bool) {
 	name = host
 	if at := strings.LastIndexByte(host, ':'); at > strings.LastIndexByte(host, ']') && strings.Trim(host[at+1:], "0123456789") == "" {
@@ -93,7 +95,7 @@ func hostName(host string) (name string, isAddr bool) {
 	return name, false
 }
 
-// isName reports whether s, in lower case, is made of labels as a host's name is.
+// isName reports whether s, which is in lower case, consists of labels as a host name does.
 func isName(s string) bool {
 	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
@@ -103,7 +105,7 @@ func isName(s string) bool {
 	return len(s) <= 253
 }
 
-// wrongHost says what is wrong with an entry of [Hosts]; "" if nothing is.
+// wrongHost returns a sentence about what is wrong with an entry of [Hosts], or "".
 func wrongHost(entry string) string {
 	name, isAddr := hostName(entry)
 	base := strings.ToLower(strings.TrimSuffix(strings.TrimPrefix(entry, "*."), "."))
@@ -125,8 +127,9 @@ func wrongHost(entry string) string {
 	return ""
 }
 
-// Handler returns an http.Handler that has next answer the requests that [Hosts.Answers] allows,
-// and the others with 421. It is for an [http.Server], which tells the local address.
+// Handler returns an http.Handler that passes the requests that [Hosts.Answers] allows to next and
+// answers the others with 421. It needs an [http.Server], which puts the local address into the
+// request's context.
 func (h Hosts) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.Answers(r, LocalAddr(r)) {
@@ -137,7 +140,7 @@ func (h Hosts) Handler(next http.Handler) http.Handler {
 	})
 }
 
-// LocalAddr is the server's end of the connection that r has come on; not valid on a Unix socket.
+// LocalAddr returns the server's address on the connection of r. It is not valid on a Unix socket.
 func LocalAddr(r *http.Request) netip.Addr {
 	if a, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
 		return a.AddrPort().Addr()
@@ -148,7 +151,7 @@ func LocalAddr(r *http.Request) netip.Addr {
 // Misdirected answers r with 421 (RFC 9110, section 15.5.20) and [HostAdvice].
 func Misdirected(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	if r.ProtoMajor == 1 { // of HTTP/2 others may use the connection
+	if r.ProtoMajor == 1 { // in HTTP/2 other requests may use the connection
 		header.Set("Connection", "close")
 	}
 	header.Set("Content-Type", "text/plain; charset=utf-8")

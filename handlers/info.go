@@ -14,38 +14,40 @@ const (
 	ProtocolHTTP1     = "http/1.1"
 	ProtocolHTTP2     = "h2"
 	ProtocolWebSocket = "websocket"
-	ProtocolTLS       = "tls" // only before it is known what is inside
+	ProtocolTLS       = "tls" // only until the protocol inside is known
 )
 
-// Info says who a connection or a client is. It is not changed once a handler or a callback has
-// seen it.
+// Info describes a connection or a client. It is not changed once a handler or a callback has seen
+// it.
 type Info struct {
 	Protocol string // "tcp", "http/1.1", "h2", "websocket", or a route's own name
-	// Route is the name of the route that took the connection, the inner one inside TLS that has
-	// been decided again; empty before. That of datagrams is their protocol.
+	// Route is the name of the route that took the connection, and empty before. For a connection
+	// that was decided again inside TLS it is the inner route. For datagrams it is their protocol.
 	Route string
 	// Local and Remote are the two ends of the connection. Remote is the client that a trusted
 	// proxy named, if one did (PROXY protocol). Both are zero on a Unix socket.
 	Local, Remote netip.AddrPort
-	// Peer is who has connected to a Unix socket, as the system says (SO_PEERCRED); nil on others,
-	// and where it does not say.
+	// Peer is the process that connected to a Unix socket, as reported by the system (SO_PEERCRED).
+	// It is nil for other connections and on systems that do not report it.
 	Peer *Peer
 	// TLS is nil on a plain connection.
 	TLS *tls.ConnectionState
 	// Request is the HTTP request or WebSocket handshake; nil for other protocols. Its Body must
 	// not be read.
 	Request *http.Request
-	// Head is the bytes that Request was parsed from, where a handler has them. The port keeps them
-	// instead of Request, which takes many times as much memory, unless somebody has given Request
-	// a context; without their Sec-WebSocket-Key, once for all clients that have sent the same.
+	// Head holds the bytes that Request was parsed from, if the handler has them. The port keeps
+	// Head instead of Request, which takes many times as much memory, unless Request was given a
+	// context. It drops the Sec-WebSocket-Key, so that all clients that sent the same head share
+	// one copy.
 	Head string
 }
 
-// Peer is the process at the other end of a Unix socket, and its user and group, when it connected.
+// Peer identifies the process at the other end of a Unix socket, with its user and group at the
+// time it connected.
 type Peer struct{ PID, UID, GID int }
 
-// Scheme is the URL scheme that a client of this kind dialled: http, https, ws, wss, tcp or tls;
-// for other protocols it is the protocol's name.
+// Scheme returns the URL scheme that the client used: http, https, ws, wss, tcp or tls. For other
+// protocols it returns the protocol's name.
 func (i *Info) Scheme() string {
 	plain, secure := i.Protocol, i.Protocol
 	switch i.Protocol {
@@ -62,8 +64,8 @@ func (i *Info) Scheme() string {
 	return plain
 }
 
-// Wrap returns a Conn that stands for an inner layer of outer: nc is its net.Conn and info
-// describes it. Closing it closes nc, then outer.
+// Wrap returns a Conn for an inner layer of outer. nc is its net.Conn and info describes it. Its
+// Close closes nc, then outer.
 func Wrap(outer Conn, nc net.Conn, info *Info) Conn {
 	return &wrapped{outer: outer, nc: nc, info: info}
 }
@@ -77,7 +79,8 @@ type wrapped struct {
 func (w *wrapped) Info() *Info                { return w.info }
 func (w *wrapped) NetConn() (net.Conn, error) { return w.nc, nil }
 
-// Detach lets the layers go. Without a [Detacher] below all of it is closed in the end.
+// Detach detaches the outer connection. If that is no [Detacher], it returns w, whose Close closes
+// both layers.
 func (w *wrapped) Detach() io.Closer {
 	if d, ok := w.outer.(Detacher); ok {
 		return d.Detach()

@@ -8,13 +8,14 @@ import (
 	"syscall"
 )
 
-// control is a func for [net.ListenConfig.Control].
+// control is the type of [net.ListenConfig.Control].
 type control func(network, address string, raw syscall.RawConn) error
 
 // ListenTCP listens as lc does, on "tcp", "tcp4" or "tcp6", with two differences on Linux.
-// Connections give TCP urgent data as data (RFC 6093, section 6). Without a host, network tcp
-// listens for IPv6 also on a machine that has no IPv4, where package net listens for IPv4 alone.
-// Multipath TCP is off, as its connections do not inherit what is set on the listener.
+// Connections deliver TCP urgent data in line with other data (RFC 6093, section 6). If address has
+// no host, network "tcp" listens for IPv6 even on a machine that has no IPv4, where package net
+// listens for IPv4 only. Multipath TCP is off, as its connections do not inherit the listener's
+// socket options.
 func ListenTCP(lc net.ListenConfig, network, address string) (net.Listener, error) {
 	lc.SetMultipathTCP(false)
 	own := lc.Control
@@ -30,7 +31,7 @@ func ListenTCP(lc net.ListenConfig, network, address string) (net.Listener, erro
 	return lc.Listen(context.Background(), network, address)
 }
 
-// both calls a, then b, which may be nil.
+// both returns a control that calls a, then b if it is not nil.
 func both(a, b control) control {
 	if b == nil {
 		return a
@@ -43,9 +44,9 @@ func both(a, b control) control {
 	}
 }
 
-// InlineUrgent makes nc give TCP urgent data, and that of a Unix socket, as data. It is for the
-// connections of listeners that are not [ListenTCP]'s. It does nothing to other kinds of
-// connections, nor on other systems than Linux.
+// InlineUrgent makes nc, a TCP or Unix connection, deliver urgent data in line with other data. It
+// is for connections whose listener does not come from [ListenTCP]. It does nothing to other
+// connections, and nothing on systems other than Linux.
 func InlineUrgent(nc net.Conn) {
 	switch nc := nc.(type) {
 	case *net.TCPConn:

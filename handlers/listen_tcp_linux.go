@@ -5,11 +5,11 @@ import "syscall"
 // inlineUrgent sets SO_OOBINLINE. Connections inherit it from their listener.
 func inlineUrgent(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) {
-		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_OOBINLINE, 1) // serves without it
+		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_OOBINLINE, 1) // the listener works without it
 	})
 }
 
-// takeIPv4 makes a socket of IPv6 take connections of IPv4 too.
+// takeIPv4 makes an IPv6 socket accept IPv4 connections too.
 func takeIPv4(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) {
 		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, 0)

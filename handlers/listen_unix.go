@@ -12,18 +12,19 @@ import (
 )
 
 // UnixListener is a listener on a Unix socket. Its Close removes the socket from the file system,
-// unless somebody else has put another in its place.
+// unless another file has taken its place.
 type UnixListener struct {
 	*net.UnixListener
 	path  string
-	own   os.FileInfo // nil: nothing is to be removed
+	own   os.FileInfo // nil if Close has nothing to remove
 	close func() error
 }
 
-// ListenUnix listens on a Unix socket at path. A socket there that nobody listens on any more, to
-// which a connection is refused, is replaced. All else is an error that is EADDRINUSE: what is no
-// socket, and a socket whose owner is alive, although it may be busy or of another kind. Servers
-// that start and end at once on the same path do not remove each other's.
+// ListenUnix listens on a Unix socket at path. It replaces a socket that nobody listens on any
+// more, which is one that refuses a connection. It returns an error that wraps EADDRINUSE if path
+// is not a socket, or if the owner of the socket is alive, even if that is busy or its socket is of
+// another type. Servers that start and end at the same time on the same path do not remove each
+// other's socket.
 func ListenUnix(path string) (*UnixListener, error) {
 	abstract := path == "" || path[0] == '@' || path[0] == 0
 	if !abstract {
@@ -47,7 +48,8 @@ func ListenUnix(path string) (*UnixListener, error) {
 	return u, nil
 }
 
-// removeStale removes a socket that nobody listens on. Otherwise it returns inUse, with the reason.
+// removeStale removes the socket at path if nobody listens on it. Otherwise it returns inUse with
+// the reason.
 func removeStale(path string, inUse error) error {
 	switch fi, err := os.Lstat(path); {
 	case errors.Is(err, os.ErrNotExist):
@@ -73,7 +75,7 @@ func removeStale(path string, inUse error) error {
 	return nil
 }
 
-// What Windows calls EADDRINUSE and ECONNREFUSED. Other systems have no such numbers.
+// The numbers of EADDRINUSE and ECONNREFUSED on Windows. Other systems do not use them.
 const (
 	wsaAddrInUse   = syscall.Errno(10048)
 	wsaConnRefused = syscall.Errno(10061)
@@ -82,7 +84,8 @@ const (
 // Close stops listening and removes the socket.
 func (u *UnixListener) Close() error { return u.close() }
 
-// end removes the socket while it is still open: its inode cannot become another's by then.
+// end removes the socket from the file system before it closes it, as the inode cannot be reused
+// while the socket is open.
 func (u *UnixListener) end() error {
 	if u.own != nil {
 		defer lockDir(filepath.Dir(u.path))()

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// lockDir has no other process look at, put in place or remove a socket of ours in dir until unlock
-// is called. It waits for a second at the most: another program may have locked dir for its own
-// ends.
+// lockDir keeps other servers from checking, making or removing a socket in dir until unlock is
+// called. It waits for a second at most, and then goes on without the lock, as another program may
+// have locked dir for its own purposes.
 func lockDir(dir string) (unlock func()) {
 	f, err := os.Open(dir)
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// CheckOriginPattern returns an error that says in a sentence why no origin that a browser sends
-// can match pattern, or nil. A pattern is a host such as example.com, *.example.com, 127.0.0.1,
-// [::1] or *, perhaps with a port or :*; it has no scheme.
+// CheckOriginPattern returns an error if no origin that a browser sends can match pattern. The
+// error says why in a sentence. A pattern is a host such as example.com, *.example.com, 127.0.0.1,
+// [::1] or *, optionally followed by a port or :*. It has no scheme.
 func CheckOriginPattern(pattern string) error {
 	switch {
 	case strings.Contains(pattern, "://"):
@@ -36,12 +36,12 @@ func isOriginPort(s string) bool {
 	return err == nil && n > 0 && s[0] != '0'
 }
 
-// least returns what s matches of a port or an address if it matches any: a * stands for one digit
-// at least, and 1 fits wherever another does.
+// least returns a port or an address that the pattern s matches, if it matches any. It replaces
+// each * by 1: a * stands for at least one digit, and 1 is valid wherever any other digit is.
 func least(s string) string { return strings.ReplaceAll(s, "*", "1") }
 
-// isOriginHost wants addresses as browsers write them: an IPv6 one in brackets and shortened, an
-// IPv4 one in full.
+// isOriginHost reports whether the pattern s can match a host as browsers write it: an IPv6 address
+// in brackets and in its shortest form, an IPv4 address in full, or a name.
 func isOriginHost(s string) bool {
 	inner, open := strings.CutPrefix(s, "[")
 	if inner, shut := strings.CutSuffix(inner, "]"); open && shut {
@@ -63,7 +63,8 @@ func isOriginHost(s string) bool {
 	return isName(strings.ToLower(name)) && strings.Trim(last, "0123456789") != ""
 }
 
-// written returns addr as browsers write it: without the IPv4 form that Go has for ::ffff:0:0/96.
+// written returns addr as browsers write it. Unlike [netip.Addr.String] it has no dotted form for
+// addresses in ::ffff:0:0/96.
 func written(addr netip.Addr) string {
 	if !addr.Is4In6() {
 		return addr.String()

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// A Position is a place in the messages of a room: Seq is the number of a message, from 1. A room
-// gets another Epoch each time that the hub forgets it or the server restarts, so that an old
-// position is not taken for a new one.
+// A Position is the place of a message in a room. Seq is the number of the message, from 1. A room
+// gets a new Epoch each time the hub forgets it or the server restarts, so that an old position is
+// not mistaken for a new one.
 type Position struct{ Epoch, Seq uint64 }
 
 // String returns p in the form that [ParsePosition] reads.
@@ -18,9 +18,9 @@ func (p Position) String() string { return fmt.Sprintf("%x-%d", p.Epoch, p.Seq) 
 
 var errPosition = errors.New("this is no position in a room: one is what Portluck-Position or the id of an event said, such as 1f-17")
 
-// ParsePosition parses what [Position.String] returns: hexadecimal digits, a hyphen and decimal
-// digits. A number that does not fit is no error, as another server may have written it: the result
-// is a position that no room has.
+// ParsePosition parses the form that [Position.String] returns: hexadecimal digits, a hyphen and
+// decimal digits. A number that does not fit into 64 bits is no error, as another server may have
+// written it. The result is then a position that no room has.
 func ParsePosition(s string) (Position, error) {
 	epoch, seq, _ := strings.Cut(s, "-")
 	if !consistsOf(epoch, "0123456789abcdefABCDEF") || !consistsOf(seq, "0123456789") {
@@ -36,8 +36,8 @@ func ParsePosition(s string) (Position, error) {
 
 func consistsOf(s, digits string) bool { return s != "" && strings.Trim(s, digits) == "" }
 
-// A PositionFraming is a [Framing] that sends the position of each message along, so that a client
-// that comes back can ask for the messages after it. A room calls AppendMessageAt instead of
+// A PositionFraming is a [Framing] that can send each message with its position, so that a client
+// that reconnects can ask for the messages after it. A room calls AppendMessageAt instead of
 // AppendMessage.
 type PositionFraming interface {
 	Framing

@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// AppendRefusal appends a whole HTTP/1.1 response that refuses what a client has sent where
-// net/http does not answer: status, the fields, Date (RFC 9110, section 6.6.1), and text as a line
-// of plain text. It announces that the connection is closed, unless fields have a Connection of
-// their own.
+// AppendRefusal appends a complete HTTP/1.1 response that refuses a client, for use where net/http
+// does not answer. The response has the status, a Date (RFC 9110, section 6.6.1), the fields, and
+// text as a line of plain text. It has "Connection: close" unless fields contain a Connection.
 func AppendRefusal(dst []byte, status int, text string, fields ...[2]string) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)

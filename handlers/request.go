@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// SameOrigin reports whether r comes from a page of the host and port that it is sent to, or from a
-// program: one without an Origin header. The scheme of the page's origin (RFC 6454, section 6.2)
-// may be any: https where a proxy has taken TLS off, capacitor in an app. Only http is not ours
-// where r comes over TLS. Without a port http stands for port 80 and https for 443; for other
-// schemes the two hosts must be written alike. Origins without a host, such as null and file://,
-// are nobody's. SameOrigin is what handlers go by that are not told which origins to allow. It
-// believes the name in r, which [Hosts] must have allowed.
+// SameOrigin reports whether r comes from a page of the same host and port that r is sent to, or
+// has no Origin header, as requests of programs have none. The scheme of the page's origin (RFC
+// 6454, section 6.2) may be any, such as https behind a proxy that terminates TLS, or capacitor in
+// an app. The exception is http if r comes over TLS. An origin without a port has port 80 with http
+// and 443 with https; with other schemes the two hosts must be written alike. An origin without a
+// host, such as null or file://, is never the same. Handlers use SameOrigin if the program does not
+// set which origins to allow. It trusts the host in r, so [Hosts] must allow it first.
 func SameOrigin(r *http.Request) bool {
 	origins := r.Header["Origin"]
 	if len(origins) != 1 {
@@ -20,7 +20,7 @@ func SameOrigin(r *http.Request) bool {
 	}
 	u, err := url.Parse(origins[0])
 	if err != nil || u.Hostname() == "" || !strings.EqualFold(origins[0], u.Scheme+"://"+u.Host) {
-		return false // it has less than a scheme and a host, or more: a name and password, a path
+		return false // it is more or less than a scheme and a host; it has a password or a path, say
 	}
 	port := ""
 	switch u.Scheme {
@@ -35,7 +35,7 @@ func SameOrigin(r *http.Request) bool {
 	return strings.EqualFold(withPort(u.Host, port), withPort(r.Host, port))
 }
 
-// withPort returns host with port, unless it has one.
+// withPort returns host, with port appended if it has none.
 func withPort(host, port string) string {
 	if strings.LastIndexByte(host, ':') > strings.LastIndexByte(host, ']') {
 		return host
@@ -43,13 +43,14 @@ func withPort(host, port string) string {
 	return host + port
 }
 
-// HasToken reports whether a list of tokens, in one or more header lines, has this one, in any case
-// of ASCII, with spaces and tabs around it (RFC 9110, section 5.6.1).
+// HasToken reports whether a comma-separated list, in one or more header lines, contains token (RFC
+// 9110, section 5.6.1). It ignores the case of ASCII letters and the spaces and tabs around a
+// token.
 func HasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for one := range strings.SplitSeq(line, ",") {
 			one = strings.Trim(one, " \t")
-			if len(one) == len(token) && strings.EqualFold(one, token) { // other letters that fold are longer
+			if len(one) == len(token) && strings.EqualFold(one, token) { // non-ASCII letters that fold to ASCII are longer
 				return true
 			}
 		}

@@ -9,11 +9,11 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// A Switch is a net.Conn that stands for another one, which can be exchanged. A layer that cannot
-// be moved, such as a *tls.Conn, is built on one, so that the loop can take the connection below it
-// over. Its methods may be called by any goroutine; one that is running stays with the connection
-// that it began with. A Read or Write whose deadline passes while the process stands still goes on
-// for a second more.
+// A Switch is a net.Conn that forwards to another one, which can be replaced. A layer that cannot
+// be moved to another connection, such as a *tls.Conn, is built on a Switch, so that the loop can
+// take over the connection below. Any goroutine may call its methods. A call that is running stays
+// with the connection that it began with. A Read or Write whose deadline passes while the process
+// does not run gets one more second.
 type Switch struct {
 	current   atomic.Pointer[net.Conn]
 	eof       atomic.Bool
@@ -21,22 +21,22 @@ type Switch struct {
 	deadlines grace.Deadlines
 }
 
-// NewSwitch returns a Switch that stands for nc.
+// NewSwitch returns a Switch that forwards to nc.
 func NewSwitch(nc net.Conn) *Switch {
 	s := new(Switch)
 	s.Set(nc)
 	return s
 }
 
-// Current is the connection that s stands for.
+// Current returns the connection that s forwards to.
 func (s *Switch) Current() net.Conn { return *s.current.Load() }
 
-// Set makes s stand for nc. The one before is left as it is.
+// Set makes s forward to nc. It does not close the previous connection.
 func (s *Switch) Set(nc net.Conn) { s.current.Store(&nc) }
 
-// EOF reports whether a Read has returned [io.EOF]. When a *tls.Conn on s returns it and s has not,
-// the peer has sent a close_notify; otherwise anybody on the way may have cut the stream (RFC 8446,
-// section 6.1).
+// EOF reports whether a Read of s has returned [io.EOF]. If a *tls.Conn on s returns io.EOF and s
+// has not, the peer has sent a close_notify. Otherwise anybody on the path may have cut the stream
+// (RFC 8446, section 6.1).
 func (s *Switch) EOF() bool { return s.eof.Load() }
 
 // The methods of net.Conn.
@@ -61,21 +61,21 @@ func (s *Switch) Write(p []byte) (int, error) {
 // Close closes the current connection.
 func (s *Switch) Close() error { return s.Current().Close() }
 
-// LocalAddr is the current connection's.
+// LocalAddr returns the local address of the current connection.
 func (s *Switch) LocalAddr() net.Addr { return s.Current().LocalAddr() }
 
-// RemoteAddr is the current connection's.
+// RemoteAddr returns the remote address of the current connection.
 func (s *Switch) RemoteAddr() net.Addr { return s.Current().RemoteAddr() }
 
-// SetDeadline is the current connection's.
+// SetDeadline sets the deadlines of the current connection.
 func (s *Switch) SetDeadline(t time.Time) error { return s.deadlines.Set(s.Current(), t) }
 
-// SetReadDeadline is the current connection's.
+// SetReadDeadline sets the read deadline of the current connection.
 func (s *Switch) SetReadDeadline(t time.Time) error {
 	return s.deadlines.SetRead(s.Current(), t)
 }
 
-// SetWriteDeadline is the current connection's.
+// SetWriteDeadline sets the write deadline of the current connection.
 func (s *Switch) SetWriteDeadline(t time.Time) error {
 	return s.deadlines.SetWrite(s.Current(), t)
 }
