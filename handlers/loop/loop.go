@@ -42,34 +42,32 @@ const (
 
 // Events receives the events of a connection. Only one goroutine at a time calls it.
 type Events interface {
-	// Connect announces the client: at once, or when the codec's handshake is complete. An
-	// error ends the connection.
+	// Connect announces the client: at once, or after the codec's handshake. An error ends the
+	// connection.
 	Connect(info *handlers.Info) error
 	// Message delivers one message. An error ends the connection.
 	Message(m handlers.Message) error
-	// Disconnect is called exactly once, when the connection has ended, whether or not Connect
-	// was called.
+	// Disconnect is called once, at the end, whether or not Connect was called.
 	Disconnect(err error)
 }
 
 // A Waker is an Events that also handles wake-ups requested with [Conn.Wake].
 type Waker interface {
 	Events
-	// Woken is called after [Conn.Wake], in turn with the other events. It may be called early
-	// or more often than requested. idle is the time since a byte was last read or written.
-	// Woken may set m.Hijack. It returns the delay until its next call; zero requests none.
+	// Woken is called after [Conn.Wake], in turn with the other events, perhaps early or too often.
+	// idle is the time since a byte last came or went. Woken may set m.Hijack. It returns the delay
+	// until its next call; zero requests none.
 	Woken(idle time.Duration, m *handlers.Messages) (again time.Duration)
 }
 
-// A PanicLogger is an Events that also logs panics of its connection's codec. For other Events, the
-// loop calls [Loop.Panicked].
+// A PanicLogger is an Events that also logs panics of its codec; [Loop.Panicked] is for others.
 type PanicLogger interface {
 	Events
 	// LogPanic is called with a *[handlers.PanicError].
 	LogPanic(err error)
 }
 
-// A Host is a port that lends its loop to handlers that have clients of their own.
+// A Host is a port that lends its loop to handlers with clients of their own.
 type Host interface {
 	handlers.Port
 	Loop() *Loop
@@ -78,22 +76,20 @@ type Host interface {
 // A Conn is a driven connection. Any goroutine may use its [handlers.Stream].
 type Conn interface {
 	handlers.Stream
-	// Start admits the connection to the loop. The caller must call run exactly once, in a
-	// goroutine that may block: run returns when another goroutine drives the connection, or
-	// when it has ended. If the loop is closing, Start closes the connection and returns nil.
+	// Start admits the connection to the loop. The caller must call run once, in a goroutine that
+	// may block: run returns when the connection has ended or another goroutine drives it. If the
+	// loop is closing, Start closes the connection and returns nil.
 	Start(ev Events) (run func())
-	// StartParked announces the client, then parks the connection unless the program has
-	// already written. A parked connection that is written to, ended, destroyed or halted is
-	// taken back from p and driven with its present codec.
+	// StartParked announces the client, then parks the connection unless the program has already
+	// written. A parked connection that is written to, ended, destroyed or halted is taken back
+	// from p and driven with its present codec.
 	StartParked(ev Events, p Parking)
-	// Adopt drives a parked connection with codec. The caller has found that the connection
-	// uses the protocol that its client was announced with.
+	// Adopt drives a parked connection with codec, which is of the kind that was announced.
 	Adopt(codec handlers.Codec)
 	// Retire ends the client of a parked connection, which continues under another protocol. It
-	// returns false if the client has already been sent something; the caller must then close
-	// the connection.
+	// returns false if the client was sent something: the caller must close the connection.
 	Retire() bool
-	// Expire closes a parked connection. Its client ends with err.
+	// Expire closes a parked connection for err.
 	Expire(err error)
 	// Queued returns how many bytes wait for the peer to read them. ok is false if nothing can
 	// be written any more.
@@ -101,43 +97,39 @@ type Conn interface {
 	// Drain calls f.Drained once the queue is empty or the connection is broken. It returns false,
 	// without calling f, if it already is.
 	Drain(f Drainer) bool
-	// Quit ends the connection with err. The codec's farewell for err follows what is queued,
-	// and nothing can be sent after it. The connection is closed within 5 seconds, even if the
-	// peer reads nothing.
+	// Quit ends the connection with err. The farewell follows what is queued; nothing can be sent
+	// after it. The connection is closed within 5 seconds, even if the peer reads nothing.
 	Quit(err error)
-	// LogPanic logs err, as [Loop.Panicked] describes, if it is the panic of one of the
-	// program's callbacks. Panics that the connection's events return are logged without it.
+	// LogPanic logs err, as [Loop.Panicked] describes, if one of the program's callbacks has
+	// panicked. Panics that the connection's events return are logged without it.
 	LogPanic(err error)
 	// Framing returns the present framing of the connection's messages, or nil if only its
 	// codec knows it.
 	Framing() handlers.Framing
-	// Flush sends as much of the queue as the kernel accepts. Inside a callback it sends at
-	// once what would otherwise wait until the callback returns.
+	// Flush sends what the kernel accepts of the queue, also inside a callback, whose writes
+	// otherwise wait for its return.
 	Flush()
-	// Pause stops reading. Once the buffers in between are full, the peer must wait. Bytes
-	// already read are still delivered by the Decode that is running.
+	// Pause stops reading. Bytes already read are still delivered by the Decode that is running.
 	Pause()
 	// Resume continues reading after Pause.
 	Resume()
-	// Wake requests a call of [Waker.Woken] after d, or earlier. It does nothing if the
-	// connection's events are not a Waker. It may be called once Start has been called.
+	// Wake requests a call of [Waker.Woken] after d, or earlier, if the connection's events are a
+	// Waker. It may be called from Start on.
 	Wake(d time.Duration)
 	// SetNoDelay is like [net.TCPConn.SetNoDelay]. It does nothing if the connection does not
 	// use TCP.
 	SetNoDelay(on bool) error
-	// SetKeepAlive turns TCP keep-alive probes on or off. The first probe is sent after the
-	// connection has been idle for the given time, in whole seconds; zero leaves that time
-	// unchanged. It does nothing if the connection does not use TCP.
+	// SetKeepAlive turns TCP keep-alive probes on or off. The first is sent after idle, in whole
+	// seconds, or the time set before if zero. It does nothing if the connection does not use TCP.
 	SetKeepAlive(on bool, idle time.Duration) error
-	// Feed sends as much of p as can be sent at once and returns the number of bytes taken. p
-	// holds whole messages that are framed for this connection; Feed takes whole messages only,
-	// and none while something is queued. If it takes less than p, it calls f.Drained once the
-	// queue is empty or nothing can be sent any more. It does not keep p. The error is
-	// [handlers.ErrClosed].
+	// Feed sends as much of p, which holds whole framed messages, as it can at once and returns how
+	// many bytes it took: whole messages, and none while something is queued. If it took less than
+	// p, it calls f.Drained once the queue is empty or nothing can be sent any more. It does not
+	// keep p. The error is [handlers.ErrClosed].
 	Feed(p []byte, f FrameSource) (n int, err error)
 }
 
-// A Drainer is notified when a connection's queue becomes empty: see [Conn.Drain] and [Conn.Feed].
+// A Drainer learns when a connection's queue is empty: see [Conn.Drain] and [Conn.Feed].
 type Drainer interface{ Drained() }
 
 // A FrameSource knows where the messages that it passes to [Conn.Feed] end.
@@ -147,14 +139,14 @@ type FrameSource interface {
 	End(n int) int
 }
 
-// A Parking holds connections whose client is announced but whose protocol is not yet known. While
-// a connection is parked the loop does not read from it and spends no goroutine on it.
+// A Parking holds connections whose client is announced but whose protocol is not yet known. The
+// loop does not read a parked connection and spends no goroutine on it.
 type Parking interface {
 	// Park takes the connection. From then on the Parking may adopt, retire or expire it at any
 	// moment.
 	Park()
-	// Take gives the connection back. It returns false if the Parking is about to adopt, retire
-	// or expire the connection.
+	// Take gives the connection back, or returns false if it is about to be adopted, retired or
+	// expired.
 	Take() bool
 }
 
@@ -165,45 +157,42 @@ type Tasks = tasks.Group
 type Driver int
 
 const (
-	// Auto uses the epoll driver, where there is one, for connections that have a descriptor,
-	// and Goroutines for all others.
+	// Auto is the epoll driver for connections with a descriptor, where there is one, else
+	// Goroutines.
 	Auto Driver = iota
 	// Goroutines uses one goroutine for each connection.
 	Goroutines
 )
 
-// A Loop drives connections. Its fields must be set before the first call of New. Any goroutine may
-// call its methods.
+// A Loop drives connections. Set its fields before the first New. Any goroutine may call its
+// methods.
 type Loop struct {
 	// Driver selects the driver. The zero value is Auto.
 	Driver Driver
 	// Timeout bounds how long a connection may be idle. Zero or negative means no bound.
 	Timeout time.Duration
-	// HandshakeTimeout bounds the handshake of a codec that has one. Zero or negative means no
-	// bound.
+	// HandshakeTimeout bounds the codec's handshake. Zero or negative means no bound.
 	HandshakeTimeout time.Duration
-	// MessageTimeout bounds the time from the first byte of a message to its last. A client
-	// that exceeds it ends with [handlers.ErrTimeout]. Zero or negative means no bound.
+	// MessageTimeout bounds the time from the first byte of a message to its last. The client then
+	// ends with [handlers.ErrTimeout]. Zero or negative means no bound.
 	MessageTimeout time.Duration
 	// PingInterval is how long a peer may send nothing before it is pinged, if its codec is a
-	// [handlers.Pinger]. Up to an eighth is added, so that connections made at the same time
-	// are not all pinged at once. If no byte comes or goes for another PingInterval, the client
-	// ends with [handlers.ErrTimeout]. Zero or negative means no pings.
+	// [handlers.Pinger]. Up to an eighth is added, which differs by connection. If no byte comes or
+	// goes for another PingInterval, the client ends with [handlers.ErrTimeout]. Zero or negative
+	// means no pings.
 	PingInterval time.Duration
-	// CloseTimeout bounds how long a connection that has ended may take to send its queue. Zero
-	// means 5 seconds, negative means no bound. It also bounds the wait for the answer to a
-	// farewell, which is never longer than 5 seconds.
-	CloseTimeout time.Duration
-	// MaxQueue bounds the bytes queued for a client that does not read. Zero means 1 MiB,
+	// CloseTimeout bounds the time that an ended connection may take to send its queue, and the
+	// wait for the answer to a farewell, which is never over 5 seconds. Zero means 5 seconds,
 	// negative means no bound.
+	CloseTimeout time.Duration
+	// MaxQueue bounds the bytes queued for one client. Zero means 1 MiB, negative means no bound.
 	MaxQueue int
-	// Budget bounds the memory of incomplete messages of all clients together. If nil, the loop
-	// uses a Budget of its own.
+	// Budget bounds the memory of incomplete messages of all clients. If nil, the loop has its own.
 	Budget *handlers.Budget
 	// Panicked, if not nil, is called with a *[handlers.PanicError] when a function that took a
-	// connection out of the loop (Hijack of [handlers.Messages]) panics, or when a codec panics
-	// and the connection's events are not a [PanicLogger]. Several goroutines may call it at
-	// once. A panic of Panicked itself is dropped.
+	// connection out of the loop ([handlers.Messages]) panics, or a codec whose connection's events
+	// are not a [PanicLogger]. Several goroutines may call it at once. A panic of Panicked itself
+	// is dropped.
 	Panicked func(err error)
 
 	tasks  Tasks        // connections, and goroutines that work for them
@@ -324,8 +313,8 @@ func (l *Loop) maxQueue() int {
 	return cmp.Or(l.MaxQueue, 1<<20)
 }
 
-// maxReplies returns how many bytes of the codec's own answers, such as pongs, may be queued.
-// Beyond that nothing is read from the peer until it takes them.
+// maxReplies bounds the queued answers of the codec itself, such as pongs. Beyond it nothing is
+// read from the peer.
 func (l *Loop) maxReplies() int {
 	if l.MaxQueue < 0 {
 		return math.MaxInt
@@ -335,8 +324,8 @@ func (l *Loop) maxReplies() int {
 
 func (l *Loop) budget() *handlers.Budget { return cmp.Or(l.Budget, &l.own) }
 
-// deaf reports whether a write failed with err because the peer reads no more. What the peer sent
-// before may still be complete: it receives RST only for data that reaches it after its close.
+// deaf reports whether a write failed with err because the peer reads no more. What the peer has
+// sent before may still be complete.
 func deaf(err error) bool {
 	for _, e := range []error{syscall.EPIPE, syscall.ENOTCONN, io.ErrClosedPipe, net.ErrClosed} {
 		if errors.Is(err, e) {
