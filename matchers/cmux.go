@@ -8,8 +8,8 @@ import (
 	"github.com/soheilhy/cmux"
 )
 
-// Cmux makes a matcher of a bare cmux from m. It blocks until m has decided, as those do: set a
-// read timeout.
+// Cmux returns a matcher for a bare cmux that matches what m matches. Like cmux's own matchers it
+// blocks until m has decided: set a read timeout.
 func Cmux(m Matcher) cmux.Matcher {
 	refuseNil("Cmux", m)
 	return func(r io.Reader) bool {
@@ -29,17 +29,16 @@ func Cmux(m Matcher) cmux.Matcher {
 	}
 }
 
-// FromCmux makes a Matcher from one that was written for cmux. It is run again whenever more bytes
-// have come, over what there is, and is undecided when it has read to the end of that without a
-// match. Such a matcher cannot say No before it has read all that it wants, so a client of another
-// protocol that sends less waits for the SniffTimeout of the server, and goes on as what it is
-// then. A client of TLS, which waits for the server once it has sent its ClientHello, does so only
-// inside TLS.
+// FromCmux returns a Matcher that runs a cmux matcher. It runs f again, over all bytes so far,
+// whenever more have come, and is undecided while f reads to the end of them without a match. f
+// cannot say No before it has read all that it wants. So a client of another protocol that sends
+// less waits for the SniffTimeout of the server, and is then served as whatever it is by then. A
+// TLS client, which waits for the server after its ClientHello, has this delay only inside TLS.
 //
-// Nothing is written while matchers decide. A matcher for which the server must send SETTINGS
-// first, such as those of the MatchWithWriters kind, has no equivalent, and one of the fields of an
-// HTTP/2 request sees them only if the client does not wait for SETTINGS: mount the handler of such
-// requests.
+// Nothing is written while matchers decide. Matchers that need the server to send SETTINGS first,
+// such as those of the MatchWithWriters kind, have no equivalent. A matcher for the header fields
+// of an HTTP/2 request sees them only if the client does not wait for SETTINGS: mount a handler
+// for such requests instead. FromCmux panics if f is nil.
 func FromCmux(f cmux.Matcher) Matcher {
 	if f == nil {
 		panic("matchers: FromCmux: the matcher is nil")
@@ -56,14 +55,14 @@ func FromCmux(f cmux.Matcher) Matcher {
 	})
 }
 
-// peeked reads what has come so far and remembers that more was wanted. There is no other way to
-// read from it.
+// peeked reads the bytes that have come so far and records whether more were wanted. It has no
+// other methods, so that f cannot read around it.
 type peeked struct {
 	in  *bytes.Reader
 	end bool
 }
 
-// Read is io.Reader.
+// Read implements [io.Reader].
 func (p *peeked) Read(b []byte) (int, error) {
 	n, err := p.in.Read(b)
 	p.end = p.end || n < len(b)

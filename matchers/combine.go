@@ -5,10 +5,11 @@ import (
 	"slices"
 )
 
-// Any matches every connection, before it has sent a byte.
+// Any matches every connection, even before it has sent a byte.
 func Any() Matcher { return builtin(func(Hello) Verdict { return Yes }) }
 
-// All matches what every one of all matches; with none it matches everything.
+// All matches a connection that every given matcher matches. Without matchers it matches
+// everything. It panics if one is nil.
 func All(all ...Matcher) Matcher {
 	refuseNil("All", all...)
 	all = slices.Clone(all)
@@ -26,7 +27,8 @@ func All(all ...Matcher) Matcher {
 	}, all...)
 }
 
-// AnyOf matches what at least one of all matches; with none it matches nothing.
+// AnyOf matches a connection that at least one given matcher matches. Without matchers it matches
+// nothing. It panics if one is nil.
 func AnyOf(all ...Matcher) Matcher {
 	refuseNil("AnyOf", all...)
 	all = slices.Clone(all)
@@ -44,7 +46,7 @@ func AnyOf(all ...Matcher) Matcher {
 	}, all...)
 }
 
-// Not matches what m does not match.
+// Not matches a connection that m does not match. It panics if m is nil.
 func Not(m Matcher) Matcher {
 	refuseNil("Not", m)
 	return combined(func(h Hello) Verdict {
@@ -59,7 +61,7 @@ func Not(m Matcher) Matcher {
 	}, m)
 }
 
-// combined returns match, which asks all: as a builtin if they are.
+// combined returns match, which calls all, as a matcher. It is a builtin if every one of all is.
 func combined(match func(h Hello) Verdict, all ...Matcher) Matcher {
 	for _, m := range all {
 		if _, ok := m.(builtin); !ok {
@@ -69,7 +71,8 @@ func combined(match func(h Hello) Verdict, all ...Matcher) Matcher {
 	return builtin(match)
 }
 
-// soonest is the smaller need: any one of the undecided can decide alone.
+// soonest returns the smaller of need, unless that is 0, and the need of v: any undecided matcher
+// may decide alone.
 func soonest(need int, v Verdict) int {
 	if need == 0 {
 		return v.Needed()
@@ -77,7 +80,7 @@ func soonest(need int, v Verdict) int {
 	return min(need, v.Needed())
 }
 
-// undecided is Need(need), or otherwise if nothing is needed.
+// undecided returns Need(need), or otherwise if need is 0.
 func undecided(need int, otherwise Verdict) Verdict {
 	if need > 0 {
 		return Need(need)
@@ -85,7 +88,8 @@ func undecided(need int, otherwise Verdict) Verdict {
 	return otherwise
 }
 
-// more is the verdict of a matcher that wants n bytes in all: Need, or No when they will not come.
+// more returns the verdict of a matcher that wants n bytes in all: Need, or No at the end of the
+// stream.
 func more(h Hello, n int) Verdict {
 	if h.EOF {
 		return No
@@ -93,7 +97,8 @@ func more(h Hello, n int) Verdict {
 	return Need(max(n, len(h.Bytes)+1))
 }
 
-// refuseNil panics if a matcher that call gets is nil: no connection would ever be classified.
+// refuseNil panics if one of the matchers passed to the func named call is nil: no connection
+// would ever be classified.
 func refuseNil(call string, all ...Matcher) {
 	for _, m := range all {
 		v := reflect.ValueOf(m)

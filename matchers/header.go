@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// WebSocket matches the opening handshake of a WebSocket client (RFC 6455, section 4.1): a GET
-// request of HTTP/1.1 with websocket in its Upgrade header, in any case, in a list or in one of
-// several lines. The handshake may be wrong otherwise. What does not show it in the first
-// [TextWindow] bytes is not matched.
+// WebSocket matches the opening handshake of a WebSocket client (RFC 6455, section 4.1): an
+// HTTP/1.1 GET request with the token websocket, in any case, in one of its Upgrade header lines.
+// It does not check the rest of the handshake. The token must come within the first [TextWindow]
+// bytes.
 func WebSocket() Matcher {
 	return builtin(func(h Hello) Verdict {
 		const get = "GET "
@@ -26,9 +26,10 @@ func WebSocket() Matcher {
 	})
 }
 
-// HTTP1Header matches requests of HTTP/1.1 that have a header field of this name with this value,
-// both in any case. Host is a field like any other. What does not show it in the first [TextWindow]
-// bytes is not matched. It panics if name is none of a field, or if no field can have the value.
+// HTTP1Header matches HTTP/1.1 requests that have a header field with this name and value, both
+// compared without regard to case. Host is a field like any other. The field must come within the
+// first [TextWindow] bytes. HTTP1Header panics if name is not a field name or if no field can have
+// the value.
 func HTTP1Header(name, value string) Matcher {
 	if name == "" || tokenLen([]byte(name)) != len(name) {
 		panic(fmt.Sprintf("matchers: HTTP1Header: %q is no name of a field", name))
@@ -42,7 +43,7 @@ func HTTP1Header(name, value string) Matcher {
 	})
 }
 
-// matchHeader is Yes when a header line of a request fits, and No when the head has ended without
+// matchHeader returns Yes once a header line of the request fits, and No if the head ends without
 // one.
 func matchHeader(h Hello, fits func(name, value []byte) bool) Verdict {
 	b := h.Bytes[:min(len(h.Bytes), TextWindow)]
@@ -74,7 +75,8 @@ func isHTTP11(line []byte) bool {
 	return bytes.HasSuffix(bytes.TrimSuffix(line, []byte("\r")), []byte(" HTTP/1.1")) && requestLine(line) == Yes
 }
 
-// hasToken reports whether a list of tokens (RFC 9110, section 5.6.1) has this one, in any case.
+// hasToken reports whether a comma-separated list (RFC 9110, section 5.6.1) contains token, in any
+// case.
 func hasToken(list []byte, token string) bool {
 	for len(list) > 0 {
 		var one []byte
@@ -86,6 +88,6 @@ func hasToken(list []byte, token string) bool {
 	return false
 }
 
-// equalFold reports whether a and b are the same but for the case of letters of ASCII. The others
-// that fold to these are longer.
+// equalFold reports whether a and b are equal under ASCII case folding. Other runes that fold to
+// ASCII letters take more bytes, so the length excludes them.
 func equalFold(a, b []byte) bool { return len(a) == len(b) && bytes.EqualFold(a, b) }

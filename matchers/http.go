@@ -34,10 +34,10 @@ func matchHTTP1(h Hello) Verdict {
 	return more(h, len(b)+1)
 }
 
-// undetermined is the verdict on a request line that is not long enough.
+// undetermined is the verdict on a request line that is still too short to judge.
 const undetermined Verdict = 1
 
-// requestLine judges the beginning of a request line.
+// requestLine returns the verdict on the beginning of a request line.
 func requestLine(line []byte) Verdict {
 	n := tokenLen(line)
 	switch {
@@ -51,7 +51,7 @@ func requestLine(line []byte) Verdict {
 		return Yes
 	}
 	if len(line)-len(target) > n+1 && version(target) == Yes {
-		return Yes // with no target at all between two spaces, which net/http reads for CONNECT
+		return Yes // an empty target between two spaces, which net/http accepts for CONNECT
 	}
 	end := bytes.IndexAny(target, " \n")
 	switch {
@@ -63,7 +63,7 @@ func requestLine(line []byte) Verdict {
 	return version(bytes.TrimLeft(target[end:], " "))
 }
 
-// version judges what stands where a request line has its HTTP version.
+// version returns the verdict on b, which stands where a request line has its HTTP version.
 func version(b []byte) Verdict {
 	const name = "HTTP/"
 	n := min(len(b), len(name))
@@ -111,7 +111,7 @@ func hasPrefixFold(b []byte, prefix string) bool {
 	return len(b) >= len(prefix) && bytes.EqualFold(b[:len(prefix)], []byte(prefix))
 }
 
-// tokenLen is how many bytes b begins with that may be in a token (RFC 9110, section 5.6.2).
+// tokenLen returns how many leading bytes of b may be part of a token (RFC 9110, section 5.6.2).
 func tokenLen(b []byte) int {
 	for i, c := range b {
 		if !tokenBytes[c] {
@@ -128,7 +128,7 @@ var tokenBytes = func() (t [256]bool) {
 	return t
 }()
 
-// isMethod reports whether b is a method that is known, in any case.
+// isMethod reports whether b is a known method, in any case.
 func isMethod(b []byte) bool {
 	var upper [longestMethod]byte
 	if len(b) > len(upper) {
@@ -136,7 +136,7 @@ func isMethod(b []byte) bool {
 	}
 	for i, c := range b {
 		if c >= 'a' {
-			c -= 'a' - 'A' // which makes a method of nothing else
+			c -= 'a' - 'A' // turns no other byte of a token into a letter of a method
 		}
 		upper[i] = c
 	}
@@ -145,8 +145,8 @@ func isMethod(b []byte) bool {
 
 const longestMethod = len("UPDATEREDIRECTREF")
 
-// methods are those of https://www.iana.org/assignments/http-methods, and of UPnP, caches and
-// streaming in the last line.
+// methods holds the methods of https://www.iana.org/assignments/http-methods and, in the last
+// line, those of UPnP, caches and streaming.
 var methods = func() map[string]bool {
 	set := map[string]bool{}
 	for _, method := range strings.Fields(`

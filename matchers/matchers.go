@@ -11,14 +11,14 @@ import (
 	"net/netip"
 )
 
-// Window is how many first bytes a matcher may see: enough for a ClientHello of the largest TLS
-// record. Matchers of text protocols look at [TextWindow] bytes at the most.
+// Window is the maximum number of first bytes that a matcher sees: enough for a ClientHello in the
+// largest TLS record. Matchers of text protocols look at no more than [TextWindow] bytes.
 const (
 	Window     = 16<<10 + 5
 	TextWindow = 4 << 10
 )
 
-// A Verdict is what a matcher says of the first bytes: [No], [Yes] or [Need].
+// A Verdict is a matcher's judgement of the first bytes: [No], [Yes] or [Need].
 type Verdict int
 
 // The final verdicts.
@@ -27,20 +27,20 @@ const (
 	Yes Verdict = -1
 )
 
-// Need is the verdict that at least n bytes in all are needed to tell. It says at least one more
-// than there are.
+// Need returns the verdict that the matcher is undecided and needs at least n bytes in all. n must
+// be greater than the number of bytes that the matcher has seen.
 func Need(n int) Verdict { return Verdict(n) }
 
-// Needed is how many bytes in all an undecided verdict asks for, and 0 for Yes and No.
+// Needed returns how many bytes in all an undecided verdict asks for. It returns 0 for Yes and No.
 func (v Verdict) Needed() int { return max(int(v), 0) }
 
-// Hello is all that a matcher may look at. It is valid during the call only.
+// Hello is everything that a matcher may look at. It is valid only during the call.
 type Hello struct {
 	Bytes []byte // what the client has sent so far, from byte 0 of this layer
 	EOF   bool   // nothing more will come: a matcher must say Yes or No
-	// Local and Remote are the ends of the connection; zero on a Unix socket.
+	// Local and Remote are the addresses of the connection; zero on a Unix socket.
 	Local, Remote netip.AddrPort
-	TLS           *tls.ConnectionState // of the layer around; nil on a plain connection
+	TLS           *tls.ConnectionState // of the enclosing TLS connection; nil on a plain one
 }
 
 // A Matcher recognises one protocol. Match may be called by several goroutines at once.
@@ -48,13 +48,13 @@ type Matcher interface {
 	Match(h Hello) Verdict
 }
 
-// MatcherFunc is a func that is a [Matcher].
+// MatcherFunc makes a [Matcher] of a func.
 type MatcherFunc func(h Hello) Verdict
 
 // Match calls f.
 func (f MatcherFunc) Match(h Hello) Verdict { return f(h) }
 
-// builtin is a matcher of this package, in which no code of the program runs: it returns.
+// builtin is a matcher of this package that runs no code of the program, and so always returns.
 type builtin func(h Hello) Verdict
 
 // Match calls f.

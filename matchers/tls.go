@@ -8,15 +8,16 @@ import (
 	"strings"
 )
 
-// TLS matches a ClientHello (RFC 8446, section 4.1.2; RFC 5246, section 7.4.1.2) by its first 11
-// bytes, whose types, versions and lengths must fit together.
+// TLS matches a ClientHello (RFC 8446, section 4.1.2; RFC 5246, section 7.4.1.2). It decides by
+// the first 11 bytes, whose types, versions and lengths must be consistent.
 func TLS() Matcher {
 	return builtin(func(h Hello) Verdict { return beginsHello(h, h.Bytes) })
 }
 
 // SNI matches a ClientHello that names one of these servers (RFC 6066, section 3), in any case. In
-// *.example.com the star stands for one label. Names beyond ASCII are in their xn-- form, as
-// clients send them. With no names it matches nothing. It panics if one is no name of a host.
+// *.example.com the star stands for exactly one label. Write internationalized names in their xn--
+// form, as clients send them. Without names SNI matches nothing. It panics if a name is not a host
+// name.
 func SNI(names ...string) Matcher {
 	for _, name := range names {
 		if !isHostName(strings.TrimPrefix(name, "*.")) {
@@ -34,8 +35,8 @@ func SNI(names ...string) Matcher {
 	})
 }
 
-// ALPN matches a ClientHello that offers one of these protocols (RFC 7301, section 3.1). With none
-// it matches nothing. It panics if one has not 1 to 255 bytes.
+// ALPN matches a ClientHello that offers one of these protocols (RFC 7301, section 3.1). Without
+// protocols it matches nothing. It panics if an id is empty or longer than 255 bytes.
 func ALPN(ids ...string) Matcher {
 	for _, id := range ids {
 		if len(id) == 0 || len(id) > 255 {
@@ -59,12 +60,12 @@ func ALPN(ids ...string) Matcher {
 }
 
 // TLSVersion matches a ClientHello that supports one of these versions, such as
-// [crypto/tls.VersionTLS13]: those of its supported_versions extension (RFC 8446, section 4.2.1),
-// or up to its legacy version if it has none. With no versions it matches nothing. It panics if one
-// is none of TLS.
+// [crypto/tls.VersionTLS13]. The supported versions are those of the supported_versions extension
+// (RFC 8446, section 4.2.1); without it, every version up to the legacy version. Without versions
+// TLSVersion matches nothing. It panics if one is not a TLS version.
 func TLSVersion(versions ...uint16) Matcher {
 	for _, v := range versions {
-		if v>>8 != 3 && v>>8 != 0x7f { // the drafts of TLS 1.3 are 7f
+		if v>>8 != 3 && v>>8 != 0x7f { // 0x7f is the high byte of the drafts of TLS 1.3
 			panic(fmt.Sprintf("matchers: TLSVersion: %#04x is no version of TLS, such as tls.VersionTLS13", v))
 		}
 	}
@@ -79,7 +80,7 @@ func TLSVersion(versions ...uint16) Matcher {
 	})
 }
 
-// helloMatcher waits for a whole ClientHello.
+// helloMatcher returns a matcher that waits for a whole ClientHello and asks fits about it.
 func helloMatcher(fits func(c *clientHello) bool) Matcher {
 	return builtin(func(h Hello) Verdict {
 		if v := beginsHello(h, h.Bytes); v != Yes {
@@ -106,7 +107,7 @@ const (
 	maxRecord       = 16 << 10
 )
 
-// beginsHello judges the first bytes of a ClientHello.
+// beginsHello returns the verdict on the first bytes of a ClientHello.
 func beginsHello(h Hello, b []byte) Verdict {
 	for i, c := range b[:min(len(b), recordHeader+handshakeHeader+2)] {
 		if !fitsHello(b, i, c) {
@@ -142,7 +143,7 @@ func fitsHello(b []byte, i int, c byte) bool {
 	return true
 }
 
-// clientHello is what matchers look for. Its slices point into the bytes it was parsed from.
+// clientHello holds the fields that matchers use. Its slices point into the parsed bytes.
 type clientHello struct {
 	version     uint16 // the legacy one
 	serverName  []byte
@@ -151,8 +152,9 @@ type clientHello struct {
 	hasVersions bool
 }
 
-// helloBody returns the body of the ClientHello in b, whose beginning has been judged. It is nil if
-// something else is there, or if need bytes are needed in all.
+// helloBody returns the body of the ClientHello in b, whose first bytes beginsHello has accepted.
+// While bytes are missing it returns the total number needed. It returns nil and 0 if b holds
+// something else.
 func helloBody(b []byte) (body []byte, need int) {
 	record := int(binary.BigEndian.Uint16(b[3:]))
 	size := handshakeHeader + int(b[6])<<16 + int(b[7])<<8 + int(b[8])
@@ -165,7 +167,7 @@ func helloBody(b []byte) (body []byte, need int) {
 	return b[recordHeader+handshakeHeader : recordHeader+size], 0
 }
 
-// splitBody is helloBody for a ClientHello of size bytes that does not fit its first record.
+// splitBody is helloBody for a ClientHello of size bytes that is split over several records.
 func splitBody(b []byte, size int) (body []byte, need int) {
 	if size > Window {
 		return nil, 0
@@ -240,7 +242,7 @@ func (c *clientHello) supports(v uint16) bool {
 	return false
 }
 
-// matchName reports whether a server name, in any case, is the pattern.
+// matchName reports whether name, in any case, matches pattern.
 func matchName(name []byte, pattern string) bool {
 	if rest, ok := strings.CutPrefix(pattern, "*."); ok {
 		dot := bytes.IndexByte(name, '.')
@@ -252,8 +254,8 @@ func matchName(name []byte, pattern string) bool {
 	return len(name) == len(pattern) && hasPrefixFold(name, pattern) && len(name) > 0
 }
 
-// isHostName reports whether a client can send name as that of a server: labels of letters, digits,
-// - and _ (RFC 6066, section 3; RFC 1123, section 2.1), without a dot at the end.
+// isHostName reports whether a client can send name as a server name: labels of letters, digits, -
+// and _, without a trailing dot (RFC 6066, section 3; RFC 1123, section 2.1).
 func isHostName(name string) bool {
 	if len(name) > 253 {
 		return false
@@ -270,7 +272,7 @@ func isNoHostRune(c rune) bool {
 	return (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && c != '-' && c != '_'
 }
 
-// reader reads numbers and vectors (RFC 8446, section 3). It is bad once there was too little.
+// reader reads numbers and vectors (RFC 8446, section 3). bad is set once the input was too short.
 type reader struct {
 	b   []byte
 	bad bool
@@ -300,7 +302,7 @@ func (r *reader) uint16() uint16 {
 	return 0
 }
 
-// vector reads a vector whose length is a number of size bytes.
+// vector reads a vector with a length prefix of size bytes.
 func (r *reader) vector(size int) []byte {
 	if size == 1 {
 		return r.bytes(int(r.uint8()))

@@ -14,25 +14,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptors accepts bare descriptors from a listening socket. Keep-alive and no-delay are set on
-// that once: Linux hands them on to every connection that comes from then on.
+// descriptors accepts bare descriptors from a listening socket. Keep-alive and no-delay are set
+// once, on the listener: on Linux every connection accepted later inherits them.
 type descriptors struct {
 	port     *port
 	file     *os.File // a duplicate of the listener's socket: a listener's own RawConn cannot wait
 	raw      syscall.RawConn
-	local    netip.AddrPort // of all connections; zero if it is different for each
+	local    netip.AddrPort // of every connection; zero if they differ
 	tcp      bool
 	buf      []byte
 	early    bool // the kernel may still hold connections that came before the listener was prepared
-	multi    bool // the listener is one of multipath TCP, as net.Listen makes them
-	deferred bool // silent connections have waited in the kernel already
-	inRoot   bool // root's goroutine accepts
+	multi    bool // the listener speaks multipath TCP, the default of net.Listen
+	deferred bool // the kernel holds silent connections back (TCP_DEFER_ACCEPT)
+	inRoot   bool // root's goroutine is accepting
 	accept4  func(fd, flags int) (int, syscall.Sockaddr, error)
-	peer     *handlers.Peer // of the last connection: those of one process share it
-	spare    int            // a descriptor in reserve, to accept and close with when there are none left; -1 if there is none
+	peer     *handlers.Peer // of the last connection; consecutive connections of one process share it
+	spare    int            // a reserve descriptor, freed for shedOne when the process has none left; -1 if closed
 }
 
-// newSource is the quickest way to accept from l.
+// newSource returns the fastest source for l.
 func newSource(p *port, l net.Listener, shut func() error) source {
 	if d := newDescriptors(p, l); d != nil {
 		return d
@@ -40,9 +40,10 @@ func newSource(p *port, l net.Listener, shut func() error) source {
 	return &listenerSource{port: p, l: l, shut: shut}
 }
 
-// newDescriptors returns nil if l is not a listening socket that can be accepted from directly.
+// newDescriptors returns a source that accepts from l directly, or nil if l is not a listening
+// socket.
 func newDescriptors(p *port, l net.Listener) *descriptors {
-	d := &descriptors{port: p, accept4: syscall.Accept4} // that of package unix asks for the protocol too
+	d := &descriptors{port: p, accept4: syscall.Accept4} // unix.Accept4 costs another system call, for the protocol
 	var dup func() (*os.File, error)
 	switch l := l.(type) {
 	case *net.TCPListener:
@@ -78,18 +79,18 @@ func newDescriptors(p *port, l net.Listener) *descriptors {
 	return d
 }
 
-// deferAccept has the kernel keep a connection to itself until it has data, for deferTime at the
-// most: it can then be classified the moment it is accepted.
+// deferAccept makes the kernel hold each connection back until it has data, for at most deferTime,
+// so that the connection can be classified as soon as it is accepted.
 func deferAccept(fd uintptr) {
 	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(deferTime/time.Second))
 }
 
-// notSent is how much the kernel takes for a client beyond what it can send at once: the rest waits
-// with us, where it is counted.
+// notSent is how many unsent bytes the kernel buffers for a client. The rest is queued in the
+// process, where it is counted.
 const notSent = 128 << 10
 
-// prepare sets what connections inherit on their listener, or on one that has come before that. A
-// system that refuses one of them serves without it.
+// prepare sets socket options on a listener, whose connections inherit them, or on a connection
+// accepted before its listener was prepared. Options that the system refuses are skipped.
 func (p *port) prepare(fd uintptr) {
 	setOptions(fd, [][3]int{
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
@@ -98,13 +99,13 @@ func (p *port) prepare(fd uintptr) {
 		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
 	})
-	if t := p.srv.timeout(); t > 0 { // a peer that acknowledges nothing is gone, although our writes do not wait
+	if t := p.srv.timeout(); t > 0 { // drop a peer that acknowledges nothing, even though our writes do not block
 		setOptions(fd, [][3]int{{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t / time.Millisecond)}})
 	}
 	prepareOwn(fd)
 }
 
-// prepareOwn sets what a connection of multipath TCP has to be told itself.
+// prepareOwn sets the options that a multipath TCP connection does not inherit from its listener.
 func prepareOwn(fd uintptr) {
 	setOptions(fd, [][3]int{
 		{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent},
@@ -112,7 +113,7 @@ func prepareOwn(fd uintptr) {
 	})
 }
 
-// setOptions sets each of options: its level, its name and its value.
+// setOptions sets each option, given as level, name and value. It ignores errors.
 func setOptions(fd uintptr, options [][3]int) {
 	for _, o := range options {
 		_ = unix.SetsockoptInt(int(fd), o[0], o[1], o[2])
@@ -127,12 +128,13 @@ func openSpare() int {
 	return fd
 }
 
-// accept waits for connections, takes in all that there are and starts to classify them.
+// accept waits for connections, accepts a batch of those that are pending and starts to classify
+// them.
 func (d *descriptors) accept(inRoot bool) error {
 	d.inRoot = inRoot
 	most := acceptBatch
 	if inRoot {
-		most = 1 // a second look, which finds none most of the time, is root's next
+		most = 1 // a second accept4 would mostly find none; root calls accept again
 	}
 	var accepted error
 	err := d.raw.Read(func(fd uintptr) bool {
@@ -145,7 +147,7 @@ func (d *descriptors) accept(inRoot bool) error {
 	return accepted
 }
 
-// acceptAll accepts up to most connections. It returns EAGAIN if there are none.
+// acceptAll accepts up to most connections. It returns EAGAIN if none is pending.
 func (d *descriptors) acceptAll(fd, most int) error {
 	for i := range most {
 		nfd, sa, err := d.accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
@@ -169,13 +171,13 @@ func (d *descriptors) acceptAll(fd, most int) error {
 	return nil
 }
 
-// stop ends accept. The socket goes on listening.
+// stop makes accept return. The socket keeps listening.
 func (d *descriptors) stop(context.Context) { _ = d.file.SetReadDeadline(time.Unix(1, 0)) }
 
-// start lets accept wait again.
+// start undoes stop.
 func (d *descriptors) start() { _ = d.file.SetReadDeadline(time.Time{}) }
 
-// rest takes in what the kernel has accepted before the listener is closed.
+// rest accepts the connections that are still in the kernel's queue before the listener is closed.
 func (d *descriptors) rest() {
 	d.inRoot = false
 	_ = d.raw.Control(func(fd uintptr) {
@@ -187,7 +189,7 @@ func (d *descriptors) rest() {
 	})
 }
 
-// close gives the duplicate and the reserve back.
+// close closes the duplicate and the reserve descriptor.
 func (d *descriptors) close() {
 	d.file.Close()
 	if d.spare >= 0 {
@@ -195,7 +197,8 @@ func (d *descriptors) close() {
 	}
 }
 
-// shedOne tells one client that it cannot be served, by closing it: no descriptor is left for it.
+// shedOne accepts one client and closes it at once, by freeing the reserve descriptor: the process
+// has no other descriptor left.
 func (d *descriptors) shedOne(fd int) {
 	if d.spare < 0 {
 		d.spare = openSpare()

@@ -11,7 +11,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// listenerSource accepts from any listener. Its connections are read, not peeked at.
+// listenerSource accepts from any listener. Its connections are classified by reading, not
+// peeking.
 type listenerSource struct {
 	port     *port
 	l        net.Listener
@@ -39,15 +40,16 @@ func (s *listenerSource) accept(bool) error {
 	return nil
 }
 
-// How long a listener that cannot be asked for what has come goes on accepting at a shutdown: until
-// it has accepted nothing for restTicks ticks, and restTime at the most. Each tick lets the
-// goroutines that are ready run: a timer alone would be before them.
+// These bound how long stop goes on accepting at a shutdown from a listener whose backlog cannot
+// be asked for: until restTicks ticks pass without a connection, and at most restTime. Each tick
+// also yields, so that ready goroutines run before the next timer.
 const (
 	restTicks = 10
 	restTime  = 2 * time.Second
 )
 
-// stop closes the listener. At a shutdown it first takes in what has come, until ctx ends.
+// stop closes the listener. At a shutdown it first accepts the pending connections, until ctx
+// ends.
 func (s *listenerSource) stop(ctx context.Context) {
 	defer s.shut()
 	if !s.port.draining.Load() {
@@ -64,9 +66,9 @@ func (s *listenerSource) stop(ctx context.Context) {
 	}
 }
 
-// pollerTurn waits until Go's poller has told of all that was ready when it was called: it does so
-// in the order in which the system does, a few at a time, and not often while the program is busy.
-// It waits until ctx ends at the most.
+// pollerTurn waits until Go's network poller has reported everything that was ready at the call,
+// or until ctx ends or restTime has passed. The poller reports events in the system's order, a few
+// at a time, and rarely while the program is busy.
 func pollerTurn(ctx context.Context) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -82,7 +84,7 @@ func pollerTurn(ctx context.Context) {
 	written := false
 	_ = raw.Read(func(uintptr) bool {
 		if written {
-			return true // the poller has told of the byte
+			return true // the poller has reported the byte
 		}
 		_, err := w.Write([]byte{0})
 		written = true

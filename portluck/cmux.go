@@ -6,19 +6,19 @@ import (
 	"sync"
 )
 
-// root is the listener that cmux splits. Its connections are decided already, so cmux only passes
-// them on. It ends only when all that was pushed has been taken by a route: cmux would drop what is
-// still on its way.
+// root is the listener that cmux splits. Its connections are already classified, so cmux only
+// passes them on. After Close, Accept fails only once a route has taken every pushed connection:
+// cmux would drop those in transit.
 //
-// The goroutine in Accept, cmux's, also accepts from one of the port's listeners: a connection
-// whose first bytes are there when it is accepted changes goroutines once less.
+// The goroutine in Accept, which is cmux's, also accepts from one of the port's listeners. A
+// connection whose first bytes are there when it is accepted then needs one goroutine switch less.
 type root struct {
 	mu      sync.Mutex
 	cond    sync.Cond
 	queue   []*conn
 	transit int       // given to cmux, not yet taken by a route
 	from    *acceptor // the listener that Accept accepts from, or nil
-	asleep  bool      // in from
+	asleep  bool      // Accept is in from.src.accept
 	closing bool
 }
 
@@ -28,7 +28,7 @@ func newRoot() *root {
 	return r
 }
 
-// push queues c for cmux. It is false, and c still the caller's, when the root is closed.
+// push queues c for cmux. It returns false if the root is closed; the caller then keeps c.
 func (r *root) push(c *conn) bool {
 	r.mu.Lock()
 	if r.closing {
@@ -48,8 +48,8 @@ func (r *root) push(c *conn) bool {
 	return true
 }
 
-// acceptFrom has Accept accept from a, until that fails with the error it returns. It is false when
-// Accept has a listener already.
+// acceptFrom makes Accept accept from a, waits until that fails, and returns the error. It returns
+// false at once if Accept already has a listener or the root is closing.
 func (r *root) acceptFrom(a *acceptor) (error, bool) {
 	r.mu.Lock()
 	if r.from != nil || r.closing {
@@ -62,14 +62,14 @@ func (r *root) acceptFrom(a *acceptor) (error, bool) {
 	return <-a.failed, true
 }
 
-// Accept is for cmux.
+// Accept implements [net.Listener] for cmux.
 func (r *root) Accept() (net.Conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(r.queue) == 0 {
 		switch {
 		case r.closing && r.transit == 0:
-			if a := r.from; a != nil { // it has come since, and would wait for ever
+			if a := r.from; a != nil { // acceptFrom set it meanwhile, and would wait for ever
 				r.from = nil
 				a.failed <- net.ErrClosed
 			}
@@ -87,7 +87,7 @@ func (r *root) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// sleepLocked accepts from a, until it has something or is woken up.
+// sleepLocked accepts from a, until something is accepted or push wakes it.
 func (r *root) sleepLocked(a *acceptor) {
 	r.asleep = true
 	r.mu.Unlock()
@@ -103,7 +103,7 @@ func (r *root) sleepLocked(a *acceptor) {
 	}
 }
 
-// taken says that a route has got a connection from cmux.
+// taken records that a route has received a connection from cmux.
 func (r *root) taken() {
 	r.mu.Lock()
 	r.transit--
@@ -113,7 +113,7 @@ func (r *root) taken() {
 	r.mu.Unlock()
 }
 
-// Close lets nothing in any more. Accept fails once everything has been taken.
+// Close makes push fail. Accept fails once every pushed connection has been taken.
 func (r *root) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -122,5 +122,5 @@ func (r *root) Close() error {
 	return nil
 }
 
-// Addr is not asked for: the port has many.
+// Addr returns an empty address: the port has many, and nobody calls Addr.
 func (r *root) Addr() net.Addr { return &net.TCPAddr{} }

@@ -15,48 +15,48 @@ import (
 	"github.com/portluck/portluck/portluck/hub"
 )
 
-// conn is an accepted connection on its way to its handler: what cmux carries, and the
-// [handlers.Conn] of the handler. It is a bare descriptor until somebody asks for more, or a
-// net.Conn where there is no descriptor to be had.
+// conn is an accepted connection on its way to its handler: cmux carries it, and the handler gets
+// it as its [handlers.Conn]. It stays a bare descriptor until a caller asks for more; where there
+// is no descriptor it wraps a net.Conn.
 type conn struct {
-	net.Conn // nil: cmux wants one and must not touch it
+	net.Conn // always nil: cmux needs a net.Conn but must not use it
 
 	port    *port
 	info    handlers.Info
 	route   *route // the verdict
-	run     func() // what is left to do after Serve, in the goroutine that called it
-	proxied bool   // its PROXY header was taken off
-	// unproxied means that its PROXY header must come first: nothing at all is served before.
+	run     func() // drives the connection after Serve returns, in the same goroutine; may be nil
+	proxied bool   // its PROXY header was consumed
+	// unproxied means that a PROXY header is still due. Until then nothing else is served.
 	unproxied bool
-	// eager means that its bytes are read while it is undecided, not peeked at: the kernel keeps
-	// few small writes of a Unix socket, so that its client might wait for us.
+	// eager means that the undecided bytes are read rather than peeked at: the kernel queues few
+	// small writes on a Unix socket, so its client could block until we read.
 	eager  bool
-	inRoot bool          // it is root's goroutine that has accepted it
-	outer  handlers.Conn // the layer around, or nil
+	inRoot bool          // root's goroutine accepted it
+	outer  handlers.Conn // the enclosing layer, such as TLS, or nil
 
 	quota
 	*sniffing            // nil once the loop drives it
-	pending   *announced // its client, if it was announced before it was classified
+	pending   *announced // its client, if announced before it was classified
 
 	mu      sync.Mutex
-	sock    socket // what it is now
+	sock    socket // its current form
 	closed  bool
-	session *hub.Session // of the client that its handler has made of it with Attach; nil before
+	session *hub.Session // set when the handler calls Attach; nil before
 }
 
 // socket is one of the forms that a connection can have.
 type socket interface {
-	// netConn makes the net.Conn, which takes the socket over.
+	// netConn returns a net.Conn, which takes over the socket.
 	netConn() (net.Conn, error)
-	// transport is what the loop reads and writes, and what the socket is from then on.
+	// transport returns the transport for the loop, and the form that the socket has from then on.
 	transport() (loop.Transport, socket, error)
-	// kill ends the connection without closing a descriptor that somebody else may be using.
+	// kill ends the connection without closing a descriptor that another goroutine may be using.
 	kill()
 	Close() error
 }
 
-// newInfo is what is known of a connection when it is accepted. Until its handler knows better its
-// protocol is TCP.
+// newInfo returns the Info of a connection that was just accepted. Its protocol is TCP until the
+// handler sets another.
 func newInfo(local, remote netip.AddrPort) handlers.Info {
 	return handlers.Info{Protocol: handlers.ProtocolTCP, Local: local, Remote: remote}
 }
@@ -82,14 +82,14 @@ func (c *conn) NetConn() (net.Conn, error) {
 	return nc, nil
 }
 
-// resetConn is a connection that its peer has reset before it was made a *net.TCPConn, which does
-// not know the address then. What the peer has sent before is still to be read.
+// resetConn is a connection that its peer reset before the *net.TCPConn was made, which therefore
+// lacks the remote address. Bytes that arrived before the reset can still be read.
 type resetConn struct {
 	*net.TCPConn
 	remote net.Addr
 }
 
-// RemoteAddr is that of the client.
+// RemoteAddr returns the client's address.
 func (c *resetConn) RemoteAddr() net.Addr { return c.remote }
 
 // Transport is [loop.Source.Transport].
@@ -104,7 +104,7 @@ func (c *conn) Transport() (loop.Transport, error) {
 	return t, err
 }
 
-// attached is the session of the client that the handler has made of c; nil if it has not.
+// attached returns the session that the handler made of c with Attach, or nil.
 func (c *conn) attached() *hub.Session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,7 +121,7 @@ func (c *conn) Close() error {
 	c.closed = true
 	sock := c.sock
 	c.mu.Unlock()
-	defer func() { // whatever a connection of the program's does at its end
+	defer func() { // also if the Close of the program's own net.Conn panics
 		if c.outer != nil {
 			c.outer.Close()
 		} else {
@@ -131,8 +131,8 @@ func (c *conn) Close() error {
 	return sock.Close()
 }
 
-// Detach is [handlers.Detacher.Detach]. The loop knows the connection by now, and has it killed if
-// need be.
+// Detach is [handlers.Detacher.Detach]. From then on the loop tracks the connection and kills it
+// if need be.
 func (c *conn) Detach() io.Closer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,7 +141,7 @@ func (c *conn) Detach() io.Closer {
 
 func (c *conn) detachLocked() io.Closer {
 	if c.closed {
-		return nowhere{} // its place was given back
+		return nowhere{} // its slot is free already
 	}
 	c.closed = true
 	if c.outer != nil {
@@ -154,12 +154,12 @@ func (c *conn) detachLocked() io.Closer {
 	return c.share
 }
 
-// nowhere is no place.
+// nowhere is the share of a connection that no longer holds a slot.
 type nowhere struct{}
 
 func (nowhere) Close() error { return nil }
 
-// kill ends the connection under whoever has it.
+// kill ends the connection, even while others use it.
 func (c *conn) kill() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,14 +168,14 @@ func (c *conn) kill() {
 	}
 }
 
-// RemoteAddr is for cmux's errors.
+// RemoteAddr returns the client's address, for cmux's errors.
 func (c *conn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.info.Remote) }
 
 func (c *conn) hello(b []byte, eof bool) matchers.Hello {
 	return matchers.Hello{Bytes: b, EOF: eof, Local: c.info.Local, Remote: c.info.Remote, TLS: c.info.TLS}
 }
 
-// made is a socket that is a net.Conn by now.
+// made is a socket that has become a net.Conn.
 type made struct{ net.Conn }
 
 func (m *made) netConn() (net.Conn, error) { return m.Conn, nil }
@@ -210,16 +210,16 @@ func (r replayed) transport() (loop.Transport, socket, error) {
 
 func (r replayed) kill() { r.Conn.Close() }
 
-// sniffing is the part of a connection that is being classified.
+// sniffing holds a connection's state while it is being classified.
 type sniffing struct {
-	seen     int       // bytes that were there at the last look
-	rest     int       // bytes of its PROXY header that are to be taken off
-	need     int       // bytes that a matcher, or the route's opening, asked for
+	seen     int       // bytes available at the last look
+	rest     int       // bytes of its PROXY header still to be consumed
+	need     int       // total bytes that a matcher, or the route's opening, asked for
 	chosen   *route    // the route, while its opening is not whole; nil before and after
 	since    time.Time // when chosen became named.request
-	graced   bool      // it has had its time again, as bytes came while the process stood still
+	graced   bool      // its time was extended once, as bytes came while the process was stalled
 	waiting  bool      // it was silent for SniffTimeout, and now has Timeout
-	farewell []byte    // what it is told when it is dropped
+	farewell []byte    // sent to the client before it is dropped
 	first    []byte    // for OnVerdict
-	place    place     // where it waits in the system's sniffer
+	place    place     // its place in the sniffer
 }

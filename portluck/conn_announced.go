@@ -17,20 +17,20 @@ type announced struct {
 	session *hub.Session
 }
 
-// adopt has the loop drive the connection with codec: it has turned out to be raw. info replaces
-// the client's, as a PROXY header may have come meanwhile.
+// adopt makes the loop drive the connection with codec, once it has turned out to be raw. info
+// replaces the client's Info: a PROXY header may have changed it.
 func (a *announced) adopt(codec handlers.Codec, info *Info) {
 	a.session.SetInfo(info)
 	a.Adopt(codec)
 }
 
 // announce makes a raw client of a connection that was silent for SniffTimeout. The connection is
-// still sniffed, and takes no goroutine, until it shows its protocol or the program writes to it.
+// still sniffed, without a goroutine, until it shows its protocol or the program writes to it.
 func (p *port) announce(c *conn, where loop.Parking) {
 	p.stats.silent.Add(1)
 	c.info.Route = RouteSilent
 	a := handlers.Attachment{Codec: &unknown{port: p, conn: c}}
-	if c.info.Remote.Addr().Zone() != "" { // it would keep c.info, which will change
+	if c.info.Remote.Addr().Zone() != "" { // the session would keep c.info, which may still change
 		info := c.info
 		a.Info = &info
 	}
@@ -39,13 +39,13 @@ func (p *port) announce(c *conn, where loop.Parking) {
 	lc.StartParked(session, where)
 }
 
-// retires reports whether c was announced as a raw client, and its first bytes, although not whole,
-// are of another protocol.
+// retires reports whether c was announced as a raw client but its first bytes, although
+// incomplete, belong to another protocol.
 func (c *conn) retires() bool { return c.chosen != nil && c.pending != nil }
 
-// retire ends the raw client of a connection that has turned out to speak another protocol. If the
-// client was sent something, retire closes the connection and returns false: the peer would take
-// those bytes for an answer in its protocol.
+// retire ends the raw client of a connection that turned out to speak another protocol. If the
+// program already sent bytes to the client, retire closes the connection and returns false: the
+// peer would take them for an answer in its protocol.
 func (p *port) retire(c *conn) bool {
 	old := c.pending
 	c.pending = nil
@@ -56,15 +56,16 @@ func (p *port) retire(c *conn) bool {
 	return false
 }
 
-// unknown is the codec of a silent client to which the program has written. The client must turn
-// out to be raw. A route of the program that is undecided after the first line is passed over.
+// unknown is the codec of a silent client to which the program has written. Such a client must
+// turn out to be raw. Routes of the program that are still undecided after the first line are
+// passed over.
 type unknown struct {
 	raw.Lines
 	port *port
 	conn *conn
 }
 
-// Framing is that of lines, as the client must turn out to be raw.
+// Framing returns the framing of lines: the client must turn out to be raw.
 func (u *unknown) Framing(handlers.Codec) handlers.Framing { return u.Lines.Framing(&u.Lines) }
 
 // Decode classifies the first bytes.

@@ -1,4 +1,4 @@
-// Package matchertest holds a matcher to its contract.
+// Package matchertest tests matchers against the contract of package matchers.
 package matchertest
 
 import (
@@ -26,8 +26,8 @@ func Check(t testing.TB, m matchers.Matcher, samples ...[]byte) {
 	}
 }
 
-// Verify is Check for one sample: it returns the first thing that m does wrong with it. It is for
-// fuzzing.
+// Verify is Check for one sample, for use in fuzz tests. It returns the first violation as an
+// error.
 func Verify(m matchers.Matcher, sample []byte) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -50,7 +50,7 @@ func Verify(m matchers.Matcher, sample []byte) (err error) {
 	return nil
 }
 
-// checkPrefixes has the bytes come one by one; far into a long sample in larger steps.
+// checkPrefixes matches growing prefixes of sample: byte by byte at first, later in larger steps.
 func checkPrefixes(m matchers.Matcher, sample []byte) error {
 	b := bytes.Clone(sample)
 	decided, need := matchers.Verdict(1), 0
