@@ -1,5 +1,6 @@
-// Package boundtest holds the numbers and durations among the fields of a struct to one meaning:
-// zero is the default, and negative is no bound, or what the row of the field says.
+// Package boundtest checks that the numeric and duration fields of a struct agree on zero and
+// negative values: zero is the default, and negative is no bound unless the field's row says
+// otherwise.
 package boundtest
 
 import (
@@ -9,25 +10,26 @@ import (
 	"time"
 )
 
-// None is the effective value of a field that bounds nothing. So is one that is never reached.
+// None is the effective value of a field without a bound, or with one that is never reached.
 const None = -1
 
-// A Row says what the values of a field mean.
+// A Row states what the values of one field mean.
 type Row[T any] struct {
 	field          string
 	zero, negative int64
 	of             func(v *T) int64
 }
 
-// Field is the row of a field: its effective value, which of returns, is zero when the field is
-// zero, negative when it is negative, and else what it is set to.
+// Field returns the row of the named field. of returns the field's effective value, which must be
+// zero when the field is 0, negative when the field is below 0, and otherwise the field's own
+// value.
 func Field[T any](name string, zero, negative int64, of func(v *T) int64) Row[T] {
 	return Row[T]{name, zero, negative, of}
 }
 
-// Check sets each field to zero, to a negative and to a positive value, and fails for each that
-// means something else than its row says. It fails too when T has an exported number or duration
-// without a row, but for those of others.
+// Check sets each field to zero, negative and positive values, and fails the test for each value
+// that does not mean what its row says. It also fails if an exported number or duration of T has no
+// row and is not in others.
 func Check[T any](t *testing.T, others []string, rows ...Row[T]) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -56,7 +58,7 @@ func Check[T any](t *testing.T, others []string, rows ...Row[T]) {
 	}
 }
 
-// never is more than any bound that is meant to be reached: 73 years, or 2 EiB.
+// never exceeds any bound that is meant to be reached: 73 years, or 2 EiB.
 const never = math.MaxInt64 / 4
 
 func effective(n int64) int64 {

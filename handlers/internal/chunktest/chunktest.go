@@ -1,5 +1,4 @@
-// Package chunktest cuts a stream into the chunks that a network might make of it, for tests of
-// parsers.
+// Package chunktest cuts a stream into chunks, as a network might, to test parsers.
 package chunktest
 
 import "math/rand/v2"
@@ -23,8 +22,8 @@ func At(s string, cut func(i int) bool) (chunks [][]byte) {
 	return append(chunks, []byte(s[from:]))
 }
 
-// Each yields every way to cut s if s is short. Of a longer one it yields each cut in two, and 200
-// ways that are drawn at random, the same in each run.
+// Each yields every way to cut s if s is short. For a longer s it yields each cut in two, and 200
+// random ways, which are the same in each run.
 func Each(s string, yield func(chunks [][]byte) bool) {
 	cuts := len(s) - 1
 	if cuts <= 14 {

@@ -1,9 +1,9 @@
-// Package grace has deadlines that are judged only after the kernel was asked: what has come while
-// the process stood still, stopped or with its machine, was not late.
+// Package grace implements deadlines that ask the kernel before they expire. Data that arrived
+// while the process was stopped, or its machine was suspended, was not late.
 //
-// Package net returns os.ErrDeadlineExceeded without a look at the socket when a deadline has
-// passed. Here a deadline that has passed is extended by a [Moment], once, if there is something
-// to be read, or if it is seen so late that the process must have stood still.
+// When a deadline has passed, package net returns os.ErrDeadlineExceeded without looking at the
+// socket. This package instead extends the deadline once, by a [Moment], if there is something to
+// read, or if the process notices it so late that it must have been stopped.
 package grace
 
 import (
@@ -17,25 +17,25 @@ import (
 	"time"
 )
 
-// Moment is by how much a deadline is extended.
+// Moment is the length of an extension.
 const Moment = time.Second
 
-// slack is how late a deadline may be seen by a process that has run all the time.
+// slack is how late a process that was never stopped may notice a deadline.
 const slack = 100 * time.Millisecond
 
-// A Deadline is a time, in nanoseconds since 1970: zero for none, negative for one that is not
-// extended, or not again.
+// A Deadline is a time in nanoseconds since 1970. Zero means no deadline; a negative value is a
+// deadline that cannot be extended, or not again.
 type Deadline int64
 
-// Set makes d t, and reports whether it was t before and was extended: it stays so. One that has
-// passed when it is set only wakes somebody up: it is not extended.
+// Set sets d to t. It reports whether d was already t and extended, in which case the extension
+// stays. A t that has passed serves to wake a waiting call: it cannot be extended.
 func (d *Deadline) Set(t time.Time) (stays bool) {
 	switch at := Deadline(t.UnixNano()); {
 	case t.IsZero():
 		*d = 0
 	case *d == -at:
 		return true
-	case !time.Now().Before(t): // it is to wake somebody up
+	case !time.Now().Before(t): // wakes a waiting call
 		*d = -at
 	default:
 		*d = at
@@ -43,9 +43,9 @@ func (d *Deadline) Set(t time.Time) (stays bool) {
 	return false
 }
 
-// Extend reports whether d, which has passed, is extended by a [Moment]: it was not yet, and the
-// process has stood still or unread reports that there is something to be read. unread is called
-// only if the answer depends on it.
+// Extend extends d, which has passed, by a [Moment] and reports whether it could. It cannot extend
+// a deadline twice. It extends one only if the process was stopped or unread reports that there is
+// something to read. It calls unread only if the answer matters.
 func (d *Deadline) Extend(unread func() bool) bool {
 	if *d <= 0 || time.Since(time.Unix(0, int64(*d))) < slack && !unread() {
 		return false
@@ -54,14 +54,14 @@ func (d *Deadline) Extend(unread func() bool) bool {
 	return true
 }
 
-// Deadlines are those of one net.Conn at a time. Its methods may be called by any goroutine. The
-// zero value has no deadline.
+// Deadlines holds the deadlines of one net.Conn. Any goroutine may call its methods. The zero value
+// has no deadlines.
 type Deadlines struct {
 	mu      sync.Mutex
 	in, out Deadline
 }
 
-// Set is nc.SetDeadline.
+// Set is like nc.SetDeadline.
 func (d *Deadlines) Set(nc net.Conn, t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,7 +77,7 @@ func (d *Deadlines) Set(nc net.Conn, t time.Time) error {
 	return nc.SetDeadline(t)
 }
 
-// SetRead is nc.SetReadDeadline.
+// SetRead is like nc.SetReadDeadline.
 func (d *Deadlines) SetRead(nc net.Conn, t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -87,7 +87,7 @@ func (d *Deadlines) SetRead(nc net.Conn, t time.Time) error {
 	return nc.SetReadDeadline(t)
 }
 
-// SetWrite is nc.SetWriteDeadline.
+// SetWrite is like nc.SetWriteDeadline.
 func (d *Deadlines) SetWrite(nc net.Conn, t time.Time) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -97,7 +97,7 @@ func (d *Deadlines) SetWrite(nc net.Conn, t time.Time) error {
 	return nc.SetWriteDeadline(t)
 }
 
-// Read is nc.Read, which goes on when its deadline is extended.
+// Read is like nc.Read, but continues if its deadline is extended.
 func (d *Deadlines) Read(nc net.Conn, p []byte) (int, error) {
 	for {
 		n, err := nc.Read(p)
@@ -107,7 +107,7 @@ func (d *Deadlines) Read(nc net.Conn, p []byte) (int, error) {
 	}
 }
 
-// Write is nc.Write, which goes on when its deadline is extended.
+// Write is like nc.Write, but continues if its deadline is extended.
 func (d *Deadlines) Write(nc net.Conn, p []byte) (sent int, err error) {
 	for {
 		n, err := nc.Write(p[sent:])
@@ -130,15 +130,15 @@ func (d *Deadlines) extendWrite(nc net.Conn) bool {
 	return d.out.Extend(func() bool { return false }) && nc.SetWriteDeadline(time.Now().Add(Moment)) == nil
 }
 
-// socket is what the connection of a socket has, in package net.
+// socket is implemented by the socket connections of package net.
 type socket interface {
 	net.Conn
 	syscall.Conn
 	CloseWrite() error
 }
 
-// Conn returns nc with deadlines that are extended, or nc itself if it is no socket. What it
-// returns has CloseWrite, SyscallConn, ReadFrom and, for nc, NetConn.
+// Conn wraps nc so that its deadlines can be extended. It returns nc itself if nc is not a socket.
+// The wrapper also has CloseWrite, SyscallConn, ReadFrom and NetConn, which returns nc.
 func Conn(nc net.Conn) net.Conn {
 	s, ok := nc.(socket)
 	if _, done := nc.(*conn); done || !ok {
@@ -152,7 +152,8 @@ type conn struct {
 	deadlines Deadlines
 }
 
-// ReadFrom copies from src with whatever the socket has for it; its deadline is not extended.
+// ReadFrom copies from src with the socket's own ReadFrom, if it has one. It does not extend the
+// deadline.
 func (c *conn) ReadFrom(src io.Reader) (int64, error) { return io.Copy(c.socket, src) }
 
 func (c *conn) NetConn() net.Conn                  { return c.socket }
@@ -162,8 +163,8 @@ func (c *conn) SetDeadline(t time.Time) error      { return c.deadlines.Set(c.so
 func (c *conn) SetReadDeadline(t time.Time) error  { return c.deadlines.SetRead(c.socket, t) }
 func (c *conn) SetWriteDeadline(t time.Time) error { return c.deadlines.SetWrite(c.socket, t) }
 
-// AfterFunc calls f, in a goroutine of its own, when d has passed and was not extended for nc,
-// which may be nil. stop reports whether it has kept f from being called.
+// AfterFunc calls f in its own goroutine once d has passed and is not extended for nc, which may be
+// nil. stop reports whether it prevented the call of f.
 func AfterFunc(nc net.Conn, d time.Duration, f func()) (stop func() bool) {
 	var mu sync.Mutex
 	var by Deadline
@@ -196,8 +197,8 @@ func AfterFunc(nc net.Conn, d time.Duration, f func()) (stop func() bool) {
 	}
 }
 
-// Context returns a context that ends with parent, or when d has passed and was not extended for
-// nc: its error is context.DeadlineExceeded then, and its cause os.ErrDeadlineExceeded.
+// Context returns a context that ends with parent, or once d has passed and is not extended for nc.
+// In the second case its error is context.DeadlineExceeded and its cause os.ErrDeadlineExceeded.
 func Context(parent context.Context, nc net.Conn, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(parent)
 	by := time.Now().Add(d)

@@ -2,5 +2,5 @@
 
 package grace
 
-// HasUnread cannot be told here.
+// HasUnread always returns false: this system cannot answer the question.
 func HasUnread(any) bool { return false }

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// HasUnread reports whether the kernel has something of c, or of the connection below it, that
-// nobody has read: bytes, a datagram or the end. It is false if c is nil or no socket.
+// HasUnread reports whether the kernel holds something unread for c or the connection below it:
+// bytes, a datagram or the end of the stream. It returns false if c is nil or not a socket.
 func HasUnread(c any) (yes bool) {
 	for {
 		if s, ok := c.(syscall.Conn); ok {

@@ -1,5 +1,6 @@
-// Package guarded makes errors of what connections and listeners of a program's making do wrong: a
-// panic would end the process, and runtime.Goexit the goroutine of ours that calls them.
+// Package guarded protects the caller from connections and listeners that the program made. It
+// turns a panic, which would end the process, and a runtime.Goexit, which would end the calling
+// goroutine, into errors.
 package guarded
 
 import (
@@ -11,10 +12,10 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// errCount is for a Read or Write that breaks the contract of its interface.
+// errCount is the error of a Read or Write that returns an impossible count.
 var errCount = errors.New("a connection has returned an impossible count")
 
-// errNoConn is for an Accept that returns neither a connection nor an error.
+// errNoConn is the error of an Accept that returns neither a connection nor an error.
 var errNoConn = errors.New("the listener has returned no connection")
 
 // Call returns the error of f, or a *[handlers.PanicError] if f panics.
@@ -25,8 +26,8 @@ func Call(f func() error) (err error) {
 	return err
 }
 
-// apart is Call in a goroutine of its own, so that f may end it: that is a *[handlers.PanicError]
-// too.
+// apart is like Call, but runs f in a goroutine of its own. If f ends that goroutine, the error is
+// a *[handlers.PanicError] too.
 func apart(f func() error) (err error) {
 	done := make(chan error, 1)
 	go func() { // ends with f
@@ -38,10 +39,10 @@ func apart(f func() error) (err error) {
 	return err
 }
 
-// Conn returns nc with a panic of each method as its error, and the end of the goroutine that calls
-// it too. It has the methods of net.Conn, and CloseWrite, SyscallConn and SetKeepAliveConfig, which
-// return errors.ErrUnsupported if nc has none. TCP and Unix connections of package net are returned
-// as they are.
+// Conn wraps nc so that a method that panics, or ends its goroutine, returns an error instead. The
+// wrapper has the methods of net.Conn and also CloseWrite, SyscallConn and SetKeepAliveConfig,
+// which return errors.ErrUnsupported if nc lacks them. Conn returns TCP and Unix connections of
+// package net unchanged.
 func Conn(nc net.Conn) net.Conn {
 	switch nc.(type) {
 	case *net.TCPConn, *net.UnixConn, *conn:
@@ -50,8 +51,8 @@ func Conn(nc net.Conn) net.Conn {
 	return &conn{nc, apart}
 }
 
-// FromPort is Conn for a connection that a port has accepted. If it has a descriptor it ends no
-// goroutine, and is called in that of the caller.
+// FromPort is like Conn, for a connection that a port has accepted. If nc has a descriptor, its
+// methods end no goroutine and are called in that of the caller.
 func FromPort(nc net.Conn) net.Conn {
 	guarded := Conn(nc)
 	if c, ok := guarded.(*conn); ok && c.call(func() error { return hasDescriptor(nc) }) == nil {
@@ -96,7 +97,8 @@ func (c *conn) Write(p []byte) (n int, err error) {
 	return Counted(n, p, err)
 }
 
-// Counted returns n and err of a Read or Write of p, or 0 and an error if n is impossible.
+// Counted returns n and err, the results of a Read or Write of p, or 0 and an error if n is
+// impossible.
 func Counted(n int, p []byte, err error) (int, error) {
 	if n >= 0 && n <= len(p) {
 		return n, err
@@ -153,13 +155,14 @@ func (c *conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return errors.ErrUnsupported
 }
 
-// addr is the text of an address of the program's making.
+// addr is the copied text of an address that the program made.
 type addr struct{ network, text string }
 
 func (a addr) Network() string { return a.network }
 func (a addr) String() string  { return a.text }
 
-// addrOf returns what get does, in a form that does not panic: empty if get has.
+// addrOf returns the address that get returns, in a form that cannot panic. The address is empty if
+// get panics.
 func addrOf(call func(f func() error) error, get func() net.Addr) net.Addr {
 	var a net.Addr = addr{}
 	_ = call(func() error {
@@ -175,8 +178,8 @@ func addrOf(call func(f func() error) error, get func() net.Addr) net.Addr {
 	return a
 }
 
-// Listener returns l with a panic of each method as its error, and the end of the goroutine that
-// calls it too. Its connections are those of [Conn].
+// Listener wraps l so that a method that panics, or ends its goroutine, returns an error instead.
+// It wraps accepted connections with [Conn].
 func Listener(l net.Listener) net.Listener { return &listener{l} }
 
 type listener struct{ l net.Listener }

@@ -3,26 +3,26 @@ package parts
 import "github.com/portluck/portluck/handlers"
 
 const (
-	firstRead = 4 << 10  // the buffer of a new connection
-	keepRead  = 32 << 10 // that of a busy one; a larger one is given up when it is empty
+	firstRead = 4 << 10  // size of the buffer of a new connection
+	keepRead  = 32 << 10 // that of a busy one; a larger buffer is freed once empty
 )
 
-// A Buffer is what was read of a connection and is not decoded yet. While a message is not whole
-// its buffer is counted, and only then: the budget is not asked for messages that come whole. Its
-// zero value is empty and counts for no budget.
+// A Buffer holds what was read from a connection and is not decoded yet. The budget counts a buffer
+// only while it holds an incomplete message: messages that arrive whole never ask it. The zero
+// value is empty and has no budget.
 type Buffer struct {
 	Budget *handlers.Budget
 
 	buf  []byte // as long as its capacity
 	r, w int
-	held int  // of Budget
-	over bool // some of held was not left
+	held int  // bytes taken from Budget
+	over bool // Budget did not have all of held
 }
 
-// Bytes returns what is not decoded yet.
+// Bytes returns the bytes that are not decoded yet.
 func (b *Buffer) Bytes() []byte { return b.buf[b.r:b.w] }
 
-// Space returns where to read to: at least one byte.
+// Space returns the space to read into: at least one byte.
 func (b *Buffer) Space() []byte {
 	switch {
 	case b.buf == nil:
@@ -36,8 +36,8 @@ func (b *Buffer) Space() []byte {
 	return b.buf[b.w:]
 }
 
-// grow makes room for more of a message. When that is not left it makes a little, which Keep takes
-// away unless the message is whole then.
+// grow makes room for more of a message. If the budget is used up it makes only a little room; Keep
+// then fails, unless the message has become whole.
 func (b *Buffer) grow() {
 	to := Get(len(b.buf) + 1)
 	if !b.Budget.Take(cap(to) - b.held) {
@@ -63,11 +63,10 @@ func (b *Buffer) move(to []byte) {
 // Filled notes that n bytes were read to Space.
 func (b *Buffer) Filled(n int) { b.w += n }
 
-// Took notes that the first n bytes are decoded. They stay as they are until Keep, or Space, is
-// called.
+// Took notes that the first n bytes are decoded. They stay unchanged until Keep or Space is called.
 func (b *Buffer) Took(n int) { b.r += n }
 
-// Put appends p, which was read by somebody else.
+// Put appends p, which was read elsewhere.
 func (b *Buffer) Put(p []byte) {
 	for len(p) > 0 {
 		n := copy(b.Space(), p)
@@ -76,8 +75,8 @@ func (b *Buffer) Put(p []byte) {
 	}
 }
 
-// Keep counts what is left when all that was whole has been taken: the beginning of a message. The
-// error is [handlers.ErrOverload].
+// Keep counts the beginning of an incomplete message that is left after decoding. The error is
+// [handlers.ErrOverload].
 func (b *Buffer) Keep() error {
 	n := b.w - b.r
 	if n == 0 {
@@ -85,7 +84,7 @@ func (b *Buffer) Keep() error {
 		return nil
 	}
 	size := len(b.buf)
-	if b.over || size > keepRead && size/4 >= n { // the long message that it was for has been delivered
+	if b.over || size > keepRead && size/4 >= n { // its long message was delivered
 		size = Size(n)
 	}
 	if !b.Budget.Take(size - b.held) {
@@ -98,7 +97,7 @@ func (b *Buffer) Keep() error {
 	return nil
 }
 
-// empty gives back what nothing is in.
+// empty resets an empty buffer: it frees a large one, and grows that of a busy client.
 func (b *Buffer) empty() {
 	full := b.w == len(b.buf)
 	b.r, b.w = 0, 0
@@ -111,7 +110,7 @@ func (b *Buffer) empty() {
 	}
 }
 
-// Release gives the buffer back. What is in it is lost.
+// Release frees the buffer. Its contents are lost.
 func (b *Buffer) Release() {
 	b.r, b.w = 0, 0
 	b.uncount()

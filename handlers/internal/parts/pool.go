@@ -1,4 +1,4 @@
-// Package parts keeps the beginnings of messages that are not whole, in buffers whose capacity a
+// Package parts keeps the beginnings of incomplete messages in buffers whose capacity a
 // [handlers.Budget] counts.
 package parts
 
@@ -8,20 +8,21 @@ import (
 	"unsafe"
 )
 
-// Buffers have a power of two bytes, from 256 on. Those of 64 KiB and more have slack for what
-// encloses a message: one as long as a limit that is a power of two does not need a buffer of twice
-// its size.
+// The size of a buffer is a power of two, at least 256 bytes. Buffers of 64 KiB and more have slack
+// for the framing of a message: a message as long as a limit that is a power of two does not need
+// twice its size.
 const (
 	least = 8  // bits
 	large = 16 // bits of the smallest buffer with slack
-	most  = 20 // bits of the largest buffer that is used again
+	most  = 20 // bits of the largest buffer that is reused
 	slack = 8 << 10
 )
 
-// pools have the first byte of each buffer: a pointer to its slice would have to be allocated.
+// pools hold a pointer to the first byte of each buffer: a pointer to its slice would need an
+// allocation.
 var pools [most - least + 1]sync.Pool
 
-// class returns the smallest class of buffers that have n bytes.
+// class returns the smallest class whose buffers have n bytes or more.
 func class(n int) int {
 	k := max(bits.Len(uint(max(n, 1)-1)), least)
 	if k > large && n <= 1<<(k-1)+slack {
@@ -51,16 +52,16 @@ func Get(n int) []byte {
 	return make([]byte, 0, sizeOf(k))
 }
 
-// Put has a buffer of Get used again. The caller has no use for it any more. Others are left to the
-// garbage collector.
+// Put makes a buffer of Get available again. The caller must not use it afterwards. Other buffers
+// are left to the garbage collector.
 func Put(b []byte) {
 	if k := class(cap(b)); k <= most && cap(b) == sizeOf(k) {
 		pools[k-least].Put(unsafe.SliceData(b))
 	}
 }
 
-// Append is append. When dst, a buffer of Get or nil, is too short, a longer one takes its place
-// and dst is used again.
+// Append is like the builtin append for dst, a buffer of Get or nil. If dst is too short, Append
+// copies it to a longer buffer and puts dst back.
 func Append(dst, p []byte) []byte {
 	if n := len(dst) + len(p); n > cap(dst) {
 		old := dst

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// A Group is the goroutines of one owner. Unlike a [sync.WaitGroup] it may be waited for while
-// others start the first one, and by one of its own goroutines. Its zero value is ready; its
-// methods may be called by any goroutine.
+// A Group is the set of goroutines of one owner. Unlike a [sync.WaitGroup], a goroutine may wait
+// for it while others start its first one, and one of its own goroutines may wait for it. The zero
+// value is ready to use. Any goroutine may call its methods.
 type Group struct {
 	n       atomic.Int64  // running
 	over    atomic.Uint64 // how many have ended
@@ -30,16 +30,16 @@ func (g *Group) Go(f func()) {
 	go g.run(f) // ends with f; Wait waits for it
 }
 
-// run is the first func of each goroutine of a group: [Inside] looks for it.
+// run is the first function on the stack of each goroutine of a group: [Inside] looks for it.
 func (g *Group) run(f func()) {
 	defer g.Done()
 	f()
 }
 
-// Add counts what Done ends.
+// Add counts one more task, which Done ends.
 func (g *Group) Add() { g.n.Add(1) }
 
-// Done ends what Add or Go has counted.
+// Done ends a task that Add or Go has counted.
 func (g *Group) Done() {
 	g.over.Add(1)
 	g.n.Add(-1)
@@ -51,7 +51,7 @@ func (g *Group) Done() {
 	g.lookLocked()
 }
 
-// lookLocked ends the waits whose time has come.
+// lookLocked ends the waits whose condition is met.
 func (g *Group) lookLocked() {
 	n := g.n.Load()
 	if n <= 0 && g.none != nil {
@@ -64,11 +64,11 @@ func (g *Group) lookLocked() {
 	}
 }
 
-// Wait waits until none is running. When ctx ends first it returns the error of ctx.
+// Wait waits until no goroutine is running. If ctx ends first, it returns the error of ctx.
 func (g *Group) Wait(ctx context.Context) error { return g.wait(ctx, &g.none) }
 
-// WaitOthers is Wait for what a callback may call: it does not wait for the goroutines that wait in
-// it themselves.
+// WaitOthers is like Wait, for use in a callback: it does not wait for goroutines that are
+// themselves in WaitOthers.
 func (g *Group) WaitOthers(ctx context.Context) error {
 	if Inside() {
 		g.change(1)
@@ -83,7 +83,7 @@ func (g *Group) change(own int64) {
 	g.own += own
 }
 
-// wait waits until lookLocked closes ended, which all that wait for the same share.
+// wait waits until lookLocked closes *ended. All waiters for one condition share that channel.
 func (g *Group) wait(ctx context.Context, ended *chan struct{}) error {
 	g.waiters.Add(1) // before it looks: see Done
 	defer g.waiters.Add(-1)
@@ -107,7 +107,7 @@ func (g *Group) wait(ctx context.Context, ended *chan struct{}) error {
 	}
 }
 
-// Settle waits until none is running, none has ended for quiet, or ctx ends.
+// Settle waits until no goroutine is running, none has ended for the duration quiet, or ctx ends.
 func (g *Group) Settle(ctx context.Context, quiet time.Duration) {
 	for {
 		over := g.over.Load()
@@ -120,8 +120,8 @@ func (g *Group) Settle(ctx context.Context, quiet time.Duration) {
 	}
 }
 
-// Inside reports whether its caller runs in a goroutine that some Group has started: it is called
-// by a callback, which must not wait for itself.
+// Inside reports whether it is called in a goroutine that some Group started. If so the caller is a
+// callback, which must not wait for itself.
 func Inside() bool {
 	pcs := make([]uintptr, 32)
 	for skip := 1; ; skip += len(pcs) {

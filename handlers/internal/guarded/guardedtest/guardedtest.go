@@ -1,4 +1,4 @@
-// Package guardedtest has connections and listeners that panic, as those of a program may.
+// Package guardedtest has connections and listeners that panic, as a program's own may.
 package guardedtest
 
 import (
@@ -8,16 +8,17 @@ import (
 	"time"
 )
 
-// Methods are the methods of a [Conn] that panic by name. "Addrs" are the texts of its addresses.
+// Methods lists the methods of a [Conn] that can panic. "Addrs" stands for the String methods of
+// its addresses.
 var Methods = []string{
 	"Read", "Write", "Close", "CloseWrite", "SetDeadline", "SetReadDeadline", "SetWriteDeadline", "LocalAddr", "RemoteAddr", "Addrs",
 }
 
-// A Conn is a TCP connection that panics at each call of one method, once that has done its work.
+// A Conn is a TCP connection with one method that panics at each call, after doing its work.
 type Conn struct {
 	net.Conn
 	Method string
-	Exits  bool // it ends the goroutine that calls it instead
+	Exits  bool // Method ends its goroutine instead of panicking
 }
 
 func (c *Conn) panics(method string) {
@@ -54,7 +55,7 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// CloseWrite is that of TCP.
+// CloseWrite is that of [net.TCPConn].
 func (c *Conn) CloseWrite() error {
 	err := c.Conn.(*net.TCPConn).CloseWrite()
 	c.panics("CloseWrite")
@@ -101,7 +102,7 @@ func (c *Conn) addr(a net.Addr) net.Addr {
 	return a
 }
 
-// panicking is an address.
+// panicking is an address whose String panics.
 type panicking struct{ exits bool }
 
 func (panicking) Network() string { return "tcp" }
@@ -111,9 +112,9 @@ func (p panicking) String() string {
 	return ""
 }
 
-// A Listener has its first connection panic in Method, and the first Accept or each Close if that
-// is "Accept" or "Listener.Close". If it is "nothing" the first Accept returns no connection, and
-// no error.
+// A Listener makes its first connection panic in Method. If Method is "Accept" the first Accept
+// panics, if it is "Listener.Close" each Close does, and if it is "nothing" the first Accept
+// returns neither a connection nor an error.
 type Listener struct {
 	net.Listener
 	Method   string
@@ -147,5 +148,5 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// Listeners are what a [Listener] can do wrong besides the [Methods] of its first connection.
+// Listeners lists the values of Method of a [Listener] beyond [Methods].
 var Listeners = []string{"Accept", "nothing", "Listener.Close"}
