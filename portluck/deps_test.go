@@ -27,11 +27,11 @@ func TestImports(t *testing.T) {
 		"matchers/matchertest": {"matchers"},
 		"handlers":             {"handlers/internal/grace"},
 		"handlers/internal":    nil,
-		"handlers/loop":        {"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/parts", "handlers/internal/tasks"},
+		"handlers/loop":        {"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/parts", "handlers/internal/setting", "handlers/internal/tasks"},
 		"handlers/raw":         {"handlers"},
 		"handlers/tcp":         {"handlers", "handlers/internal/grace", "handlers/loop"},
 		"handlers/mesh": {
-			"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/tasks", "handlers/mesh/internal/mdns",
+			"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/setting", "handlers/internal/tasks", "handlers/mesh/internal/mdns",
 		},
 		"handlers/mesh/internal/mdns": nil,
 		"portluck/hub":                {"handlers", "handlers/loop"},
@@ -45,7 +45,7 @@ func TestImports(t *testing.T) {
 		name := strings.TrimPrefix(fields[0], module)
 		allowed, listed := may[name]
 		if strings.HasPrefix(name, "handlers/") && !listed {
-			allowed, listed = []string{"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/parts", "handlers/internal/tasks"}, true
+			allowed, listed = []string{"handlers", "handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/parts", "handlers/internal/setting", "handlers/internal/tasks"}, true
 		}
 		for _, imported := range fields[1:] {
 			checkThirdParty(t, name, imported)

@@ -224,9 +224,9 @@ func TestServerBounds(t *testing.T) {
 		}
 		cancel()
 	}
-	for given, want := range map[int64]int64{0: 7, 5: 5, -1: 1<<63 - 1} {
-		if got := bound(given, 7); got != want {
-			t.Errorf("bound(%d) = %d, want %d", given, got, want)
+	for given, want := range map[int]int64{0: 1000, 5: 5, -1: 1<<63 - 1} {
+		if got := (&Server{MaxConns: given}).maxConns(); got != want {
+			t.Errorf("MaxConns %d: %d, want %d", given, got, want)
 		}
 	}
 	w := httptest.NewRecorder()

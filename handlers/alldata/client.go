@@ -9,11 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // DefaultURL is where a [Client] without a URL sends to.
@@ -173,7 +176,7 @@ func isPassing(err error) bool {
 	return true
 }
 
-func (c *Client) attempts() int64 { return bound(int64(c.Attempts), 5) }
+func (c *Client) attempts() int64 { return setting.Or(int64(c.Attempts), 5, math.MaxInt64) }
 
 func (c *Client) maxBackoff() time.Duration {
 	if c.MaxBackoff < 0 {

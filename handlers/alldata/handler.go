@@ -18,6 +18,7 @@ import (
 	"unicode"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // Defaults of a [Handler].
@@ -218,15 +219,9 @@ func (h *Handler) call(r *http.Request, key string, event json.RawMessage) (err 
 	return err
 }
 
-func (h *Handler) limit() int64      { return bound(h.Limit, DefaultLimit) }
-func (h *Handler) maxPending() int64 { return bound(h.MaxPending, DefaultMaxPending) }
-
-// bound returns n, or standard if n is zero, or more than there can be if n is negative.
-func bound(n, standard int64) int64 {
-	if n < 0 {
-		return math.MaxInt64
-	}
-	return cmp.Or(n, standard)
+func (h *Handler) limit() int64 { return setting.Or(h.Limit, DefaultLimit, math.MaxInt64) }
+func (h *Handler) maxPending() int64 {
+	return setting.Or(h.MaxPending, DefaultMaxPending, math.MaxInt64)
 }
 
 // body is the body of a request, and its part of MaxPending.

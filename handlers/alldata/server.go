@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/grace"
+	"github.com/portluck/portluck/handlers/internal/setting"
 	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
@@ -105,7 +107,7 @@ func (s *Server) run(r *running, l net.Listener) {
 	handlers.Report(s.Log, nil, fmt.Errorf("alldata: the server does not listen any more: %w", err), onError)
 }
 
-func (s *Server) maxConns() int64 { return bound(int64(s.MaxConns), 1000) }
+func (s *Server) maxConns() int64 { return setting.Or(int64(s.MaxConns), 1000, math.MaxInt64) }
 
 func (s *Server) server() *http.Server {
 	errorLog := s.ErrorLog

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -16,6 +17,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // Errors of a [Store].
@@ -306,7 +309,9 @@ func (s *Store) compare(p *put, event []byte) error {
 	return nil
 }
 
-func (s *Store) maxPending() int64 { return bound(int64(s.MaxPending), DefaultMaxPending) }
+func (s *Store) maxPending() int64 {
+	return setting.Or(int64(s.MaxPending), DefaultMaxPending, math.MaxInt64)
+}
 
 // enqueue waits for room, and has p written.
 func (s *Store) enqueue(ctx context.Context, p *put) error {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/guarded"
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // ErrRejected means that [Dialer.Accept] did not want the slot.
@@ -32,7 +33,7 @@ type Dialer struct {
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
-func (d *Dialer) timeout() time.Duration { return bound(d.Timeout, 10*time.Second) }
+func (d *Dialer) timeout() time.Duration { return setting.Or(d.Timeout, 10*time.Second, setting.Never) }
 
 // Dial connects to the server at addr, host:port or a host with port 4040, and reads the slot that
 // it assigns.

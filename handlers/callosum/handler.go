@@ -13,6 +13,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/guarded"
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // Protocol is the [handlers.Info.Protocol] of connections that have a slot.
@@ -84,21 +85,21 @@ type Handler struct {
 	once   sync.Once
 }
 
-// never is a bound that is not reached.
-const never = 100 * 365 * 24 * time.Hour
-
-// bound returns d, or def if d is zero, or never if d is negative.
-func bound(d, def time.Duration) time.Duration {
-	if d < 0 {
-		return never
-	}
-	return cmp.Or(d, def)
+func (h *Handler) slotTimeout() time.Duration {
+	return setting.Or(h.SlotTimeout, 10*time.Second, setting.Never)
 }
 
-func (h *Handler) slotTimeout() time.Duration   { return bound(h.SlotTimeout, 10*time.Second) }
-func (h *Handler) endTimeout() time.Duration    { return bound(h.EndTimeout, 30*time.Second) }
-func (h *Handler) lingerTimeout() time.Duration { return bound(h.LingerTimeout, 2*time.Second) }
-func (h *Handler) unreadTimeout() time.Duration { return bound(h.UnreadTimeout, 2*time.Minute) }
+func (h *Handler) endTimeout() time.Duration {
+	return setting.Or(h.EndTimeout, 30*time.Second, setting.Never)
+}
+
+func (h *Handler) lingerTimeout() time.Duration {
+	return setting.Or(h.LingerTimeout, 2*time.Second, setting.Never)
+}
+
+func (h *Handler) unreadTimeout() time.Duration {
+	return setting.Or(h.UnreadTimeout, 2*time.Minute, setting.Never)
+}
 
 // hold is negative if nothing is held back.
 func (h *Handler) hold() time.Duration { return cmp.Or(h.Hold, 100*time.Millisecond) }

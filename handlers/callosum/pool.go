@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers/internal/tasks"
+
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // Errors of a [Pool].
@@ -77,9 +79,12 @@ type Member struct {
 	Uses   uint64 // how often it was handed out
 }
 
-func (p *Pool) size() int                    { return cmp.Or(max(p.Size, 0), 100) }
-func (p *Pool) wait() time.Duration          { return bound(p.Wait, 10*time.Second) }
-func (p *Pool) unreadTimeout() time.Duration { return bound(p.UnreadTimeout, 2*time.Minute) }
+func (p *Pool) size() int           { return cmp.Or(max(p.Size, 0), 100) }
+func (p *Pool) wait() time.Duration { return setting.Or(p.Wait, 10*time.Second, setting.Never) }
+
+func (p *Pool) unreadTimeout() time.Duration {
+	return setting.Or(p.UnreadTimeout, 2*time.Minute, setting.Never)
+}
 func (p *Pool) probeInterval() time.Duration { return cmp.Or(max(p.ProbeInterval, 0), time.Second) }
 
 func (p *Pool) maxDials() int {

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/setting"
 	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
@@ -36,8 +37,6 @@ const (
 	closeWait  = 5 * time.Second
 	// quiet is how long a peer must have been silent before a shutdown ends its connection.
 	quiet = 20 * time.Millisecond
-	// never stands for no bound.
-	never = 100 * 365 * 24 * time.Hour
 )
 
 // Events receives the events of a connection. Only one goroutine at a time calls it.
@@ -290,10 +289,7 @@ func (l *Loop) left() {
 }
 
 func (l *Loop) closeTimeout() time.Duration {
-	if l.CloseTimeout < 0 {
-		return never
-	}
-	return cmp.Or(l.CloseTimeout, closeWait)
+	return setting.Or(l.CloseTimeout, closeWait, setting.Never)
 }
 
 // quitTime returns how long the peer may take to read and answer the farewell.
@@ -306,12 +302,7 @@ func (l *Loop) lingerTime() time.Duration {
 	return l.linger
 }
 
-func (l *Loop) maxQueue() int {
-	if l.MaxQueue < 0 {
-		return math.MaxInt
-	}
-	return cmp.Or(l.MaxQueue, 1<<20)
-}
+func (l *Loop) maxQueue() int { return setting.Or(l.MaxQueue, 1<<20, math.MaxInt) }
 
 // maxReplies bounds the queued answers of the codec itself, such as pongs. Beyond it nothing is
 // read from the peer.

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // A Backplane carries the messages of rooms between the nodes of a mesh. It is a
@@ -127,7 +128,7 @@ func (b *Backplane) Close() error {
 	return nil
 }
 
-func (b *Backplane) limit() int { return bound(b.Limit, 1<<20, math.MaxInt/2) }
+func (b *Backplane) limit() int { return setting.Or(b.Limit, 1<<20, math.MaxInt/2) }
 
 // Serve speaks with one other node until the connection ends. It is for [Node.OnConnection].
 func (b *Backplane) Serve(c *Conn) {

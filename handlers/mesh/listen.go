@@ -12,6 +12,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/guarded"
+	"github.com/portluck/portluck/handlers/internal/setting"
 	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
@@ -318,7 +319,7 @@ func (n *Node) accept(ctx context.Context, l net.Listener) {
 // off without a PeerTimeout.
 func (n *Node) keepAlive() net.KeepAliveConfig {
 	t := n.peerTimeout()
-	if t == never {
+	if t == setting.Never {
 		return net.KeepAliveConfig{}
 	}
 	return net.KeepAliveConfig{Enable: true, Idle: t / 2, Interval: max(t/6, time.Second), Count: 3}

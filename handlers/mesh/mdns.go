@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers/mesh/internal/mdns"
+
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // MDNS is the [Discovery] of zero configuration: multicast DNS (RFC 6762) and DNS service discovery
@@ -27,7 +29,7 @@ type MDNS struct {
 	probePause time.Duration // that of RFC 6762 if zero
 }
 
-func (m *MDNS) rescan() time.Duration { return bound(m.Rescan, 5*time.Second, never) }
+func (m *MDNS) rescan() time.Duration { return setting.Or(m.Rescan, 5*time.Second, setting.Never) }
 
 // Discover announces the node and browses for others, until ctx ends; then it says goodbye. It
 // fails with [ErrIDInUse] when another node has the id.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/setting"
 	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
@@ -235,29 +236,31 @@ func (n *Node) log() any {
 	return n.port
 }
 
-// never is a bound that is not reached.
-const never = 100 * 365 * 24 * time.Hour
-
-// bound returns v, or def if v is zero, or none if v is negative.
-func bound[T int | time.Duration](v, def, none T) T {
-	switch {
-	case v < 0:
-		return none
-	case v == 0:
-		return def
-	}
-	return v
+func (n *Node) dialTimeout() time.Duration {
+	return setting.Or(n.DialTimeout, 5*time.Second, setting.Never)
 }
 
-func (n *Node) dialTimeout() time.Duration  { return bound(n.DialTimeout, 5*time.Second, never) }
-func (n *Node) helloTimeout() time.Duration { return bound(n.HelloTimeout, 10*time.Second, never) }
-func (n *Node) writeTimeout() time.Duration { return bound(n.WriteTimeout, 10*time.Second, never) }
-func (n *Node) closeTimeout() time.Duration { return bound(n.CloseTimeout, 5*time.Second, never) }
-func (n *Node) peerTimeout() time.Duration  { return bound(n.PeerTimeout, 30*time.Second, never) }
-func (n *Node) retry() time.Duration        { return bound(n.Retry, 30*time.Second, never) }
-func (n *Node) forget() time.Duration       { return bound(n.Forget, 5*time.Minute, never) }
-func (n *Node) maxConns() int               { return bound(n.MaxConns, 1024, math.MaxInt) }
-func (n *Node) queue() int                  { return bound(n.Queue, 1<<20, math.MaxInt) }
+func (n *Node) helloTimeout() time.Duration {
+	return setting.Or(n.HelloTimeout, 10*time.Second, setting.Never)
+}
+
+func (n *Node) writeTimeout() time.Duration {
+	return setting.Or(n.WriteTimeout, 10*time.Second, setting.Never)
+}
+
+func (n *Node) closeTimeout() time.Duration {
+	return setting.Or(n.CloseTimeout, 5*time.Second, setting.Never)
+}
+
+func (n *Node) peerTimeout() time.Duration {
+	return setting.Or(n.PeerTimeout, 30*time.Second, setting.Never)
+}
+
+func (n *Node) retry() time.Duration { return setting.Or(n.Retry, 30*time.Second, setting.Never) }
+
+func (n *Node) forget() time.Duration { return setting.Or(n.Forget, 5*time.Minute, setting.Never) }
+func (n *Node) maxConns() int         { return setting.Or(n.MaxConns, 1024, math.MaxInt) }
+func (n *Node) queue() int            { return setting.Or(n.Queue, 1<<20, math.MaxInt) }
 
 // tells reports whether both sides of a connection begin with their id.
 func (n *Node) tells() bool { return n.Hello || n.secure != nil }

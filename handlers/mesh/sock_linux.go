@@ -3,6 +3,8 @@ package mesh
 import (
 	"syscall"
 	"time"
+
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // tcpUserTimeout is TCP_USER_TIMEOUT.
@@ -11,7 +13,7 @@ const tcpUserTimeout = 18
 // controlTimeout bounds how long what was sent may stay without an acknowledgement. Accepted
 // connections inherit it. It is nil if d is never.
 func controlTimeout(d time.Duration) func(network, address string, c syscall.RawConn) error {
-	if d == never {
+	if d == setting.Never {
 		return nil
 	}
 	return func(_, _ string, c syscall.RawConn) error {

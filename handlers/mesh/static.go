@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // Static is a [Discovery] with a fixed list of peers. The list may be the same on each node, with
@@ -76,7 +78,7 @@ func (d *DNS) Discover(ctx context.Context, self Self, e Events) error {
 	}
 }
 
-func (d *DNS) interval() time.Duration { return bound(d.Interval, 30*time.Second, never) }
+func (d *DNS) interval() time.Duration { return setting.Or(d.Interval, 30*time.Second, setting.Never) }
 
 func (d *DNS) ask(ctx context.Context, lookup func(context.Context, string) ([]netip.Addr, error), port uint16) ([]netip.AddrPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/grace"
+	"github.com/portluck/portluck/handlers/internal/setting"
 	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
@@ -109,33 +110,25 @@ type Server struct {
 
 var _ handlers.PacketHandler = (*Server)(nil)
 
-// never is a bound that is not reached.
-const never = 100 * 365 * 24 * time.Hour
-
-// bound returns v, or def if v is zero, or none if v is negative.
-func bound[T int | time.Duration](v, def, none T) T {
-	switch {
-	case v < 0:
-		return none
-	case v == 0:
-		return def
-	}
-	return v
-}
-
 // maxDatagram is more than any datagram has.
 const maxDatagram = 65535
 
-func (s *Server) timeout() time.Duration      { return bound(s.Timeout, 2*time.Minute, -1) }
-func (s *Server) maxClients() int             { return bound(s.MaxClients, 64<<10, math.MaxInt) }
-func (s *Server) maxWaiting() int             { return min(bound(s.MaxWaiting, 64, mostWaiting), mostWaiting) }
-func (s *Server) maxBacklog() int             { return bound(s.MaxBacklog, 16<<20, math.MaxInt) }
-func (s *Server) maxQueue() int               { return bound(s.MaxQueue, 1<<20, math.MaxInt) }
-func (s *Server) writeTimeout() time.Duration { return bound(s.WriteTimeout, time.Second, never) }
-func (s *Server) batch() int                  { return min(bound(s.Batch, 32, 1), 1024) }
-func (s *Server) readBuffer() int             { return bound(s.ReadBuffer, 1<<20, -1) }
-func (s *Server) roomWindow() time.Duration   { return bound(s.RoomWindow, time.Minute, never) }
-func (s *Server) unvalidatedRate() int        { return bound(s.UnvalidatedRate, 64<<10, -1) }
+func (s *Server) timeout() time.Duration { return setting.Or(s.Timeout, 2*time.Minute, -1) }
+func (s *Server) maxClients() int        { return setting.Or(s.MaxClients, 64<<10, math.MaxInt) }
+
+func (s *Server) maxWaiting() int { return min(setting.Or(s.MaxWaiting, 64, mostWaiting), mostWaiting) }
+
+func (s *Server) maxBacklog() int { return setting.Or(s.MaxBacklog, 16<<20, math.MaxInt) }
+func (s *Server) maxQueue() int   { return setting.Or(s.MaxQueue, 1<<20, math.MaxInt) }
+func (s *Server) writeTimeout() time.Duration {
+	return setting.Or(s.WriteTimeout, time.Second, setting.Never)
+}
+func (s *Server) batch() int      { return min(setting.Or(s.Batch, 32, 1), 1024) }
+func (s *Server) readBuffer() int { return setting.Or(s.ReadBuffer, 1<<20, -1) }
+func (s *Server) roomWindow() time.Duration {
+	return setting.Or(s.RoomWindow, time.Minute, setting.Never)
+}
+func (s *Server) unvalidatedRate() int { return setting.Or(s.UnvalidatedRate, 64<<10, -1) }
 
 // mostWaiting is what client.waiting can count.
 const mostWaiting = 1 << 15
