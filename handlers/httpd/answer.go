@@ -11,14 +11,14 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// queueMax is how many bytes wait for a client that does not read.
+// queueMax bounds the bytes that are queued for a client that does not read.
 const queueMax = 256 << 10
 
-// answer is the response to one request: the [handlers.Stream] of its client. The request's
-// goroutine decodes in turns; what is written in a turn is sent when it ends, and anything else by
-// a goroutine that ends when there is no more.
+// answer is the response to one request and the [handlers.Stream] of its client. The request's
+// goroutine decodes the body in turns and sends what was written during a turn when the turn ends.
+// Everything else is sent by a goroutine that ends when nothing is left to send.
 //
-// Only one goroutine uses w at a time: the one that has set flushing, or else the request's.
+// Only one goroutine uses w at a time: the one that has set flushing, or otherwise the request's.
 type answer struct {
 	w       http.ResponseWriter
 	r       *http.Request
@@ -28,25 +28,25 @@ type answer struct {
 
 	mu         sync.Mutex
 	cond       sync.Cond
-	header     http.Header // what the program wants, if it has asked
+	header     http.Header // the program's header; nil until it calls Header
 	out        []byte
-	first      [64]byte  // out at first
-	flushTime  time.Time // when it is sent, whether or not the callback has returned
+	first      [64]byte  // initial memory of out
+	flushTime  time.Time // when out is sent even if the callback has not returned
 	next, prev *answer   // in delayed
-	turn       bool      // the request's goroutine sends out when it has decoded
+	turn       bool      // the request's goroutine sends out at the end of its turn
 	flushing   bool      // a goroutine is sending
-	isDelayed  bool      // it is in delayed
+	isDelayed  bool      // in delayed
 	started    bool      // the head was sent
 	reading    bool      // the request's goroutine waits for the body
 	status     int       // of the head; 200 if zero
 	postponed  bool      // DoneAfterWrite
 	done       bool      // nothing can be written any more
-	ended      bool      // w is net/http's again
+	ended      bool      // w belongs to net/http again
 	destroyed  bool
 	gone       error          // why writing failed
-	touched    time.Time      // when the client last took or sent something
-	deadline   time.Time      // for reading, as it was set last
-	by         time.Time      // when the message at hand must be whole; zero if there is none
+	touched    time.Time      // when the client last received or sent something
+	deadline   time.Time      // for reading, as last set
+	by         time.Time      // when the current message must be complete; zero without one
 	late       *time.Timer    // of a Read over HTTP/2
 	spare      grace.Deadline // that of late
 	wait       chan struct{}  // closed with done; nil until somebody waits
@@ -91,7 +91,7 @@ func (a *answer) push(p []byte, line, wait bool) error {
 	return nil
 }
 
-// roomLocked waits until there is room in out, if wait says so.
+// roomLocked returns nil if there is room in out. If wait is set it waits for room.
 func (a *answer) roomLocked(wait bool) error {
 	for {
 		switch {
@@ -107,14 +107,14 @@ func (a *answer) roomLocked(wait bool) error {
 	}
 }
 
-// DoneAfterWrite is [handlers.Stream.DoneAfterWrite].
+// DoneAfterWrite is [handlers.Response.DoneAfterWrite].
 func (a *answer) DoneAfterWrite() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.postponed = true
 }
 
-// Done is [handlers.Stream.Done].
+// Done is [handlers.Response.Done].
 func (a *answer) Done() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -128,9 +128,9 @@ func (a *answer) Done() error {
 // End is [handlers.Stream.End]: the same as Done.
 func (a *answer) End() error { return a.Done() }
 
-// Destroy is [handlers.Stream.Destroy]: of HTTP/1 it closes the connection, of HTTP/2 it resets the
-// stream, even while a callback is running. What waits for the end of the turn is sent before if
-// the client's side takes it at once, and never looks like a whole answer.
+// Destroy is [handlers.Stream.Destroy]. It closes the connection of HTTP/1 or resets the stream of
+// HTTP/2, even while a callback is running. What waits for the end of the turn is sent before, if
+// the client's side takes it at once. The answer never looks complete.
 func (a *answer) Destroy() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -153,8 +153,8 @@ func (a *answer) Destroy() {
 	_ = a.pace.rc.SetWriteDeadline(past)
 }
 
-// Header is [handlers.Stream.Header]. It must not be changed while another goroutine writes. Once
-// the head was sent it may still be changed, to no effect.
+// Header is [handlers.Response.Header]. The header must not be changed while another goroutine
+// writes. Changes after the head was sent have no effect.
 func (a *answer) Header() http.Header {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -168,8 +168,8 @@ func (a *answer) Header() http.Header {
 	return a.header
 }
 
-// WriteHeader is [handlers.Stream.WriteHeader]. A status that ends no response (below 200) or is
-// none (above 999) is ignored.
+// WriteHeader is [handlers.Response.WriteHeader]. It ignores a status below 200, which is not
+// final, and one above 999, which is not valid.
 func (a *answer) WriteHeader(status int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -184,8 +184,8 @@ func bodyAllowed(status int) bool {
 	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
-// doneLocked lets nothing be written any more, and wakes up whoever waits: for room, for the end,
-// for the body.
+// doneLocked ends writing, and wakes up the goroutines that wait for room, for the end of the
+// answer or for the body.
 func (a *answer) doneLocked() {
 	if a.done {
 		return
@@ -200,21 +200,21 @@ func (a *answer) doneLocked() {
 	}
 }
 
-// over says that nothing can be written any more.
+// over reports whether writing has ended.
 func (a *answer) over() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.done
 }
 
-// cut says that the answer must not look as if it were complete.
+// cut reports whether the answer must not look complete.
 func (a *answer) cut() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.destroyed || a.gone != nil
 }
 
-// settle ends the answer now, or waits until the program does.
+// settle ends the answer now, or waits until the program ends it.
 func (a *answer) settle(explicit bool) error {
 	a.mu.Lock()
 	if a.done || !explicit && !a.postponed {
@@ -231,8 +231,8 @@ func (a *answer) settle(explicit bool) error {
 	return a.await()
 }
 
-// finish sends what is left and returns what the client's disconnect is told. err is why the
-// request failed, or nil; whole says that its body was read to the end.
+// finish sends what is left and returns the error for the client's Disconnect. err is why the
+// request failed, or nil. whole reports whether its body was read to the end.
 func (a *answer) finish(err error, whole bool) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -262,10 +262,10 @@ func (a *answer) finish(err error, whole bool) error {
 	return a.gone
 }
 
-// leaveBodyLocked keeps net/http from reading what is left of the body, before or after it answers,
-// and tells the client that the connection ends: by a name that net/http does not look for, since
-// it would close the connection at once, and the client, which still sends, would lose the answer.
-// hangUp closes it.
+// leaveBodyLocked keeps net/http from reading the rest of the body, before or after it answers, and
+// tells the client that the connection ends. It does so in a header name that net/http does not
+// look for. Otherwise net/http would close the connection at once, and the client, which still
+// sends, would lose the answer. hangUp closes the connection.
 func (a *answer) leaveBodyLocked() {
 	_ = a.pace.rc.EnableFullDuplex()
 	_ = a.pace.rc.SetReadDeadline(past)
@@ -274,7 +274,7 @@ func (a *answer) leaveBodyLocked() {
 	}
 }
 
-// failLocked tells the client what was wrong, or, when the answer has begun already, breaks it off.
+// failLocked tells the client what was wrong. If the answer has already begun it breaks it off.
 func (a *answer) failLocked(err error) error {
 	if a.gone != nil {
 		return a.gone // the first reason
@@ -295,7 +295,7 @@ func (a *answer) failLocked(err error) error {
 	return err
 }
 
-// adoptHeaderLocked makes what the program wants the header of the answer, once.
+// adoptHeaderLocked copies the program's header into the header of w, once.
 func (a *answer) adoptHeaderLocked() {
 	if a.header == nil {
 		return

@@ -8,21 +8,23 @@ import (
 	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
-// splitter makes messages of a body: each line feed ends one and is not part of it, and the rest is
-// the last one unless it is empty. What it delivers is valid during the call.
+// splitter splits a body into messages. Each line feed ends a message and is not part of it; what
+// follows the last line feed is a message unless it is empty. A message is valid during the call of
+// deliver.
 type splitter struct {
 	in    parts.Buffer
 	limit int // no bound if negative
 	tail  bool
-	extra int // bytes that net/http keeps of a body whose message is not whole
+	extra int // bytes that net/http buffers of a body whose message is incomplete
 
-	scanned int       // bytes of the message at hand that have no line feed
-	by      time.Time // when it must be whole; zero between messages
-	told    bool      // the last feed has delivered a message
-	kept    int       // extra, while it counts
+	scanned int       // bytes of the current message searched for a line feed
+	by      time.Time // when the current message must be complete; zero between messages
+	told    bool      // the last call of feed has delivered a message
+	kept    int       // extra, while it is taken from the budget
 }
 
-// bound returns when the message at hand must be whole if it may take d; zero for no bound.
+// bound returns when the current message must be complete if it may take d. It returns the zero
+// time if there is no bound.
 func (s *splitter) bound(d time.Duration) time.Time {
 	switch {
 	case d <= 0 || s.scanned == 0:
@@ -33,8 +35,8 @@ func (s *splitter) bound(d time.Duration) time.Time {
 	return s.by
 }
 
-// feed delivers the messages that have ended, with whole also the last one, and counts the
-// beginning of the next. It ends with the error of deliver, [handlers.ErrTooLong] or
+// feed delivers the complete messages, and the last one too if whole is set, and counts the
+// beginning of the next message. It returns the error of deliver, [handlers.ErrTooLong] or
 // [handlers.ErrOverload].
 func (s *splitter) feed(whole bool, deliver func(msg []byte) error) error {
 	s.told = false
@@ -57,7 +59,7 @@ func (s *splitter) feed(whole bool, deliver func(msg []byte) error) error {
 	return s.keep()
 }
 
-// deliver delivers one message, or the end of it that Tail asks for.
+// deliver delivers one message. With Tail it delivers only the end of a message that is too long.
 func (s *splitter) deliver(line []byte, deliver func(msg []byte) error) error {
 	if s.limit >= 0 && len(line) > s.limit {
 		if !s.tail {
@@ -68,7 +70,7 @@ func (s *splitter) deliver(line []byte, deliver func(msg []byte) error) error {
 	return deliver(line)
 }
 
-// keep keeps the beginning of a message, of which the end is enough for Tail.
+// keep keeps the beginning of a message. With Tail it keeps only the last bytes, up to the limit.
 func (s *splitter) keep() error {
 	n := len(s.in.Bytes())
 	if s.limit >= 0 && n > s.limit {
@@ -90,7 +92,7 @@ func (s *splitter) keep() error {
 	return s.in.Keep()
 }
 
-// release gives all that is kept back.
+// release gives the memory of the kept bytes back to the budget.
 func (s *splitter) release() {
 	s.in.Budget.Take(-s.kept)
 	s.kept = 0

@@ -19,23 +19,23 @@ type httpConn struct {
 	conn handlers.Conn
 	port handlers.Port
 	nc   net.Conn
-	// watch is what net/http has of nc; nil where that is nc itself.
+	// watch wraps nc for net/http; nil if net/http has nc itself.
 	watch *watch
-	// remote is the address of the client, also behind a proxy; empty on a Unix socket.
+	// remote is the client's address, even behind a trusted proxy; empty on a Unix socket.
 	remote string
-	// spoiled says that a request was answered before its body had ended: what comes next is not a
-	// request, however much it may look like one.
+	// spoiled means that a request was answered before its body ended, so that the bytes that
+	// follow are not a request, even if they look like one.
 	spoiled atomic.Bool
-	fresh   atomic.Bool // it has shown no request yet
+	fresh   atomic.Bool // no request has come yet
 	idle    atomic.Bool // it waits for its next request
-	// hijacked says that net/http closes it no more.
+	// hijacked means that net/http no longer closes the connection.
 	hijacked atomic.Bool
 	first    func() bool // ends bound; nil without
 	head     headMeter
 
 	mu    sync.Mutex
-	over  bool          // the client has ended its half
-	ended chan struct{} // closed then; nil unless somebody has asked
+	over  bool          // the client has closed its half
+	ended chan struct{} // closed with over; nil until whenEnded is called
 }
 
 type connKey struct{}
@@ -48,8 +48,8 @@ func newHTTPConn(c handlers.Conn, p handlers.Port, nc net.Conn) *httpConn {
 	return l
 }
 
-// sever closes the connection under net/http, which notices. It does not wait, not even for the
-// farewell of TLS.
+// sever closes the connection under net/http, which notices it. It does not wait, not even to send
+// a close_notify of TLS.
 func (l *httpConn) sever() {
 	nc := l.nc
 	if t, ok := nc.(*tls.Conn); ok {
@@ -61,12 +61,12 @@ func (l *httpConn) sever() {
 	}
 }
 
-// serves reports whether a request of HTTP/1 is being served.
+// serves reports whether the connection is serving a request of HTTP/1.
 func (l *httpConn) serves() bool {
 	return !l.fresh.Load() && !l.idle.Load() && !l.hijacked.Load() && !l.head.h2.Load()
 }
 
-// end notes that the client has ended its half.
+// end records that the client has closed its half.
 func (l *httpConn) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -79,7 +79,7 @@ func (l *httpConn) end() {
 	}
 }
 
-// whenEnded returns what is closed when the client has ended its half.
+// whenEnded returns a channel that is closed once the client has closed its half.
 func (l *httpConn) whenEnded() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,10 +92,10 @@ func (l *httpConn) whenEnded() <-chan struct{} {
 	return l.ended
 }
 
-// Ended returns a channel that is closed when the client of r has ended its half of a connection of
-// HTTP/1, and may still wait for the answer. The context of r goes on: it is done when the
-// connection is broken, which a client that is gone shows no sooner than something is written to
-// it. Ended returns nil for a request that no [Handler] serves.
+// Ended returns a channel that is closed when the client of r closes its half of an HTTP/1
+// connection. The client may still wait for the answer, so the context of r is not done then. It is
+// done when the connection breaks; if the client is gone, that may show only when something is
+// written to it. Ended returns nil for a request that no [Handler] serves.
 func Ended(r *http.Request) <-chan struct{} {
 	if l, ok := r.Context().Value(connKey{}).(*httpConn); ok {
 		return l.whenEnded()
@@ -103,7 +103,7 @@ func Ended(r *http.Request) <-chan struct{} {
 	return nil
 }
 
-// secure returns the state of TLS; nil without.
+// secure returns the TLS state of the connection, or nil if it is plain.
 func (l *httpConn) secure() *tls.ConnectionState {
 	if state := l.conn.Info().TLS; state != nil {
 		return state
@@ -116,8 +116,8 @@ func (l *httpConn) secure() *tls.ConnectionState {
 	return nil
 }
 
-// bound closes the connection if its client, which has shaken hands and speaks HTTP/2, sends
-// nothing for d.
+// bound closes the connection if the client, which speaks HTTP/2 over TLS, sends nothing for d
+// after the handshake.
 func (l *httpConn) bound(d time.Duration) {
 	t, ok := l.nc.(*tls.Conn)
 	if !ok || d <= 0 {
@@ -130,17 +130,17 @@ func (l *httpConn) bound(d time.Duration) {
 	begin := below.Received()
 	l.first = grace.AfterFunc(t, d, func() {
 		if l.fresh.Load() && below.Received() == begin {
-			_ = t.Close() // with its farewell
+			_ = t.Close() // sends close_notify
 		}
 	})
 }
 
-// conns are the connections that net/http has.
+// conns holds the connections that net/http serves.
 type conns struct {
 	byConn   sync.Map // net.Conn to *httpConn
 	count    atomic.Int64
-	fresh    atomic.Int64 // connections that have shown no request
-	last     atomic.Int64 // when a connection last showed one, or ended, in nanoseconds, while draining
+	fresh    atomic.Int64 // connections without a request yet
+	last     atomic.Int64 // time of the last first request or end, in ns; set while draining
 	draining atomic.Bool
 }
 
@@ -151,7 +151,7 @@ func (s *conns) add(nc net.Conn, l *httpConn) {
 	s.byConn.Store(nc, l)
 }
 
-// single is a listener that has one connection: net/http takes it in the goroutine that brings it.
+// single is a listener with one connection, which net/http takes in the goroutine that calls Serve.
 type single struct {
 	nc    net.Conn
 	conn  *httpConn
@@ -173,12 +173,12 @@ func (s *single) Close() error { return nil }
 // Addr is net.Listener's.
 func (s *single) Addr() net.Addr { return s.nc.LocalAddr() }
 
-// context is for http.Server.BaseContext.
+// context is the BaseContext of the http.Server.
 func (s *conns) context(l net.Listener) context.Context {
 	return connContext{context.Background(), l.(*single).conn}
 }
 
-// connContext has the values that belong to a connection.
+// connContext is a context with the values of a connection.
 type connContext struct {
 	context.Context
 	conn *httpConn
@@ -195,10 +195,10 @@ func (c connContext) Value(key any) any {
 	return nil
 }
 
-// stackNeed is about what the stack of a connection's goroutine needs for a request.
+// stackNeed is roughly the stack size that a connection's goroutine needs for a request.
 const stackNeed = 4 << 10
 
-// makeRoom has the stack grow at once, before there is much to move.
+// makeRoom makes the stack grow at once, while there is little to copy.
 //
 //go:noinline
 func makeRoom(*[stackNeed]byte) {}
@@ -211,7 +211,8 @@ func (s *conns) find(nc net.Conn) *httpConn {
 	return l.(*httpConn)
 }
 
-// state closes what net/http has closed. A connection that was hijacked is somebody else's.
+// state is the ConnState of the http.Server. It closes the connections that net/http has closed. A
+// hijacked connection belongs to its new owner.
 func (s *conns) state(nc net.Conn, to http.ConnState) {
 	switch to {
 	case http.StateActive:
@@ -254,7 +255,7 @@ func (s *conns) forget(nc net.Conn) *httpConn {
 	return l
 }
 
-// shown notes that a connection has shown a request.
+// shown records that the first request of a connection has come.
 func (s *conns) shown(l *httpConn) {
 	if s.draining.Load() {
 		s.last.Store(time.Now().UnixNano())

@@ -7,13 +7,13 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// allow sets the CORS headers for a page that may talk to the server. For one that may not it
-// answers 403, without an event of the client, and is false.
+// allow sets the CORS headers for a page that may talk to the server and returns true. For any
+// other page it answers 403, without an event for the program, and returns false.
 func (h *Handler) allow(w http.ResponseWriter, r *http.Request, l *httpConn) bool {
 	if h.share(w, r) {
 		return true
 	}
-	if r.ProtoMajor == 1 { // of HTTP/2 others may use the connection
+	if r.ProtoMajor == 1 { // in HTTP/2 other requests may use the connection
 		w.Header().Set("Connection", "close")
 	}
 	http.Error(w, "A page of this origin may not talk to this server.", http.StatusForbidden)
@@ -23,7 +23,8 @@ func (h *Handler) allow(w http.ResponseWriter, r *http.Request, l *httpConn) boo
 }
 
 // share sets the CORS headers and reports whether the page that r comes from may talk to the
-// server. The answer depends on the Origin, also where there is none (RFC 9110, section 12.5.5).
+// server. It always sets Vary, as the answer depends on Origin even if r has none (RFC 9110,
+// section 12.5.5).
 func (h *Handler) share(w http.ResponseWriter, r *http.Request) bool {
 	header := w.Header()
 	header.Add("Vary", "Origin")

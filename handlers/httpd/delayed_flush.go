@@ -8,8 +8,8 @@ import (
 // patience is how long a callback may run before what it wrote is sent.
 const patience = time.Millisecond
 
-// delayedFlushes are the answers whose bytes wait for the end of a turn. One timer serves them all,
-// as most are gone long before it fires.
+// delayedFlushes holds the answers whose bytes wait for the end of a turn. One timer serves them
+// all, as most answers are sent long before it fires.
 type delayedFlushes struct {
 	mu         sync.Mutex
 	head, tail *answer // by flushTime
@@ -45,7 +45,7 @@ func (c *delayedFlushes) armLocked(d time.Duration) {
 	c.armed = true
 }
 
-// remove does nothing if a is not there.
+// remove removes a. It does nothing if a is not there.
 func (c *delayedFlushes) remove(a *answer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,7 +69,7 @@ func (c *delayedFlushes) removeLocked(a *answer) {
 	a.prev, a.next, a.flushTime = nil, nil, time.Time{}
 }
 
-// fire flushes the answers whose time has come.
+// fire flushes the answers whose flushTime has passed.
 func (c *delayedFlushes) fire() {
 	c.mu.Lock()
 	c.armed = false

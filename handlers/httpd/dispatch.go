@@ -12,11 +12,12 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// contentType is that of an answer; net/http copies what it is given.
+// contentType is the Content-Type of an answer. Answers share it, as net/http copies header values.
 var contentType = []string{"text/plain; charset=utf-8"}
 
-// serve answers one request. A panic of the program's is logged and goes on to net/http, which ends
-// the connection or the stream; it does not keep the place of a connection that was hijacked.
+// serve answers one request. It logs a panic of the program and passes it on to net/http, which
+// ends the connection or the stream. If the connection was hijacked, serve closes it to free its
+// slot.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	l := r.Context().Value(connKey{}).(*httpConn)
 	panics := true
@@ -30,7 +31,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 		v := recover()
 		info := requestInfo(r, l)
 		handlers.LogPanic(l.port, &info, &handlers.PanicError{Value: v, Stack: debug.Stack()})
-		if v != nil { // else the goroutine ends
+		if v != nil { // otherwise runtime.Goexit is ending the goroutine
 			panic(v)
 		}
 	}()
@@ -38,8 +39,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	panics = false
 }
 
-// dispatch decides what a request is, each time anew: requests of every kind may share a
-// connection.
+// dispatch decides what a request is. It decides for each request, as requests of every kind may
+// share a connection.
 func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *httpConn) {
 	if l.spoiled.Load() {
 		panic(http.ErrAbortHandler)
@@ -89,8 +90,9 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	}
 }
 
-// streamed answers r with what Streams returns for it, if anything. Accept may decide that: then a
-// cache must not give the page to who asks for the stream (RFC 9110, section 12.5.5).
+// streamed answers r with the handler that Streams returns for it, if any. Streams may decide by
+// the Accept header. A cache must then not answer a request for the stream with the page (RFC 9110,
+// section 12.5.5).
 func (h *Handler) streamed(w http.ResponseWriter, r *http.Request, l *httpConn) bool {
 	if h.Streams == nil || r.Method != http.MethodGet && r.Method != http.MethodHead || wantsWebSocket(r) {
 		return false
@@ -114,7 +116,7 @@ func (h *Handler) streamed(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	return true
 }
 
-// answers reports whether r is for a name of ours. If it is not, answers answers it.
+// answers reports whether the server answers to the host of r. If not, it refuses the request.
 func (h *Handler) answers(w http.ResponseWriter, r *http.Request, l *httpConn) bool {
 	if h.Hosts.Answers(r, l.conn.Info().Local.Addr()) {
 		return true
@@ -133,8 +135,8 @@ func wantsWebSocket(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && handlers.HasToken(r.Header["Connection"], "upgrade") && handlers.HasToken(r.Header["Upgrade"], "websocket")
 }
 
-// upgrade hands the request and its connection to Upgrade. The client that it becomes keeps the
-// request: held, what that holds of the budget, is given back when the connection is closed.
+// upgrade hands the request and its connection to Upgrade. The client keeps the request, so the
+// held bytes of the budget are given back only when the connection is closed.
 func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *httpConn, held int) {
 	pace := h.writeDeadline(w, r)
 	pace.begin()
@@ -152,7 +154,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *httpConn, h
 	upgraded = l.hijacked.Load()
 }
 
-// keptHead is a connection whose client keeps a head that counts for the budget.
+// keptHead is a connection whose client keeps a request head that counts against the budget.
 type keptHead struct {
 	handlers.Conn
 	free func()
@@ -172,7 +174,7 @@ func (c *keptHead) Detach() io.Closer {
 	return c
 }
 
-// keptPlace is the place of a connection, with its head.
+// keptPlace is the slot of a detached connection, with its head.
 type keptPlace struct {
 	io.Closer
 	free func()
@@ -184,7 +186,8 @@ func (p keptPlace) Close() error {
 	return p.Closer.Close()
 }
 
-// upgrading is the http.ResponseWriter of Upgrade, which gets the connection as the port has it.
+// upgrading is the http.ResponseWriter for Upgrade. Its Hijack returns the port's connection,
+// without net/http's wrapper.
 type upgrading struct {
 	http.ResponseWriter
 	link *httpConn
@@ -199,7 +202,7 @@ func (u upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return u.link.nc, rw, err
 }
 
-// requestInfo is the info of the client that a request is.
+// requestInfo returns the Info of the client that r becomes.
 func requestInfo(r *http.Request, l *httpConn) handlers.Info {
 	info := *l.conn.Info()
 	info.Protocol = handlers.ProtocolHTTP1

@@ -7,17 +7,15 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// How long a shutdown waits for the requests that have been sent already: until none has come for
-// quiet. While a connection has shown no request at all it waits for longer, up to stuck after the
-// last one that has.
+// A shutdown waits for requests that were already sent until none has come for quiet. While a
+// connection has not had any request yet, it waits longer: until stuck after the last event.
 const (
 	quiet = 20 * time.Millisecond
 	stuck = time.Second
 )
 
-// drain waits until the requests that have been sent are being served: once net/http shuts down it
-// drops those that it reads. The answers given meanwhile tell the client that the connection
-// closes.
+// drain waits until the requests that were sent are being served, as net/http drops requests that
+// it reads after its Shutdown. Answers given meanwhile tell the client that the connection closes.
 func (s *conns) drain(ctx context.Context) {
 	s.last.Store(time.Now().UnixNano())
 	s.draining.Store(true)
@@ -31,8 +29,8 @@ func (s *conns) drain(ctx context.Context) {
 	}
 }
 
-// settled reports whether every connection has shown a request and the last one was a while ago, or
-// whether nothing goes on any more.
+// settled reports whether every connection has had a request and the last one came a while ago, or
+// whether nothing happens any more.
 func (s *conns) settled() bool {
 	since := time.Since(time.Unix(0, s.last.Load()))
 	switch {
@@ -42,8 +40,8 @@ func (s *conns) settled() bool {
 	return s.fresh.Load() == 0 && since > quiet && !s.unread()
 }
 
-// wait waits until every connection has been given back: net/http does not, for those that it
-// closes itself.
+// wait waits until every connection has been given back. net/http does not wait for connections
+// that it closes itself.
 func (s *conns) wait(ctx context.Context) error {
 	tick := time.Tick(quiet / 10)
 	for s.count.Load() > 0 {
@@ -56,8 +54,8 @@ func (s *conns) wait(ctx context.Context) error {
 	return nil
 }
 
-// unread reports whether a connection that is idle to net/http has something that nobody has read:
-// a request, most likely.
+// unread reports whether any connection that net/http considers idle has unread bytes, which are
+// most likely a request.
 func (s *conns) unread() (found bool) {
 	s.byConn.Range(func(_, v any) bool {
 		l := v.(*httpConn)

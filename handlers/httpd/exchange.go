@@ -16,13 +16,13 @@ import (
 var (
 	// errUnanswered: the program has not ended the answer.
 	errUnanswered = fmt.Errorf("%w: the program has not ended the answer", handlers.ErrTimeout)
-	// errGone: nobody waits for the answer any more.
+	// errGone: the client no longer waits for the answer.
 	errGone = errors.New("the client went away before the answer had ended")
 	// errRefused: the port did not take the client.
 	errRefused = errors.New("no new clients")
 )
 
-// exchange serves a POST or PUT request: it is a client from here to its Disconnect.
+// exchange serves a POST or PUT request as a client, from Connect to Disconnect.
 func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *httpConn) {
 	e := &exchangeState{pace: h.writeDeadline(w, r), info: requestInfo(r, l)}
 	a := &e.answer
@@ -60,8 +60,8 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	}
 }
 
-// isCoded reports whether Content-Encoding names a coding other than none, whose bytes are no
-// messages (RFC 9110, section 15.5.16).
+// isCoded reports whether Content-Encoding names a coding other than identity. The bytes of such a
+// body are no messages (RFC 9110, section 15.5.16).
 func isCoded(fields []string) bool {
 	for _, field := range fields {
 		for one := range strings.SplitSeq(field, ",") {
@@ -73,7 +73,7 @@ func isCoded(fields []string) bool {
 	return false
 }
 
-// exchangeState is a request that is being served: all that one needs is allocated at once.
+// exchangeState is the state of a request that is being served, in one allocation.
 type exchangeState struct {
 	answer answer
 	pace   writeDeadline
@@ -83,7 +83,7 @@ type exchangeState struct {
 	whole  bool // the body has been read to its end
 }
 
-// serve raises the messages, ends the answer and disconnects the client, also if a callback ends
+// serve delivers the messages, ends the answer and disconnects the client, even if a callback ends
 // the goroutine.
 func (e *exchangeState) serve(h *Handler) {
 	why, ended := handlers.ErrPanic, false
@@ -98,7 +98,7 @@ func (e *exchangeState) serve(h *Handler) {
 	why = e.end(err)
 }
 
-// run raises the messages and waits for the end of the answer.
+// run delivers the messages and waits for the end of the answer.
 func (e *exchangeState) run(h *Handler) error {
 	e.split.in.Budget, e.split.limit, e.split.tail = h.budget(), h.limit(), h.Tail
 	if e.pace.h2 {
@@ -112,8 +112,8 @@ func (e *exchangeState) run(h *Handler) error {
 	return e.answer.settle(h.ExplicitDone)
 }
 
-// end ends the answer; what is left of the body must not be taken for a request. err is why the
-// request failed, or nil. It returns what the client's disconnect is told.
+// end ends the answer and makes sure that the rest of the body is not taken for a request. err is
+// why the request failed, or nil. end returns the error for the client's Disconnect.
 func (e *exchangeState) end(err error) error {
 	if !e.whole && e.info.Request.ProtoMajor == 1 {
 		e.answer.conn.spoiled.Store(true)
@@ -121,15 +121,15 @@ func (e *exchangeState) end(err error) error {
 	return e.answer.finish(err, e.whole)
 }
 
-// readBody reads the body and raises its messages. A message may take as long as most, if
-// that is positive. It starts and ends in a turn of the answer.
+// readBody reads the body and delivers its messages. A message may take up to most, if that is
+// positive. readBody starts and ends in a turn of the answer.
 func (e *exchangeState) readBody(most time.Duration) error {
 	if e.whole {
 		return nil
 	}
 	defer e.split.release()
 	body, a, in := e.info.Request.Body, &e.answer, &e.split.in
-	left := e.info.Request.ContentLength // negative if it is not known
+	left := e.info.Request.ContentLength // negative if unknown
 	for {
 		a.endTurn(false)
 		if !a.beginRead(e.split.bound(most)) {
@@ -154,7 +154,7 @@ func (e *exchangeState) readBody(most time.Duration) error {
 	}
 }
 
-// message raises one message, unless the answer is over already.
+// message delivers one message unless the answer has ended.
 func (e *exchangeState) message(msg []byte) error {
 	if e.answer.over() {
 		return nil
@@ -162,8 +162,8 @@ func (e *exchangeState) message(msg []byte) error {
 	return e.client.Message(handlers.Message{Data: msg})
 }
 
-// status is what a client is told, and in which words, when its request fails before the answer has
-// begun.
+// status returns the status code and the text for a request that fails with err before its answer
+// has begun.
 func status(err error) (code int, text string) {
 	switch {
 	case errors.Is(err, handlers.ErrTooLong):

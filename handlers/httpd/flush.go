@@ -9,16 +9,16 @@ import (
 )
 
 const (
-	flushAt = 64 << 10 // bytes of a turn that are sent before it ends
-	counted = 2 << 10  // bytes up to which net/http itself counts what an answer has
+	flushAt = 64 << 10 // a turn with so many bytes is sent before it ends
+	counted = 2 << 10  // net/http itself sets Content-Length for answers up to here
 )
 
-// pendingLocked says that there is something to send.
+// pendingLocked reports whether there is something to send.
 func (a *answer) pendingLocked() bool {
 	return len(a.out) > 0 || a.status != 0 && !a.started
 }
 
-// beginTurn follows a Read.
+// beginTurn is called after a Read of the body.
 func (a *answer) beginTurn() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -28,7 +28,7 @@ func (a *answer) beginTurn() {
 	}
 }
 
-// endTurn sends what the turn has written, unless it was the last one: then finish does.
+// endTurn sends what was written during the turn. In the last turn finish sends it.
 func (a *answer) endTurn(last bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -44,8 +44,8 @@ func (a *answer) endTurn(last bool) {
 	}
 }
 
-// flushTurnLocked sends once. What others have written meanwhile is left to a goroutine: the body
-// is waiting.
+// flushTurnLocked sends once. It leaves what is written meanwhile to another goroutine, as the body
+// waits to be read.
 func (a *answer) flushTurnLocked() {
 	a.flushing = true
 	a.sendLocked()
@@ -56,7 +56,8 @@ func (a *answer) flushTurnLocked() {
 	}
 }
 
-// kickLocked sees to it that out gets sent: at the turn's end if that comes soon.
+// kickLocked makes sure that out is sent: at the end of the turn if that comes soon, otherwise by a
+// goroutine.
 func (a *answer) kickLocked() {
 	switch {
 	case a.flushing:
@@ -82,7 +83,7 @@ func (a *answer) stopCorkLocked() {
 	}
 }
 
-// flushLate is for a callback that runs for longer than patience.
+// flushLate sends what a callback that runs for longer than patience has written.
 func (a *answer) flushLate() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -112,7 +113,7 @@ func (a *answer) flush() {
 	a.cond.Broadcast()
 }
 
-// sendLocked gives out to the client. a.mu is released while it writes.
+// sendLocked sends out to the client. It releases a.mu while it writes.
 func (a *answer) sendLocked() {
 	a.writeLocked()
 	if !a.done {
@@ -126,7 +127,8 @@ func (a *answer) sendLocked() {
 	}
 }
 
-// writeLocked gives out to net/http. a.mu is released while it writes; only one goroutine does.
+// writeLocked writes out to net/http. It releases a.mu while it writes. Only one goroutine may
+// write at a time.
 func (a *answer) writeLocked() {
 	buf, status, last := a.out, a.status, a.done
 	a.out = nil
@@ -155,7 +157,7 @@ func (a *answer) writeLocked() {
 	a.failedLocked(err)
 }
 
-// failedLocked ends the answer when writing has failed.
+// failedLocked ends the answer if err, from writing, is not nil.
 func (a *answer) failedLocked(err error) {
 	if err == nil || a.gone != nil || a.destroyed {
 		return

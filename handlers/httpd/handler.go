@@ -1,11 +1,12 @@
 // Package httpd serves HTTP/1.1, HTTP/2 over TLS and HTTP/2 with prior knowledge, with net/http.
 //
-// Each POST or PUT request is a client of its own: it connects, the lines of its body are its
-// messages, what the program writes is the body of the answer, and it disconnects when that has
-// ended. Requests of other methods are pages. What [Handler.Mux] has a pattern for is neither.
+// Each POST or PUT request is a client of its own. It connects, the lines of its body are its
+// messages, what the program writes is the body of the answer, and it disconnects when the answer
+// has ended. Requests of other methods are pages. Requests that match a pattern of [Handler.Mux]
+// are neither.
 //
-// A line feed ends a message and is not part of it, also of an empty one; what follows the last
-// line feed is a message unless it is empty. The carriage return of a CRLF stays.
+// A line feed ends a message, which may be empty, and is not part of it. What follows the last line
+// feed is a message unless it is empty. The carriage return of a CRLF stays in the message.
 package httpd
 
 import (
@@ -32,64 +33,68 @@ const (
 	DefaultHeaderTimeout  = 10 * time.Second
 )
 
-// A Handler serves HTTP. Its zero value is ready. The fields are not changed once it serves; its
-// methods may be called by several goroutines at once.
+// A Handler serves HTTP. Its zero value is ready to use. The fields must not be changed once it
+// serves. Several goroutines may call its methods at once.
 type Handler struct {
-	// Hosts are the names that are answered to, besides localhost and IP addresses; see
-	// [handlers.Hosts]. A request for another one is answered with 421, whatever it asks for.
-	// Without any every name will do, but not on loopback.
+	// Hosts lists the names that the Handler answers to, besides localhost and IP addresses; see
+	// [handlers.Hosts]. Every request for another name is answered with 421. If Hosts is empty
+	// every name is allowed, except on loopback addresses.
 	Hosts handlers.Hosts
-	// Pages answers requests of other methods than POST, PUT, OPTIONS and CONNECT; 405 if nil. What
-	// it hijacks keeps its place among the connections of the port until it is closed.
+	// Pages answers requests of methods other than POST, PUT, OPTIONS and CONNECT. If nil they are
+	// answered with 405. A connection that Pages hijacks keeps its MaxConns slot until it is
+	// closed.
 	Pages http.Handler
-	// Mux answers the requests, of any method, for which it has a pattern, before they become
-	// clients; none if nil. Their Origin is checked, but for a GET or HEAD without one, and the
-	// waits for their clients are bounded. What shakes hands for a WebSocket, CONNECT and the
-	// target * are not for it.
+	// Mux, if not nil, answers the requests of any method that match one of its patterns, before
+	// they become clients. The Origin is checked unless the method is GET or HEAD, and the waits
+	// for their clients are bounded. Mux does not get WebSocket handshakes, CONNECT, or requests
+	// for the target *.
 	Mux *http.ServeMux
-	// Claim says that Pages answers r although its method is POST, PUT or OPTIONS: gRPC, say, or an
-	// upload. It does not if Claim is nil. It is asked for the Allow of other answers too.
+	// Claim reports whether Pages answers r although its method is POST, PUT or OPTIONS, as for
+	// gRPC or an upload. If nil, Pages answers no such request. Claim is also called to make the
+	// Allow header of other answers.
 	Claim func(r *http.Request) bool
-	// Streams serves the GET requests for which it returns a Handler: answers that go on, such as
-	// server-sent events. Their Origin is checked. The deadline for reading is the Handler's to
-	// set, as is ending with the server. It is asked for the Allow and the Vary of answers too,
-	// with a GET of events whose Handler is not called.
+	// Streams, if not nil, returns the http.Handler for a GET request whose answer goes on, such as
+	// server-sent events, or nil for other requests. The Origin is checked. The http.Handler must
+	// set its own read deadline, and must end when the server shuts down. Streams is also called to
+	// make the Allow and Vary headers of other answers, with a GET for events; the http.Handler is
+	// not called then.
 	Streams func(r *http.Request, info *handlers.Info) http.Handler
 	// CheckOrigin reports whether the page that a request comes from may talk to the server. If
-	// nil, a request without an Origin may, and one from the same origin.
+	// nil, requests without an Origin and requests from the same origin are allowed.
 	CheckOrigin func(r *http.Request) bool
-	// Upgrade gets the GET requests that want to become a WebSocket, with their connection: it is
-	// Upgrade's, once that has hijacked it. They are requests like any other if it is nil.
+	// Upgrade gets the GET requests that ask for a WebSocket, with their connection. Once Upgrade
+	// has hijacked the connection it owns it. If nil, these are requests like any other.
 	Upgrade func(w http.ResponseWriter, r *http.Request, c handlers.Conn, p handlers.Port)
 	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one is
 	// answered with 413; with Tail its last Limit bytes are the message.
 	Limit int
 	Tail  bool
-	// Budget bounds the memory of messages that are not whole, and of heads of more than 4 KiB
-	// until their request is answered, or the connection closed that Upgrade has got with it, for
-	// all requests together; one of the Handler's own if nil. A request that would exceed it is
-	// answered with 503.
+	// Budget bounds the memory of incomplete messages and of heads of more than 4 KiB, for all
+	// requests together. A head counts until its request is answered or, after Upgrade, until the
+	// connection is closed. If nil, the Handler uses a Budget of its own. A request that would
+	// exceed the Budget is answered with 503.
 	Budget *handlers.Budget
 	// ExplicitDone keeps every answer open until Done.
 	ExplicitDone bool
-	// IdleTimeout bounds how long a connection may be idle, how long the body of a request or the
-	// program's Done may keep us waiting while nothing is sent, and how long the client may leave
-	// unread what is; 2 minutes if zero, no bound if negative.
+	// IdleTimeout bounds how long a connection may be idle, how long the Handler waits for the body
+	// of a request or for the program's Done while nothing is sent, and how long the client may
+	// leave sent bytes unread; 2 minutes if zero, no bound if negative.
 	IdleTimeout time.Duration
 	// MessageTimeout bounds how long a message may take from its first byte to its last; 2 minutes
-	// if zero, no bound if negative. The answer is 408. Between two messages of a body there is
-	// IdleTimeout only.
+	// if zero, no bound if negative. The answer is 408. Between two messages of a body only
+	// IdleTimeout applies.
 	MessageTimeout time.Duration
 	// HeaderTimeout bounds how long the head of a request may take, from its first byte; 10 seconds
 	// if zero, no bound if negative. The answer of HTTP/1 is 408.
 	HeaderTimeout time.Duration
 	// FirstTimeout bounds how long a client may be silent after a TLS handshake that has agreed on
-	// HTTP; it is closed then without an answer. HeaderTimeout alone bounds it if zero or negative.
+	// HTTP. The connection is then closed without an answer. If zero or negative, only
+	// HeaderTimeout applies.
 	FirstTimeout time.Duration
 	// MaxHeaderBytes bounds the head of a request; 64 KiB if zero, no bound if negative.
 	MaxHeaderBytes int
-	// ErrorLog gets what net/http has to say: panics of Pages, broken requests. Nobody does if it
-	// is nil.
+	// ErrorLog gets the log of net/http, such as panics of Pages and malformed requests. If nil the
+	// log is dropped.
 	ErrorLog *log.Logger
 
 	once    sync.Once // makes
@@ -101,8 +106,8 @@ type Handler struct {
 }
 
 // Bounds of an HTTP/2 connection. A client may have 100 requests at once (RFC 9113, section 6.5.2).
-// What net/http keeps of their bodies is maxUnread for those that we do not read, while a callback
-// takes its time, and a chunk for each that we do.
+// net/http buffers up to maxUnread of the bodies that are not being read, as while a callback runs,
+// and a chunk for each body that is.
 const (
 	maxStreams = 100
 	maxFrame   = 16 << 10
@@ -110,20 +115,20 @@ const (
 	maxChunk   = 16 << 10
 )
 
-// Serve hands the connection to net/http: sendfile, HTTP/2 and Request.TLS work. It does not wait.
-// After Shutdown or Close it closes c.
+// Serve hands the connection to net/http, so that sendfile, HTTP/2 and Request.TLS work. It does
+// not wait. After Shutdown or Close it closes c.
 //
-// A client of HTTP/1 that ends its half after a request, with FIN or a close_notify, still gets the
-// answer. So the context of a request is not done then, unlike net/http's, but when the connection
-// is broken: as soon as it is on Linux, and elsewhere when a write fails. [Ended] tells of that
-// end.
+// A client of HTTP/1 that closes its half after a request, with FIN or a close_notify, still gets
+// the answer. Unlike in net/http the context of the request is not done then, but only when the
+// connection breaks: at once on Linux, and when a write fails elsewhere. [Ended] reports the end of
+// the client's half.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	h.start()
 	h.serveWith(h.any, c, p)
 }
 
-// HTTP1 returns the Handler for connections that begin with a request of HTTP/1, or TLS, for sure.
-// net/http does not look for HTTP/2 with prior knowledge there, which takes a system call.
+// HTTP1 returns a Handler for connections that are known to begin with a request of HTTP/1, or to
+// be TLS. It saves the system call with which net/http looks for HTTP/2 with prior knowledge.
 func (h *Handler) HTTP1() handlers.Handler {
 	return handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
 		h.start()
@@ -147,7 +152,7 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 		case "http/1.1":
 			srv = h.http1
 			fallthrough
-		case "": // net/http looks for HTTP/2 with prior knowledge, as it does not know of TLS
+		case "": // net/http looks for HTTP/2 with prior knowledge, as it sees no TLS
 			nc = newWatch(nc, l)
 		}
 	}
@@ -155,7 +160,7 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	l.head.clock.beginsFirst(h.headerTimeout())
 	only := &single{nc: nc, conn: l}
 	h.conns.add(nc, l)
-	if l.watch == nil { // else the clock has it
+	if l.watch == nil { // otherwise the head clock bounds the silence
 		l.bound(h.FirstTimeout)
 	}
 	_ = srv.Serve(only)
@@ -165,7 +170,8 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	}
 }
 
-// netConn makes the net.Conn that costs least, with deadlines that spare who has sent something.
+// netConn makes the net.Conn that costs least, with deadlines that spare a client that has sent
+// something.
 func netConn(c handlers.Conn) (net.Conn, error) {
 	get := c.NetConn
 	if lazy, ok := c.(handlers.LazyConn); ok {
@@ -212,8 +218,8 @@ func (h *Handler) server(unencryptedHTTP2 bool) *http.Server {
 	}
 }
 
-// Shutdown finishes the requests that have begun and closes the connections; those that are
-// hijacked are left alone. It returns nil, or the error of ctx if that ends first.
+// Shutdown finishes the requests that have begun and closes the connections. It leaves hijacked
+// connections alone. It returns nil, or the error of ctx if that ends first.
 func (h *Handler) Shutdown(ctx context.Context) error {
 	h.start()
 	h.conns.drain(ctx)
@@ -243,7 +249,7 @@ func (h *Handler) messageTimeout() time.Duration {
 
 func (h *Handler) maxHeaderBytes() int {
 	if h.MaxHeaderBytes < 0 {
-		return math.MaxInt32 // to net/http a negative one is its default
+		return math.MaxInt32 // net/http takes a negative value for its default
 	}
 	return cmp.Or(h.MaxHeaderBytes, 64<<10)
 }
