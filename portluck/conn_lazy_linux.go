@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lazyConn is the net.Conn of a TCP descriptor, which becomes a *net.TCPConn when it has to wait
-// for the peer and not before: making one takes a dozen system calls, and a client that sends one
-// request and goes needs none. Its deadlines are set when somebody waits, and only when the one
-// that is set would come too late.
+// lazyConn is the net.Conn of a TCP descriptor. It becomes a *net.TCPConn only when it has to wait
+// for the peer: making one takes a dozen system calls, and a client that sends one request and
+// leaves needs none. Deadlines are passed to the *net.TCPConn when a call waits, and only if the
+// one already set would come too late.
 type lazyConn struct {
 	conn *conn
 
@@ -24,15 +24,15 @@ type lazyConn struct {
 	fd      int // -1 once it is closed or a *net.TCPConn
 	tcp     *net.TCPConn
 	in, out lazyDeadline
-	exact   bool          // somebody else has the *net.TCPConn too
+	exact   bool          // real has handed out the *net.TCPConn
 	moved   chan struct{} // closed by moveLocked; nil unless a Read is being held
 }
 
-// lazyDeadline is the read or the write deadline. Zero times are none.
+// lazyDeadline is the read or the write deadline. A zero time is no deadline.
 type lazyDeadline struct {
-	want    time.Time // what the user has set
-	set     time.Time // that of the *net.TCPConn; it may be earlier than want, and then is set again when it has come
-	waiting int       // calls of the *net.TCPConn that are running
+	want    time.Time // set by the user
+	set     time.Time // set on the *net.TCPConn; if earlier than want, it is set again when it expires
+	waiting int       // running calls of the *net.TCPConn
 }
 
 // LazyNetConn is [handlers.LazyConn.LazyNetConn].
@@ -43,8 +43,8 @@ func (c *conn) LazyNetConn() (net.Conn, error) {
 	return c.NetConn()
 }
 
-// lazy is nil if the connection is no bare TCP descriptor. The addresses of one behind a proxy are
-// not the socket's.
+// lazy returns a lazyConn for the connection, or nil if it is not a bare TCP descriptor, or came
+// through a proxy: then its addresses are not the socket's.
 func (c *conn) lazy() *lazyConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +57,7 @@ func (c *conn) lazy() *lazyConn {
 	return l
 }
 
-// lazySocket is a socket that somebody uses as a lazyConn.
+// lazySocket is a socket that is in use as a lazyConn.
 type lazySocket struct{ *lazyConn }
 
 func (s lazySocket) netConn() (net.Conn, error) { return s.real() }
@@ -101,8 +101,8 @@ func (l *lazyConn) Write(p []byte) (int, error) {
 	return sent, l.wrap("write", err)
 }
 
-// begin makes the system call, if that does not have to wait. Otherwise it returns the *net.TCPConn
-// to wait with; end follows.
+// begin makes the system call if it need not wait. Otherwise it returns the *net.TCPConn to wait
+// with, and the caller must call end.
 func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) (int, error)) (tcp *net.TCPConn, n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,12 +133,13 @@ func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) 
 	return l.tcp, 0, nil
 }
 
-// holdTime is how long net/http may take for a request before its client is watched.
+// holdTime is how long a Read waits before it makes the *net.TCPConn with which net/http watches
+// the client during a request.
 const holdTime = time.Millisecond
 
-// holdLocked waits until a deadline is set, for holdTime at the most: with a Read of one byte
-// net/http watches the client while it serves a request, and most of those have ended by then. l.mu
-// is released.
+// holdLocked waits until a deadline is set, at most for holdTime. net/http watches the client with
+// a Read of one byte while it serves a request, and most requests end sooner. It releases l.mu
+// while it waits.
 func (l *lazyConn) holdLocked() {
 	moved := make(chan struct{})
 	l.moved = moved
@@ -160,7 +161,8 @@ func (l *lazyConn) moveLocked() {
 	}
 }
 
-// end reports whether to try again: the deadline that came is not the one that is wanted.
+// end ends a call that begin began. It reports whether the caller must try again: the deadline
+// that expired was earlier than the wanted one.
 func (l *lazyConn) end(tcp *net.TCPConn, d *lazyDeadline, err error) (again bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,7 +176,7 @@ func (l *lazyConn) end(tcp *net.TCPConn, d *lazyDeadline, err error) (again bool
 
 func (d *lazyDeadline) passed() bool { return !d.want.IsZero() && !time.Now().Before(d.want) }
 
-// armLocked sets the deadline, unless one that is earlier, and has not come yet, is set.
+// armLocked sets the wanted deadline, unless an earlier one is set that has not expired yet.
 func (l *lazyConn) armLocked(d *lazyDeadline) {
 	switch {
 	case d.set.IsZero() && d.want.IsZero():
@@ -222,7 +224,7 @@ func (l *lazyConn) SetDeadline(t time.Time) error {
 	return l.SetWriteDeadline(t)
 }
 
-// tcpLocked makes the *net.TCPConn.
+// tcpLocked returns the *net.TCPConn, and makes it if need be.
 func (l *lazyConn) tcpLocked() (*net.TCPConn, error) {
 	if l.tcp != nil {
 		return l.tcp, nil
@@ -239,8 +241,8 @@ func (l *lazyConn) tcpLocked() (*net.TCPConn, error) {
 	return l.tcp, nil
 }
 
-// real is the *net.TCPConn for somebody else to use. From then on its deadlines are set when they
-// are set here.
+// real returns the *net.TCPConn for others to use. From then on every deadline is passed on at
+// once.
 func (l *lazyConn) real() (*net.TCPConn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -254,7 +256,7 @@ func (l *lazyConn) real() (*net.TCPConn, error) {
 	return tcp, nil
 }
 
-// SyscallConn is that of the *net.TCPConn.
+// SyscallConn returns the raw connection of the *net.TCPConn.
 func (l *lazyConn) SyscallConn() (syscall.RawConn, error) {
 	tcp, err := l.real()
 	if err != nil {
@@ -263,7 +265,7 @@ func (l *lazyConn) SyscallConn() (syscall.RawConn, error) {
 	return tcp.SyscallConn()
 }
 
-// ReadFrom is io.ReaderFrom's: files are sent with sendfile.
+// ReadFrom implements [io.ReaderFrom]. Files are sent with sendfile.
 func (l *lazyConn) ReadFrom(src io.Reader) (int64, error) {
 	tcp, err := l.real()
 	if err != nil {
@@ -309,13 +311,13 @@ func (l *lazyConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(l.conn
 
 var errLate = &net.OpError{Op: "wait", Net: "tcp", Err: os.ErrDeadlineExceeded}
 
-// wrap is for errors that do not come from the *net.TCPConn.
+// wrap makes a [net.OpError] of an error that does not come from the *net.TCPConn.
 func (l *lazyConn) wrap(op string, err error) error {
 	switch err {
 	case nil:
 		return nil
 	case os.ErrDeadlineExceeded:
-		return errLate // net/http ends each request with one of these
+		return errLate // preallocated: net/http ends each request with one
 	}
 	if errno, ok := err.(syscall.Errno); ok {
 		err = os.NewSyscallError(op, errno)

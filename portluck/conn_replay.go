@@ -8,13 +8,13 @@ import (
 	"syscall"
 )
 
-// replayConn gives back the bytes that were read to classify a connection, then is the connection.
-// It keeps what servers look for in one: ReadFrom (sendfile), CloseWrite, SyscallConn. It has no
-// WriteTo: that would pass the first bytes by.
+// replayConn replays the bytes that were read to classify a connection, then reads from it. It has
+// the methods that servers look for: ReadFrom (sendfile), CloseWrite, SyscallConn. It has no
+// WriteTo, which would skip the first bytes.
 type replayConn struct {
 	net.Conn
 	prefix []byte
-	err    error // after prefix
+	err    error // returned by Read after prefix
 }
 
 // Read reads the first bytes, then from the connection.
@@ -32,19 +32,20 @@ func (r *replayConn) Read(p []byte) (int, error) {
 	return r.Conn.Read(p)
 }
 
-// NetConn is the connection below. Its first bytes are gone.
+// NetConn returns the connection below, without the first bytes.
 func (r *replayConn) NetConn() net.Conn { return r.Conn }
 
-// Replay is [loop.Replayer.Replay]. The error comes again.
+// Replay is [loop.Replayer.Replay]. An error that Read would return comes from the connection
+// again.
 func (r *replayConn) Replay() (nc net.Conn, unread []byte) {
 	unread, r.prefix = r.prefix, nil
 	return r.Conn, unread
 }
 
-// ReadFrom copies from src with whatever the connection has for it.
+// ReadFrom copies from src with the fastest method of the connection.
 func (r *replayConn) ReadFrom(src io.Reader) (int64, error) { return io.Copy(r.Conn, src) }
 
-// CloseWrite sends FIN where the connection can.
+// CloseWrite sends FIN if the connection can.
 func (r *replayConn) CloseWrite() error {
 	if c, ok := r.Conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
@@ -52,7 +53,7 @@ func (r *replayConn) CloseWrite() error {
 	return nil
 }
 
-// SyscallConn is the connection's own.
+// SyscallConn returns the raw connection, or [errors.ErrUnsupported].
 func (r *replayConn) SyscallConn() (syscall.RawConn, error) {
 	if c, ok := r.Conn.(syscall.Conn); ok {
 		return c.SyscallConn()
@@ -60,8 +61,8 @@ func (r *replayConn) SyscallConn() (syscall.RawConn, error) {
 	return nil, errors.ErrUnsupported
 }
 
-// replayTLS is a *tls.Conn some of whose first bytes were read. It keeps all else that servers look
-// for in one: ConnectionState, which makes it secure to net/http, NetConn, CloseWrite.
+// replayTLS is a *tls.Conn some of whose first bytes were read. It keeps the methods that servers
+// look for: ConnectionState, by which net/http knows that it is secure, NetConn and CloseWrite.
 type replayTLS struct {
 	*tls.Conn
 	in *replayConn

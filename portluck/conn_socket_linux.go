@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptor is a socket that is nothing but its descriptor, which Go's poller does not know.
+// descriptor is a bare socket descriptor that Go's poller does not know.
 type descriptor struct {
 	fd  int
 	tcp bool
@@ -23,7 +23,7 @@ type descriptor struct {
 
 func (d descriptor) netConn() (net.Conn, error) {
 	f := os.NewFile(uintptr(d.fd), "")
-	defer f.Close() // net.FileConn has a duplicate
+	defer f.Close() // net.FileConn duplicates it
 	return net.FileConn(f)
 }
 
@@ -62,8 +62,8 @@ func (c *conn) Descriptor() (fd int, place io.Closer, err error) {
 	return fd, c.detachLocked(), nil
 }
 
-// fileTransport reads and writes a socket as a file: it costs half the system calls that a net.Conn
-// takes to be made.
+// fileTransport reads and writes a socket as an os.File, which takes half the system calls to make
+// that a net.Conn does.
 type fileTransport struct{ *os.File }
 
 // CloseWrite sends FIN.
@@ -79,7 +79,7 @@ func (t fileTransport) CloseWrite() error {
 	return os.NewSyscallError("shutdown", sysErr)
 }
 
-// opened is a socket that the loop has made a file.
+// opened is a socket that the loop uses as an os.File.
 type opened struct{ fileTransport }
 
 func (o opened) netConn() (net.Conn, error) {
@@ -90,7 +90,7 @@ func (o opened) netConn() (net.Conn, error) {
 func (o opened) transport() (loop.Transport, socket, error) { return o.fileTransport, o, nil }
 func (o opened) kill()                                      { o.File.Close() }
 
-// fd is the descriptor of a connection that the sniffer may look at.
+// fd returns the descriptor of a connection that is still bare, for the sniffer.
 func (c *conn) fd() (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,8 +104,8 @@ func (c *conn) fdLocked() (int, error) {
 	return -1, net.ErrClosed
 }
 
-// sayFarewell sends what the client is told before it is dropped, if the kernel takes it at once,
-// and swallows what has come: closing with unread bytes would reset the connection.
+// sayFarewell sends c.farewell to the client before it is dropped, if the kernel takes it at once.
+// It then discards what has come, as closing with unread bytes would reset the connection.
 func (c *conn) sayFarewell() {
 	fd, err := c.fd()
 	if err != nil {
@@ -123,7 +123,7 @@ func (c *conn) sayFarewell() {
 	}
 }
 
-// addrPortOf is the address in a sockaddr; zero for a Unix socket.
+// addrPortOf returns the address in sa, or zero for a Unix socket.
 func addrPortOf(sa syscall.Sockaddr) netip.AddrPort {
 	switch sa := sa.(type) {
 	case *syscall.SockaddrInet4:
@@ -138,7 +138,7 @@ func addrPortOf(sa syscall.Sockaddr) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// peerCred is who has connected to a Unix socket; nil if fd is none.
+// peerCred returns the credentials of the peer of a Unix socket, or nil if fd is not one.
 func peerCred(fd int) *handlers.Peer {
 	c, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
@@ -158,8 +158,8 @@ func learnPeer(nc net.Conn, info *handlers.Info) {
 	}
 }
 
-// zoneName is the name of an interface, as package net has it in addresses: its number if it has
-// none.
+// zoneName returns the name of a network interface as package net prints it in addresses, or its
+// number if it has no name.
 func zoneName(index int) string {
 	now := time.Now()
 	if z, ok := zones.Load(index); ok && now.Before(z.(zone).until) {
@@ -173,7 +173,7 @@ func zoneName(index int) string {
 	return name
 }
 
-// zones are the names that were asked for: the system is asked for all interfaces each time.
+// zones caches interface names for a minute: a lookup lists all interfaces.
 var zones sync.Map // of int to zone
 
 type zone struct {
@@ -181,8 +181,7 @@ type zone struct {
 	until time.Time
 }
 
-// hasUnread reports whether the kernel holds something of nc, or of the connection below, that was
-// not read.
+// hasUnread reports whether the kernel holds unread bytes of nc or of the connection below it.
 func hasUnread(nc net.Conn) bool {
 	for {
 		if s, ok := nc.(syscall.Conn); ok {

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// peer is who connections are counted for: an address, or a /64 of IPv6. It is zero on a Unix
-// socket, and for a proxy.
+// peer is the key that connections are counted by: an IPv4 address or an IPv6 /64. It is zero for
+// Unix sockets and for proxies.
 type peer netip.Addr
 
 func peerOf(a netip.AddrPort) peer {
@@ -18,32 +18,32 @@ func peerOf(a netip.AddrPort) peer {
 	return peer(addr)
 }
 
-// limits counts the open connections and knows them all.
+// limits counts the open connections, and lists those that the loop has not taken.
 type limits struct {
 	max, perIP int
 
 	mu    sync.Mutex
 	n     int
-	head  *conn           // list of those that the loop has not taken, newest first
+	head  *conn           // list of the connections that the loop has not taken, newest first
 	peers map[peer]*share // only with perIP
-	rest  share           // of connections that are not counted by their peer
+	rest  share           // of connections that are not counted per peer
 }
 
-// share is the places of one peer. It is what is left of a connection that the loop has taken:
-// closing it gives one of its places back.
+// share counts the slots of one peer. Once the loop has taken a connection its share is all that
+// remains of it here: Close frees one slot.
 type share struct {
 	limits *limits
 	peer   peer
 	n      int // under limits.mu
 }
 
-// quota is what limits knows of a connection.
+// quota is the part of a connection that limits owns.
 type quota struct {
 	share      *share
 	prev, next *conn
 }
 
-// admit counts c, as a connection of p. It is false when there are too many.
+// admit counts c as a connection of p. It returns false if there are too many.
 func (l *limits) admit(c *conn, p peer) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -64,7 +64,7 @@ func (l *limits) admit(c *conn, p peer) bool {
 	return true
 }
 
-// rename counts c, which is nobody's yet, as a connection of p. It is false when that has too many.
+// rename moves c, which has no peer yet, to p. It returns false if p has too many connections.
 func (l *limits) rename(c *conn, p peer) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,7 +78,7 @@ func (l *limits) rename(c *conn, p peer) bool {
 	return true
 }
 
-// shareLocked is the share of p.
+// shareLocked returns the share of p, and makes it if need be.
 func (l *limits) shareLocked(p peer) *share {
 	if l.rest.limits == nil {
 		l.rest.limits = l
@@ -97,7 +97,7 @@ func (l *limits) shareLocked(p peer) *share {
 	return s
 }
 
-// Close gives a place back.
+// Close frees one slot.
 func (s *share) Close() error {
 	l := s.limits
 	l.mu.Lock()
@@ -109,7 +109,7 @@ func (s *share) Close() error {
 	return nil
 }
 
-// forget takes c out of the list. Its place stays taken.
+// forget removes c from the list. It keeps its slot.
 func (l *limits) forget(c *conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,20 +124,20 @@ func (l *limits) forget(c *conn) {
 	c.prev, c.next = nil, nil
 }
 
-// release gives the place of c back.
+// release removes c from the list and frees its slot.
 func (l *limits) release(c *conn) {
 	l.forget(c)
 	c.share.Close()
 }
 
-// open is how many connections there are.
+// open returns the number of open connections.
 func (l *limits) open() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.n
 }
 
-// all are the connections that there are now, but for those that the loop has taken.
+// all returns the open connections that the loop has not taken.
 func (l *limits) all() []*conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()

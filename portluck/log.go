@@ -25,21 +25,21 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// log writes what happens to the program's logger, and never what clients say. A panic in the
-// program is one line at the most each second.
+// log writes events to the program's logger, never what clients say. It writes at most one line a
+// second about panics.
 type log struct {
 	to       Logger        // nil: nothing is logged
-	window   atomic.Int64  // unix seconds that lines counts in
-	lines    atomic.Int32  // about failures
+	window   atomic.Int64  // the second, in Unix time, that lines counts in
+	lines    atomic.Int32  // lines about failures in that second
 	failures atomic.Uint64 // connections and requests that did not become clients
 	start    time.Time
-	panicAt  atomic.Int64  // when a line about a panic may be written again, in nanoseconds from start
+	panicAt  atomic.Int64  // earliest time of the next line about a panic, in nanoseconds from start
 	panics   atomic.Uint64 // in all
-	unlogged atomic.Uint64 // those since the last line about one
+	unlogged atomic.Uint64 // panics since the last line about one
 	exits    exits
 }
 
-// failuresPerSecond bounds what hostile clients can make us write.
+// failuresPerSecond bounds the lines that hostile clients can cause.
 const failuresPerSecond = 20
 
 func newLog(to Logger) *log {
@@ -50,7 +50,7 @@ var _ hub.Log = (*log)(nil)
 
 // Connected is [hub.Log.Connected].
 func (l *log) Connected(s *hub.Session) {
-	if l.enabled(slog.LevelDebug) { // else the address would be allocated
+	if l.enabled(slog.LevelDebug) { // avoids formatting the address for nothing
 		l.write(slog.LevelDebug, "connect", clientAttrs(s)...)
 	}
 }
@@ -62,7 +62,7 @@ func (l *log) Disconnected(s *hub.Session, t *hub.Traffic, err error) {
 	}
 }
 
-// Failed is [hub.Log.Failed], and is for connections of which no client was made, too.
+// Failed is [hub.Log.Failed]. It also logs connections that never became clients.
 func (l *log) Failed(info *Info, err error) {
 	if err != nil {
 		l.failures.Add(1)
@@ -70,13 +70,14 @@ func (l *log) Failed(info *Info, err error) {
 	l.failed(info, err)
 }
 
-// clientAttrs says which client it is.
+// clientAttrs returns attributes that identify the client.
 func clientAttrs(s *hub.Session) []slog.Attr {
 	c := s.Client()
 	return append([]slog.Attr{slog.Uint64("id", c.ID())}, attrs(c.Scheme(), s.Route(), c.Remote())...)
 }
 
-// trafficAttrs says what a client has sent and got; nothing if that was not counted.
+// trafficAttrs returns attributes for what a client sent and received, or none if that was not
+// counted.
 func trafficAttrs(t *hub.Traffic) []slog.Attr {
 	if t == nil {
 		return nil
@@ -84,9 +85,8 @@ func trafficAttrs(t *hub.Traffic) []slog.Attr {
 	return []slog.Attr{slog.Duration("duration", t.Duration), slog.Uint64("in", t.In), slog.Uint64("out", t.Out)}
 }
 
-// failed logs a connection that did not become a client, failuresPerSecond at the most. That a
-// client has gone away, in the middle of a handshake say, is its own business: it is told to who
-// debugs.
+// failed logs a connection that did not become a client, at most failuresPerSecond. A client that
+// merely went away, such as in the middle of a handshake, is logged at debug level only.
 func (l *log) failed(info *Info, err error) {
 	level := slog.LevelInfo
 	if hasLeft(err) {
@@ -97,8 +97,8 @@ func (l *log) failed(info *Info, err error) {
 	}
 }
 
-// hasLeft reports whether err means no more than that the peer has ended the connection, also with
-// an alert of TLS (RFC 8446, section 6): it does not know our certificate, say.
+// hasLeft reports whether err means only that the peer ended the connection. A TLS alert (RFC
+// 8446, section 6) counts too: the peer may not trust our certificate, for example.
 func hasLeft(err error) bool {
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" {
 		return true
@@ -111,8 +111,8 @@ func hasLeft(err error) bool {
 	return false
 }
 
-// remoteName is the remote address of a client. One that comes by a Unix socket has none: it is
-// called what Linux calls it.
+// remoteName returns the remote address of a client as text. A client of a Unix socket has no
+// address and gets the name that Linux prints, unix:@.
 func remoteName(remote netip.AddrPort) string {
 	if !remote.IsValid() {
 		return "unix:@"
@@ -120,15 +120,15 @@ func remoteName(remote netip.AddrPort) string {
 	return remote.String()
 }
 
-// ours is err without the words of the client. An error that may quote what it could not read, or
-// what somebody panicked with, is called by its type.
+// ours returns err without any words of the client. An error that may quote input or a panic value
+// is replaced by its type.
 func ours(err error) error {
 	closed, ok := errors.AsType[*websocket.CloseError](err)
 	switch {
 	case ok:
 		return fmt.Errorf("websocket: closed with code %d", closed.Code)
 	case errors.Is(err, tlsd.ErrALPN):
-		return tlsd.ErrALPN // behind it crypto/tls has the list
+		return tlsd.ErrALPN // the error of crypto/tls that it wraps quotes the list of the client
 	case errors.Is(err, handlers.ErrPanic):
 		return handlers.ErrPanic
 	}
@@ -138,7 +138,7 @@ func ours(err error) error {
 	return err
 }
 
-// suspectOf is the error in the chain of err whose type may quote a client; nil if there is none.
+// suspectOf returns the first error in the chain of err whose type may quote a client, or nil.
 func suspectOf(err error) error {
 	switch err.(type) {
 	case nil, *net.OpError, *os.SyscallError, syscall.Errno, tls.RecordHeaderError:
@@ -165,10 +165,11 @@ func suspectOf(err error) error {
 	return nil
 }
 
-// ourModule is where our packages are.
+// ourModule is the path prefix of our own packages.
 const ourModule = "github.com/portluck/portluck/"
 
-// LogError logs an error of a handler. Without info it is no client's, but the system's, say.
+// LogError logs an error of a handler. info is nil if the error concerns no client, such as an
+// error of the system.
 func (l *log) LogError(info *Info, err error) {
 	_, panicked := errors.AsType[*handlers.PanicError](err)
 	switch {
@@ -188,11 +189,11 @@ func (l *log) unmatched(info *Info) {
 	}
 }
 
-// panicked logs a panic in code of the program: its stack and the type of its value, which may hold
-// what a client sent. A client may cause many, so a line a second is written, with the number of
-// those that had none. A panic that was logged before, http.ErrAbortHandler, which is how a handler
-// breaks an answer off, and other errors are not logged. info is nil where no connection is
-// concerned.
+// panicked logs a panic in code of the program: its stack and the type of its value, not the
+// value, which may hold what a client sent. Clients may cause many panics, so it writes one line a
+// second, with the number of panics that got no line. It does not log other errors, panics that
+// were logged before, and http.ErrAbortHandler, with which a handler aborts an answer. info is nil
+// if no connection is concerned.
 func (l *log) panicked(info *Info, err error) {
 	p, ok := errors.AsType[*handlers.PanicError](err)
 	if !ok || p.Value == http.ErrAbortHandler || !p.First() || p.Value == nil && l.exits.again(p.Stack) {
@@ -217,15 +218,15 @@ func (l *log) panicked(info *Info, err error) {
 	l.write(slog.LevelError, "panic in the program", line...)
 }
 
-// exits are the goroutines that have ended themselves last. Each guard on the way up sees the end
-// as one of its own.
+// exits remembers the last goroutines that ended themselves with runtime.Goexit, since each guard
+// on the way up sees the same exit.
 type exits struct {
 	mu   sync.Mutex
 	last [64]string // their names, in a ring
 	at   int
 }
 
-// again reports whether the end of the goroutine that stack is of was told before.
+// again reports whether the exit of the goroutine whose stack this is was seen before.
 func (e *exits) again(stack []byte) bool {
 	name, _, _ := strings.Cut(string(stack[:min(len(stack), 64)]), " [") // goroutine 18 [running]:
 	e.mu.Lock()
@@ -244,7 +245,7 @@ func (l *log) accept(err error, wait time.Duration) {
 	}
 }
 
-// allow reports whether one more line of this level is wanted in this second.
+// allow reports whether one more line of this level may be written in this second.
 func (l *log) allow(level slog.Level) bool {
 	if !l.enabled(level) {
 		return false

@@ -17,16 +17,16 @@ import (
 	"github.com/soheilhy/cmux"
 )
 
-// port is a Server that runs: its configuration is frozen. It is the [handlers.Port] of the
-// handlers.
+// port is a running Server: its configuration is frozen. It is the [handlers.Port] that handlers
+// get.
 type port struct {
 	srv     *Server
 	hub     *Hub
 	clients *hub.Binding // of hub
 	log     *log
 	loop    loop.Loop
-	routes  []*route // in the order in which they are asked; the last ones are only reached by name
-	foreign bool     // code of the program is among their matchers
+	routes  []*route // in the order of matching; the last ones have no matcher
+	foreign bool     // some matcher is code of the program
 	named   named
 	http    *httpd.Handler
 	lines   *raw.Handler // of raw clients
@@ -38,14 +38,14 @@ type port struct {
 	readers readers
 	packets packets
 
-	// handshakes is done when nobody waits for them any more; giveUp ends it.
+	// handshakes is cancelled, by giveUp, when handshakes are no longer waited for.
 	handshakes context.Context
 	giveUp     context.CancelCauseFunc
 
-	draining atomic.Bool // what the kernel has accepted is served before the listeners are closed
+	draining atomic.Bool // serve the connections that the kernel holds before closing the listeners
 
-	judging atomic.Int32  // matchers that run
-	judged  atomic.Uint64 // matchers that have run
+	judging atomic.Int32  // matchers running now
+	judged  atomic.Uint64 // matcher runs that have ended
 
 	work    loop.Tasks // goroutines of handlers, of connections being read, and of callbacks
 	funcs   loop.Tasks // of HandleFunc
@@ -59,7 +59,8 @@ type port struct {
 	accepting loop.Tasks // goroutines in Serve
 }
 
-// newPort starts cmux and the routes' accept loops. They end with root.
+// newPort returns a port with cmux and the routes' accept loops running. They end when root is
+// closed and empty.
 func newPort(s *Server) (*port, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -99,18 +100,19 @@ func newPort(s *Server) (*port, error) {
 
 var _ loop.Host = (*port)(nil)
 
-// idleWorkers is how many goroutines wait for the connections of a route, at the most.
+// idleWorkers is the maximum number of goroutines that wait for the connections of one route.
 const idleWorkers = 4
 
-// staff sees to it that a goroutine waits for the connections of r.
+// staff makes sure that a goroutine waits for the connections of r.
 func (p *port) staff(r *route) {
 	if r.idle.CompareAndSwap(0, 1) {
 		p.workers.Go(func() { p.acceptRoute(r) }) // ends when cmux closes the route, or when others wait
 	}
 }
 
-// acceptRoute hands what cmux gives the route to its handler. What the handler attaches to the loop
-// is driven in this goroutine, which saves starting one; another takes its place.
+// acceptRoute passes the connections that cmux gives the route to its handler. A connection that
+// the handler attaches to the loop is driven in this goroutine, which saves starting one; another
+// goroutine takes its place.
 func (p *port) acceptRoute(r *route) {
 	for {
 		mc, err := r.sub.Accept()
@@ -133,7 +135,7 @@ func (p *port) acceptRoute(r *route) {
 	}
 }
 
-// serve tells OnVerdict and calls the handler. A panic costs this connection only.
+// serve calls OnVerdict and the handler. A panic ends this connection only.
 func (p *port) serve(r *route, c *conn) {
 	err := handlers.GuardExit(func() {
 		if f := p.srv.OnVerdict; f != nil {
@@ -145,7 +147,7 @@ func (p *port) serve(r *route, c *conn) {
 			return
 		}
 		r.handler.Serve(c, p)
-	}, func(err error) { // the goroutine ends
+	}, func(err error) { // the program called runtime.Goexit
 		p.broken(c, err)
 		p.root.taken()
 		p.staff(r)
@@ -158,7 +160,7 @@ func (p *port) serve(r *route, c *conn) {
 	}
 }
 
-// broken ends a connection whose handler has panicked: the client, if it has made one of it.
+// broken ends a connection whose handler has panicked, and its client if there is one.
 func (p *port) broken(c *conn, err error) {
 	p.log.panicked(c.Info(), err)
 	if session := c.attached(); session != nil {
@@ -168,7 +170,7 @@ func (p *port) broken(c *conn, err error) {
 	p.drop(c, err)
 }
 
-// dispatch sends a decided connection through cmux to its route.
+// dispatch sends a classified connection through cmux to its route.
 func (p *port) dispatch(c *conn, r *route, first []byte) {
 	c.route = r
 	c.info.Route = r.name
@@ -194,7 +196,8 @@ func (p *port) drop(c *conn, err error) {
 	p.failed(c.Info(), err)
 }
 
-// failed raises OnError in a goroutine of its own: the caller has other connections to look after.
+// failed logs err and calls OnError, in a goroutine of its own: the caller has other connections
+// to serve.
 func (p *port) failed(info *Info, err error) {
 	p.log.panicked(info, err)
 	p.log.Failed(info, err)
@@ -203,7 +206,7 @@ func (p *port) failed(info *Info, err error) {
 	}
 }
 
-// Attach gives c to the loop; see [handlers.Port].
+// Attach hands c to the loop; see [handlers.Port].
 func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 	if pc, ok := c.(*conn); ok && pc.pending != nil {
 		pc.pending.adopt(a.Codec, c.Info())
@@ -225,7 +228,7 @@ func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 	}
 }
 
-// newSession makes the client of a connection that the loop is to drive.
+// newSession returns the session and the loop connection of a client that the loop is to drive.
 func (p *port) newSession(c handlers.Conn, a handlers.Attachment) (*hub.Session, loop.Conn) {
 	info := a.Info
 	if info == nil {
@@ -235,12 +238,12 @@ func (p *port) newSession(c handlers.Conn, a handlers.Attachment) (*hub.Session,
 	return p.clients.NewSession(info, lc), lc
 }
 
-// Connect announces a client that its handler drives; see [handlers.Port].
+// Connect announces a client that its handler drives itself; see [handlers.Port].
 func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
 	return p.clients.Connect(info, s)
 }
 
-// Fail reports what never became a client; see [handlers.Port].
+// Fail reports a connection or request that did not become a client; see [handlers.Port].
 func (p *port) Fail(info *Info, err error) {
 	if errors.Is(err, ErrStalled) {
 		p.stats.stalled.Add(1)
@@ -248,20 +251,22 @@ func (p *port) Fail(info *Info, err error) {
 	p.failed(info, err)
 }
 
-// Loop is [loop.Host.Loop]: what it drives for a handler ends with the port, by the port's bounds.
+// Loop is [loop.Host.Loop]. Connections on it end with the port and have the bounds of the port.
 func (p *port) Loop() *loop.Loop { return &p.loop }
 
 // Go runs f in a goroutine that Shutdown waits for. A panic in it is logged and ends f only.
 func (p *port) Go(f func()) { p.run(&p.work, nil, f) }
 
-// run is Go of t, with what is known of the connection that f serves, if it does.
+// run is Go for the tasks t. info describes the connection that f serves; it is nil if there is
+// none.
 func (p *port) run(t *loop.Tasks, info *Info, f func()) {
 	logged := func(err error) { p.log.panicked(info, err) }
 	t.Go(func() { logged(handlers.GuardExit(f, logged)) })
 }
 
-// Route decides an inner layer; see [handlers.Port]. It has no descriptor to peek at, so its bytes
-// are read and given back by the connection that the handler gets.
+// Route classifies an inner layer, such as the content of TLS; see [handlers.Port]. There is no
+// descriptor to peek at, so the first bytes are read, and the connection that the handler gets
+// replays them.
 func (p *port) Route(c handlers.Conn) {
 	nc, err := c.NetConn()
 	if err != nil {
@@ -288,5 +293,5 @@ func isClosed(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, cmux.ErrServerClosed) || errors.Is(err, cmux.ErrListenerClosed)
 }
 
-// bytesOf keeps a copy of what a matcher saw, for OnVerdict.
+// bytesOf copies up to 64 of the first bytes, for OnVerdict.
 func bytesOf(b []byte) []byte { return slices.Clone(b[:min(64, len(b))]) }

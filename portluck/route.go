@@ -25,21 +25,21 @@ const (
 	RouteH2C       = "h2c"
 	RouteWebSocket = "websocket"
 	RouteHTTP      = "http"
-	RouteRaw       = "raw"     // no matcher said Yes: OnUnmatched
-	RouteSilent    = "silent"  // not one byte by SniffTimeout: OnSilence
-	RouteStalled   = "stalled" // undecided by SniffTimeout: OnStall
+	RouteRaw       = "raw"     // no matcher said Yes: served by OnUnmatched
+	RouteSilent    = "silent"  // no byte by SniffTimeout: served by OnSilence
+	RouteStalled   = "stalled" // undecided by SniffTimeout: served by OnStall
 )
 
-// route is a matcher and the handler of what it matches.
+// route pairs a matcher with the handler of the connections that it matches.
 type route struct {
 	name    string
 	matcher matchers.Matcher // nil: the route is reached by name only
 	handler handlers.Handler
 	outer   bool     // not asked inside TLS
-	inline  bool     // Serve attaches, before it returns
-	opening *opening // what its handler waits for first; nil if it does not
-	// plain reports whether the handler understands an opening wholly. One that it does not is for
-	// otherwise. Nil: it does.
+	inline  bool     // Serve calls Attach before it returns
+	opening *opening // what must have come before the handler is called; nil for nothing
+	// plain reports whether the handler fully understands an opening. Others go to otherwise. If
+	// plain is nil, the handler understands every opening.
 	plain     func(b []byte) bool
 	otherwise *route
 	count     atomic.Uint64
@@ -48,18 +48,21 @@ type route struct {
 	idle atomic.Int32 // goroutines in sub.Accept
 }
 
-// named are the routes that are not reached by a matcher. A request is of none yet: it is one of
-// HTTP/1 for certain, and its head tells whose.
+// named holds the routes that no matcher leads to. The route request stands for a connection that
+// certainly speaks HTTP/1 and whose head will show which route it belongs to.
 type named struct{ unmatched, silent, stalled, request *route }
 
-// matchesCmux is the route's matcher for cmux: the verdict is known.
+// matchesCmux is the route's matcher for cmux: it compares r with the verdict that the port has
+// reached.
 func (r *route) matchesCmux(w io.Writer, _ io.Reader) bool { return w.(*conn).route == r }
 
 // Handle routes the connections that m matches to h. The routes are asked in the order of the
-// calls, before the built-in ones, also inside TLS for clients that offer no ALPN: those that
-// choose a protocol there reach it, or HandleALPN's, whatever m says. name is for [Verdict] and
-// [Stats]. It panics after Serve, if m or h is nil, or a nil pointer, and if name is empty or that
-// of another route.
+// calls, before the built-in ones. They are also asked inside TLS, for clients that offer no ALPN;
+// a client that chooses a protocol by ALPN reaches the handler of that protocol, see HandleALPN,
+// whatever m says. name identifies the route in [Verdict] and [Stats].
+//
+// Handle panics after Serve, if m or h is nil or a nil pointer, and if name is empty or names
+// another route.
 func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
 	s.checkRoute("Handle", name, m, handlers.IsNil(h))
 	s.route(name, m, h)
@@ -69,14 +72,14 @@ func (s *Server) route(name string, m matchers.Matcher, h handlers.Handler) {
 	s.routes = append(s.routes, &route{name: name, matcher: m, handler: h})
 }
 
-// HandleFunc routes the connections that m matches to f, which runs in a goroutine of its own and
-// owns the connection: a *net.TCPConn, a *net.UnixConn or a *tls.Conn. Where first bytes were read
-// to classify it, which is so inside TLS, it is a type that gives them back and embeds the
-// *tls.Conn: look for its methods (ConnectionState, NetConn, CloseWrite), not for the type. It is
-// closed when f returns.
+// HandleFunc routes the connections that m matches to f. f runs in a goroutine of its own and owns
+// the connection, which is a *net.TCPConn, a *net.UnixConn or a *tls.Conn. If first bytes were
+// read to classify it, as they are inside TLS, it is a type that replays them and embeds the
+// *tls.Conn: look for the methods (ConnectionState, NetConn, CloseWrite), not for the type. The
+// connection is closed when f returns.
 //
-// Shutdown waits for f: one that does not end by itself watches [Server.ShuttingDown] and returns.
-// When the ctx of Shutdown ends first, and at Close, c is closed under it.
+// Shutdown waits for f. A func that does not end by itself should watch [Server.ShuttingDown] and
+// return. Close, and the end of the ctx of Shutdown, close the connection under f.
 func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn)) {
 	s.checkRoute("HandleFunc", name, m, f == nil)
 	s.route(name, m, handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
@@ -92,9 +95,10 @@ func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn))
 	}))
 }
 
-// HandleALPN routes the TLS clients that choose this protocol id to h, with the *tls.Conn as it is.
-// "h2" and "http/1.1" are the server's own unless they are set here. It panics after Serve, if h is
-// nil, if id is none (RFC 7301, section 3.1), and if it has a handler.
+// HandleALPN routes the TLS clients that choose the protocol id to h, which gets the *tls.Conn.
+// The server handles "h2" and "http/1.1" itself unless they are set here. HandleALPN panics after
+// Serve, if h is nil, if id is empty or longer than 255 bytes (RFC 7301, section 3.1), and if id
+// has a handler already.
 func (s *Server) HandleALPN(id string, h handlers.Handler) {
 	if s.serving.Load() {
 		panic("portluck: HandleALPN after Serve: the protocols are frozen; make them first")
@@ -112,16 +116,16 @@ func (s *Server) HandleALPN(id string, h handlers.Handler) {
 	s.alpn[id] = h
 }
 
-// Mount has h answer the HTTP requests of pattern, which is one of [http.ServeMux], over HTTP/1.1,
-// h2 and TLS: of every method, unless pattern names one, and also POST and PUT, which are no
-// clients of the hub then. A page of another origin may not send them, unless AllowOrigin lets it;
-// Shutdown waits for those that have begun. A WebSocket handshake is a client of the hub also
-// there.
+// Mount makes h answer the HTTP requests that match pattern, a pattern of [http.ServeMux], over
+// HTTP/1.1, h2 and TLS. Unless pattern names a method it covers all of them, also POST and PUT,
+// which are then no clients of the hub. Pages of another origin may not send POST and PUT unless
+// AllowOrigin allows it. A WebSocket handshake becomes a client of the hub under pattern too.
+// Shutdown waits for the requests that have begun.
 //
-// The context of a request is not done when its client has ended its half of the connection: it may
-// wait for the answer ([httpd.Ended] tells of that). It is done when the connection breaks. That of
-// a client that has gone breaks when something is written, or when the kernel asks, after 75
-// seconds on Linux.
+// The context of a request is not done when the client has closed its half of the connection, as
+// the client may still wait for the answer; [httpd.Ended] reports that. It is done when the
+// connection breaks. A client that is gone is noticed when something is written to it, or by
+// keep-alive, after 75 seconds on Linux.
 //
 // Mount panics after Serve, if h is nil, and if pattern is malformed or conflicts with an earlier
 // one.
@@ -227,7 +231,7 @@ func (p *port) tls() handlers.Handler {
 	return &tlsd.Handler{Config: p.srv.TLSConfig, ALPN: alpn, HandshakeTimeout: p.srv.sniffTimeout()}
 }
 
-// helloOpening is what the route of TLS waits for: nothing if it refuses everybody.
+// helloOpening returns the opening of the TLS route, or nil if the route refuses every client.
 func (p *port) helloOpening() *opening {
 	if p.srv.TLSConfig == nil {
 		return nil
@@ -239,7 +243,7 @@ func refuseUnknown(c handlers.Conn, p handlers.Port) { refuse(c, p, ErrUnmatched
 func refuseTLS(c handlers.Conn, p handlers.Port)     { refuse(c, p, ErrNoTLS) }
 func refuseProxy(c handlers.Conn, p handlers.Port)   { refuse(c, p, ErrProxy) }
 
-// refuse closes a connection without a reset, and reports it.
+// refuse closes a connection without a reset and reports err.
 func refuse(c handlers.Conn, p handlers.Port, err error) {
 	if pc, ok := c.(*conn); ok {
 		pc.sayFarewell()
@@ -248,9 +252,9 @@ func refuse(c handlers.Conn, p handlers.Port, err error) {
 	p.Fail(c.Info(), err)
 }
 
-// classify asks the routes in order. The result is nil, and the number of bytes in all that are
-// needed, while an earlier route than the one that would win is undecided. With late an undecided
-// route of the program has had its time, and is passed over. Inside TLS some routes are left out.
+// classify returns the first route that matches h. While an earlier route is undecided it returns
+// nil and the total number of bytes needed. With late, routes of the program that are undecided
+// are passed over: their time is up. Inside TLS the outer routes are left out.
 func (p *port) classify(h matchers.Hello, late bool) (r *route, need int) {
 	for i, r := range p.routes {
 		if r.matcher == nil || r.outer && h.TLS != nil {

@@ -11,20 +11,21 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// listenerQueue is how many connections may wait for a foreign server to accept them.
+// listenerQueue is how many connections may wait in one listener to be accepted.
 const listenerQueue = 1024
 
-// Listen routes the connections that m matches to a net.Listener, for a server that wants one: ssh,
-// net/rpc. Its connections embed the *net.TCPConn, *net.UnixConn or *tls.Conn, so that
-// ConnectionState, NetConn and CloseWrite work, and must be closed. Those that the server does not
-// accept within SniffTimeout are closed. Closing the listener closes it alone, not the port; Accept
-// then returns [net.ErrClosed].
+// Listen routes the connections that m matches to a net.Listener, for a server that wants one,
+// such as an SSH or a net/rpc server. The connections embed the *net.TCPConn, *net.UnixConn or
+// *tls.Conn, so that ConnectionState, NetConn and CloseWrite work. The program must close them.
+// Connections that are not accepted within SniffTimeout are closed. Closing the listener does not
+// close the port; Accept then returns [net.ErrClosed].
 //
-// Shutdown closes the listener when what waits in it was accepted, or is closed; Close closes both
-// at once. Connections that were accepted are the program's, as a net.Listener's are: they are
-// neither waited for nor closed, and count for MaxConns until the program closes them. Whoever
-// serves them, such as an http.Server or a grpc.Server, is shut down beside the port. It panics
-// after Serve.
+// Shutdown closes the listener once every waiting connection has been accepted or closed; Close
+// closes both at once. An accepted connection belongs to the program: the port neither waits for
+// it nor closes it, and counts it for MaxConns until the program closes it. Shut down the server
+// that accepts, such as an http.Server or a grpc.Server, beside the port.
+//
+// Listen panics after Serve, if m is nil, and if name is empty or names another route.
 func (s *Server) Listen(name string, m matchers.Matcher) net.Listener {
 	s.checkRoute("Listen", name, m, false)
 	l := &listener{name: name, patience: s.sniffTimeout, ready: make(chan struct{}, listenerQueue), done: make(chan struct{})}
@@ -33,17 +34,17 @@ func (s *Server) Listen(name string, m matchers.Matcher) net.Listener {
 	return l
 }
 
-// listener is a route as a net.Listener.
+// listener is a route that is a net.Listener.
 type listener struct {
 	name     string
 	patience func() time.Duration
-	ready    chan struct{} // has as many as queue; more when some were given up
+	ready    chan struct{} // at least one token for each entry of queue
 	done     chan struct{}
 
 	mu     sync.Mutex
 	closed bool
 	queue  []waiting
-	timer  *time.Timer // gives up the oldest of queue
+	timer  *time.Timer // closes the oldest of queue when its time is up
 }
 
 type waiting struct {
@@ -68,11 +69,11 @@ func (l *listener) Serve(c handlers.Conn, p handlers.Port) {
 	}
 	select {
 	case l.ready <- struct{}{}:
-	default: // there are enough, of connections that were given up
+	default: // full of tokens of connections that were given up: Accept will wake up anyway
 	}
 }
 
-// giveUp closes what has waited for too long.
+// giveUp closes the connections that have waited too long.
 func (l *listener) giveUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,7 +127,7 @@ func (l *listener) len() int {
 	return len(l.queue)
 }
 
-// Close closes the listener and what is queued. The port stays.
+// Close closes the listener and the queued connections, not the port.
 func (l *listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -154,8 +155,8 @@ type routeAddr string
 func (routeAddr) Network() string  { return "portluck" }
 func (a routeAddr) String() string { return string(a) }
 
-// counted wraps nc, which is the program's from now on, so that Close frees its MaxConns slot. The
-// concrete type stays embedded, for all that a server may look for in it.
+// counted wraps nc so that Close frees its MaxConns slot. The program owns nc from now on. The
+// concrete type stays embedded for the methods that servers look for.
 func counted(c handlers.Conn, nc net.Conn) net.Conn {
 	p := &freed{of: c}
 	if d, ok := c.(handlers.Detacher); ok {
@@ -178,7 +179,7 @@ func counted(c handlers.Conn, nc net.Conn) net.Conn {
 	return &countedConn{nc, p}
 }
 
-// freed is the place of a connection, given back once.
+// freed frees the MaxConns slot of a connection, once.
 type freed struct {
 	once sync.Once
 	of   io.Closer

@@ -16,10 +16,11 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Listen listens on addr: host:port, or unix:PATH. The host localhost gives two listeners, of
-// 127.0.0.1 and of ::1, on the same port, also for port 0; one on a machine that has only one of
-// them. Without a host the listener is for all addresses, of IPv4 and of IPv6. A Unix socket that
-// nobody listens on any more is replaced; see [handlers.ListenUnix].
+// Listen listens on addr, which is host:port or unix:PATH. For the host localhost it returns two
+// listeners, on 127.0.0.1 and ::1 with the same port, even for port 0; on a machine that has only
+// one of these addresses it returns one. Without a host the listener accepts on all IPv4 and IPv6
+// addresses. A Unix socket that no process listens on any more is replaced; see
+// [handlers.ListenUnix].
 func Listen(addr string) ([]net.Listener, error) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		if path == "" {
@@ -45,7 +46,7 @@ func Listen(addr string) ([]net.Listener, error) {
 	return []net.Listener{l}, nil
 }
 
-// listenTCP leaves keep-alives to Serve, which sets them once, on the listening socket.
+// listenTCP listens without keep-alives of its own: Serve sets them once, on the listening socket.
 func listenTCP(host, port string) (net.Listener, error) {
 	return handlers.ListenTCP(net.ListenConfig{KeepAlive: -1}, "tcp", net.JoinHostPort(host, port))
 }
@@ -114,8 +115,8 @@ func (s *Server) ListenAndServe() error {
 	return err
 }
 
-// listen opens all that ListenAndServe serves. With port 0 it looks for one that is free over both
-// TCP and UDP.
+// listen opens the listeners and sockets that ListenAndServe serves. For port 0 it looks for a
+// port that is free over both TCP and UDP.
 func (s *Server) listen(addr string) ([]net.Listener, []net.PacketConn, error) {
 	for try := 0; ; try++ {
 		all, err := Listen(addr)
@@ -135,11 +136,10 @@ func (s *Server) listen(addr string) ([]net.Listener, []net.PacketConn, error) {
 	}
 }
 
-// Serve serves the connections of l, which it closes, until Shutdown or Close, then returns
-// [ErrServerClosed]; or until l fails. It may be called for several listeners, of any kind, at
-// once. At the first call the configuration is frozen. On Linux a connection from a listener of
-// [net.Listen], which is one of multipath TCP, takes two more system calls than one from a listener
-// of [Listen].
+// Serve serves the connections of l until Shutdown or Close, then returns [ErrServerClosed]. If l
+// fails, Serve returns that error. It closes l. Serve may be called for several listeners of any
+// kind at once. The first call freezes the configuration. On Linux a connection of [net.Listen],
+// which speaks multipath TCP, takes two more system calls than one of [Listen].
 func (s *Server) Serve(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("portluck: Serve: the listener is nil")
@@ -151,7 +151,7 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	a, err := p.newAcceptor(l)
 	if err != nil {
-		if !errors.Is(err, errServedTwice) { // it is another Serve's to close
+		if !errors.Is(err, errServedTwice) { // another Serve will close it
 			l.Close()
 		}
 		return err
@@ -161,7 +161,7 @@ func (s *Server) Serve(l net.Listener) error {
 		return a.run()
 	}
 	ended := make(chan error, 1)
-	go func() { // ends with the listener, which may end the goroutine that calls it
+	go func() { // ends with the listener, whose Accept may call runtime.Goexit
 		defer p.accepting.Done()
 		panicked := func(err error) {
 			p.log.panicked(nil, err)
@@ -183,7 +183,7 @@ func (s *Server) start() (*port, error) {
 	return s.port, s.err
 }
 
-// How long accepting pauses after an error that passes, doubled at each.
+// These bound the pause after a temporary accept error. The pause doubles with each error.
 const (
 	minBackOff = 5 * time.Millisecond
 	maxBackOff = time.Second
@@ -191,7 +191,7 @@ const (
 
 // restarter is a source that can be stopped for a moment.
 type restarter interface {
-	start() // ends stop
+	start() // undoes stop
 }
 
 // acceptor is the accept loop of one listener.
@@ -201,16 +201,16 @@ type acceptor struct {
 	close func() error // closes l, once
 	src   source
 
-	failed chan error // of root, when it accepts from this listener
+	failed chan error // from root, when it accepts from this listener
 }
 
-// source is how connections are accepted.
+// source accepts the connections of one listener.
 type source interface {
-	// accept waits for at least one and classifies what it accepts; inRoot says that root's
-	// goroutine does.
+	// accept waits for at least one connection and classifies those that it accepts. inRoot
+	// reports whether root's goroutine is the caller.
 	accept(inRoot bool) error
-	stop(ctx context.Context) // ends accept, which returns os.ErrDeadlineExceeded or net.ErrClosed; takes no longer than ctx
-	rest()                    // accepts what is there already
+	stop(ctx context.Context) // makes accept return os.ErrDeadlineExceeded or net.ErrClosed; returns when ctx ends at the latest
+	rest()                    // accepts the connections that are already pending
 	close()
 }
 
@@ -232,22 +232,22 @@ func (p *port) newAcceptor(l net.Listener) (*acceptor, error) {
 
 var errServedTwice = errors.New("portluck: Serve was called twice for one listener")
 
-// isSame reports whether a and b are the same listener. The type of a program's listener may be one
-// that cannot be compared.
+// isSame reports whether a and b are the same listener. A program's listener may have a type that
+// is not comparable.
 func isSame(a, b net.Listener) bool {
 	return reflect.ValueOf(a).Comparable() && reflect.ValueOf(b).Comparable() && a == b
 }
 
-// run accepts until the listener is closed, and slower while accepting fails.
+// run accepts until the listener is closed. It backs off while accepting fails.
 func (a *acceptor) run() error {
 	defer a.src.close()
 	defer a.close()
 	var wait time.Duration
-	failures := 0 // in a row that were a peer's
+	failures := 0 // consecutive errors of single connections
 	for {
 		before := a.port.stats.accepted.Load()
 		err := a.accept()
-		if a.port.stats.accepted.Load() != before { // until it failed
+		if a.port.stats.accepted.Load() != before { // some were accepted before the error
 			wait, failures = 0, 0
 		}
 		switch {
@@ -262,7 +262,7 @@ func (a *acceptor) run() error {
 		case isClosed(err):
 			return fmt.Errorf("portluck: %w", err)
 		case isPeers(err) && failures < acceptBatch:
-			failures++ // who would not stop would have us spin
+			failures++ // bounded, so that endless errors do not spin
 			a.port.stats.acceptErrors.Add(1)
 			continue
 		case handlers.AcceptEnds(err):
@@ -275,7 +275,8 @@ func (a *acceptor) run() error {
 	}
 }
 
-// accept accepts at least one connection, or any number until it fails.
+// accept accepts at least one connection. If root accepts from this listener, accept returns only
+// when that fails.
 func (a *acceptor) accept() error {
 	if _, ok := a.src.(restarter); ok {
 		if err, ok := a.port.root.acceptFrom(a); ok {
@@ -285,8 +286,9 @@ func (a *acceptor) accept() error {
 	return a.src.accept(false)
 }
 
-// resumes lets accept wait again after a stop that was to wake root's goroutine: it may come when
-// that has left this listener for another. It is false when err is something else.
+// resumes makes the source accept again after a stop whose purpose was to wake root's goroutine;
+// the stop may take effect after that goroutine has moved to another listener. It returns false if
+// err has any other cause.
 func (a *acceptor) resumes(err error) bool {
 	r, ok := a.src.(restarter)
 	if !ok || !errors.Is(err, os.ErrDeadlineExceeded) || a.port.isClosing() {
@@ -299,21 +301,23 @@ func (a *acceptor) resumes(err error) bool {
 	return true
 }
 
-// acceptBatch is how many connections are accepted before the listener is asked again whether it is
-// closed, and how many in a row may fail before accepting pauses.
+// acceptBatch is how many connections are accepted between two checks whether the listener is
+// closed, and how many consecutive connections may fail before accepting pauses.
 const acceptBatch = 64
 
-// isPeers reports whether err is that of one connection, which accept took from the queue: Linux
-// passes on what is wrong with it (accept(2), "Error handling"), and a firewall may forbid it.
+// isPeers reports whether err concerns only one connection, which accept removed from the queue:
+// Linux returns that connection's pending network errors (accept(2), "Error handling"), and a
+// firewall may forbid it.
 func isPeers(err error) bool {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	return ok && !handlers.AcceptEnds(err) && !isExhausted(errno) && !errno.Timeout()
 }
 
-// admit counts c, or closes it if there are too many.
+// admit counts c and returns true. If there are too many connections it closes c and returns
+// false.
 func (p *port) admit(c *conn) bool {
 	p.stats.accepted.Add(1)
-	who := peer{} // a proxy's connections are those of its clients
+	who := peer{} // a proxy's connections are counted for its clients later
 	if c.unproxied = p.fromProxy(c.info.Remote.Addr()); !c.unproxied {
 		who = peerOf(c.info.Remote)
 	}

@@ -14,21 +14,22 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Shutdown ends the server in good order: it stops accepting, decides or closes the connections
-// whose protocol is not known yet, serves all that is queued, finishes the HTTP requests, sends
-// close 1001 to WebSocket clients and FIN to raw ones, disconnects the clients of datagrams, and
-// returns nil when the last callback has returned. When ctx ends first it closes what is
-// left at once and returns the error of ctx. The funcs of [Server.HandleFunc] are waited for. What
-// waits in a listener of [Server.Listen] has until SniffTimeout to be accepted; the connections
-// that were accepted are the program's, and are left alone. A callback that calls Shutdown waits
-// for itself, and so gets that error.
+// Shutdown shuts the server down gracefully. It stops accepting, classifies or closes the
+// undecided connections, serves all that is queued, finishes the HTTP requests, sends close 1001
+// to WebSocket clients and FIN to raw ones, disconnects the clients of datagrams, and waits for
+// the funcs of [Server.HandleFunc]. It returns nil when the last callback has returned. If ctx
+// ends first, Shutdown closes what is left at once and returns the error of ctx.
+//
+// Connections that wait in a listener of [Server.Listen] may still be accepted until SniffTimeout.
+// Accepted ones belong to the program and are left alone. A callback that calls Shutdown waits for
+// itself until ctx ends, and so gets the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	p, err := s.start()
 	if err != nil {
 		return err
 	}
 	done := make(chan struct{})
-	go func() { // ends soon after ctx, or when the program's code that holds it up returns
+	go func() { // ends soon after ctx, unless the program's code blocks it
 		defer close(done)
 		err = p.shutdown(ctx)
 	}()
@@ -57,7 +58,7 @@ func (p *port) shutdown(ctx context.Context) error {
 	loopErr := p.loop.Shutdown(ctx, farewellWindow(p.loop.Len()))
 	wg.Wait()
 	err := errors.Join(httpErr, packetErr, loopErr, p.workers.Wait(ctx), p.work.Wait(ctx), p.funcs.Wait(ctx),
-		p.loop.Shutdown(ctx, 0), p.clients.Wait(ctx)) // the loop has refused what came in between
+		p.loop.Shutdown(ctx, 0), p.clients.Wait(ctx)) // once more, for connections attached meanwhile
 	if err != nil || ctx.Err() != nil {
 		p.hardClose()
 		return cmp.Or(context.Cause(ctx), err)
@@ -66,23 +67,23 @@ func (p *port) shutdown(ctx context.Context) error {
 	return nil
 }
 
-// ShuttingDown returns a channel that is closed when Shutdown or Close begins. The program's own
-// work on the port's connections, such as a func of [Server.HandleFunc] that goes on until somebody
-// ends it, is to end then. Any goroutine may call it at any time, also before Serve.
+// ShuttingDown returns a channel that is closed when Shutdown or Close begins. Work of the program
+// on the port's connections that has no end of its own, such as a func of [Server.HandleFunc],
+// should end then. Any goroutine may call ShuttingDown at any time, even before Serve.
 func (s *Server) ShuttingDown() <-chan struct{} {
 	s.closingOnce.Do(func() { s.closing = make(chan struct{}) })
 	return s.closing
 }
 
-// Close closes the listeners and every connection at once, but for those that a listener of
-// [Server.Listen] has accepted. It does not wait for callbacks that are running.
+// Close closes the listeners and every connection at once, except those that the program has
+// accepted from a listener of [Server.Listen]. It does not wait for running callbacks.
 func (s *Server) Close() error {
 	p, err := s.start()
 	if err != nil {
 		return err
 	}
 	done := make(chan struct{})
-	go func() { // ends soon, or when the program's code that holds it up returns
+	go func() { // ends soon, unless the program's code blocks it
 		defer close(done)
 		ctx, cancel := context.WithTimeout(context.Background(), hardTime/2)
 		defer cancel()
@@ -93,9 +94,9 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// ended waits for the end of a shutdown whose time is up. It returns false if code of the program
-// holds that up: a matcher, which may be the caller, as matchers run in goroutines that a shutdown
-// waits for; or for hardTime anything, such as the Close of a net.Conn.
+// ended waits until done is closed, after the time of a shutdown is up. It returns false if code
+// of the program blocks that: a matcher that does not return within matcherPatience, which may be
+// the caller itself, or for hardTime anything else, such as the Close of a net.Conn.
 func (p *port) ended(done <-chan struct{}) bool {
 	look := time.NewTicker(matcherPatience)
 	defer look.Stop()
@@ -115,14 +116,14 @@ func (p *port) ended(done <-chan struct{}) bool {
 	}
 }
 
-// matcherPatience is how long a matcher may take before a shutdown no longer waits for it.
+// matcherPatience is how long a shutdown whose time is up waits for a running matcher.
 const matcherPatience = 10 * time.Millisecond
 
-// hardTime bounds how long it takes to close all that is left.
+// hardTime bounds how long closing everything that is left may take.
 const hardTime = time.Second
 
-// drainListens waits until the program has accepted what waits in the listeners of Listen, or
-// SniffTimeout has closed it.
+// drainListens waits until the connections in the listeners of Listen have been accepted, or
+// closed after SniffTimeout, or ctx ends.
 func (p *port) drainListens(ctx context.Context) {
 	for _, l := range p.srv.listens {
 		for l.len() > 0 && ctx.Err() == nil {
@@ -131,7 +132,7 @@ func (p *port) drainListens(ctx context.Context) {
 	}
 }
 
-// closeListens ends the listeners of Listen.
+// closeListens closes the listeners of Listen.
 func (p *port) closeListens() {
 	for _, l := range p.srv.listens {
 		_ = l.Close()
@@ -155,9 +156,9 @@ func (p *port) hardClose() {
 	p.sniff.stop()
 }
 
-// stopAccepting closes the listeners, with rest after taking in what the kernel has accepted. It
-// waits until nobody accepts any more, or ctx ends: a listener of the program's may not notice that
-// it is closed.
+// stopAccepting closes the listeners. With rest it first accepts the connections that the kernel
+// holds. It waits until accepting has ended or ctx is done: a listener of the program may not
+// notice that it is closed.
 func (p *port) stopAccepting(ctx context.Context, rest bool) {
 	p.draining.Store(rest)
 	p.mu.Lock()
@@ -173,9 +174,9 @@ func (p *port) stopAccepting(ctx context.Context, rest bool) {
 	_ = p.accepting.Wait(ctx)
 }
 
-// decideRest gives the undecided connections a moment to show their protocol, also inside TLS once
-// they have shaken hands, and closes those that do not. Those whose route is chosen already have as
-// long as a handshake may take.
+// decideRest gives the undecided connections a moment to show their protocol, also inside TLS
+// after the handshake, and closes those that do not. Connections whose route is chosen get as long
+// as a handshake may take.
 func (p *port) decideRest(ctx context.Context) {
 	p.readers.hurry(settleQuiet)
 	if p.sniff.len() > 0 {
@@ -188,15 +189,15 @@ func (p *port) decideRest(ctx context.Context) {
 		pause(settle, settleTick)
 	}
 	p.sniff.decide(true)
-	p.work.Settle(ctx, p.srv.settleTimeout()) // handshakes, and what is being read
+	p.work.Settle(ctx, p.srv.settleTimeout()) // handshakes, and connections classified by reading
 	p.giveUp(handlers.ErrShutdown)
 	p.readers.stop()
 }
 
-// settleQuiet is how long the undecided have left at a shutdown.
+// settleQuiet is how long undecided connections have left at a shutdown.
 const settleQuiet = 50 * time.Millisecond
 
-// settleTick is how often a shutdown looks whether it can go on.
+// settleTick is how often a shutdown checks whether it can go on.
 const settleTick = 2 * time.Millisecond
 
 // pause waits for d, or until ctx ends.
@@ -209,8 +210,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// dropped closes an undecided connection at a shutdown. A client that was announced gets its
-// OnDisconnect.
+// dropped closes an undecided connection at a shutdown. An announced client gets its OnDisconnect.
 func (p *port) dropped(c *conn) {
 	err := error(nil)
 	if c.seen > 0 || c.pending != nil {
@@ -243,7 +243,7 @@ func (p *port) sleep(d time.Duration) {
 
 func isAddrInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }
 
-// isExhausted is for a lack that passes.
+// isExhausted reports whether err means that the system has run out of a resource, which may pass.
 func isExhausted(err error) bool {
 	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
 		if errors.Is(err, e) {

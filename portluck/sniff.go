@@ -14,30 +14,32 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// Errors that OnError gets for a connection that did not become a client, besides those of package
-// handlers.
+// These are the errors that OnError gets for a connection that did not become a client, besides
+// those of package handlers.
 var (
-	// ErrUnmatched means that no route knows the first bytes, and raw is refused.
+	// ErrUnmatched means that no route matches the first bytes, and raw clients are refused.
 	ErrUnmatched = errors.New("portluck: unknown protocol")
-	// ErrStalled means that the first bytes may still become more than one protocol at
-	// SniffTimeout, that a ClientHello is not whole by then, or that the head of an HTTP/1 request,
-	// a connection's first or a later one, is not whole at HeaderTimeout.
+	// ErrStalled means that a client stopped too early: the first bytes fit more than one protocol
+	// at SniffTimeout, a ClientHello was incomplete by then, or the head of an HTTP/1 request, the
+	// first or a later one, was incomplete at HeaderTimeout.
 	ErrStalled = handlers.ErrStalled
-	// ErrShed means that more than MaxSniffing connections were being classified, and that this was
+	// ErrShed means that more than MaxSniffing connections were being classified, and this one was
 	// the oldest.
 	ErrShed = errors.New("portluck: too many undecided connections")
-	// ErrLimit means that there are MaxConns connections, or MaxConnsPerIP of this address.
+	// ErrLimit means that there were MaxConns connections already, or MaxConnsPerIP of this
+	// address.
 	ErrLimit = errors.New("portluck: too many connections")
 	// ErrNoTLS means that a client wants TLS and the server has no TLSConfig.
 	ErrNoTLS = errors.New("portluck: TLS is not configured")
 	// ErrProxy means that a PROXY header was malformed, missing where it is required, or sent where
 	// it is not allowed.
 	ErrProxy = errors.New("portluck: PROXY header")
-	// ErrMatcher means that a matcher of the program panicked, or ended its goroutine.
+	// ErrMatcher means that a matcher of the program panicked or called [runtime.Goexit].
 	ErrMatcher = errors.New("portluck: matcher panicked")
 )
 
-// judge classifies the first bytes b of c. Without an error and a route it wants need bytes in all.
+// judge classifies the first bytes b of c. If it returns neither a route nor an error, it needs
+// need bytes in all.
 func (p *port) judge(c *conn, b []byte, eof, late bool) (r *route, need int, err error) {
 	p.judging.Add(1)
 	defer func() {
@@ -50,14 +52,14 @@ func (p *port) judge(c *conn, b []byte, eof, late bool) (r *route, need int, err
 		err = handlers.Guard(func() { r, need = p.classify(c.hello(b, eof), late) })
 	}
 	if err != nil {
-		p.log.panicked(c.Info(), err) // who peeks again may ask once more
+		p.log.panicked(c.Info(), err) // the caller may have c judged again
 		return nil, 0, fmt.Errorf("%w: %w", ErrMatcher, err)
 	}
 	return r, need, nil
 }
 
-// classifyApart is classify in a goroutine of its own, which a matcher of the program may end: the
-// caller's serves others. The error is a panic, or that end.
+// classifyApart is classify in a goroutine of its own: a matcher of the program may end it, and
+// the caller's goroutine serves other connections too. The error is a panic or that end.
 func (p *port) classifyApart(h matchers.Hello, late bool) (r *route, need int, err error) {
 	done := make(chan error, 1)
 	go func() { // ends with the matchers
@@ -67,9 +69,9 @@ func (p *port) classifyApart(h matchers.Hello, late bool) (r *route, need int, e
 	return r, need, err
 }
 
-// look says what the first bytes b of a connection make of it. With eof there will be no more. skip
-// is how many bytes are to be taken off first: a PROXY header. With neither a route, bytes to skip,
-// nor an error it needs more.
+// look classifies the first bytes b of a connection. With eof no more will come. skip is the
+// number of bytes, of a PROXY header, to consume before looking again. If route, skip and err are
+// all zero, look needs more bytes.
 func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error) {
 	if c.unproxied {
 		return p.lookProxy(c, b, eof)
@@ -82,7 +84,7 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 	case len(b) == 0:
 		return nil, 0, nil
 	}
-	whole := eof || len(b) >= matchers.Window // nobody will see more
+	whole := eof || len(b) >= matchers.Window // no matcher sees more
 	switch {
 	case c.chosen == nil || c.chosen == p.named.request:
 		r, err = p.choose(c, b, eof, whole)
@@ -92,10 +94,10 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 	return r, 0, err
 }
 
-// choose asks the routes for c. It returns nil while none is chosen, or the opening of the one that
-// is is not whole. A route that is undecided while c begins a request of HTTP/1 sees its whole
-// head. One that is undecided when it has seen a whole ClientHello is passed over: the client waits
-// for the server.
+// choose asks the routes for c. It returns nil while no route is chosen or the opening of the
+// chosen one is incomplete. Routes that are undecided while c begins an HTTP/1 request get to see
+// the whole head. Routes that are undecided after a whole ClientHello are passed over: the client
+// waits for the server.
 func (p *port) choose(c *conn, b []byte, eof, whole bool) (r *route, err error) {
 	if late := whole || c.saysHello(b); late || len(b) >= c.need {
 		r, c.need, err = p.judge(c, b, eof, late)
@@ -114,12 +116,12 @@ func (p *port) choose(c *conn, b []byte, eof, whole bool) (r *route, err error) 
 	case before == nil && c.chosen != nil:
 		c.since = time.Now()
 	case before != nil && c.chosen == nil && t > 0 && time.Since(c.since) >= t:
-		return p.passOver(c, b) // they have had their time
+		return p.passOver(c, b) // the undecided routes have had their time
 	}
 	return nil, nil
 }
 
-// begins returns named.request while b is part of the head of a request of HTTP/1, else nil.
+// begins returns named.request while b is an incomplete head of an HTTP/1 request, else nil.
 func (p *port) begins(c *conn, b []byte) *route {
 	if headNeed(b) > 0 && c.speaksHTTP1(b) {
 		return p.named.request
@@ -127,13 +129,13 @@ func (p *port) begins(c *conn, b []byte) *route {
 	return nil
 }
 
-// speaksHTTP1 reports whether b begins a request of HTTP/1 for certain, however it goes on.
+// speaksHTTP1 reports whether b certainly begins an HTTP/1 request, whatever follows.
 func (c *conn) speaksHTTP1(b []byte) bool {
 	h := c.hello(b, false)
 	return matchers.HTTP2().Match(h) == matchers.No && matchers.HTTP1().Match(h) == matchers.Yes
 }
 
-// saysHello reports whether b has a whole ClientHello.
+// saysHello reports whether b contains a whole ClientHello.
 func (c *conn) saysHello(b []byte) bool {
 	if c.info.TLS != nil || len(b) == 0 || b[0] != recordHandshake {
 		return false
@@ -142,8 +144,8 @@ func (c *conn) saysHello(b []byte) bool {
 	return whole
 }
 
-// open chooses r, and returns it once its opening is whole, or as much of it as anybody will see.
-// For an opening that is not plain to its handler it returns another route.
+// open chooses r for c. It returns r once its opening is whole or fills the window, else nil. If
+// the handler does not understand the opening it returns the alternative route of r.
 func (c *conn) open(r *route, b []byte, whole bool) *route {
 	c.chosen = nil
 	if r.opening != nil {
@@ -158,13 +160,13 @@ func (c *conn) open(r *route, b []byte, whole bool) *route {
 	return r
 }
 
-// speaksFirst reports whether c waits for the server.
+// speaksFirst reports whether the client of c is known to wait for the server to speak.
 func (p *port) speaksFirst(c *conn) bool {
 	return p.srv.OnSilence != nil && inPrefixes(p.srv.SpeakFirst, c.info.Remote.Addr())
 }
 
-// fails is for a connection whose bytes cannot be read. A peer that has reset it without a word, as
-// health checks do, has gone: that is io.EOF.
+// fails returns the error for a connection whose bytes cannot be read. If the peer reset it
+// without sending anything, as health checks do, that is io.EOF.
 func (c *conn) fails(err error) error {
 	if c.seen == 0 && c.rest == 0 && c.pending == nil && isGone(err) {
 		return io.EOF
@@ -172,19 +174,20 @@ func (c *conn) fails(err error) error {
 	return err
 }
 
-// isGone reports whether err only means that the peer, or the way to it, is gone.
+// isGone reports whether err means only that the peer, or the path to it, is gone.
 func isGone(err error) bool {
 	errno, ok := errors.AsType[syscall.Errno](err)
 	return ok && slices.Contains(goneErrors, errno)
 }
 
-// goneErrors are those of a connection that was reset, or whose peer cannot be reached any more.
+// goneErrors are the errors of a connection that was reset or whose peer is unreachable.
 var goneErrors = []syscall.Errno{
 	syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED, syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.ENETUNREACH,
 	syscall.ENETDOWN, syscall.EHOSTDOWN,
 }
 
-// leave is for a client that has gone without a word: no event for one that was not announced.
+// leave handles a client that closed without sending anything. It causes no event unless the
+// client was announced.
 func (p *port) leave(c *conn) (*route, int, error) {
 	if c.pending != nil {
 		return p.named.unmatched, 0, nil
@@ -192,8 +195,8 @@ func (p *port) leave(c *conn) (*route, int, error) {
 	return nil, 0, io.EOF
 }
 
-// lookProxy is look for a PROXY header. Of one that is longer than what tells the addresses the
-// rest is taken off as it comes.
+// lookProxy is look for a PROXY header. The part of a long header that follows the addresses is
+// consumed as it comes.
 func (p *port) lookProxy(c *conn, b []byte, eof bool) (r *route, skip int, err error) {
 	switch {
 	case len(b) == 0 && eof && c.rest == 0:
@@ -226,9 +229,10 @@ func (p *port) lookProxy(c *conn, b []byte, eof bool) (r *route, skip int, err e
 	return nil, skip, nil
 }
 
-// expire is for a connection whose time is up. It says where it goes; nil, and no error, means that
-// it stays: as undecided as it was, to be announced perhaps, or with its route chosen. The error of
-// one that has said nothing at all, and that nobody knows of, is io.EOF: that is no failure.
+// expire decides what happens to a connection whose time is up. It returns the route to serve it
+// or the error to drop it with. If both are nil the connection stays: undecided, perhaps to be
+// announced, or with its route chosen. The error is io.EOF, which is not a failure, for a
+// connection that sent nothing and was never announced.
 func (p *port) expire(c *conn, b []byte) (*route, error) {
 	switch {
 	case c.unproxied:
@@ -248,9 +252,9 @@ func (p *port) expire(c *conn, b []byte) (*route, error) {
 	return nil, p.stall(c, b)
 }
 
-// decideLate is for bytes that are undecided at the end of their time. A client that may still
-// become one of the server's protocols has stalled, and so has one that nobody knows, unless it has
-// sent a line.
+// decideLate decides about bytes that are still undecided when their time is up. A client has
+// stalled if it may still become one of the server's protocols, or if no route matches and it has
+// not sent a whole line.
 func (p *port) decideLate(c *conn, b []byte) (*route, error) {
 	r, err := p.passOver(c, b)
 	switch {
@@ -263,11 +267,12 @@ func (p *port) decideLate(c *conn, b []byte) (*route, error) {
 	return nil, p.stall(c, b)
 }
 
-// undecidedBytes reports whether c has sent something that belongs to no route yet.
+// undecidedBytes reports whether c has sent bytes that no route has claimed yet.
 func (c *conn) undecidedBytes() bool { return c.seen > 0 && c.chosen == nil && !c.unproxied }
 
-// passOver decides without the routes of the program that cannot say by now, be it only since they
-// were written for cmux. Without a route or an error c is undecided, or has its route chosen.
+// passOver decides without the routes of the program that are still undecided, such as matchers
+// written for cmux. If it returns neither a route nor an error, c is undecided or its route is
+// chosen but its opening incomplete.
 func (p *port) passOver(c *conn, b []byte) (*route, error) {
 	r, _, err := p.judge(c, b, false, true)
 	if err != nil || r == nil || r == p.named.unmatched && bytes.IndexByte(b, '\n') < 0 {
@@ -276,8 +281,8 @@ func (p *port) passOver(c *conn, b []byte) (*route, error) {
 	return c.open(r, b, false), nil
 }
 
-// stall ends a connection that has stopped before its first message was whole. One that speaks
-// HTTP/1 is told.
+// stall returns the error that ends a connection whose first message stayed incomplete. An HTTP/1
+// client gets an answer.
 func (p *port) stall(c *conn, b []byte) error {
 	p.stats.stalled.Add(1)
 	if c.speaksHTTP1(b) {
