@@ -21,26 +21,26 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// dialTime bounds connecting and shaking hands.
+// dialTime bounds connecting and the handshake.
 const dialTime = 10 * time.Second
 
-// maxMessage is the longest message that is received.
+// maxMessage is the longest message that a client receives.
 const maxMessage = 64 << 20
 
-// A peer is the connection of a client command: one message at a time each way, whatever the
-// protocol.
+// A peer is the connection of a client command. It sends and receives one message at a time,
+// whatever the protocol.
 type peer interface {
 	// send sends one message.
 	send(msg string) error
-	// receive returns the next message; io.EOF when the server has ended.
+	// receive returns the next message, or io.EOF once the server has ended.
 	receive() (string, error)
-	// end says that nothing more will be sent; what comes is still received.
+	// end tells the server that nothing more will be sent. Messages can still be received.
 	end() error
-	// close ends both ways. It wakes receive up.
+	// close closes the connection and makes a waiting receive return.
 	close() error
 }
 
-// trust is which certificates a client accepts.
+// trust decides which certificates a client accepts.
 type trust struct {
 	ca        string
 	insecure  bool
@@ -89,7 +89,7 @@ func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 	schemes := map[string]struct {
 		dial   func(context.Context, *url.URL, *tls.Config) (peer, error)
 		secure bool
-		port   string // if the URL has none; it must have one if empty
+		port   string // used if the URL has none; if empty, the URL needs one
 	}{
 		"http": {dialHTTP, false, "80"}, "https": {dialHTTP, true, "443"},
 		"ws": {dialWebSocket, false, "80"}, "wss": {dialWebSocket, true, "443"},
@@ -115,7 +115,7 @@ func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 	return scheme.dial(ctx, u, config)
 }
 
-// rawPeer sends lines.
+// rawPeer sends and receives lines over TCP or TLS.
 type rawPeer struct {
 	net.Conn
 	lines *lines
@@ -152,7 +152,7 @@ func (p *rawPeer) end() error {
 	return nil
 }
 
-// lines reads lines up to a limit.
+// lines reads lines up to a length limit.
 type lines struct {
 	r     *bufio.Reader
 	limit int
@@ -160,7 +160,7 @@ type lines struct {
 
 func newLines(r io.Reader, limit int) *lines { return &lines{bufio.NewReader(r), limit} }
 
-// next returns a line without its end; the last one may have none.
+// next returns the next line without its newline, which the last line may lack.
 func (l *lines) next() (string, error) {
 	var line []byte
 	for {
@@ -178,7 +178,7 @@ func (l *lines) next() (string, error) {
 	}
 }
 
-// httpPeer sends the lines of the body of one POST request, and receives those of the answer.
+// httpPeer sends lines in the body of one POST request and receives those of the answer.
 type httpPeer struct {
 	body   *io.PipeWriter
 	answer chan answer

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// exclusions has the flags that have no say once another is given on the command line with such a
-// value.
+// exclusions lists the flags whose variables are ignored if another flag is given on the command
+// line with a matching value.
 var exclusions = []struct {
 	given string
 	when  func(value string) bool
@@ -31,8 +31,8 @@ func always(string) bool               { return true }
 func isTrue(value string) bool         { return value == "true" }
 func isWithoutFiles(value string) bool { return value == "dev" || value == "off" }
 
-// fromEnvironment sets the flags that were not given from PORTLUCK_ variables, but for those that
-// what was given excludes.
+// fromEnvironment sets flags that were not given from their PORTLUCK_ variables. It skips those
+// that a given flag excludes.
 func fromEnvironment(flags *pflag.FlagSet) error {
 	settled := []string{"help", "version"}
 	flags.Visit(func(f *pflag.Flag) {
@@ -57,17 +57,17 @@ func fromEnvironment(flags *pflag.FlagSet) error {
 	return wrong
 }
 
-// envPrefix is what the variables of flags begin with.
+// envPrefix begins the name of each flag's variable.
 const envPrefix = "PORTLUCK_"
 
-// variable is the one that sets f.
+// variable returns the name of the variable that sets f.
 func variable(f *pflag.Flag) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
-// misspelt tells of the variables in env that look as if they set a flag of a command of root, and
-// do not. It is no error: whoever starts the program may have others, as Kubernetes for a service
-// called portluck.
+// misspelt returns a notice for each variable in env that seems meant to set a flag of a command of
+// root but does not. This is no error: the environment may hold unrelated variables, such as those
+// of Kubernetes for a service called portluck.
 func misspelt(root *cobra.Command, env []string) (notices []string) {
 	known := flagVariables(root)
 	var strange []string
@@ -90,7 +90,7 @@ func misspelt(root *cobra.Command, env []string) (notices []string) {
 	return notices
 }
 
-// flagVariables are the variables of the flags of root and of all commands, without the prefix.
+// flagVariables returns the variables, without the prefix, of the flags of root and all commands.
 func flagVariables(root *cobra.Command) (all []string) {
 	add := func(f *pflag.Flag) {
 		if f.Name != "help" && f.Name != "version" {

@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
 )
 
-// An entrance is what decides how clients can come in.
+// An entrance holds the settings that decide how clients can connect.
 type entrance struct {
 	ca            string // path of our own CA; empty if there is none
 	prefix        string // of the URL's path
@@ -26,7 +26,7 @@ func (o *options) entrance(ca string) entrance {
 	return entrance{ca: ca, prefix: o.prefix, tls: o.tls != "off", echo: o.echo, noRaw: o.noRaw, requireOrigin: o.requireOrigin}
 }
 
-// clientLines are the commands for each kind of client that comes in at addr: host:port, or
+// clientLines returns a command for each kind of client that connects to addr: host:port, or
 // unix:PATH.
 func clientLines(addr string, e entrance) []page.Command {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
@@ -76,14 +76,14 @@ func clientLines(addr string, e entrance) []page.Command {
 	return lines
 }
 
-// webSocket is the command that chats by WebSocket with the page at this URL.
+// webSocket returns the command that chats by WebSocket with the server of the page at this URL.
 func webSocket(at *url.URL) string {
 	ws := *at
 	ws.Scheme = map[string]string{"http": "ws", "https": "wss"}[at.Scheme]
 	return self() + " " + shellLine("chat", ws.String())
 }
 
-// socketLines are those for a Unix socket.
+// socketLines is clientLines for a Unix socket.
 func socketLines(path string, e entrance) (lines []page.Command) {
 	if !e.noRaw {
 		lines = append(lines, page.Command{What: "raw", Command: shellLine("nc", ncAddress("unix:"+path)...)})
@@ -94,8 +94,8 @@ func socketLines(path string, e entrance) (lines []page.Command) {
 	})
 }
 
-// curlSocket is the option of curl for a Unix socket, which is an abstract one if its name begins
-// with @.
+// curlSocket returns curl's option for a Unix socket. The socket is an abstract one if its name
+// begins with @.
 func curlSocket(path string) []string {
 	if name, ok := strings.CutPrefix(path, "@"); ok {
 		return []string{"--abstract-unix-socket", name}
@@ -103,11 +103,11 @@ func curlSocket(path string) []string {
 	return []string{"--unix-socket", path}
 }
 
-// ncAddress is an address, host:port or unix:PATH, as nc wants it.
+// ncAddress returns the arguments of nc for an address, host:port or unix:PATH.
 func ncAddress(addr string) []string {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		if strings.HasPrefix(path, "-") {
-			path = "./" + path // or nc takes it for an option
+			path = "./" + path // nc would take it for an option
 		}
 		return []string{"-U", path}
 	}
@@ -115,7 +115,7 @@ func ncAddress(addr string) []string {
 	return []string{host, port}
 }
 
-// origin is the option with the header that a client needs with --require-origin.
+// origin returns curl's option for the header that clients need with --require-origin.
 func (e entrance) origin(own string) []string {
 	if !e.requireOrigin {
 		return nil
@@ -123,16 +123,16 @@ func (e entrance) origin(own string) []string {
 	return []string{"-H", "Origin: " + own}
 }
 
-// pageLines are those that the page shows to a browser that has come by host.
+// pageLines returns the commands that the page shows to a browser that asked for host.
 func pageLines(host string, e entrance) []page.Command {
 	if _, _, err := net.SplitHostPort(host); err != nil {
-		host += ":80" // a port that a browser does not name
+		host += ":80" // a browser leaves out port 80
 	}
 	return clientLines(host, e)[1:] // the first one is the browser's
 }
 
-// shellLine is the command for a shell that starts program with these arguments, whatever is in
-// them. program itself is written for a shell.
+// shellLine returns the shell command that starts program with these arguments, quoted. program
+// itself is already in shell syntax.
 func shellLine(program string, args ...string) string {
 	for _, arg := range args {
 		program += " " + quote(arg)
@@ -140,7 +140,7 @@ func shellLine(program string, args ...string) string {
 	return program
 }
 
-// quote is s as one word of a shell. A path in the home directory begins with ~, which is shorter
+// quote returns s as one shell word. A path in the home directory begins with ~, which is shorter
 // and tells visitors less.
 func quote(s string) string {
 	home, err := os.UserHomeDir()
@@ -153,15 +153,15 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// isWord reports whether a shell takes s as it is.
+// isWord reports whether s needs no quotes in a shell.
 func isWord(s string) bool {
 	return s != "" && s[0] != '~' && s[0] != '=' && !strings.ContainsFunc(s, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_-./:@%+,=", r))
 	})
 }
 
-// self is how to start this program again: by its name if that is on PATH, with go run if that has
-// started it, or by its path.
+// self returns the command that starts this program again: its name if that is on PATH, go run if
+// that has started it, or its path.
 func self() string {
 	const name = "portluck"
 	if _, err := exec.LookPath(name); err == nil {
@@ -179,8 +179,7 @@ func self() string {
 	return "go run github.com/portluck/portluck/cmd/portluck"
 }
 
-// ofGoRun reports whether exe is what go run makes: in a directory for the time that it runs, or in
-// the build cache.
+// ofGoRun reports whether exe was built by go run, in a temporary directory or the build cache.
 func ofGoRun(exe string) bool {
 	for dir := filepath.Dir(exe); ; dir = filepath.Dir(dir) {
 		if base := filepath.Base(dir); strings.HasPrefix(base, "go-build") {

@@ -22,7 +22,7 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run is main, with the exit code.
+// run is main, but returns the exit code.
 func run() int { return cli.Run(context.Background(), newRoot()) }
 
 func newRoot() *cobra.Command {
@@ -56,7 +56,8 @@ The exit code is 0, 1 if something failed, or 2 if the command line was wrong.`,
 	return cli.Root(root)
 }
 
-// version is that of the module, or of the commit that it was built from.
+// version returns the version of the module, or the commit that it was built from, and the Go
+// version.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -58,7 +58,7 @@ mesh ends with Ctrl-C, at the end of the input on a terminal (Ctrl-D), or after 
 	return cmd
 }
 
-// meshing is what mesh does.
+// meshing is one run of the command mesh.
 type meshing struct {
 	id, listen, keyFile, room string
 	plain, lan                bool
@@ -71,7 +71,7 @@ type meshing struct {
 	node  *mesh.Node
 	plane *mesh.Backplane
 
-	ending atomic.Bool // the command ends: its connections end with it
+	ending atomic.Bool // the command is ending, and its connections with it
 }
 
 func (m *meshing) check(name string) error {
@@ -98,7 +98,7 @@ func (m *meshing) check(name string) error {
 	return checkID("--id", m.id)
 }
 
-// run is a node until something ends it.
+// run runs a node of the mesh until a signal, the end of the input or --for ends it.
 func (m *meshing) run(ctx context.Context, name string) error {
 	key, err := readKey("--key", m.keyFile)
 	if err != nil {
@@ -162,7 +162,7 @@ func (m *meshing) listening() {
 	m.print("listening on %s as %s", net.JoinHostPort(ip, strconv.Itoa(a.Port)), m.node.LocalID())
 }
 
-// connection shows one peer.
+// connection shows one peer until it goes.
 func (m *meshing) connection(c *mesh.Conn) {
 	m.print("+ %s %s", who(c), c.RemoteAddr())
 	if m.plain {
@@ -177,7 +177,7 @@ func (m *meshing) connection(c *mesh.Conn) {
 	m.print("- %s %s", who(c), c.RemoteAddr())
 }
 
-// lines shows what a peer of another kind says.
+// lines shows the lines that a peer sends with --plain.
 func (m *meshing) lines(c *mesh.Conn) {
 	in := newLines(c, 1<<20)
 	for {
@@ -206,7 +206,7 @@ func (m *meshing) gap(origin string, missed, _ uint64) {
 	m.print("%s: %d messages are missing", short(origin), missed)
 }
 
-// say sends a line that was typed.
+// say sends a line that was typed to all peers.
 func (m *meshing) say(line string) error {
 	if m.plain {
 		m.node.Broadcast([]byte(line + "\n"))
@@ -215,7 +215,7 @@ func (m *meshing) say(line string) error {
 	return m.plane.Publish(m.room, handlers.Message{Data: []byte(line), Kind: handlers.Text})
 }
 
-// who is the id of a peer, if it is known.
+// who returns the id of a peer, or "(unknown)".
 func who(c *mesh.Conn) string {
 	if c.Peer() == "" {
 		return "(unknown)"
@@ -223,5 +223,5 @@ func who(c *mesh.Conn) string {
 	return c.Peer()
 }
 
-// short is the beginning of an id.
+// short returns the first 8 characters of an id.
 func short(id string) string { return id[:min(len(id), 8)] }

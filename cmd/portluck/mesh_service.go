@@ -19,11 +19,11 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// meshService carries the room between the servers of a mesh, on the demo's own port.
+// meshService shares the room between the servers of a mesh, on the demo's own port.
 type meshService struct {
 	name, id, keyFile string
 
-	at    netip.AddrPort // of start
+	at    netip.AddrPort // the address that others dial; set by start
 	node  *mesh.Node
 	plane *mesh.Backplane
 }
@@ -62,8 +62,8 @@ func checkID(flag, id string) error {
 	return nil
 }
 
-// readKey is the key in the file that a flag names, without the end of the line; nil without a
-// file.
+// readKey returns the key in the file that a flag names, without the newline at its end, or nil if
+// file is empty.
 func readKey(flag, file string) ([]byte, error) {
 	if file == "" {
 		return nil, nil
@@ -108,8 +108,8 @@ func (s *meshService) start(d *demo) error {
 	return s.node.Join(s.at)
 }
 
-// cleaned is a backplane from which only text comes that is safe on a terminal, as from the room's
-// own clients. The room's pages hear of it too.
+// cleaned is a backplane that delivers only text that is safe on a terminal, like that of the
+// room's own clients. It also shows that text to the room's pages.
 type cleaned struct {
 	handlers.Backplane
 	room *chat.Room
@@ -130,7 +130,7 @@ func (c cleaned) Subscribe(s handlers.Subscriber) error {
 	return c.Backplane.Subscribe(s)
 }
 
-// meshAddress is the address that the others dial.
+// meshAddress returns the address that the other servers dial.
 func meshAddress(d *demo) (netip.AddrPort, error) {
 	for _, l := range d.listeners {
 		if at, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
@@ -140,7 +140,7 @@ func meshAddress(d *demo) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.New("--mesh needs a TCP address that the other servers can dial: add --listen HOST:PORT")
 }
 
-// reach is how far away others can be.
+// reach says from where others can connect to at.
 func reach(at netip.AddrPort) string {
 	if at.Addr().IsLoopback() {
 		return "this machine only; add --lan for the network"
@@ -150,14 +150,14 @@ func reach(at netip.AddrPort) string {
 
 func (s *meshService) stop(ctx context.Context) {
 	done := make(chan struct{})
-	go func() { // ends in a bounded time: each of its waits is
+	go func() { // ends in bounded time, as each of its waits does
 		s.node.Close()
 		s.plane.Close()
 		close(done)
 	}()
 	select {
 	case <-done:
-	case <-ctx.Done(): // a second signal: there is time for a goodbye
+	case <-ctx.Done(): // a second signal still leaves time for a goodbye
 		select {
 		case <-done:
 		case <-time.After(time.Second):

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// options are the flags of serve.
+// options holds the flags of serve.
 type options struct {
 	listen        []string
 	lan           bool
@@ -96,8 +96,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 	}
 }
 
-// check finds what the flags' types do not: mistakes that are known before anything is opened. f
-// has the flags of o.
+// check finds mistakes that the types of the flags allow, before anything is opened. f has the
+// flags of o.
 func (o *options) check(f *pflag.FlagSet) error {
 	if err := checkEmpty(f); err != nil {
 		return err
@@ -137,8 +137,8 @@ func (o *options) check(f *pflag.FlagSet) error {
 	return o.checkLists()
 }
 
-// checkEmpty refuses a flag that was given without a value, such as --alldata "$DIR" where DIR is
-// not set: the server would do without what was asked for.
+// checkEmpty refuses a flag that was given an empty value, such as --alldata "$DIR" with DIR unset:
+// the server would silently run without it.
 func checkEmpty(f *pflag.FlagSet) (err error) {
 	f.Visit(func(flag *pflag.Flag) {
 		list, isList := flag.Value.(pflag.SliceValue)
@@ -178,7 +178,7 @@ func (o *options) checkLists() error {
 	return err
 }
 
-// proxies are the prefixes of --proxy-from, and Unix sockets.
+// proxies returns the prefixes of --proxy-from, including that of Unix sockets.
 func (o *options) proxies() ([]netip.Prefix, error) {
 	var unix []netip.Prefix
 	addrs := slices.DeleteFunc(slices.Clone(o.proxyFrom), func(s string) bool { return s == "unix" })
@@ -189,7 +189,7 @@ func (o *options) proxies() ([]netip.Prefix, error) {
 	return append(all, unix...), err
 }
 
-// prefixes are the networks that a flag names.
+// prefixes returns the networks in list, the value of the named flag.
 func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	for _, s := range list {
@@ -207,15 +207,15 @@ func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 	return all, nil
 }
 
-// bound gives srv its bounds. A flag of 0 is no bound, which is 0 for the server too where its
-// default is none.
+// bound sets the limits of srv. A flag of 0 means no limit; so does a field of 0 whose default is
+// no limit.
 func (o *options) bound(srv *portluck.Server) {
 	srv.SniffTimeout, srv.Timeout, srv.PingInterval = o.sniffTimeout, none(o.idleTimeout), none(o.pingInterval)
 	srv.MessageLimit, srv.CompressMin = none(o.messageLimit), o.compressMin
 	srv.MaxConns, srv.MaxConnsPerIP, srv.MaxPartial = o.maxConns, o.maxConnsPerIP, none(o.maxPartial)
 }
 
-// none is how a bound that a flag turns off with 0 is told to the library.
+// none returns the library's value for a limit: -1, no limit, if the flag is 0, and else v.
 func none[T int | int64 | time.Duration](v T) T {
 	if v == 0 {
 		return -1

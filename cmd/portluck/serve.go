@@ -30,7 +30,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// drainTime is how long clients have to finish after the first SIGTERM. Only tests change it.
+// drainTime bounds how long clients may take to finish after the first SIGTERM. Only tests change
+// it.
 var drainTime = 10 * time.Second
 
 func newServe() *cobra.Command {
@@ -70,7 +71,7 @@ On a terminal it shows who comes (+), who goes (-) and what is said, at most 50 
 	return cmd
 }
 
-// serve serves until a signal, or until it fails.
+// serve runs the server until a signal arrives or serving fails.
 func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	room := chat.New(o.echo)
 	var services running
@@ -132,8 +133,8 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	return runServer(ctx, srv, listeners, services, &control{signals, hangups, reload})
 }
 
-// setTLS gives srv its certificates. It returns the path of the CA that clients must trust, if it
-// is our own, and what SIGHUP does.
+// setTLS sets the certificates of srv. It returns the path of our own CA, if clients must trust it,
+// and the function that SIGHUP calls.
 func (o *options) setTLS(srv *portluck.Server, logger *zerolog.Logger) (ca string, reload func(), err error) {
 	nothing := func() { logger.Info().Str("tls", o.tls).Msg("no certificate files to reload") }
 	switch o.tls {
@@ -166,7 +167,7 @@ func (o *options) setTLS(srv *portluck.Server, logger *zerolog.Logger) (ca strin
 	return "", nothing, nil
 }
 
-// configDir is where the development CA is kept.
+// configDir returns the directory of the development CA.
 func configDir(flag string) (string, error) {
 	if flag != "" {
 		return flag, nil
@@ -178,7 +179,7 @@ func configDir(flag string) (string, error) {
 	return filepath.Join(dir, "portluck"), nil
 }
 
-// The port of the demo, and how many others are tried when it is taken.
+// The default port, and how many further ports are tried if it is taken.
 const (
 	defaultPort = 8100
 	otherPorts  = 100
@@ -214,8 +215,8 @@ func (o *options) open(notices io.Writer) ([]net.Listener, error) {
 	}
 }
 
-// listenError is err with the flag that it is about. Of a port that is taken it says how to find
-// who has it, such as a portluck that was left running.
+// listenError adds the flag at fault to err. If the port is taken, it also adds the command that
+// finds the process which has it, such as a portluck that was left running.
 func listenError(err error, flag string) error {
 	if err == nil {
 		return nil
@@ -242,14 +243,15 @@ func closeAll(all []net.Listener) {
 	}
 }
 
-// control is how a server is told what to do.
+// control holds what can stop or reload a running server.
 type control struct {
-	signals <-chan os.Signal // the first one shuts it down, the second ends it at once
-	hangups <-chan os.Signal // have it call reload
+	signals <-chan os.Signal // the first shuts the server down, the second ends it at once
+	hangups <-chan os.Signal // each calls reload
 	reload  func()
 }
 
-// wait waits for a listener to fail or for a signal. failed is false after the latter.
+// wait waits until a listener fails, ctx ends or a signal arrives. failed reports whether a
+// listener failed, with err.
 func (c *control) wait(ctx context.Context, srv *portluck.Server, ends <-chan error) (err error, failed bool) {
 	for {
 		select {
@@ -266,7 +268,7 @@ func (c *control) wait(ctx context.Context, srv *portluck.Server, ends <-chan er
 	}
 }
 
-// runServer serves on all listeners until one fails or a signal comes, and ends the services.
+// runServer serves on all listeners until one fails or a signal arrives, then stops the services.
 func runServer(ctx context.Context, srv *portluck.Server, listeners []net.Listener, services running, c *control) error {
 	ends := make(chan error, len(listeners))
 	for _, l := range listeners {

@@ -12,29 +12,30 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// A service is a part of the demo server beside the room: it has flags of serve, and a panel on the
-// page.
+// A service is a part of the demo server beside the room. It has its own flags of serve and its own
+// panel on the page.
 type service interface {
 	// flags adds the service's flags.
 	flags(f *pflag.FlagSet)
-	// check finds mistakes that are known before anything is opened.
+	// check finds mistakes in the flags before anything is opened.
 	check() error
-	// start starts it. It is called only when on is true, before the port serves.
+	// start starts the service. It is called only if on returns true, before the port serves.
 	start(d *demo) error
 	// on reports whether the flags ask for it.
 	on() bool
-	// stop ends it, after the port was shut down or has failed. It is called only after start has
+	// stop ends the service, after the port was shut down or has failed. It is called only if start
 	// succeeded.
 	stop(ctx context.Context)
-	// panel is what the page shows of it now. Any goroutine may call it, from start to stop.
+	// panel returns what the page shows of the service now. Any goroutine may call it between start
+	// and stop.
 	panel() page.Panel
 }
 
-// A beginner is a service that has something to do once all have started, and the server changes no
-// more.
+// A beginner is a service with a second step: begin is called once all services have started and
+// the server changes no more.
 type beginner interface{ begin() }
 
-// demo is what services are added to.
+// demo is the server that services are added to.
 type demo struct {
 	srv       *portluck.Server // it may still be changed
 	room      *chat.Room
@@ -44,25 +45,25 @@ type demo struct {
 	few       *zerolog.Logger // logger for what strangers can cause
 }
 
-// fewPerSecond is how many lines few writes in a second.
+// fewPerSecond is how many lines the logger few writes in a second.
 const fewPerSecond = 10
 
-// newDemo makes the demo that services are added to.
+// newDemo returns a demo for the services to join.
 func newDemo(srv *portluck.Server, room *chat.Room, listeners []net.Listener, logger *zerolog.Logger) *demo {
 	few := logger.Sample(&zerolog.BurstSampler{Burst: fewPerSecond, Period: time.Second})
 	return &demo{srv: srv, room: room, listeners: listeners, logger: logger, few: &few}
 }
 
-// services are all that there are, in the order in which they are started and shown: fields of o,
-// so that each call returns the same ones.
+// services returns all services, in the order in which they are started and shown. They are fields
+// of o, so each call returns the same ones.
 func (o *options) services() []service {
 	return []service{&o.alldata, &o.streams, &o.slots, &o.mesh, &o.udp}
 }
 
-// running are the services that were started.
+// running holds the services that were started.
 type running []service
 
-// start starts the services that the flags ask for. If one fails none runs.
+// start starts the services that the flags ask for. If one fails, it stops those already started.
 func (o *options) start(ctx context.Context, d *demo) (running, error) {
 	var all running
 	for _, s := range o.services() {
@@ -83,14 +84,14 @@ func (o *options) start(ctx context.Context, d *demo) (running, error) {
 	return all, nil
 }
 
-// stop ends them, the last one first.
+// stop stops the services in reverse order.
 func (r running) stop(ctx context.Context) {
 	for i := len(r) - 1; i >= 0; i-- {
 		r[i].stop(ctx)
 	}
 }
 
-// panels are what the page shows of them.
+// panels returns the panels of the services.
 func (r running) panels() []page.Panel {
 	all := make([]page.Panel, 0, len(r))
 	for _, s := range r {
