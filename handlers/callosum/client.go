@@ -14,22 +14,21 @@ import (
 	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
-// ErrRejected means that [Dialer.Accept] did not want the slot.
+// ErrRejected means that [Dialer.Accept] rejected the slot.
 var ErrRejected = errors.New("slot rejected")
 
-// A Dialer connects to servers. Its zero value is ready. Its methods may be called by any
-// goroutine.
+// A Dialer connects to servers. Its zero value is ready to use. Any goroutine may call its methods.
 type Dialer struct {
-	// Timeout is how long connecting and the slot line may take; 10 seconds if zero, no bound if
-	// negative.
+	// Timeout bounds the time for connecting and reading the slot line; 10 seconds if zero, no
+	// bound if negative.
 	Timeout time.Duration
-	// Accept reports whether to keep a connection that got this slot; every one is kept if nil.
+	// Accept reports whether to keep a connection that got slot. If nil, every slot is accepted.
 	Accept func(slot int) bool
-	// Preface sends [Preface] first, for a server on a port that it shares with others: it then
-	// need not wait for the client to be silent. Upstream's servers take it for a part of the
-	// stream.
+	// Preface makes the Dialer send [Preface] first, so that a server on a port shared with other
+	// protocols recognises the client at once, not by its silence. Upstream's servers take the
+	// preface for a part of the stream.
 	Preface bool
-	// DialContext makes the connections; that of a net.Dialer if nil.
+	// DialContext makes the connections. If nil, that of a net.Dialer is used.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
@@ -40,8 +39,7 @@ func (d *Dialer) timeout() time.Duration { return setting.Or(d.Timeout, 10*time.
 func Dial(ctx context.Context, addr string) (*Conn, error) { return new(Dialer).Dial(ctx, addr) }
 
 // Dial connects to the server at addr, host:port or a host with port 4040, and reads the slot that
-// it assigns. A slot that Accept does not want is rejected by closing; the error is [ErrRejected]
-// then.
+// it assigns. If Accept rejects the slot, Dial closes the connection and returns [ErrRejected].
 func (d *Dialer) Dial(ctx context.Context, addr string) (*Conn, error) {
 	c, err := d.dial(ctx, addr)
 	if err != nil {
@@ -82,7 +80,7 @@ func (d *Dialer) dial(ctx context.Context, addr string) (c *Conn, err error) {
 
 var errNoConnection = errors.New("neither a connection nor an error")
 
-// accept asks Accept for the slot. Its panic refuses the slot.
+// accept calls Accept. A panic in it rejects the slot.
 func (d *Dialer) accept(slot int, addr string) error {
 	if d.Accept == nil {
 		return nil
@@ -116,7 +114,7 @@ func (d *Dialer) greet(ctx context.Context, nc net.Conn) (slot int, rest []byte,
 	return slot, rest, nil
 }
 
-// cause is why ctx has ended, if it has, or err.
+// cause returns the cause of the end of ctx if ctx has ended, and err otherwise.
 func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -124,7 +122,7 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// withPort is addr with the default port if it has none.
+// withPort returns addr, with the default port appended if it has none.
 func withPort(addr string) string {
 	if _, _, err := net.SplitHostPort(addr); err == nil {
 		return addr

@@ -13,23 +13,22 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Conn is a connection that has a slot: at the server the one that it gave, at the client the one
-// that it got. It is the rest of the stream: the slot line is not part of it, nor is the [Preface].
-// Its methods may be called by any goroutine.
+// A Conn is a connection with a slot, which the server has given to the client. Its stream does not
+// include the slot line or the [Preface]. Any goroutine may call its methods.
 type Conn struct {
-	net.Conn // what is watched
+	net.Conn // the connection that watch returned
 
 	slot int
 	info *handlers.Info
 
-	plain   atomic.Bool // lead is empty and nothing is to be looked for in what comes
-	reading sync.Mutex  // guards what follows, while not plain
-	lead    []byte      // comes before what is read
-	preface bool        // may still come
+	plain   atomic.Bool // lead is empty and no preface can come any more
+	reading sync.Mutex  // guards lead and preface while not plain
+	lead    []byte      // Read returns it first
+	preface bool        // a preface may still come
 
 	heard  atomic.Bool   // the peer has said something
-	spoke  chan struct{} // closed with it; nil at the client
-	holdTo time.Time     // until when writes wait if it has not; not at all if zero
+	spoke  chan struct{} // closed with heard; nil at the client
+	holdTo time.Time     // until when writes wait if not heard; they do not wait if zero
 
 	mu      sync.Mutex
 	state   slotState
@@ -40,16 +39,16 @@ type Conn struct {
 	served  chan struct{}               // closed when the slot may be freed
 	late    *time.Timer                 // closes the connection under the application
 	handler *Handler                    // at the server
-	owner   any                         // what the handler serves it for
+	owner   any                         // the port or server that the handler serves for
 	wg      sync.WaitGroup              // callbacks about it
 	cancel  context.CancelCauseFunc     // of its context
 	onClose func()                      // at the client, of its pool
-	fail    func(*handlers.Info, error) // tells of errors
+	fail    func(*handlers.Info, error) // reports errors
 
 	onceServed sync.Once
 }
 
-// slotState is what has become of a connection's slot.
+// slotState is the state of a connection's slot.
 type slotState uint8
 
 const (
@@ -58,13 +57,13 @@ const (
 	slotFreed
 )
 
-// Slot is the connection's slot.
+// Slot returns the connection's slot.
 func (c *Conn) Slot() int { return c.slot }
 
-// Info says who the peer is. The caller must not change it. It is nil at the client.
+// Info describes the peer. It returns nil at the client. The caller must not change the Info.
 func (c *Conn) Info() *handlers.Info { return c.info }
 
-// Read reads the application's bytes. When the server is shutting down it returns
+// Read reads the application's bytes. While the server is shutting down, Read returns
 // [handlers.ErrShutdown] once there is nothing more to read.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.plain.Load() {
@@ -93,8 +92,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
-// readPreface reads what may be the preface. What is not is returned, or is left in lead when some
-// of it was read before.
+// readPreface reads bytes that may be the preface. If they are not, it returns them, or leaves them
+// in lead if some of them were read before.
 func (c *Conn) readPreface(p []byte) (int, error) {
 	if len(c.lead) > 0 {
 		p = make([]byte, len(Preface)-len(c.lead))
@@ -108,13 +107,13 @@ func (c *Conn) readPreface(p []byte) (int, error) {
 		return 0, nil
 	case errors.Is(err, io.EOF) && len(got) > 0:
 		c.preface, c.lead = false, got
-		return 0, nil // the end comes again
+		return 0, nil // the next Read returns the end
 	case err != nil && n == 0:
 		return 0, err
 	case string(first) == Preface[:len(first)]:
 		c.lead = got
 		return 0, nil
-	case len(c.lead) == 0: // all of it is in p already
+	case len(c.lead) == 0: // p has all bytes
 		c.preface = false
 		return n, nil
 	}
@@ -134,8 +133,9 @@ func (c *Conn) read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write writes the application's bytes. At the server the first of them wait for [Handler.Hold],
-// unless the client has said something: it may take whatever it reads first for the slot line.
+// Write writes the application's bytes. At the server the first Write waits for [Handler.Hold]
+// unless the client has sent something, as a client may take all that its first read returns for
+// the slot line.
 func (c *Conn) Write(p []byte) (int, error) {
 	if !c.heard.Load() && !c.holdTo.IsZero() {
 		c.hold()
@@ -143,7 +143,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// hold waits until the slot line has been read, as far as one can tell.
+// hold waits until the client has presumably read the slot line.
 func (c *Conn) hold() {
 	d := time.Until(c.holdTo)
 	if d <= 0 {
@@ -158,7 +158,7 @@ func (c *Conn) hold() {
 	}
 }
 
-// SetReadDeadline is that of net.Conn. A shutdown's own deadline stays.
+// SetReadDeadline is net.Conn's. It does not replace the deadline that a shutdown has set.
 func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -168,7 +168,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// SetDeadline is that of net.Conn. A shutdown's own deadline stays.
+// SetDeadline is net.Conn's. It does not replace the read deadline that a shutdown has set.
 func (c *Conn) SetDeadline(t time.Time) error {
 	if err := c.SetReadDeadline(t); err != nil {
 		return err
@@ -176,12 +176,12 @@ func (c *Conn) SetDeadline(t time.Time) error {
 	return c.SetWriteDeadline(t)
 }
 
-// CloseWrite sends FIN after all that was written. The error is errors.ErrUnsupported on a
-// connection that has none.
+// CloseWrite sends FIN after everything that was written. It returns errors.ErrUnsupported if the
+// connection cannot send one.
 func (c *Conn) CloseWrite() error { return closeWrite(c.Conn) }
 
-// Close closes the connection and frees its slot, which [Handler.OnSlotFree] says when it is told.
-// The second call does nothing.
+// Close closes the connection and frees its slot. See [Handler.OnSlotFree] for when that is called.
+// A second call does nothing.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	if c.closed {

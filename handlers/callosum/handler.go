@@ -19,60 +19,61 @@ import (
 // Protocol is the [handlers.Info.Protocol] of connections that have a slot.
 const Protocol = "callosum"
 
-// Preface is what a client may send first, for a port that it shares with others: a matcher of this
-// prefix then knows it at once. It is not part of the stream. Its first byte is never part of UTF-8
-// text.
+// Preface is what a client may send first on a port shared with other protocols, so that a matcher
+// of this prefix recognises it at once. It is not part of the stream. Its first byte never occurs
+// in UTF-8 text.
 const Preface = "\xc1callosum\r\n"
 
-// A Handler gives each connection a slot. Its zero value is ready: it gives the lowest free slot
-// from 0 and holds the connections until their clients leave. It serves on a port
-// ([portluck.Server.Handle], or OnSilence) and on a [Server] at once; the slots are then the same
-// ones. The fields are set before and not changed after. A duration that is zero means its default,
-// a negative one that there is no such bound.
+// A Handler gives each connection a slot. Its zero value is ready to use: it gives the lowest free
+// slot, from 0, and holds the connections until their clients leave. A Handler may serve on a port
+// ([portluck.Server.Handle], or OnSilence) and on a [Server] at the same time, with one set of
+// slots. The fields must not be changed once it serves. A zero duration means the default, a
+// negative one no bound.
 //
-// The callbacks of different connections run at once. A panic in one costs that connection only.
+// The callbacks of different connections may run at once. A panic in one closes that connection
+// only.
 //
 // [portluck.Server.Handle]: https://pkg.go.dev/github.com/portluck/portluck/portluck#Server.Handle
 type Handler struct {
-	// OnSlotRequest assigns a slot to a new connection; the lowest free one is if nil. It may take
-	// its time: ctx ends when the client leaves or SlotTimeout has passed. An error closes the
-	// connection, and OnError gets it.
+	// OnSlotRequest assigns a slot to a new connection. If nil, the lowest free slot is assigned.
+	// It may wait: ctx ends when the client leaves or SlotTimeout has passed. An error closes the
+	// connection and is passed to OnError.
 	OnSlotRequest func(ctx context.Context) (slot int, err error)
-	// OnSlotFree is told, exactly once for each slot that was assigned, that its connection is
-	// broken: the client has sent FIN or a reset, or the server has closed it. It is not assigned
-	// again before OnSlotFree has returned. It never comes before OnConnection for that slot: for a
-	// connection that breaks within three seconds it waits until OnConnection returns, or for that
-	// time. A client that has left before it got its slot has no OnConnection.
+	// OnSlotFree is called exactly once for each assigned slot, when its connection has ended: the
+	// client has sent FIN or a reset, or the server has closed it. The slot is not assigned again
+	// before OnSlotFree has returned. OnSlotFree is never called before OnConnection has begun: it
+	// waits until OnConnection returns or has run for three seconds. OnConnection is not called for
+	// a client that left before it got its slot.
 	OnSlotFree func(slot int)
-	// OnConnection serves a connection that has been assigned a slot: c is what follows the slot
-	// line. ctx ends when the client has ended, or the server is shutting down. When it returns,
-	// what it has written is sent and c is closed. If nil, what clients send is dropped until they
-	// leave.
+	// OnConnection serves a connection after the slot line. ctx ends when the client has ended or
+	// the server is shutting down. When OnConnection returns, what it has written is sent and c is
+	// closed. If nil, the bytes of the clients are dropped until they leave.
 	OnConnection func(ctx context.Context, c *Conn)
-	// OnError gets what went wrong with a connection before or besides OnConnection. If nil, the
-	// port's OnError does, if there is a port. It is logged too: by the port, or by [Server.Log].
+	// OnError gets the errors of a connection that occur before or outside OnConnection. If nil,
+	// the port's OnError gets them, if there is a port. The port or [Server.Log] logs them too.
 	OnError func(info *handlers.Info, err error)
 
-	// MaxSlots is how many slots are given out at once, if OnSlotRequest is nil; a client more is
-	// closed, with [ErrNoSlot]. No bound if zero or negative.
+	// MaxSlots bounds the slots that are given out at the same time if OnSlotRequest is nil; no
+	// bound if zero or negative. The connection of a further client is closed with [ErrNoSlot].
 	MaxSlots int
-	// SlotTimeout is how long a client waits for its slot line; 10 seconds if zero, no bound if
+	// SlotTimeout bounds how long a client waits for its slot line; 10 seconds if zero, no bound if
 	// negative.
 	SlotTimeout time.Duration
-	// Hold is how long what the application writes first is held back after the slot line, if the
-	// client has not said anything: upstream's client takes the first bytes that it reads for the
-	// line. 100 milliseconds if zero, it is not held back if negative.
+	// Hold is how long the application's first write is held back after the slot line if the client
+	// has not sent anything, as upstream's client takes all that its first read returns for the
+	// slot line; 100 milliseconds if zero, not at all if negative.
 	Hold time.Duration
-	// EndTimeout is how long OnConnection may go on when its client has ended, or the server is
-	// shutting down, before the connection is closed under it; 30 seconds if zero, no bound if
+	// EndTimeout is how long OnConnection may go on after its client has ended or the server has
+	// begun to shut down. After that the connection is closed; 30 seconds if zero, no bound if
 	// negative.
 	EndTimeout time.Duration
 	// LingerTimeout is how long the client has to end after OnConnection has returned; 2 seconds if
 	// zero, no bound if negative.
 	LingerTimeout time.Duration
-	// UnreadTimeout is how long 64 KiB of a client's bytes may wait for OnConnection to read them,
-	// where the system does not tell whether the client is still there: inside TLS, and on systems
-	// other than Linux. The connection is closed then. 2 minutes if zero, no bound if negative.
+	// UnreadTimeout is how long 64 KiB of a client's bytes may wait for OnConnection to read them.
+	// After that the connection is closed. It applies where the system does not report that a
+	// client has left: inside TLS, and on systems other than Linux; 2 minutes if zero, no bound if
+	// negative.
 	UnreadTimeout time.Duration
 
 	slots   Slots
@@ -101,12 +102,13 @@ func (h *Handler) unreadTimeout() time.Duration {
 	return setting.Or(h.UnreadTimeout, 2*time.Minute, setting.Never)
 }
 
-// hold is negative if nothing is held back.
+// hold returns a negative duration if nothing is held back.
 func (h *Handler) hold() time.Duration { return cmp.Or(h.Hold, 100*time.Millisecond) }
 
 func (h *Handler) init() { h.slots.Max = h.MaxSlots }
 
-// Conns are the connections that hold a slot now, the lowest slot first. Any goroutine may call it.
+// Conns returns the connections that hold a slot now, in the order of their slots. Any goroutine
+// may call it.
 func (h *Handler) Conns() []*Conn {
 	h.mu.Lock()
 	all := make([]*Conn, 0, len(h.conns))
@@ -119,14 +121,14 @@ func (h *Handler) Conns() []*Conn {
 	return all
 }
 
-// Given is how many slots were given out so far. Any goroutine may call it.
+// Given returns how many slots were given out so far. Any goroutine may call it.
 func (h *Handler) Given() uint64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.given
 }
 
-// Serve is [handlers.Handler].
+// Serve is [handlers.Handler.Serve].
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	nc, err := c.NetConn()
 	if err != nil {
@@ -147,7 +149,7 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	})
 }
 
-// follow has h shut down when p does.
+// follow makes h shut down when p does.
 func (h *Handler) follow(p handlers.Port) {
 	n, ok := p.(handlers.ShutdownNotifier)
 	if !ok {
@@ -201,7 +203,7 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 		info: info, handler: h, owner: owner, cancel: cancel, preface: true,
 		gone: make(chan struct{}), spoke: make(chan struct{}), served: make(chan struct{}), fail: fail,
 	}
-	c.mu.Lock() // until c is complete
+	c.mu.Lock() // until all fields of c are set
 	conn, forget := h.watcher.watch(nc, h.unreadTimeout(), func() { c.wg.Go(c.peerEnded) })
 	c.Conn = conn
 	h.enter(c)
@@ -209,7 +211,7 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	defer func() {
 		c.setServed()
 		c.Close()
-		c.free() // also if somebody else has closed it: the wait below is for OnSlotFree too
+		c.free() // even if c was closed elsewhere, as the Wait below is for OnSlotFree too
 		forget()
 		c.wg.Wait()
 		h.leave(c)
@@ -221,7 +223,7 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	c.finish()
 }
 
-// fail has log, a port or [Server.Log], log err, and tells OnError.
+// fail logs err with log, which is a port or [Server.Log], and calls OnError.
 func (h *Handler) fail(log any, info *handlers.Info, err error) {
 	var onError func()
 	if h.OnError != nil {
@@ -230,7 +232,7 @@ func (h *Handler) fail(log any, info *handlers.Info, err error) {
 	handlers.Report(log, info, err, onError)
 }
 
-// enter makes c known, and stops it if its owner is stopping.
+// enter adds c to the connections of h, and stops c if its owner is stopping.
 func (h *Handler) enter(c *Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -260,7 +262,7 @@ func (h *Handler) request(ctx context.Context) (slot int, err error) {
 	return slot, err
 }
 
-// release takes a slot back, once the program knows: nobody else has it before.
+// release calls OnSlotFree and then takes the slot back, so that it is not given out before.
 func (h *Handler) release(slot int) {
 	if h.OnSlotRequest == nil {
 		defer func() { _ = h.slots.Put(slot) }() // it was given out
@@ -270,7 +272,7 @@ func (h *Handler) release(slot int) {
 	}
 }
 
-// connection is the life of c after the slot line.
+// connection serves c after the slot line.
 func (h *Handler) connection(ctx context.Context, c *Conn) {
 	if h.OnConnection != nil {
 		h.OnConnection(ctx, c)
@@ -280,7 +282,7 @@ func (h *Handler) connection(ctx context.Context, c *Conn) {
 	_, _ = io.Copy(io.Discard, c)
 }
 
-// isEnd is for what a connection that was closed or has left says.
+// isEnd reports whether err only means that the connection has ended or was closed.
 func isEnd(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrClosedPipe)
 }

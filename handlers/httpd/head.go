@@ -12,28 +12,28 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// What the head of a request takes in memory beside its bytes, about.
+// The approximate memory that the head of a request takes besides its bytes.
 const (
-	freeHead  = 4 << 10 // a head of no more is not counted
+	freeHead  = 4 << 10 // a head of up to this size is not counted
 	nameCost  = 100     // of a name in http.Header
 	valueCost = 40      // of a value
-	lineCost  = 80      // of a field that may have a name of its own, or not
+	lineCost  = 80      // of a field line, whose name may or may not be new
 )
 
-// headMeter counts the head of HTTP/1 that is being read. Its Reads come one after the other, and
-// what net/http tells of the connection comes between them.
+// headMeter counts the memory of the HTTP/1 head that is being read. Reads come one after the
+// other, and the changes of the connection's state between them.
 type headMeter struct {
 	budget *handlers.Budget
-	on     atomic.Bool // what is read is of a head
-	h2c    bool        // it may be one of HTTP/2 with prior knowledge
-	h2     atomic.Bool // the connection speaks HTTP/2, which has one head at a time
+	on     atomic.Bool // the bytes that are read belong to a head
+	h2c    bool        // the head may be one of HTTP/2 with prior knowledge
+	h2     atomic.Bool // the connection speaks HTTP/2
 	read   int         // bytes of the head
 	lines  int
 	held   int // of budget
 	clock  headClock
 }
 
-// begins expects the head of the next request.
+// begins starts to count the head of the next request.
 func (m *headMeter) begins() {
 	if !m.h2.Load() {
 		m.clock.begins()
@@ -41,8 +41,8 @@ func (m *headMeter) begins() {
 	}
 }
 
-// ends gives back what the head has held, and returns how many bytes of it were read. It is a
-// request by now, or nothing.
+// ends gives the memory of the head back to the budget and returns how many of its bytes were read.
+// It is called once the head has become a request or was given up.
 func (m *headMeter) ends() (read int) {
 	if m.on.Swap(false) {
 		m.budget.Take(-m.held)
@@ -51,7 +51,7 @@ func (m *headMeter) ends() (read int) {
 	return read
 }
 
-// more counts p, which was read. It reports false when the memory for it is not left.
+// more counts p, which was read. It returns false if the budget has too little memory left.
 func (m *headMeter) more(p []byte) bool {
 	m.read += len(p)
 	m.lines += bytes.Count(p, []byte("\n"))
@@ -66,8 +66,8 @@ func (m *headMeter) more(p []byte) bool {
 	return true
 }
 
-// readHead reads part of a head. It refuses the client when there is no memory for it (RFC 9110,
-// section 15.6.4), or when the rest is late (section 15.5.9).
+// readHead reads part of a head. It refuses the client if there is no memory for the head (RFC
+// 9110, section 15.6.4), or if the rest is late (section 15.5.9).
 func (c *watch) readHead(p []byte) (int, error) {
 	head := &c.conn.head
 	c.limit(len(p))
@@ -91,8 +91,8 @@ func (c *watch) readHead(p []byte) (int, error) {
 	return n, err
 }
 
-// refuse answers a client whose head net/http does not get, if there is an answer, and closes the
-// connection.
+// refuse closes the connection of a client whose head does not reach net/http. It sends answer
+// first, if that is not empty.
 func (l *httpConn) refuse(answer []byte, err error) {
 	l.head.ends()
 	if len(answer) > 0 && l.nc.SetWriteDeadline(time.Now().Add(lingerTime)) == nil {
@@ -104,7 +104,7 @@ func (l *httpConn) refuse(answer []byte, err error) {
 	l.port.Fail(&info, err)
 }
 
-// headCost is about how much memory the head of r takes.
+// headCost returns roughly how much memory the head of r takes.
 func headCost(r *http.Request) int {
 	n := len(r.RequestURI)
 	for name, values := range r.Header {
@@ -116,8 +116,8 @@ func headCost(r *http.Request) int {
 	return n
 }
 
-// holdHead counts the head of r, and returns what it holds of the budget then: the caller gives
-// that back. It answers r, and is not ok, when the memory is not left.
+// holdHead takes the memory of the head of r from the budget and returns how much it took. The
+// caller must give it back. If too little is left, holdHead answers r and returns false.
 func (h *Handler) holdHead(w http.ResponseWriter, r *http.Request, l *httpConn) (held int, ok bool) {
 	if r.ProtoMajor == 1 && l.head.ends() <= freeHead {
 		return 0, true

@@ -9,38 +9,39 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// headClock bounds how long the head of HTTP/1 that is being read may take, from its first byte. It
-// sees what net/http reads, and how long that is prepared to wait.
+// headClock bounds how long the HTTP/1 head that is being read may take, from its first byte. It
+// observes the Reads of net/http and the deadlines that net/http sets.
 type headClock struct {
 	timeout time.Duration // no bound if not positive
-	silence time.Duration // that of a client that says nothing at all; timeout if not positive
-	first   bool          // of the connection: empty lines before it are skipped
-	begun   bool          // part of the head has come
-	skipped bool          // an empty line
-	preface int8          // how many bytes of a preface of HTTP/2 have come; negative once others have
-	until   time.Time     // when the head is late; zero if never, and before it has begun
-	set     int32         // left when until was set, or silent
+	silence time.Duration // bound for a client that sends nothing; timeout if not positive
+	first   bool          // this is the connection's first head; empty lines before it are skipped
+	begun   bool          // part of the head has been read
+	skipped bool          // an empty line was skipped
+	preface int8          // bytes of an HTTP/2 preface read so far; negative once other bytes came
+	until   time.Time     // when the head is late; zero if never, or before it has begun
+	set     int32         // the value of left when until was set, or silent
 
-	// left is how many deadlines net/http will set until it has the head: one for the wait, but for
-	// the first head, one for the head, and one for the rest of the request.
+	// left is the number of deadlines that net/http will still set until it has the head: one for
+	// the wait, except before the first head, one for the head, and one for the rest of the
+	// request.
 	left atomic.Int32
-	tail atomic.Uint32 // the four bytes that were read last, the newest lowest
+	tail atomic.Uint32 // the last four bytes read, the newest in the lowest bits
 }
 
-// netHTTPBuffer is the size of the buffer that net/http reads into. Its Read gets what is free of
-// it, so that tells how much of the next head was read together with what came before.
+// netHTTPBuffer is the size of the buffer that net/http reads into. A Read gets the free part of
+// it, whose size shows how much of the next head was read together with the bytes before it.
 const netHTTPBuffer = 4 << 10
 
-// begins is for the next head.
+// begins resets the clock for the next head.
 func (c *headClock) begins() {
 	c.first, c.begun, c.preface, c.until, c.set = false, false, -1, time.Time{}, 0
 	c.left.Store(3)
 }
 
-// silent is set when silence is.
+// silent is the value of set while silence bounds the wait.
 const silent = -1
 
-// beginsFirst is for the first head.
+// beginsFirst sets the clock for the first head.
 func (c *headClock) beginsFirst(timeout time.Duration) {
 	c.timeout, c.first, c.preface = timeout, true, 0
 	c.left.Store(1)
@@ -49,10 +50,10 @@ func (c *headClock) beginsFirst(timeout time.Duration) {
 	}
 }
 
-// over reports whether net/http has the head.
+// over reports whether net/http has read the whole head.
 func (c *headClock) over() bool { return c.left.Load() <= 0 }
 
-// saw notes what was read.
+// saw records that p was read.
 func (c *headClock) saw(p []byte) {
 	tail := c.tail.Load()
 	for _, b := range p[max(0, len(p)-4):] {
@@ -61,7 +62,7 @@ func (c *headClock) saw(p []byte) {
 	c.tail.Store(tail)
 }
 
-// ended reports whether the last n bytes, of four, were part of a head.
+// ended reports whether the last n bytes read, up to four, were part of a head.
 func (c *headClock) ended(n int) bool {
 	tail := c.tail.Load()
 	for ; n > 0; n-- {
@@ -73,7 +74,7 @@ func (c *headClock) ended(n int) bool {
 	return false
 }
 
-// isPreface reports whether p ends the preface of HTTP/2 (RFC 9113, section 3.4) at the beginning
+// isPreface reports whether p completes an HTTP/2 preface (RFC 9113, section 3.4) at the beginning
 // of the first head.
 func (c *headClock) isPreface(p []byte) bool {
 	const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -89,7 +90,8 @@ func (c *headClock) isPreface(p []byte) bool {
 	return false
 }
 
-// farewell is the answer to a head that is late. To what may yet speak HTTP/2 there is none.
+// farewell returns the answer to a head that is late. It is empty for a client that may still turn
+// out to speak HTTP/2.
 func (c *headClock) farewell() []byte {
 	if c.preface >= 0 {
 		return nil
@@ -97,20 +99,20 @@ func (c *headClock) farewell() []byte {
 	return handlers.AppendRefusal(nil, http.StatusRequestTimeout, "The request did not come in time.")
 }
 
-// limit bounds the wait for the rest of a head, before a Read of up to room bytes of it.
+// limit sets the deadline for the rest of a head, before a Read of up to room bytes.
 func (w *watch) limit(room int) {
 	c := &w.conn.head.clock
 	left := c.left.Load()
 	switch {
 	case c.begun || c.first:
-	case left == 1: // net/http has four bytes or more
+	case left == 1: // net/http has at least four bytes
 		c.begun = c.ended(4)
 	default:
 		c.begun = c.ended(min(netHTTPBuffer-room, 4))
 	}
 	switch {
 	case !c.begun && (!c.first || c.silence <= 0 || c.set == silent), c.begun && c.set == left:
-		return // what net/http has set, or we
+		return // the deadline is already set, by net/http or by limit
 	case !c.begun:
 		c.set = silent
 		_ = w.Conn.SetReadDeadline(time.Now().Add(c.silence))
@@ -122,8 +124,8 @@ func (w *watch) limit(room int) {
 	_ = w.Conn.SetReadDeadline(c.until)
 }
 
-// readLines reads part of a head. It reads over empty lines before the first head of a connection
-// (RFC 9112, section 2.2).
+// readLines reads part of a head. It skips empty lines before the first head of a connection (RFC
+// 9112, section 2.2).
 func (w *watch) readLines(p []byte) (n int, err error) {
 	c := &w.conn.head.clock
 	for {
@@ -144,7 +146,7 @@ func (w *watch) readLines(p []byte) (n int, err error) {
 	return n, err
 }
 
-// emptyLines returns how many bytes of empty lines b begins with.
+// emptyLines returns the number of bytes of the empty lines at the beginning of b.
 func emptyLines(b []byte) (n int) {
 	for {
 		switch {
@@ -158,5 +160,5 @@ func emptyLines(b []byte) (n int) {
 	}
 }
 
-// isEmptyLines reports whether b is part of empty lines, which net/http may read over.
+// isEmptyLines reports whether b consists of CR and LF only, which net/http may skip.
 func isEmptyLines(b []byte) bool { return len(bytes.Trim(b, "\r\n")) == 0 }

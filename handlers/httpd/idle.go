@@ -7,7 +7,7 @@ import (
 )
 
 // beginRead gives the client IdleTimeout to send more, but no longer than until by, unless that is
-// zero. It is false when the answer is over and nothing is wanted any more.
+// zero. It returns false if the answer has ended and no more of the body is needed.
 func (a *answer) beginRead(by time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -24,7 +24,8 @@ func (a *answer) beginRead(by time.Time) bool {
 	return true
 }
 
-// extendLocked lets writing keep a client alive that does not send.
+// extendLocked extends the read deadline after a write, as writing keeps a client alive that does
+// not send.
 func (a *answer) extendLocked() {
 	if a.done {
 		return
@@ -35,7 +36,7 @@ func (a *answer) extendLocked() {
 	}
 }
 
-// lateLocked is when a Read takes too long; zero for never.
+// lateLocked returns the time at which a Read has taken too long, or zero for never.
 func (a *answer) lateLocked() time.Time {
 	if a.pace.idle <= 0 {
 		return a.by
@@ -46,8 +47,8 @@ func (a *answer) lateLocked() time.Time {
 	return a.by
 }
 
-// extendReadLocked sets the deadline of a connection, unless it is nearly the same. That of a
-// message is exact.
+// extendReadLocked sets the read deadline of the connection, unless it would hardly change. The
+// deadline of a message is exact.
 func (a *answer) extendReadLocked() {
 	late := a.lateLocked()
 	if late.Equal(a.deadline) || late.After(a.deadline) && late.Sub(a.deadline) <= a.pace.idle/8 && !late.Equal(a.by) {
@@ -57,8 +58,8 @@ func (a *answer) extendReadLocked() {
 	_ = a.pace.rc.SetReadDeadline(late)
 }
 
-// startLateLocked is for HTTP/2, where a deadline that passes while nobody reads ends the body all
-// the same. The one that net/http has set is taken away.
+// startLateLocked starts a timer for a Read over HTTP/2, where a read deadline would end the body
+// even if it passed while nobody reads. It removes the deadline that net/http has set.
 func (a *answer) startLateLocked() {
 	late := a.lateLocked()
 	if a.late == nil && a.pace.idle > 0 {
@@ -95,7 +96,8 @@ func (a *answer) endRead() {
 	_ = a.pace.rc.SetReadDeadline(past)
 }
 
-// await waits for the end of the answer.
+// await waits until the answer ends. It gives up if the client leaves or nothing is written for the
+// idle timeout.
 func (a *answer) await() error {
 	late := time.Tick(a.pace.idle) // nil without
 	for {
@@ -112,8 +114,8 @@ func (a *answer) await() error {
 	}
 }
 
-// active says that something was written within the idle timeout, or is being written, which has a
-// bound of its own.
+// active reports whether something was written within IdleTimeout or is being written. A write has
+// a bound of its own.
 func (a *answer) active() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

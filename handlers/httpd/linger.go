@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// How long, and how much, a client may go on sending a body that we do not want, until it has seen
-// our answer.
+// Bounds of the time and the bytes for which a client may go on sending an unwanted body, until it
+// has seen the answer.
 const (
 	lingerTime  = 500 * time.Millisecond // once it has acknowledged the answer
 	lingerStall = 10 * time.Second       // without acknowledging more of it
@@ -18,9 +18,9 @@ const (
 	lingerHead  = 1 << 20 // of a head that is refused
 )
 
-// hangUp closes a connection that the client may still be sending on: first our half, then, when it
-// has closed its own, the rest. A reset would cost it the answer (RFC 9112, section 9.6). net/http
-// calls it in the goroutine of the connection.
+// hangUp closes a connection on which the client may still be sending. It closes the server's half
+// first, and the rest once the client has closed its own, as a reset could cost the client the
+// answer (RFC 9112, section 9.6). net/http calls it in the goroutine of the connection.
 func hangUp(nc net.Conn) {
 	defer nc.Close()
 	if c, ok := nc.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
@@ -28,8 +28,9 @@ func hangUp(nc net.Conn) {
 	}
 }
 
-// linger reads and drops up to left bytes that the client sends, until it has closed its half, or
-// has had its time to read what unsent says that it has not acknowledged.
+// linger reads and drops up to left bytes that the client sends. It returns when the client has
+// closed its half, or has had its time to read the answer. unsent returns the number of sent bytes
+// that the client has not acknowledged.
 func linger(nc net.Conn, left int64, unsent func(net.Conn) int) {
 	last, began := 0, time.Now()
 	progress := began

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// refuseMethod answers a request whose method is not served there.
+// refuseMethod answers a request whose method is not served at its target.
 func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request, l *httpConn) {
 	pace := h.writeDeadline(w, r)
 	pace.begin()
@@ -22,7 +22,7 @@ func (h *Handler) refuseMethod(w http.ResponseWriter, r *http.Request, l *httpCo
 	}
 }
 
-// refusedMethod returns the sentence for allowed. OPTIONS, which asks for the others, is left out.
+// refusedMethod returns a sentence that names the allowed methods, without OPTIONS.
 func refusedMethod(allowed []string) string {
 	n := len(allowed)
 	if n > 0 && allowed[n-1] == http.MethodOptions {
@@ -37,10 +37,10 @@ func refusedMethod(allowed []string) string {
 	return "Allowed methods are " + strings.Join(allowed[:n-1], ", ") + " or " + allowed[n-1] + "."
 }
 
-// methods returns the methods that are served where r goes (RFC 9110, section 10.2.1). Of those
-// that Pages answers it has GET and HEAD.
+// methods returns the methods that are served at the target of r (RFC 9110, section 10.2.1). Of the
+// methods that Pages answers it lists only GET and HEAD.
 func (h *Handler) methods(r *http.Request, l *httpConn) []string {
-	named := r.Method != http.MethodConnect && r.RequestURI != "*" // it goes to a path
+	named := r.Method != http.MethodConnect && r.RequestURI != "*" // its target is a path
 	var served []string
 	for _, method := range []string{
 		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions,
@@ -54,7 +54,7 @@ func (h *Handler) methods(r *http.Request, l *httpConn) []string {
 	return served
 }
 
-// serves reports whether r is served wherever it goes.
+// serves reports whether r is served whatever its target is.
 func (h *Handler) serves(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:
@@ -65,7 +65,7 @@ func (h *Handler) serves(r *http.Request) bool {
 	return false
 }
 
-// isMounted reports whether Mux has a pattern for r.
+// isMounted reports whether a pattern of Mux matches r.
 func (h *Handler) isMounted(r *http.Request) bool {
 	if h.Mux == nil {
 		return false
@@ -74,7 +74,7 @@ func (h *Handler) isMounted(r *http.Request) bool {
 	return pattern != ""
 }
 
-// isStreamed reports whether Streams serves r if it asks for events.
+// isStreamed reports whether Streams would serve r if r asked for events.
 func (h *Handler) isStreamed(r *http.Request, l *httpConn) bool {
 	if h.Streams == nil || r.Method != http.MethodGet {
 		return false

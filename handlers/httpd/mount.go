@@ -4,9 +4,9 @@ import (
 	"net/http"
 )
 
-// mounted has Mux answer r if it has a pattern for it, and reports whether it has. What a page of
-// another origin sends is refused, unless CheckOrigin allows it. What it only reads reaches Mux, as
-// an image or a link does: without the CORS headers the page does not see it.
+// mounted reports whether a pattern of Mux matches r, and if so answers r with Mux. A request from
+// a page of another origin is refused unless CheckOrigin allows it. GET and HEAD always reach Mux,
+// as images and links do, but without the CORS headers the page cannot read the answer.
 func (h *Handler) mounted(w http.ResponseWriter, r *http.Request, l *httpConn) bool {
 	if h.Mux == nil || r.Method == http.MethodConnect || r.RequestURI == "*" || h.Upgrade != nil && wantsWebSocket(r) {
 		return false
@@ -26,8 +26,8 @@ func (h *Handler) mounted(w http.ResponseWriter, r *http.Request, l *httpConn) b
 	return true
 }
 
-// preflight answers a page that wants to know whether it may send a request of another method to
-// Mux.
+// preflight answers a CORS preflight request for method if a pattern of Mux matches, and reports
+// whether one does.
 func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, l *httpConn, method string) bool {
 	wanted := *r
 	wanted.Method = method

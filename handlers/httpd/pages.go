@@ -12,11 +12,11 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// stride is how much of a page is written between two looks at the clock: who takes longer than
-// IdleTimeout for that is taken for dead.
+// stride is the number of bytes of a page that are written under one deadline. A client that takes
+// longer than IdleTimeout for them is considered dead.
 const stride = 256 << 10
 
-// page has pages answer r, and bounds the waits for its client.
+// page answers r with pages, and bounds the waits for the client.
 func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *httpConn, pages http.Handler) {
 	p := &page{ResponseWriter: w, pace: h.writeDeadline(w, r)}
 	if r.ContentLength != 0 && p.pace.idle > 0 {
@@ -51,7 +51,8 @@ func (b *pageBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p)
 }
 
-// page is the http.ResponseWriter of Pages. It keeps what pages look for in one.
+// page is the http.ResponseWriter for Pages. It keeps the optional interfaces that a handler may
+// use.
 type page struct {
 	http.ResponseWriter
 	pace writeDeadline
@@ -128,7 +129,7 @@ func (p *page1) ReadFrom(r io.Reader) (n int64, err error) {
 	return n, nil
 }
 
-// Hijack is http.Hijacker's. The connection gives its place back when it is closed.
+// Hijack is http.Hijacker's. The connection frees its MaxConns slot when it is closed.
 func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	_, rw, err := p.pace.rc.Hijack()
 	if err != nil {
@@ -150,7 +151,7 @@ func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return &hijacked{halves{nc}, conn}, rw, nil
 }
 
-// hijackedTCP keeps what a *net.TCPConn can do.
+// hijackedTCP keeps the methods of a *net.TCPConn.
 type hijackedTCP struct {
 	*net.TCPConn
 	conn handlers.Conn
@@ -159,7 +160,7 @@ type hijackedTCP struct {
 // Close also gives the connection's place back.
 func (c *hijackedTCP) Close() error { return c.conn.Close() }
 
-// hijackedTLS keeps what a *tls.Conn can do.
+// hijackedTLS keeps the methods of a *tls.Conn.
 type hijackedTLS struct {
 	*tls.Conn
 	conn handlers.Conn
@@ -176,10 +177,10 @@ type hijacked struct {
 // Close also gives the connection's place back.
 func (c *hijacked) Close() error { return c.conn.Close() }
 
-// halves is a connection that may have halves.
+// halves is a connection whose sides may be closed one at a time.
 type halves struct{ net.Conn }
 
-// CloseWrite ends our half, where the connection has halves.
+// CloseWrite closes the server's half if the connection can do that.
 func (c halves) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

@@ -6,8 +6,7 @@ import (
 	"unsafe"
 )
 
-// unsent returns how many bytes the kernel has that the peer of nc has not acknowledged (SIOCOUTQ,
-// tcp(7)).
+// unsent returns how many sent bytes the peer of nc has not acknowledged (SIOCOUTQ, tcp(7)).
 func unsent(nc net.Conn) int {
 	c, ok := nc.(syscall.Conn)
 	if !ok {

@@ -4,5 +4,5 @@ package httpd
 
 import "net"
 
-// unsent cannot be told here.
+// unsent returns 0, as the number is not known on this system.
 func unsent(net.Conn) int { return 0 }

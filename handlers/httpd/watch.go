@@ -12,21 +12,21 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// watch is the net.Conn that net/http has for HTTP/1. While a request is served net/http reads one
-// byte more, to notice that the client goes, and ends the request's context with that Read. A
-// client that has ended its half may still wait for the answer (RFC 9112, section 9.6), so the end
-// is held back until the connection breaks or the request has been served.
+// watch is the net.Conn that net/http uses for HTTP/1. While a request is served net/http reads one
+// byte more to notice that the client goes away, and cancels the request's context if that Read
+// fails. A client that has closed its half may still wait for the answer (RFC 9112, section 9.6),
+// so watch holds the end back until the connection breaks or the request has been served.
 type watch struct {
 	halves
 	conn *httpConn
 
 	mu     sync.Mutex
-	held   chan error // what hold has returned
+	held   chan error // the channel that hold returned
 	until  time.Time  // the deadline for reading
 	closed bool
 }
 
-// newWatch returns nc for net/http. It can send files if nc can.
+// newWatch wraps nc in a watch for net/http. The result has ReadFrom (sendfile) if nc has it.
 func newWatch(nc net.Conn, l *httpConn) net.Conn {
 	w := &watch{halves: halves{nc}, conn: l}
 	l.watch = w
@@ -37,7 +37,7 @@ func newWatch(nc net.Conn, l *httpConn) net.Conn {
 	return w
 }
 
-// watchFiles is a watch of a connection that has sendfile.
+// watchFiles is a watch of a connection that supports sendfile.
 type watchFiles struct {
 	*watch
 	from io.ReaderFrom
@@ -64,9 +64,9 @@ func (c *watch) Read(p []byte) (int, error) {
 	return 0, <-c.hold()
 }
 
-// read is the Read of the connection. net/http waits for the goroutine in which it reads the one
-// byte more: a connection of the program's making, which may have it panic or end, is read in
-// another there.
+// read reads from the connection. net/http waits for the goroutine in which it reads the one extra
+// byte. A connection made by the program may panic or end that goroutine, so read then reads in
+// another one.
 func (c *watch) read(p []byte) (n int, err error) {
 	if len(p) != 1 {
 		return c.Conn.Read(p)
@@ -74,7 +74,7 @@ func (c *watch) read(p []byte) (n int, err error) {
 	read := func() { n, err = c.Conn.Read(p) }
 	var panicked error
 	if _, ok := below(c.Conn).(syscall.Conn); ok {
-		panicked = handlers.Guard(read) // it does not end the goroutine
+		panicked = handlers.Guard(read) // its Read does not end the goroutine
 	} else {
 		done := make(chan error, 1)
 		go func() { // ends with the Read
@@ -89,7 +89,7 @@ func (c *watch) read(p []byte) (n int, err error) {
 	return n, err
 }
 
-// hold returns what gets the error of a Read, once there is one.
+// hold returns the channel that gets the error of the held Read once it may end.
 func (c *watch) hold() <-chan error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,7 +99,7 @@ func (c *watch) hold() <-chan error {
 	return held
 }
 
-// releaseLocked ends the Read that is held, if it is time.
+// releaseLocked ends the held Read if it may end now.
 func (c *watch) releaseLocked() {
 	var err error
 	switch {
@@ -116,8 +116,8 @@ func (c *watch) releaseLocked() {
 	c.held = nil
 }
 
-// SetReadDeadline is [net.Conn.SetReadDeadline]. With one that has passed net/http ends its Read;
-// each one tells how far it has got with the head.
+// SetReadDeadline is [net.Conn.SetReadDeadline]. net/http ends its Read with a deadline in the
+// past. The number of deadlines set shows how far net/http has got with the head.
 func (c *watch) SetReadDeadline(t time.Time) error {
 	c.conn.head.clock.left.Add(-1)
 	c.mu.Lock()
@@ -127,8 +127,8 @@ func (c *watch) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// CloseWrite ends our half, and waits until the client, whose body net/http has not read, has the
-// answer: net/http closes the connection soon after, which resets it.
+// CloseWrite closes the server's half, and waits until the client, whose body net/http has not
+// read, has the answer. Soon after, net/http closes the connection, which resets it.
 func (c *watch) CloseWrite() error {
 	if err := c.halves.CloseWrite(); err != nil {
 		return err
@@ -147,7 +147,7 @@ func (c *watch) Close() error {
 	return c.Conn.Close()
 }
 
-// shut has nothing be waited for any more: the connection is closed.
+// shut ends all waits, as the connection is being closed.
 func (c *watch) shut() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,7 +155,7 @@ func (c *watch) shut() {
 	c.releaseLocked()
 }
 
-// below is the connection that has the descriptor.
+// below returns the innermost connection, which has the file descriptor.
 func below(nc net.Conn) net.Conn {
 	for {
 		switch c := nc.(type) {

@@ -9,8 +9,8 @@ import (
 // tellsBreak reports whether awaitBreak works here.
 const tellsBreak = true
 
-// awaitBreak waits until a connection whose peer has ended its half is broken, and returns io.EOF,
-// or until it is closed or its deadline for reading has passed, and returns that error.
+// awaitBreak waits until a connection whose peer has closed its half breaks, and returns io.EOF. If
+// the connection is closed or its read deadline passes first, awaitBreak returns that error.
 func awaitBreak(c syscall.Conn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -22,8 +22,8 @@ func awaitBreak(c syscall.Conn) error {
 	return io.EOF
 }
 
-// pollFD is struct pollfd (poll(2)). POLLERR and POLLHUP are told without being asked for: a reset,
-// or that both halves have ended.
+// pollFD is struct pollfd (poll(2)). POLLERR (a reset) and POLLHUP (both halves have ended) are
+// always reported, without being requested.
 type pollFD struct {
 	fd              int32
 	events, revents int16

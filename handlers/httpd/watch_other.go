@@ -4,8 +4,8 @@ package httpd
 
 import "syscall"
 
-// tellsBreak reports whether awaitBreak works here. Elsewhere a Write tells that a connection is
-// broken.
+// tellsBreak reports whether awaitBreak works here. On this system only a failed Write shows that a
+// connection is broken.
 const tellsBreak = false
 
 func awaitBreak(syscall.Conn) error { panic("not called") }
