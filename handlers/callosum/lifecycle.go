@@ -15,8 +15,8 @@ import (
 // The life of a connection at the server: assign, [Handler.OnConnection], finish. peerEnded and
 // stop may come in between.
 
-// assign gets c its slot and tells it to the client. It is false when there is no connection to
-// serve after that.
+// assign gets c a slot and sends the slot line. It returns false if there is no connection to serve
+// after that.
 func (c *Conn) assign(ctx context.Context) bool {
 	h := c.handler
 	ctx, cancel := context.WithTimeout(ctx, h.slotTimeout())
@@ -53,7 +53,7 @@ func (c *Conn) assign(ctx context.Context) bool {
 	}
 	gone := c.isGone()
 	if _, err := c.Conn.Write(appendLine(nil, slot)); err != nil {
-		if hasReset(err) { // before it was known to have gone
+		if hasReset(err) { // before the watcher reported that the client has gone
 			return false
 		}
 		return failed("slot line", err)
@@ -68,17 +68,17 @@ func (c *Conn) assign(ctx context.Context) bool {
 	return true
 }
 
-// expects reports whether err is only what comes of the client's leaving, or of a shutdown.
+// expects reports whether err is only a consequence of the client's leaving or of a shutdown.
 func (c *Conn) expects(err error) bool {
 	return c.isGone() || c.isStopped() && (errors.Is(err, context.Canceled) || errors.Is(err, handlers.ErrShutdown)) || isEnd(err)
 }
 
-// hasReset reports whether err of a Write means that the client has gone.
+// hasReset reports whether err, from a Write, means that the client has gone.
 func hasReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// hand gives c its slot, and takes it back at once if the client has gone.
+// hand gives c its slot, and frees it at once if the client has gone.
 func (c *Conn) hand(slot int) {
 	c.mu.Lock()
 	c.slot, c.state = slot, slotHeld
@@ -93,14 +93,14 @@ func (c *Conn) hand(slot int) {
 	}
 }
 
-// holds reports whether c has its slot.
+// holds reports whether c holds its slot.
 func (c *Conn) holds() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state == slotHeld
 }
 
-// free frees the slot, if c still has it: at once, or when OnConnection is known to have begun.
+// free frees the slot if c still holds it: at once, or once OnConnection is known to have begun.
 func (c *Conn) free() {
 	c.mu.Lock()
 	held := c.state == slotHeld
@@ -122,12 +122,12 @@ func (c *Conn) free() {
 
 func (c *Conn) release() { c.guard(func() { c.handler.release(c.slot) }) }
 
-// servedTime is how long after the call of OnConnection its first lines have run for certain, also
-// on a machine that is very busy.
+// servedTime is the time after which the first lines of OnConnection have certainly run, even on a
+// very busy machine.
 const servedTime = 3 * time.Second
 
-// serve calls OnConnection. The program hears of the connection before it hears that its slot is
-// free: nothing tells that the callback has begun but its end and some time.
+// serve calls OnConnection. The program must hear of the connection before OnSlotFree. Only the
+// return of the callback, or some time, shows that it has begun.
 func (c *Conn) serve(ctx context.Context) {
 	t := time.AfterFunc(servedTime, c.setServed)
 	defer t.Stop()
@@ -135,7 +135,7 @@ func (c *Conn) serve(ctx context.Context) {
 	c.guard(func() { c.handler.connection(ctx, c) })
 }
 
-// setServed lets the slot be freed: OnConnection has begun, or is not called.
+// setServed allows the slot to be freed, as OnConnection has begun or is not called.
 func (c *Conn) setServed() { c.onceServed.Do(func() { close(c.served) }) }
 
 func (c *Conn) isServed() bool {
@@ -147,7 +147,7 @@ func (c *Conn) isServed() bool {
 	}
 }
 
-// peerEnded is told that the client has sent its last byte, or a reset.
+// peerEnded is called when the client has sent FIN or a reset.
 func (c *Conn) peerEnded() {
 	c.mu.Lock()
 	if c.ended || c.closed {
@@ -162,7 +162,8 @@ func (c *Conn) peerEnded() {
 	c.free()
 }
 
-// stop is for a server that is shutting down: what has come is still read, then reads fail.
+// stop is called when the server shuts down. Bytes that have arrived can still be read; then reads
+// fail.
 func (c *Conn) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,7 +180,7 @@ func (c *Conn) stopLocked() {
 	c.cancel(handlers.ErrShutdown)
 }
 
-// settleTime is how long what is on its way has to come when the server is shutting down.
+// settleTime is how long a shutdown waits for bytes that are still on their way.
 const settleTime = 50 * time.Millisecond
 
 // lateLocked gives the application EndTimeout from now.
@@ -189,8 +190,8 @@ func (c *Conn) lateLocked() {
 	}
 }
 
-// finish ends a connection that was served, so that what was written arrives: closing with unread
-// bytes would reset it.
+// finish ends a connection that was served, so that what was written arrives. Closing it with
+// unread bytes would reset it.
 func (c *Conn) finish() {
 	c.free()
 	c.mu.Lock()
@@ -206,11 +207,10 @@ func (c *Conn) finish() {
 	}
 }
 
-// maxLinger is how much of what a client still sends is taken in after the application has
-// finished.
+// maxLinger bounds the bytes that are still read from a client after the application has finished.
 const maxLinger = 1 << 20
 
-// guard runs a callback. Its panic is told.
+// guard runs a callback and reports its panic.
 func (c *Conn) guard(f func()) {
 	if err := handlers.Guard(f); err != nil {
 		c.fail(c.info, err)

@@ -13,14 +13,14 @@ import (
 // maxLine is the longest slot line that is read: the digits of the highest slot, and CR LF.
 const maxLine = 19 + 2
 
-// appendLine appends the line that tells slot.
+// appendLine appends the line for slot.
 func appendLine(dst []byte, slot int) []byte {
 	return append(strconv.AppendInt(dst, int64(slot), 10), "\r\n"...)
 }
 
-// readLine reads the slot line from r, and returns what it has read beyond it. The error is
-// [handlers.ErrProtocol] for what is not a line of digits, as soon as that is clear, and
-// io.ErrUnexpectedEOF for an end before the line's.
+// readLine reads the slot line from r, and returns the bytes that it has read beyond it. It returns
+// [handlers.ErrProtocol] as soon as the input cannot be a line of digits, and io.ErrUnexpectedEOF
+// if r ends before the line does.
 func readLine(r io.Reader) (slot int, rest []byte, err error) {
 	buf := make([]byte, 0, maxLine)
 	for {
@@ -40,8 +40,8 @@ func readLine(r io.Reader) (slot int, rest []byte, err error) {
 	}
 }
 
-// parseLine takes the slot line off the beginning of b: the regular expression \d+\r\n. used is 0
-// while the line is not whole.
+// parseLine parses the slot line, \d+\r\n, at the beginning of b. used is its length, or 0 while
+// the line is incomplete.
 func parseLine(b []byte) (slot, used int, err error) {
 	digits := bytes.IndexFunc(b, func(r rune) bool { return r < '0' || r > '9' })
 	rest := []byte(nil)

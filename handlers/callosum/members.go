@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// member is a connection of a pool. One that is displaced while it is leased is no member any more,
-// but still leased.
+// member is a connection of a pool. A leased one that is displaced is no longer in the pool, but
+// stays leased until it is put back.
 type member struct {
 	conn      *Conn
 	id        string // of its server; empty if it was offered
@@ -18,9 +18,10 @@ type member struct {
 	last      uint64 // the pool's uses at the last one
 }
 
-// Offer offers a connection to the pool. It keeps it while there is room; else only one whose slot
-// is lower than the highest in the pool, which is closed in its place, at once or when it is put
-// back. A connection that is not kept is closed. Put does nothing for it until it was handed out.
+// Offer offers a connection to the pool and reports whether the pool keeps it. A full pool keeps it
+// only if its slot is lower than the highest in the pool, whose connection is then closed, at once
+// or when it is put back. A connection that is not kept is closed. Put does nothing for c until the
+// pool has handed it out.
 func (p *Pool) Offer(c *Conn) (kept bool) { return p.offer(&member{conn: c}) }
 
 func (p *Pool) offer(m *member) (kept bool) {
@@ -43,8 +44,8 @@ func (p *Pool) offer(m *member) (kept bool) {
 	return kept
 }
 
-// enterLocked makes m a member. out is to be closed: m itself, if it is not kept, or the one in
-// whose place it is.
+// enterLocked makes m a member. The caller must close out, if not nil: m itself if it is not kept,
+// or the member that m replaces.
 func (p *Pool) enterLocked(m *member) (out *member, kept bool) {
 	known := m.id == "" || p.servers[m.id] == m.addr
 	if p.closed || !known {
@@ -67,7 +68,7 @@ func (p *Pool) enterLocked(m *member) (out *member, kept bool) {
 	return out, true
 }
 
-// removeLocked makes m no member, if it is one. It is closed when it is put back.
+// removeLocked removes m from the pool, if it is there. A leased one is closed when it is put back.
 func (p *Pool) removeLocked(m *member) bool {
 	m.displaced = true
 	i := slices.Index(p.members, m)
@@ -78,8 +79,8 @@ func (p *Pool) removeLocked(m *member) bool {
 	return true
 }
 
-// broke is for a connection whose server has ended it. Who has leased it may still read what came
-// before.
+// broke is called when the server has ended a connection. The program that has leased it may still
+// read what came before.
 func (p *Pool) broke(m *member) {
 	p.mu.Lock()
 	p.suspectLocked(m)
@@ -93,16 +94,16 @@ func (p *Pool) broke(m *member) {
 	}
 }
 
-// suspectLocked has a server left alone until the next probe that has ended a connection before
-// one: it would be tried over and over. A connection that we have closed says nothing of its
-// server.
+// suspectLocked excludes a server until the next probe if it has ended a connection within one
+// ProbeInterval, as it would be tried over and over. A connection that this side has closed says
+// nothing about its server.
 func (p *Pool) suspectLocked(m *member) {
 	if m.id != "" && !m.displaced && !m.conn.isClosed() && time.Since(m.since) < p.probeInterval() {
 		p.failed[m.id] = true
 	}
 }
 
-// gone is for a connection that is closed: another takes its place.
+// gone is called when a connection has been closed, so that another takes its place.
 func (p *Pool) gone(m *member) {
 	p.mu.Lock()
 	was := p.removeLocked(m)
@@ -113,7 +114,7 @@ func (p *Pool) gone(m *member) {
 	}
 }
 
-// dropMembers closes the connections to a server, once they are put back.
+// dropMembers closes the connections to a server; leased ones are closed when they are put back.
 func (p *Pool) dropMembers(id string) {
 	p.mu.Lock()
 	var idle []*member
@@ -132,7 +133,7 @@ func (p *Pool) dropMembers(id string) {
 	}
 }
 
-// close closes the pool's connections; those that are leased when they are put back.
+// close closes the pool's connections; leased ones are closed when they are put back.
 func (p *Pool) close() {
 	p.mu.Lock()
 	p.closed = true

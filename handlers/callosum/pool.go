@@ -25,34 +25,34 @@ var (
 	ErrNoServers = errors.New("no servers to contact")
 )
 
-// A Pool keeps connections to a set of servers, and hands the one with the lowest slot to each
-// request. While [Pool.Run] runs it fills itself, and then probes a server every ProbeInterval: a
-// connection with a lower slot than the highest one takes that one's place. So clients leave
+// A Pool keeps connections to a set of servers, and hands one with a low slot to each request.
+// While [Pool.Run] runs, the pool fills itself and then probes a server every ProbeInterval: a
+// connection with a lower slot than the highest in the pool replaces that one. So clients leave
 // crowded servers for idle ones, and the load balances itself.
 //
-// Its zero value is ready. The fields are set before use and not changed after. Its methods may be
-// called by any goroutine.
+// The zero value is ready to use. The fields must not be changed once the pool is in use. Any
+// goroutine may call its methods.
 type Pool struct {
-	// Servers are the addresses of the servers by their ids, at first; see Add and Drop.
+	// Servers maps the ids of the initial servers to their addresses; see Add and Drop.
 	Servers map[string]string
-	// Size is how many connections are kept; 100 if zero or negative.
+	// Size is the number of connections to keep; 100 if zero or negative.
 	Size int
 	// ProbeInterval is the time between probes; 1 second if zero or negative. There are always
 	// probes: they find a server that is back.
 	ProbeInterval time.Duration
-	// Wait is how long Get waits for a connection; 10 seconds if zero, no longer than its ctx if
+	// Wait bounds how long Get waits for a connection; 10 seconds if zero, no bound but its ctx if
 	// negative.
 	Wait time.Duration
-	// MaxDials is how many connections are made at once; 4 if zero, as many as are missing if
-	// negative.
+	// MaxDials bounds the connections that are being made at once; 4 if zero, no bound if negative.
 	MaxDials int
 	// UnreadTimeout is as that of [Handler], for a connection that nobody reads; 2 minutes if zero,
 	// no bound if negative.
 	UnreadTimeout time.Duration
 	// Dialer makes the connections.
 	Dialer Dialer
-	// OnError is told, by Run, of each server that was unreachable or broke the protocol, by its
-	// id; and of [ErrNoServers], without an id, at each probe.
+	// OnError, if not nil, is called by Run with the id of a server that was unreachable or broke
+	// the protocol. While the pool has no servers it is called with [ErrNoServers] and no id at
+	// each probe.
 	OnError func(id string, err error)
 
 	watcher watcher
@@ -70,7 +70,7 @@ type Pool struct {
 	closed  bool
 }
 
-// A Member is what a [Pool] tells of one of its connections.
+// A Member describes a connection of a [Pool].
 type Member struct {
 	Server string // its id; empty if it was offered
 	Addr   string
@@ -94,7 +94,7 @@ func (p *Pool) maxDials() int {
 	return cmp.Or(p.MaxDials, 4)
 }
 
-// init makes the maps. It is called before p.mu is taken.
+// init makes the maps. It must be called before p.mu is locked.
 func (p *Pool) init() {
 	p.once.Do(func() {
 		p.mu.Lock()
@@ -107,8 +107,8 @@ func (p *Pool) init() {
 	})
 }
 
-// Add adds a server, or gives the one with this id another address: connections to the old one are
-// closed, once they are put back.
+// Add adds a server, or changes the address of the server with this id. Connections to the old
+// address are closed; leased ones when they are put back.
 func (p *Pool) Add(id, addr string) {
 	p.init()
 	p.mu.Lock()
@@ -121,7 +121,7 @@ func (p *Pool) Add(id, addr string) {
 	p.nudge()
 }
 
-// Drop removes a server. Connections to it are closed, once they are put back.
+// Drop removes a server. Connections to it are closed; leased ones when they are put back.
 func (p *Pool) Drop(id string) {
 	p.init()
 	p.mu.Lock()
@@ -131,7 +131,7 @@ func (p *Pool) Drop(id string) {
 	p.nudge()
 }
 
-// Members are the connections of the pool, the lowest slot first.
+// Members returns the connections of the pool, the lowest slot first.
 func (p *Pool) Members() []Member {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -154,8 +154,8 @@ func (p *Pool) TryGet() *Conn {
 	return nil
 }
 
-// Get is TryGet that waits for a connection, until ctx ends or Wait has passed. The error is that
-// of ctx, [ErrBusy] or [ErrPoolClosed].
+// Get is like TryGet but waits for a connection until ctx ends or Wait has passed. It returns the
+// error of ctx, [ErrBusy] or [ErrPoolClosed].
 func (p *Pool) Get(ctx context.Context) (*Conn, error) {
 	p.init()
 	p.mu.Lock()
@@ -186,7 +186,7 @@ func (p *Pool) Get(ctx context.Context) (*Conn, error) {
 		p.waiting = slices.Delete(p.waiting, i, i+1)
 	}
 	p.mu.Unlock()
-	if i < 0 { // it was given one just now
+	if i < 0 { // a connection was sent just now
 		return got(<-turn)
 	}
 	return nil, err
@@ -199,9 +199,9 @@ func got(c *Conn) (*Conn, error) {
 	return c, nil
 }
 
-// lowestLocked is the free member with the lowest slot; nil if there is none. A slot is a rough
-// measure of its server's load: of those up to nearby times the lowest the one whose last use is
-// longest ago is taken.
+// lowestLocked returns the free member to use next, or nil if there is none. A slot is only a rough
+// measure of the load of its server, so of the free members with slots up to nearby times the
+// lowest it returns the one whose last use is longest ago.
 func (p *Pool) lowestLocked() (lowest *member) {
 	limit := 0
 	for _, m := range p.members {
@@ -218,7 +218,7 @@ func (p *Pool) lowestLocked() (lowest *member) {
 	return lowest
 }
 
-// nearby is how many times as high a slot may be and still tell as much as another.
+// nearby is the factor by which slots may differ and still say the same about the load.
 const nearby = 4
 
 func (p *Pool) leaseLocked(m *member) *Conn {
@@ -229,9 +229,9 @@ func (p *Pool) leaseLocked(m *member) *Conn {
 	return m.conn
 }
 
-// Put gives a connection back. It must be in a state in which the next request can use it: else it
-// is closed instead, and need not be put back. A connection that is broken, or whose place was
-// taken by one with a lower slot, is closed.
+// Put gives a connection back to the pool. The next request must be able to use it; if it cannot,
+// close the connection instead of calling Put. Put closes a connection that is broken or was
+// replaced by one with a lower slot.
 func (p *Pool) Put(c *Conn) {
 	p.init()
 	p.mu.Lock()
@@ -251,7 +251,7 @@ func (p *Pool) Put(c *Conn) {
 	c.Close()
 }
 
-// freedLocked gives free members to who waits.
+// freedLocked gives free members to waiting calls of Get.
 func (p *Pool) freedLocked() {
 	for len(p.waiting) > 0 {
 		m := p.lowestLocked()
@@ -263,8 +263,8 @@ func (p *Pool) freedLocked() {
 	}
 }
 
-// Do hands a connection to f: Get, f, Put. When f fails or panics the connection is closed instead:
-// what is still to come on it would be taken for the next answer.
+// Do calls Get, f and Put. If f fails or panics, Do closes the connection instead, as bytes that
+// still arrive on it would be taken for the next answer.
 func (p *Pool) Do(ctx context.Context, f func(c *Conn) error) error {
 	c, err := p.Get(ctx)
 	if err != nil {

@@ -12,34 +12,34 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// recheck is how long a handshake believes in what the last one has seen of the files.
+// recheck is how long handshakes rely on the last look at the files.
 const recheck = time.Second
 
-// Certificates is a certificate and its key in two PEM files, which may be replaced at any time:
-// the handshakes after that use the new pair. [LoadFiles] makes one. Its methods may be called by
-// any number of goroutines at once.
+// Certificates is a certificate and its key in two PEM files, which may be replaced at any time.
+// Later handshakes use the new pair. [LoadFiles] makes one. Several goroutines may call its methods
+// at once.
 type Certificates struct {
-	// OnError is told when the files have changed and are no good; the old pair stays in use. It is
-	// told once for as long as the reason is the same. Nil: nobody is told. It must be set before
-	// the first handshake.
+	// OnError, if not nil, is called when the changed files cannot be used; the old pair stays in
+	// use. It is called once for as long as the error stays the same. It must be set before the
+	// first handshake.
 	OnError func(err error)
 
 	cert, key string
-	start     time.Time // whatever the wall clock does, time goes on from here
+	start     time.Time // origin of the monotonic time in next
 	current   atomic.Pointer[tls.Certificate]
-	next      atomic.Int64 // when a handshake looks at the files again, in nanoseconds from start
+	next      atomic.Int64 // when a handshake checks the files again, in nanoseconds from start
 
 	mu     sync.Mutex // guards following
 	seen   stamp
-	failed string // the error that OnError knows of
+	failed string // the error last passed to OnError
 }
 
-// stamp tells one state of the two files from another.
+// stamp identifies a state of the two files.
 type stamp struct{ cert, key fileStamp }
 
-// fileStamp is the state of a file: a copy that keeps the time, or a link that moves, may change
-// nothing but the content. Of what is no file, such as a pipe, it is what the file system tells: it
-// can be read only once.
+// fileStamp identifies a state of a file by its content, as a copy that keeps the time, or a moved
+// link, may change nothing else. A file that is not regular, such as a pipe, can be read only once,
+// so it is identified by its size and time.
 type fileStamp struct {
 	size    int64
 	changed time.Time
@@ -57,9 +57,9 @@ func LoadFiles(cert, key string) (*Certificates, error) {
 	return c, nil
 }
 
-// GetCertificate is for [tls.Config]. At most once a second it looks whether the files have another
-// content, and takes that into use if so. While they are no good, it goes on with the pair that it
-// has.
+// GetCertificate is for [tls.Config]. At most once a second it checks whether the content of the
+// files has changed, and if so starts to use it. If the new files cannot be used it returns the old
+// pair.
 func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	now, next := int64(time.Since(c.start)), c.next.Load()
 	if now >= next && c.next.CompareAndSwap(next, now+int64(recheck)) {
@@ -80,7 +80,7 @@ func (c *Certificates) Reload() error {
 	return c.readLocked(seen)
 }
 
-// refresh reads the files if they have changed, and tells OnError.
+// refresh reads the files if they have changed, and calls OnError with a new error.
 func (c *Certificates) refresh() {
 	c.mu.Lock()
 	seen, err := c.stampLocked()
@@ -98,8 +98,8 @@ func (c *Certificates) refresh() {
 	}
 }
 
-// readLocked takes the pair that was seen into use. The stamp is older than what is read, never
-// younger, so a change in between is found the next time.
+// readLocked reads the pair and starts to use it. seen was taken before the read, so a change
+// between the two is found by the next check.
 func (c *Certificates) readLocked(seen stamp) error {
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {

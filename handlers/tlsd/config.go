@@ -12,9 +12,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Refusals of a ClientHello, beside those that crypto/tls has.
+// Errors for a refused ClientHello, besides those of crypto/tls.
 var (
-	// ErrALPN means that the client offers protocols of which none is served: alert
+	// ErrALPN means that no protocol that the client offers is served: alert
 	// no_application_protocol.
 	ErrALPN = fmt.Errorf("no handler for the protocols that the client offers: %w", handlers.ErrPolicy)
 	// ErrName means that the client asks for a name that no certificate has: alert
@@ -22,7 +22,7 @@ var (
 	ErrName = fmt.Errorf("no certificate for the name that the client asks for: %w", handlers.ErrPolicy)
 )
 
-// verdict is what choose says of a ClientHello, for the goroutine that makes the handshake.
+// verdict passes the decision of choose on a ClientHello to the goroutine of the handshake.
 type verdict struct{ refused error }
 
 type verdictKey struct{}
@@ -35,7 +35,7 @@ func (h *Handler) init() {
 	h.base.GetConfigForClient = h.choose
 }
 
-// adapt makes a config that agrees to what there is a handler for.
+// adapt returns a copy of c that agrees only to protocols that have a handler.
 func (h *Handler) adapt(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
@@ -46,8 +46,8 @@ func (h *Handler) adapt(c *tls.Config) *tls.Config {
 	return c
 }
 
-// keyLog makes an error of a panic: crypto/tls writes under a lock that a panic would leave held,
-// and no handshake that logs its keys would go on.
+// keyLog turns a panic of w into an error. crypto/tls writes under a lock that a panic would leave
+// held, which would block every later handshake that logs its keys.
 type keyLog struct{ w io.Writer }
 
 // Write is io.Writer's.
@@ -58,7 +58,7 @@ func (l keyLog) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// protocols is the ids of ALPN in the order of preference.
+// protocols returns the ALPN ids that have a handler, in the order of preference.
 func (h *Handler) protocols(first []string) []string {
 	var ids, web []string
 	for _, id := range first {
@@ -106,23 +106,25 @@ func (h *Handler) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 	return c, nil
 }
 
-// unofferable is longer than the id of a protocol can be (RFC 7301, section 3.1).
+// unofferable is longer than any protocol id may be, so no client can offer it (RFC 7301, section
+// 3.1).
 var unofferable = strings.Repeat("x", 256)
 
-// refusingALPN makes crypto/tls say no_application_protocol. By itself it does not when we have no
-// protocol at all, nor when a client of http/1.1 meets a server of h2: it goes on as if nothing had
-// been offered.
+// refusingALPN returns a config with which crypto/tls sends no_application_protocol. By itself
+// crypto/tls does not if the server has no protocol at all, or if a client offers http/1.1 to a
+// server of h2. It then goes on as if nothing had been offered.
 func refusingALPN(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.NextProtos = []string{unofferable}
 	return c
 }
 
-// refusingName makes crypto/tls say unrecognized_name: it does when it has no certificate.
+// refusingName returns a config without certificates, with which crypto/tls sends
+// unrecognized_name.
 func refusingName(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.Certificates, c.GetCertificate = nil, nil
-	c.SessionTicketsDisabled = true // to resume a session needs none
+	c.SessionTicketsDisabled = true // a resumed session needs no certificate
 	return c
 }
 
@@ -142,7 +144,7 @@ func knows(c *tls.Config, hello *tls.ClientHelloInfo) bool {
 	})
 }
 
-// covers reports whether the certificate is for name.
+// covers reports whether cert is valid for name.
 func covers(cert *tls.Certificate, name string) bool {
 	leaf := cert.Leaf
 	if leaf == nil && len(cert.Certificate) > 0 {

@@ -15,16 +15,16 @@ const (
 	headBytes = 8 << 10
 )
 
-// ErrPlain is what [RequireTLS] reports.
+// ErrPlain is the error that [RequireTLS] reports.
 var ErrPlain = fmt.Errorf("plain HTTP on a port that speaks TLS only: %w", handlers.ErrPolicy)
 
-// RequireTLS is a Handler for plain HTTP on a port that speaks TLS only: it answers 400 and where
-// to go instead.
+// RequireTLS is a Handler for plain HTTP on a port that speaks TLS only. It answers 400 with the
+// https URL to use instead.
 var RequireTLS handlers.Handler = requireTLS{}
 
 type requireTLS struct{}
 
-// Serve answers in a goroutine of its own.
+// Serve answers in its own goroutine.
 func (requireTLS) Serve(c handlers.Conn, p handlers.Port) {
 	p.Go(func() { // ends when the client has the answer, or after headTime and lingerTime
 		defer c.Close()
@@ -52,7 +52,8 @@ func answerPlain(nc net.Conn) {
 	}
 }
 
-// readHead reads until the empty line, or for as long as there is room, time and a peer.
+// readHead reads up to the empty line. It stops early after headBytes, at the deadline or at an
+// error.
 func readHead(nc net.Conn) []byte {
 	buf := make([]byte, headBytes)
 	n := 0
@@ -80,8 +81,8 @@ func appendPlainAnswer(dst, head []byte) []byte {
 	return dst
 }
 
-// hostOf finds the Host of a request (RFC 9110, section 7.2). It is empty if there is none that is
-// fit to be repeated.
+// hostOf returns the Host of a request (RFC 9110, section 7.2), or "" if there is none that is safe
+// to repeat.
 func hostOf(head []byte) string {
 	_, head, _ = bytes.Cut(head, []byte("\n"))
 	for {
@@ -101,7 +102,8 @@ func hostOf(head []byte) string {
 	}
 }
 
-// cleanHost is host if it is a name or an address with or without a port, else empty.
+// cleanHost returns host if it consists of the characters of a name or address with or without a
+// port, and "" otherwise.
 func cleanHost(host []byte) string {
 	if len(host) > 260 {
 		return ""

@@ -16,11 +16,11 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// refuse has the last word after a failed handshake, and makes sure that it is not lost. Mostly
-// that is the alert that crypto/tls has sent; those who do not speak TLS get none.
+// refuse makes sure that the peer gets the last bytes after a failed handshake. Mostly they are the
+// alert that crypto/tls has sent. A peer that speaks plain HTTP gets an HTTP response instead.
 func refuse(nc net.Conn, err error) {
 	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, handlers.ErrShutdown) || errors.Is(err, io.EOF) {
-		return // nobody listens, or it is closed already
+		return // the peer does not read, or nc is already closed
 	}
 	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && e.Conn != nil && likeHTTP(e.RecordHeader[:]) {
 		if _, err := nc.Write(appendPlainAnswer(nil, e.RecordHeader[:])); err != nil {
@@ -30,7 +30,7 @@ func refuse(nc net.Conn, err error) {
 	linger(nc)
 }
 
-// likeHTTP reports whether b is the beginning of a request of a usual method.
+// likeHTTP reports whether b is the beginning of an HTTP request with a common method.
 func likeHTTP(b []byte) bool {
 	switch string(b) {
 	case "GET /", "HEAD ", "POST ", "PUT /", "PATCH", "DELET", "OPTIO", "PRI *":
@@ -39,9 +39,9 @@ func likeHTTP(b []byte) bool {
 	return false
 }
 
-// linger ends our half of the connection and swallows, for a moment, what the peer still sends:
-// closing with unread bytes would reset the connection, and the peer would lose our last words (RFC
-// 9112, section 9.6).
+// linger closes the server's half of the connection and drops, for a moment, what the peer still
+// sends. Closing with unread bytes would reset the connection, and the peer could lose the last
+// bytes (RFC 9112, section 9.6).
 func linger(nc net.Conn) {
 	w, ok := nc.(interface{ CloseWrite() error })
 	if !ok || w.CloseWrite() != nil {

@@ -1,13 +1,13 @@
-// Package tlsd terminates TLS and passes on what is inside.
+// Package tlsd terminates TLS and passes the connection inside on.
 //
-// A [Handler] makes the handshake and then lets ALPN choose (RFC 7301): the handler of the protocol
-// that was agreed gets the untouched *tls.Conn. Only a client that offered no protocol at all is
-// decided again by its first bytes. One that offered protocols of which none is served is refused,
-// so that what was meant for one service never reaches another that has the same certificate
-// (https://alpaca-attack.com).
+// A [Handler] makes the handshake and then chooses by ALPN (RFC 7301): the handler of the
+// negotiated protocol gets the *tls.Conn, from which nothing has been read. If the client offered
+// no protocol at all, the port decides again by its first bytes. If it offered only protocols that
+// are not served, it is refused, so that data meant for one service never reaches another one with
+// the same certificate (https://alpaca-attack.com).
 //
 // [Certificates] is a certificate in files that may be replaced while the server runs. [RequireTLS]
-// answers those who speak plain HTTP to a port that wants TLS.
+// answers clients that speak plain HTTP to a port that requires TLS.
 package tlsd
 
 import (
@@ -27,33 +27,32 @@ const defaultHandshakeTimeout = 10 * time.Second
 
 // A Handler terminates TLS. Its fields must not be changed once it serves.
 type Handler struct {
-	// Config has the certificates. Without it every connection is refused. It is cloned at the
-	// first connection: TLS 1.2 is the least version whatever MinVersion says, and NextProtos is
-	// what ALPN has a handler for, in the order of Config.NextProtos, then the rest, "h2" and
-	// "http/1.1" last.
+	// Config has the certificates. If nil, every connection is refused. The Handler clones it at
+	// the first connection and changes the clone: the minimum version is at least TLS 1.2, and
+	// NextProtos lists the protocols that have a handler in ALPN, first those in Config.NextProtos
+	// in that order, then the rest, with "h2" and "http/1.1" last.
 	Config *tls.Config
-	// ALPN has the handlers by the protocol that was agreed. A client that offers only others is
-	// refused, by the alert no_application_protocol; one that offers none goes to
-	// [handlers.Port.Route]. The handlers get a [handlers.Conn] whose NetConn is a *tls.Conn of
-	// which nothing has been read. [handlers.Refuse] is enough for "acme-tls/1".
+	// ALPN maps negotiated protocols to handlers. A client that offers only other protocols is
+	// refused with the alert no_application_protocol. One that offers none is passed to
+	// [handlers.Port.Route]. The handlers get a [handlers.Conn] whose NetConn is a *tls.Conn from
+	// which nothing has been read. For "acme-tls/1" [handlers.Refuse] is enough.
 	ALPN map[string]handlers.Handler
 	// HandshakeTimeout bounds the handshake as a whole; 10 seconds if zero, no bound if negative.
-	// The context of the Config's callbacks ends with it, and when a port that is a
-	// [handlers.Handshaker] gives up.
+	// The context of the Config's callbacks ends after that time, and when a port that is a
+	// [handlers.Handshaker] gives up handshakes.
 	HandshakeTimeout time.Duration
-	// StrictSNI refuses a client that asks for a name that no certificate has, by the alert
-	// unrecognized_name. One that asks for no name is served.
+	// StrictSNI refuses a client that asks for a name that no certificate has, with the alert
+	// unrecognized_name. A client that asks for no name is served.
 	StrictSNI bool
 
 	once sync.Once
-	base *tls.Config // made of Config
+	base *tls.Config // adapted from Config
 }
 
 var _ handlers.Handler = (*Handler)(nil)
 
-// Serve makes the handshake in a goroutine of its own, and passes the connection on. A handshake
-// that fails is reported with [handlers.Port.Fail]. Serve may be called by any number of goroutines
-// at once.
+// Serve makes the handshake in its own goroutine and passes the connection on. It reports a failed
+// handshake with [handlers.Port.Fail]. Several goroutines may call Serve at once.
 func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	h.once.Do(h.init)
 	if h.base == nil {
@@ -63,7 +62,7 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 	p.Go(func() { h.guarded(c, p) }) // ends by HandshakeTimeout, or when the inner handler returns
 }
 
-// guarded is serve, in which a panic of the program's TLS callbacks costs this connection only.
+// guarded calls serve so that a panic of the program's TLS callbacks closes this connection only.
 func (h *Handler) guarded(c handlers.Conn, p handlers.Port) {
 	failed := func(err error) { fail(c, p, err) }
 	if err := handlers.GuardExit(func() { h.serve(c, p) }, failed); err != nil {
@@ -94,8 +93,8 @@ func fail(c handlers.Conn, p handlers.Port, err error) {
 	p.Fail(&info, err)
 }
 
-// handshake makes the handshake. Its context, which the callbacks of the Config may wait for, ends
-// at the deadline and when the port gives up handshakes. The connection is closed then.
+// handshake makes the handshake. Its context, which the Config's callbacks get, ends at the
+// deadline and when the port gives up handshakes. The connection is then closed.
 func (h *Handler) handshake(nc net.Conn, p handlers.Port) (*tls.Conn, error) {
 	var v verdict
 	ctx := context.Background()
@@ -125,7 +124,8 @@ func (h *Handler) handshakeTimeout() time.Duration {
 	return cmp.Or(h.HandshakeTimeout, defaultHandshakeTimeout)
 }
 
-// pass hands the inner layer to the protocol that was agreed, or to the port.
+// pass hands the inner layer to the handler of the negotiated protocol, or to the port if there is
+// none.
 func (h *Handler) pass(c handlers.Conn, tc *tls.Conn, p handlers.Port) {
 	state := tc.ConnectionState()
 	info := *c.Info()
