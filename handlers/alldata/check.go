@@ -9,9 +9,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Check verifies a store that is not open, as Open does, and changes nothing. It returns the number
-// of events, or an [ErrDamaged] that says what it found first, or an [ErrInUse]: it shares the
-// store with other Checks only. It may be called at any time by any goroutine.
+// Check verifies a store that is not open, as Open does, but changes nothing. It returns the number
+// of events. It returns an [ErrDamaged] with the first damage that it found, or an [ErrInUse] if
+// the store is open, as only Checks may share it. Any goroutine may call it at any time.
 func (s *Store) Check() (events int, err error) {
 	events, err = s.verify(filepath.Join(s.Dir, fileName), false)
 	if err != nil {

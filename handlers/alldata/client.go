@@ -19,21 +19,21 @@ import (
 	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
-// DefaultURL is where a [Client] without a URL sends to.
+// DefaultURL is the URL of a [Client] whose URL is empty.
 const DefaultURL = "http://localhost:8080/"
 
-// A Client puts events to a peer. Its zero value sends to [DefaultURL]. A put that failed is sent
-// again: that is safe, for the peer takes the same event under the same key once. Copy it to change
-// a field for one call; any number of goroutines may use it at once.
+// A Client puts events to a peer. Its zero value sends to [DefaultURL]. It sends a failed put
+// again, which is safe, as a peer stores the same event under the same key only once. Copy the
+// Client to change a field for one call. Several goroutines may use it at once.
 type Client struct {
-	// URL is where the peer's _put is; [DefaultURL] if empty.
+	// URL is the URL of the peer's _put; [DefaultURL] if empty.
 	URL string
-	// Method is that of the requests; POST if empty.
+	// Method is the method of the requests; POST if empty.
 	Method string
 	// HTTP sends the requests; if nil, one that follows no redirects, on the connections of
 	// http.DefaultTransport.
 	HTTP *http.Client
-	// Attempts is how often a put is sent at the most; 5 if zero, until its ctx ends if negative.
+	// Attempts bounds how often a put is sent; 5 if zero, until its ctx ends if negative.
 	Attempts int
 	// Timeout bounds each attempt; 10 seconds if zero, no bound if negative.
 	Timeout time.Duration
@@ -42,7 +42,7 @@ type Client struct {
 	// negative MaxBackoff no bound. How long it is up to then is left to chance, so that clients do
 	// not all come back at once; a peer's Retry-After is kept, up to MaxBackoff.
 	MinBackoff, MaxBackoff time.Duration
-	// OnRetry, if not nil, is told of each attempt that failed and is followed by another.
+	// OnRetry, if not nil, is called after each failed attempt that is followed by another one.
 	OnRetry func(key string, attempt int, err error)
 }
 
@@ -52,7 +52,7 @@ type StatusError struct {
 	Reason string // what the peer says
 }
 
-// Error is the status, and the reason if the peer says one.
+// Error returns the status, with the reason if the peer gave one.
 func (e *StatusError) Error() string {
 	text := fmt.Sprintf("the peer answered %d %s", e.Status, http.StatusText(e.Status))
 	if e.Reason != "" {
@@ -80,9 +80,9 @@ type message struct {
 	Event json.RawMessage `json:"event"`
 }
 
-// Put sends the event, which is JSON, under its key, until the peer has answered 201, or says that
-// it never will, or Attempts are over, or ctx ends. Unless it returns nil, a [*StatusError] that
-// the peer did not take it, or an [ErrInvalid], nothing is known: the event may have been put.
+// Put sends the event, which is JSON, under its key until the peer answers 201 or refuses it for
+// good, Attempts are used up, or ctx ends. If the error is neither nil, nor a [*StatusError], nor
+// an [ErrInvalid], the event may or may not have been stored.
 func (c *Client) Put(ctx context.Context, key string, event json.RawMessage) error {
 	compact, err := check(key, event)
 	if err != nil {

@@ -67,7 +67,7 @@ type place struct {
 	info os.FileInfo
 }
 
-// check returns ErrGone unless the file has its name still.
+// check returns ErrGone unless the file still has its name.
 func (p *place) check() error {
 	info, err := os.Stat(p.path)
 	switch {
@@ -102,7 +102,7 @@ func full(err error) error {
 	return err
 }
 
-// initialize makes an empty store.
+// initialize makes an empty store at path.
 func initialize(path string) error {
 	db, err := bbolt.Open(path, 0o600, nil)
 	if err != nil {

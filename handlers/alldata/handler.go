@@ -29,21 +29,21 @@ const (
 	DefaultTimeout     = 30 * time.Second
 )
 
-// What an OnPut may return, or wrap, to have the peer told more than 500.
+// Errors that an OnPut may return, or wrap, for an answer other than 500.
 var (
-	// ErrConflict means that the key has another event: 409.
+	// ErrConflict means that the key already has a different event: 409.
 	ErrConflict = errors.New("the key has another event")
 	// ErrInvalid means that this is not a key and an event: 400.
 	ErrInvalid = errors.New("not a key and an event")
-	// ErrBusy means that the peer should come again in a second: 503.
+	// ErrBusy means that the peer should try again in a second: 503.
 	ErrBusy = errors.New("too much at once")
 	// ErrFull means that there is no room for the event until somebody makes some: the disk is full,
 	// a quota is used up, or the file may not grow. 507.
 	ErrFull = errors.New("the disk is full")
 )
 
-// A Handler answers _put requests: an http.Handler for any mux. Its zero value refuses them. The
-// fields are not changed once it serves; requests may come from any number of goroutines.
+// A Handler is an http.Handler that answers _put requests, for any mux. Its zero value refuses
+// them. The fields must not be changed once it serves. Several goroutines may call it at once.
 type Handler struct {
 	// OnPut keeps the event, which is valid JSON, under its key, which is not empty. It is called
 	// by any number of goroutines at once, and returns when ctx ends. What it returns decides the
@@ -63,15 +63,15 @@ type Handler struct {
 	ReadTimeout time.Duration
 	// Timeout bounds the ctx of OnPut; 30 seconds if zero, no bound if negative.
 	Timeout time.Duration
-	// OnError, if not nil, is told why a request was not answered with 201. It is called by many
-	// goroutines at once. The port that serves the request, or [Server.Log], logs the answer and
-	// the kind of the error, and nothing of what the peer has sent.
+	// OnError, if not nil, is called with the reason why a request was not answered with 201.
+	// Several goroutines may call it at once. The port that serves the request, or [Server.Log],
+	// logs the answer and the kind of the error, but nothing that the peer has sent.
 	OnError func(r *http.Request, err error)
 
 	pending atomic.Int64
 }
 
-// refusal is an answer that is decided before OnPut.
+// refusal is the answer to a request that does not reach OnPut.
 type refusal struct {
 	status int
 	text   string
@@ -116,7 +116,7 @@ func (h *Handler) fail(r *http.Request, status int, err error) {
 	handlers.Report(r.Context().Value(handlers.PortContextKey), client, logged(status, err), onError)
 }
 
-// infoOf says who has sent r.
+// infoOf returns the Info of the client that sent r.
 func infoOf(r *http.Request) *handlers.Info {
 	info := &handlers.Info{Protocol: handlers.ProtocolHTTP1, TLS: r.TLS}
 	if r.ProtoMajor == 2 {
@@ -186,7 +186,7 @@ func line(s string) string {
 	return s
 }
 
-// put reads one request and has OnPut decide.
+// put reads one request and calls OnPut.
 func (h *Handler) put(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return refuse(http.StatusMethodNotAllowed, "_put is a POST, not a %.20s", line(r.Method))

@@ -10,9 +10,10 @@ import (
 // KeyLen is the length of a key that [NewKey] or a [Keygen] makes.
 const KeyLen = 27
 
-// NewKey is the key of an event at t: the time in UTC, YYYYMMDDThhmmss and twelve digits of the
-// fraction of the second, of which the last three are zero. Keys sort as their times do, for years
-// of four digits. Two events of one nanosecond would have one key: a [Keygen] gives each its own.
+// NewKey returns the key of an event at t: the time in UTC as YYYYMMDDThhmmss and twelve digits of
+// the fraction of the second, the last three of them zero. Keys sort as their times do, for years
+// of four digits. Two events in one nanosecond get the same key; a [Keygen] gives each a key of its
+// own.
 func NewKey(t time.Time) string { return newKey(t, 0) }
 
 func newKey(t time.Time, rest int) string {
@@ -20,9 +21,9 @@ func newKey(t time.Time, rest int) string {
 	return fmt.Sprintf("%s%09d%03d", t.Format("20060102T150405"), t.Nanosecond(), rest)
 }
 
-// A Keygen makes the keys of events that happen now: each is greater than the one before, also when
+// A Keygen makes keys for events that happen now. Each key is greater than the one before, even if
 // the clock stands still or goes back. The last three digits begin at random, so that two machines
-// hardly ever make the same key. The zero value is ready; any number of goroutines may use it at
+// hardly ever make the same key. The zero value is ready to use. Several goroutines may use it at
 // once.
 type Keygen struct {
 	// Now is the clock; time.Now if nil.

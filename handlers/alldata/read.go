@@ -36,10 +36,10 @@ func (s *Store) Len() (n int, err error) {
 	return n, err
 }
 
-// Range returns the events whose keys are at least from and less than to, in the order of the bytes
-// of their keys, which is that of time for keys of [NewKey]. All that was answered before is there;
-// what is put meanwhile may be. An empty to has no end. The loop may call any method; it ends with
-// an entry and an error if the store fails or is closed.
+// Range returns the events whose keys are at least from and less than to, in the byte order of
+// their keys, which is the order of time for keys of [NewKey]. An empty to means no end. All events
+// whose put was answered before are included; events that are put meanwhile may be. The loop may
+// call any method. If the store fails or is closed, the last pair has an error.
 func (s *Store) Range(from, to string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		for next := []byte(from); ; {
@@ -56,7 +56,7 @@ func (s *Store) Range(from, to string) iter.Seq2[Entry, error] {
 	}
 }
 
-// How much a Range reads at once: while it reads the file cannot grow.
+// Bounds of what a Range reads at once, as the file cannot grow while it reads.
 const (
 	pageEntries = 256
 	pageBytes   = 1 << 20

@@ -20,23 +20,23 @@ import (
 	"github.com/portluck/portluck/handlers/internal/tasks"
 )
 
-// DefaultAddr is where a [Server] without an Addr listens: port 8080 of every address.
+// DefaultAddr is the address of a [Server] whose Addr is empty: port 8080 of every address.
 const DefaultAddr = ":8080"
 
-// A Server is a listener of its own for _put requests. Its zero value is ready, but for the
-// Handler. The fields are not changed while it listens; its methods may be called by any goroutine.
+// A Server serves _put requests on a listener of its own. Only Handler must be set. The fields must
+// not be changed while it listens. Any goroutine may call its methods.
 type Server struct {
 	// Addr is host:port; [DefaultAddr] if empty. Without a host it is every address, and port 0 is
 	// any free one.
 	Addr string
-	// Hosts are the names that the server answers to, besides localhost and IP addresses; see
-	// [handlers.Hosts]. Without any every name will do, but on loopback.
+	// Hosts lists the names that the server answers to, besides localhost and IP addresses; see
+	// [handlers.Hosts]. If empty, every name is allowed except on loopback addresses.
 	Hosts []string
 	// Handler answers the requests: a [*Handler], or one around it.
 	Handler http.Handler
-	// Paths are the paths that it has; others are answered with 404. They are / and /_put if nil:
-	// what clients use by default, and what the protocol is called. The path * is every path, as
-	// upstream has it.
+	// Paths lists the paths that are served; others are answered with 404. If nil they are /, which
+	// clients use by default, and /_put, the name of the protocol. The path * stands for every
+	// path, as upstream serves.
 	Paths []string
 	// MaxConns bounds the connections: a surplus one is closed. 1,000 if zero, no bound if
 	// negative.
@@ -50,12 +50,12 @@ type Server struct {
 	// CloseTimeout is how long Close lets requests finish; 10 seconds if zero, without end if
 	// negative.
 	CloseTimeout time.Duration
-	// OnError, if not nil, is told why the server stopped listening without a Close.
+	// OnError, if not nil, is called with the reason if the server stops listening without a Close.
 	OnError func(err error)
-	// Log logs what OnError and the OnError of the Handler are told, such as a portluck server;
-	// nobody does if nil.
+	// Log, such as a portluck server, logs the errors that OnError and the Handler's OnError get.
+	// If nil they are not logged.
 	Log handlers.ErrorLogger
-	// ErrorLog gets what net/http has to say; nobody does if it is nil.
+	// ErrorLog gets the log of net/http. If nil that is dropped.
 	ErrorLog *log.Logger
 
 	mu      sync.Mutex
@@ -69,8 +69,8 @@ type running struct {
 	tasks  tasks.Group   // the one that accepts, and then calls OnError
 }
 
-// Listen begins to serve and returns the address that it listens on. After Close it may be called
-// again.
+// Listen begins to serve and returns the address of the listener. It may be called again after
+// Close.
 func (s *Server) Listen() (net.Addr, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

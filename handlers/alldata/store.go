@@ -31,15 +31,15 @@ var (
 	ErrDamaged = errors.New("the store is damaged")
 	// ErrInUse means that another process has the store open.
 	ErrInUse = errors.New("another process has the store open")
-	// ErrGone means that the file of an open store was removed, renamed or replaced, or its
-	// directory was: what is written to it nobody would find. Put works again when the file is
+	// ErrGone means that the file of an open store, or its directory, was removed, renamed or
+	// replaced, so that nobody would find what is written to it. Put works again when the file is
 	// back.
 	ErrGone = errors.New("the file of the store is no longer where it was opened")
 )
 
-// A Store keeps events on disk, for ever: each is written once under its key and never changed. The
-// fields are not changed once it is open; its methods may then be called by any number of
-// goroutines at once.
+// A Store keeps events on disk, for ever. Each event is written once under its key and never
+// changed. The fields must not be changed while the store is open. Several goroutines may call its
+// methods at once.
 //
 // A process with a bound on the size of its files (ulimit -f) is ended by the signal SIGXFSZ at
 // that bound, unless the program ignores the signal; then Put returns an [ErrFull].
@@ -49,18 +49,18 @@ type Store struct {
 	// LockTimeout is how long Open waits for another process that has the store open; 1 second if
 	// zero, without end if negative.
 	LockTimeout time.Duration
-	// SkipVerify has Open and Check read the pages of the file and the keys, but not the events.
+	// SkipVerify makes Open and Check read the pages of the file and the keys, but not the events.
 	// Damage to an event is then found when it is read. Damage to a key that leaves the keys in
 	// order is not: Get says ErrNotFound, and Put takes another event.
 	SkipVerify bool
 	// MaxPending bounds the bytes that wait to be written: Put waits while there are more; 64 MiB
 	// if zero, no bound if negative.
 	MaxPending int
-	// OnStored, if not nil, is told of each new event once it is on disk, one at a time in the
-	// order of writing. While it runs nothing is written, but by Close: it must return soon, and
-	// must not call Put. A panic of it goes to OnError.
+	// OnStored, if not nil, is called for each new event once that is on disk, one at a time in the
+	// order of writing. While it runs only Close writes, so it must return soon and must not call
+	// Put. A panic in it is passed to OnError.
 	OnStored func(key string, event json.RawMessage)
-	// OnError, if not nil, is told of what nobody waits for: a panic of OnStored.
+	// OnError, if not nil, gets errors that no call returns: panics of OnStored.
 	OnError func(err error)
 
 	mu      sync.Mutex // guards following
@@ -265,13 +265,14 @@ func (s *Store) release(db *bbolt.DB) (told chan struct{}, err error) {
 	return s.told, db.Close()
 }
 
-// Put keeps the event, which is JSON, under its key: once it returns nil, it is on disk and is
-// there after any crash. The same event under the same key again is nil too; another event is an
-// [ErrConflict], and the first one stays. What is not JSON, or no key, is an [ErrInvalid]. While
-// the disk is full it is an [ErrFull], while the file is not in its place an [ErrGone].
+// Put stores the event, which is JSON, under its key. Once Put returns nil, the event is on disk
+// and survives any crash. Putting the same event under the same key again returns nil too. If the
+// key has another event, that stays and Put returns an [ErrConflict]. Put returns an [ErrInvalid]
+// if the key or the event is not valid, an [ErrFull] while the disk is full, and an [ErrGone] while
+// the file is not in its place.
 //
-// Many Puts at once share one write to the disk. When ctx ends Put returns its error, and the event
-// may be kept or not.
+// Concurrent Puts share one write to the disk. If ctx ends first, Put returns its error, and the
+// event may or may not be stored.
 func (s *Store) Put(ctx context.Context, key string, event json.RawMessage) error {
 	compact, err := check(key, event)
 	if err != nil {
