@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// Prefix matches connections whose first bytes are one of words. With no words, or only empty ones,
-// it matches nothing. It panics if one is longer than [Window].
+// Prefix matches connections that begin with one of words. Empty words are ignored; without others
+// Prefix matches nothing. It panics if a word is longer than [Window].
 func Prefix(words ...string) Matcher {
 	for _, w := range words {
 		if len(w) > Window {
@@ -37,9 +37,9 @@ func Prefix(words ...string) Matcher {
 // SSH matches the identification string of an SSH client (RFC 4253, section 4.2).
 func SSH() Matcher { return Prefix("SSH-") }
 
-// From matches connections from these addresses, before they have sent a byte. IPv4 prefixes also
-// match IPv4 addresses that came over IPv6. With no prefixes it matches nothing. It panics if a
-// prefix is not valid.
+// From matches connections from these addresses, even before they have sent a byte. IPv4 prefixes
+// also match IPv4 addresses that are mapped to IPv6. Without prefixes From matches nothing. It
+// panics if a prefix is not valid.
 func From(prefixes ...netip.Prefix) Matcher {
 	for _, p := range prefixes {
 		if !p.IsValid() {

@@ -8,13 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// Regexp matches connections whose first bytes, limit of them at the most, match re; start it with
-// \A. The limit is [TextWindow] if it is zero or negative, and
-// never more than [Window].
+// Regexp matches connections whose first bytes, up to limit, match re. Start re with \A. If limit
+// is zero or negative, [TextWindow] is used; it is at most [Window].
 //
-// The matcher says Yes as soon as no continuation can undo the match, and No as soon as none can
-// match. An expression without \A may match later, so it is undecided up to the limit, and one that
-// ends with $ matches at the limit or at the end of the bytes.
+// The matcher says Yes once no further bytes can undo the match, and No once none can complete
+// one. An expression without \A could match later, so it stays undecided up to the limit. One that
+// ends with $ matches only at the limit or at the end of the stream. Regexp panics if re is nil.
 func Regexp(re *regexp.Regexp, limit int) Matcher {
 	if re == nil {
 		panic("matchers: Regexp: the expression is nil")
@@ -45,17 +44,18 @@ func Regexp(re *regexp.Regexp, limit int) Matcher {
 	})
 }
 
-// regexpProgram tells what more bytes can make of a match. It may be used by several goroutines.
+// regexpProgram finds out whether more bytes can change a match. Several goroutines may use it at
+// once.
 type regexpProgram struct {
 	*syntax.Prog
 	anchored bool
-	hopeful  []bool           // by instruction: a match can be reached from it
-	idle     chan *[3]threads // of calls that have returned: a matcher does not allocate
+	hopeful  []bool           // by instruction: whether a match can be reached from it
+	idle     chan *[3]threads // reused between calls, as a matcher must not allocate
 }
 
-// newRegexpPrograms returns the program of re, or two of which one is that of re: of an expression
-// that may be one of [regexp.CompilePOSIX], in which ^ matches at every line, its text is all that
-// there is to be had. If it returns none re is decided at the end.
+// newRegexpPrograms returns the program of re, or two programs one of which is that of re: the
+// text of an expression does not tell whether it was made by [regexp.CompilePOSIX], in which ^
+// matches at every line. If it returns none, re is decided only at the end.
 func newRegexpPrograms(re *regexp.Regexp) (all []*regexpProgram) {
 	perl := newRegexpProgram(re.String(), syntax.Perl)
 	longest := reflect.ValueOf(re).Elem().FieldByName("longest")
@@ -71,7 +71,7 @@ func newRegexpPrograms(re *regexp.Regexp) (all []*regexpProgram) {
 	return all
 }
 
-// newRegexpProgram returns nil if expr has another syntax.
+// newRegexpProgram returns the program of expr, or nil if expr does not have the syntax of flags.
 func newRegexpProgram(expr string, flags syntax.Flags) *regexpProgram {
 	parsed, err := syntax.Parse(expr, flags)
 	if err != nil {
@@ -96,7 +96,7 @@ func newRegexpProgram(expr string, flags syntax.Flags) *regexpProgram {
 	return p
 }
 
-// leads reports whether in is a match, or is followed by something hopeful.
+// leads reports whether in is a match, or a hopeful instruction follows it.
 func (p *regexpProgram) leads(in *syntax.Inst) bool {
 	switch in.Op {
 	case syntax.InstMatch:
@@ -104,14 +104,14 @@ func (p *regexpProgram) leads(in *syntax.Inst) bool {
 	case syntax.InstFail:
 		return false
 	case syntax.InstRune:
-		return len(in.Rune) > 0 && p.hopeful[in.Out] // an empty class takes nothing
+		return len(in.Rune) > 0 && p.hopeful[in.Out] // an empty class matches no rune
 	case syntax.InstAlt, syntax.InstAltMatch:
 		return p.hopeful[in.Out] || p.hopeful[in.Arg]
 	}
 	return p.hopeful[in.Out]
 }
 
-// idleThreads is how many calls at once find their memory made.
+// idleThreads is how many concurrent calls can reuse memory.
 const idleThreads = 8
 
 // match runs all threads of the program over b, as package regexp does.
@@ -133,7 +133,7 @@ func (p *regexpProgram) match(b []byte) Verdict {
 	return v
 }
 
-// run is match with three sets of threads, whatever they hold.
+// run is match with the memory of three thread sets, whose contents it overwrites.
 func (p *regexpProgram) run(t *[3]threads, b []byte) Verdict {
 	now, next := &t[0], &t[1]
 	now.clear()
@@ -169,9 +169,9 @@ func (p *regexpProgram) run(t *[3]threads, b []byte) Verdict {
 	return No
 }
 
-// end is for the threads that are left where the bytes end for now, after the rune before and part
-// of one more. They have matched if they have whatever comes, and are alive if anything makes them
-// match.
+// end judges the threads that are left at the end of the bytes so far, after the rune before and
+// the incomplete rune part. matched reports whether they match whatever follows, alive whether
+// something that may follow makes them match.
 func (p *regexpProgram) end(now, scratch *threads, before rune, part []byte) (matched, alive bool) {
 	matched = true
 	low, high := partial(part)
@@ -203,7 +203,7 @@ func (p *regexpProgram) end(now, scratch *threads, before rune, part []byte) (ma
 // begins reports whether a match may begin at this offset.
 func (p *regexpProgram) begins(at int) bool { return at == 0 || !p.anchored }
 
-// threads are the instructions at which the program is, each once: a sparse set.
+// threads is the set of instructions that the program is at: a sparse set.
 type threads struct{ all, place []uint32 }
 
 // newThreads makes room for n instructions.
@@ -219,8 +219,8 @@ func (t *threads) push(pc uint32) {
 	t.all = append(t.all, pc)
 }
 
-// follow adds to t what its threads reach without a rune where flags hold. It reports whether a
-// match is there.
+// follow adds to t the instructions that its threads reach without consuming a rune, where flags
+// hold. It reports whether one of them is a match.
 func (p *regexpProgram) follow(t *threads, flags syntax.EmptyOp) (matched bool) {
 	for i := 0; i < len(t.all); i++ {
 		switch in := &p.Inst[t.all[i]]; in.Op {
@@ -240,7 +240,7 @@ func (p *regexpProgram) follow(t *threads, flags syntax.EmptyOp) (matched bool) 
 	return matched
 }
 
-// consumes reports whether in takes a rune.
+// consumes reports whether in consumes a rune.
 func consumes(in *syntax.Inst) bool {
 	switch in.Op {
 	case syntax.InstRune, syntax.InstRune1, syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
@@ -249,8 +249,8 @@ func consumes(in *syntax.Inst) bool {
 	return false
 }
 
-// A follower is what may come next: the end, or a rune of these ranges. All of one follower are the
-// same to the assertions of [syntax.EmptyOpContext].
+// A follower is a class of what may come next: the end, or a rune in ranges. The assertions of
+// [syntax.EmptyOpContext] do not distinguish the members of one class.
 type follower struct {
 	example rune // -1 for the end
 	ranges  []rune
@@ -268,8 +268,8 @@ var followers = []follower{
 	}},
 }
 
-// partial returns the first and the last rune that part may begin (the Unicode Standard, table
-// 3-7).
+// partial returns the first and the last rune whose encoding may begin with part (the Unicode
+// Standard, table 3-7).
 func partial(part []byte) (lo, hi rune) {
 	if len(part) == 0 {
 		return 0, 0
@@ -292,7 +292,7 @@ func partial(part []byte) (lo, hi rune) {
 	return lo, hi
 }
 
-// any reports whether in takes one of the runes.
+// any reports whether in consumes one of the runes.
 func (f *follower) any(in *syntax.Inst) bool {
 	switch in.Op {
 	case syntax.InstRuneAny:
@@ -308,7 +308,7 @@ func (f *follower) any(in *syntax.Inst) bool {
 		}
 		return false
 	}
-	first := in.Rune[0] // with those that differ in case only, if they are the same here
+	first := in.Rune[0] // and, under FoldCase, the runes that differ from it only in case
 	for r := unicode.SimpleFold(first); syntax.Flags(in.Arg)&syntax.FoldCase != 0 && r != first; r = unicode.SimpleFold(r) {
 		if f.has(r, r) {
 			return true
@@ -317,7 +317,7 @@ func (f *follower) any(in *syntax.Inst) bool {
 	return f.has(first, first)
 }
 
-// has reports whether one of the runes is from lo to hi.
+// has reports whether one of the runes lies between lo and hi, inclusive.
 func (f *follower) has(lo, hi rune) bool {
 	for i := 0; i < len(f.ranges); i += 2 {
 		if lo <= f.ranges[i+1] && f.ranges[i] <= hi {

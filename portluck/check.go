@@ -14,8 +14,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// check returns an error that says what is wrong with the fields: what could only serve nobody, or
-// not those that the program means.
+// check returns an error that says which field is wrong: one with which the server could serve
+// nobody, or clients other than those that the program means.
 func (s *Server) check() error {
 	if err := handlers.Hosts(s.Hosts).Check(); err != nil {
 		return fmt.Errorf("portluck: Hosts: %w", err)
@@ -77,7 +77,7 @@ func checkTLS(c *tls.Config) error {
 	if len(c.Certificates) == 0 && c.GetCertificate == nil && c.GetConfigForClient == nil {
 		return errors.New("there is no certificate: set Certificates, GetCertificate or GetConfigForClient")
 	}
-	if c.GetConfigForClient != nil { // which gives the rest
+	if c.GetConfigForClient != nil { // it supplies the rest
 		return nil
 	}
 	if c.MaxVersion == tls.VersionTLS12 && c.CipherSuites != nil && !hasKnownSuite(c.CipherSuites) {
@@ -86,7 +86,7 @@ func checkTLS(c *tls.Config) error {
 	return nil
 }
 
-// checkPair returns an error if nobody can be served with cert, as [tls.X509KeyPair] does.
+// checkPair returns an error if cert cannot be used to serve, by the checks of [tls.X509KeyPair].
 func checkPair(cert tls.Certificate) error {
 	if len(cert.Certificate) == 0 || handlers.IsNil(cert.PrivateKey) {
 		return errors.New("it has no certificate or no key")
@@ -115,7 +115,7 @@ func checkPair(cert tls.Certificate) error {
 	return nil
 }
 
-// hasKnownSuite reports whether crypto/tls implements one of these.
+// hasKnownSuite reports whether crypto/tls implements one of ids for TLS 1.2.
 func hasKnownSuite(ids []uint16) bool {
 	for _, s := range slices.Concat(tls.CipherSuites(), tls.InsecureCipherSuites()) {
 		if slices.Contains(ids, s.ID) && slices.Contains(s.SupportedVersions, tls.VersionTLS12) {
@@ -125,8 +125,8 @@ func hasKnownSuite(ids []uint16) bool {
 	return false
 }
 
-// checkRoute panics if a route of this name, matcher and handler is a mistake; call names the
-// method.
+// checkRoute panics if a route cannot be added with this name, matcher and handler. call names the
+// method for the message.
 func (s *Server) checkRoute(call, name string, m matchers.Matcher, nilHandler bool) {
 	fail := func(why string) { panic(fmt.Sprintf("portluck: %s(%q): %s", call, name, why)) }
 	if s.serving.Load() {

@@ -22,7 +22,7 @@ type Logger interface {
 // zeroLogger is the Logger that writes to a [zerolog.Logger].
 type zeroLogger struct{ l *zerolog.Logger }
 
-// zeroLevel returns the level of zerolog that level is.
+// zeroLevel returns the zerolog level that corresponds to level.
 func zeroLevel(level slog.Level) zerolog.Level {
 	switch {
 	case level < slog.LevelInfo:
@@ -35,7 +35,7 @@ func zeroLevel(level slog.Level) zerolog.Level {
 	return zerolog.ErrorLevel
 }
 
-// Enabled asks no sampler: it would count.
+// Enabled is [Logger.Enabled]. It does not ask the sampler, which would count the call.
 func (z zeroLogger) Enabled(_ context.Context, level slog.Level) bool {
 	return max(z.l.GetLevel(), zerolog.GlobalLevel()) <= zeroLevel(level)
 }
@@ -62,7 +62,7 @@ func (z zeroLogger) LogAttrs(_ context.Context, level slog.Level, msg string, at
 	e.Msg(msg)
 }
 
-// writer returns where s logs to; nil if nothing is logged.
+// writer returns the Logger that s writes to, or nil if nothing is logged.
 func (s *Server) writer() Logger {
 	switch {
 	case s.Log != nil:
@@ -73,16 +73,16 @@ func (s *Server) writer() Logger {
 	return nil
 }
 
-// lines returns the log of s, which it makes at the first call.
+// lines returns the log of s. The first call makes it.
 func (s *Server) lines() *log {
 	s.logging.Do(func() { s.log = newLog(s.writer()) })
 	return s.log
 }
 
-// LogError logs err, an error of a node or a server on a port of its own whose Log is s, by the
-// rules of the server's own lines: 20 about failures a second at the most, and no word of a client.
-// info says whom err is about; it is nil if it is not about one client. Any goroutine may call it
-// at any time, once the fields of s are set.
+// LogError logs err, an error of a node or server that has a port of its own and s as its Log. It
+// follows the rules of the server's own lines: at most 20 about failures a second, and no words of
+// a client. info describes the client concerned; it is nil if there is none. Any goroutine may
+// call LogError at any time once the fields of s are set.
 func (s *Server) LogError(info *Info, err error) { s.lines().LogError(info, err) }
 
 // enabled reports whether lines of this level are wanted.
@@ -93,12 +93,12 @@ func (l *log) enabled(level slog.Level) (ok bool) {
 	return ok
 }
 
-// write writes one line.
+// write writes one line. A panic of the Logger is dropped.
 func (l *log) write(level slog.Level, msg string, attrs ...slog.Attr) {
 	_ = handlers.Guard(func() { l.to.LogAttrs(context.Background(), level, msg, attrs...) })
 }
 
-// errorAttr is err without the words of the client.
+// errorAttr returns err as an attribute, without any words of the client.
 func errorAttr(err error) []slog.Attr {
 	if err == nil {
 		return nil
@@ -106,7 +106,7 @@ func errorAttr(err error) []slog.Attr {
 	return []slog.Attr{slog.Any(zerolog.ErrorFieldName, ours(err))}
 }
 
-// attrs says on which connection something happened. route is empty before it is known.
+// attrs returns attributes that identify a connection. route is empty until it is known.
 func attrs(proto, route string, remote netip.AddrPort) []slog.Attr {
 	all := []slog.Attr{slog.String("proto", proto), slog.String("remote", remoteName(remote))}
 	if route != "" {

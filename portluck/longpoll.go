@@ -12,19 +12,19 @@ import (
 // pollTime is how long a poll waits for a message.
 const pollTime = 25 * time.Second
 
-// The headers of the answer to a poll.
+// These are the headers of the response to a poll.
 const (
-	positionHeader = "Portluck-Position" // what the next poll asks for
-	completeHeader = "Portluck-Complete" // "false" if messages are missing before the first
+	positionHeader = "Portluck-Position" // position for the next poll
+	completeHeader = "Portluck-Complete" // "false" if messages before the first one are lost
 )
 
-// poll answers GET ?since=POSITION with the messages of room after it: one to a line, or as JSON if
-// the client accepts that. With none it waits for the next, and answers without messages after
-// pollTime. An empty or unknown position is answered at once, with the room's history. A client
-// that has ended its half waits like any other.
+// poll answers GET ?since=POSITION with the messages of room after that position, one to a line,
+// or as JSON if the client accepts it. If there is none, poll waits for the next, and answers
+// without messages after pollTime. It answers an empty or unknown position at once with the room's
+// history. A client that has closed its half of the connection waits like any other.
 func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
-	since, _ := ParsePosition(r.URL.Query().Get("since"))          // zero is unknown too
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // nothing more is to be read
+	since, _ := ParsePosition(r.URL.Query().Get("since"))          // on error the zero position, which is unknown
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // nothing more will be read
 	timer := time.NewTimer(pollTime)
 	defer timer.Stop()
 	if news, done := hub.Watch(room, since); news != nil {
@@ -58,14 +58,14 @@ func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
 	_, _ = w.Write(out)
 }
 
-// polled is the answer to a poll as JSON.
+// polled is the JSON response to a poll.
 type polled struct {
 	Position string        `json:"position"`
 	Complete bool          `json:"complete"`
 	Messages []polledEntry `json:"messages"`
 }
 
-// polledEntry is a message: text, or base64 if it is not UTF-8.
+// polledEntry is one message: text, or base64 if it is not UTF-8.
 type polledEntry struct {
 	Text   *string `json:"text,omitempty"`
 	Base64 []byte  `json:"base64,omitempty"`

@@ -6,18 +6,17 @@ import (
 	"strings"
 )
 
-// accepts reports whether r asks for the media type by its name, and likes it no less than the
-// other one that it could have (RFC 9110, sections 12.4.2 and 12.5.1).
+// accepts reports whether r names the media type in Accept and prefers it, or likes it as much as,
+// other (RFC 9110, sections 12.4.2 and 12.5.1).
 func accepts(r *http.Request, mediaType, other string) bool {
 	q, named := quality(r.Header["Accept"], mediaType)
 	least, _ := quality(r.Header["Accept"], other)
 	return named && q > 0 && q >= least
 }
 
-// quality is the weight of a media type, of the most specific range in Accept that has it, and
-// whether that range names it. A range with parameters, which the type may not have, counts only
-// where there is none without. A range with a weight that is none, or that does not end, is passed
-// over.
+// quality returns the weight of the most specific range in accept that matches mediaType, and
+// whether that range names it. A range with parameters counts only if there is none without, as
+// the type may not have them. Ranges with an invalid weight or an unclosed quotation are skipped.
 func quality(accept []string, mediaType string) (q float64, named bool) {
 	kind, _, _ := strings.Cut(mediaType, "/")
 	best := 0
@@ -47,8 +46,8 @@ func quality(accept []string, mediaType string) (q float64, named bool) {
 	return q, best >= 5
 }
 
-// weightOf is the weight among the parameters of a media range; 1 if there is none. plain reports
-// whether no other stands before it.
+// weightOf returns the weight among the parameters of a media range, or 1 if there is none. plain
+// reports whether no other parameter precedes it. ok is false if the weight is invalid.
 func weightOf(params string) (q float64, plain, ok bool) {
 	plain = true
 	for params != "" {

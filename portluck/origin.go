@@ -10,8 +10,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// checkOrigin returns what decides whether a page of the request's Origin may talk to the server,
-// or nil for the handlers' own rule: no Origin, or the same one.
+// checkOrigin returns a func that reports whether the page that sent a request may talk to the
+// server, by its Origin. It returns nil for the default rule of the handlers: no Origin, or the
+// same one.
 func (s *Server) checkOrigin() func(*http.Request) bool {
 	open := len(s.AllowOrigin) == 0 && s.AllowOriginRegexp == nil
 	if open && !s.RequireOrigin {
@@ -20,13 +21,13 @@ func (s *Server) checkOrigin() func(*http.Request) bool {
 	every := slices.Contains(s.AllowOrigin, "*")
 	var allowed []*regexp.Regexp
 	for _, pattern := range s.AllowOrigin {
-		if handlers.CheckOriginPattern(pattern) == nil { // check refuses to serve with others
+		if handlers.CheckOriginPattern(pattern) == nil { // check rejects others before serving
 			allowed = append(allowed, originPattern(pattern))
 		}
 	}
 	var whole *regexp.Regexp
 	if s.AllowOriginRegexp != nil {
-		whole, _ = wholeRegexp(s.AllowOriginRegexp) // check has seen that it compiles
+		whole, _ = wholeRegexp(s.AllowOriginRegexp) // check has verified that it compiles
 	}
 	return func(r *http.Request) bool {
 		values := r.Header.Values("Origin")
@@ -51,8 +52,8 @@ func (s *Server) checkOrigin() func(*http.Request) bool {
 	}
 }
 
-// wholeRegexp returns what matches when re matches the whole. The text of re may end in a quotation
-// (\Q), or be of the POSIX kind.
+// wholeRegexp returns an expression that matches the strings that re matches as a whole. It parses
+// re first: the text may end in a quotation (\Q) or have POSIX syntax.
 func wholeRegexp(re *regexp.Regexp) (*regexp.Regexp, error) {
 	parsed, err := syntax.Parse(re.String(), syntax.Perl)
 	if err != nil {
@@ -61,7 +62,7 @@ func wholeRegexp(re *regexp.Regexp) (*regexp.Regexp, error) {
 	return regexp.Compile(`\A(?:` + parsed.String() + `)\z`)
 }
 
-// originHost is an origin without its scheme, as upstream matches it.
+// originHost returns origin without its scheme, as upstream matches it.
 func originHost(origin string) string {
 	if _, host, ok := strings.Cut(origin, "://"); ok {
 		return host
@@ -69,8 +70,8 @@ func originHost(origin string) string {
 	return origin
 }
 
-// lowerASCII returns s with the letters of ASCII in lower case. No other letter becomes one of
-// ASCII, as with (?i) or strings.ToLower.
+// lowerASCII returns s with ASCII letters in lower case. Unlike (?i) and strings.ToLower it turns
+// no other letter into an ASCII one.
 func lowerASCII(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {
@@ -80,7 +81,7 @@ func lowerASCII(s string) string {
 	}, s)
 }
 
-// originPattern compiles a pattern of [Server.AllowOrigin], for what lowerASCII returns.
+// originPattern compiles a pattern of [Server.AllowOrigin], to match results of lowerASCII.
 func originPattern(pattern string) *regexp.Regexp {
 	const label = `[a-z0-9_-]`
 	pattern, prefix, suffix := lowerASCII(pattern), "", ""

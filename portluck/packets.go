@@ -11,8 +11,8 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// ListenPackets opens a UDP socket on the address and port of each of the listeners that is one of
-// TCP.
+// ListenPackets opens a UDP socket on the address and port of each TCP listener in listeners. It
+// skips other listeners.
 func ListenPackets(listeners []net.Listener) ([]net.PacketConn, error) {
 	var all []net.PacketConn
 	for _, l := range listeners {
@@ -34,10 +34,10 @@ func ListenPackets(listeners []net.Listener) ([]net.PacketConn, error) {
 	return all, nil
 }
 
-// ServePacket has h serve the datagrams of pc, which it closes, until Shutdown or Close, then
-// returns [ErrServerClosed]; or until pc fails. Their clients are clients of the hub. It may be
-// called for several sockets at once, with the same handler or others, beside Serve or alone. At
-// the first call the configuration is frozen.
+// ServePacket serves the datagrams of pc with h, whose clients are clients of the hub, until
+// Shutdown or Close, then returns [ErrServerClosed]. If pc fails, ServePacket returns that error.
+// It closes pc. ServePacket may be called for several sockets at once, with one or several
+// handlers, beside Serve or alone. The first call freezes the configuration.
 func (s *Server) ServePacket(pc net.PacketConn, h handlers.PacketHandler) error {
 	if handlers.IsNil(pc) || handlers.IsNil(h) {
 		return errors.New("portluck: ServePacket: the socket or the handler is nil")
@@ -61,15 +61,15 @@ func (s *Server) ServePacket(pc net.PacketConn, h handlers.PacketHandler) error 
 	case p.isClosing():
 		return ErrServerClosed
 	case err == nil:
-		err = net.ErrClosed // somebody has shut h down
+		err = net.ErrClosed // the program has shut h down
 	}
 	return fmt.Errorf("portluck: %w", err)
 }
 
-// packetPort is the port of a handler of datagrams.
+// packetPort is the [handlers.Port] of a handler of datagrams.
 type packetPort struct{ *port }
 
-// Connect also tells OnVerdict, as nothing has been classified before.
+// Connect also calls OnVerdict, which nothing has called for datagrams before.
 func (p packetPort) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
 	if info.Route == "" {
 		own := *info
@@ -86,7 +86,7 @@ func (p packetPort) Connect(info *Info, s handlers.Stream) (handlers.Client, err
 	return p.port.Connect(info, s)
 }
 
-// packets are the handlers of datagrams.
+// packets holds the handlers of datagrams.
 type packets struct {
 	serving loop.Tasks // goroutines in ServePacket
 
@@ -95,7 +95,7 @@ type packets struct {
 	handlers map[handlers.PacketHandler]struct{}
 }
 
-// enter is false when the port is closing.
+// enter adds h. It returns false if the port is closing.
 func (p *packets) enter(h handlers.PacketHandler) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,7 +112,7 @@ func (p *packets) enter(h handlers.PacketHandler) bool {
 
 func (p *packets) leave() { p.serving.Done() }
 
-// refuse lets nobody in any more, and returns the handlers that there are.
+// refuse makes enter fail and returns the handlers added so far.
 func (p *packets) refuse() []handlers.PacketHandler {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,7 +130,7 @@ func (p *packets) shutdown(ctx context.Context) error {
 	errs := make([]error, len(all))
 	var wg loop.Tasks
 	for i, h := range all {
-		wg.Go(func() { // ends with ctx, if h keeps to that
+		wg.Go(func() { // ends with ctx, if h respects it
 			if err := handlers.Guard(func() { errs[i] = h.Shutdown(ctx) }); err != nil {
 				errs[i] = err
 			}

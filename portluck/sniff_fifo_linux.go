@@ -4,18 +4,18 @@ import (
 	"time"
 )
 
-// place is where a connection is in a sniffer. It is in none if fifo is nil.
+// place is the position of a connection in a sniffer. fifo is nil while it is in none.
 type place struct {
 	fifo       *fifo
 	prev, next *conn
 	deadline   time.Time
 	slot       int32
-	generation uint32 // of slot, counted up whenever it is left
-	busy       bool   // the goroutine is looking at it
-	hup        bool   // FIN has come
+	generation uint32 // incremented whenever the connection leaves its slot
+	busy       bool   // the sniffer's goroutine is looking at it
+	hup        bool   // the peer has sent FIN, or the connection is broken
 }
 
-// fifo is a list of connections that have equally long: the oldest is the next to expire.
+// fifo is a list of connections with equally long bounds, so the oldest expires next.
 type fifo struct {
 	head, tail *conn
 	n          int

@@ -10,23 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sniffer holds the connections whose protocol is not known yet: bare descriptors in one epoll set,
-// in the order of their deadlines. There is one goroutine for all of them, and no buffer or timer
-// for each. Their bytes stay in the kernel: they are looked at with MSG_PEEK.
+// sniffer holds the connections whose protocol is not known yet: bare descriptors in one epoll
+// set, in the order of their deadlines. One goroutine serves all of them; no connection has a
+// buffer or a timer of its own. Their bytes stay in the kernel and are read with MSG_PEEK.
 type sniffer struct {
 	port     *port
-	deferred bool     // the kernel keeps silent connections for deferTime
+	deferred bool     // the kernel holds silent connections back for deferTime
 	file     *os.File // the epoll set, itself watched by the runtime
 	epfd     int
 	done     chan struct{}
-	buf      []byte // the goroutine's
+	buf      []byte // owned by the goroutine
 
 	mu      sync.Mutex
-	cond    sync.Cond // the connection that was being looked at no longer is
-	slots   []*conn   // by place.slot; what epoll tells is slot and generation, for descriptors are reused
+	cond    sync.Cond // signals that a place is no longer busy
+	slots   []*conn   // by place.slot; events carry slot and generation, as descriptors are reused
 	free    []int32
-	lists   [stages]fifo // by what they have to show next
-	wake    time.Time    // when the goroutine looks for deadlines; zero if there are none
+	lists   [stages]fifo // by stage
+	wake    time.Time    // when the goroutine next checks deadlines; zero if there are none
 	closing bool
 }
 
@@ -49,13 +49,14 @@ func (s *sniffer) start(p *port) error {
 	return nil
 }
 
-// stop ends the goroutine. Everything has been taken out before.
+// stop ends the goroutine. The set must be empty.
 func (s *sniffer) stop() {
 	s.file.Close()
 	<-s.done
 }
 
-// add puts c into the set. It is false when the sniffer is closing: c is the caller's.
+// add puts c into the set. It returns false if the sniffer is closing or c cannot be watched; the
+// caller then keeps c.
 func (s *sniffer) add(c *conn) bool {
 	fd, err := c.fd()
 	if err != nil {
@@ -90,24 +91,25 @@ func (s *sniffer) add(c *conn) bool {
 	return true
 }
 
-// pushLocked gives c the bound of its stage, from now.
+// pushLocked starts the bound of the stage of c.
 func (s *sniffer) pushLocked(c *conn) {
 	st := c.stage()
 	s.lists[st].push(c, time.Now().Add(s.patience(st)))
 }
 
-// deferTime is how long the kernel keeps a silent connection (TCP_DEFER_ACCEPT), part of its
-// SniffTimeout.
+// deferTime is how long the kernel holds a silent connection back (TCP_DEFER_ACCEPT). It is a part
+// of SniffTimeout.
 const deferTime = time.Second
 
-// defers reports whether the kernel may keep silent connections: nobody is to hear of them earlier.
+// defers reports whether the kernel may hold silent connections back: nothing must happen to them
+// earlier than that.
 func (p *port) defers() bool {
 	long := func(t time.Duration) bool { return t < 0 || t >= 2*deferTime }
 	return p.srv.OnSilence == nil && p.srv.sniffTimeout() >= 2*deferTime && (len(p.srv.ProxyFrom) == 0 || long(p.srv.proxyTimeout()))
 }
 
-// patience is how long a connection has in a stage, less what it has waited in the kernel. Without
-// a bound it is long enough.
+// patience returns how long a connection may stay in a stage, less the time that it has waited in
+// the kernel. For no bound it returns 100 years.
 func (s *sniffer) patience(st stage) time.Duration {
 	t := s.port.patience(st)
 	if s.deferred && (st == stageFirst || st == stageProxy) {
@@ -119,22 +121,22 @@ func (s *sniffer) patience(st stage) time.Duration {
 	return t
 }
 
-// undecided is a connection in the set. Once somebody has taken c out, its place is no longer the
-// sniffer's to read.
+// undecided identifies a connection in the set. Once another goroutine has taken the connection
+// out, its place must not be read.
 type undecided struct {
 	*conn
 	slot       int32
 	generation uint32
 }
 
-// undecided is for a connection that is in the set, under mu.
+// undecided returns the identity of c, which must be in the set. The caller holds mu.
 func (c *conn) undecided() undecided { return undecided{c, c.place.slot, c.place.generation} }
 
 func (s *sniffer) isInLocked(w undecided) bool {
 	return s.slots[w.slot] == w.conn && w.place.generation == w.generation
 }
 
-// take takes w out of the set. It is false when somebody else has.
+// take takes w out of the set. It returns false if another goroutine already has.
 func (s *sniffer) take(w undecided) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +172,7 @@ func (s *sniffer) forgetLocked(c *conn) {
 	s.free = append(s.free, c.place.slot)
 }
 
-// undecidedLocked returns how many connections MaxSniffing bounds, and which of them has been in
+// undecidedLocked returns how many connections count for MaxSniffing, and the one that has been in
 // its stage for longest.
 func (s *sniffer) undecidedLocked() (n int, oldest *conn) {
 	var since time.Time
@@ -194,7 +196,7 @@ func (s *sniffer) shed(w undecided) {
 	}
 }
 
-// armLocked has the goroutine wake up when the first deadline comes.
+// armLocked makes the goroutine wake up at the first deadline.
 func (s *sniffer) armLocked() {
 	for i := range s.lists {
 		f := &s.lists[i]
@@ -215,7 +217,7 @@ func (s *sniffer) run() {
 	events := make([]unix.EpollEvent, 256)
 	for {
 		n := 0
-		err := raw.Read(func(uintptr) bool { // tries before it waits: an edge that came earlier is not told again
+		err := raw.Read(func(uintptr) bool { // polls before it waits: an earlier edge is not reported again
 			n, err = unix.EpollWait(s.epfd, events, 0)
 			for err == unix.EINTR {
 				n, err = unix.EpollWait(s.epfd, events, 0)
@@ -235,8 +237,7 @@ func (s *sniffer) run() {
 	}
 }
 
-// ready looks at a connection that epoll has something to tell of, and takes it out once it is
-// decided.
+// ready looks at a connection that has an epoll event, and takes it out once it is decided.
 func (s *sniffer) ready(ev unix.EpollEvent) {
 	s.mu.Lock()
 	c := s.slots[ev.Fd]
@@ -255,7 +256,7 @@ func (s *sniffer) ready(ev unix.EpollEvent) {
 	s.cond.Broadcast()
 	c.seen = len(first)
 	decided, retires := r != nil || err != nil, c.retires()
-	if decided || retires { // else somebody else may take c out, as soon as mu is free
+	if decided || retires { // else another goroutine may take c out once mu is free
 		s.takeLocked(c)
 	} else if f := c.place.fifo; f != &s.lists[c.stage()] {
 		f.remove(c)
@@ -271,7 +272,7 @@ func (s *sniffer) ready(ev unix.EpollEvent) {
 	}
 }
 
-// expire is for the connections whose deadline has passed.
+// expire handles the connections whose deadline has passed.
 func (s *sniffer) expire(now time.Time) {
 	s.mu.Lock()
 	s.wake = time.Time{}
@@ -294,7 +295,7 @@ func (s *sniffer) expire(now time.Time) {
 	s.mu.Unlock()
 }
 
-// drain takes out all connections. With closing none is taken in any more.
+// drain takes out all connections. With closing, add fails from then on.
 func (s *sniffer) drain(closing bool) []*conn {
 	s.mu.Lock()
 	s.closing = s.closing || closing
@@ -314,9 +315,9 @@ func (s *sniffer) drain(closing bool) []*conn {
 	return mine
 }
 
-// decide looks once more at every connection: what a client has sent by now decides it, however
-// late the events of it come. It closes those that stay undecided, but for those whose route is
-// chosen, unless closing.
+// decide looks once more at every connection and serves those that the bytes received by now
+// decide, even if their events are late. It closes the connections that stay undecided. Those
+// whose route is chosen stay in the set, unless closing.
 func (s *sniffer) decide(closing bool) {
 	all := s.drain(closing)
 	if len(all) == 0 {
@@ -328,7 +329,7 @@ func (s *sniffer) decide(closing bool) {
 	}
 }
 
-// len is how many connections are undecided.
+// len returns the number of connections in the set.
 func (s *sniffer) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

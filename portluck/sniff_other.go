@@ -8,7 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// sniffer is not needed where connections cannot be peeked at: they are read, see [reader].
+// sniffer is empty on systems where connections cannot be peeked at. They are read instead, see
+// [reader].
 type sniffer struct{}
 
 type place struct{}
@@ -19,7 +20,7 @@ func (*sniffer) drain(bool) []*conn { return nil }
 func (*sniffer) decide(bool)        {}
 func (*sniffer) len() int           { return 0 }
 
-// newSource is how connections are accepted from l.
+// newSource returns the source that accepts from l.
 func newSource(p *port, l net.Listener, shut func() error) source {
 	return &listenerSource{port: p, l: l, shut: shut}
 }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// peekAt classifies what has come on c.
+// peekAt classifies c by the bytes that have come so far.
 func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, err error) {
 	fd, err := c.fd()
 	if err != nil {
@@ -32,7 +32,7 @@ func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, er
 			return nil, buf[:n], errMarked
 		case r == nil && err == nil && n > 0 && hasMore(fd, n, buf):
 			if again, err := recvPeek(fd, buf); err != nil || again > n {
-				continue // it has come since
+				continue // more has come meanwhile
 			}
 			return nil, buf[:n], errMarked
 		default:
@@ -45,21 +45,21 @@ func (p *port) peekAt(c *conn, buf []byte, hup bool) (r *route, first []byte, er
 	}
 }
 
-// errMarked means that a connection has to be read to be classified: it is eager, or there is more
-// behind a mark, the place of urgent data or of a descriptor that was passed, and a peek ends
-// there.
+// errMarked means that a connection must be read to be classified: it is eager, or a peek ends at
+// a mark, the place of urgent data or of a passed descriptor, with more bytes behind it.
 var errMarked = errors.New("a mark")
 
-// hasMore reports whether the kernel has more than the n bytes that a peek into buf has found.
+// hasMore reports whether the kernel has more than the n bytes that a peek into buf found.
 func hasMore(fd, n int, buf []byte) bool {
 	if n == len(buf) {
-		return false // nobody would see it
+		return false // buf is full: no matcher sees more
 	}
 	all, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
 	return err == nil && all > n
 }
 
-// recvPeek returns how many bytes are there: 0 at the end, -1 if there are none yet.
+// recvPeek peeks at the received bytes. It returns how many there are, 0 at the end of the stream,
+// or -1 if there are none yet.
 func recvPeek(fd int, buf []byte) (int, error) {
 	for {
 		n, _, err := unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
@@ -75,7 +75,7 @@ func recvPeek(fd int, buf []byte) (int, error) {
 	}
 }
 
-// settle sends a connection that is nobody's on its way.
+// settle dispatches, reads on or drops a connection, which no other goroutine uses.
 func (p *port) settle(c *conn, r *route, first []byte, err error) {
 	switch {
 	case errors.Is(err, io.EOF):
@@ -90,7 +90,7 @@ func (p *port) settle(c *conn, r *route, first []byte, err error) {
 	}
 }
 
-// readOn has c, which is nobody's, classified by reading it.
+// readOn makes a reader classify c, which no other goroutine uses.
 func (p *port) readOn(c *conn) {
 	c.inRoot = false
 	nc, err := c.NetConn()
@@ -109,7 +109,7 @@ func (p *port) readOn(c *conn) {
 	p.sniffReader(c)
 }
 
-// late is for a connection whose time is up and which was taken out of the sniffer.
+// late handles a connection whose time is up and which was taken out of the sniffer.
 func (p *port) late(c *conn, buf []byte) {
 	r, first, err := p.peekAt(c, buf, c.place.hup)
 	if r != nil || err != nil {
@@ -118,7 +118,7 @@ func (p *port) late(c *conn, buf []byte) {
 	}
 	before, came := c.stage(), len(first) > c.seen && !c.graced
 	c.seen, c.graced = len(first), c.graced || came
-	if c.stage() != before || c.retires() || came { // the process stood still while it came
+	if c.stage() != before || c.retires() || came { // it came while the process was stalled
 		p.goOn(c)
 		return
 	}
@@ -136,8 +136,7 @@ func (p *port) late(c *conn, buf []byte) {
 	}
 }
 
-// goOn puts a connection back into the sniffer, for as long as it has in the stage that it has
-// reached.
+// goOn puts a connection back into the sniffer, with the bound of the stage that it has reached.
 func (p *port) goOn(c *conn) {
 	if c.retires() && !p.retire(c) {
 		return
@@ -147,8 +146,8 @@ func (p *port) goOn(c *conn) {
 	}
 }
 
-// lastLook is for a connection of a server that shuts down. What its client has sent by now is
-// served.
+// lastLook classifies a connection for the last time at a shutdown. It serves what the client has
+// sent by now.
 func (p *port) lastLook(c *conn, buf []byte) {
 	r, first, err := p.peekAt(c, buf, c.place.hup)
 	c.seen = len(first)
@@ -165,7 +164,7 @@ func (p *port) lastLook(c *conn, buf []byte) {
 	}
 }
 
-// parking is the sniffer as [loop.Parking] of one connection.
+// parking is the [loop.Parking] of one connection in the sniffer.
 type parking struct{ *conn }
 
 // Park is [loop.Parking.Park].

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// The PROXY protocol, versions 1 and 2:
+// These are the signatures and the limit of the PROXY protocol, versions 1 and 2:
 // https://www.haproxy.org/download/2.8/doc/proxy-protocol.txt.
 const (
 	proxyV1    = "PROXY "
@@ -20,12 +20,12 @@ const (
 
 var errProxy = errors.New("malformed")
 
-// proxyHeader is what a proxy says of the client. The addresses are zero when it speaks for itself
+// proxyHeader holds the addresses of the client. They are zero if the proxy speaks for itself
 // (LOCAL, UNKNOWN).
 type proxyHeader struct{ remote, local netip.AddrPort }
 
-// parseProxy reads the header at the beginning of b. n is its length, which may be more than b has:
-// what is missing says nothing of the addresses. It is 0 while more bytes are needed.
+// parseProxy parses the header at the beginning of b. n is the length of the header, which may
+// exceed that of b if the missing part holds no addresses. n is 0 while more bytes are needed.
 func parseProxy(b []byte) (h proxyHeader, n int, err error) {
 	switch {
 	case startsLike(b, proxyV2):
@@ -36,7 +36,7 @@ func parseProxy(b []byte) (h proxyHeader, n int, err error) {
 	return h, 0, errProxy
 }
 
-// startsLike reports whether b starts with s, or may still.
+// startsLike reports whether b starts with s, or still may once more bytes have come.
 func startsLike(b []byte, s string) bool {
 	n := min(len(b), len(s))
 	return string(b[:n]) == s[:n]
@@ -109,22 +109,21 @@ func parseProxyV2(b []byte) (h proxyHeader, n int, err error) {
 	return proxyHeader{addrPort(body[:ip], body[2*ip:]), addrPort(body[ip:2*ip], body[2*ip+2:])}, n, nil
 }
 
-// addrPort is an address as accept gives it: one of IPv4 that a proxy had to write as IPv6, since
-// the other end is of that, is of IPv4.
+// addrPort returns an address in the form in which accept returns it: IPv4-mapped IPv6 becomes
+// IPv4. A proxy must write such addresses if only the other end is IPv6.
 func addrPort(addr, port []byte) netip.AddrPort {
 	a, _ := netip.AddrFromSlice(addr)
 	return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(port))
 }
 
-// ProxyUnix stands, among [Server.ProxyFrom], for all clients of Unix sockets.
+// ProxyUnix, in [Server.ProxyFrom] and [Server.SpeakFirst], means all clients of Unix sockets.
 var ProxyUnix netip.Prefix
 
 // fromProxy reports whether a connection from addr must begin with a PROXY header.
 func (p *port) fromProxy(addr netip.Addr) bool { return inPrefixes(p.srv.ProxyFrom, addr) }
 
-// inPrefixes reports whether one of all has addr. IPv4 addresses may have come over IPv6, and
-// link-local ones with a zone. The zero address is that of a Unix socket, and in the zero prefix
-// alone.
+// inPrefixes reports whether one of all contains addr, after the zone and an IPv4-in-IPv6 mapping
+// are removed. The zero address, of a Unix socket, is only in ProxyUnix.
 func inPrefixes(all []netip.Prefix, addr netip.Addr) bool {
 	if !addr.IsValid() {
 		return slices.Contains(all, ProxyUnix)

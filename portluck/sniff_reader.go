@@ -13,28 +13,28 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// reader classifies a connection that has no descriptor to peek at, in a goroutine, by reading its
-// first bytes. Who gets the connection reads them again.
+// reader classifies a connection that has no descriptor to peek at. Its goroutine reads the first
+// bytes; the connection replays them to the handler.
 type reader struct {
 	port *port
 	conn *conn
 	in   *replayConn
-	held int // bytes of port.budget
+	held int // bytes taken from port.budget
 
 	mu     sync.Mutex
-	latest time.Time // no deadline is later than this one, if it is not zero
-	free   bool      // the connection is another's, and so are its deadlines
+	latest time.Time // bounds all deadlines; zero means no bound
+	free   bool      // the connection, with its deadlines, has been handed on
 
 	want  bool          // Take wants the connection; under mu
-	shed  bool          // there are too many; under readers.mu
-	older *list.Element // where it is in readers.fresh; under readers.mu
+	shed  bool          // dropped for MaxSniffing; under readers.mu
+	older *list.Element // its element of readers.fresh; under readers.mu
 	given bool          // Take gets it; under mu
-	looks int           // how often it has looked since the server began to shut down
+	looks int           // last looks made at a shutdown
 	gone  chan struct{} // closed when the goroutine that reads has ended
 }
 
-// lastLook is how long a reader looks for what has come when the server shuts down and its time is
-// up, lastLooks times: the goroutine may be held up between setting the deadline and looking.
+// lastLook is how long a reader waits for bytes when its time is up at a shutdown. It does so
+// lastLooks times, as the goroutine may be held up between setting the deadline and reading.
 const (
 	lastLook  = 10 * time.Millisecond
 	lastLooks = 2
@@ -43,7 +43,7 @@ const (
 // passed is a deadline that has passed.
 var passed = time.Unix(1, 0)
 
-// sniffReader starts to classify c, or goes on.
+// sniffReader starts to classify c by reading, or continues.
 func (p *port) sniffReader(c *conn) {
 	r := &reader{port: p, conn: c, in: c.sock.(replayed).replayConn}
 	r.start()
@@ -62,7 +62,7 @@ func (r *reader) start() {
 			return
 		}
 		defer r.port.readers.remove(r)
-		broken := func(err error) { // of a net.Conn of the program's
+		broken := func(err error) { // a net.Conn of the program has panicked
 			r.port.log.panicked(r.conn.Info(), err)
 			r.port.drop(r.conn, err)
 		}
@@ -73,14 +73,14 @@ func (r *reader) start() {
 }
 
 func (r *reader) run() {
-	if r.port.srv.SpeakFirst != nil && r.look(false) { // before there is a byte
+	if r.port.srv.SpeakFirst != nil && r.look(false) { // before any byte has come
 		return
 	}
 	defer r.count(0)
 	for {
 		if !r.grow() {
 			if to := r.conn.chosen; to != nil && to.opening == helloOpening {
-				r.dispatch(to) // what it is to be refused with is told inside TLS
+				r.dispatch(to) // it must be refused inside TLS
 				return
 			}
 			if r.conn.speaksHTTP1(r.in.prefix) {
@@ -119,8 +119,8 @@ func (r *reader) run() {
 	}
 }
 
-// readFirst gives the peer a moment, once, if something of it waits to be read: the process may
-// have stood still while it came.
+// readFirst extends the deadline, once, if unread bytes of the peer are waiting: they may have
+// come while the process was stalled.
 func (r *reader) readFirst() bool {
 	r.mu.Lock()
 	bounded := r.want || !r.latest.IsZero()
@@ -133,11 +133,10 @@ func (r *reader) readFirst() bool {
 	return true
 }
 
-// grant gives the peer the bound of the stage that its connection has reached.
+// grant starts the bound of the stage that the connection has reached.
 func (r *reader) grant() { r.deadline(r.port.patience(r.conn.stage())) }
 
-// grow makes room for more of what has to be read to classify the connection. It is false when that
-// is not left.
+// grow makes room for more first bytes. It returns false if the budget is exhausted.
 func (r *reader) grow() bool {
 	size := max(firstPrefix, cap(r.in.prefix))
 	if len(r.in.prefix) == size {
@@ -152,10 +151,12 @@ func (r *reader) grow() bool {
 	return true
 }
 
-// firstPrefix is how much is read at first. It counts for the budget once it was not enough.
+// firstPrefix is the size of the first read buffer. It counts for the budget once one read was not
+// enough.
 const firstPrefix = 1 << 10
 
-// count has the connection hold n bytes of the budget. It is false when they are not left.
+// count makes the connection hold n bytes of the budget. It returns false if the budget is
+// exhausted.
 func (r *reader) count(n int) bool {
 	if n == r.held {
 		return true
@@ -171,7 +172,7 @@ func (r *reader) count(n int) bool {
 // section 15.6.4).
 const overloaded = "The server has no memory left for this request. Try again later."
 
-// refuse closes the connection for err.
+// refuse sends the farewell, if there is one, and closes the connection for err.
 func (r *reader) refuse(err error) {
 	if len(r.conn.farewell) > 0 {
 		_ = r.in.Conn.SetWriteDeadline(time.Now().Add(time.Second))
@@ -180,7 +181,8 @@ func (r *reader) refuse(err error) {
 	r.port.drop(r.conn, err)
 }
 
-// look classifies what was read. It is done when the connection is somebody else's.
+// look classifies the bytes read so far. It returns true if the reader no longer owns the
+// connection.
 func (r *reader) look(eof bool) (done bool) {
 	if eof {
 		r.in.err = io.EOF
@@ -201,7 +203,7 @@ func (r *reader) look(eof bool) (done bool) {
 		case r.conn.retires():
 			r.port.readers.remove(r)
 			if r.port.retire(r.conn) {
-				r.port.sniffReader(r.conn) // by another reader: this one may have been asked to Take
+				r.port.sniffReader(r.conn) // with a new reader: Take may have been called on this one
 			}
 			return true
 		case skip == 0:
@@ -218,8 +220,8 @@ func (r *reader) dispatch(to *route) {
 	r.port.dispatch(r.conn, to, bytesOf(r.in.prefix))
 }
 
-// goes sends the connection to a route, or refuses it for err, without a word for io.EOF: it is
-// done.
+// goes dispatches the connection to a route or, if err is not nil, refuses it; for io.EOF it just
+// closes it. It returns true: the reader no longer owns the connection.
 func (r *reader) goes(to *route, err error) (done bool) {
 	switch {
 	case errors.Is(err, io.EOF):
@@ -232,13 +234,14 @@ func (r *reader) goes(to *route, err error) (done bool) {
 	return true
 }
 
-// expired is done when the connection is somebody else's.
+// expired handles a deadline that has passed. It returns true if the reader no longer owns the
+// connection.
 func (r *reader) expired() (done bool) {
 	if r.give() {
 		return true
 	}
 	shed, closing := r.port.readers.state(r)
-	if closing && r.looks < lastLooks { // a Read whose deadline has passed when it begins does not look
+	if closing && r.looks < lastLooks { // a Read that begins after its deadline reads nothing
 		r.looks++
 		r.rebound(lastLook)
 		return false
@@ -278,8 +281,8 @@ func (r *reader) expired() (done bool) {
 	return true
 }
 
-// deadline gives the peer d from now, without end if it is not positive, or less if somebody has
-// said so.
+// deadline sets the deadline to d from now, or to none if d is not positive, but never later than
+// r.latest.
 func (r *reader) deadline(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -293,7 +296,7 @@ func (r *reader) deadline(d time.Duration) {
 	_ = r.in.Conn.SetDeadline(at)
 }
 
-// bound ends a Read, and those that come, at this time at the latest.
+// bound makes the running Read and all later ones end at this time at the latest.
 func (r *reader) bound(at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -304,7 +307,8 @@ func (r *reader) bound(at time.Time) {
 	_ = r.in.Conn.SetReadDeadline(at)
 }
 
-// rebound replaces the bound by d from now, unless Take has set it.
+// rebound replaces the bound by d from now, unless Take has set it or the connection was handed
+// on.
 func (r *reader) rebound(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -315,7 +319,7 @@ func (r *reader) rebound(d time.Duration) {
 	_ = r.in.Conn.SetReadDeadline(r.latest)
 }
 
-// release lifts the deadlines, for another to set its own.
+// release removes the deadlines, so that the next owner can set its own.
 func (r *reader) release() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -343,7 +347,7 @@ func (r *reader) Take() bool {
 	return r.given
 }
 
-// give gives the connection to Take, if that wants it.
+// give hands the connection to Take, and reports whether Take wants it.
 func (r *reader) give() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

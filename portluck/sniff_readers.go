@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// readers are the connections that are being read, so that a shutdown finds them.
+// readers holds the connections that are being read, so that a shutdown finds them.
 type readers struct {
 	mu      sync.Mutex
 	set     map[*reader]struct{}
-	fresh   list.List     // of those whose client is not announced, the oldest first
-	most    time.Duration // what one has left while the server shuts down; 0 before
-	closing bool          // no more are let in
+	fresh   list.List     // those whose client is not announced, oldest first
+	most    time.Duration // time that each has left during a shutdown; 0 before
+	closing bool          // add fails
 }
 
 func (s *readers) add(r *reader) bool {
@@ -39,7 +39,7 @@ func (s *readers) add(r *reader) bool {
 	return true
 }
 
-// shedLocked ends the Read of a connection that has been undecided for longest.
+// shedLocked ends the Read of r, which has been undecided for longest.
 func (s *readers) shedLocked(r *reader) {
 	r.shed = true
 	s.forgetLocked(r)
@@ -60,15 +60,15 @@ func (s *readers) remove(r *reader) {
 	s.mu.Unlock()
 }
 
-// keep has r stay, however many others come.
+// keep exempts r from shedding.
 func (s *readers) keep(r *reader) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetLocked(r)
 }
 
-// settle gives a connection whose route is chosen as long as a handshake may take. It is false when
-// that is over.
+// settle gives a connection whose route is chosen as long as a handshake may take. It returns
+// false if that time is over.
 func (s *readers) settle(r *reader) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,14 +79,14 @@ func (s *readers) settle(r *reader) bool {
 	return true
 }
 
-// state says why a Read may have ended before its time.
+// state reports why a Read may have ended early: r is shed, or the server is shutting down.
 func (s *readers) state(r *reader) (shed, closing bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return r.shed, s.closing || s.most > 0
 }
 
-// hurry gives what is being read, and what will be, d to show its protocol.
+// hurry gives each connection being read, now or later, d to show its protocol.
 func (s *readers) hurry(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +96,7 @@ func (s *readers) hurry(d time.Duration) {
 	}
 }
 
-// stop ends what is being read. Nothing is added after.
+// stop ends all reads. Nothing can be added afterwards.
 func (s *readers) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

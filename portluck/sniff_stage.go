@@ -10,21 +10,20 @@ import (
 	"github.com/portluck/portluck/handlers/httpd"
 )
 
-// stage is what an undecided connection has to show next. Each stage has a bound of its own, which
-// begins with it.
+// stage names what an undecided connection must show next. Each stage has its own time bound.
 type stage uint8
 
 const (
 	stageProxy  stage = iota // its PROXY header
 	stageFirst               // its first byte
-	stageBehind              // its first byte behind a PROXY header
-	stageMore                // more of what tells its protocol, or the rest of its ClientHello
+	stageBehind              // its first byte after a PROXY header
+	stageMore                // more bytes to tell its protocol, or the rest of its ClientHello
 	stageHead                // the rest of the head of its request
 	stageLate                // its first byte, after it was silent for SniffTimeout
 	stages
 )
 
-// stage returns what c has to show next.
+// stage returns the stage that c is in.
 func (c *conn) stage() stage {
 	switch {
 	case c.unproxied:
@@ -41,7 +40,7 @@ func (c *conn) stage() stage {
 	return stageFirst
 }
 
-// patience is the bound of a stage; none if negative.
+// patience returns the time bound of a stage; negative means none.
 func (p *port) patience(s stage) time.Duration {
 	switch s {
 	case stageProxy:
@@ -54,14 +53,14 @@ func (p *port) patience(s stage) time.Duration {
 	return p.srv.sniffTimeout()
 }
 
-// opening is what a handler waits for before it does anything else. A connection stays undecided,
-// and costs no more than that, until its opening is whole, is malformed, or does not fit
-// [matchers.Window].
+// opening describes the first message that must be whole before a handler is called. Until it is
+// whole, malformed, or longer than [matchers.Window], the connection stays undecided and costs no
+// more than that.
 type opening struct {
-	// need returns how many bytes in all are needed at least, or 0 if b has the opening or is
-	// malformed.
+	// need returns how many bytes in all are needed at least. It returns 0 if b contains the
+	// opening or is malformed.
 	need  func(b []byte) int
-	stage stage // in which a connection is whose opening is not whole
+	stage stage // of a connection whose opening is incomplete
 }
 
 var (
@@ -69,8 +68,8 @@ var (
 	headOpening  = &opening{need: headNeed, stage: stageHead}
 )
 
-// The parts of TLS that a ClientHello is in (RFC 8446, sections 4 and 5; RFC 5246, sections 6.2 and
-// 7.4), and the bounds of crypto/tls.
+// These are the parts of TLS records and messages that enclose a ClientHello (RFC 8446, sections 4
+// and 5; RFC 5246, sections 6.2 and 7.4), and the limits of crypto/tls.
 const (
 	recordHeader    = 5
 	recordAlert     = 0x15
@@ -82,8 +81,8 @@ const (
 	maxMessage      = 64 << 10
 )
 
-// helloNeed is the need of the first handshake message, whatever it is, in however many records. It
-// is 0 as soon as crypto/tls has something to say about b.
+// helloNeed returns how many bytes the first handshake message needs, whatever its type and number
+// of records. It returns 0 as soon as crypto/tls can answer b.
 func helloNeed(b []byte) int {
 	need, _ := readHello(b)
 	return need
@@ -108,7 +107,7 @@ func readHello(b []byte) (need int, whole bool) {
 		at = end
 		switch {
 		case kind == recordAlert && n == 2 && data[0] == 1 && data[1] != 0:
-			continue // a warning, but for close_notify, is read over
+			continue // crypto/tls skips warnings, except close_notify
 		case kind != recordHandshake || n == 0 || n > maxPlaintext:
 			return 0, false
 		}
@@ -123,9 +122,9 @@ func readHello(b []byte) (need int, whole bool) {
 	}
 }
 
-// headNeed is the need of the head of an HTTP/1 request (RFC 9112, section 2.1), with the empty
-// lines before it (section 2.2). It is 0 as soon as net/http has something to say about b: it
-// answers a malformed request line, and a field without a colon, at once.
+// headNeed returns how many bytes are needed of the head of an HTTP/1 request (RFC 9112, section
+// 2.1), after any empty lines (section 2.2). It returns 0 as soon as net/http can answer b:
+// net/http answers a malformed request line, and a field without a colon, at once.
 func headNeed(b []byte) int {
 	line, rest, whole := cutLine(b)
 	for whole && len(line) == 0 {
@@ -145,13 +144,13 @@ func headNeed(b []byte) int {
 	return len(b) + 1
 }
 
-// cutLine cuts b behind its first line, if that is whole.
+// cutLine cuts b after its first line. whole is false if the line has no end yet.
 func cutLine(b []byte) (line, rest []byte, whole bool) {
 	line, rest, whole = bytes.Cut(b, []byte("\n"))
 	return bytes.TrimSuffix(line, []byte("\r")), rest, whole
 }
 
-// isRequestLine reports whether net/http reads on after line.
+// isRequestLine reports whether net/http reads on after this line.
 func isRequestLine(line []byte) bool {
 	method, rest, _ := bytes.Cut(line, []byte(" "))
 	_, version, _ := bytes.Cut(rest, []byte(" "))

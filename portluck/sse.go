@@ -20,7 +20,8 @@ import (
 // eventStream is the media type of server-sent events (HTML Living Standard, section 9.2).
 const eventStream = "text/event-stream"
 
-// maxEvents is how many bytes of events wait for a client, before the room keeps them.
+// maxEvents is how many bytes of events may be queued for a client. Beyond that the room keeps the
+// messages.
 const maxEvents = 64 << 10
 
 // streams is [httpd.Handler.Streams].
@@ -42,8 +43,8 @@ func (p *port) streams(r *http.Request, info *handlers.Info) http.Handler {
 	})
 }
 
-// events makes a client of the request that is a member of room: what is published there it gets as
-// events.
+// events makes the request a client that is a member of room. The client gets the published
+// messages as server-sent events.
 func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *handlers.Info) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -58,8 +59,8 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	}
 	header := w.Header()
 	header.Set("Content-Type", eventStream)
-	header.Set("Cache-Control", "no-cache, no-transform") // what is compressed is kept back
-	header.Set("X-Accel-Buffering", "no")                 // nginx would keep them back
+	header.Set("Cache-Control", "no-cache, no-transform") // a compressing proxy would hold events back
+	header.Set("X-Accel-Buffering", "no")                 // nginx would hold them back
 	var err error
 	_ = handlers.GuardExit(func() { err = session.Connect(nil) }, func(err error) {
 		s.close()
@@ -77,36 +78,36 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	}
 }
 
-// sse is the stream of a client of server-sent events.
+// sse is the stream of a client that gets server-sent events.
 type sse struct {
 	header http.Header
-	ready  chan struct{} // something is in out, or the stream ends
+	ready  chan struct{} // signals that out is not empty or the stream ends
 	cancel func()
 
 	rc      *http.ResponseController
-	timeout time.Duration // that the client has to read what is written
+	timeout time.Duration // how long one write to the client may take
 	h2      bool
 
-	interval time.Duration // between signs of life of a stream that has nothing to tell; none if negative
+	interval time.Duration // between keep-alive comments of an idle stream; none if negative
 
 	mu        sync.Mutex
 	out       []byte
 	feeds     []loop.Drainer
-	ended     bool // nothing is added
+	ended     bool // nothing may be added
 	destroyed bool
-	over      bool // the answer has ended: rc must not be used
+	over      bool // the response has ended: rc must not be used
 }
 
 var _ handlers.Response = (*sse)(nil)
 
-// join makes c a member of room, from the event that it saw last if it says so.
+// join makes c a member of room. If last, the Last-Event-ID, is not empty, c resumes after it.
 func (s *sse) join(room *Room, c *Client, last string) error {
 	if last == "" {
 		return room.Join(c)
 	}
 	at, err := ParsePosition(last)
 	missed := "after " + at.String() + " are no longer kept"
-	if err != nil { // of another server, or of one before this
+	if err != nil { // from another server, or from before a restart
 		at, missed = Position{}, "may be missing: the last one that was seen is not known here"
 	}
 	complete, err := room.JoinSince(c, at)
@@ -118,10 +119,11 @@ func (s *sse) join(room *Room, c *Client, last string) error {
 	return err
 }
 
-// run writes events until the client goes, or the program or the server ends the stream. A client
-// that has ended its half may still read: a sign of life shows at once whether it is there.
+// run writes events until the client leaves, or the program or the server ends the stream. A
+// client that has closed its half may still read: run sends a comment at once to find out whether
+// it is there.
 func (s *sse) run(ctx context.Context, w http.ResponseWriter, halved, closed <-chan struct{}) error {
-	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more is to be read
+	_ = s.rc.SetReadDeadline(time.Time{}) // nothing more will be read
 	interval := s.interval
 	if interval <= 0 {
 		interval = math.MaxInt64
@@ -156,7 +158,7 @@ func (s *sse) run(ctx context.Context, w http.ResponseWriter, halved, closed <-c
 	}
 }
 
-// write writes what take has taken.
+// write writes out, which take returned, and flushes it.
 func (s *sse) write(w http.ResponseWriter, out []byte) error {
 	_, err := w.Write(out)
 	if err == nil {
@@ -167,13 +169,13 @@ func (s *sse) write(w http.ResponseWriter, out []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.h2 && !s.destroyed { // a deadline of HTTP/2 resets the stream also while nothing is written
+	if s.h2 && !s.destroyed { // an expired HTTP/2 deadline resets the stream even if nothing is being written
 		_ = s.rc.SetWriteDeadline(time.Time{})
 	}
 	return err
 }
 
-// take takes what is to be written, for which the client gets its time.
+// take returns the queued bytes and sets the deadline for writing them.
 func (s *sse) take() (out []byte, ended bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -184,7 +186,7 @@ func (s *sse) take() (out []byte, ended bool) {
 	return out, s.ended
 }
 
-// drained tells those who feed the stream that there is room.
+// drained calls Drained of the sources that wait for room.
 func (s *sse) drained() {
 	s.mu.Lock()
 	feeds := s.feeds
@@ -195,7 +197,7 @@ func (s *sse) drained() {
 	}
 }
 
-// close is the end of the answer. It reports whether the program has destroyed it.
+// close ends the response. It reports whether the program has called Destroy.
 func (s *sse) close() (destroyed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -237,7 +239,7 @@ func (s *sse) Feed(p []byte, f loop.FrameSource) (int, error) {
 	return len(p), nil
 }
 
-// Write sends one event: a stream of events has only messages.
+// Write sends p as one event, as an event stream has nothing but messages.
 func (s *sse) Write(p []byte, k handlers.Kind) (int, error) {
 	if err := s.TrySend(p, k); err != nil {
 		return 0, err
@@ -245,7 +247,7 @@ func (s *sse) Write(p []byte, k handlers.Kind) (int, error) {
 	return len(p), nil
 }
 
-// Send sends one event. It does not wait: like TrySend it refuses when too much is queued.
+// Send sends p as one event. It does not wait: like TrySend it fails if too much is queued.
 func (s *sse) Send(p []byte, k handlers.Kind) error { return s.TrySend(p, k) }
 
 // TrySend is [handlers.Stream.TrySend].
@@ -263,7 +265,7 @@ func (s *sse) TrySend(p []byte, k handlers.Kind) error {
 	return nil
 }
 
-// End ends the answer after all that was written.
+// End ends the response after all that was written.
 func (s *sse) End() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -275,31 +277,31 @@ func (s *sse) End() error {
 	return nil
 }
 
-// Destroy breaks the answer off.
+// Destroy aborts the response.
 func (s *sse) Destroy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.over {
-		_ = s.rc.SetWriteDeadline(time.Unix(1, 0)) // it may wait for the client
+		_ = s.rc.SetWriteDeadline(time.Unix(1, 0)) // ends a write that waits for the client
 	}
 	s.ended, s.destroyed, s.out = true, true, nil
 	s.cancel()
 }
 
-// DoneAfterWrite does nothing: the answer goes on until it is ended.
+// DoneAfterWrite does nothing: the response goes on until End.
 func (s *sse) DoneAfterWrite() {}
 
 // Done is End.
 func (s *sse) Done() error { return s.End() }
 
-// Header is the answer's; it can be changed in OnConnect.
+// Header returns the header of the response, which can be changed in OnConnect.
 func (s *sse) Header() http.Header { return s.header }
 
-// WriteHeader does nothing: the status is 200.
+// WriteHeader does nothing: the status is always 200.
 func (s *sse) WriteHeader(int) {}
 
-// eventFraming frames messages as server-sent events. A message that is not UTF-8 is an event of
-// type binary, in base64.
+// eventFraming frames messages as server-sent events. A message that is not UTF-8 becomes an event
+// of type binary, in base64.
 type eventFraming struct{}
 
 // AppendMessage is [handlers.Framing.AppendMessage].
@@ -322,14 +324,14 @@ func (eventFraming) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	}
 }
 
-// AppendMessageAt also tells the position, which a client that comes again gives as Last-Event-ID:
-// see [handlers.PositionFraming].
+// AppendMessageAt is [handlers.PositionFraming.AppendMessageAt]. It adds the position as the id of
+// the event, which a client that reconnects sends as Last-Event-ID.
 func (f eventFraming) AppendMessageAt(dst, msg []byte, k Kind, at Position) []byte {
 	dst = append(append(append(dst, "id: "...), at.String()...), '\n')
 	return f.AppendMessage(dst, msg, k)
 }
 
-// printable reports whether msg is text without control characters but line ends and tabs.
+// printable reports whether msg is UTF-8 without control characters other than line ends and tabs.
 func printable(msg []byte) bool {
 	return utf8.Valid(msg) && !bytes.ContainsFunc(msg, func(r rune) bool {
 		return r < ' ' && r != '\n' && r != '\r' && r != '\t' || r == 0x7f

@@ -2,21 +2,21 @@ package portluck
 
 import "sync/atomic"
 
-// Stats are counters of a [Server], since it started to serve unless said otherwise.
+// Stats holds the counters of a [Server]. They count from the start of serving unless noted.
 type Stats struct {
 	Accepted      uint64            // connections accepted
 	Open          int               // connections open now
-	Sniffing      int               // connections whose protocol is not known now, or whose first message is not whole
+	Sniffing      int               // connections that are undecided now, or whose first message is incomplete
 	Clients       int               // clients of the hub now
 	Refused       uint64            // closed for MaxConns or MaxConnsPerIP
 	Shed          uint64            // closed for MaxSniffing
 	Silent        uint64            // announced as raw clients after SniffTimeout without a byte
-	Stalled       uint64            // stopped before their protocol was clear, or their ClientHello or request head whole
-	ProxyTimeouts uint64            // whose PROXY header was not whole by ProxyTimeout
-	Failed        uint64            // connections and requests that did not become clients: OnError
+	Stalled       uint64            // stopped before their protocol, ClientHello or request head was complete
+	ProxyTimeouts uint64            // PROXY headers that were incomplete at ProxyTimeout
+	Failed        uint64            // connections and requests that did not become clients, see OnError
 	AcceptErrors  uint64            // failures to accept
 	Panics        uint64            // panics in the program's code, logged or not
-	Partial       int64             // bytes of memory that unfinished messages take now
+	Partial       int64             // bytes that unfinished messages hold now
 	Overloads     uint64            // clients ended for MaxPartial
 	Routes        map[string]uint64 // connections by route
 }
@@ -25,8 +25,8 @@ type counters struct {
 	accepted, refused, shed, silent, stalled, proxyTimeouts, acceptErrors atomic.Uint64
 }
 
-// Stats returns the counters. Any goroutine may call it at any time; before the first Serve all are
-// zero.
+// Stats returns the counters. Any goroutine may call it at any time; before the first Serve all
+// counters are zero.
 func (s *Server) Stats() Stats {
 	if !s.serving.Load() {
 		return Stats{} // start would freeze the configuration
