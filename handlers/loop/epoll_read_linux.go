@@ -49,7 +49,9 @@ func (c *polled) read(r *runner) {
 		if c.decode(r, buf[:have+n], false) || drained {
 			return
 		}
-		r.budget -= n
+		if c.link == nil { // which counts what comes over the wire
+			r.budget -= n
+		}
 	}
 }
 

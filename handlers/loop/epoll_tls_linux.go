@@ -77,6 +77,7 @@ func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err
 		case got == 0:
 			t.end = io.EOF
 		}
+		r.budget -= got // a record of one byte takes as long as a longer one
 		t.in = r.cipher[:got]
 		t.drained = 0 < got && c.drains(got, len(r.cipher))
 	}
