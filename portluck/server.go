@@ -26,159 +26,161 @@ var ErrServerClosed = errors.New("portluck: server closed")
 // HTTP/1.1, h2c, WebSocket and raw TCP on [DefaultAddr]; with TLSConfig also HTTPS, h2, WSS and raw
 // TLS, all on the same port.
 //
-// The fields are set before Serve and not changed after. A duration that is zero means its default,
-// a negative one that there is no such bound.
+// Set the fields before Serve and do not change them later. A duration of zero means its default; a
+// negative one means that there is no such bound.
 type Server struct {
-	// Addr is the TCP address that ListenAndServe listens on: host:port, or unix:PATH.
+	// Addr is the TCP address that ListenAndServe listens on: host:port, or unix:PATH;
 	// [DefaultAddr] if empty. The host localhost means 127.0.0.1 and ::1.
 	Addr string
-	// Packets serves the same address over UDP in ListenAndServe, such as &udp.Server{} of
-	// handlers/udp; nobody if nil. It bounds its own clients: they do not count for MaxConns, and
-	// Timeout and MessageLimit are its own too.
+	// Packets, such as &udp.Server{} of handlers/udp, serves the same address over UDP in
+	// ListenAndServe. If it is nil there is no UDP. It has its own MaxClients, Timeout and
+	// MessageLimit: MaxConns and the bounds below do not apply to its clients.
 	Packets handlers.PacketHandler
-	// Hub gets the events; a new one that drops them if nil.
+	// Hub receives the events. If it is nil they are dropped.
 	Hub *Hub
-	// TLSConfig has the certificates; nil refuses TLS. It is cloned.
+	// TLSConfig has the certificates. The server clones it. If it is nil TLS is refused.
 	TLSConfig *tls.Config
-	// Pages answers the HTTP requests whose method is not POST, PUT or OPTIONS; 405 if nil. Without
-	// a Hub, and with something mounted, what has no handler is 404.
+	// Pages answers HTTP requests whose method is not POST, PUT or OPTIONS; if it is nil they get
+	// 405. Without a Hub, and with something mounted, a path without a handler gets 404.
 	Pages http.Handler
 
-	// RoomOf says to which room a GET request belongs that asks for a stream of messages:
-	// server-sent events (Accept: text/event-stream, resumed by Last-Event-ID), which are a client
-	// of the hub, or a long poll (?since=POSITION), for which the room must have History. It is a
-	// page like any other if RoomOf is nil or ok is false. RoomOf is asked more than once for a
-	// request, also to name the methods that its path has (Allow), and whether another Accept would
-	// get a stream (Vary): it must have no effects.
+	// RoomOf returns the room of a GET request that asks for a stream of messages: server-sent
+	// events (Accept: text/event-stream, resumed by Last-Event-ID), which are a client of the hub,
+	// or a long poll (?since=POSITION), which needs a room with History. If RoomOf is nil or ok is
+	// false, the request is for a page like any other. RoomOf is called more than once for a
+	// request, also to find the methods of its path (Allow), and whether another Accept would get a
+	// stream (Vary): it must have no effects.
 	RoomOf func(r *http.Request) (room string, ok bool)
 
-	// SniffTimeout is how long a client may take to show its protocol, and to shake hands; 2
-	// seconds if zero, no bound if negative.
+	// SniffTimeout bounds the time that a client takes to show its protocol, and the time of its
+	// handshake; 2 seconds if zero, no bound if negative.
 	SniffTimeout time.Duration
-	// HeaderTimeout is how long the head of an HTTP/1 request may take, of any method, from when it
-	// is certain that it is one; 10 seconds if zero, no bound if negative. One that has begun and
-	// does not become whole is answered with 408.
+	// HeaderTimeout bounds the time of the head of an HTTP/1 request, from the moment when it is
+	// certain to be one; 10 seconds if zero, no bound if negative. A head that has begun and is not
+	// complete by then gets 408.
 	HeaderTimeout time.Duration
-	// Timeout is how long a client may be idle, neither sending nor being sent a byte; 2 minutes if
+	// Timeout bounds the time in which a client neither sends nor receives a byte; 2 minutes if
 	// zero, no bound if negative.
 	Timeout time.Duration
-	// MessageTimeout is how long a message may take from its first byte to its last; 2 minutes if
-	// zero, no bound if negative. It is for raw streams, WebSocket and the bodies of HTTP requests,
-	// which are answered with 408: between two messages a body has Timeout only.
+	// MessageTimeout bounds the time from the first byte of a message to its last; 2 minutes if
+	// zero, no bound if negative. It applies to raw streams, to WebSocket, and to the bodies of
+	// HTTP requests, which get 408. Between two messages of a body only Timeout applies.
 	MessageTimeout time.Duration
-	// PingInterval is how long a WebSocket client may send nothing until it is pinged; 25 seconds
-	// if zero, never if negative. One that then sends nothing, and is sent nothing, for as long
-	// again is lost: it ends with [handlers.ErrTimeout]. So Timeout ends only those that do not
-	// answer. To event streams a comment is sent after this time without an event.
+	// PingInterval is the time after which a WebSocket client that sends nothing is pinged; 25
+	// seconds if zero, never if negative. If it then neither sends nor receives a byte for as long
+	// again, it ends with [handlers.ErrTimeout]. An event stream gets a comment after this time
+	// without an event.
 	PingInterval time.Duration
-	// ProxyTimeout is how long a connection from ProxyFrom may take for its PROXY header; 10
-	// seconds if zero, no bound if negative. Nothing is served before the header is whole, and
+	// ProxyTimeout bounds the time that a connection from ProxyFrom takes for its PROXY header; 10
+	// seconds if zero, no bound if negative. Nothing is served before the header is complete.
 	// SniffTimeout begins after it.
 	ProxyTimeout time.Duration
-	// OnSilence serves a connection that has not sent one byte by SniffTimeout: a handler of a
-	// protocol whose server speaks first. If nil, the connection becomes a raw client of the hub,
-	// but whatever it says later is still classified, and when raw is refused it just waits, for
-	// Timeout at the most. [handlers.Refuse] closes it. A func becomes a Handler by
-	// [handlers.HandlerFunc], as for OnStall and OnUnmatched.
+	// OnSilence serves a connection that has not sent a byte by SniffTimeout: it is for a protocol
+	// whose server speaks first. If it is nil, the connection becomes a raw client of the hub, and
+	// what it says later is still classified; where raw is refused, it waits, up to Timeout.
+	// [handlers.Refuse] closes it. [handlers.HandlerFunc] makes a Handler of a func, here and for
+	// OnStall and OnUnmatched.
 	OnSilence handlers.Handler
-	// SpeakFirst are the addresses of clients that are known to wait for the server to speak:
-	// OnSilence serves them at once, whatever they may send, and they reach no other protocol. It
-	// has no say if OnSilence is nil.
+	// SpeakFirst are the addresses of clients that wait for the server to speak. OnSilence serves
+	// them at once, and they reach no other protocol. Without OnSilence, SpeakFirst has no effect.
 	SpeakFirst []netip.Prefix
-	// OnStall serves a connection whose bytes by SniffTimeout may still become one of the protocols
-	// of the server, or are of none and have no end of a line: a route of the program that is
-	// undecided by then is passed over. If nil it is closed, HTTP with a 408. So is one whose
-	// ClientHello or request head does not become whole, whatever OnStall is.
+	// OnStall serves a connection that has sent bytes by SniffTimeout which could still become a
+	// protocol of the server, or which are of no protocol and do not end a line. An undecided route
+	// of the program counts as No then. If OnStall is nil, the connection is closed; one that began
+	// a request gets 408. A connection whose ClientHello or request head is not complete is always
+	// closed.
 	OnStall handlers.Handler
-	// OnUnmatched serves a connection that no route knows; as raw lines if nil (upstream's
-	// rawFallback: true). [handlers.Refuse] closes it (rawFallback: false), after an OnError.
+	// OnUnmatched serves a connection that no route matches. If it is nil, the connection is a raw
+	// client (upstream's rawFallback: true). [handlers.Refuse] closes it, after an OnError
+	// (rawFallback: false).
 	OnUnmatched handlers.Handler
 
-	// MaxConns bounds the connections of all clients; no bound if zero or negative. A surplus one
-	// is closed.
+	// MaxConns bounds the number of connections; no bound if zero or negative. Any more are closed.
 	MaxConns int
-	// MaxConnsPerIP bounds the connections of one address (of one /64 in IPv6), behind a proxy of
-	// ProxyFrom too; no bound if zero or negative.
+	// MaxConnsPerIP bounds the number of connections from one address, or from one /64 of IPv6; no
+	// bound if zero or negative. Behind a proxy of ProxyFrom the client's address counts.
 	MaxConnsPerIP int
-	// MaxSniffing bounds the connections whose protocol is not known, or whose ClientHello or
-	// request head is not whole; the oldest is closed first. 16,384 if zero, no bound if negative.
+	// MaxSniffing bounds the number of connections that are not yet classified, or whose
+	// ClientHello or request head is not complete; 16,384 if zero, no bound if negative. At the
+	// bound the oldest is closed.
 	MaxSniffing int
-	// AllowRawHTTP lets a raw client go on whose first line is a request line of HTTP. Without it
-	// such a client is ended before that line is a message: it may be a browser, which any page can
-	// make send messages in the body of a request.
+	// AllowRawHTTP accepts a raw client whose first line is a request line of HTTP. Without it the
+	// server ends such a client before that line becomes a message: it may be a browser, and any
+	// page can make a browser send messages in the body of a request.
 	AllowRawHTTP bool
-	// MessageLimit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one
-	// costs the client its connection: 413, close 1009, an error line. With MessageTail a raw or
-	// HTTP client's longer message loses its beginning instead, as upstream has it.
+	// MessageLimit is the length in bytes of the longest message; 1 MiB if zero, no bound if
+	// negative. A longer message ends its client: 413, close 1009, an error line. With MessageTail
+	// a longer message of a raw or HTTP client loses its beginning instead, as in upstream.
 	MessageLimit int
 	MessageTail  bool
-	// MaxPartial bounds the memory that unfinished messages take, in bytes, for all clients of
-	// every protocol together: lines, frames, fragments and bodies that have not ended, compressed
-	// messages while they are inflated, the first bytes of a connection where they are read to
-	// classify it, and the heads of HTTP requests of more than 4 KiB, until they are answered; that
-	// of a WebSocket client, which keeps it, until the client ends. 256 MiB if zero, no bound if
-	// negative. A client that needs more than is left is ended with
-	// [handlers.ErrOverload]: 503, close 1013, an error line. Those that hold memory keep it, and a
-	// message whose last byte was read is never refused: so one more read of 4 KiB may stand above
-	// the bound for a client that holds memory.
+	// MaxPartial bounds the memory of unfinished messages, in bytes, for all clients of all
+	// protocols together; 256 MiB if zero, no bound if negative. It counts lines, frames, fragments
+	// and bodies that have not ended; compressed messages while they are inflated; first bytes that
+	// are read, not peeked at; and heads of HTTP requests above 4 KiB, until the request is
+	// answered, or until the WebSocket client ends. A client that needs more than is left ends with
+	// [handlers.ErrOverload]: 503, close 1013, an error line. Memory that a client holds is not
+	// taken from it, and a message is never refused after its last byte was read, so that one more
+	// read of 4 KiB for each client that holds memory may exceed the bound.
 	MaxPartial int64
-	// CompressMin is how long a message must be, in bytes, to be compressed for WebSocket clients
-	// that offer it (permessage-deflate); none is if zero or negative. A message to a room is
-	// compressed once for all. What [Writer.Write] and WriteString send is not compressed: use them
-	// for a secret that stands beside a stranger's text.
+	// CompressMin is the length in bytes of the shortest message that is compressed for WebSocket
+	// clients that offer permessage-deflate; if it is zero or negative nothing is compressed. A
+	// message to a room is compressed once for all members. [Writer.Write] and WriteString do not
+	// compress: use them for a secret beside text that a stranger chooses.
 	CompressMin int
-	// KeepWindow lets WebSocket clients compress a message with what they sent in earlier ones,
-	// which costs up to 32 KiB for each of them, of MaxPartial. Without it they are asked not to,
-	// and the few that insist on it fail the connection. It matters only with CompressMin.
+	// KeepWindow lets WebSocket clients compress a message with the help of earlier ones. That
+	// costs up to 32 KiB of MaxPartial for each client. Without it the server asks clients not to,
+	// and the few that insist fail the connection. It matters only with CompressMin.
 	KeepWindow bool
-	// Protocols are the subprotocols of WebSocket that the server speaks, the best first. The first
-	// that a client offers too is chosen; without one the client is served without a subprotocol,
-	// and a browser that has asked for one then fails the connection (RFC 6455, section 4.1).
+	// Protocols are the WebSocket subprotocols that the server speaks, the best first. The server
+	// chooses the first one that the client offers. If there is none, it serves the client without
+	// a subprotocol, and a browser that has asked for one fails the connection (RFC 6455, section
+	// 4.1).
 	Protocols []string
 	// ExplicitDone keeps every HTTP response open until [Writer.Done].
 	ExplicitDone bool
-	// ProxyFrom are the addresses of proxies: their connections must begin with a PROXY protocol
-	// header (v1 or v2), which tells the client's address. From others such a header is refused.
-	// [ProxyUnix] among them is every client of a Unix socket.
+	// ProxyFrom are the addresses of proxies. A connection from one of them must begin with a PROXY
+	// protocol header (v1 or v2), which has the client's address. From other addresses such a
+	// header is refused. [ProxyUnix] stands for all clients of Unix sockets.
 	ProxyFrom []netip.Prefix
 
-	// Hosts are the names by which clients may ask for the server, over HTTP and WebSocket, besides
-	// localhost, *.localhost, IP addresses and none: app.example, without a port; *.app.example,
-	// which is app.example too; * for every name. A request for another name is answered with 421.
-	// Without any, every name will do but on connections whose local address is loopback, also
-	// those of a listener on all addresses: what a page of a stranger asks for there, whose name
-	// resolves to this machine (DNS rebinding), looks like our own page's. Name the server also
-	// where only a firewall keeps strangers off. A Unix socket takes every name.
+	// Hosts are the names by which HTTP and WebSocket clients may ask for the server, besides
+	// localhost, *.localhost, IP addresses and no name: app.example, without a port;
+	// *.app.example, which includes app.example; or * for every name. A request for another name
+	// gets 421. If Hosts is empty, only connections whose local address is loopback are checked: a
+	// stranger's page whose name resolves to this machine (DNS rebinding) would look like our own
+	// there. Set Hosts also where only a firewall keeps strangers off. A Unix socket accepts every
+	// name.
 	Hosts []string
-	// AllowOrigin are the web origins whose pages may talk to the server: host or host:port without
-	// a scheme, in any case; a * stands for letters, digits, - and _; *.example.com is example.com
-	// and everything below it; host:* is any port or none; * is every origin, also null, file://
-	// and others without a host. With neither AllowOrigin nor AllowOriginRegexp only pages of the
-	// host and port that they ask may, whatever their scheme: https where a proxy has taken TLS
-	// off, capacitor in an app. A page over http may not where the server has TLS.
+	// AllowOrigin are the web origins whose pages may talk to the server: host or host:port,
+	// without a scheme, in any case. A * stands for letters, digits, - and _; *.example.com is
+	// example.com and everything below it; host:* is any port or none; * is every origin, also
+	// null, file:// and others without a host. If both AllowOrigin and AllowOriginRegexp are unset,
+	// only pages of the host and port that the request is for may talk to the server, whatever
+	// their scheme: https where a proxy ends TLS, capacitor in an app. Pages of http may not where
+	// the server has TLS.
 	AllowOrigin []string
-	// AllowOriginRegexp allows the origins, without their scheme, that it matches as a whole.
+	// AllowOriginRegexp allows the origins that it matches as a whole, without their scheme.
 	AllowOriginRegexp *regexp.Regexp
-	// RequireOrigin refuses clients of HTTP and WebSocket that send no Origin: programs, not
-	// browsers. It is upstream's allowUndefinedOrigin: false.
+	// RequireOrigin refuses HTTP and WebSocket clients that send no Origin: programs, not browsers.
+	// It is upstream's allowUndefinedOrigin: false.
 	RequireOrigin bool
 
-	// Goroutines drives every connection with a goroutine of its own, as on systems other than
+	// Goroutines drives each connection with a goroutine of its own, as on systems other than
 	// Linux. It is for comparison and for debugging: nothing else changes.
 	Goroutines bool
 
-	// Logger gets what happens, never what clients say: no first bytes, no target, no header, and
-	// of an error or a panic that may quote them only its type. Nothing is logged if nil. Any
-	// goroutine writes to it, those that accept connections too: its writer must not block, or
-	// everybody waits.
+	// Logger logs what happens, and never what clients say: no first bytes, target or header, and
+	// only the type of an error or a panic that may quote them. If both Logger and Log are nil,
+	// nothing is logged. Any goroutine writes to it, also those that accept connections, so its
+	// writer must not block.
 	Logger *zerolog.Logger
-	// Log takes the same lines in place of Logger, such as a *slog.Logger; Logger does if nil.
-	// Errors of handlers are logged whether their OnError is told too or not; those of nodes and
-	// servers on ports of their own if their Log is this server.
+	// Log receives the same lines instead of Logger, if it is not nil: for example a *slog.Logger.
+	// Errors of handlers are logged whether or not they have an OnError; nodes and servers on ports
+	// of their own log here if their Log is this server.
 	Log Logger
-	// OnVerdict, if not nil, is told how each connection was classified, and of each client of
-	// datagrams, whose Route is its protocol. It is called by many goroutines at once, before the
-	// handler of the route; the connection waits for it.
+	// OnVerdict, if not nil, is called with the classification of each connection, before the
+	// handler of its route, and of each client of datagrams, whose Route is its protocol. Many
+	// goroutines call it at once; the connection waits for it.
 	OnVerdict func(Verdict)
 
 	routes  []*route                    // of Handle, in order
@@ -202,14 +204,13 @@ type Server struct {
 type Verdict struct {
 	Route string // "http", "h2c", "websocket", "tls", "proxy", "raw", "silent", "stalled", or a route of the program's
 	Info  *Info
-	// First is what had come by then, 64 bytes at the most; valid during the call. It is what the
-	// client says, and may be a secret of its user (Authorization, cookies, a token in a query,
-	// PASS): do not log it, nor show it to others.
+	// First has up to 64 bytes of what the client has sent by then. It is valid during the call. It
+	// may contain a secret of the user (Authorization, cookies, a token in a query, PASS): do not
+	// log it or show it to others.
 	First []byte
 }
 
-// A duration that a field means is negative if there is no bound, so that it may be passed on to a
-// handler's own field.
+// A negative duration stays negative, so that it can be passed on to a field of a handler.
 func (s *Server) sniffTimeout() time.Duration   { return cmp.Or(s.SniffTimeout, 2*time.Second) }
 func (s *Server) proxyTimeout() time.Duration   { return cmp.Or(s.ProxyTimeout, 10*time.Second) }
 func (s *Server) messageTimeout() time.Duration { return cmp.Or(s.MessageTimeout, 2*time.Minute) }
@@ -230,8 +231,8 @@ func (s *Server) maxSniffing() int {
 // settleTimeout is how long a shutdown waits for handshakes.
 func (s *Server) settleTimeout() time.Duration { return max(s.sniffTimeout(), time.Second) }
 
-// farewellWindow is over how long the goodbyes of n clients are spread, so that they do not all
-// come back at once.
+// farewellWindow returns the time over which a shutdown spreads its goodbyes to n clients, so that
+// they do not all come back at once.
 func farewellWindow(n int) time.Duration {
 	return min(time.Duration(n)*100*time.Microsecond, time.Second)
 }

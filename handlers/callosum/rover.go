@@ -9,22 +9,22 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// rover is what makes a pool's connections, while Run runs. One goroutine has it.
+// rover makes the connections of a pool while Run runs. Only the goroutine of Run uses it.
 type rover struct {
 	pool    *Pool
 	results chan dialled
 	dialing int
 }
 
-// dialled is what became of making a connection.
+// dialled is the result of making a connection.
 type dialled struct {
 	id, addr string
 	conn     *Conn
 	err      error
 }
 
-// Run keeps the pool filled and balanced until ctx ends, then closes it and returns why, when all
-// that it has begun has ended. It is called once.
+// Run keeps the pool filled and balanced until ctx ends. It then closes the pool, waits until all
+// that it has begun has ended, and returns the cause. It must be called only once.
 func (p *Pool) Run(ctx context.Context) error {
 	p.init()
 	ctx, cancel := context.WithCancel(ctx)
@@ -69,7 +69,7 @@ func (r *rover) probe(ctx context.Context) {
 	}
 }
 
-// missing is how many connections the pool lacks.
+// missing returns how many connections the pool lacks.
 func (p *Pool) missing() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -82,7 +82,7 @@ func (p *Pool) isEmpty() bool {
 	return len(p.servers) == 0
 }
 
-// dial begins to connect to some server. It is false when there is none to try.
+// dial begins to connect to some server. It returns false if there is none to try.
 func (r *rover) dial(ctx context.Context) bool {
 	id, addr, ok := r.choose()
 	if !ok {
@@ -96,7 +96,7 @@ func (r *rover) dial(ctx context.Context) bool {
 	return true
 }
 
-// choose chooses a server at random, but none that has just failed.
+// choose chooses a server at random from those that have not failed since the last probe.
 func (r *rover) choose() (id, addr string, ok bool) {
 	p := r.pool
 	p.mu.Lock()
@@ -113,19 +113,20 @@ func (r *rover) choose() (id, addr string, ok bool) {
 	return id, addr, n > 0
 }
 
-// done takes in what became of a dial.
+// done handles the result of a dial.
 func (r *rover) done(d dialled) {
 	r.dialing--
 	if d.err == nil {
 		r.pool.offer(&member{conn: d.conn, id: d.id, addr: d.addr})
 		return
 	}
-	if first := r.pool.suspect(d.id); first && !errors.Is(d.err, ErrRejected) { // it is told once an interval
+	if first := r.pool.suspect(d.id); first && !errors.Is(d.err, ErrRejected) { // OnError gets it once in an interval
 		r.tell(d.id, d.err)
 	}
 }
 
-// suspect has a server left alone until the next probe. It is false if it was already.
+// suspect excludes a server until the next probe. It returns false if the server was already
+// excluded.
 func (p *Pool) suspect(id string) (first bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -134,14 +135,14 @@ func (p *Pool) suspect(id string) (first bool) {
 	return first
 }
 
-// forgive has all servers be tried again.
+// forgive lets all servers be tried again.
 func (p *Pool) forgive() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.failed)
 }
 
-// wait ends the dials that have begun. Their ctx has ended.
+// wait waits for the dials that have begun. Their ctx has ended.
 func (r *rover) wait() {
 	for ; r.dialing > 0; r.dialing-- {
 		if d := <-r.results; d.conn != nil {
@@ -150,14 +151,14 @@ func (r *rover) wait() {
 	}
 }
 
-// tell tells the program. Its panic is its own loss.
+// tell calls OnError and recovers its panic.
 func (r *rover) tell(id string, err error) {
 	if r.pool.OnError != nil {
 		handlers.LogPanic(nil, nil, handlers.Guard(func() { r.pool.OnError(id, err) }))
 	}
 }
 
-// nudge has Run look whether there is something to do.
+// nudge makes Run check whether there is something to do.
 func (p *Pool) nudge() {
 	select {
 	case p.wake <- struct{}{}:
@@ -165,5 +166,5 @@ func (p *Pool) nudge() {
 	}
 }
 
-// jitter is about d: clients that were started together do not probe together.
+// jitter returns about d, so that clients that were started together do not probe together.
 func jitter(d time.Duration) time.Duration { return d - d/10 + rand.N(d/5+1) }

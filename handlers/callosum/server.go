@@ -21,22 +21,22 @@ const DefaultPort = "4040"
 var (
 	// ErrServerClosed is returned by Serve and ListenAndServe after Shutdown or Close.
 	ErrServerClosed = errors.New("server closed")
-	// ErrTooMany means that there are MaxConns connections.
+	// ErrTooMany means that there are already MaxConns connections.
 	ErrTooMany = errors.New("too many connections")
 )
 
-// A Server is a port of its own for a [Handler]. Its zero value is ready. The fields are set before
-// Serve and not changed after.
+// A Server serves a [Handler] on a port of its own. Its zero value is ready to use. The fields must
+// not be changed once it serves.
 type Server struct {
-	// Addr is where ListenAndServe listens: host:port; port 4040 of all addresses if empty.
+	// Addr is the host:port on which ListenAndServe listens; port 4040 of all addresses if empty.
 	Addr string
 	// Handler gives the slots; a new one if nil.
 	Handler *Handler
 	// MaxConns bounds the connections; no bound if zero or negative. A surplus one is closed, and
 	// OnError gets [ErrTooMany].
 	MaxConns int
-	// Log logs what the handler's OnError is told of these connections, such as a portluck server;
-	// nobody does if nil.
+	// Log, such as a portluck server, logs the errors of these connections that the handler's
+	// OnError gets. If nil they are not logged.
 	Log handlers.ErrorLogger
 
 	mu        sync.Mutex
@@ -62,8 +62,8 @@ func (s *Server) ListenAndServe() error {
 	return s.Serve(l)
 }
 
-// Serve serves the connections of l, which it closes, until Shutdown or Close, then returns
-// [ErrServerClosed]; or until l fails. It may be called for several listeners at once.
+// Serve serves the connections of l until l fails, or until Shutdown or Close; then it returns
+// [ErrServerClosed]. It closes l. It may be called for several listeners at once.
 func (s *Server) Serve(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("callosum: Serve: the listener is nil")
@@ -100,7 +100,7 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 }
 
-// enter is false when the server is closed.
+// enter adds l to the listeners of s. It returns false if the server is closed.
 func (s *Server) enter(l *listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -157,7 +157,7 @@ func (s *Server) fullLocked() bool { return s.MaxConns > 0 && len(s.conns) >= s.
 // fail logs err, and tells the handler.
 func (s *Server) fail(info *handlers.Info, err error) { s.handler.fail(s.Log, info, err) }
 
-// Addrs are the addresses that the server listens on now.
+// Addrs returns the addresses that the server listens on now.
 func (s *Server) Addrs() []net.Addr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,10 +168,10 @@ func (s *Server) Addrs() []net.Addr {
 	return all
 }
 
-// Shutdown stops accepting, has OnConnection finish what it has begun, and returns nil when all
-// connections are gone, all callbacks have returned and Serve is about to. When ctx ends first it
-// closes what is left and returns the error of ctx, as it does when a callback calls it, which
-// waits for itself.
+// Shutdown stops accepting, lets the running OnConnections finish, and returns nil when all
+// connections are closed, all callbacks have returned and Serve is about to return. If ctx ends
+// first, it closes the remaining connections and returns the error of ctx. That is also the end of
+// a Shutdown that a callback calls, as it waits for that callback.
 func (s *Server) Shutdown(ctx context.Context) error {
 	h := s.stopAccepting()
 	h.stop(s)

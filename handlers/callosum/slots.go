@@ -17,10 +17,10 @@ var (
 	ErrSlotTimeout = errors.New("no slot line in time")
 )
 
-// Slots gives out the lowest free number, from 0. Its zero value is ready, and its methods may be
-// called by any goroutine.
+// Slots gives out the lowest free number, from 0. Its zero value is ready to use. Any goroutine may
+// call its methods.
 type Slots struct {
-	// Max is how many may be given out at once; no bound if zero or negative.
+	// Max bounds the slots that are given out at the same time; no bound if zero or negative.
 	Max int
 
 	mu    sync.Mutex
@@ -30,7 +30,7 @@ type Slots struct {
 	out   int
 }
 
-// Get gives out the lowest free slot. The error is [ErrNoSlot].
+// Get gives out the lowest free slot, or returns [ErrNoSlot].
 func (s *Slots) Get() (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,8 +51,8 @@ func (s *Slots) Get() (int, error) {
 	return slot, nil
 }
 
-// Put takes a slot back. The error is [ErrSlot] when it is not given out, as when it is taken back
-// twice; nothing changes then.
+// Put takes a slot back. It returns [ErrSlot] and changes nothing if the slot is not given out, as
+// when it is put back twice.
 func (s *Slots) Put(slot int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *Slots) Put(slot int) error {
 	return nil
 }
 
-// Len is how many slots are given out.
+// Len returns how many slots are given out.
 func (s *Slots) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
