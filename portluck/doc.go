@@ -58,13 +58,13 @@
 // [Hub.Broadcast] is the room that everybody is in. With [Server.RoomOf] a GET request is a member
 // too: server-sent events, or a long poll.
 //
-// Publish does not wait: messages that a member has not read yet are kept once for all members, in a
-// ring. The [Policy] in [RoomOptions] decides what happens to a member that falls further behind.
-// By default it is told so (close 1013) and disconnected; or it skips to the newest or to the oldest
-// message that is kept; or Publish waits for it. No loss is silent: see [RoomStats] and
+// Publish does not wait: messages that a member has not read yet are kept once for all members, in
+// a ring. The [Policy] in [RoomOptions] decides what happens to a member that falls further
+// behind. By default it is told so (close 1013) and disconnected; or it skips to the newest or to
+// the oldest message that is kept; or Publish waits for it. No loss is silent: see [RoomStats] and
 // RoomOptions.OnSlow. With RoomOptions.History a new member gets the last messages, and one that
-// returns gets those after its [Position] ([Room.JoinSince], Last-Event-ID, ?since=). A room without
-// members and history costs nothing.
+// returns gets those after its [Position] ([Room.JoinSince], Last-Event-ID, ?since=). A room
+// without members and history costs nothing.
 //
 // Several servers share their rooms over a [Backplane], such as that of package handlers/mesh,
 // whose servers find each other ([Hub.Carry]).

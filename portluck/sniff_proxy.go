@@ -116,7 +116,7 @@ func addrPort(addr, port []byte) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(port))
 }
 
-// ProxyUnix, in [Server.ProxyFrom] and [Server.SpeakFirst], means all clients of Unix sockets.
+// ProxyUnix means all clients of Unix sockets, in [Server.ProxyFrom] and [Server.SpeakFirst].
 var ProxyUnix netip.Prefix
 
 // fromProxy reports whether a connection from addr must begin with a PROXY header.

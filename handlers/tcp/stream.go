@@ -198,7 +198,7 @@ func (s *Stream) pause(on bool) {
 	s.conn.Resume()
 }
 
-// SetNoDelay(true) turns Nagle's algorithm (RFC 896) off: each write is sent at once. With the
+// SetNoDelay with true turns Nagle's algorithm (RFC 896) off: each write is sent at once. With the
 // algorithm, which is on by default, a small write waits until the peer has acknowledged what was
 // sent before. SetNoDelay does nothing on a Unix socket. The setting stays when the stream is
 // opened again.

@@ -67,7 +67,7 @@ func TestDeliver(t *testing.T) {
 		{"another interface", 4, group4.Addr().AsSlice(), 0},
 		{"an address", 3, net.IPv4(192, 0, 2, 2), 0},
 	} {
-		if !r.deliver(l, []byte("x"), tt.index, from, tt.to, nil) {
+		if !r.deliver(l, received{data: []byte("x"), index: tt.index, from: from, to: tt.to}) {
 			t.Errorf("%s: the link is closed", tt.name)
 		}
 		if got := len(r.packets); got != tt.want {

@@ -183,12 +183,11 @@ func (r *responder) read4(l *link) {
 	buf := make([]byte, maxPacket)
 	for {
 		n, cm, from, err := l.v4.ReadFrom(buf)
-		var to net.IP
-		index := 0
+		in := received{data: buf[:n], from: from, err: err}
 		if cm != nil {
-			index, to = cm.IfIndex, cm.Dst
+			in.index, in.to = cm.IfIndex, cm.Dst
 		}
-		if !r.deliver(l, buf[:n], index, from, to, err) {
+		if !r.deliver(l, in) {
 			return
 		}
 	}
@@ -198,38 +197,45 @@ func (r *responder) read6(l *link) {
 	buf := make([]byte, maxPacket)
 	for {
 		n, cm, from, err := l.v6.ReadFrom(buf)
-		var to net.IP
-		index := 0
+		in := received{data: buf[:n], from: from, err: err}
 		if cm != nil {
-			index, to = cm.IfIndex, cm.Dst
+			in.index, in.to = cm.IfIndex, cm.Dst
 		}
-		if !r.deliver(l, buf[:n], index, from, to, err) {
+		if !r.deliver(l, in) {
 			return
 		}
 	}
 }
 
-// deliver hands what ReadFrom returned to the responder. It drops packets of other interfaces, and
-// those to an address of this machine, which may come from beyond the link (RFC 6762, section 11).
-// Where the system does not tell, index is 0 and to is nil. It reports false when the link is
-// closed.
-func (r *responder) deliver(l *link, data []byte, index int, from net.Addr, to net.IP, err error) bool {
-	udp, ok := from.(*net.UDPAddr)
+// received is what a ReadFrom has returned.
+type received struct {
+	data  []byte
+	index int // of the interface; 0 if the system does not tell
+	from  net.Addr
+	to    net.IP // nil if the system does not tell
+	err   error
+}
+
+// deliver hands in to the responder. It drops packets of other interfaces, and those to an address
+// of this machine, which may come from beyond the link (RFC 6762, section 11). It reports false
+// when the link is closed.
+func (r *responder) deliver(l *link, in received) bool {
+	udp, ok := in.from.(*net.UDPAddr)
 	switch {
-	case errors.Is(err, net.ErrClosed):
+	case errors.Is(in.err, net.ErrClosed):
 		return false
-	case err != nil || !ok:
+	case in.err != nil || !ok:
 		select { // such as a network that is down: it may come again
 		case <-l.ended:
 			return false
 		case <-time.After(100 * time.Millisecond):
 			return true
 		}
-	case index != 0 && index != l.index, to != nil && !to.IsMulticast():
+	case in.index != 0 && in.index != l.index, in.to != nil && !in.to.IsMulticast():
 		return true
 	}
 	at := udp.AddrPort()
-	p := packet{data: slices.Clone(data), from: netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), ifindex: index}
+	p := packet{data: slices.Clone(in.data), from: netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), ifindex: in.index}
 	select {
 	case r.packets <- p:
 		return true
