@@ -23,7 +23,7 @@ type plan struct {
 	Path    string
 
 	Conns   int // connections at once: clients or members
-	Stuck   int // of which never read
+	Stuck   int // those of them that never read
 	Depth   int // messages in flight for each client
 	Size    int // bytes of a message
 	Count   int // in all, if not 0

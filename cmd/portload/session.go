@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// progressTime is how often a person is told how far it is.
+// progressTime is the time between two lines of progress on a terminal.
 const progressTime = 200 * time.Millisecond
 
 // options are the flags of every command, and the plan that they and the command's own make.
@@ -86,7 +86,7 @@ type session struct {
 	crew   *crew
 	out    io.Writer
 	lines  <-chan struct{} // one for each line of the input, with --rounds
-	quiet  func()          // ends what a person is told
+	quiet  func()          // ends the lines of progress
 	server usage           // at the start of what is measured
 	client float64         // CPU seconds then
 	start  time.Time

@@ -7,10 +7,10 @@ import (
 
 // A watcher reads what comes on many connections.
 type watcher interface {
-	// watch takes l over: only its Write may be called from now on. What comes goes to r.
+	// watch reads l from now on and gives what comes to r. The caller may only write to l.
 	watch(l *link, r receiver) error
-	// close closes every connection, of which receivers are not told, and waits for the calls that
-	// are under way.
+	// close closes all connections without a call of their receivers, and waits for the calls that
+	// are running.
 	close()
 }
 

@@ -21,7 +21,7 @@ type worker interface {
 type step struct {
 	Do    string // open, run, burst, alive, finish
 	Conns int    // to have when it ends (open)
-	Stuck int    // of which never read (open)
+	Stuck int    // those of Open that never read
 	Count int    // messages in all (run), 0 for as many as fit into the time
 	Sent  int64  // messages that the publisher has sent (finish)
 	Again bool   // another run may follow (finish)
@@ -38,7 +38,7 @@ type tally struct {
 	Delivery delivery
 }
 
-// fail counts a failure; the first one is told.
+// fail counts a failure, and keeps the first one for the report.
 func (t *tally) fail(err error) {
 	t.Failed++
 	if t.Error == "" {

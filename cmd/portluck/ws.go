@@ -145,8 +145,8 @@ func mayBeSent(code ws.StatusCode) bool {
 	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
 }
 
-// ended is why receiving ended: io.EOF after a normal close frame. The server is told what it did
-// wrong.
+// ended returns the reason why receiving ended: io.EOF after a normal close frame. If the server
+// has broken the protocol, ended sends it a close frame that says how.
 func (p *wsPeer) ended(err error) error {
 	var closed wsutil.ClosedError
 	switch {

@@ -191,7 +191,7 @@ func (c *Client) backoff(attempt int, asked time.Duration) time.Duration {
 	return max(d/2+rand.N(d/2+1), min(asked, c.maxBackoff()))
 }
 
-// longest is the longest pause after an attempt, of which chance takes up to a half away.
+// longest returns the longest pause after an attempt. The real pause is random, from half of it on.
 func (c *Client) longest(attempt int) time.Duration {
 	most := c.maxBackoff()
 	d := min(max(cmp.Or(c.MinBackoff, 100*time.Millisecond), 0), most)

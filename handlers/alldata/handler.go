@@ -147,7 +147,7 @@ func logged(status int, err error) error {
 	return said
 }
 
-// answer is what the peer is told. The reason of a 500 is not for it.
+// answer returns the status and the text for the peer. A 500 has no text: its reason stays here.
 func answer(err error) (status int, text string) {
 	var r *refusal
 	switch {

@@ -99,7 +99,7 @@ func readState(f io.ReaderAt) (state, error) {
 	return state{}, damaged("head %d is overwritten: the newest events may be missing", other)
 }
 
-// readMetas reads the two meta pages, of which one is valid if checkSize returns nil.
+// readMetas reads the two meta pages. If checkSize returns nil, at least one of them is valid.
 func readMetas(f io.ReaderAt) (metas [2]meta) {
 	read := func(m *meta, page int64) bool {
 		_, err := f.ReadAt(m[:], page+pageHead)

@@ -226,9 +226,9 @@ func certain(tx *bbolt.Tx) error {
 // tellTime bounds how long Close waits for OnStored, which may be what calls it.
 const tellTime = time.Second
 
-// Close writes what waits to be written and closes the store: nothing is lost that was put before.
-// It returns when OnStored has been told of that, or a second later: OnStored may call Close, and
-// is told of the rest after. The store may be opened again.
+// Close writes the events that wait to be written and closes the store: nothing that was put before
+// is lost. It returns when OnStored has been called for all of them, or after a second, as OnStored
+// may itself call Close; the remaining calls follow then. The store can be opened again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	db, ended := s.db, s.ended

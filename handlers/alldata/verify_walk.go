@@ -8,7 +8,7 @@ import (
 // A walker verifies the tree of pages of a bucket, whose keys are in order.
 type walker struct {
 	v    *verifier
-	leaf func(key []byte, e element) error // is told of each entry
+	leaf func(key []byte, e element) error // called for each entry
 
 	last  []byte // the key before
 	first []byte // what the next key must be, for a branch says so; nil if none does

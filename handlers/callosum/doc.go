@@ -93,8 +93,9 @@
 //
 // # What differs, on purpose
 //
-//   - An error for an answer to a slot request closes the connection and is told; upstream sends
-//     "undefined". A slot is a number from 0, and an answer is a return: there are no second ones.
+//   - An error for an answer to a slot request closes the connection and goes to OnError; upstream
+//     sends "undefined". A slot is a number from 0, and an answer is a return: there are no second
+//     ones.
 //   - A client that leaves before the answer costs its slot nothing; upstream dies or loses the
 //     slot. So does one whose bytes nobody reads.
 //   - Without a slot request handler upstream's clients wait for ever; here they get the lowest

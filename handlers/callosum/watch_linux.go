@@ -24,7 +24,7 @@ type epollSet struct {
 	ended   chan struct{} // closed when run has returned
 }
 
-// The end of a peer is told once. EPOLLERR and EPOLLHUP always are.
+// EPOLLONESHOT reports the end of a peer once. EPOLLERR and EPOLLHUP need no flag.
 const (
 	peerEnds    = 0x2000  // EPOLLRDHUP
 	onlyOnce    = 1 << 30 // EPOLLONESHOT

@@ -1,5 +1,4 @@
-// Package chat is the demo's hub: a room of which every client is a member, whatever protocol it
-// speaks.
+// Package chat is the demo's hub: one room, with the clients of all protocols as its members.
 package chat
 
 import (
@@ -42,9 +41,10 @@ const pages = "pages"
 type Room struct {
 	// Hub is the room's. Its funcs are set.
 	Hub *portluck.Hub
-	// Watch, if not nil, is told of who comes ("+ tcp 127.0.0.1:4711"), who goes ("- ...") and of
-	// each line. Any goroutine calls it, with text that is safe on a terminal and of maxWatched
-	// bytes or little more. It must return at once. It is set before the first client comes.
+	// Watch, if not nil, is called for each client that comes ("+ tcp 127.0.0.1:4711") or goes
+	// ("- ..."), and for each line. Any goroutine calls it, with text that is safe on a terminal
+	// and has little more than maxWatched bytes at most. It must return at once. Set it before the
+	// first client comes.
 	Watch func(text string)
 
 	lobby *portluck.Room // has everybody but the pages

@@ -16,14 +16,14 @@ import (
 type Line struct {
 	Key    string    `json:"key"` // tells the lines of all runs of the server apart
 	Time   time.Time `json:"time"`
-	Client uint64    `json:"client,omitempty"` // who has said it; 0 if it is no client of this server
+	Client uint64    `json:"client,omitempty"` // the author; 0 for a client of another server
 	Scheme string    `json:"scheme,omitempty"` // what the client speaks
 	From   string    `json:"from,omitempty"`   // its address
 	Server string    `json:"server,omitempty"` // id of the server in the mesh that it was said at; empty for this one
 	Text   string    `json:"text"`
 }
 
-// hello is what a page is told first.
+// hello is the first line that a page gets.
 type hello struct {
 	You uint64 `json:"you"` // Line.Client of its own lines
 }

@@ -22,9 +22,9 @@ const (
 	lockName = "lock" // held by the process that makes a CA
 )
 
-// open reads the CA, or makes one if there is none, if it expires soon or is not valid yet. Only
-// the holder of the lock writes, the key before the certificate: whoever finds a certificate finds
-// its key too.
+// open reads the CA. It makes one if there is none, or if it expires soon or is not valid yet. Only
+// the holder of the lock writes, and writes the key before the certificate, so that a certificate
+// never stands there without its key.
 func (ca *CA) open() error {
 	err := ca.load()
 	if isAbsent(err) {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// placeOf returns the URL that the browser of r has the page at, which it tells in the query, if a
-// proxy has passed r on: below a path, by another name or scheme, or openly. It returns nil if the
-// browser has come by itself, and ok is false if the URL cannot be one of the page.
+// placeOf returns the URL at which the browser has the page, from the query of r, if a proxy has
+// forwarded r: that has a path, another name or scheme, or forwarding headers. It returns nil if
+// the browser has come directly. ok is false if the URL cannot be that of the page.
 func placeOf(r *http.Request) (at *url.URL, ok bool) {
 	said := r.URL.Query().Get("at")
 	if said == "" {
