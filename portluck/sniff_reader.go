@@ -40,9 +40,6 @@ const (
 	lastLooks = 2
 )
 
-// passed is a deadline that has passed.
-var passed = time.Unix(1, 0)
-
 // sniffReader starts to classify c by reading, or continues.
 func (p *port) sniffReader(c *conn) {
 	r := &reader{port: p, conn: c, in: c.sock.(replayed).replayConn}
@@ -279,78 +276,4 @@ func (r *reader) expired() (done bool) {
 	r.release()
 	r.port.announce(r.conn, r)
 	return true
-}
-
-// deadline sets the deadline to d from now, or to none if d is not positive, but never later than
-// r.latest.
-func (r *reader) deadline(d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	at := time.Time{}
-	if d > 0 {
-		at = time.Now().Add(d)
-	}
-	if !r.latest.IsZero() && (d <= 0 || r.latest.Before(at)) {
-		at = r.latest
-	}
-	_ = r.in.Conn.SetDeadline(at)
-}
-
-// bound makes the running Read and all later ones end at this time at the latest.
-func (r *reader) bound(at time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.free || !r.latest.IsZero() && r.latest.Before(at) {
-		return
-	}
-	r.latest = at
-	_ = r.in.Conn.SetReadDeadline(at)
-}
-
-// rebound replaces the bound by d from now, unless Take has set it or the connection was handed
-// on.
-func (r *reader) rebound(d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.free || r.want {
-		return
-	}
-	r.latest = time.Now().Add(d)
-	_ = r.in.Conn.SetReadDeadline(r.latest)
-}
-
-// release removes the deadlines, so that the next owner can set its own.
-func (r *reader) release() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.latest, r.free = time.Time{}, true
-	_ = r.in.Conn.SetDeadline(time.Time{})
-}
-
-// Park is [loop.Parking.Park].
-func (r *reader) Park() {
-	r.conn.waiting = true
-	r.start()
-}
-
-// Take is [loop.Parking.Take].
-func (r *reader) Take() bool {
-	r.mu.Lock()
-	r.want = true
-	gone := r.gone
-	r.mu.Unlock()
-	r.bound(passed)
-	<-gone
-	if r.given {
-		r.release()
-	}
-	return r.given
-}
-
-// give hands the connection to Take, and reports whether Take wants it.
-func (r *reader) give() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.given = r.want
-	return r.given
 }

@@ -35,7 +35,7 @@ type detached struct {
 	place  io.Closer // what is to be closed besides the descriptor
 }
 
-// canDetach says whether detach can have the descriptor of c.
+// canDetach reports whether detach can have the descriptor of c.
 func canDetach(c handlers.Conn) bool {
 	var nc net.Conn
 	if d, ok := c.(Descriptor); ok {
