@@ -41,18 +41,19 @@ func TestHAProxy(t *testing.T) {
 				if network == "unix" {
 					backend = "unix@" + backend
 				}
-				front := listen(t)
-				port := front.Addr().(*net.TCPAddr).Port
-				front.Close()
+				front := must(net.Listen("tcp", "127.0.0.1:0"))
+				inherited := must(front.(*net.TCPListener).File()) // a port that was let go could be another test's
+				defer inherited.Close()
 				config := filepath.Join(t.TempDir(), "haproxy.cfg")
 				text := fmt.Sprintf("defaults\n mode tcp\n timeout connect 60s\n timeout client 60s\n timeout server 60s\n"+
-					"listen front\n bind 127.0.0.1:%d\n unique-id-format %%pid-%%rt\n server s %s check inter 20 %s\n", port, backend, header)
+					"listen front\n bind fd@3\n unique-id-format %%pid-%%rt\n server s %s check inter 20 %s\n", backend, header)
 				if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 					t.Fatal(err)
 				}
 				var said bytes.Buffer
 				cmd := exec.Command(haproxy, "-db", "-f", config)
 				cmd.Stdout, cmd.Stderr = &said, &said
+				cmd.ExtraFiles = []*os.File{inherited}
 				if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
@@ -60,12 +61,8 @@ func TestHAProxy(t *testing.T) {
 					_ = cmd.Process.Kill()
 					_ = cmd.Wait()
 				})
-				var c net.Conn
-				eventually(t, "haproxy listens", func() bool {
-					var err error
-					c, err = net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-					return err == nil
-				})
+				front.Close()
+				c := must(net.Dial("tcp", front.Addr().String()))
 				t.Cleanup(func() { c.Close() })
 				send(t, c, "{}\n")
 				switch {
