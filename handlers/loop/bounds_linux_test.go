@@ -11,7 +11,7 @@ import (
 func TestDeadlines(t *testing.T) {
 	due := func(prepare func(c *polled)) func(l *Loop) int64 {
 		return func(l *Loop) int64 {
-			c := &polled{shard: &shard{loop: l}}
+			c := &polled{loop: l}
 			now := c.now()
 			c.active.Store(uint32(now))
 			prepare(c)

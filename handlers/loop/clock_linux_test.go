@@ -25,15 +25,14 @@ func init() {
 func (r *rig) pass(t *testing.T, d time.Duration) {
 	t.Helper()
 	var all []*polled
-	for _, s := range r.shards.all {
-		s.mu.Lock()
-		for _, e := range s.slots {
-			if e.conn != nil {
-				all = append(all, e.conn)
-			}
+	p := &r.poller
+	p.mu.Lock()
+	for _, e := range p.slots {
+		if e.conn != nil {
+			all = append(all, e.conn)
 		}
-		s.mu.Unlock()
 	}
+	p.mu.Unlock()
 	for _, c := range all {
 		within(t, time.Minute, "its turn ends", func() bool {
 			c.mu.Lock()
@@ -41,12 +40,11 @@ func (r *rig) pass(t *testing.T, d time.Duration) {
 			return !c.busy || c.x != nil && c.x.waiting > 0
 		})
 	}
-	r.shards.ahead.Add(int64(d))
-	for _, s := range r.shards.all {
-		s.mu.Lock()
-		s.wake = 0
-		s.armLocked()
-		s.mu.Unlock()
+	p.ahead.Add(int64(d))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.polling {
+		p.set.wake() // its wait goes by the clock
 	}
 }
 

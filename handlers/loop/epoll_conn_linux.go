@@ -11,10 +11,10 @@ import (
 
 // polled is a connection of the epoll driver: while it is idle, this struct and a descriptor.
 //
-// Whoever has set busy owns it: a shard's runner, or a goroutine of its own that takes a turn. Only the owner decodes and
+// Whoever has set busy owns it: a runner, or a goroutine of its own that takes a turn. Only the owner decodes and
 // raises events. Any goroutine may write, under mu.
 type polled struct {
-	shard *shard
+	loop  *Loop
 	place io.Closer // what is left of the connection, besides its descriptor; before it is driven, an opening
 	ev    Events
 	link  *tlsLink // nil in the clear
@@ -27,7 +27,6 @@ type polled struct {
 	shake bool // the client is not connected yet
 	begun bool // a message has begun: x stays
 	asked bool // the peer was pinged, and has sent nothing since
-	slow  bool // its last turn took its time: the next one has a goroutine, not a shard
 	part  bool // there is a message that is not whole: x stays, and its part is the owner's to read
 	late  bool // its time is up, and it has had a moment more
 
@@ -36,6 +35,7 @@ type polled struct {
 	bucket        uint16
 	timed         bool
 
+	slow   atomic.Bool   // its last turn took its time: the next one has a goroutine of its own
 	dead   atomic.Bool   // destroyed: no more events but the last
 	active atomic.Uint32 // when bytes last came or went, in milliseconds
 	heard  uint32        // when bytes last came; the owner's
@@ -136,17 +136,17 @@ const keepOut = 256 << 10
 var _ Conn = (*polled)(nil)
 
 func (l *Loop) newPolled(c handlers.Conn, a handlers.Attachment) Conn {
-	if !canDetach(c) || l.shards.start(l) != nil {
+	if !canDetach(c) || l.poller.start(l) != nil {
 		return nil
 	}
 	start := &opening{Conn: c, info: a.Info, unread: a.Unread}
-	return &polled{shard: l.shards.pick(), place: start, codec: a.Codec, shake: a.Handshake, fd: -1, slot: -1}
+	return &polled{loop: l, place: start, codec: a.Codec, shake: a.Handshake, fd: -1, slot: -1}
 }
 
 // Start is [Conn.Start].
 func (c *polled) Start(ev Events) (run func()) {
 	c.ev, c.lent = ev, true
-	if c.shard.admit(c) {
+	if c.loop.poller.admit(c) {
 		c.hear(c.now())
 		return c.open
 	}
@@ -155,7 +155,7 @@ func (c *polled) Start(ev Events) (run func()) {
 	c.mu.Unlock()
 	c.dead.Store(true)
 	c.place.Close()
-	c.shard.loop.tasks.Go(func() { ev.Disconnect(handlers.ErrShutdown) }) // a callback must not run in the accepting goroutine
+	c.loop.tasks.Go(func() { ev.Disconnect(handlers.ErrShutdown) }) // a callback must not run in the accepting goroutine
 	return nil
 }
 
@@ -213,10 +213,10 @@ func (c *polled) watchLocked() {
 	if c.watched = true; c.blocked {
 		events |= unix.EPOLLOUT
 	}
-	if err := c.shard.watch(c, op, events); err != nil {
+	if err := c.loop.poller.watch(c, op, events); err != nil {
 		c.breakLocked(err)
 		c.postLocked(doEnd)
 	}
 }
 
-func (c *polled) now() uint64 { return c.shard.loop.shards.now() }
+func (c *polled) now() uint64 { return c.loop.poller.now() }

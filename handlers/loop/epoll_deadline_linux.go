@@ -51,7 +51,7 @@ func (c *polled) timer(then uint64) {
 	due, err := c.dueLocked(now)
 	if due == 0 || due > then {
 		if due != 0 {
-			c.shard.schedule(c, due) // under mu: a later call must not put off the deadline that End sets
+			c.loop.poller.schedule(c, due) // under mu: a later call must not put off the deadline that End sets
 		}
 		c.mu.Unlock()
 		return
@@ -98,7 +98,7 @@ func (c *polled) hasMoment() bool {
 		return false
 	}
 	c.late = true
-	c.shard.schedule(c, now+uint64(readFirst/time.Millisecond))
+	c.loop.poller.schedule(c, now+uint64(readFirst/time.Millisecond))
 	return true
 }
 
@@ -109,7 +109,7 @@ func (c *polled) overdueLocked() {
 	switch {
 	case due == 0 || c.x == nil || c.x.waiting == 0:
 	case due > c.now():
-		c.shard.schedule(c, due)
+		c.loop.poller.schedule(c, due)
 	default:
 		c.dead.Store(true)
 		c.breakLocked(handlers.ErrSlow)
@@ -121,16 +121,16 @@ func (c *polled) overdueLocked() {
 
 // slowByLocked is when a peer that takes nothing is too slow; 0 for never.
 func (c *polled) slowByLocked() (due uint64) {
-	if c.shard.loop.Timeout <= 0 {
+	if c.loop.Timeout <= 0 {
 		return 0
 	}
 	now := c.now()
-	return now - c.sinceActive(now) + uint64(c.shard.loop.Timeout/time.Millisecond)
+	return now - c.sinceActive(now) + uint64(c.loop.Timeout/time.Millisecond)
 }
 
 // dueLocked is when the connection is to end and why; 0 for never.
 func (c *polled) dueLocked(now uint64) (due uint64, err error) {
-	l := c.shard.loop
+	l := c.loop
 	switch {
 	case c.x != nil && c.x.closeBy != 0:
 		return c.x.closeBy, nil
@@ -158,7 +158,7 @@ func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 // lostByLocked pings a peer that has been silent for the interval. It returns when the peer is to be
 // pinged, or is lost; 0 for never.
 func (c *polled) lostByLocked(now uint64) (by uint64) {
-	interval := uint64(max(c.shard.loop.PingInterval, 0) / time.Millisecond)
+	interval := uint64(max(c.loop.PingInterval, 0) / time.Millisecond)
 	p, ok := c.codec.(handlers.Pinger)
 	if interval == 0 || !ok || c.ended || c.broken || c.half {
 		return 0
@@ -180,7 +180,7 @@ func (c *polled) lostByLocked(now uint64) (by uint64) {
 
 // shakeByLocked is when the handshake must be complete.
 func (c *polled) shakeByLocked(now uint64) uint64 {
-	l := c.shard.loop
+	l := c.loop
 	if l.HandshakeTimeout <= 0 {
 		return 0
 	}

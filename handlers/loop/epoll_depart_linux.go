@@ -16,7 +16,7 @@ func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 	c.mu.Lock()
 	if c.over || c.broken || c.ended {
 		c.mu.Unlock()
-		c.shard.loop.hand(nil, take)
+		c.loop.hand(nil, take)
 		return false
 	}
 	d := &hijacked{place: c.place, unread: bytes.Clone(unread)}
@@ -25,11 +25,11 @@ func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 		queued = bytes.Clone(x.out[x.at:])
 	}
 	if c.watched {
-		_ = unix.EpollCtl(c.shard.epfd, unix.EPOLL_CTL_DEL, int(c.fd), nil)
+		_ = unix.EpollCtl(c.loop.poller.set.fd, unix.EPOLL_CTL_DEL, int(c.fd), nil)
 	}
 	fd := int(c.fd)
 	wire, cipher := c.link.quit()
-	c.shard.dismiss(c)
+	c.loop.poller.dismiss(c)
 	c.over, c.broken, c.fd = true, true, -1
 	c.wakeLocked()
 	c.drainedLocked()
@@ -38,12 +38,12 @@ func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 	c.mu.Unlock()
 	c.ev.Disconnect(nil)
 	go func() { // ends when take has; Loop.Wait waits for it
-		defer c.shard.left()
+		defer c.loop.poller.left()
 		var err error
 		if d.Conn, err = c.reattach(fd, wire, cipher); err != nil {
 			d.Conn = gone()
 		}
-		c.shard.loop.serveHijacked(d, queued, take)
+		c.loop.serveHijacked(d, queued, take)
 	}()
 	return true
 }

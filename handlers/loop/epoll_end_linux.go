@@ -51,27 +51,27 @@ func (c *polled) settle() {
 		return
 	case !c.leaving:
 	case c.queuedLocked() > 0:
-		c.byLocked(c.shard.loop.closeTimeout())
+		c.byLocked(c.loop.closeTimeout())
 	case c.eof || c.x.why == handlers.ErrTimeout:
 		c.finishLocked()
 		return
 	case !c.lingers:
 		c.lingers = true
 		c.x.closeBy = 0
-		c.byLocked(c.shard.loop.lingerTime())
+		c.byLocked(c.loop.lingerTime())
 		c.todo |= doRead
 	}
 	c.mu.Unlock()
 }
 
 // LogPanic is [Conn.LogPanic].
-func (c *polled) LogPanic(err error) { c.shard.loop.panicked(c.ev, err) }
+func (c *polled) LogPanic(err error) { c.loop.panicked(c.ev, err) }
 
 // byLocked bounds what is left to do by d from now on, unless it has a bound.
 func (c *polled) byLocked(d time.Duration) {
 	if c.x.closeBy == 0 {
 		c.x.closeBy = c.now() + uint64(d/time.Millisecond)
-		c.shard.schedule(c, c.x.closeBy)
+		c.loop.poller.schedule(c, c.x.closeBy)
 	}
 }
 
@@ -82,7 +82,7 @@ func (c *polled) finishLocked() {
 	if x := c.x; x != nil {
 		err = x.reason.err
 	}
-	c.shard.dismiss(c)
+	c.loop.poller.dismiss(c)
 	if c.fd >= 0 {
 		_ = unix.Close(int(c.fd))
 	}
@@ -93,7 +93,7 @@ func (c *polled) finishLocked() {
 	c.dropLocked()
 	c.mu.Unlock()
 	c.place.Close()
-	defer c.shard.left() // also if the callback ends its goroutine
-	c.shard.loop.panicked(c.ev, err)
+	defer c.loop.poller.left() // also if the callback ends its goroutine
+	c.loop.panicked(c.ev, err)
 	c.ev.Disconnect(err)
 }

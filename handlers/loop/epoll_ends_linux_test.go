@@ -106,7 +106,7 @@ func TestFarewellIsNotRead(t *testing.T) {
 	}
 	c.mu.Lock()
 	c.x.closeBy = c.now() + 50 // instead of closeWait
-	c.shard.schedule(c, c.x.closeBy)
+	c.loop.poller.schedule(c, c.x.closeBy)
 	c.mu.Unlock()
 	goneWithin(t, time.Minute, rec)
 }
@@ -156,31 +156,23 @@ func TestLateAreForgotten(t *testing.T) {
 	for _, rec := range recs {
 		goneWithin(t, time.Minute, rec)
 	}
-	for _, s := range r.shards.all {
-		s.mu.Lock()
-		for i, c := range s.late[:cap(s.late)] {
-			if c != nil {
-				t.Errorf("late[%d] is kept", i)
-			}
+	p := &r.poller
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, c := range p.late[:cap(p.late)] {
+		if c != nil {
+			t.Errorf("late[%d] is kept", i)
 		}
-		if len(s.free) != len(s.slots) {
-			t.Errorf("%d slots, %d free", len(s.slots), len(s.free))
-		}
-		s.mu.Unlock()
+	}
+	if len(p.free) != len(p.slots) {
+		t.Errorf("%d slots, %d free", len(p.slots), len(p.free))
 	}
 }
 
-// A loop that has too few descriptors for its shards falls back on goroutines, and can be closed.
+// A loop that has too few descriptors for an epoll set falls back on goroutines, and can be closed.
 func TestTooFewDescriptors(t *testing.T) {
 	var l Loop
-	s, err := newShard(&l)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.shards.once.Do(func() {
-		l.shards.all = []*shard{s}
-		l.shards.fail(unix.EMFILE)
-	})
+	l.poller.once.Do(func() { l.poller.err = unix.EMFILE })
 	server, client := tcpPair(t)
 	c, rec := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &lines{}}), newRecorder()
 	start(c, rec)

@@ -31,9 +31,9 @@ func newRig(t *testing.T, l *Loop, b bench) *rig {
 // A runner may end its turn, and be given back, while the monitor takes it for lost.
 func TestMonitorAndEndingTurn(t *testing.T) {
 	var (
-		m monitor
-		w crew
-		c = &polled{}
+		p = &poller{runners: 1, polling: true}
+		w = &p.crew
+		c = &polled{loop: &Loop{}}
 	)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -44,7 +44,7 @@ func TestMonitorAndEndingTurn(t *testing.T) {
 				return
 			default:
 			}
-			r := w.get(nil)
+			r := w.get(false)
 			r.begin(c)
 			runtime.Gosched()
 			r.end()
@@ -52,8 +52,8 @@ func TestMonitorAndEndingTurn(t *testing.T) {
 		}
 	})
 	for late := time.Now().Add(300 * time.Millisecond); time.Now().Before(late); {
-		m.look(&w)
-		m.look(&w)
+		p.mon.look(p)
+		p.mon.look(p)
 	}
 	close(stop)
 	wg.Wait()
@@ -231,11 +231,6 @@ func TestClockOfReplacement(t *testing.T) {
 	for len(conns) < 3 {
 		conn, rec, client := r.lines(t)
 		c := conn.(*polled)
-		if len(conns) > 0 && c.shard != conns[0].shard {
-			start(c, rec)
-			client.Close()
-			continue
-		}
 		rec.onMessage = func(m handlers.Message) error {
 			d, err := time.ParseDuration(m.String())
 			time.Sleep(d)

@@ -9,10 +9,10 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// shards is empty where there is no epoll.
-type shards struct{}
+// poller is empty where there is no epoll.
+type poller struct{}
 
-func (*shards) refuse(all []ender) []ender { return all }
+func (*poller) refuse(all []ender) []ender { return all }
 
 func (*Loop) newPolled(handlers.Conn, handlers.Attachment) Conn { return nil }
 

@@ -31,13 +31,13 @@ func (c *polled) Retire() bool {
 		cause = c.x.reason.err
 	}
 	c.parked, c.broken, c.over = false, true, true
-	c.shard.dismiss(c)
+	c.loop.poller.dismiss(c)
 	c.wakeLocked()
 	c.drainedLocked()
 	c.mu.Unlock()
 	c.dead.Store(true)
 	go func() { // ends when the callback returns; Loop.Wait waits for it
-		defer c.shard.left()
+		defer c.loop.poller.left()
 		c.ev.Disconnect(cause)
 	}()
 	return silent

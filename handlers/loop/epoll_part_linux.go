@@ -34,7 +34,7 @@ func (c *polled) space(r *runner) (buf []byte, have int) {
 func (c *polled) growPartLocked() {
 	if x := c.x; !c.resizePartLocked(cap(x.part) + 1) {
 		buf := make([]byte, 0, cap(x.part)+smallPart)
-		c.shard.loop.budget().Force(cap(buf) - cap(x.part))
+		c.loop.budget().Force(cap(buf) - cap(x.part))
 		c.swapPartLocked(buf)
 		x.over = true
 	}
@@ -51,7 +51,7 @@ func (c *polled) keep(r *runner, rest []byte) bool {
 	c.clockLocked(r, begun)
 	if !c.keptLocked(r.m.Kept) || !c.keepRestLocked(rest) {
 		c.todo |= doEnd
-		c.leaveLocked(c.shard.loop.budget().Refuse())
+		c.leaveLocked(c.loop.budget().Refuse())
 		return false
 	}
 	return true
@@ -91,8 +91,8 @@ func (c *polled) clockLocked(r *runner, begun bool) {
 	case !goesOn:
 		r.tick()
 		x.since = max(r.now, 1)
-		if t := c.shard.loop.MessageTimeout; t > 0 && !c.shake {
-			c.shard.hasten(c, x.since+uint64(t/time.Millisecond))
+		if t := c.loop.MessageTimeout; t > 0 && !c.shake {
+			c.loop.poller.hasten(c, x.since+uint64(t/time.Millisecond))
 		}
 	}
 }
@@ -101,7 +101,7 @@ func (c *polled) clockLocked(r *runner, begun bool) {
 // has changed, when that is not left.
 func (c *polled) resizePartLocked(n int) bool {
 	size := parts.Size(n)
-	if !c.shard.loop.budget().Take(size - cap(c.x.part)) {
+	if !c.loop.budget().Take(size - cap(c.x.part)) {
 		return false
 	}
 	c.swapPartLocked(parts.Get(n))
@@ -122,7 +122,7 @@ func (c *polled) keptLocked(n int) bool {
 	if n == x.kept {
 		return true
 	}
-	if !c.shard.loop.budget().Take(n - x.kept) {
+	if !c.loop.budget().Take(n - x.kept) {
 		return false
 	}
 	x.kept = n
@@ -133,7 +133,7 @@ func (c *polled) keptLocked(n int) bool {
 func (c *polled) dropPartLocked() {
 	c.dropRestLocked()
 	if c.x != nil {
-		c.shard.loop.budget().Take(-c.x.kept)
+		c.loop.budget().Take(-c.x.kept)
 		c.x.kept = 0
 	}
 }
@@ -144,7 +144,7 @@ func (c *polled) dropRestLocked() {
 	if c.x == nil || c.x.part == nil {
 		return
 	}
-	c.shard.loop.budget().Take(-cap(c.x.part))
+	c.loop.budget().Take(-cap(c.x.part))
 	parts.Put(c.x.part)
 	c.x.part, c.x.over = nil, false
 }

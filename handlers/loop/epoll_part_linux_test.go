@@ -114,14 +114,14 @@ func TestBlockedCallbacksAreCheap(t *testing.T) {
 		for range n {
 			<-in
 		}
-		r.shards.crew.mu.Lock()
+		r.poller.crew.mu.Lock()
 		kept := 0
-		for _, one := range r.shards.crew.all {
-			if one.shard == nil && one.cur.Load() != nil {
+		for _, one := range r.poller.crew.all {
+			if !one.serves && one.cur.Load() != nil {
 				kept += len(one.in) + len(one.cipher)
 			}
 		}
-		r.shards.crew.mu.Unlock()
+		r.poller.crew.mu.Unlock()
 		if most := 64 << 10; kept/n > most {
 			t.Errorf("%d bytes for each, want at most %d", kept/n, most)
 		}

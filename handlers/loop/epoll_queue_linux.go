@@ -63,7 +63,7 @@ func (c *polled) resumeLocked() {
 	}
 	queued := c.queuedLocked()
 	x.asked = min(x.asked, queued)
-	if !c.broken && queued > c.shard.loop.maxQueue()/2 {
+	if !c.broken && queued > c.loop.maxQueue()/2 {
 		return
 	}
 	if x.waiting > 0 {
@@ -72,7 +72,7 @@ func (c *polled) resumeLocked() {
 	if c.broken || queued == 0 {
 		c.drainedLocked()
 	}
-	if x.held && x.asked <= c.shard.loop.maxReplies()/2 {
+	if x.held && x.asked <= c.loop.maxReplies()/2 {
 		x.held = false
 		if x.since != 0 {
 			x.since = c.now() // the peer could not go on with its message
@@ -87,7 +87,7 @@ func (c *polled) drainedLocked() {
 		return
 	}
 	for _, f := range c.x.feeds {
-		c.shard.loop.tasks.Go(f.Drained) // ends when it has fed what there is
+		c.loop.tasks.Go(f.Drained) // ends when it has fed what there is
 	}
 	c.x.feeds = nil
 }
@@ -119,7 +119,7 @@ func (c *polled) writeLocked(p []byte) (int, error) {
 
 func writeFD(fd int, p []byte) (int, error) {
 	for {
-		n, err := unix.Write(fd, p)
+		n, err := send(fd, p)
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
@@ -185,7 +185,7 @@ func (c *polled) wakeLocked() {
 func (c *polled) endLocked(reason error) {
 	c.ended = true
 	x := c.needLocked()
-	x.out = c.shard.loop.farewell(c.ev, c.codec, x.out, reason)
+	x.out = c.loop.farewell(c.ev, c.codec, x.out, reason)
 	c.wakeLocked()
 }
 

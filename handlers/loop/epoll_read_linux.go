@@ -97,7 +97,7 @@ func (c *polled) drains(n, room int) bool { return n < room && !c.hung && !c.mar
 
 func readFD(fd int, p []byte) (int, error) {
 	for {
-		n, err := unix.Read(fd, p)
+		n, err := recv(fd, p)
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
@@ -116,7 +116,7 @@ func (c *polled) hold() bool {
 	if c.paused {
 		return true
 	}
-	l := c.shard.loop
+	l := c.loop
 	if c.broken || c.queuedLocked() < l.maxQueue() && (c.x == nil || c.x.asked < l.maxReplies()) {
 		return c.dead.Load()
 	}
@@ -159,7 +159,7 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 	r.failed, r.told = nil, false
 	for {
 		r.m.EOF, r.m.Cut, r.m.Partial, r.m.Kept, r.m.HalfOpen = eof, c.cut, false, 0, false
-		r.m.Budget = c.shard.loop.budget()
+		r.m.Budget = c.loop.budget()
 		c.cork(r)
 		n, err := c.codec.Decode(data, &r.m)
 		c.upgrade(r)

@@ -72,7 +72,7 @@ func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
 	case c.ended || c.broken:
 		return 0, handlers.ErrClosed
 	case c.turning || c.fd < 0: // goes with what the turn writes, or with the first that is written
-		queued, most := c.queuedLocked(), c.shard.loop.maxQueue()
+		queued, most := c.queuedLocked(), c.loop.maxQueue()
 		if n = len(p); queued+n > most {
 			if n = 0; queued == 0 { // somebody has to see to it that the rest gets its turn
 				n = f.End(min(len(p), most))
@@ -126,7 +126,7 @@ func (c *polled) End() error {
 	before := len(x.out)
 	c.endLocked(nil)
 	if len(x.out) > before {
-		c.byLocked(c.shard.loop.quitTime())
+		c.byLocked(c.loop.quitTime())
 	}
 	c.kickLocked()
 	return nil
@@ -145,9 +145,9 @@ func (c *polled) Quit(err error) {
 	}
 	x := c.needLocked()
 	x.reason.give(err)
-	if x.quit = err; x.closeBy == 0 || x.closeBy > c.now()+uint64(c.shard.loop.quitTime()/time.Millisecond) {
+	if x.quit = err; x.closeBy == 0 || x.closeBy > c.now()+uint64(c.loop.quitTime()/time.Millisecond) {
 		x.closeBy = 0
-		c.byLocked(c.shard.loop.quitTime())
+		c.byLocked(c.loop.quitTime())
 	}
 	c.kickLocked()
 	if c.todo |= doQuit; !parked {
@@ -218,10 +218,10 @@ func (c *polled) roomLocked(wait bool) error {
 		switch {
 		case c.ended || c.broken:
 			return handlers.ErrClosed
-		case c.queuedLocked() < c.shard.loop.maxQueue():
+		case c.queuedLocked() < c.loop.maxQueue():
 			return nil
 		}
-		if c.flushLocked(); c.broken || c.queuedLocked() < c.shard.loop.maxQueue() {
+		if c.flushLocked(); c.broken || c.queuedLocked() < c.loop.maxQueue() {
 			continue
 		}
 		if !wait {
@@ -230,7 +230,7 @@ func (c *polled) roomLocked(wait bool) error {
 		x := c.needLocked()
 		x.room.L = &c.mu
 		if due := c.slowByLocked(); due != 0 {
-			c.shard.hasten(c, due) // it may not have been told of its deadline yet: this may be its first turn
+			c.loop.poller.hasten(c, due) // it may not have been told of its deadline yet: this may be its first turn
 		}
 		x.waiting++
 		x.room.Wait()

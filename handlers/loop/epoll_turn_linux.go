@@ -21,14 +21,15 @@ func (c *polled) own(do todo) {
 
 // goOn takes the turn that begin has begun.
 func (c *polled) goOn() {
-	ss := &c.shard.loop.shards
-	r := ss.crew.get(nil)
+	p := &c.loop.poller
+	r := p.crew.get(false)
 	r.now = c.now()
+	r.begun()
 	r.begin(c)
-	ss.mon.rouse()
+	p.mon.rouse()
 	c.turn(r)
 	r.end()
-	ss.crew.put(r)
+	p.crew.put(r)
 }
 
 // post has somebody take a turn: the owner if there is one, else a new goroutine.
@@ -77,7 +78,7 @@ func (c *polled) turn(r *runner) {
 		c.mu.Lock()
 		do := c.todo
 		if do == 0 || c.over || c.lent {
-			c.slow = r.lost()
+			c.slow.Store(r.stuck())
 			c.busy = false
 			c.takeLocked()
 			c.tidyLocked()
@@ -99,21 +100,18 @@ func (c *polled) turn(r *runner) {
 func (c *polled) guard(r *runner, do todo) error {
 	err := handlers.GuardExit(func() { c.step(r, do) }, func(err error) {
 		r.clean()
-		shard := r.shard
-		if kept := r.end(); !kept {
-			shard = nil // another has it already
-		}
-		ss := &c.shard.loop.shards
-		ss.crew.put(r)
-		if shard != nil {
-			go shard.replace() // ends as this runner would have
+		p := &c.loop.poller
+		served := r.serves && r.end() // else another has its place already
+		p.crew.put(r)
+		if served {
+			go p.run() // ends as this runner would have
 		}
 		go c.exited(err) // ends with the turn
 	})
 	if err != nil {
 		r.clean()
 		c.endTurn(nil)
-		c.shard.loop.panicked(c.ev, err)
+		c.loop.panicked(c.ev, err)
 	}
 	return err
 }
@@ -121,7 +119,7 @@ func (c *polled) guard(r *runner, do todo) error {
 // exited goes on with the turn of a goroutine that has ended in it.
 func (c *polled) exited(err error) {
 	c.endTurn(nil)
-	c.shard.loop.panicked(c.ev, err)
+	c.loop.panicked(c.ev, err)
 	c.leave(err)
 	c.watch()
 	c.goOn()
@@ -217,7 +215,7 @@ func (c *polled) drive(r *runner) bool {
 // cork has what is written wait for the end of the turn, unless that has taken its time already: nobody would uncork it.
 func (c *polled) cork(r *runner) {
 	c.mu.Lock()
-	c.turning = !r.lost()
+	c.turning = !r.stuck()
 	c.mu.Unlock()
 }
 

@@ -90,7 +90,7 @@ func (c *polled) Wake(d time.Duration) {
 		c.post(doWake)
 		return
 	}
-	c.shard.hasten(c, c.now()+uint64((d+time.Millisecond-1)/time.Millisecond))
+	c.loop.poller.hasten(c, c.now()+uint64((d+time.Millisecond-1)/time.Millisecond))
 }
 
 // wakes wakes the events, and reports whether that took the connection out of the loop.

@@ -196,7 +196,7 @@ type Loop struct {
 
 	tasks  Tasks        // connections, and goroutines that work for them
 	n      atomic.Int64 // connections
-	shards shards
+	poller poller
 	own    handlers.Budget // used if Budget is nil
 
 	linger time.Duration // replaces lingerTime unless zero; for tests
@@ -273,7 +273,7 @@ func (l *Loop) refuse() []ender {
 	for d := range l.hijacks {
 		all = append(all, d)
 	}
-	return l.shards.refuse(all)
+	return l.poller.refuse(all)
 }
 
 // admitted counts a connection. The caller has already put it where refuse finds it.

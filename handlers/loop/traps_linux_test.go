@@ -173,14 +173,14 @@ func TestTraps3Row9PartialBudget(t *testing.T) {
 	})
 }
 
-// Idle connections, also those with TLS, have no goroutine, and their shards no thread that waits.
+// Idle connections, also those with TLS, have no goroutine, and the loop no more threads.
 func TestTraps3Row11Idle(t *testing.T) {
 	run := func(t *testing.T, r *rig) {
 		n := 1000
 		if r.tls {
 			n = 200
 		}
-		_, rec, client := r.echo(t) // makes the shards
+		_, rec, client := r.echo(t) // makes the set
 		mustWrite(t, client, "x\n")
 		mustRead(t, client, "x\n")
 		goroutines, threads := runtime.NumGoroutine(), pprof.Lookup("threadcreate").Count()

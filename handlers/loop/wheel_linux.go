@@ -5,7 +5,7 @@ import "time"
 // wheelSize is how many ticks ahead a deadline can be. A later one is looked at again then.
 const wheelSize = 512
 
-// wheel has the deadlines of a shard's connections, in milliseconds, to the next tick. It costs a
+// wheel has the deadlines of a poller's connections, in milliseconds, to the next tick. It costs a
 // connection two pointers and no timer.
 type wheel struct {
 	tick    uint64 // length in milliseconds
@@ -25,8 +25,8 @@ func tickOf(l *Loop) uint64 {
 	return uint64(max(least/16, 4*time.Millisecond) / time.Millisecond)
 }
 
-// put has c looked at from t on, or earlier. It may be in the wheel already.
-func (w *wheel) put(c *polled, t, now uint64) {
+// put has c looked at from t on, or earlier, and returns when. It may be in the wheel already.
+func (w *wheel) put(c *polled, t, now uint64) uint64 {
 	w.remove(c)
 	if w.n == 0 {
 		w.at = now / w.tick
@@ -41,6 +41,7 @@ func (w *wheel) put(c *polled, t, now uint64) {
 	*head = c
 	c.timed = true
 	w.n++
+	return (w.at + ahead) * w.tick
 }
 
 // looksBy reports whether c is looked at by t.

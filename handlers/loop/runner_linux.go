@@ -1,0 +1,210 @@
+package loop
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+	"golang.org/x/sys/unix"
+)
+
+// readSize is how much is read at once, and turnSize how much by a runner that takes a single turn:
+// there may be thousands, each with a callback that blocks.
+const (
+	readSize = 128 << 10
+	turnSize = smallPart + 4<<10
+)
+
+// A runner is a goroutine that drives connections, with the buffers that it takes from one to the
+// next.
+type runner struct {
+	serves bool   // it takes from the batch; else it takes a single turn
+	in     []byte // what was read; see buffer
+	cipher []byte // what was read of TLS; made on demand
+	budget int    // what may still be read in this turn
+	now    uint64 // when its turn, or the batch of events, began
+
+	// The messages of the Decode that is running.
+	m      handlers.Messages
+	conn   *polled
+	failed error // of an event
+	told   bool  // an event was raised
+	got    bool  // the read of this turn has brought something
+
+	turns uint64
+
+	cur    atomic.Pointer[polled] // conn, for the monitor
+	state  atomic.Uint64          // odd in a turn, even between two; stuck if a turn has been taking its time
+	thread atomic.Int32           // that it was last seen on
+
+	// These are the monitor's, under the crew's mu.
+	index int
+	seen  uint64        // state at the last look
+	cpu   time.Duration // of thread at the last look
+}
+
+// stuck is the state of a runner whose turn takes its time.
+const stuck = ^uint64(0)
+
+func newRunner() *runner {
+	r := &runner{}
+	r.m.Events = r
+	return r
+}
+
+// buffer is in, made on demand: a runner that is only to end a connection, as thousands may be at
+// once, needs none.
+func (r *runner) buffer() []byte {
+	if n := r.size(); len(r.in) < n {
+		r.in = make([]byte, n)
+	}
+	return r.in
+}
+
+func (r *runner) size() int {
+	if !r.serves {
+		return turnSize
+	}
+	return readSize
+}
+
+// begun notes the thread that the runner is on.
+func (r *runner) begun() { r.thread.Store(int32(unix.Gettid())) }
+
+// begin and end enclose a turn. end returns false if the runner got stuck in it.
+func (r *runner) begin(c *polled) {
+	r.conn = c
+	r.cur.Store(c)
+	r.turns += 2
+	r.state.Store(r.turns | 1)
+}
+
+func (r *runner) end() bool { return r.state.CompareAndSwap(r.turns|1, r.turns) }
+
+// clean drops what a codec has left, which is not for the runner's next connection.
+func (r *runner) clean() { r.m.Reply, r.m.Next, r.m.Hijack = r.m.Reply[:0], nil, nil }
+
+// stuck reports whether the turn takes its time.
+func (r *runner) stuck() bool { return r.state.Load() == stuck }
+
+// tick sets the clock of a turn that takes its time.
+func (r *runner) tick() {
+	if r.stuck() {
+		r.now = r.conn.now()
+	}
+}
+
+// crew is the runners of a loop. A few that have nothing to do are kept: their buffers are large.
+type crew struct {
+	mu   sync.Mutex
+	all  []*runner
+	free []*runner
+}
+
+// keepRunners is how many of them.
+const keepRunners = 8
+
+// get returns a runner that serves the set, or one that takes a single turn.
+func (w *crew) get(serves bool) *runner {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var r *runner
+	if n := len(w.free); n > 0 {
+		r, w.free = w.free[n-1], w.free[:n-1]
+	} else {
+		r = newRunner()
+		r.index = len(w.all)
+		w.all = append(w.all, r)
+	}
+	r.serves = serves
+	return r
+}
+
+// put takes back a runner that has done.
+func (w *crew) put(r *runner) {
+	r.conn = nil
+	r.cur.Store(nil)
+	r.state.Store(0)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.free) < keepRunners {
+		w.free = append(w.free, r)
+		return
+	}
+	last := len(w.all) - 1
+	w.all[r.index] = w.all[last]
+	w.all[r.index].index = r.index
+	w.all[last] = nil
+	w.all = w.all[:last]
+}
+
+// run gives events to connections, until another runner does it alone or the poller is closed. A
+// runner that gets stuck in a callback keeps only its own connection, and another goes on.
+func (p *poller) run() {
+	r := p.crew.get(true)
+	r.now = p.now()
+	r.begun()
+	for p.serve(r) {
+	}
+	p.crew.put(r)
+}
+
+// serve takes one turn. It returns false if the runner is not needed any more.
+func (p *poller) serve(r *runner) bool {
+	c, do, ok := p.next(r)
+	switch {
+	case !ok:
+		p.retire()
+		return false
+	case !c.begin(do):
+		return true
+	case c.slow.Load() || p.spread.on.Load():
+		go c.goOn() // ends with the turn
+		return true
+	}
+	r.begin(c)
+	p.mon.rouse()
+	c.turn(r)
+	if !r.end() {
+		return false
+	}
+	p.share()
+	return true
+}
+
+// retire is the end of a runner. The last one closes the set.
+func (p *poller) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.runners--; p.closed && p.runners == 0 && !p.freed {
+		p.freed = true
+		p.set.close()
+	}
+}
+
+// Bounds of share.
+const (
+	helpTurn = 50 * time.Microsecond // turns as long as this are worth a helper each
+	helpLeft = time.Millisecond      // so is what is left of the batch
+)
+
+// share has another runner help with the batch if what is left of it would wait for long.
+func (p *poller) share() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	left, done := p.leftLocked(), p.at
+	if left == 0 || done == 0 || p.runners >= p.most {
+		return
+	}
+	turn := (p.clock() - p.began) / time.Duration(done)
+	if turn >= helpTurn || turn*time.Duration(left) >= helpLeft {
+		p.joinLocked()
+	}
+}
+
+// joinLocked starts a runner.
+func (p *poller) joinLocked() {
+	p.runners++
+	go p.run() // ends when there is nothing left for it, or the poller is closed
+}
