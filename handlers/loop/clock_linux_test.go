@@ -10,7 +10,7 @@ import (
 
 func init() {
 	clocks["epoll"] = func(t *testing.T, l *Loop, f func(t *testing.T, k *clock)) {
-		r := newRig(t, l, bench{"epoll", Auto, false, plainServer})
+		r := newRig(t, l, bench{name: "epoll", server: plainServer})
 		client := func(t *testing.T) (handlers.Conn, net.Conn) {
 			server, client := tcpPair(t)
 			_ = client.SetDeadline(time.Now().Add(5 * time.Minute))

@@ -17,9 +17,10 @@ import (
 func init() {
 	benches = append(
 		benches,
-		bench{"epoll", Auto, false, plainServer},
-		bench{"epoll, TLS", Auto, true, tlsServer},
-		bench{"epoll, bare descriptor", Auto, false, bareServer},
+		bench{"epoll", Auto, false, plainServer, 0},
+		bench{"epoll, TLS", Auto, true, tlsServer, 0},
+		bench{"epoll, bare descriptor", Auto, false, bareServer, 2},
+		bench{"epoll, one processor", Auto, false, plainServer, 1},
 	)
 }
 
@@ -45,7 +46,7 @@ func (c *bareConn) Descriptor() (int, io.Closer, error) { return c.fd, io.NopClo
 // A duplicate keeps a closed descriptor's place in the epoll set: what comes for it reaches nobody
 // else.
 func TestTraps3Row3Duplicate(t *testing.T) {
-	r := &rig{Loop: &Loop{}, bench: benches[len(benches)-1]}
+	r := &rig{Loop: &Loop{}, bench: bench{name: "epoll, bare descriptor", server: bareServer}}
 	t.Cleanup(func() { r.Close(); r.Wait() })
 	c, rec, client := r.lines(t)
 	dup, err := unix.Dup(c.(*polled).opening().Conn.(*bareConn).fd)

@@ -21,15 +21,16 @@ import (
 // bench is one way to drive a connection over real sockets. Every driver passes every test of this
 // file.
 type bench struct {
-	name   string
-	driver Driver
-	tls    bool
-	server func(t *testing.T, nc *net.TCPConn) handlers.Conn
+	name       string
+	driver     Driver
+	tls        bool
+	server     func(t *testing.T, nc *net.TCPConn) handlers.Conn
+	processors int // of the epoll driver, which waits in another way if there is one; GOMAXPROCS if 0
 }
 
 var benches = []bench{
-	{"goroutines", Goroutines, false, plainServer},
-	{"goroutines, TLS", Goroutines, true, tlsServer},
+	{"goroutines", Goroutines, false, plainServer, 0},
+	{"goroutines, TLS", Goroutines, true, tlsServer, 0},
 }
 
 // rig is a loop with a driver, and a way to make connections in it.
@@ -38,19 +39,23 @@ type rig struct {
 	bench
 }
 
+func newRig(t *testing.T, l *Loop, b bench) *rig {
+	r := &rig{Loop: l, bench: b}
+	r.Driver, r.Loop.processors = b.driver, b.processors
+	t.Cleanup(func() {
+		r.Close()
+		r.Wait()
+	})
+	return r
+}
+
 // eachDriver runs f with every driver, and closes the loop after.
 func eachDriver(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
 	t.Parallel()
 	for _, b := range benches {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
-			r := &rig{Loop: l(), bench: b}
-			r.Driver = b.driver
-			t.Cleanup(func() {
-				r.Close()
-				r.Wait()
-			})
-			f(t, r)
+			f(t, newRig(t, l(), b))
 		})
 	}
 }

@@ -15,17 +15,7 @@ import (
 
 // epollRig is a rig without TLS.
 func epollRig(t *testing.T, l *Loop) *rig {
-	return newRig(t, l, bench{"epoll", Auto, false, plainServer})
-}
-
-func newRig(t *testing.T, l *Loop, b bench) *rig {
-	r := &rig{Loop: l, bench: b}
-	r.Driver = b.driver
-	t.Cleanup(func() {
-		r.Close()
-		r.Wait()
-	})
-	return r
+	return newRig(t, l, bench{name: "epoll", server: plainServer})
 }
 
 // A runner may end its turn, and be given back, while the monitor takes it for lost.

@@ -12,7 +12,7 @@ import (
 
 // A queue that is never quite empty does not keep what was sent.
 func TestQueueIsCompacted(t *testing.T) {
-	r := newRig(t, &Loop{MaxQueue: 256 << 10}, bench{"epoll", Auto, false, func(t *testing.T, nc *net.TCPConn) handlers.Conn {
+	r := newRig(t, &Loop{MaxQueue: 256 << 10}, bench{name: "epoll", server: func(t *testing.T, nc *net.TCPConn) handlers.Conn {
 		if err := nc.SetWriteBuffer(8 << 10); err != nil { // the kernel never takes all
 			t.Error(err)
 		}

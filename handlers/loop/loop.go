@@ -199,7 +199,8 @@ type Loop struct {
 	poller poller
 	own    handlers.Budget // used if Budget is nil
 
-	linger time.Duration // replaces lingerTime unless zero; for tests
+	linger     time.Duration // replaces lingerTime unless zero; for tests
+	processors int           // replaces GOMAXPROCS unless zero; for tests
 
 	mu      sync.Mutex
 	closing bool                   // no connection is admitted any more

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"cmp"
 	"os"
 	"runtime"
 	"sync"
@@ -59,7 +60,7 @@ const pollEvents = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLRDHUP | unix.EPOLLET
 // start makes the set at the first connection.
 func (p *poller) start(l *Loop) error {
 	p.once.Do(func() {
-		p.loop, p.base, p.most = l, time.Now(), runtime.GOMAXPROCS(0)
+		p.loop, p.base, p.most = l, time.Now(), cmp.Or(l.processors, runtime.GOMAXPROCS(0))
 		if p.set, p.err = newEpollSet(p.most == 1); p.err != nil {
 			return
 		}
@@ -69,7 +70,7 @@ func (p *poller) start(l *Loop) error {
 		p.mon.done = make(chan struct{})
 		p.runners = 1
 		go p.mon.run(p) // ends when the loop is closing and empty
-		go p.run() // ends when the loop is closing and empty
+		go p.run()      // ends when the loop is closing and empty
 	})
 	return p.err
 }

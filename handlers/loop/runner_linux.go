@@ -193,14 +193,16 @@ const (
 func (p *poller) share() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	left, done := p.leftLocked(), p.at
-	if left == 0 || done == 0 || p.runners >= p.most {
-		return
-	}
-	turn := (p.clock() - p.began) / time.Duration(done)
-	if turn >= helpTurn || turn*time.Duration(left) >= helpLeft {
+	if p.leftLocked() > 0 && p.runners < p.most && p.worthHelpLocked(p.clock()-p.began) {
 		p.joinLocked()
 	}
+}
+
+// worthHelpLocked reports whether the turns of the batch, which have taken that long so far, are
+// worth another runner.
+func (p *poller) worthHelpLocked(so time.Duration) bool {
+	turn := so / time.Duration(max(p.at, 1))
+	return turn >= helpTurn || turn*time.Duration(p.leftLocked()) >= helpLeft
 }
 
 // joinLocked starts a runner.

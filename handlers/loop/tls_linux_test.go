@@ -24,7 +24,7 @@ func tlsBench(version uint16) bench {
 		}
 		return &fakeConn{nc: tc}
 	}
-	return bench{tls.VersionName(version), Auto, true, server}
+	return bench{tls.VersionName(version), Auto, true, server, 0}
 }
 
 func eachTLS(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
