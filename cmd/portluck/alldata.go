@@ -21,17 +21,18 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// putPath is where serve takes events unless --alldata-path says otherwise.
+// putPath is the default of --alldata-path.
 const putPath = "/_put"
 
-// eventStore is the service of --alldata: what is posted to its path is kept, and said in the room.
+// eventStore is the service of --alldata. It stores the events that clients post to its path, and
+// shows each new one in the room.
 type eventStore struct {
 	dir  string
 	path string
-	open *openStore // from start on
+	open *openStore // nil until start
 }
 
-// openStore is what happens in an eventStore that was started.
+// openStore holds the state of a started eventStore.
 type openStore struct {
 	dir     string
 	path    string
@@ -39,7 +40,7 @@ type openStore struct {
 	store   *alldata.Store
 	room    *chat.Room
 	logger  *zerolog.Logger
-	address string // to reach the port at
+	address string // of the port, for the printed commands
 
 	again, refused atomic.Int64
 
@@ -65,14 +66,15 @@ func (s *eventStore) check() error {
 	return nil
 }
 
-// plainPath is of what stands for itself in a URL, a shell and a pattern of [http.ServeMux].
+// plainPath matches a path that needs no escapes in a URL, a shell or a pattern of [http.ServeMux].
 var plainPath = regexp.MustCompile(`^/[A-Za-z0-9._~/-]*$`)
 
-// isPath reports whether s, a flag's value, is such a path, and clean: without a slash at its end.
+// isPath reports whether s, the value of a flag, matches plainPath and is clean: it has no empty, .
+// or .. element and, unless it is /, no slash at its end.
 func isPath(s string) bool { return plainPath.MatchString(s) && path.Clean(s) == s }
 
-// pattern returns what of the port's requests below a prefix is for the store: at the root not the
-// page.
+// pattern returns the [http.ServeMux] pattern of the store's requests below a prefix. If the path
+// is /, the pattern takes only POST, so that GET still gets the page.
 func (s *eventStore) pattern(prefix string) string {
 	if s.path == "/" {
 		return "POST " + prefix + "/{$}"
@@ -108,19 +110,19 @@ func (s *eventStore) stop(context.Context) {
 
 func (s *eventStore) panel() page.Panel { return s.open.panel() }
 
-// put keeps an event.
+// put stores an event under its key, and counts it.
 func (s *openStore) put(ctx context.Context, key string, event json.RawMessage) error {
 	err := s.store.Put(ctx, key, event)
 	if err == nil {
-		s.again.Add(1) // less those that are new
+		s.again.Add(1) // panel subtracts those that are new
 	}
 	return err
 }
 
-// shownBytes is how much of an event is shown.
+// shownBytes is how many bytes of a key, and of an event, are shown.
 const shownBytes = 500
 
-// tell shows a new event.
+// tell shows a new event in the room.
 func (s *openStore) tell(key string, event json.RawMessage) {
 	text := fmt.Sprintf("[put %s] %s", chat.Shorten(key, shownBytes), chat.Shorten(string(event), shownBytes))
 	s.mu.Lock()
@@ -153,7 +155,7 @@ func (s *openStore) panel() page.Panel {
 	}
 }
 
-// putLines are commands that put an event at a path below the prefix of the port.
+// putLines returns commands that put an event at the path at, below the prefix of the port.
 func putLines(address, prefix, at string) []page.Command {
 	const body = `{"key":"key1","event":{"foo":"bar"}}`
 	if socket, ok := strings.CutPrefix(address, "unix:"); ok {

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// maxUnixPath is what fits into the address of a Unix socket.
+// maxUnixPath is the longest path of a Unix socket, in bytes.
 const maxUnixPath = 107
 
-// checkListen says what is wrong with an address of --listen. It does not look names up.
+// checkListen returns an error if addr is not valid for --listen. It does not look up names.
 func checkListen(addr string) error { return checkListenFlag("--listen", addr) }
 
 // checkListenFlag is checkListen for another flag.
@@ -27,7 +27,7 @@ func checkListenFlag(flag, addr string) error {
 	return nil
 }
 
-// checkAddress says what is wrong with a TCP address to listen on.
+// checkAddress returns an error if addr is not HOST:PORT or :PORT.
 func checkAddress(addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	switch {
@@ -47,16 +47,17 @@ func isPort(s string) bool {
 	if !hostName.MatchString(s) {
 		return false
 	}
-	_, err := net.LookupPort("tcp", s) // of /etc/services
+	_, err := net.LookupPort("tcp", s) // a name of /etc/services, such as http
 	return err == nil
 }
 
 func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// hostName has labels of letters, digits, - and _, with dots between and perhaps one at the end.
+// hostName matches labels of letters, digits, - and _, separated by dots. It may end with a dot.
 var hostName = regexp.MustCompile(`\A[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_-]+)*\.?\z`)
 
-// isHost is for addresses, which stand in brackets if they are of IPv6, and for names.
+// isHost reports whether s is a name or an IP address. brackets reports whether s stood in
+// brackets, as an IPv6 address must and nothing else may.
 func isHost(s string, brackets bool) bool {
 	if addr, err := netip.ParseAddr(s); err == nil || brackets {
 		return err == nil && addr.Is6() == brackets

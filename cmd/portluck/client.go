@@ -24,7 +24,7 @@ import (
 // dialTime bounds connecting and the handshake.
 const dialTime = 10 * time.Second
 
-// maxMessage is the longest message that a client receives.
+// maxMessage is the longest message that a client sends from a line or receives, in bytes.
 const maxMessage = 64 << 20
 
 // A peer is the connection of a client command. It sends and receives one message at a time,
@@ -65,7 +65,7 @@ func (t *trust) config() (*tls.Config, error) {
 	if file == "" {
 		dir, err := configDir(t.configDir)
 		if err != nil {
-			return &tls.Config{RootCAs: roots}, nil //nolint:nilerr // there is no CA of ours then
+			return &tls.Config{RootCAs: roots}, nil //nolint:nilerr // without a directory there is no own CA
 		}
 		file = filepath.Join(dir, "ca.pem")
 	}
@@ -80,7 +80,7 @@ func (t *trust) config() (*tls.Config, error) {
 	return &tls.Config{RootCAs: roots}, nil
 }
 
-// dial connects to a URL: http, https, ws, wss, tcp, tls or udp.
+// dial connects to raw, a URL with the scheme http, https, ws, wss, tcp, tls or udp.
 func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
@@ -184,7 +184,7 @@ type httpPeer struct {
 	answer chan answer
 	cancel context.CancelFunc
 	client *http.Client
-	lines  *lines // of the answer, once it has begun
+	lines  *lines // of the answer; nil until it begins
 	resp   *http.Response
 }
 

@@ -17,7 +17,7 @@ type entrance struct {
 	ca            string // path of our own CA; empty if there is none
 	prefix        string // of the URL's path
 	tls           bool
-	echo          bool // there is no room to listen to
+	echo          bool // clients get back what they send; there is no room
 	noRaw         bool
 	requireOrigin bool
 }
@@ -94,8 +94,8 @@ func socketLines(path string, e entrance) (lines []page.Command) {
 	})
 }
 
-// curlSocket returns curl's option for a Unix socket. The socket is an abstract one if its name
-// begins with @.
+// curlSocket returns curl's option for the Unix socket at path. A path that begins with @ names an
+// abstract socket.
 func curlSocket(path string) []string {
 	if name, ok := strings.CutPrefix(path, "@"); ok {
 		return []string{"--abstract-unix-socket", name}
@@ -140,8 +140,8 @@ func shellLine(program string, args ...string) string {
 	return program
 }
 
-// quote returns s as one shell word. A path in the home directory begins with ~, which is shorter
-// and tells visitors less.
+// quote returns s as one shell word. It writes the home directory as ~, which is shorter and hides
+// the user's name from visitors of the page.
 func quote(s string) string {
 	home, err := os.UserHomeDir()
 	if rest, ok := strings.CutPrefix(s, home+"/"); err == nil && ok && home != "/" && home != "" && isWord(rest) {
@@ -160,8 +160,8 @@ func isWord(s string) bool {
 	})
 }
 
-// self returns the command that starts this program again: its name if that is on PATH, go run if
-// that has started it, or its path.
+// self returns the command that starts this program again: its name if PATH has it, go run if that
+// started it, and else its path.
 func self() string {
 	const name = "portluck"
 	if _, err := exec.LookPath(name); err == nil {

@@ -71,7 +71,7 @@ type meshing struct {
 	node  *mesh.Node
 	plane *mesh.Backplane
 
-	ending atomic.Bool // the command is ending, and its connections with it
+	ending atomic.Bool // the command is ending and closes its connections
 }
 
 func (m *meshing) check(name string) error {
@@ -130,7 +130,8 @@ func (m *meshing) run(ctx context.Context, name string) error {
 	defer m.node.Close()
 	defer m.ending.Store(true)
 	typed := make(chan error, 1)
-	go func() { typed <- sendAll(m.say, nil, m.input) }() // ends with the input; the process does not wait
+	// This goroutine ends with the input. The process does not wait for it.
+	go func() { typed <- sendAll(m.say, nil, m.input) }()
 	select {
 	case <-ctx.Done():
 		return nil
@@ -153,7 +154,7 @@ func (m *meshing) print(format string, args ...any) {
 func (m *meshing) listening() {
 	a := m.node.Address()
 	if a == nil {
-		return // it is closed again
+		return // the node is closed already
 	}
 	ip := "*"
 	if len(a.Addresses) == 1 {
@@ -162,7 +163,7 @@ func (m *meshing) listening() {
 	m.print("listening on %s as %s", net.JoinHostPort(ip, strconv.Itoa(a.Port)), m.node.LocalID())
 }
 
-// connection shows one peer until it goes.
+// connection shows that a peer has come, what it says, and that it has gone.
 func (m *meshing) connection(c *mesh.Conn) {
 	m.print("+ %s %s", who(c), c.RemoteAddr())
 	if m.plain {
@@ -172,7 +173,7 @@ func (m *meshing) connection(c *mesh.Conn) {
 	}
 	<-c.Done()
 	if m.ending.Load() {
-		return // it is we who leave
+		return // we leave, not the peer
 	}
 	m.print("- %s %s", who(c), c.RemoteAddr())
 }
@@ -206,7 +207,7 @@ func (m *meshing) gap(origin string, missed, _ uint64) {
 	m.print("%s: %d messages are missing", short(origin), missed)
 }
 
-// say sends a line that was typed to all peers.
+// say sends a typed line to all peers.
 func (m *meshing) say(line string) error {
 	if m.plain {
 		m.node.Broadcast([]byte(line + "\n"))

@@ -51,7 +51,7 @@ func (s *meshService) check() error {
 	return checkID("--mesh-id", s.id)
 }
 
-// checkID checks the id of a node that a flag gives, which may be empty.
+// checkID returns an error if id, the value of a flag, is neither empty nor the id of a node.
 func checkID(flag, id string) error {
 	if id == "" {
 		return nil
@@ -140,7 +140,7 @@ func meshAddress(d *demo) (netip.AddrPort, error) {
 	return netip.AddrPort{}, errors.New("--mesh needs a TCP address that the other servers can dial: add --listen HOST:PORT")
 }
 
-// reach says from where others can connect to at.
+// reach returns, for the log, where others can connect to at from.
 func reach(at netip.AddrPort) string {
 	if at.Addr().IsLoopback() {
 		return "this machine only; add --lan for the network"
@@ -150,7 +150,7 @@ func reach(at netip.AddrPort) string {
 
 func (s *meshService) stop(ctx context.Context) {
 	done := make(chan struct{})
-	go func() { // ends in bounded time, as each of its waits does
+	go func() { // ends soon: both calls bound their waits
 		s.node.Close()
 		s.plane.Close()
 		close(done)

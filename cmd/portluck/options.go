@@ -96,8 +96,7 @@ func (o *options) flags(f *pflag.FlagSet) {
 	}
 }
 
-// check finds mistakes that the types of the flags allow, before anything is opened. f has the
-// flags of o.
+// check finds mistakes in the values of the flags before anything is opened. f has the flags of o.
 func (o *options) check(f *pflag.FlagSet) error {
 	if err := checkEmpty(f); err != nil {
 		return err
@@ -178,7 +177,7 @@ func (o *options) checkLists() error {
 	return err
 }
 
-// proxies returns the prefixes of --proxy-from, including that of Unix sockets.
+// proxies returns the prefixes of --proxy-from, with [portluck.ProxyUnix] for the word unix.
 func (o *options) proxies() ([]netip.Prefix, error) {
 	var unix []netip.Prefix
 	addrs := slices.DeleteFunc(slices.Clone(o.proxyFrom), func(s string) bool { return s == "unix" })
@@ -189,7 +188,8 @@ func (o *options) proxies() ([]netip.Prefix, error) {
 	return append(all, unix...), err
 }
 
-// prefixes returns the networks in list, the value of the named flag.
+// prefixes returns the networks in list, the value of the named flag. A lone address is a network
+// of one.
 func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 	var all []netip.Prefix
 	for _, s := range list {
@@ -215,7 +215,7 @@ func (o *options) bound(srv *portluck.Server) {
 	srv.MaxConns, srv.MaxConnsPerIP, srv.MaxPartial = o.maxConns, o.maxConnsPerIP, none(o.maxPartial)
 }
 
-// none returns the library's value for a limit: -1, no limit, if the flag is 0, and else v.
+// none returns the library's value for the limit v of a flag: -1, which means no limit, if v is 0.
 func none[T int | int64 | time.Duration](v T) T {
 	if v == 0 {
 		return -1

@@ -51,15 +51,15 @@ URL is http:// or https:// with host and port; its path is /_put if it has none.
 	return cmd
 }
 
-// putting is what put does.
+// putting is one run of the command put.
 type putting struct {
 	out, notices io.Writer
-	input        io.Reader // whose event is sent if it is -
+	input        io.Reader // has the event if its argument is -
 	timeout      time.Duration
 	attempts     int
 }
 
-// run puts the event of a command line: URL, perhaps a key, and the event.
+// run puts an event. list has a URL, an optional key, and the event.
 func (p *putting) run(ctx context.Context, list []string, t *trust) error {
 	to, config, err := putURL(list[0], t)
 	if err != nil {
@@ -97,7 +97,7 @@ func (p *putting) run(ctx context.Context, list []string, t *trust) error {
 	return explain(err, to)
 }
 
-// event is the JSON that the command line has, or standard input.
+// event returns the event, which must be JSON: arg, or the input if arg is -.
 func (p *putting) event(arg string) (json.RawMessage, error) {
 	text := []byte(arg)
 	if arg == "-" {
@@ -115,7 +115,7 @@ func (p *putting) event(arg string) (json.RawMessage, error) {
 	return text, nil
 }
 
-// putURL checks the URL of a peer. config is for https.
+// putURL returns the URL to post to: raw, with putPath if it has no path. config is nil for http.
 func putURL(raw string, t *trust) (to string, config *tls.Config, err error) {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -132,7 +132,7 @@ func putURL(raw string, t *trust) (to string, config *tls.Config, err error) {
 	return u.String(), config, nil
 }
 
-// explain says what to do about an error, where that is known.
+// explain adds to err what the user can do about it, where that is known.
 func explain(err error, to string) error {
 	var answer *alldata.StatusError
 	if !errors.As(err, &answer) {

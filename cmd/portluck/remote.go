@@ -2,8 +2,8 @@ package main
 
 import "net/netip"
 
-// remoteName is the remote address of a client. One that comes by a Unix socket has none: it is
-// called what Linux calls it, as in the server's own log.
+// remoteName returns the remote address of a client. A client of a Unix socket has none:
+// remoteName then returns unix:@, as the server's log does.
 func remoteName(remote netip.AddrPort) string {
 	if !remote.IsValid() {
 		return "unix:@"

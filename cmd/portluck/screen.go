@@ -8,36 +8,39 @@ import (
 	"time"
 )
 
-// Bounds of a screen.
+// Limits of a screen.
 const (
-	screenQueue     = 256 // lines that wait
-	screenPerSecond = 50
-	screenFarewell  = time.Second // for what waits at the end
+	screenQueue     = 256         // lines in the queue
+	screenPerSecond = 50          // lines a person is shown in a second
+	screenFarewell  = time.Second // for close to write the queue
 )
 
-// A screen is standard output or error that never holds the server up: lines wait in a short queue
-// for one goroutine to write them, and those that find it full are counted instead. Somebody may
-// have stopped the terminal with Ctrl-S, or the reader of a pipe may stand still.
+// A screen writes lines to standard output or standard error and never blocks the server. A
+// goroutine writes the lines of a short queue; a line that finds the queue full is dropped and
+// counted. The output may block for long: Ctrl-S stops a terminal, and the reader of a pipe may
+// stop reading.
 type screen struct {
 	out     io.Writer
-	missing func(w io.Writer, n uint64) // tells how many lines w does not get
-	most    int                         // lines in a second; 0 for no bound
+	missing func(w io.Writer, n uint64) // reports on w that n lines were dropped
+	most    int                         // lines in a second; 0 for no limit
 	lines   chan []byte
 	skipped atomic.Uint64
 	ending  chan struct{}
 	ended   chan struct{}
 	once    sync.Once
 
-	second time.Time // in which shown lines were written; run's
-	shown  int
+	second time.Time // start of the current second; only run uses second and shown
+	shown  int       // lines written in it
 }
 
-// newScreen starts a screen for people. Its goroutine ends with close, or when a write that close
-// no longer waits for does.
+// newScreen starts a screen that shows at most most lines a second, or any number if most is 0. It
+// says in words how many lines are missing. Its goroutine ends with close or, if a write blocks for
+// longer than close waits, with that write.
 func newScreen(out io.Writer, most int) *screen {
 	return newScreenWith(out, most, func(w io.Writer, n uint64) { fmt.Fprintf(w, "... %d lines are not shown\n", n) })
 }
 
+// newScreenWith is newScreen with another report of the missing lines.
 func newScreenWith(out io.Writer, most int, missing func(w io.Writer, n uint64)) *screen {
 	s := &screen{
 		out: out, most: most, missing: missing,
@@ -47,10 +50,11 @@ func newScreenWith(out io.Writer, most int, missing func(w io.Writer, n uint64))
 	return s
 }
 
-// show shows a line that is safe on a terminal.
+// show shows text, which must be safe for a terminal, as a line.
 func (s *screen) show(text string) { _, _ = s.Write([]byte(text + "\n")) }
 
-// Write takes whole lines. It never waits and never fails.
+// Write queues a line, which p must end with its newline, or drops and counts it if the queue is
+// full. It never waits and never fails.
 func (s *screen) Write(p []byte) (int, error) {
 	select {
 	case s.lines <- append([]byte(nil), p...):
@@ -77,7 +81,7 @@ func (s *screen) run() {
 	}
 }
 
-// pace waits when there were enough lines in this second.
+// pace waits for the end of the current second if it has had its most lines.
 func (s *screen) pace() {
 	if s.most == 0 {
 		return
@@ -94,19 +98,20 @@ func (s *screen) pace() {
 	}
 }
 
-// write writes a line, and before it how many are missing.
+// write reports the lines that were dropped, then writes a line.
 func (s *screen) write(line []byte) {
 	s.tell()
 	_, _ = s.out.Write(line)
 }
 
+// tell reports the lines that were dropped since its last call, if any.
 func (s *screen) tell() {
 	if n := s.skipped.Swap(0); n > 0 {
 		s.missing(s.out, n)
 	}
 }
 
-// close shows what waits, as long as somebody takes it.
+// close writes what is in the queue. It waits for that for at most screenFarewell.
 func (s *screen) close() {
 	s.once.Do(func() { close(s.ending) })
 	select {

@@ -60,16 +60,16 @@ by then, when not all was sent, or when the server said that something was wrong
 	return cmd
 }
 
-// sending is what send does.
+// sending is one run of the command send.
 type sending struct {
 	msgs          []string
-	input         io.Reader // whose lines are sent if there are no msgs
+	input         io.Reader // its lines are sent if msgs is empty
 	out           io.Writer
 	clean         func(string) string // makes an answer fit for out
 	wait, timeout time.Duration
 
 	asked, answers atomic.Int64
-	answer         chan struct{} // has one when there are new answers
+	answer         chan struct{} // holds a value when there are new answers
 }
 
 // Write prints an answer.
@@ -78,7 +78,7 @@ func (s *sending) Write(b []byte) (int, error) {
 	s.answers.Add(1)
 	select {
 	case s.answer <- struct{}{}:
-	default: // there is one
+	default: // it holds a value already
 	}
 	return n, err
 }
@@ -88,7 +88,7 @@ func (s *sending) run(ctx context.Context, p peer) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout+s.wait)
 	defer cancel()
 	s.answer = make(chan struct{}, 1)
-	received := make(chan error, 2) // once for the outcome, once for the end
+	received := make(chan error, 2) // one value for the outcome, one for the deferred wait
 	sent := make(chan error, 1)
 	go func() { // ends with the connection
 		err := printAll(p, s, s.clean)
@@ -97,17 +97,18 @@ func (s *sending) run(ctx context.Context, p peer) error {
 	}()
 	defer func() {
 		p.close()
-		within(received, farewellTime) // what has come is printed
+		within(received, farewellTime) // lets what has come be printed
 	}()
 	send := func(msg string) error {
 		s.asked.Add(1)
 		return p.send(msg)
 	}
-	go func() { sent <- sendAll(send, s.msgs, s.input) }() // ends with the connection or the input; nobody waits for input
+	// This goroutine ends with the connection or the input. Nothing waits for it to read input.
+	go func() { sent <- sendAll(send, s.msgs, s.input) }()
 	select {
 	case err := <-sent:
 		if err != nil {
-			return cmp.Or(within(received, farewellTime), err) // the server's reason, if it gave one
+			return cmp.Or(within(received, farewellTime), err) // prefers the server's reason
 		}
 	case err := <-received:
 		return cmp.Or(err, s.ended(sent))
@@ -129,9 +130,9 @@ func (s *sending) run(ctx context.Context, p peer) error {
 	return nil
 }
 
-// linger stays connected for the time of --wait. A WebSocket, or a client of UDP, cannot say that
-// it has sent all but will still listen: there linger lasts until as many messages have come as
-// were sent, for farewellTime at the most.
+// linger stays connected for --wait. A WebSocket or UDP client cannot stop sending and go on
+// receiving, so for these linger lasts at least farewellTime, or without --wait until as many
+// messages have come as were sent, if that is sooner. It returns ended if the connection ended.
 func (s *sending) linger(p peer, received <-chan error) (err error, ended bool) {
 	wait := s.wait
 	both := false
@@ -156,7 +157,8 @@ func (s *sending) linger(p peer, received <-chan error) (err error, ended bool) 
 	return nil, false
 }
 
-// ended is for a server that ends before sending has: perhaps the last message is just on its way.
+// ended returns the outcome of sending after the server has ended. The last message may be on its
+// way, so ended waits for farewellTime before it fails.
 func (s *sending) ended(sent <-chan error) error {
 	t := time.NewTimer(farewellTime)
 	defer t.Stop()
@@ -168,7 +170,7 @@ func (s *sending) ended(sent <-chan error) error {
 	}
 }
 
-// within is the error that comes within d, if one does.
+// within returns the next error of errs, or nil if none comes within d.
 func within(errs <-chan error, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -180,7 +182,7 @@ func within(errs <-chan error, d time.Duration) error {
 	}
 }
 
-// sendAll sends msgs, or the lines of r if there are none.
+// sendAll sends msgs, or the lines of r if msgs is empty.
 func sendAll(send func(string) error, msgs []string, r io.Reader) error {
 	if len(msgs) > 0 {
 		for _, m := range msgs {
@@ -205,7 +207,7 @@ func sendAll(send func(string) error, msgs []string, r io.Reader) error {
 	}
 }
 
-// printAll prints what p receives, made safe by clean, until the server ends.
+// printAll prints each message that p receives, as clean returns it, until the server ends.
 func printAll(p peer, w io.Writer, clean func(string) string) error {
 	for {
 		msg, err := p.receive()
@@ -241,14 +243,16 @@ Over udp:// the room is heard for a minute after each line; an empty one will do
 			defer p.close()
 			received := make(chan error, 1)
 			sent := make(chan error, 1)
-			go func() { received <- printAll(p, os.Stdout, chat.Clean) }() // ends with the connection
-			go func() { sent <- sendAll(p.send, nil, os.Stdin) }()         // ends with the input; the process does not wait
+			// The first goroutine ends with the connection, the second with the input. The process
+			// does not wait for the second.
+			go func() { received <- printAll(p, os.Stdout, chat.Clean) }()
+			go func() { sent <- sendAll(p.send, nil, os.Stdin) }()
 			select {
 			case err := <-received:
 				return err
 			case err := <-sent:
 				if err != nil {
-					return cmp.Or(within(received, farewellTime), err) // the server's reason, if it gave one
+					return cmp.Or(within(received, farewellTime), err) // prefers the server's reason
 				}
 			}
 			_ = p.end()
@@ -264,5 +268,5 @@ Over udp:// the room is heard for a minute after each line; an empty one will do
 	return cmd
 }
 
-// farewellTime is how long chat waits for the server's last words.
+// farewellTime bounds the wait for a server's last messages, or for its reason to end.
 const farewellTime = 2 * time.Second

@@ -97,9 +97,9 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		return err
 	}
 	e = o.entrance(ca)
-	signal.Ignore(writeSignals...) // who reads our output may go, a file may not grow: that is an error of a write
+	signal.Ignore(writeSignals...) // a write that fails returns an error instead
 	hangups := make(chan os.Signal, 1)
-	cli.Notify(hangups, syscall.SIGHUP) // for good: one that comes while the process ends does not kill either
+	cli.Notify(hangups, syscall.SIGHUP) // never stopped: a late SIGHUP must not kill the process
 	person, most := isTerminal(os.Stdout), 0
 	if person {
 		most = screenPerSecond
@@ -127,7 +127,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 		return err
 	}
 	signals := make(chan os.Signal, 2)
-	cli.Notify(signals, os.Interrupt, syscall.SIGTERM) // from the first line on that says that we listen
+	cli.Notify(signals, os.Interrupt, syscall.SIGTERM) // before announce: one may follow at once
 	defer signal.Stop(signals)
 	announce(out, listeners, e, services, person)
 	return runServer(ctx, srv, listeners, services, &control{signals, hangups, reload})
@@ -216,7 +216,7 @@ func (o *options) open(notices io.Writer) ([]net.Listener, error) {
 }
 
 // listenError adds the flag at fault to err. If the port is taken, it also adds the command that
-// finds the process which has it, such as a portluck that was left running.
+// finds the process that has it, such as a portluck that was left running.
 func listenError(err error, flag string) error {
 	if err == nil {
 		return nil
@@ -321,7 +321,7 @@ func serveDebug(addr string, srv *portluck.Server, out io.Writer) (stop func(), 
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	s := &http.Server{
 		Handler: handlers.Hosts(srv.Hosts).Handler(mux), ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog: log.New(io.Discard, "", 0), // it would quote clients
+		ErrorLog: log.New(io.Discard, "", 0), // its lines would quote clients
 	}
 	fmt.Fprintf(out, "debug on http://%s/debug/pprof/ and /debug/vars\n", all[0].Addr())
 	for _, l := range all {

@@ -42,7 +42,7 @@ type demo struct {
 	listeners []net.Listener // of srv; at least one
 	prefix    string         // of --prefix
 	logger    *zerolog.Logger
-	few       *zerolog.Logger // logger for what strangers can cause
+	few       *zerolog.Logger // logger, for what strangers can cause: at most fewPerSecond lines
 }
 
 // fewPerSecond is how many lines the logger few writes in a second.

@@ -20,7 +20,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// slotClient is the command slots.
+// slotClient is one run of the command slots.
 type slotClient struct {
 	servers  []string
 	once     bool
@@ -33,9 +33,9 @@ type slotClient struct {
 	redraw   bool // out is a terminal
 
 	mu    sync.Mutex
-	told  map[string]string // the last error of each server
-	lines int               // on the terminal
-	any   bool              // slot was got
+	told  map[string]string // the error last printed of each server
+	lines int               // on the terminal, for show to replace
+	any   bool              // a server gave a slot
 }
 
 func newSlots() *cobra.Command {
@@ -97,7 +97,7 @@ func (s *slotClient) check() error {
 	return nil
 }
 
-// runOnce asks each server for a slot.
+// runOnce prints the slot that each server gives. It fails if one gives none.
 func (s *slotClient) runOnce(ctx context.Context) error {
 	failed := 0
 	for _, addr := range s.servers {
@@ -117,7 +117,7 @@ func (s *slotClient) runOnce(ctx context.Context) error {
 	return nil
 }
 
-// run keeps a pool until a signal comes or time is up.
+// run keeps a pool until a signal arrives or --time is up.
 func (s *slotClient) run(ctx context.Context) error {
 	ctx, stop := cli.UntilSignal(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -153,7 +153,7 @@ func (s *slotClient) watch(ctx context.Context, pool *callosum.Pool) {
 	for {
 		members := pool.Members()
 		if ctx.Err() != nil {
-			return // what is given up now has not ended
+			return // the pool is closing, its slots were not lost
 		}
 		var now []string
 		for _, m := range members {
@@ -171,7 +171,7 @@ func (s *slotClient) watch(ctx context.Context, pool *callosum.Pool) {
 	}
 }
 
-// show prints what has changed; on a terminal, the pool in place of what it was.
+// show prints the lines that have gone and come. On a terminal it draws all lines over the old ones.
 func (s *slotClient) show(was, is []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,7 +193,7 @@ func (s *slotClient) show(was, is []string) {
 	}
 }
 
-// without is what all has and minus has not, as often as that is.
+// without returns the lines of all less those of minus. Each line of minus removes one line.
 func without(all, minus []string) []string {
 	minus = slices.Clone(minus)
 	return slices.DeleteFunc(slices.Clone(all), func(line string) bool {
@@ -205,7 +205,7 @@ func without(all, minus []string) []string {
 	})
 }
 
-// tell tells of a server that gives no slot, once for each reason.
+// tell prints the error of a server, or of --say, unless it is the last one printed for that id.
 func (s *slotClient) tell(id string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -213,14 +213,14 @@ func (s *slotClient) tell(id string, err error) {
 		return
 	}
 	s.told[id] = err.Error()
-	s.lines = 0 // what is on the terminal stays above
+	s.lines = 0 // the next show draws below
 	fmt.Fprintf(s.err, "%s: %v\n", id, err)
 }
 
-// maxAnswer is the longest answer that is read.
+// maxAnswer is the longest answer to --say, in bytes.
 const maxAnswer = 64 << 10
 
-// ask sends a request every interval.
+// ask sends the line of --say every interval, and prints the answer.
 func (s *slotClient) ask(ctx context.Context, pool *callosum.Pool) {
 	tick := time.NewTicker(s.interval)
 	defer tick.Stop()

@@ -16,23 +16,23 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// slotService gives slots: callosum, on a port of its own and on the shared one. After the slot
-// line it sends back what it gets.
+// slotService gives a slot to each callosum client, on an address of its own and on the shared
+// port. After the slot line it sends back what it receives.
 type slotService struct {
 	addr      string
 	onSilence bool
 	from      []string
 	max       int
-	*slots    // of start
+	*slots    // nil until start
 }
 
-// slots are what a slotService has while it runs.
+// slots holds the state of a started slotService.
 type slots struct {
 	handler  callosum.Handler
 	server   callosum.Server
 	own      []net.Listener
 	shared   []net.Listener
-	finished chan struct{} // one for each of own
+	finished chan struct{} // gets a value for each of own that is no longer served
 }
 
 func (s *slotService) flags(f *pflag.FlagSet) {
@@ -59,8 +59,8 @@ func (s *slotService) check() error {
 	return err
 }
 
-// start listens on the service's own address, and adds it to the shared port, which also knows its
-// clients by their preface.
+// start adds the service to the shared port, for clients that send the preface and, with
+// --slots-on-silence, for silent ones. It also listens on the address of --callosum, if given.
 func (s *slotService) start(d *demo) error {
 	s.slots = &slots{}
 	s.handler.MaxSlots = s.max
@@ -99,7 +99,7 @@ func (s *slotService) stop(ctx context.Context) {
 	}
 }
 
-// shownSlots is how many connections the page names.
+// shownSlots is how many connections the panel lists.
 const shownSlots = 8
 
 func (s *slotService) panel() page.Panel {

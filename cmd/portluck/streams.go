@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	// echoPrefix is what a client of the shared port begins with that wants to be a stream.
+	// echoPrefix begins what a client of the shared port sends to get the echo server.
 	echoPrefix = "ECHO"
-	// streamIdle is how long a stream of the demo may be idle.
+	// streamIdle is how long a stream may be idle.
 	streamIdle = 2 * time.Minute
 )
 
-// streams is the service of --echo-stream: the echo server of Node's net.
+// streams is the service of --echo-stream: an echo server like the one in Node's documentation.
 type streams struct {
 	addr  string
-	*echo // nil before it is started
+	*echo // nil until start
 }
 
-// echo is the server itself.
+// echo holds the state of a started streams.
 type echo struct {
 	server tcp.Server
-	shared string // where the shared port is
+	shared string // address of the shared port
 	seen   atomic.Int64
 	bytes  atomic.Int64
 }
@@ -61,7 +61,7 @@ func (s *streams) start(d *demo) error {
 		},
 		OnData: func(c *tcp.Stream, p []byte) {
 			s.bytes.Add(int64(len(p)))
-			_, _ = c.Write(p) // while its queue is full it is not read
+			_, _ = c.Write(p) // while its queue is full, c is not read
 		},
 		OnEnd:     func(c *tcp.Stream) { _ = c.End([]byte("goodbye\r\n")) },
 		OnTimeout: (*tcp.Stream).Destroy,
@@ -74,7 +74,7 @@ func (s *streams) start(d *demo) error {
 	if err != nil {
 		return listenError(err, "--echo-stream "+s.addr)
 	}
-	closeAll(all[1:]) // of localhost it is one address, as in Node
+	closeAll(all[1:]) // localhost has two addresses; like Node, use one
 	if err := s.server.ListenOn(all[0]); err != nil {
 		return err
 	}

@@ -12,14 +12,15 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// isTerminal reports whether somebody looks at f, or types there.
+// isTerminal reports whether f is a terminal. One with TERM=dumb does not count.
 func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb" }
 
-// logTime is the time in JSON logs: RFC 3339 with milliseconds.
+// logTime is the layout of the time in JSON logs: RFC 3339 with milliseconds.
 const logTime = "2006-01-02T15:04:05.000Z07:00"
 
-// newLogger writes to standard error, for which it never waits. Lines that it does not take in time
-// are dropped and counted; flush writes what is left at the end.
+// newLogger returns a logger that writes to standard error and never waits for it. Lines that
+// standard error does not take in time are dropped and counted. flush writes what is left at the
+// end.
 func newLogger(format, level string) (logger zerolog.Logger, flush func(), err error) {
 	lvl, err := zerolog.ParseLevel(level)
 	if err != nil || level == "" {
@@ -43,7 +44,7 @@ func newLogger(format, level string) (logger zerolog.Logger, flush func(), err e
 	return to(s), s.close, nil
 }
 
-// stdLog takes what is written to package log, such as a panic that no port logs.
+// stdLog logs what is written to package log, such as a panic that no port logs.
 type stdLog struct{ logger zerolog.Logger }
 
 func (s stdLog) Write(p []byte) (int, error) {
@@ -51,7 +52,7 @@ func (s stdLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// announce prints the addresses, and to a person the lines to copy for each kind of client.
+// announce prints the addresses and, for a person, a command for each kind of client.
 func announce(w io.Writer, listeners []net.Listener, e entrance, services running, person bool) {
 	for _, l := range listeners {
 		fmt.Fprintf(w, "listening on %s\n", addressOf(l.Addr()))
@@ -68,7 +69,8 @@ func announce(w io.Writer, listeners []net.Listener, e entrance, services runnin
 	}
 }
 
-// addresses are what clients on this machine can dial: host:port, or unix:PATH.
+// addresses returns what clients on this machine can dial, host:port or unix:PATH, for each
+// listener.
 func addresses(listeners []net.Listener) (all []string) {
 	for _, l := range listeners {
 		all = append(all, reachable(l.Addr()))
@@ -76,7 +78,7 @@ func addresses(listeners []net.Listener) (all []string) {
 	return all
 }
 
-// addressOf is an address as --listen takes it.
+// addressOf returns a in the form that --listen takes.
 func addressOf(a net.Addr) string {
 	if a.Network() == "unix" {
 		return "unix:" + a.String()
@@ -84,7 +86,7 @@ func addressOf(a net.Addr) string {
 	return a.String()
 }
 
-// reachable is an address that a client on this machine can dial.
+// reachable returns an address at which a client on this machine can dial a.
 func reachable(a net.Addr) string {
 	ap, err := netip.ParseAddrPort(a.String())
 	switch {

@@ -20,10 +20,10 @@ type udpService struct {
 	enabled bool
 	trust   []string
 
-	*udpSockets // from start to stop
+	*udpSockets // nil until start
 }
 
-// udpSockets are what is served.
+// udpSockets holds the state of a started udpService.
 type udpSockets struct {
 	srv     *portluck.Server
 	packets udp.Server
@@ -49,8 +49,8 @@ func (u *udpService) check() error {
 
 func (u *udpService) on() bool { return u.enabled }
 
-// listen is portluck.Listen. Where addr lets the system choose the port, it is one that is free
-// over UDP too, if that is needed.
+// listen is [portluck.Listen]. If the system chooses the port and --udp is given, listen tries up
+// to 16 more ports until one is free over UDP too.
 func (u *udpService) listen(addr string) ([]net.Listener, error) {
 	for try := 0; ; try++ {
 		all, err := portluck.Listen(addr)
@@ -68,7 +68,7 @@ func (u *udpService) listen(addr string) ([]net.Listener, error) {
 	}
 }
 
-// start opens the sockets. They are served by begin.
+// start opens the sockets, which begin serves.
 func (u *udpService) start(d *demo) error {
 	sockets, err := portluck.ListenPackets(d.listeners)
 	switch {
@@ -84,7 +84,7 @@ func (u *udpService) start(d *demo) error {
 	return nil
 }
 
-// begin serves the sockets, until the server is shut down.
+// begin starts to serve the sockets, until the server is shut down.
 func (u *udpSockets) begin() {
 	for _, pc := range u.sockets {
 		u.serving.Go(func() { // ends with the server
@@ -95,7 +95,7 @@ func (u *udpSockets) begin() {
 	}
 }
 
-// stop closes the sockets, also those that were never served.
+// stop closes the sockets, served or not, and waits for the goroutines of begin.
 func (u *udpSockets) stop(context.Context) {
 	_ = u.packets.Close()
 	for _, pc := range u.sockets {
@@ -104,7 +104,7 @@ func (u *udpSockets) stop(context.Context) {
 	u.serving.Wait()
 }
 
-// panel is the counters of the datagrams, and how to send one.
+// panel returns the counters of the datagrams and the commands that send one.
 func (u *udpSockets) panel() page.Panel {
 	st := u.packets.Stats()
 	p := page.Panel{
@@ -130,8 +130,8 @@ func (u *udpSockets) panel() page.Panel {
 	return p
 }
 
-// numeric is where a client on this machine reaches a. It is no name: nc -u takes the first address
-// of one, whether somebody is there or not.
+// numeric returns the IP address and the port at which a client on this machine reaches a. A name
+// would not do: nc -u sends to its first address, even if nobody listens there.
 func numeric(a net.Addr) (host, port string) {
 	ap, err := netip.ParseAddrPort(a.String())
 	if err != nil {

@@ -20,7 +20,7 @@ type udpPeer struct {
 	net.Conn
 	buf   []byte
 	sent  atomic.Bool
-	heard bool // anything
+	heard bool // a datagram was received
 }
 
 func dialUDP(ctx context.Context, u *url.URL, _ *tls.Config) (peer, error) {
@@ -39,7 +39,7 @@ func (p *udpPeer) send(msg string) error {
 	return p.explain(err)
 }
 
-// explain says what ICMP means.
+// explain returns err, or what to do about it if ICMP has reported that nobody has the port.
 func (p *udpPeer) explain(err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("nobody answers at %s over UDP: is it served with --udp?", p.RemoteAddr())
@@ -47,7 +47,8 @@ func (p *udpPeer) explain(err error) error {
 	return err
 }
 
-// receive returns a datagram. Nobody says that no more will come: after end, silence does.
+// receive returns the next datagram. UDP has no end of its own: receive returns io.EOF once the
+// time that end allows is up, or an error if no datagram has come by then.
 func (p *udpPeer) receive() (string, error) {
 	n, err := p.Conn.Read(p.buf)
 	switch {
@@ -62,7 +63,7 @@ func (p *udpPeer) receive() (string, error) {
 	return strings.TrimSuffix(string(p.buf[:n]), "\n"), nil
 }
 
-// lastAnswers is how long after the end of what it sends a client of UDP waits for answers.
+// lastAnswers is how long a UDP client goes on receiving after end.
 const lastAnswers = 500 * time.Millisecond
 
 func (p *udpPeer) end() error   { return p.Conn.SetReadDeadline(time.Now().Add(lastAnswers)) }

@@ -7,5 +7,5 @@ import (
 	"syscall"
 )
 
-// writeSignals end a process whose write fails.
+// writeSignals are the signals that would end a process whose write fails.
 var writeSignals = []os.Signal{syscall.SIGPIPE}

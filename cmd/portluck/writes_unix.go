@@ -7,6 +7,6 @@ import (
 	"syscall"
 )
 
-// writeSignals end a process whose write fails: into a pipe that nobody reads, or beyond the bound
-// on the size of files (ulimit -f).
+// writeSignals are the signals that would end a process whose write fails: SIGPIPE if the reader of
+// a pipe has gone, and SIGXFSZ if a file would exceed the limit on its size (ulimit -f).
 var writeSignals = []os.Signal{syscall.SIGPIPE, syscall.SIGXFSZ}

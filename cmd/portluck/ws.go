@@ -16,15 +16,17 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// wsPeer sends text messages.
+// wsPeer is a WebSocket connection. It sends text messages.
 type wsPeer struct {
 	net.Conn
 	r     wsutil.Reader
 	limit int64
 
-	pong atomic.Pointer[[]byte] // waits to be sent; a newer one replaces it (RFC 6455, section 5.5.3)
-	mu   sync.Mutex             // writing: pongs and messages come from different goroutines
-	done bool                   // our close frame is sent
+	// pong is the body of a pong to send. A newer one replaces it (RFC 6455, section 5.5.3).
+	pong atomic.Pointer[[]byte]
+
+	mu   sync.Mutex // guards done and writing: messages and pongs come from two goroutines
+	done bool       // our close frame is sent
 }
 
 func dialWebSocket(ctx context.Context, u *url.URL, config *tls.Config) (peer, error) {
@@ -43,7 +45,8 @@ func dialWebSocket(ctx context.Context, u *url.URL, config *tls.Config) (peer, e
 	return newWSPeer(c, c, maxMessage), nil
 }
 
-// newWSPeer reads from r, which may be ahead of c.
+// newWSPeer returns a peer on c. It reads from r, which is c or begins with bytes already read
+// from c.
 func newWSPeer(c net.Conn, r io.Reader, limit int64) *wsPeer {
 	p := &wsPeer{Conn: c, limit: limit}
 	p.r = wsutil.Reader{
@@ -76,12 +79,13 @@ func (p *wsPeer) writeLocked(op ws.OpCode, b []byte) error {
 	return wsutil.WriteClientMessage(p.Conn, op, b)
 }
 
-// sendPong sends what waits. It does not wait for a message that is being sent, whose sender sends
-// the pong then: to receive must go on, or two that only send block each other.
+// sendPong sends the pong that waits, if any. While a message is being sent it leaves the pong to
+// the sender of that message and does not wait: receiving must go on, or two peers that only send
+// would block each other.
 func (p *wsPeer) sendPong() {
 	for p.pong.Load() != nil && p.mu.TryLock() {
 		if body := p.pong.Swap(nil); body != nil {
-			_ = p.writeLocked(ws.OpPong, *body) // receive finds out
+			_ = p.writeLocked(ws.OpPong, *body) // receive will fail too
 		}
 		p.mu.Unlock()
 	}
@@ -107,7 +111,7 @@ func (p *wsPeer) receive() (string, error) {
 	}
 }
 
-// control answers a control frame.
+// control answers a control frame: a ping with a pong, a close frame with a close frame.
 func (p *wsPeer) control(h ws.Header, r io.Reader) error {
 	body, err := io.ReadAll(r) // 125 bytes at the most
 	switch {
@@ -126,7 +130,7 @@ func (p *wsPeer) control(h ws.Header, r io.Reader) error {
 	return nil
 }
 
-// closed answers a close frame with its code. The error has the code and the reason.
+// closed answers a close frame with the same code. Its error has the code and the reason.
 func (p *wsPeer) closed(body []byte) error {
 	code, reason := ws.StatusNoStatusRcvd, ""
 	if len(body) > 0 {
@@ -167,7 +171,7 @@ func (p *wsPeer) ended(err error) error {
 	return err
 }
 
-// closeReason is the error of a close frame: io.EOF for a normal one.
+// closeReason returns the error for a close frame: io.EOF for a normal one.
 func closeReason(c wsutil.ClosedError) error {
 	switch c.Code {
 	case ws.StatusNormalClosure, ws.StatusNoStatusRcvd, ws.StatusGoingAway:

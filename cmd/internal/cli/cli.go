@@ -1,4 +1,4 @@
-// Package cli is what the commands have in common: how they end.
+// Package cli has what the commands share: usage errors and suggestions, signals and exit codes.
 package cli
 
 import (
@@ -15,14 +15,14 @@ import (
 // A usageError is a mistake in the command line.
 type usageError struct{ error }
 
-// Usage makes err a mistake in the command line: [Run] returns 2.
+// Usage marks err as a mistake in the command line, for which [Run] returns 2.
 func Usage(err error) error { return usageError{err} }
 
 // IsUsage reports whether err is a mistake in the command line.
 func IsUsage(err error) bool { return errors.As(err, new(usageError)) }
 
-// Args makes a mistake that check finds in the arguments one in the command line, and tells how the
-// command is used.
+// Args returns check with its errors marked as mistakes in the command line. The errors also say
+// how the command is used.
 func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, list []string) error {
 		if err := check(cmd, list); err != nil {
@@ -32,9 +32,9 @@ func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// Root leaves it to [Run] to tell of root's errors, makes those of its flags mistakes in the
-// command line, and tells of a misspelt command or flag what was meant. The commands were added to
-// root before.
+// Root prepares root, to which all commands must have been added, for [Run]. Errors of flags become
+// mistakes in the command line, those of misspelt commands and flags suggest the right word, and
+// only Run prints errors.
 func Root(root *cobra.Command) *cobra.Command {
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(flagError)
@@ -54,8 +54,8 @@ func Root(root *cobra.Command) *cobra.Command {
 	return root
 }
 
-// groups makes an argument of cmd, or of a command below it, that should be one of its commands a
-// misspelt one.
+// groups makes cmd refuse every argument as an unknown command if it has commands of its own or is
+// the root. It does the same for the commands below cmd.
 func groups(cmd *cobra.Command) {
 	if cmd.HasSubCommands() || !cmd.HasParent() {
 		cmd.Args = func(cmd *cobra.Command, list []string) error {
@@ -70,7 +70,7 @@ func groups(cmd *cobra.Command) {
 	}
 }
 
-// Run executes a root, tells of an error, and returns the exit code: 0, 1 if it failed, 2 if the
+// Run executes root, prints its error, and returns the exit code: 0, 1 if root failed, or 2 if the
 // command line was wrong.
 func Run(ctx context.Context, root *cobra.Command) int {
 	cmd, err := root.ExecuteContextC(ctx)
@@ -85,8 +85,8 @@ func Run(ctx context.Context, root *cobra.Command) int {
 	return code
 }
 
-// Say writes text to standard error, as long as somebody takes it: a command goes on, and ends,
-// also when the reader of its pipe stands still.
+// Say writes text to standard error. It waits for that for at most a second, so that a command goes
+// on, and ends, even if the reader of its pipe has stopped reading.
 func Say(text string) {
 	done := make(chan struct{})
 	go func() { // ends with the write, or with the process

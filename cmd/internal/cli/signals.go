@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// Notify is [signal.Notify] of those signals that were not ignored at the start: nohup, or a shell
-// that starts a command in the background, has ignored some, and that holds. The Go runtime knows
-// it of SIGHUP and SIGINT.
+// Notify is [signal.Notify] without the signals that were ignored when the process started, as by
+// nohup or a shell that runs it in the background. Those stay ignored. The Go runtime detects this
+// for SIGHUP and SIGINT.
 func Notify(c chan<- os.Signal, all ...os.Signal) {
 	for _, sig := range all {
 		if !signal.Ignored(sig) {
@@ -18,11 +18,11 @@ func Notify(c chan<- os.Signal, all ...os.Signal) {
 	}
 }
 
-// UntilSignal returns a ctx that ends with the first of the signals that were not ignored at the
-// start, or with stop.
+// UntilSignal returns a ctx that ends with the first of these signals or with stop. Signals that
+// were ignored when the process started stay ignored.
 func UntilSignal(ctx context.Context, all ...os.Signal) (_ context.Context, stop context.CancelFunc) {
 	all = slices.DeleteFunc(all, signal.Ignored)
-	if len(all) == 0 { // which [signal.NotifyContext] takes for every signal
+	if len(all) == 0 { // [signal.NotifyContext] without signals would take them all
 		return context.WithCancel(ctx)
 	}
 	return signal.NotifyContext(ctx, all...)

@@ -20,7 +20,8 @@ func Nearest(name string, words []string) string {
 	return best
 }
 
-// DidYouMean is the end of an error about name: a question, or nothing.
+// DidYouMean returns the end of an error about name: a question with the nearest of words, or "" if
+// there is none.
 func DidYouMean(name string, words []string) string {
 	if word := Nearest(name, words); word != "" {
 		return fmt.Sprintf("; did you mean %s?", word)
@@ -28,11 +29,11 @@ func DidYouMean(name string, words []string) string {
 	return ""
 }
 
-// maxWord is how long the words are that are compared.
+// maxWord is the longest word that distance compares, in bytes.
 const maxWord = 100
 
-// distance is how many letters must be inserted, dropped, replaced, or exchanged with the next one,
-// to make b of a.
+// distance returns how many letters must be inserted, dropped, replaced or swapped with the next
+// one to turn a into b. If either is longer than maxWord, it returns the longer length.
 func distance(a, b string) int {
 	if len(a) > maxWord || len(b) > maxWord {
 		return max(len(a), len(b))
@@ -59,7 +60,7 @@ func distance(a, b string) int {
 	return last[len(b)]
 }
 
-// unknownCommand is the mistake that name is no command of cmd.
+// unknownCommand returns the error for name, which is not a command of cmd.
 func unknownCommand(cmd *cobra.Command, name string) error {
 	var names []string
 	for _, c := range cmd.Commands() {
@@ -70,8 +71,8 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return Usage(fmt.Errorf("unknown command %q for %q%s", name, cmd.CommandPath(), DidYouMean(name, names)))
 }
 
-// flagError makes a mistake in the flags of cmd one in the command line, with a suggestion if a
-// flag is misspelt: --max-con, or -lan with one dash.
+// flagError marks an error in the flags of cmd as a mistake in the command line. If a flag is
+// misspelt, such as --max-con, or -lan with one dash, it suggests the right one.
 func flagError(cmd *cobra.Command, err error) error {
 	unknown, ok := errors.AsType[*pflag.NotExistError](err)
 	if !ok {

@@ -56,7 +56,7 @@ func TestDistance(t *testing.T) {
 	}
 }
 
-// A misspelt command or flag is told with what was meant.
+// The error for a misspelt command or flag suggests the right one.
 func TestSuggestions(t *testing.T) {
 	tests := []struct {
 		args []string

@@ -1,4 +1,4 @@
-// Package clitest holds the flags of a command and its commands to what their help says of 0.
+// Package clitest checks that the flags of commands treat 0 and negative numbers as their help says.
 package clitest
 
 import (
@@ -18,9 +18,10 @@ var (
 	refuses  = regexp.MustCompile(`more than \d`)
 )
 
-// Numbers fails for each flag of a number or a duration whose help does not say what 0 means, that
-// takes a negative value, or that takes 0 although its help says "more than". root makes the
-// command; args are those of each command by its path, which the flag follows.
+// Numbers checks each flag of root and its commands that is a number or a duration. The test fails
+// if the flag's help does not say what 0 means, if the flag accepts a negative value, or if it
+// accepts 0 although its help says "more than". root returns a new root command; args has the
+// arguments of each command by its path.
 func Numbers(t *testing.T, root func() *cobra.Command, args map[string][]string) {
 	t.Helper()
 	for _, cmd := range commands(root()) {
@@ -37,7 +38,7 @@ func Numbers(t *testing.T, root func() *cobra.Command, args map[string][]string)
 	}
 }
 
-// number fails for one flag of cmd.
+// number checks the flag f of cmd, with the arguments in list.
 func number(t *testing.T, root func() *cobra.Command, cmd *cobra.Command, list []string, f *pflag.Flag) {
 	t.Helper()
 	if !saysZero.MatchString(f.Usage) {
@@ -54,14 +55,14 @@ func number(t *testing.T, root func() *cobra.Command, cmd *cobra.Command, list [
 		r := root()
 		r.SetArgs(slices.Concat(strings.Fields(cmd.CommandPath())[1:], list, []string{"--" + f.Name + "=" + value}))
 		ctx, cancel := context.WithCancel(t.Context())
-		cancel() // so that nothing runs for long, if it is not refused
+		cancel() // a command that accepts the value must not run for long
 		if err := r.ExecuteContext(ctx); !cli.IsUsage(err) {
 			t.Errorf("%s --%s=%s: %v, want a mistake in the command line", cmd.CommandPath(), f.Name, value, err)
 		}
 	}
 }
 
-// commands are cmd and all below it.
+// commands returns cmd and all commands below it.
 func commands(cmd *cobra.Command) []*cobra.Command {
 	all := []*cobra.Command{cmd}
 	for _, sub := range cmd.Commands() {
