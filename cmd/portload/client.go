@@ -39,6 +39,9 @@ func message(buf []byte, size int, seq uint32) []byte {
 	return buf
 }
 
+// isEcho reports whether got is the echo of message seq. A page that was asked for is any answer.
+func (p *plan) isEcho(got []byte, seq uint32) bool { return p.Get || isEcho(got, p.Size, seq) }
+
 // isEcho reports whether msg, of this size and number, is in got: servers may add to it.
 func isEcho(got []byte, size int, seq uint32) bool {
 	if len(got) < size || size < seqDigits {
@@ -95,7 +98,7 @@ func (c *client) roundTrip(ctx context.Context, p *plan, seq uint32) error {
 	for came == 0 {
 		err := c.receive(func(msg []byte) {
 			came++
-			right = isEcho(msg, p.Size, seq)
+			right = p.isEcho(msg, seq)
 		})
 		switch {
 		case came > 0:

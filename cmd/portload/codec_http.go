@@ -11,10 +11,16 @@ import (
 // httpCodec is an HTTP/1.1 client: a message is the body of a POST, and what comes back the body of
 // its answer. It is less than net/http knows, and ten times as cheap: the client must not be what
 // is measured.
-type httpCodec struct{ head []byte }
+type httpCodec struct {
+	head []byte
+	get  bool // head is all of a request
+}
 
 func newHTTPCodec(p *plan) httpCodec {
-	return httpCodec{fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: text/plain\r\nContent-Length: ", p.Path, p.Host)}
+	if p.Get {
+		return httpCodec{head: fmt.Appendf(nil, "GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", p.Path, p.Host), get: true}
+	}
+	return httpCodec{head: fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Type: text/plain\r\nContent-Length: ", p.Path, p.Host)}
 }
 
 func (httpCodec) reply() []byte { return nil }
@@ -22,6 +28,9 @@ func (httpCodec) reply() []byte { return nil }
 // encode adds a line end to the message, for servers that split bodies into lines.
 func (c httpCodec) encode(dst, msg []byte) []byte {
 	dst = append(dst, c.head...)
+	if c.get {
+		return dst
+	}
 	dst = strconv.AppendInt(dst, int64(len(msg)+1), 10)
 	dst = append(dst, "\r\n\r\n"...)
 	dst = append(dst, msg...)

@@ -25,7 +25,7 @@ uses several local addresses; towards another one, --reset closes in a way that 
   portload conn localhost:8100 --proto ws --count 10000 --json`,
 		Args: oneAddr,
 		RunE: func(cmd *cobra.Command, list []string) error {
-			if err := o.plan.checkProto(protocols); err != nil {
+			if err := o.plan.checkLoad(); err != nil {
 				return err
 			}
 			o.endless(cmd)
@@ -44,6 +44,7 @@ func (o *options) loadFlags(cmd *cobra.Command) {
 	f.StringVar(&o.plan.Proto, "proto", "tcp", "tcp, tls, http (POST), https, ws or wss")
 	f.IntVar(&o.plan.Conns, "clients", 10, "connections at once; more than 0")
 	f.IntVar(&o.plan.Size, "size", 64, "bytes of a message; more than 0")
+	f.BoolVar(&o.plan.Get, "get", false, "http and https: GET --path instead of POST; any answer with status 2xx counts")
 	f.DurationVar(&o.plan.Time, "time", 5*time.Second, "how long to measure; 0 until Ctrl-C")
 	f.IntVar(&o.plan.Count, "count", 0, "end after this many instead of after --time; 0 for any number")
 }

@@ -32,7 +32,12 @@ conn, echo, fanout
   messages                echo: echoes that came
   per_second              connections, messages or deliveries
   per_server_cpu_second   likewise, with --pid
-  latency_seconds         p50, p90, p99, max: at most 3 % too high
+  latency_seconds         p50, p90, p99, p999 (of 99.9 %), max: at most 3 % too high
+
+echo with --rate
+  rate_asked              messages a second
+  rate_reached            echoes a second
+  unsent                  messages that were due and were not sent within --time; the latency has the time they waited
 
 fanout
   members                 connected at the end, without those of --stuck

@@ -114,6 +114,10 @@ func TestUsage(t *testing.T) {
 		{"fanout 127.0.0.1:1 --rate -5", "--rate -5: it is at least 0"},
 		{"fanout 127.0.0.1:1 --members 2 --stuck 2", "--stuck 2: it is less than --members 2"},
 		{"fanout 127.0.0.1:1 --size 8", "--size 8: it is at least 41"},
+		{"echo 127.0.0.1:1 --rate -5", "--rate -5: it is at least 0 and at most 10000000; leave it out to send as fast as echoes come"},
+		{"echo 127.0.0.1:1 --rate NaN", "--rate NaN: it is at least 0"},
+		{"echo 127.0.0.1:1 --rate 1e300", "--rate 1e+300: it is at least 0 and at most"},
+		{"conn 127.0.0.1:1 --get", "--get with --proto tcp: it goes with --proto http and https"},
 		{"conn 192.0.2.1:1 --local-ips 2", "only 127.0.0.1 has more of them, not 192.0.2.1"},
 	} {
 		t.Run(tc.args, func(t *testing.T) {

@@ -22,11 +22,13 @@ type plan struct {
 	Proto   string
 	Path    string
 
-	Conns   int // connections at once: clients or members
-	Stuck   int // those of them that never read
-	Depth   int // messages in flight for each client
-	Size    int // bytes of a message
-	Count   int // in all, if not 0
+	Conns   int     // connections at once: clients or members
+	Stuck   int     // those of them that never read
+	Depth   int     // messages in flight for each client
+	Size    int     // bytes of a message
+	Count   int     // in all, if not 0
+	Rate    float64 // messages a second of all clients; 0 without a schedule
+	Get     bool    // HTTP: GET instead of POST; the answer is no echo
 	Time    time.Duration
 	Timeout time.Duration // for a handshake, an echo or a delivery
 	Line    string        // what a connection says first
@@ -49,6 +51,20 @@ func (p *plan) secure() bool { return p.Proto == "tls" || p.Proto == "https" || 
 func (p *plan) checkProto(allowed []string) error {
 	if !slices.Contains(allowed, p.Proto) {
 		return cli.Usage(fmt.Errorf("--proto %q: it is %s", p.Proto, strings.Join(allowed, ", ")))
+	}
+	return nil
+}
+
+// checkLoad looks for mistakes in the flags of conn and echo.
+func (p *plan) checkLoad() error {
+	if err := p.checkProto(protocols); err != nil {
+		return err
+	}
+	if err := checkRate(p.Rate); err != nil {
+		return err
+	}
+	if p.Get && p.Proto != "http" && p.Proto != "https" {
+		return cli.Usage(fmt.Errorf("--get with --proto %s: it goes with --proto http and https", p.Proto))
 	}
 	return nil
 }

@@ -39,18 +39,22 @@ type latencies struct {
 	P50 float64 `json:"p50"`
 	P90 float64 `json:"p90"`
 	P99 float64 `json:"p99"`
-	Max float64 `json:"max"`
+	// P999 is the 99.9 % quantile.
+	P999 float64 `json:"p999"`
+	Max  float64 `json:"max"`
 }
 
 func newLatencies(h *histogram) latencies {
 	if h == nil {
 		return latencies{}
 	}
-	return latencies{h.quantile(.5).Seconds(), h.quantile(.9).Seconds(), h.quantile(.99).Seconds(), h.quantile(1).Seconds()}
+	at := func(q float64) float64 { return h.quantile(q).Seconds() }
+	return latencies{at(.5), at(.9), at(.99), at(.999), at(1)}
 }
 
 func (l latencies) String() string {
-	return fmt.Sprintf("p50 %v  p90 %v  p99 %v  max %v", brief(l.P50), brief(l.P90), brief(l.P99), brief(l.Max))
+	return fmt.Sprintf("p50 %v  p90 %v  p99 %v  p99.9 %v  max %v",
+		brief(l.P50), brief(l.P90), brief(l.P99), brief(l.P999), brief(l.Max))
 }
 
 // brief is a duration with three digits.

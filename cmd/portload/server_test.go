@@ -24,6 +24,8 @@ type testServer struct {
 	// greet is called with each new WebSocket or line connection, if not nil.
 	greet func(c net.Conn)
 
+	// page is what every GET of HTTP answers.
+	page  string
 	toAll bool
 	wg    sync.WaitGroup
 	mu    sync.Mutex
@@ -90,6 +92,14 @@ func certificate(tb testing.TB) []tls.Certificate {
 }
 
 func (s *testServer) post(w http.ResponseWriter, r *http.Request) {
+	if s.page != "" && r.Method != http.MethodGet {
+		http.Error(w, "only GET", http.StatusMethodNotAllowed)
+		return
+	}
+	if s.page != "" {
+		_, _ = io.WriteString(w, s.page)
+		return
+	}
 	body, _ := io.ReadAll(r.Body)
 	for range s.count(0, body) {
 		_, _ = w.Write(body)

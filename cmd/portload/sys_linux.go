@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"syscall"
 	"time"
@@ -39,4 +40,26 @@ func descriptors() int {
 		return 1 << 10
 	}
 	return int(min(r.Cur, 1<<30)) //nolint:gosec // bounded
+}
+
+// exactTimers makes the kernel end the waits of this thread on time, not up to 50 µs later.
+func exactTimers() {
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // else they are only less exact
+}
+
+// coarse is by how much a timer of Go may be late: its poller counts in milliseconds.
+const coarse = 2 * time.Millisecond
+
+// sleepExactly waits for d, or less when a signal comes. When ctx ends, it returns within a few
+// milliseconds.
+func sleepExactly(ctx context.Context, d time.Duration) {
+	end := time.Now().Add(d)
+	if d > coarse {
+		pause(ctx, d-coarse)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	t := unix.NsecToTimespec(int64(max(time.Until(end), 0)))
+	_ = unix.Nanosleep(&t, nil) // fails on a signal
 }

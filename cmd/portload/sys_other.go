@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"syscall"
 	"time"
 )
@@ -15,3 +16,9 @@ func cpuClock(int) (time.Duration, bool) { return 0, false }
 
 // descriptors is how many a process may have; it is not asked here, and what is too much fails.
 func descriptors() int { return 1 << 30 }
+
+// exactTimers is for Linux.
+func exactTimers() {}
+
+// sleepExactly waits for d, or until ctx ends, as exactly as Go's timers are.
+func sleepExactly(ctx context.Context, d time.Duration) { pause(ctx, d) }

@@ -34,6 +34,7 @@ type tally struct {
 	Failed   int64 // connections or messages that failed
 	Error    string
 	Closed   int64 // connections that the server has closed
+	Unsent   int64 // messages that were due
 	Latency  *histogram
 	Delivery delivery
 }
@@ -51,6 +52,7 @@ func (t *tally) add(o tally) {
 	t.Done += o.Done
 	t.Failed += o.Failed
 	t.Closed += o.Closed
+	t.Unsent += o.Unsent
 	if t.Error == "" {
 		t.Error = o.Error
 	}
@@ -74,7 +76,7 @@ func newWorker(p *plan, notify func(seq int64)) (worker, error) {
 	case "conn":
 		return &connWorker{dialer: d}, nil
 	case "echo":
-		return &echoWorker{dialer: d}, nil
+		return &echoWorker{dialer: d, sleep: sleepExactly}, nil
 	}
 	w, err := newWatcher(p)
 	if err != nil {
