@@ -42,11 +42,14 @@ type child struct {
 
 // start starts a server for a protocol.
 func start(name, proto string) (*child, error) {
-	self, err := os.Executable()
+	program, err := os.Executable()
+	if name == before {
+		program, name = programs.before, "portluck"
+	}
 	if err != nil {
 		return nil, err
 	}
-	c := &child{cmd: exec.Command(self, childArg, name, proto)}
+	c := &child{cmd: exec.Command(program, childArg, name, proto)}
 	c.cmd.Stderr = os.Stderr
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err

@@ -2,6 +2,7 @@
 // run.
 //
 //	go run . [-rows name,...] [-time 3s] [-json] [-cpuprofile dir]
+//	go run . -rows echo -before ../../../old       # beside the portluck of another checkout
 //	go run . -figures ../../.github/figures.svg    # the chart of README
 //	go run . -short                                # each row, without a meaning of its figures
 //
@@ -15,6 +16,7 @@
 //	bare        one epoll loop that does nothing else; for a room, one write(2) for each member
 //	gws         github.com/lxzan/gws
 //	gorilla     github.com/gorilla/websocket behind net/http
+//	before      portluck from the checkout that -before names
 //	gobwas      a plain net.Listener, and the handshake and frames of github.com/gobwas/ws
 //
 // With -cpuprofile the rows of memory write profiles of the heap; GODEBUG=memprofilerate=512 makes
@@ -46,6 +48,7 @@ func main() {
 	flag.DurationVar(&o.time, "time", 3*time.Second, "how long each server of a row works, in all its rounds")
 	flag.BoolVar(&o.short, "short", false, "few connections and 20 ms a round: it shows that each row works, and nothing more")
 	flag.StringVar(&o.figures, "figures", "", "measure the rows of the chart, and write it as an SVG to this file")
+	flag.StringVar(&o.before, "before", "", "also measure the portluck of the checkout in this directory, as the peer before")
 	flag.StringVar(&o.profiles, "cpuprofile", "", "write a profile of each server into this directory, which exists")
 	asJSON := flag.Bool("json", false, "print one JSON object")
 	flag.Parse()
@@ -62,6 +65,7 @@ func main() {
 type options struct {
 	time     time.Duration
 	short    bool
+	before   string // directory of another checkout; none if empty
 	figures  string // file; none if empty
 	profiles string // directory; none if empty
 }
@@ -83,7 +87,8 @@ type line struct {
 // result is the whole run.
 type result struct {
 	Commit string   `json:"commit"`
-	Load   string   `json:"load"` // of the machine: at the start and at the end
+	Before string   `json:"before,omitempty"` // the commit of -before
+	Load   string   `json:"load"`             // of the machine: at the start and at the end
 	Lines  []line   `json:"lines"`
 	Failed []string `json:"failed,omitempty"`
 }
@@ -96,13 +101,19 @@ func run(o options, names string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	remove, err := buildPortload()
+	remove, err := build(o.before)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	r := result{Commit: commit(), Load: loadAverage()}
+	r := result{Commit: commit("."), Load: loadAverage()}
+	if o.before != "" {
+		r.Before = commit(o.before)
+	}
 	for _, row := range chosen {
+		if o.before != "" {
+			row = row.with(before)
+		}
 		begin := time.Now()
 		lines, err := row.measure(row, o)
 		if err != nil {
@@ -149,7 +160,11 @@ func choose(names string) (chosen []*row, err error) {
 }
 
 func (r *result) print() error {
-	fmt.Printf("commit %s, load average %s\n\n", r.Commit, r.Load)
+	fmt.Printf("commit %s, load average %s\n", r.Commit, r.Load)
+	if r.Before != "" {
+		fmt.Printf("before is commit %s\n", r.Before)
+	}
+	fmt.Println()
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "row\twhat\tportluck\tpeer\t\tratio\taim\treached\t")
 	for _, l := range r.Lines {
@@ -189,9 +204,9 @@ func figure(x float64, unit string) string {
 	return fmt.Sprintf("%.2f %s", x, unit)
 }
 
-// commit is the commit that is measured, with a + if files were changed since.
-func commit() string {
-	b, err := exec.Command("git", "describe", "--always", "--dirty=+", "--abbrev=10").Output()
+// commit returns the commit of a checkout, with a + if files were changed since.
+func commit(dir string) string {
+	b, err := exec.Command("git", "-C", dir, "describe", "--always", "--dirty=+", "--abbrev=10").Output()
 	if err != nil {
 		return "unknown"
 	}

@@ -104,7 +104,7 @@ func measureCPU(r *row, o options) ([]line, error) {
 			s.stop()
 		}
 	}()
-	for _, name := range append([]string{"portluck"}, r.peers()...) {
+	for _, name := range r.names() {
 		w := o.of(r)
 		w.time = o.roundTime()
 		s, err := newSide(name, w)

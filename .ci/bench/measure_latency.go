@@ -9,7 +9,7 @@ import (
 func measureFlood(r *row, o options) ([]line, error) {
 	var of [][]float64
 	var note string
-	for i, name := range append([]string{"portluck"}, r.peers()...) {
+	for i, name := range r.names() {
 		times, n, err := floodOf(name, r, o)
 		if err != nil {
 			return nil, err
@@ -80,6 +80,23 @@ func (s *side) roundFrom(o options, rest bool) (*report, error) {
 // measureStuck compares the latency of a room's deliveries with and without members that never
 // read. A delivery that is lost fails.
 func measureStuck(r *row, o options) ([]line, error) {
+	var of [][]float64
+	var note string
+	for i, name := range r.names() {
+		factors, n, err := stuckOf(name, r, o)
+		if err != nil {
+			return nil, err
+		}
+		of = append(of, factors)
+		if i == 0 {
+			note = n
+		}
+	}
+	return r.lines(of, note), nil
+}
+
+// stuckOf is, for each round, by what factor the members that never read make the p99 longer.
+func stuckOf(name string, r *row, o options) (factors []float64, note string, err error) {
 	with := o.of(r)
 	with.time = o.roundTime()
 	without := with
@@ -91,25 +108,24 @@ func measureStuck(r *row, o options) ([]line, error) {
 		}
 	}()
 	for _, w := range []work{with, without} {
-		s, err := newSide("portluck", w)
+		s, err := newSide(name, w)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		sides = append(sides, s)
 	}
-	var factors []float64
 	var last [2]*report
 	for round := range 1 + rounds {
 		for i, s := range sides {
 			a, err := s.roundFrom(o, round == rounds)
 			if err != nil {
-				return nil, err
+				return nil, "", err
 			}
 			last[i] = a
 		}
 		factors = append(factors, last[0].Latency.P99/last[1].Latency.P99)
 	}
-	note := fmt.Sprintf("p99 %.2g ms, alone %.2g ms; %.0f B for each stuck member", last[0].Latency.P99*1e3, last[1].Latency.P99*1e3,
+	note = fmt.Sprintf("p99 %.2g ms, alone %.2g ms; %.0f B for each stuck member", last[0].Latency.P99*1e3, last[1].Latency.P99*1e3,
 		float64(last[0].Server.HeapBefore-last[1].Server.HeapBefore)/float64(with.stuck))
-	return r.lines([][]float64{factors[1:]}, note), nil // the first one warms up
+	return factors[1:], note, nil // the first one warms up
 }

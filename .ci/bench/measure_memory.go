@@ -20,10 +20,10 @@ func measureMemory(r *row, o options) ([]line, error) {
 	var of [][]float64
 	var note string
 	idle := true
-	for i, name := range append([]string{"portluck"}, r.peers()...) {
+	for i, name := range r.names() {
 		w := o.of(r)
 		switch {
-		case isSecure(w.proto) && i == 0:
+		case isSecure(w.proto) && (i == 0 || name == before):
 			w.conns = o.part(manySecure)
 		case isSecure(w.proto):
 			w.conns = o.part(manyOfAPeer)
@@ -87,12 +87,30 @@ const burstKeep = 1.1
 // measureBurst has all connections send one long message at once, and compares the memory after it
 // with that before.
 func measureBurst(r *row, o options) ([]line, error) {
-	s, err := newSide("portluck", o.of(r))
+	var of [][]float64
+	var note string
+	for i, name := range r.names() {
+		last, err := burstOf(name, r, o)
+		if err != nil {
+			return nil, err
+		}
+		held, busy, settled := last.heap("held"), last.heap("burst"), last.heap("settled")
+		of = append(of, []float64{float64(settled) / float64(held)})
+		if i == 0 {
+			note = fmt.Sprintf("%.1f MiB before, %.1f MiB at once, %.1f MiB after %.1f s",
+				mebi(held), mebi(busy), mebi(settled), settleTime.Seconds())
+		}
+	}
+	return r.lines(of, note), nil
+}
+
+// burstOf returns the report after the burst.
+func burstOf(name string, r *row, o options) (last *report, err error) {
+	s, err := newSide(name, o.of(r))
 	if err != nil {
 		return nil, err
 	}
 	defer s.stop()
-	var last *report
 	for range 5 { // none, all of them, the measure of these, the burst, and what is left of it
 		if last, err = s.round(); err != nil {
 			return nil, err
@@ -101,9 +119,7 @@ func measureBurst(r *row, o options) ([]line, error) {
 			return nil, err
 		}
 	}
-	before, busy, after := last.heap("held"), last.heap("burst"), last.heap("settled")
-	note := fmt.Sprintf("%.1f MiB before, %.1f MiB at once, %.1f MiB after %.1f s", mebi(before), mebi(busy), mebi(after), settleTime.Seconds())
-	return r.lines([][]float64{{float64(after) / float64(before)}}, note), nil
+	return last, nil
 }
 
 func mebi(n int64) float64 { return float64(n) / (1 << 20) }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,34 +119,10 @@ type load struct {
 	out *json.Decoder
 }
 
-// portload is the program.
-var portload string
-
-// buildPortload builds it, and returns a func that removes it.
-func buildPortload() (remove func(), err error) {
-	repository, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/portluck/portluck").Output()
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "bench")
-	if err != nil {
-		return nil, err
-	}
-	remove = func() { os.RemoveAll(dir) }
-	portload = filepath.Join(dir, "portload")
-	build := exec.Command("go", "-C", strings.TrimSpace(string(repository)), "build", "-o", portload, "./cmd/portload")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		remove()
-		return nil, fmt.Errorf("portload: %w", err)
-	}
-	return remove, nil
-}
-
 // startLoad starts a portload that does w to the server at addr.
 func startLoad(w *work, addr string, pid int) (*load, error) {
 	args := slices.Concat(w.args(), []string{addr, "--pid", strconv.Itoa(pid), "--json", "--rounds", "--insecure"})
-	l := &load{cmd: exec.Command(portload, args...)}
+	l := &load{cmd: exec.Command(programs.portload, args...)}
 	l.cmd.Stderr = os.Stderr
 	in, err := l.cmd.StdinPipe()
 	if err != nil {

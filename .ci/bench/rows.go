@@ -115,6 +115,16 @@ func (r *row) peers() (names []string) {
 	return names
 }
 
+// names are portluck's and those of the peers.
+func (r *row) names() []string { return append([]string{"portluck"}, r.peers()...) }
+
+// with returns r with one more peer, with which it is only compared.
+func (r *row) with(peer string) *row {
+	c := *r
+	c.aims = append(slices.Clip(c.aims), aim{peer, 0})
+	return &c
+}
+
 // lines compares what portluck needed in each round, of[0], with what each peer did, in the order
 // of peers.
 func (r *row) lines(of [][]float64, note string) (all []line) {
