@@ -50,10 +50,10 @@ type openStore struct {
 }
 
 func (s *eventStore) flags(f *pflag.FlagSet) {
-	f.StringVar(&s.dir, "alldata", "", "keep the events that are posted to --alldata-path in this directory, each once under its "+
-		"key, on disk before the answer; the directory is made if there is none")
-	f.StringVar(&s.path, "alldata-path", putPath, "take the events of --alldata at this path; at /, which the original has, they "+
-		"take each POST, and GET still gets the page")
+	f.StringVar(&s.dir, "alldata", "", "directory that keeps the events that are posted to --alldata-path, each once under its key "+
+		"and on disk before the answer; it is made if there is none")
+	f.StringVar(&s.path, "alldata-path", putPath, "path that takes the events of --alldata; at /, as in the original AllData, each "+
+		"POST is an event, and GET still gets the page")
 }
 
 func (s *eventStore) check() error {
@@ -89,7 +89,7 @@ func (s *eventStore) start(d *demo) error {
 	o.store = &alldata.Store{Dir: s.dir, OnStored: o.tell, OnError: func(err error) { d.logger.Error().Err(err).Msg("alldata") }}
 	switch err := o.store.Open(); {
 	case errors.Is(err, alldata.ErrInUse):
-		return fmt.Errorf("%w: end that one, or give another directory (--alldata)", err)
+		return fmt.Errorf("%w: end that process, or give another directory (--alldata)", err)
 	case err != nil:
 		return fmt.Errorf("%w (--alldata)", err)
 	}
@@ -142,7 +142,7 @@ func (s *openStore) panel() page.Panel {
 	s.mu.Unlock()
 	return page.Panel{
 		Title: "AllData",
-		Hint:  "What is posted to " + s.prefix + s.path + " is kept for ever, once under its key, and shown in the room.",
+		Hint:  "Events that are posted to " + s.prefix + s.path + " are kept for ever, each once under its key, and shown in the room.",
 		Facts: []page.Fact{
 			{Name: "events", Value: events},
 			{Name: "new since the start", Value: strconv.Itoa(stored)},

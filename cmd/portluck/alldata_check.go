@@ -26,13 +26,13 @@ func newCheck() *cobra.Command {
 	s := &alldata.Store{}
 	cmd := &cobra.Command{
 		Use:   "check DIR",
-		Short: "Verify the events of a directory that nobody has open",
-		Long: `check reads the whole store in DIR and changes nothing. It verifies that each page of the file is in
-use once or free, that all keys are in order and each is where it is looked for, and that each event
-has the checksum that it was stored with. "serve --alldata DIR" does the same when it starts.
+		Short: "Verify the events of a store that no server has open",
+		Long: `check reads the whole store in DIR and changes nothing. It verifies that each page of the file is
+either free or in use once, that the keys are in order and can be found, and that each event has the
+checksum that it was stored with. "serve --alldata DIR" does the same when it starts.
 
-The exit code is 0 when all is as it was written, 1 when it is not, or cannot be read, or a server has
-it open, and 2 if the command line was wrong. check reports the first damage that it finds.`,
+check reports the first damage that it finds. The exit code is 0 if the store is intact, 1 if it is
+damaged, cannot be read or is open in a server, and 2 if the command line was wrong.`,
 		Example: "  portluck alldata check events",
 		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
@@ -44,7 +44,9 @@ it open, and 2 if the command line was wrong. check reports the first damage tha
 			n, err := s.Check()
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
-				return fmt.Errorf("there is no store in %s", s.Dir)
+				return fmt.Errorf("there is no store in %s; give the directory of serve --alldata", s.Dir)
+			case errors.Is(err, alldata.ErrInUse):
+				return fmt.Errorf("%w: end that process, or wait longer for it (--wait)", err)
 			case err != nil:
 				return err
 			}
@@ -52,6 +54,6 @@ it open, and 2 if the command line was wrong. check reports the first damage tha
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&s.LockTimeout, "wait", time.Second, "wait this long for a server that has it open; 0 does not wait")
+	cmd.Flags().DurationVar(&s.LockTimeout, "wait", time.Second, "wait this long for a server that has the store open to end; 0 for no wait")
 	return cmd
 }

@@ -22,7 +22,7 @@ func checkListenFlag(flag, addr string) error {
 	case !ok && checkAddress(addr) != nil:
 		return fmt.Errorf("%s %q: %w, or unix:PATH", flag, addr, checkAddress(addr))
 	case ok && (path == "" || len(path) > maxUnixPath || strings.ContainsRune(path, 0)):
-		return fmt.Errorf("%s %q: the path of a Unix socket has 1 to %d bytes", flag, addr, maxUnixPath)
+		return fmt.Errorf("%s %q: the path of a Unix socket must have 1 to %d bytes", flag, addr, maxUnixPath)
 	}
 	return nil
 }
@@ -32,9 +32,9 @@ func checkAddress(addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	switch {
 	case err != nil || host != "" && !isHost(host, strings.HasPrefix(addr, "[")):
-		return fmt.Errorf("it is HOST:PORT, such as localhost:8100, or :PORT")
+		return fmt.Errorf("want HOST:PORT, such as localhost:8100, or :PORT")
 	case !isPort(port):
-		return fmt.Errorf("%q is no port from 0 to 65535: it is HOST:PORT or :PORT", port)
+		return fmt.Errorf("%q is not a port from 0 to 65535: want HOST:PORT or :PORT", port)
 	}
 	return nil
 }

@@ -24,7 +24,7 @@ func crowded(t *testing.T) (room *chat.Room, url string) {
 	room = chat.New(false)
 	command := "curl --cacert /a/" + strings.Repeat("long", 50) + " -d hello https://localhost:8100/"
 	panel := page.Panel{
-		Title: "Mesh", Hint: "Servers of one name on the network find each other, and the room is that of all.",
+		Title: "Mesh", Hint: "Servers with the same name find each other on the network and share one room.",
 		Facts: []page.Fact{
 			{Name: "id", Value: longID},
 			{Name: "messages sent", Value: "0"},

@@ -75,9 +75,17 @@ func (t *trust) config() (*tls.Config, error) {
 	case err != nil:
 		return nil, err
 	case !roots.AppendCertsFromPEM(pem):
-		return nil, fmt.Errorf("%s has no certificate in PEM", file)
+		return nil, fmt.Errorf("%s has no certificate in PEM; name a file that has with --ca", file)
 	}
 	return &tls.Config{RootCAs: roots}, nil
+}
+
+// explain adds to err, if the server's certificate is unknown, what the user can do about it.
+func (*trust) explain(err error) error {
+	if errors.As(err, new(x509.UnknownAuthorityError)) {
+		return fmt.Errorf("%w; trust its CA with --ca FILE", err)
+	}
+	return err
 }
 
 // dial connects to raw, a URL with the scheme http, https, ws, wss, tcp, tls or udp.
@@ -97,14 +105,14 @@ func dial(ctx context.Context, raw string, t *trust) (peer, error) {
 	}
 	scheme, ok := schemes[u.Scheme]
 	if !ok {
-		return nil, cli.Usage(fmt.Errorf("%q: the scheme is http, https, ws, wss, tcp, tls or udp", raw))
+		return nil, cli.Usage(fmt.Errorf("%q: want a URL with the scheme http, https, ws, wss, tcp, tls or udp", raw))
 	}
 	addr := u.Host
 	if u.Port() == "" && scheme.port != "" {
 		addr = net.JoinHostPort(u.Hostname(), scheme.port)
 	}
 	if err := checkAddress(addr); err != nil || u.Hostname() == "" {
-		return nil, cli.Usage(fmt.Errorf("%q: after %s:// comes HOST:PORT, such as localhost:8100", raw, u.Scheme))
+		return nil, cli.Usage(fmt.Errorf("%q: want HOST:PORT, such as localhost:8100, after %s://", raw, u.Scheme))
 	}
 	var config *tls.Config
 	if scheme.secure {

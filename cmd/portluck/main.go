@@ -30,7 +30,7 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "portluck",
 		Short: "One port, every protocol: a chat room for browsers, curl, nc and openssl",
-		Long: `portluck serves HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS on one port.
+		Long: `portluck serves HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS on one port, and with --udp also UDP.
 
 Without a command it runs "portluck serve": a chat room that every client joins, whatever protocol it speaks.
 

@@ -14,7 +14,10 @@ func newMan(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "man DIR",
 		Short: "Write the man pages to a directory",
-		Args:  cli.Args(cobra.ExactArgs(1)),
+		Long: `man writes a man page for each command to DIR, which it makes if there is none. To read that of serve:
+man DIR/portluck-serve.1`,
+		Example: "  portluck man man",
+		Args:    cli.Args(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, list []string) error {
 			if err := os.MkdirAll(list[0], 0o755); err != nil {
 				return err

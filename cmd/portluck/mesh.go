@@ -27,10 +27,10 @@ func newMesh() *cobra.Command {
 		Use:   "mesh NAME",
 		Short: "Show who is in a mesh, and what they say",
 		Long: `mesh joins the mesh NAME and shows who is there: "+" marks a node that comes, "-" one that goes, and each other line is
-what one of them says. What you type is said to all, in the room of --room.
+a message of one of them. What you type goes to all, in the room --room.
 
-The others may be servers of "portluck serve --mesh NAME", whose rooms are shown, or anything else that begins with the
-mesh's hello; with --plain they are nodes of tcpnet, whose bytes are shown as lines, and typed lines are sent as they are.
+The others may be servers of "portluck serve --mesh NAME", whose rooms mesh shows, or other programs that begin with the
+mesh's hello. With --plain they are nodes of tcpnet: mesh shows their bytes as lines, and sends what you type as it is.
 
 Nodes on this machine find each other by multicast DNS, without configuration; with --lan, those on its networks too.
 mesh ends with Ctrl-C, at the end of the input on a terminal (Ctrl-D), or after --for.`,
@@ -51,9 +51,9 @@ mesh ends with Ctrl-C, at the end of the input on a terminal (Ctrl-D), or after 
 	f.BoolVar(&m.lan, "lan", false, "find and hear nodes on the networks of this machine too, not only on this machine")
 	f.StringVar(&m.listen, "listen", "",
 		"address for the others to dial: HOST:PORT, or :PORT for every interface; 0 is any free port (default 127.0.0.1:0, or :0 with --lan)")
-	f.StringVar(&m.keyFile, "key", "", "file with the secret of the mesh, as serve's --mesh-key")
-	f.StringVar(&m.room, "room", "lobby", "room that typed lines are said in; the demo's is lobby")
-	f.BoolVar(&m.plain, "plain", false, "upstream's wire: nothing is sent but what is typed")
+	f.StringVar(&m.keyFile, "key", "", "file with the secret of the mesh, as for serve --mesh-key")
+	f.StringVar(&m.room, "room", "lobby", "room for the lines that you type; that of serve is lobby")
+	f.BoolVar(&m.plain, "plain", false, "speak to nodes of tcpnet: send only what is typed")
 	f.DurationVar(&m.time, "for", 0, "end after this long; 0 for no limit")
 	return cmd
 }
@@ -77,7 +77,7 @@ type meshing struct {
 func (m *meshing) check(name string) error {
 	switch {
 	case m.plain && m.keyFile != "":
-		return errors.New("--plain and --key exclude each other: upstream's wire has no secrets")
+		return errors.New("--plain and --key exclude each other: tcpnet has no secrets")
 	case m.lan && m.listen != "":
 		return errors.New("--lan and --listen exclude each other")
 	case m.time < 0:

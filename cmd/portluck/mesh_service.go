@@ -33,7 +33,7 @@ func (s *meshService) flags(f *pflag.FlagSet) {
 		"join the mesh of this name: its servers on this machine, and with --lan on the network, find each other by mDNS and share one room")
 	f.StringVar(&s.id, "mesh-id", "", "id of this server in the mesh, hexadecimal (default a random one)")
 	f.StringVar(&s.keyFile, "mesh-key", "",
-		"file with the secret of the mesh, 16 bytes or more: its connections are TLS then, and nobody can join without it")
+		"file with the secret of the mesh, 16 bytes or more: connections are then TLS, and nobody can join without the secret")
 }
 
 func (s *meshService) on() bool { return s.name != "" }
@@ -41,7 +41,7 @@ func (s *meshService) on() bool { return s.name != "" }
 func (s *meshService) check() error {
 	if !s.on() {
 		if s.id != "" || s.keyFile != "" {
-			return errors.New("--mesh-id and --mesh-key go with --mesh NAME")
+			return errors.New("--mesh-id and --mesh-key need --mesh NAME")
 		}
 		return nil
 	}
@@ -73,7 +73,7 @@ func readKey(flag, file string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: the key of the mesh: %w", flag, err)
 	}
 	if key = bytes.TrimRight(key, "\r\n"); len(key) < 16 {
-		return nil, fmt.Errorf("%s: the key in %s has less than 16 bytes; make one with: head -c 32 /dev/urandom | base64 > %s", flag, file, quote(file))
+		return nil, fmt.Errorf("%s: the key in %s has fewer than 16 bytes; make one with: head -c 32 /dev/urandom | base64 > %s", flag, file, quote(file))
 	}
 	return key, nil
 }
@@ -181,7 +181,7 @@ func (s *meshService) panel() page.Panel {
 	listen = append(listen, s.name)
 	p := page.Panel{
 		Title: "Mesh",
-		Hint:  "Servers of one name on the network find each other, and the room is that of all.",
+		Hint:  "Servers with the same name find each other on the network and share one room.",
 		Facts: []page.Fact{
 			{Name: "name", Value: s.name},
 			{Name: "id", Value: s.node.LocalID()},

@@ -72,22 +72,22 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.idleTimeout, "idle-timeout", 2*time.Minute, "how long a client may be idle; 0 for no limit")
 	f.DurationVar(&o.pingInterval, "ping-interval", 25*time.Second,
 		"ping a WebSocket client that has sent nothing for this long, and send event streams a comment as often; 0 for never")
-	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to show its protocol; more than 0")
+	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to send enough to tell its protocol; more than 0")
 	f.IntVar(&o.maxConns, "max-conns", 0, "most connections in all; 0 for no limit")
-	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections of one address; 0 for no limit")
+	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections from one IP address; 0 for no limit")
 	f.Int64Var(&o.maxPartial, "max-partial", 256<<20,
 		"most memory in bytes for the unfinished messages of all clients together: a client that needs more is disconnected; 0 for no limit")
-	f.BoolVar(&o.noRaw, "no-raw", false, "close connections that speak neither HTTP, WebSocket nor TLS")
+	f.BoolVar(&o.noRaw, "no-raw", false, "close connections that do not speak HTTP, WebSocket or TLS")
 	f.BoolVar(&o.allowRawHTTP, "allow-raw-http", false,
-		"let a raw client go on whose first line is a request line of HTTP, which a web page can make a browser send")
+		"accept raw clients whose first line is an HTTP request line, which a web page can make a browser send")
 	f.BoolVar(&o.explicitDone, "explicit-done", false, "keep every HTTP answer open until the client closes")
 	f.StringSliceVar(&o.proxyFrom, "proxy-from", nil,
 		"address or prefix of a proxy whose connections begin with a PROXY protocol header, or unix for all on Unix sockets; may be repeated")
 	f.StringVar(&o.prefix, "prefix", "",
-		"path, such as /chat, that a reverse proxy leaves in front of what it passes on: the page and --alldata-path answer below "+
-			"it too, and the printed commands have it; / for none (default none: the proxy takes it off, or there is no proxy)")
+		"path, such as /chat, that a reverse proxy leaves on the requests it passes on: the page and --alldata-path answer below "+
+			"it too, and the printed commands have it; / for none (default none: the proxy removes the path, or there is no proxy)")
 	f.BoolVar(&o.showBytes, "show-bytes", false,
-		"show the first bytes of connections on the page to visitors from other machines too, without what looks like a secret")
+		"show the first bytes of connections on the page to visitors from other machines too, except what looks like a secret")
 	f.StringVar(&o.debug, "debug", "", "address for pprof and expvar, such as localhost:6060")
 	f.StringVar(&o.logFormat, "log-format", "auto", "console, json, or auto: console on a terminal")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -109,7 +109,7 @@ func (o *options) check(f *pflag.FlagSet) error {
 	}
 	switch {
 	case o.tls != "dev" && o.tls != "off" && o.tls != "files":
-		return fmt.Errorf("--tls %q: it is dev, off or files", o.tls)
+		return fmt.Errorf("--tls %q: want dev, off or files", o.tls)
 	case o.tls == "files" && (o.cert == "" || o.key == ""):
 		return errors.New("--tls files needs --cert and --key")
 	case o.tls != "files" && (o.cert != "" || o.key != ""):
@@ -200,7 +200,7 @@ func prefixes(flag string, list []string) ([]netip.Prefix, error) {
 		}
 		p, err := netip.ParsePrefix(s)
 		if err != nil {
-			return nil, fmt.Errorf("--%s %q: it is an address or a prefix, such as 10.0.0.0/8", flag, s)
+			return nil, fmt.Errorf("--%s %q: want an address or a prefix, such as 10.0.0.0/8", flag, s)
 		}
 		all = append(all, p)
 	}

@@ -25,13 +25,14 @@ func newPut() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "put URL [KEY] EVENT",
 		Short: "Put an event into an AllData store, once under its key",
-		Long: `put sends EVENT, which is JSON, to the AllData peer at URL, and prints its key when the peer has it on disk. EVENT is read
-from standard input if it is -. Without KEY it makes a key from the time, which no other event has.
+		Long: `put sends EVENT, which must be JSON, to the AllData peer at URL, and prints its key once the peer has it on disk. If
+EVENT is -, put reads it from standard input. Without KEY it makes a new key from the time.
 
-put tries again after a failure that may pass, such as a peer that is starting: the same event under the same key is
-kept once. The exit code is 0 when the event is kept, and 1 when it is not or when that is not known. put prints the key
-in any case, so that you can repeat the command with it. Another event under a key that has one is a conflict, and the
-first one stays.
+put tries again after a failure that may pass, such as a peer that is starting. That is safe: the peer keeps the same
+event under the same key once. If the key has another event already, that one stays and put fails.
+
+The exit code is 0 if the peer keeps the event, and 1 if it does not or put cannot know. put prints the key in both
+cases, so that you can repeat the command with it.
 
 URL is http:// or https:// with host and port; its path is /_put if it has none.`,
 		Example: `  portluck put http://localhost:8100/_put key1 '{"foo":"bar"}'
@@ -42,7 +43,7 @@ URL is http:// or https:// with host and port; its path is /_put if it has none.
 			if p.timeout <= 0 || p.attempts <= 0 {
 				return cli.Usage(errors.New("--timeout and --attempts must be more than 0"))
 			}
-			return p.run(cmd.Context(), list, &t)
+			return t.explain(p.run(cmd.Context(), list, &t))
 		},
 	}
 	t.flags(cmd.Flags())
@@ -110,7 +111,7 @@ func (p *putting) event(arg string) (json.RawMessage, error) {
 		}
 	}
 	if text = bytes.TrimSpace(text); !json.Valid(text) {
-		return nil, cli.Usage(fmt.Errorf("the event %.60q is no JSON; a text needs quotes of its own: '%q'", text, "hello"))
+		return nil, cli.Usage(fmt.Errorf("the event %.60q is not JSON; a text needs quotes of its own: '%q'", text, "hello"))
 	}
 	return text, nil
 }
@@ -142,7 +143,7 @@ func explain(err error, to string) error {
 	case http.StatusOK, http.StatusNotFound, http.StatusMethodNotAllowed:
 		return fmt.Errorf("%w; %s does not take events: is its path right, and does its server run with --alldata?", err, to)
 	case http.StatusConflict:
-		return fmt.Errorf("%w, which stays; give this one a key of its own", err)
+		return fmt.Errorf("%w, which stays; put this one under another key", err)
 	}
 	return err
 }

@@ -28,14 +28,14 @@ func newSend() *cobra.Command {
 		Use:   "send URL [MSG...]",
 		Short: "Send messages and print the answers",
 		Long: `send sends each MSG, or each line of standard input if there is none, and prints what comes back until the server has
-answered all and closed.
+answered everything and closed.
 
 Over WebSocket and UDP it ends once as many messages have come as were sent, or 2 seconds after the last one was sent;
 --wait is for servers that take longer.
 
 If a server has answered but does not close, such as one with --explicit-done, send ends at --timeout: what came by then
-is the answer. The exit code is 0 when all was sent and the server has answered or closed; it is 1 when there was no answer
-by then, when not all was sent, or when the server said that something was wrong.
+is the answer. The exit code is 0 if everything was sent and the server has answered or closed. It is 1 if no answer came
+in time, if not everything was sent, or if the server reported an error.
 
 ` + urlHelp,
 		Example: `  portluck send ws://localhost:8100/ hello
@@ -48,15 +48,15 @@ by then, when not all was sent, or when the server said that something was wrong
 			}
 			p, err := dial(cmd.Context(), list[0], &t)
 			if err != nil {
-				return err
+				return t.explain(err)
 			}
 			s.msgs = list[1:]
-			return s.run(cmd.Context(), p)
+			return t.explain(s.run(cmd.Context(), p))
 		},
 	}
 	t.flags(cmd.Flags())
-	cmd.Flags().DurationVar(&s.wait, "wait", 0, "stay connected for this long after the last message; 0 for no longer than the answers take")
-	cmd.Flags().DurationVar(&s.timeout, "timeout", 30*time.Second, "end after this long, in addition to --wait; more than 0")
+	cmd.Flags().DurationVar(&s.wait, "wait", 0, "stay connected for this long after the last message; 0 for only as long as the answers take")
+	cmd.Flags().DurationVar(&s.timeout, "timeout", 30*time.Second, "end after this long plus --wait; more than 0")
 	return cmd
 }
 
@@ -113,7 +113,7 @@ func (s *sending) run(ctx context.Context, p peer) error {
 	case err := <-received:
 		return cmp.Or(err, s.ended(sent))
 	case <-ctx.Done():
-		return fmt.Errorf("not all was sent within %v (--timeout)", s.timeout)
+		return fmt.Errorf("not everything was sent within %v (--timeout)", s.timeout)
 	}
 	if err, ended := s.linger(p, received); ended {
 		return err
@@ -166,7 +166,7 @@ func (s *sending) ended(sent <-chan error) error {
 	case err := <-sent:
 		return err
 	case <-t.C:
-		return errors.New("the server has ended before all was sent")
+		return errors.New("the server ended before everything was sent")
 	}
 }
 
@@ -229,7 +229,7 @@ func newChat() *cobra.Command {
 		Use:   "chat URL",
 		Short: "Talk in the room: each line typed is a message",
 		Long: `chat sends each line of standard input and prints what the others say, until the end of the input (Ctrl-D) or Ctrl-C.
-Over udp:// the room is heard for a minute after each line; an empty one will do.
+Over udp:// you hear the room for a minute after each line that you type, which may be empty.
 
 ` + urlHelp,
 		Example: `  portluck chat ws://localhost:8100/
@@ -238,34 +238,34 @@ Over udp:// the room is heard for a minute after each line; an empty one will do
 		RunE: func(cmd *cobra.Command, list []string) error {
 			p, err := dial(cmd.Context(), list[0], &t)
 			if err != nil {
-				return err
+				return t.explain(err)
 			}
 			defer p.close()
-			received := make(chan error, 1)
-			sent := make(chan error, 1)
-			// The first goroutine ends with the connection, the second with the input. The process
-			// does not wait for the second.
-			go func() { received <- printAll(p, os.Stdout, chat.Clean) }()
-			go func() { sent <- sendAll(p.send, nil, os.Stdin) }()
-			select {
-			case err := <-received:
-				return err
-			case err := <-sent:
-				if err != nil {
-					return cmp.Or(within(received, farewellTime), err) // prefers the server's reason
-				}
-			}
-			_ = p.end()
-			select {
-			case err := <-received:
-				return err
-			case <-time.After(farewellTime):
-				return nil
-			}
+			return t.explain(talk(p))
 		},
 	}
 	t.flags(cmd.Flags())
 	return cmd
+}
+
+// talk sends the lines of standard input and prints what p receives, until either ends.
+func talk(p peer) error {
+	received := make(chan error, 1)
+	sent := make(chan error, 1)
+	// The first goroutine ends with the connection, the second with the input. The process does not
+	// wait for the second.
+	go func() { received <- printAll(p, os.Stdout, chat.Clean) }()
+	go func() { sent <- sendAll(p.send, nil, os.Stdin) }()
+	select {
+	case err := <-received:
+		return err
+	case err := <-sent:
+		if err != nil {
+			return cmp.Or(within(received, farewellTime), err) // prefers the server's reason
+		}
+	}
+	_ = p.end()
+	return within(received, farewellTime)
 }
 
 // farewellTime bounds the wait for a server's last messages, or for its reason to end.

@@ -43,7 +43,7 @@ func TestSend(t *testing.T) {
 		{
 			"not taken",
 			&sending{msgs: []string{"a", "b"}},
-			func(c net.Conn, r *bufio.Reader) { echoLines(c, r, 1); time.Sleep(time.Hour) }, "a\n", "not all was sent within 30s (--timeout)", 30 * time.Second,
+			func(c net.Conn, r *bufio.Reader) { echoLines(c, r, 1); time.Sleep(time.Hour) }, "a\n", "not everything was sent within 30s (--timeout)", 30 * time.Second,
 		},
 		{
 			"ended too early",
@@ -53,12 +53,12 @@ func TestSend(t *testing.T) {
 		{
 			"ended while there is more to read",
 			&sending{input: strings.NewReader("")},
-			func(c net.Conn, r *bufio.Reader) {}, "", "the server has ended before all was sent", farewellTime,
+			func(c net.Conn, r *bufio.Reader) {}, "", "the server ended before everything was sent", farewellTime,
 		},
 		{
 			"no end of the input",
 			&sending{input: strings.NewReader("a\n")},
-			func(c net.Conn, r *bufio.Reader) { echoLines(c, r, 1); time.Sleep(time.Hour) }, "a\n", "not all was sent within 30s", 30 * time.Second,
+			func(c net.Conn, r *bufio.Reader) { echoLines(c, r, 1); time.Sleep(time.Hour) }, "a\n", "not everything was sent within 30s", 30 * time.Second,
 		},
 		{
 			"wait is not counted",

@@ -39,10 +39,11 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve a chat room over every protocol on one port (the default command)",
-		Long: `serve listens on localhost:8100 and speaks HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS there. A line
-that one client sends goes to all, tagged with where it came from; with --echo each client gets back what it sends.
+		Long: `serve listens on localhost:8100 and speaks HTTP/1.1, HTTP/2, HTTPS, WebSocket, WSS, raw TCP and raw TLS there, and
+with --udp also UDP. A line that one client sends goes to all, tagged with where it came from; with --echo each client
+gets back what it sends.
 
-On SIGTERM or Ctrl-C it finishes what has begun, in at most 10 seconds; on a second one it ends at once. On SIGHUP it
+On SIGTERM or Ctrl-C it finishes what has begun, within 10 seconds; on a second signal it ends at once. On SIGHUP it
 reads the files of --cert and --key again; if they are wrong it keeps the old certificate. A SIGHUP or Ctrl-C that is
 ignored at the start (nohup) stays ignored. Log lines that standard error does not take in time are dropped and counted.
 

@@ -47,8 +47,9 @@ func newSlots() *cobra.Command {
 It prefers low slots: it probes a server every --interval, and gives up its highest slot for a lower one. It ends with
 Ctrl-C or after --time.
 
-A server that shares its port with other protocols gives a silent client its slot after 2 seconds, and one with
---preface at once.`,
+On a port that a server shares with other protocols, a slot takes 2 seconds; with --preface it comes at once.
+
+The exit code is 1 if a server gives no slot with --once, or if none does within --time.`,
 		Example: `  portluck slots localhost:4040
   portluck slots --once host1 host2 host3
   portluck slots --say hello localhost:4040      a request every second, on the connection with the lowest slot
@@ -67,11 +68,11 @@ A server that shares its port with other protocols gives a silent client its slo
 	}
 	f := cmd.Flags()
 	f.BoolVar(&s.once, "once", false, "print the slot that each server gives now, and end")
-	f.IntVar(&s.size, "size", 4, "how many connections are kept; more than 0")
+	f.IntVar(&s.size, "size", 4, "how many connections to keep; more than 0")
 	f.DurationVar(&s.interval, "interval", time.Second, "time between probes, and between requests of --say; more than 0")
 	f.DurationVar(&s.time, "time", 0, "end after this long; 0 for no limit")
 	f.StringVar(&s.say, "say", "", "send this line as a request every --interval, and print the answer")
-	f.BoolVar(&s.dialer.Preface, "preface", false, "say at once that this is a callosum client, for a port that is shared")
+	f.BoolVar(&s.dialer.Preface, "preface", false, "begin with a line that says that this is a callosum client, for a port that is shared")
 	f.DurationVar(&s.dialer.Timeout, "timeout", dialTime, "how long a server has to answer with a slot; more than 0")
 	return cmd
 }
@@ -83,7 +84,7 @@ func (s *slotClient) check() error {
 			full = net.JoinHostPort(addr, callosum.DefaultPort)
 		}
 		if err := checkAddress(full); err != nil || strings.HasPrefix(full, ":") {
-			return fmt.Errorf("%q: an address is HOST:PORT, such as localhost:4040, or HOST", addr)
+			return fmt.Errorf("%q: want HOST:PORT, such as localhost:4040, or HOST", addr)
 		}
 	}
 	switch {
@@ -92,7 +93,7 @@ func (s *slotClient) check() error {
 	case s.time < 0:
 		return errors.New("--time cannot be negative; 0 means that slots does not end by itself")
 	case strings.ContainsAny(s.say, "\r\n"):
-		return errors.New("--say is one line")
+		return errors.New("--say must be one line")
 	}
 	return nil
 }
@@ -171,7 +172,7 @@ func (s *slotClient) watch(ctx context.Context, pool *callosum.Pool) {
 	}
 }
 
-// show prints the lines that have gone and come. On a terminal it draws all lines over the old ones.
+// show prints the lines that have gone or come. On a terminal it draws all lines over the old ones.
 func (s *slotClient) show(was, is []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -38,10 +38,10 @@ type slots struct {
 func (s *slotService) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.addr, "callosum", "", "address on which each connection gets a slot, such as localhost:4040 (the callosum protocol)")
 	f.BoolVar(&s.onSilence, "slots-on-silence", false,
-		"give a slot to clients of the shared port that say nothing within --sniff-timeout, instead of taking them for raw ones")
+		"give a slot to clients of the shared port that send nothing within --sniff-timeout, instead of treating them as raw clients")
 	f.StringSliceVar(&s.from, "slots-from", nil,
 		"address or prefix whose clients get a slot on the shared port at once; needs --slots-on-silence; may be repeated")
-	f.IntVar(&s.max, "max-slots", 0, "most slots that are given out at once; 0 for no limit")
+	f.IntVar(&s.max, "max-slots", 0, "most slots in use at once; 0 for no limit")
 }
 
 func (s *slotService) on() bool { return s.addr != "" || s.onSilence }
@@ -105,7 +105,7 @@ const shownSlots = 8
 func (s *slotService) panel() page.Panel {
 	p := page.Panel{
 		Title: "Slots",
-		Hint:  "Each connection gets the lowest free slot; clients prefer low ones, and so find the server that has least to do (callosum).",
+		Hint:  "Each connection gets the lowest free slot. Clients prefer low slots, and so find the least busy server (callosum).",
 	}
 	conns := s.handler.Conns()
 	held := make([]string, 0, shownSlots+1)

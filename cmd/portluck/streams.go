@@ -38,7 +38,7 @@ var _ service = (*streams)(nil)
 
 func (s *streams) flags(f *pflag.FlagSet) {
 	f.StringVar(&s.addr, "echo-stream", "",
-		"send back each byte of the streams that come to this address, HOST:PORT or unix:PATH, and of those on the shared "+
+		"address, HOST:PORT or unix:PATH, of an echo server that sends back each byte; it also gets the streams on the shared "+
 			"port that begin with "+echoPrefix)
 }
 
@@ -88,7 +88,7 @@ func (s *streams) stop(ctx context.Context) { _ = s.server.Shutdown(ctx) }
 func (s *streams) panel() page.Panel {
 	p := page.Panel{
 		Title: "Streams",
-		Hint:  "An echo of bytes as they come, with a hello and a goodbye: the server of Node's net.",
+		Hint:  "Sends back bytes as they come, between a hello and a goodbye, like the echo server in the documentation of Node's net.",
 		Facts: []page.Fact{
 			{Name: "connections", Value: strconv.Itoa(s.server.Connections())},
 			{Name: "in all", Value: strconv.FormatInt(s.seen.Load(), 10)},

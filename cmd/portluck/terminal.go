@@ -24,10 +24,10 @@ const logTime = "2006-01-02T15:04:05.000Z07:00"
 func newLogger(format, level string) (logger zerolog.Logger, flush func(), err error) {
 	lvl, err := zerolog.ParseLevel(level)
 	if err != nil || level == "" {
-		return logger, nil, fmt.Errorf("--log-level %q: it is debug, info, warn or error", level)
+		return logger, nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", level)
 	}
 	if format != "json" && format != "auto" && format != "console" {
-		return logger, nil, fmt.Errorf("--log-format %q: it is auto, console or json", format)
+		return logger, nil, fmt.Errorf("--log-format %q: want auto, console or json", format)
 	}
 	zerolog.TimeFieldFormat = logTime
 	person := isTerminal(os.Stderr)

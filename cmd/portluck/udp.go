@@ -35,13 +35,13 @@ type udpSockets struct {
 func (u *udpService) flags(f *pflag.FlagSet) {
 	f.BoolVar(&u.enabled, "udp", false, "serve the same port number over UDP too: each datagram is a message")
 	f.StringSliceVar(&u.trust, "udp-trust", nil,
-		"address or prefix, such as that of your own network, whose source addresses --udp believes: clients there hear the room "+
-			"as those on this machine do, and may get more than three times what they send; may be repeated")
+		"address or prefix, such as your own network, whose source addresses --udp believes: clients there hear the room as "+
+			"those on this machine do, and may get more than three times what they send; may be repeated")
 }
 
 func (u *udpService) check() error {
 	if len(u.trust) > 0 && !u.enabled {
-		return errors.New("--udp-trust goes with --udp")
+		return errors.New("--udp-trust needs --udp")
 	}
 	_, err := prefixes("udp-trust", u.trust)
 	return err
@@ -75,7 +75,7 @@ func (u *udpService) start(d *demo) error {
 	case err != nil:
 		return listenError(err, "--udp: choose a port that is free over TCP and UDP with --listen")
 	case len(sockets) == 0:
-		return errors.New("--udp needs a TCP address in --listen, whose port it serves too")
+		return errors.New("--udp needs a TCP address, whose port it serves too: add --listen HOST:PORT")
 	}
 	u.udpSockets = &udpSockets{srv: d.srv, sockets: sockets, logger: d.logger}
 	u.packets.Lines, u.packets.Timeout, u.packets.MessageLimit = true, d.srv.Timeout, d.srv.MessageLimit

@@ -26,7 +26,7 @@ func IsUsage(err error) bool { return errors.As(err, new(usageError)) }
 func Args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, list []string) error {
 		if err := check(cmd, list); err != nil {
-			return Usage(fmt.Errorf("%w: it is %s", err, cmd.UseLine()))
+			return Usage(fmt.Errorf("%w; usage: %s", err, cmd.UseLine()))
 		}
 		return nil
 	}

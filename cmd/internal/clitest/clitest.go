@@ -1,4 +1,4 @@
-// Package clitest checks that the flags of commands treat 0 and negative numbers as their help says.
+// Package clitest checks that flags treat 0 and negative numbers as their help says.
 package clitest
 
 import (
