@@ -7,6 +7,8 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestAcceptEnds(t *testing.T) {
@@ -42,4 +44,31 @@ func TestAcceptEnds(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	var b Backoff
+	for _, ms := range []time.Duration{5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000} {
+		if got, want := b.Next(), ms*time.Millisecond; got != want || time.Duration(b) != want {
+			t.Errorf("Next() = %v, b = %v, want %v", got, time.Duration(b), want)
+		}
+	}
+	b = 0
+	if got := b.Next(); got != 5*time.Millisecond {
+		t.Errorf("Next() of zero = %v, want 5ms", got)
+	}
+}
+
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began, done := time.Now(), make(chan struct{})
+		if !Pause(done, time.Minute) || time.Since(began) != time.Minute {
+			t.Errorf("Pause ended after %v, want true after a minute", time.Since(began))
+		}
+		time.AfterFunc(time.Second, func() { close(done) })
+		if Pause(done, time.Minute) || time.Since(began) != time.Minute+time.Second {
+			t.Errorf("Pause ended after %v, want false once done is closed", time.Since(began)-time.Minute)
+		}
+	})
 }

@@ -166,8 +166,8 @@ func TestAcceptErrorsBetweenConnections(t *testing.T) {
 	if err := <-ended; !errors.Is(err, ErrServerClosed) {
 		t.Errorf("run() = %v", err)
 	}
-	if n, longest := waits.n.Load(), time.Duration(waits.longest.Load()); n < 8 || longest != minBackOff {
-		t.Errorf("%d pauses of up to %v, want %v", n, longest, minBackOff)
+	if n, longest := waits.n.Load(), time.Duration(waits.longest.Load()); n < 8 || longest != 5*time.Millisecond {
+		t.Errorf("%d pauses of up to %v, want 5ms", n, longest)
 	}
 }
 

@@ -58,7 +58,7 @@ func (s *listenerSource) stop(ctx context.Context) {
 	pollerTurn(ctx)
 	last, quiet := s.accepted.Load(), 0
 	for begin := time.Now(); quiet < restTicks && time.Since(begin) < restTime && ctx.Err() == nil; quiet++ {
-		pause(ctx, settleTick)
+		handlers.Pause(ctx.Done(), settleTick)
 		runtime.Gosched()
 		if n := s.accepted.Load(); n != last {
 			last, quiet = n, 0

@@ -183,12 +183,6 @@ func (s *Server) start() (*port, error) {
 	return s.port, s.err
 }
 
-// These bound the pause after a temporary accept error. The pause doubles with each error.
-const (
-	minBackOff = 5 * time.Millisecond
-	maxBackOff = time.Second
-)
-
 // restarter is a source that can be stopped for a moment.
 type restarter interface {
 	start() // undoes stop
@@ -242,17 +236,17 @@ func isSame(a, b net.Listener) bool {
 func (a *acceptor) run() error {
 	defer a.src.close()
 	defer a.close()
-	var wait time.Duration
+	var pause handlers.Backoff
 	failures := 0 // consecutive errors of single connections
 	for {
 		before := a.port.stats.accepted.Load()
 		err := a.accept()
 		if a.port.stats.accepted.Load() != before { // some were accepted before the error
-			wait, failures = 0, 0
+			pause, failures = 0, 0
 		}
 		switch {
 		case err == nil, a.resumes(err):
-			wait, failures = 0, 0
+			pause, failures = 0, 0
 			continue
 		case a.port.isClosing():
 			if a.port.draining.Load() {
@@ -268,10 +262,9 @@ func (a *acceptor) run() error {
 		case handlers.AcceptEnds(err):
 			return fmt.Errorf("portluck: accept: %w", err)
 		}
-		wait = min(max(2*wait, minBackOff), maxBackOff)
 		a.port.stats.acceptErrors.Add(1)
-		a.port.log.accept(err, wait)
-		a.port.sleep(wait)
+		a.port.log.accept(err, pause.Next())
+		handlers.Pause(a.port.closed, time.Duration(pause))
 	}
 }
 

@@ -127,7 +127,7 @@ const hardTime = time.Second
 func (p *port) drainListens(ctx context.Context) {
 	for _, l := range p.srv.listens {
 		for l.len() > 0 && ctx.Err() == nil {
-			pause(ctx, settleTick)
+			handlers.Pause(ctx.Done(), settleTick)
 		}
 	}
 }
@@ -180,13 +180,13 @@ func (p *port) stopAccepting(ctx context.Context, rest bool) {
 func (p *port) decideRest(ctx context.Context) {
 	p.readers.hurry(settleQuiet)
 	if p.sniff.len() > 0 {
-		pause(ctx, settleQuiet)
+		handlers.Pause(ctx.Done(), settleQuiet)
 		p.sniff.decide(false)
 	}
 	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
 	defer cancel()
 	for p.sniff.len() > 0 && settle.Err() == nil {
-		pause(settle, settleTick)
+		handlers.Pause(settle.Done(), settleTick)
 	}
 	p.sniff.decide(true)
 	p.work.Settle(ctx, p.srv.settleTimeout()) // handshakes, and connections classified by reading
@@ -199,16 +199,6 @@ const settleQuiet = 50 * time.Millisecond
 
 // settleTick is how often a shutdown checks whether it can go on.
 const settleTick = 2 * time.Millisecond
-
-// pause waits for d, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
 
 // dropped closes an undecided connection at a shutdown. An announced client gets its OnDisconnect.
 func (p *port) dropped(c *conn) {
@@ -229,16 +219,6 @@ func (p *port) isClosing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.closing
-}
-
-// sleep waits for d, or until the server is closing.
-func (p *port) sleep(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-p.closed:
-	}
 }
 
 func isAddrInUse(err error) bool { return errors.Is(err, syscall.EADDRINUSE) }

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
@@ -110,7 +111,7 @@ func (c *Client) Put(ctx context.Context, key string, event json.RawMessage) err
 		if c.OnRetry != nil {
 			c.OnRetry(key, attempt, err)
 		}
-		if !pause(ctx, c.backoff(attempt, wait)) {
+		if !handlers.Pause(ctx.Done(), c.backoff(attempt, wait)) {
 			return fmt.Errorf("put, attempt %d: %w, then %w", attempt, err, ctx.Err())
 		}
 	}
@@ -199,16 +200,6 @@ func (c *Client) longest(attempt int) time.Duration {
 		d = min(2*d, most)
 	}
 	return d
-}
-
-// pause waits for d, or until ctx ends: then it is false.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // bounded returns ctx with a timeout: standard if d is zero, none if d is negative.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/tasks"
@@ -74,7 +73,7 @@ func (s *Server) Serve(l net.Listener) error {
 		return ErrServerClosed
 	}
 	defer s.leave(once)
-	var wait time.Duration
+	var pause handlers.Backoff
 	for {
 		var nc net.Conn
 		var err error
@@ -83,7 +82,7 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		switch {
 		case err == nil:
-			wait = 0
+			pause = 0
 			if err := handlers.Guard(func() { s.take(nc) }); err != nil { // its address is not to be had
 				closeGuarded(nc)
 				s.fail(nil, err)
@@ -94,9 +93,8 @@ func (s *Server) Serve(l net.Listener) error {
 		case handlers.AcceptEnds(err):
 			return fmt.Errorf("callosum: accept: %w", err)
 		}
-		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
 		s.fail(nil, fmt.Errorf("callosum: accept: %w", err))
-		s.sleep(wait)
+		handlers.Pause(s.closed, pause.Next())
 	}
 }
 
@@ -233,16 +231,6 @@ func (s *Server) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
-}
-
-// sleep waits for d, or until the server is closing.
-func (s *Server) sleep(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-s.closed:
-	}
 }
 
 func addrOf(a net.Addr) netip.AddrPort {

@@ -235,7 +235,7 @@ func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 	all := l.refuse()
 	for i, c := range all {
 		if spread > 0 && i > 0 && i%16 == 0 {
-			pause(ctx, spread*16/time.Duration(len(all)))
+			handlers.Pause(ctx.Done(), spread*16/time.Duration(len(all)))
 		}
 		c.halt()
 	}
@@ -329,12 +329,3 @@ func deaf(err error) bool {
 
 // errLost ends a connection whose peer has closed its side and accepts no more data.
 var errLost = fmt.Errorf("write: %w", syscall.EPIPE)
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}

@@ -161,10 +161,8 @@ func (n *Node) seek(ctx, seeking context.Context, pause time.Duration) {
 		Failed: func(err error) { n.fail(fmt.Errorf("mesh: discovery: %w", err)) },
 	}
 	for ; ; pause = max(firstSeek, min(2*pause, n.retry())) {
-		select {
-		case <-seeking.Done():
+		if !handlers.Pause(seeking.Done(), pause) {
 			return
-		case <-time.After(pause):
 		}
 		var err error
 		p := handlers.GuardExit(func() { err = d.Discover(seeking, self, events) }, func(err error) {
@@ -294,7 +292,7 @@ func (n *Node) makeClosedLocked() {
 
 // accept takes connections until the listener is closed.
 func (n *Node) accept(ctx context.Context, l net.Listener) {
-	pause := time.Duration(0)
+	var pause handlers.Backoff
 	for {
 		nc, err := l.Accept()
 		switch {
@@ -306,11 +304,8 @@ func (n *Node) accept(ctx context.Context, l net.Listener) {
 			return
 		}
 		n.fail(fmt.Errorf("mesh: %w", err))
-		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		select {
-		case <-ctx.Done():
+		if !handlers.Pause(ctx.Done(), pause.Next()) {
 			return
-		case <-time.After(pause):
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
@@ -103,11 +104,7 @@ func pauseOrLost(ctx context.Context, d time.Duration, lost <-chan struct{}) boo
 	case <-ctx.Done():
 		return false
 	case <-lost:
-		select { // not at once: many are lost together
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-			return false
-		}
+		return handlers.Pause(ctx.Done(), time.Second) // not at once: many are lost together
 	}
 	return true
 }

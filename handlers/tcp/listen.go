@@ -11,10 +11,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-const (
-	leastPause = 5 * time.Millisecond // before the next Accept after one has failed
-	mostPause  = time.Second
-)
+// shedTime bounds the Accept of shed.
+const shedTime = 5 * time.Millisecond
 
 // listening is a listener of a server, and what belongs to it.
 type listening struct {
@@ -93,7 +91,7 @@ func (g *listening) close() error {
 func (g *listening) accept() {
 	v := g.server
 	defer g.ended()
-	for pause := time.Duration(0); ; {
+	for pause := handlers.Backoff(0); ; {
 		nc, err := connect(g.listener.Accept)
 		switch {
 		case err == nil:
@@ -108,13 +106,7 @@ func (g *listening) accept() {
 			return
 		}
 		_ = handlers.Guard(func() { g.shed(err) })
-		pause = min(max(2*pause, leastPause), mostPause)
-		t := time.NewTimer(pause)
-		select {
-		case <-t.C:
-		case <-g.closed:
-			t.Stop()
-		}
+		handlers.Pause(g.closed, pause.Next())
 	}
 }
 
@@ -175,7 +167,7 @@ func (g *listening) shed(err error) {
 	}
 	g.reserve.Close()
 	if d, ok := g.listener.(interface{ SetDeadline(t time.Time) error }); ok {
-		_ = d.SetDeadline(time.Now().Add(leastPause))
+		_ = d.SetDeadline(time.Now().Add(shedTime))
 		if nc, err := g.listener.Accept(); err == nil {
 			nc.Close()
 		}

@@ -74,12 +74,6 @@ func newSocket(s *Server, pc net.PacketConn, p handlers.Port) *socket {
 	return k
 }
 
-// How long reading pauses after an error that passes, doubled at each.
-const (
-	minBackOff = 5 * time.Millisecond
-	maxBackOff = time.Second
-)
-
 // read reads until the socket fails, the server stops, or another goroutine reads.
 func (k *socket) read() {
 	r := &runner{reader: true}
@@ -92,7 +86,7 @@ func (k *socket) read() {
 
 func (k *socket) readAll(r *runner) {
 	s := k.srv
-	var pause time.Duration
+	var pause handlers.Backoff
 	for k.work(r) {
 		if s.isStopping() {
 			k.rest(r)
@@ -115,8 +109,7 @@ func (k *socket) readAll(r *runner) {
 		if isPeers(err) {
 			continue
 		}
-		pause = min(max(2*pause, minBackOff), maxBackOff)
-		s.sleep(pause)
+		handlers.Pause(s.stop, pause.Next())
 	}
 }
 
@@ -144,16 +137,6 @@ func (s *Server) isStopping() bool {
 		return true
 	default:
 		return false
-	}
-}
-
-// sleep waits for d, or until the server stops.
-func (s *Server) sleep(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-s.stop:
 	}
 }
 
