@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// At a bound on the size of files (ulimit -f), as on a full disk, an event is answered with 507 and
-// the server goes on; when there is room the event is taken.
+// When files have reached their maximum size (ulimit -f), as on a full disk, a put gets 507 and the
+// server goes on. Once there is room again, it accepts the event.
 func TestFileSizeBound(t *testing.T) {
 	t.Parallel()
 	p := startProcess(t, "--tls", "off", "--alldata", filepath.Join(t.TempDir(), "events"))

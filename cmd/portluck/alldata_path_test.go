@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// The events' path is what --alldata-path says; at / only POST is theirs, and the page stays.
+// --alldata-path sets the path of events. At / only POST requests are events; GET gets the page.
 func TestAllDataPath(t *testing.T) {
 	t.Parallel()
 	const event = `{"key":"k","event":1}`
 	type request struct {
 		method, path string
 		status       int
-		body         string // that it has, if not empty
+		body         string // part of the answer, if not empty
 	}
 	tests := []struct {
 		name     string
@@ -78,8 +78,8 @@ func TestCheckAllDataPath(t *testing.T) {
 	}
 }
 
-// FuzzAllDataPath holds that a path that is accepted can be mounted, is asked for as it stands, and
-// is the only one.
+// FuzzAllDataPath checks that a path that --alldata-path accepts is served, and that no other path
+// is.
 func FuzzAllDataPath(f *testing.F) {
 	for _, path := range []string{"/", "/_put", "/a/b.c~d-e_f", "/a/", "//", "/.", "/..", "/{x}", "/a b", "/%2f"} {
 		f.Add(path, "/other")

@@ -17,8 +17,8 @@ import (
 	"github.com/portluck/portluck/handlers/alldata"
 )
 
-// Many clients put while the server is killed, or told to end: all that was answered is in its
-// directory, and the next server has it.
+// While many clients put events, the server is killed or terminated. Its directory has every event
+// that was answered, and so has the next server.
 func TestEventsSurvive(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -88,7 +88,7 @@ func TestEventsSurvive(t *testing.T) {
 
 func eventOf(key string) json.RawMessage { return fmt.Appendf(nil, `{"event":%q}`, key) }
 
-// holdsEvents holds that a directory has these events.
+// holdsEvents checks that the store in dir has the events with these keys.
 func holdsEvents(t *testing.T, dir string, keys map[string]bool) {
 	t.Helper()
 	s := &alldata.Store{Dir: dir}
@@ -104,7 +104,7 @@ func holdsEvents(t *testing.T, dir string, keys map[string]bool) {
 	t.Logf("%d events", len(keys))
 }
 
-// The demo's page may put, and shows it; a page of another origin may not.
+// The server's own page may put an event, and shows it. A page of another origin may not.
 func TestChromiumAllData(t *testing.T) {
 	t.Parallel()
 	path := needs(t, "chromium")

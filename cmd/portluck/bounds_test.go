@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// The help of each number says what 0 means, and no number is negative.
+// The help of each numeric flag says what 0 means, and no flag accepts a negative number.
 func TestNumbers(t *testing.T) {
 	off := []string{"--tls", "off", "--listen", "127.0.0.1:0"}
 	url := []string{"http://127.0.0.1:1/"}
@@ -19,8 +19,8 @@ func TestNumbers(t *testing.T) {
 	})
 }
 
-// The bounds that flags give reach the server with the meaning that the help has: 0 is no bound,
-// which is negative for a server whose own default is another.
+// The limits of the flags reach the server. For a flag, 0 means no limit; it becomes -1 in a field
+// of the server whose zero value is a default limit.
 func TestBoundsOfServe(t *testing.T) {
 	var none portluck.Server
 	none.Timeout, none.MessageLimit, none.SniffTimeout, none.CompressMin = -1, -1, 2*time.Second, 0

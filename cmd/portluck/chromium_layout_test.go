@@ -14,11 +14,11 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// longID is an id of a mesh as mesh.NewID makes them.
+// longID is as long as the ids that mesh.NewID makes.
 var longID = strings.Repeat("0123456789ABC", 4)
 
-// crowded serves the page of a room in which much was said, with panels and commands of every
-// length.
+// crowded serves the page of a room with many messages, and with short and long panels and
+// commands.
 func crowded(t *testing.T) (room *chat.Room, url string) {
 	t.Helper()
 	room = chat.New(false)
@@ -71,7 +71,8 @@ func crowded(t *testing.T) (room *chat.Room, url string) {
 	return room, "http://" + l.Addr().String() + "/"
 }
 
-// boxes measures what must hold at each size of the window.
+// boxes checks in JavaScript what must hold for a window of any size. It returns the size and what
+// is wrong.
 const boxes = `(() => {
 	const wrong = [], log = document.querySelector("#log"), seen = (e) => !e.closest(".unseen, thead, [hidden]");
 	for (const e of document.querySelectorAll("body *")) {
@@ -92,10 +93,10 @@ const boxes = `(() => {
 	return innerWidth + "x" + innerHeight + ": " + wrong.slice(0, 5).join("; ");
 })()`
 
-// frames waits until what was changed is drawn.
+// frames waits in JavaScript until the browser has drawn what was changed.
 const frames = `new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(() => done(true)))))`
 
-// The page holds whatever is said, in a window of any size, also one that changes.
+// The page keeps its layout for any messages, in a window of any size and when the size changes.
 func TestChromiumLayout(t *testing.T) {
 	t.Parallel()
 	room, url := crowded(t)
@@ -120,7 +121,7 @@ func TestChromiumLayout(t *testing.T) {
 		}
 	}
 
-	// Lines that wrap anew in a narrower box make the browser scroll, before the page hears of it.
+	// In a narrower box lines wrap anew, and the browser scrolls before it tells the page.
 	evaluate[bool](ctx, t, `(() => {
 		const log = document.querySelector("#log");
 		log.style.width = "200px";
@@ -148,7 +149,7 @@ func TestChromiumLayout(t *testing.T) {
 		t.Errorf("the direction of Hebrew is %s, want %s", got, want)
 	}
 
-	// Who has scrolled up to read stays there, until the button or a line of their own.
+	// A reader who has scrolled up stays there until they press the button or write a line.
 	evaluate[bool](ctx, t, `document.querySelector("#log").scrollTop = 500, `+frames)
 	room.Tell("[tcp 127.0.0.1:1] unread")
 	waitFor(`document.querySelector("#log").textContent.includes("unread")`)
@@ -171,7 +172,7 @@ func resize(ctx context.Context, t *testing.T, width, height int64) {
 	evaluate[bool](ctx, t, frames)
 }
 
-// evaluate is the value of js, or what that promises.
+// evaluate returns the value of js or, if that is a promise, what it resolves to.
 func evaluate[T any](ctx context.Context, t *testing.T, js string) T {
 	t.Helper()
 	got, err := chromedp.Run(ctx, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))

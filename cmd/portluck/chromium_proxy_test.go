@@ -22,8 +22,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// wantCopied wants the commands to be those of a page at https://chat.example/chat/, whose server
-// has a proxy before it: nothing else of its port can be reached there. It returns them.
+// wantCopied checks that the page at https://chat.example/chat/ shows just the commands that work
+// through its proxy, and returns them.
 func wantCopied(ctx context.Context, t *testing.T) []string {
 	t.Helper()
 	const base = "chat.example/chat/"
@@ -36,7 +36,8 @@ func wantCopied(ctx context.Context, t *testing.T) []string {
 	}
 	got := evaluate[[]string](ctx, t, `[...document.querySelectorAll(".commands code")].map((e) => e.textContent)`)
 	for i := range got {
-		if _, args, ok := strings.Cut(got[i], " chat "); ok { // the server is another program than the test
+		// The server names its own program, which is not that of the test.
+		if _, args, ok := strings.Cut(got[i], " chat "); ok {
 			got[i] = self() + " chat " + args
 		} else if _, args, ok := strings.Cut(got[i], " put "); ok {
 			got[i] = self() + " put " + args
@@ -48,8 +49,8 @@ func wantCopied(ctx context.Context, t *testing.T) []string {
 	return got
 }
 
-// runCopied runs those of commands that are curl's and end, as they are printed. The proxy at addr
-// stands for chat.example.
+// runCopied runs the curl commands that end by themselves, as they are printed. curl connects to
+// the proxy at addr instead of chat.example.
 func runCopied(t *testing.T, addr net.Addr, commands []string) {
 	t.Helper()
 	need.Program(t, "curl")
@@ -75,17 +76,17 @@ func runCopied(t *testing.T, addr net.Addr, commands []string) {
 	}
 }
 
-// A prefixProxy serves https://chat.example/chat/ from a server, as a reverse proxy does.
+// A prefixProxy is a reverse proxy that serves https://chat.example/chat/ from a server.
 type prefixProxy struct {
 	*httptest.Server
 
 	mu    sync.Mutex
-	stray []string // what was asked for outside of /chat/
+	stray []string // requested URLs outside of /chat/
 }
 
-// newPrefixProxy starts one for addr. keepHost passes on the Host that the browser has sent, as
-// Caddy does; else it is addr, as with nginx. keepPath passes on the path as it is; else /chat is
-// taken off.
+// newPrefixProxy starts a prefixProxy for the server at addr. With keepHost it passes on the Host
+// of the browser, as Caddy does, and otherwise sends addr, as nginx does. With keepPath it passes
+// on the path as it is, and otherwise removes /chat.
 func newPrefixProxy(t *testing.T, addr string, keepHost, keepPath bool) *prefixProxy {
 	t.Helper()
 	p := &prefixProxy{}
@@ -117,8 +118,8 @@ func newPrefixProxy(t *testing.T, addr string, keepHost, keepPath bool) *prefixP
 	return p
 }
 
-// Below a path of a proxy the page, its parts, its WebSocket and its panels work, and so do an
-// event stream and a long poll of a page.
+// Behind a proxy that serves it below a path, the page works with its parts, WebSocket and panels.
+// So do an event stream and a long poll of a page.
 func TestChromiumBehindAPrefix(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -147,8 +148,8 @@ func TestChromiumBehindAPrefix(t *testing.T) {
 	}
 }
 
-// behindPrefix has the browser of ctx use https://chat.example/chat/, which the server at addr
-// serves. It returns the commands that the page has.
+// behindPrefix uses https://chat.example/chat/ of the server at addr in the browser of ctx. It
+// returns the commands that the page shows.
 func behindPrefix(ctx context.Context, t *testing.T, addr string) (commands []string) {
 	t.Helper()
 	waitFor := func(js string) {
@@ -189,7 +190,7 @@ func behindPrefix(ctx context.Context, t *testing.T, addr string) (commands []st
 		}
 	}
 
-	// The parts, and each panel.
+	// The page has its parts and each panel.
 	waitFor(`[...document.styleSheets].some((s) => s.cssRules.length > 0)`)
 	waitFor(`document.querySelector("h1 img").naturalWidth > 0`)
 	waitFor(`document.querySelectorAll("#commands li").length === 3`)
@@ -199,7 +200,7 @@ func behindPrefix(ctx context.Context, t *testing.T, addr string) (commands []st
 		[...document.querySelectorAll("#panels > *")].some((p) => p.querySelector("h2").textContent === title && p.querySelector("dd")))`)
 	commands = wantCopied(ctx, t)
 
-	// What a page may read beside its WebSocket.
+	// A page may also read events and polls.
 	evaluate[bool](ctx, t, `new Promise((done) => {
 		window.events = [];
 		const source = new EventSource("./");

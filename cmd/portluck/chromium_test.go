@@ -12,7 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// chromium starts a browser for this test, with more options.
+// chromium starts a browser for this test, with the options in more added.
 func chromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
 	options := []chromedp.ExecAllocatorOption{
@@ -28,7 +28,7 @@ func chromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Contex
 	return ctx
 }
 
-// Two tabs, by http and https, and a raw socket hear one another.
+// A tab on http, a tab on https and a raw socket get each other's messages.
 func TestChromium(t *testing.T) {
 	t.Parallel()
 	ctx := chromium(t)
@@ -76,7 +76,7 @@ func TestChromium(t *testing.T) {
 	sees(plain, "tcp ", "from the socket")
 	sees(secure, "tcp ", "from the socket")
 	for ctx, tag := range map[context.Context]string{plain: "ws ", secure: "wss "} {
-		text := "typed  in " + strings.TrimSpace(tag) // spaces stay as they were typed
+		text := "typed  in " + strings.TrimSpace(tag) // both spaces must stay
 		if err := chromedp.Do(ctx, chromedp.SendKeys("#input", text+"\n")); err != nil {
 			t.Fatal(err)
 		}

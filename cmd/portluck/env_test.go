@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// What the command line says holds, whatever the environment has.
+// Flags on the command line win over the environment.
 func TestFlagsOverruleTheEnvironment(t *testing.T) {
 	tests := []struct {
 		name string
@@ -48,7 +48,7 @@ func TestFlagsOverruleTheEnvironment(t *testing.T) {
 	}
 }
 
-// Variables may still conflict with one another.
+// Variables can still conflict with each other.
 func TestEnvironmentConflicts(t *testing.T) {
 	t.Setenv("PORTLUCK_LAN", "true")
 	t.Setenv("PORTLUCK_LISTEN", ":1")
@@ -60,11 +60,11 @@ func TestEnvironmentConflicts(t *testing.T) {
 	}
 }
 
-// A variable that sets nothing is told, never its value.
+// A variable that sets no flag gets a notice, which never has its value.
 func TestMisspeltVariables(t *testing.T) {
 	tests := []struct{ env, want string }{
 		{"PORTLUCK_MAX_CONNS=1", ""},
-		{"PORTLUCK_SAY=x", ""}, // of another command
+		{"PORTLUCK_SAY=x", ""}, // the flag of another command
 		{"PORTLUCK_MAX_CONN=secret", "PORTLUCK_MAX_CONN sets no flag; did you mean PORTLUCK_MAX_CONNS?"},
 		{"PORTLUCK_MAXCONNS=secret", "PORTLUCK_MAXCONNS sets no flag; did you mean PORTLUCK_MAX_CONNS?"},
 		{"PORTLUCK_max_conns=secret", "PORTLUCK_max_conns sets no flag; did you mean PORTLUCK_MAX_CONNS?"},

@@ -14,11 +14,10 @@ import (
 	"github.com/portluck/portluck/handlers/callosum"
 )
 
-// linesPerSecond is how many lines about failures a server writes in a second.
+// linesPerSecond is the most lines about failures that a server may log in a second.
 const linesPerSecond = 20
 
-// Whatever strangers do to the services, the log gets a few lines a second, and none of their
-// words.
+// Strangers cannot make the services log more than a few lines a second, or any of their text.
 func TestServicesLogLittle(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -45,7 +44,7 @@ func TestServicesLogLittle(t *testing.T) {
 				}
 				defer first.Close()
 				_, _ = io.WriteString(first, tt.text)
-				if _, err := first.Read(make([]byte, 8)); err != nil { // it has the only slot
+				if _, err := first.Read(make([]byte, 8)); err != nil { // first gets the only slot
 					t.Fatal(err)
 				}
 			}
@@ -55,12 +54,13 @@ func TestServicesLogLittle(t *testing.T) {
 					t.Fatal(err)
 				}
 				_, _ = io.WriteString(c, tt.text)
-				_, _ = io.Copy(io.Discard, c) // until it is refused
+				_, _ = io.Copy(io.Discard, c) // until the server refuses c
 				c.Close()
 			}
 			var written []byte
 			for late := time.Now().Add(time.Minute); !bytes.Contains(written, []byte(tt.says)) && time.Now().Before(late); time.Sleep(time.Millisecond) {
-				if written, err = os.ReadFile(path); err != nil { // the server writes its log beside serving
+				// The server writes its log in another goroutine.
+				if written, err = os.ReadFile(path); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// writeCertificate makes a certificate with this serial number, and its key, in two files.
+// writeCertificate writes a new certificate with this serial number, and its key, to two files.
 func writeCertificate(t *testing.T, cert, key string, serial int64) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -45,7 +45,7 @@ func writeCertificate(t *testing.T, cert, key string, serial int64) {
 	}
 }
 
-// serial is that of the certificate that a server shows.
+// serial returns the serial number of the server's certificate.
 func serial(t *testing.T, addr string) int64 {
 	t.Helper()
 	c, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
@@ -56,7 +56,7 @@ func serial(t *testing.T, addr string) int64 {
 	return c.ConnectionState().PeerCertificates[0].SerialNumber.Int64()
 }
 
-// SIGHUP never ends a server, and it is told in the log what it did.
+// SIGHUP never ends a server. The log says what it did.
 func TestHangup(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -104,7 +104,7 @@ func TestHangup(t *testing.T) {
 	}
 }
 
-// A SIGHUP while it shuts down does not end it either.
+// A SIGHUP while the server shuts down does not end it either.
 func TestHangupWhileShuttingDown(t *testing.T) {
 	t.Parallel()
 	p, logs := startLogged(t, "--tls", "off", "--echo")
@@ -130,10 +130,10 @@ func (p *process) hangUp(t *testing.T) {
 	}
 }
 
-// logLines are what a server logs.
+// logLines has the lines that a server logs.
 type logLines chan string
 
-// startLogged is startProcess, with the logs.
+// startLogged is startProcess, and also returns the log.
 func startLogged(t *testing.T, args ...string) (*process, logLines) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -158,7 +158,7 @@ func startLogged(t *testing.T, args ...string) (*process, logLines) {
 	return p, lines
 }
 
-// wants waits for a line that has text.
+// wants waits for a line that contains text.
 func (l logLines) wants(t *testing.T, text string) {
 	t.Helper()
 	late := time.After(time.Minute)

@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// askHost asks addr for path by the name host.
+// askHost requests path from addr, with host in the Host header.
 func askHost(t *testing.T, addr, path, host string) (status int, body string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, nil)
@@ -32,7 +32,7 @@ func askHost(t *testing.T, addr, path, host string) (status int, body string) {
 	return resp.StatusCode, string(b)
 }
 
-// A stranger's page does not get at the demo, nor at what --debug tells; --host says who is none.
+// A page of a stranger's host can reach neither the port nor that of --debug. --host allows hosts.
 func TestHosts(t *testing.T) {
 	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	var said strings.Builder
@@ -82,8 +82,8 @@ func TestCheckHosts(t *testing.T) {
 	}
 }
 
-// The first bytes of others are shown to a visitor on this machine, to others only by --show-bytes,
-// and secrets to nobody.
+// The page shows the first bytes of other clients to a visitor on this machine, and with
+// --show-bytes to all. It shows secrets to nobody.
 func TestFirstBytes(t *testing.T) {
 	const far, near = "PROXY TCP4 192.0.2.1 192.0.2.2 1 80\r\n", "PROXY TCP4 127.0.0.1 127.0.0.1 1 80\r\n"
 	for _, tt := range []struct {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzReadKey holds that a key is what its file has, without the ends of lines behind it, and that
-// what is said of a refused file does not depend on what it has.
+// FuzzReadKey checks that a key is the content of its file without line ends at the end, and that
+// the error for a refused file does not depend on its content.
 func FuzzReadKey(f *testing.F) {
 	for _, text := range []string{"", "0123456789abcdef", "0123456789abcdef\r\n\n", "\r\n0123456789abcd", "0123456789abcde\n", "0123456789abcdef \n"} {
 		f.Add([]byte(text))

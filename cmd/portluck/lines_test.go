@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// Only what is on has a line.
+// Only protocols that are on have a line.
 func TestClientLinesOfWhatIsOn(t *testing.T) {
 	tests := []struct {
 		name string
@@ -55,7 +55,7 @@ func TestClientLinesOfWhatIsOn(t *testing.T) {
 	}
 }
 
-// The page's lines have the address that the browser has come by.
+// The lines of the page have the host that the browser used.
 func TestPageLines(t *testing.T) {
 	for host, want := range map[string]string{
 		"example.com": "nc example.com 80", "localhost:8100": "nc localhost 8100", "[::1]:8100": "nc ::1 8100", "[::1]": "nc ::1 80",
@@ -76,7 +76,7 @@ func contains(lines []page.Command, command string) bool {
 	return false
 }
 
-// A shell takes what is quoted for the word that it was.
+// A shell reads a quoted word as the word itself.
 func TestQuote(t *testing.T) {
 	need.Program(t, "sh")
 	home := filepath.Join(t.TempDir(), "home")
@@ -97,7 +97,7 @@ func TestQuote(t *testing.T) {
 	}
 }
 
-// Commands name the program as the reader can start it.
+// Commands name the program in a way in which the reader can start it.
 func TestSelf(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	exe, err := os.Executable()
@@ -106,7 +106,8 @@ func TestSelf(t *testing.T) {
 	}
 	want := quote(exe)
 	if ofGoRun(exe) {
-		want = "go run github.com/portluck/portluck/cmd/portluck" // go test makes its binaries where go run does
+		// go test builds its binaries where go run does.
+		want = "go run github.com/portluck/portluck/cmd/portluck"
 	}
 	if got := self(); got != want {
 		t.Errorf("self() = %s, want %s", got, want)

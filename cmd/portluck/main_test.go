@@ -21,8 +21,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The scripts run portluck, and other programs, as commands of their own: this binary again.
-// drainVar names the variable that sets the drainTime of a process of a test.
+// drainVar names the variable that sets drainTime in a process that a test starts. Such a process
+// is this test binary under another name: portluck, or one of programs.
 const drainVar = "TEST_DRAIN"
 
 func TestMain(m *testing.M) {
@@ -46,11 +46,11 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// setup gives a script a home of its own.
+// setup gives a script its own home directory and the name of a mesh.
 func setup(env *testscript.Env) error {
 	env.Setenv("HOME", env.WorkDir)
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
-	env.Setenv("MESH", fmt.Sprintf("t%d", rand.Uint64N(1e13))) // a name that nobody else on the machine has
+	env.Setenv("MESH", fmt.Sprintf("t%d", rand.Uint64N(1e13))) // not used by another test
 	env.Setenv("CA", filepath.Join(env.WorkDir, "config", "portluck", "ca.pem"))
 	env.Values[needT{}] = env.T()
 	return nil
@@ -66,21 +66,21 @@ func needInScript(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// server is a portluck that a script has started.
+// server is a portluck server that a script has started.
 type server struct {
 	cmd *exec.Cmd
 	out *bufio.Reader
 }
 
-// servers has the server of each script; scripts run at once.
+// servers maps each script to its server. Scripts run concurrently.
 var servers sync.Map
 
-// patient are the flags of the servers of tests: a client that a busy machine holds up does not
-// become a raw one.
+// patient has the flags of the tests' servers. A client that a busy machine delays must not count
+// as a raw one.
 var patient = []string{"serve", "--listen", "127.0.0.1:0", "--sniff-timeout", "1m"}
 
-// serveInScript starts portluck with these flags on a free port, and sets ADDR, HOST and PORT. Its
-// stderr is added to the file log.
+// serveInScript starts portluck with these flags on a free port, and sets ADDR, HOST and PORT. The
+// file log gets its standard error.
 func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 	self, err := exec.LookPath("portluck")
 	if err != nil {
@@ -96,7 +96,7 @@ func serveInScript(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	log, err := os.OpenFile(ts.MkAbs("log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	ts.Check(err)
-	defer log.Close() // the process has its own
+	defer log.Close() // the process keeps its own copy
 	cmd.Stderr = log
 	ts.Check(cmd.Start())
 	s := &server{cmd, bufio.NewReader(out)}
@@ -131,14 +131,14 @@ func terminate(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// command is portluck as a process of its own.
+// command returns the command that runs portluck as a process, without PORTLUCK_ variables.
 func command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	link := filepath.Join(t.TempDir(), "portluck") // the name by which this binary is the command
+	link := filepath.Join(t.TempDir(), "portluck") // by this name, the test binary is portluck
 	if err := os.Symlink(exe, link); err != nil {
 		t.Fatal(err)
 	}
@@ -147,11 +147,11 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// A process is a portluck that serves.
+// A process is a portluck server in a process of its own.
 type process struct {
 	*exec.Cmd
 	addr, ca string
-	exited   chan struct{} // closed when it has; err is set then
+	exited   chan struct{} // closed after the exit, when err is set
 	err      error
 }
 
@@ -167,7 +167,7 @@ func startProcess(t *testing.T, args ...string) *process {
 	return startProcessTo(t, os.Stderr, args...)
 }
 
-// startProcessTo is startProcess for which stderr is another file.
+// startProcessTo is startProcess, but the process writes its standard error to stderr.
 func startProcessTo(t *testing.T, stderr *os.File, args ...string) *process {
 	t.Helper()
 	dir := t.TempDir()
@@ -197,7 +197,7 @@ func startProcessTo(t *testing.T, stderr *os.File, args ...string) *process {
 	return p
 }
 
-// Every line that is printed for a person works.
+// Every command that is printed for a person works.
 func TestClientLines(t *testing.T) {
 	addr, ca := startServer(t)
 	_, port, _ := strings.Cut(addr, ":")
@@ -221,14 +221,14 @@ func TestClientLines(t *testing.T) {
 	}
 }
 
-// needs skips the test when the program of a command is absent, and returns where it is.
+// needs returns the path of the program of a command. It skips the test if there is none.
 func needs(t *testing.T, command string) (path string) {
 	t.Helper()
 	program, _, _ := strings.Cut(command, " ")
 	return need.Program(t, program)
 }
 
-// person starts a command as a shell does, until the end of the test or of its bound of a minute.
+// person starts a command in a shell. It ends with the test, or after a minute.
 func person(t *testing.T, line string) (in io.Writer, out io.Reader) {
 	t.Helper()
 	cmd := exec.Command("timeout", "60", "sh", "-c", line)
@@ -243,17 +243,18 @@ func person(t *testing.T, line string) (in io.Writer, out io.Reader) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt) // timeout passes it on
+		cmd.Process.Signal(os.Interrupt) // timeout(1) passes it on
 		cmd.Wait()
 	})
 	return in, out
 }
 
-// said counts what hears says: each is another line, as WebSocket clients get the history.
+// said numbers the lines that hears sends. They must differ, as WebSocket clients also get old
+// lines.
 var said atomic.Int32
 
-// hears has a person say something by a command until it prints that: `curl -T -` reads only after
-// it has sent. A reader of events hears what others have said.
+// hears sends a line through a command again and again until the command prints it: `curl -T -`
+// reads only after it has sent. A command that reads events prints a line of another client.
 func hears(t *testing.T, line string) {
 	t.Helper()
 	word := "hello"
@@ -282,7 +283,7 @@ func hears(t *testing.T, line string) {
 	}
 }
 
-// Python's websockets, text and binary, in the clear and over TLS.
+// Python's websockets package talks to the server: text and binary, in the clear and over TLS.
 func TestPythonWebsockets(t *testing.T) {
 	t.Parallel()
 	python := need.Python(t, "websockets")

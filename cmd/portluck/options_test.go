@@ -17,7 +17,7 @@ func checked(t *testing.T, args ...string) error {
 	return err
 }
 
-// parsed returns what serve makes of flags.
+// parsed returns the options of the flags in args, and the error of their check.
 func parsed(t *testing.T, args ...string) (o options, err error) {
 	t.Helper()
 	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
@@ -32,7 +32,7 @@ func parsed(t *testing.T, args ...string) (o options, err error) {
 func TestCheckAddress(t *testing.T) {
 	tests := []struct {
 		addr       string
-		tcp, other bool // it is an address of --debug, and of --listen only
+		tcp, other bool // valid for --debug and --listen; valid for --listen alone
 	}{
 		{":0", true, false},
 		{":8100", true, false},
@@ -102,7 +102,7 @@ func TestCheckOrigin(t *testing.T) {
 		{"EXAMPLE.com", true},
 		{"example.com.", true},
 		{"localhost", true},
-		{"null", true}, // of a sandboxed frame, or a file
+		{"null", true}, // the origin of a sandboxed frame, or of a file
 		{"xn--bcher-kva.example", true},
 		{"under_score.example", true},
 		{"*.example.com", true},
@@ -121,7 +121,7 @@ func TestCheckOrigin(t *testing.T) {
 		{"[::1]:*", true},
 		{"10.*.0.1", true},
 		{"*.1.2.3.4", true},
-		{"*.0.0.1", true}, // it matches 127.0.0.1
+		{"*.0.0.1", true}, // matches 127.0.0.1
 		{"[fe80::*]", true},
 		{"[::ffff:7f00:1]", true},
 
@@ -180,7 +180,7 @@ func TestCheckOrigin(t *testing.T) {
 	}
 }
 
-// No flag that takes a text may be given without one; nor may a list have an empty one.
+// No flag accepts an empty string or an empty list, and no list accepts an empty element.
 func TestCheckEmpty(t *testing.T) {
 	var o options
 	f := pflag.NewFlagSet("serve", pflag.ContinueOnError)
@@ -205,7 +205,7 @@ func TestCheckEmpty(t *testing.T) {
 	})
 }
 
-// What is wrong with a number, a name or an id is told with its flag.
+// The error for a wrong number, name or id names its flag.
 func TestChecksNameTheFlag(t *testing.T) {
 	for _, tt := range []struct {
 		args []string

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// stopped is the write end of a pipe that is full, and that nobody reads until read is.
+// stopped returns the write end of a full pipe, and the read end, which nobody reads yet.
 func stopped(t *testing.T) (w, read *os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -30,7 +30,7 @@ func stopped(t *testing.T) (w, read *os.File) {
 	}
 	for full := false; !full; {
 		if err := raw.Write(func(fd uintptr) bool {
-			_, err := syscall.Write(int(fd), make([]byte, 1)) // to the last byte
+			_, err := syscall.Write(int(fd), make([]byte, 1)) // fills the pipe to the last byte
 			full = errors.Is(err, syscall.EAGAIN)
 			return true
 		}); err != nil {
@@ -40,7 +40,7 @@ func stopped(t *testing.T) (w, read *os.File) {
 	return w, r
 }
 
-// gone is the write end of a pipe whose reader has gone.
+// gone returns the write end of a pipe whose read end is closed.
 func gone(t *testing.T) *os.File {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -52,7 +52,7 @@ func gone(t *testing.T) *os.File {
 	return w
 }
 
-// startOn starts a server that logs all it can on a Unix socket, and waits until it serves there.
+// startOn starts a server on a Unix socket that logs all it can, and waits until it listens.
 func startOn(t *testing.T, stdout, stderr *os.File) (p *process, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "s")
@@ -91,7 +91,7 @@ func startOn(t *testing.T, stdout, stderr *os.File) (p *process, path string) {
 	}
 }
 
-// echoes has n clients say something, one after another.
+// echoes connects n clients, one after another. Each sends a line and checks the echo.
 func echoes(t *testing.T, path string, n int) {
 	t.Helper()
 	for range n {
@@ -108,7 +108,7 @@ func echoes(t *testing.T, path string, n int) {
 	}
 }
 
-// Whatever becomes of who reads its output, a server serves, and ends when it is told to.
+// A server serves, and ends on a signal, even if the readers of its output stop reading or close.
 func TestOutputHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
 	full := func(t *testing.T) *os.File { w, _ := stopped(t); return w }
@@ -127,7 +127,7 @@ func TestOutputHoldsNobodyUp(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			p, path := startOn(t, tt.stdout(t), tt.stderr(t))
-			echoes(t, path, screenQueue) // two lines each
+			echoes(t, path, screenQueue) // each logs two lines
 			p.terminate(t)
 			if code := p.exits(t, time.Minute); code != 0 {
 				t.Errorf("exit code %d, want 0", code)
@@ -136,7 +136,7 @@ func TestOutputHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// A command whose errors nobody reads ends too.
+// A command ends even if nobody reads its errors.
 func TestErrorsHoldNobodyUp(t *testing.T) {
 	t.Parallel()
 	w, _ := stopped(t)
@@ -158,7 +158,7 @@ func TestErrorsHoldNobodyUp(t *testing.T) {
 	}
 }
 
-// When its reader goes on, the log tells how many lines it lacks.
+// When the reader of the log reads again, the log says how many lines it lacks.
 func TestLogTellsWhatItLacks(t *testing.T) {
 	t.Parallel()
 	w, r := stopped(t)

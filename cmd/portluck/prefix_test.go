@@ -12,16 +12,15 @@ import (
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
 )
 
-// A reverse proxy may have the server below a path, whether it takes the path off or passes it on:
-// the page, its parts, its WebSocket, what it asks for and the events' path are there, and so are
-// the commands that it shows.
+// A reverse proxy may serve the server below a path, which it removes or passes on. Below that path
+// are the page, all that the page requests, and the path of events. The commands have the path too.
 func TestBehindAPrefix(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		keepPath bool
 		args     []string
-		put      string // the path of events
+		put      string // path of events
 	}{
 		{"taken off", false, nil, "_put"},
 		{"taken off, with the flag", false, []string{"--prefix", "/chat"}, "_put"},
@@ -57,7 +56,7 @@ func TestBehindAPrefix(t *testing.T) {
 	}
 }
 
-// ask makes a request.
+// ask makes a request, and returns the status code and the body of the answer.
 func ask(t *testing.T, client *http.Client, method, url, body string) (code int, answer string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -99,7 +98,7 @@ func shownBehind(t *testing.T, client *http.Client, base string) (lines []string
 	return lines
 }
 
-// talks has the page's WebSocket at url say something, and hear it.
+// talks sends a line over the page's WebSocket at url, and waits for it to come back.
 func talks(t *testing.T, url string) {
 	t.Helper()
 	c, err := dial(t.Context(), url, &trust{insecure: true})
@@ -141,7 +140,7 @@ func TestCheckPrefix(t *testing.T) {
 	}
 }
 
-// Each printed URL has the prefix.
+// Every printed URL has the prefix.
 func TestLinesOfPrefix(t *testing.T) {
 	e := entrance{tls: true, prefix: "/a/b"}
 	lines := slices.Concat(clientLines("localhost:8100", e), socketLines("/s", e), pageLines("chat.example", e),

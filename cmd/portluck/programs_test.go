@@ -14,10 +14,11 @@ import (
 	"time"
 )
 
-// programs are the commands of the scripts: portluck, and the clients that a machine may not have.
+// programs has the commands of the scripts: portluck, and stand-ins for clients that a machine may
+// lack.
 var programs = map[string]func(){"portluck": main, "raw": rawMain, "fetch": fetchMain, "await": awaitMain, "pick": pickMain}
 
-// fails ends a program with its error.
+// fails prints err and ends the program with exit code 1, if err is not nil.
 func fails(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -25,8 +26,8 @@ func fails(err error) {
 	}
 }
 
-// rawMain is OpenBSD's nc, under another name, as the lines of README want the real one:
-// raw [-N] [-u] HOST PORT, or raw [-N] -U PATH.
+// rawMain stands in for OpenBSD's nc: raw [-N] [-u] HOST PORT, or raw [-N] -U PATH. It has another
+// name because the lines of the README need the real nc.
 func rawMain() {
 	half := flag.Bool("N", false, "send FIN at the end of the input")
 	udp := flag.Bool("u", false, "UDP")
@@ -44,10 +45,10 @@ func rawMain() {
 	go func() { // ends with the process
 		_, err := io.Copy(c, os.Stdin)
 		if w, ok := c.(interface{ CloseWrite() error }); err == nil && *half && ok {
-			_ = w.CloseWrite() // the server may have closed
+			_ = w.CloseWrite() // fails if the server has closed
 		}
 	}()
-	_, _ = io.Copy(os.Stdout, c) // a reset is an end, too
+	_, _ = io.Copy(os.Stdout, c) // a reset is an end too
 }
 
 // fetchMain prints what a server answers to a request: fetch [-i] [-2] [-d BODY] [-H HEADER]...
@@ -92,7 +93,7 @@ func fetchMain() {
 	fails(err)
 }
 
-// awaitMain waits until a file has a text: await TEXT FILE.
+// awaitMain waits until a file contains a text: await TEXT FILE.
 func awaitMain() {
 	for late := time.Now().Add(time.Minute); time.Now().Before(late); time.Sleep(10 * time.Millisecond) {
 		if all, err := os.ReadFile(os.Args[2]); err == nil && strings.Contains(string(all), os.Args[1]) {
@@ -102,7 +103,7 @@ func awaitMain() {
 	fails(fmt.Errorf("%s has no %q within a minute", os.Args[2], os.Args[1]))
 }
 
-// pickMain prints what the group of a regular expression matches in its input: pick REGEXP.
+// pickMain prints what the group of a regular expression matches in standard input: pick REGEXP.
 func pickMain() {
 	all, err := io.ReadAll(os.Stdin)
 	fails(err)

@@ -23,10 +23,11 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// oddName is that of a directory with all that a shell would split, expand or end a word at.
+// oddName is the name of a directory, with every character at which a shell splits, expands or ends
+// a word.
 const oddName = `it's a "dir" of $HOME & [a-z]*;#x`
 
-// words are those that a shell makes in dir of each command. A pipe is one word, |.
+// words returns the words into which a shell in dir splits each command. A pipe is the word |.
 func words(t *testing.T, dir string, lines ...string) [][]string {
 	t.Helper()
 	var script strings.Builder
@@ -37,7 +38,7 @@ func words(t *testing.T, dir string, lines ...string) [][]string {
 			}
 			script.WriteString("set -- " + part + "\n" + `for word; do printf '%s\0' "$word"; done` + "\n")
 		}
-		script.WriteString("printf '\\0'\n") // no command has an empty word
+		script.WriteString("printf '\\0'\n") // an empty word ends a command; none has one
 	}
 	cmd := exec.Command(need.Program(t, "sh"), "-e", "-c", script.String())
 	cmd.Dir = dir
@@ -55,7 +56,7 @@ func words(t *testing.T, dir string, lines ...string) [][]string {
 	return all
 }
 
-// install makes dir/portluck, which is this binary as the command.
+// install links or copies the test binary to dir/portluck, where it is the command portluck.
 func install(t *testing.T, dir string) (path string) {
 	t.Helper()
 	exe, err := os.Executable()
@@ -84,8 +85,8 @@ func install(t *testing.T, dir string) (path string) {
 	return path
 }
 
-// printed starts the command exe on a terminal and returns the commands that it prints there, by
-// what they are, and its address.
+// printed starts the server exe on a terminal. It returns the commands that the server prints, by
+// what they do, and its address.
 func printed(t *testing.T, exe string, args ...string) (lines map[string]string, addr string) {
 	t.Helper()
 	screen, tty := terminal(t)
@@ -122,7 +123,7 @@ func printed(t *testing.T, exe string, args ...string) (lines map[string]string,
 	}
 }
 
-// Whatever the paths are, a shell makes of each printed command the words that are meant.
+// A shell splits each printed command into the right words, whatever the paths are.
 func TestPrintedCommands(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), oddName)
@@ -163,7 +164,7 @@ func TestPrintedCommands(t *testing.T) {
 	}
 	wantWords(t, dir, got, want)
 
-	// The page shows the same, by the host that the browser has come by.
+	// The page shows the same commands, with the host that the browser used.
 	shown := map[string]string{"browser": got["browser"]}
 	for _, path := range []string{"commands", "panels"} {
 		for what, line := range shownAt(t, addr, at, path) {
@@ -173,7 +174,7 @@ func TestPrintedCommands(t *testing.T) {
 	wantWords(t, dir, shown, want)
 }
 
-// wantWords wants exactly these commands, of these words each.
+// wantWords checks that got has the commands of want, and that a shell splits each into its words.
 func wantWords(t *testing.T, dir string, got map[string]string, want map[string][]string) {
 	t.Helper()
 	whats := slices.Sorted(maps.Keys(got))
@@ -191,8 +192,8 @@ func wantWords(t *testing.T, dir string, got map[string]string, want map[string]
 	}
 }
 
-// shownAt are the commands that the page of the server at addr has at a path, for a browser that
-// has come by host.
+// shownAt returns the commands at a path, commands or panels, of the server at addr, for a browser
+// that sends host.
 func shownAt(t *testing.T, addr, host, path string) map[string]string {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/"+path, nil)
@@ -224,7 +225,7 @@ func shownAt(t *testing.T, addr, host, path string) map[string]string {
 	return lines
 }
 
-// So it is on a Unix socket.
+// Commands for Unix sockets are quoted too.
 func TestPrintedCommandsOfSockets(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "it's a $HOME")
@@ -242,11 +243,13 @@ func TestPrintedCommandsOfSockets(t *testing.T) {
 	})
 }
 
-// Brackets of IPv6 are none of a shell's, whatever files there are; nor is a name an option.
+// A shell does not take the brackets of an IPv6 address for a pattern, even if files match it. A
+// path that begins with - is not taken for an option.
 func TestCommandsOfHosts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	for _, name := range []string{"http:/1:8100", "https:/1:8100", "ws:/1:8100", "wss:/1:8100", "1:8100"} { // which [::1] matches
+	// The pattern [::1] would match each of these files.
+	for _, name := range []string{"http:/1:8100", "https:/1:8100", "ws:/1:8100", "wss:/1:8100", "1:8100"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +291,7 @@ func TestCommandsOfHosts(t *testing.T) {
 	}
 }
 
-// The key of a mesh is one word, and its name no option.
+// The path of a mesh's key is one word, and a name that begins with - is not an option.
 func TestCommandsOfMesh(t *testing.T) {
 	t.Parallel()
 	key := "/" + oddName + "/key"

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// The lines of the README's table work as they stand, but for the port.
+// The lines of the README's table work as they are, except for the port.
 func TestReadmeLines(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
@@ -33,11 +33,11 @@ func TestReadmeLines(t *testing.T) {
 	}
 }
 
-// The README's first program compiles as it stands.
+// The README's first program compiles as it is.
 func TestReadmeProgram(t *testing.T) {
 	t.Parallel()
 	program := readmePrograms(t)[0]
-	dir, err := os.MkdirTemp(".", "_readme") // which ./... leaves out
+	dir, err := os.MkdirTemp(".", "_readme") // ./... ignores a directory with this name
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestReadmeProgram(t *testing.T) {
 	}
 }
 
-// readmePrograms returns the whole programs that the README has: an echo server, and one with TLS.
+// readmePrograms returns the README's two programs: an echo server, and one with TLS.
 func readmePrograms(t *testing.T) []string {
 	t.Helper()
 	readme, err := os.ReadFile("../../README.md")
@@ -67,7 +67,7 @@ func readmePrograms(t *testing.T) []string {
 	return programs
 }
 
-// The README's lines for AllData work as they stand, but for the port.
+// The README's lines for AllData work as they are, except for the port.
 func TestReadmeAllData(t *testing.T) {
 	t.Parallel()
 	needs(t, "curl")

@@ -16,11 +16,11 @@ import (
 	"time"
 )
 
-// The README's program with TLS serves its page, and ends in good order.
+// The README's program with TLS serves its page, and ends without an error.
 func TestReadmeTLSProgram(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "s") // nobody else can have it
+	socket := filepath.Join(t.TempDir(), "s") // no other program can have it
 	program := strings.ReplaceAll(readmePrograms(t)[1], "localhost:8443", "unix:"+socket)
-	dir, err := os.MkdirTemp(".", "_readme") // which ./... leaves out
+	dir, err := os.MkdirTemp(".", "_readme") // ./... ignores a directory with this name
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestReadmeTLSProgram(t *testing.T) {
 	}
 	got, err := page()
 	for late := time.Now().Add(time.Minute); err != nil && time.Now().Before(late); got, err = page() {
-		time.Sleep(20 * time.Millisecond) // it does not listen yet
+		time.Sleep(20 * time.Millisecond) // the program does not listen yet
 	}
 	if err != nil || got != "Hello, browser.\n" {
 		t.Errorf("the page is %q, %v", got, err)

@@ -21,7 +21,7 @@ func (l logChannel) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A client that comes by a Unix socket is called unix:@ in the Slots panel and in the log.
+// The Slots panel and the log call a client of a Unix socket unix:@.
 func TestSlotsOfUnixClients(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "p.sock")
@@ -62,7 +62,7 @@ func TestSlotsOfUnixClients(t *testing.T) {
 	if held != "0: unix:@" {
 		t.Errorf("the panel has %q, want 0: unix:@", held)
 	}
-	_, _ = dial().ReadString('\n') // there is no slot for it
+	_, _ = dial().ReadString('\n') // no slot is left for this client
 	if line := <-log; !strings.Contains(line, `"remote":"unix:@"`) {
 		t.Errorf("the log has %s, want the remote unix:@", line)
 	}

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// A terminal that somebody has stopped holds nobody up; what it misses is counted.
+// A stopped terminal blocks nobody, and the lines that it misses are counted.
 func TestScreenStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		read, write := io.Pipe()
 		s := newScreen(write, 0)
 		s.show("line 0")
-		synctest.Wait() // it is stuck in writing that
+		synctest.Wait() // the screen is stuck in this write
 		for i := range 1000 {
 			s.show(fmt.Sprint("line ", i+1))
 		}
@@ -40,7 +40,7 @@ func TestScreenStopped(t *testing.T) {
 	})
 }
 
-// A flood is slowed down, and counted.
+// A flood of lines is slowed down, and the lines that are dropped are counted.
 func TestScreenFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -16,8 +16,8 @@ func TestSend(t *testing.T) {
 		name   string
 		s      *sending
 		server func(c net.Conn, r *bufio.Reader)
-		want   string // of the output
-		err    string // in the error; none if empty
+		want   string // the output
+		err    string // part of the error; no error if empty
 		took   time.Duration
 	}{
 		{
@@ -117,7 +117,7 @@ func echoLines(c net.Conn, r *bufio.Reader, n int) {
 	}
 }
 
-// A reader that never returns anything, as a terminal at which nobody types.
+// A blockedReader never returns anything, like a terminal at which nobody types.
 type blockedReader chan struct{}
 
 func (r blockedReader) Read([]byte) (int, error) {

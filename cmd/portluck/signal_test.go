@@ -25,7 +25,7 @@ func (p *process) terminate(t *testing.T) {
 	}
 }
 
-// exits waits for the exit, and returns its code.
+// exits waits for the process to exit, and returns its exit code.
 func (p *process) exits(t *testing.T, within time.Duration) int {
 	t.Helper()
 	select {
@@ -37,15 +37,15 @@ func (p *process) exits(t *testing.T, within time.Duration) int {
 	}
 }
 
-// drainsIn sets the drain time of the processes that the test starts. A test in which clients
-// finish after the signal gives them as long as a busy machine may take.
+// drainsIn sets drainTime in the processes that the test starts. If clients are to finish after the
+// signal, d must be as long as a busy machine may take.
 func drainsIn(t *testing.T, d time.Duration) {
 	t.Helper()
 	t.Setenv(drainVar, d.String())
 }
 
-// ownLoopback is an address on which other tests do not listen: they could have the port of a
-// server as soon as it is closed.
+// ownLoopback returns a loopback address on which other tests do not listen. On a shared one they
+// could get the port of a server as soon as it is closed.
 func ownLoopback() string {
 	if runtime.GOOS == "linux" {
 		return "127.0.0.2"
@@ -53,7 +53,7 @@ func ownLoopback() string {
 	return "127.0.0.1"
 }
 
-// inFlight begins a request of which the server has answered the first line.
+// inFlight begins a request, and returns once the server has sent back its first line.
 func inFlight(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -75,7 +75,7 @@ func inFlight(t *testing.T, addr string) (net.Conn, *bufio.Reader) {
 	}
 }
 
-// aWebSocket is a client that has been answered.
+// aWebSocket returns a WebSocket client that has got an answer.
 func aWebSocket(t *testing.T, addr string) *wsPeer {
 	t.Helper()
 	p, err := dial(t.Context(), "ws://"+addr+"/", &trust{insecure: true, configDir: t.TempDir()})
@@ -94,7 +94,7 @@ func aWebSocket(t *testing.T, addr string) *wsPeer {
 	return c
 }
 
-// wantGoingAway reads the close frame of a client.
+// wantGoingAway checks that the client gets a close frame with code 1001, and answers it.
 func wantGoingAway(t *testing.T, c *wsPeer) {
 	t.Helper()
 	f, err := readFrame(c.r.Source)
@@ -107,7 +107,7 @@ func wantGoingAway(t *testing.T, c *wsPeer) {
 	c.sendClose(ws.StatusGoingAway)
 }
 
-// The first SIGTERM says goodbye to those who wait and finishes what has begun.
+// On the first SIGTERM the server closes idle clients and finishes the requests that have begun.
 func TestTerminateFinishesWhatHasBegun(t *testing.T) {
 	drainsIn(t, time.Minute)
 	p := startProcess(t, "--echo", "--listen", ownLoopback()+":0")
@@ -151,7 +151,7 @@ func TestTerminateTwice(t *testing.T) {
 	}
 }
 
-// Who does not finish has 10 seconds.
+// A client that does not finish is cut off after drainTime, 10 seconds.
 func TestTerminateEndsAfterTheDrainTime(t *testing.T) {
 	if drainTime != 10*time.Second {
 		t.Errorf("drainTime = %v, want 10 s", drainTime)
@@ -170,7 +170,7 @@ func TestTerminateEndsAfterTheDrainTime(t *testing.T) {
 	}
 }
 
-// A signal that comes as soon as the address is printed is a signal to finish.
+// A signal that comes as soon as the address is printed shuts the server down in order.
 func TestTerminateAtOnce(t *testing.T) {
 	t.Parallel()
 	for range 20 {

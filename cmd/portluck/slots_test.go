@@ -12,12 +12,14 @@ import (
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
 )
 
-// slotServer starts a server of slots. It returns its shared port and its own.
+// slotServer starts a server of slots. It returns the shared port, the port of --callosum and the
+// panel.
 func slotServer(t *testing.T) (shared, own string, panel page.Panel) {
 	t.Helper()
 	addr, _ := startServer(t, "--callosum", "127.0.0.1:0", "--slots-on-silence", "--tls", "off", "--sniff-timeout", "2s")
 	resp, err := http.Get("http://" + addr + "/panels")
-	for late := time.Now().Add(time.Minute); err != nil && time.Now().Before(late); { // it was silent for too long
+	// On a busy machine the client may be silent for so long that it gets a slot.
+	for late := time.Now().Add(time.Minute); err != nil && time.Now().Before(late); {
 		resp, err = http.Get("http://" + addr + "/panels")
 	}
 	if err != nil {
@@ -40,7 +42,7 @@ func slotServer(t *testing.T) (shared, own string, panel page.Panel) {
 	return shared, own, all[0]
 }
 
-// getsSlot runs a line until it prints a slot.
+// getsSlot runs a command until it prints a slot.
 func getsSlot(t *testing.T, line string) {
 	t.Helper()
 	needs(t, line)
@@ -58,7 +60,7 @@ func getsSlot(t *testing.T, line string) {
 	}
 }
 
-// The lines of the README's section work as they stand, but for the ports.
+// The lines of the README's section on slots work as they are, except for the ports.
 func TestReadmeSlots(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
@@ -81,7 +83,7 @@ func TestReadmeSlots(t *testing.T) {
 	}
 }
 
-// The lines of the panel work.
+// The commands of the panel work.
 func TestPanelOfSlots(t *testing.T) {
 	t.Parallel()
 	_, _, panel := slotServer(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// Processes that start at once in a fresh config directory have one CA.
+// Processes that start together in a new config directory share one CA.
 func TestStartsAtOnceShareTheCA(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "config")
@@ -44,8 +44,8 @@ func TestStartsAtOnceShareTheCA(t *testing.T) {
 	}
 }
 
-// Without --listen the next port is taken when 8100 is not free, and the notice and the addresses
-// say which.
+// Without --listen the server takes the next port if 8100 is not free. The notice and the address
+// have that port.
 func TestTakenDefaultPort(t *testing.T) {
 	for try := 1; ; try++ {
 		l, err := net.Listen("tcp", "127.0.0.1:8100")
@@ -53,7 +53,7 @@ func TestTakenDefaultPort(t *testing.T) {
 		if err == nil {
 			l.Close()
 		} else if port == "8100" && try < 100 {
-			continue // somebody else has had it, and no longer
+			continue // another program had the port, and has released it
 		}
 		if want := "portluck: port 8100 is taken, using " + port + "\n"; notices != want {
 			t.Errorf("the notice is %q, want %q", notices, want)
@@ -62,8 +62,8 @@ func TestTakenDefaultPort(t *testing.T) {
 	}
 }
 
-// startOnDefaultPort starts a server without --listen, and ends it. It returns its port and what it
-// notices.
+// startOnDefaultPort starts a server without --listen, and ends it. It returns the port and the
+// notice of the server.
 func startOnDefaultPort(t *testing.T) (port, notice string) {
 	t.Helper()
 	cmd := command(t, "--tls", "off")
@@ -91,13 +91,13 @@ func startOnDefaultPort(t *testing.T) (port, notice string) {
 	return port, notices.String()
 }
 
-// listenUDPAlone listens on a UDP port whose TCP port is free and stays so: the system gives no
-// client a port as low as this one.
+// listenUDPAlone listens on a UDP port whose TCP port is free and stays free: the system does not
+// choose ports as low as this one.
 func listenUDPAlone(t *testing.T) net.PacketConn {
 	t.Helper()
 	for port := 20000; port < 30000; port++ {
 		at := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		pc, err := net.ListenPacket("udp", at) // another run of this test does not look at TCP then
+		pc, err := net.ListenPacket("udp", at) // keeps other runs of this test from the TCP port
 		if err != nil {
 			continue
 		}
@@ -112,8 +112,8 @@ func listenUDPAlone(t *testing.T) net.PacketConn {
 	return nil
 }
 
-// The error of a port that is taken has the command that shows by whom: a client's connection can
-// have it as well as a listener.
+// The error for a taken port has a command that shows which process has it, be it for a listener or
+// for a client's connection.
 func TestTakenPortSaysByWhom(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

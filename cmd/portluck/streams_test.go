@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The README's lines for streams are answered as it says, on the address of their own and on the
-// shared port.
+// The README's lines for streams get the answers that it shows, on the address of --echo-stream and
+// on the shared port.
 func TestReadmeStreams(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")

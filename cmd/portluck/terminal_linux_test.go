@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// terminal is a pseudo terminal: what is written to tty is read from screen.
+// terminal opens a pseudo terminal. What is written to tty is read from screen.
 func terminal(t *testing.T) (screen, tty *os.File) {
 	t.Helper()
 	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
@@ -64,7 +64,7 @@ func serveOn(t *testing.T, tty *os.File, out *bufio.Reader, args ...string) (cmd
 	return cmd, strings.TrimSpace(strings.TrimPrefix(line, "listening on "))
 }
 
-// On a terminal stdout shows who comes, says what and goes.
+// On a terminal, standard output shows who comes and goes, and what is said.
 func TestTerminalShowsTheRoom(t *testing.T) {
 	t.Parallel()
 	screen, tty := terminal(t)
@@ -93,20 +93,20 @@ func TestTerminalShowsTheRoom(t *testing.T) {
 	}
 }
 
-// A terminal that is stopped, as by Ctrl-S, stops nobody.
+// A stopped terminal, as by Ctrl-S, does not stop the server.
 func TestTerminalStopped(t *testing.T) {
 	t.Parallel()
 	screen, tty := terminal(t)
 	out := bufio.NewReader(screen)
 	cmd, addr := serveOn(t, tty, out, "--log-level", "debug")
-	c, err := net.Dial("tcp", addr) // and nobody reads from screen
+	c, err := net.Dial("tcp", addr) // from here on nobody reads from screen
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(time.Minute))
 	answers := bufio.NewReader(c)
-	for i := range 800 { // more than a terminal and a screen take
+	for i := range 800 { // more lines than the terminal and the screen hold
 		fmt.Fprintf(c, "%s %d\n", strings.Repeat("x", 200), i)
 		if _, err := answers.ReadString('\n'); err != nil {
 			t.Fatalf("line %d: %v", i, err)
@@ -127,8 +127,7 @@ func TestTerminalStopped(t *testing.T) {
 	}
 }
 
-// What discards everything is no terminal, nor is a pipe; stdout of such says the address and no
-// more.
+// The null device is not a terminal, and a terminal with TERM=dumb does not count as one.
 func TestNoTerminal(t *testing.T) {
 	t.Setenv("TERM", "xterm")
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
@@ -146,7 +145,8 @@ func TestNoTerminal(t *testing.T) {
 	}
 }
 
-// Logs that are no terminal are JSON, with milliseconds; stdout has the address only.
+// A log that does not go to a terminal is JSON, with milliseconds. Standard output has only the
+// address.
 func TestLogsInJSON(t *testing.T) {
 	t.Parallel()
 	cmd := command(t, "serve", "--listen", "127.0.0.1:0", "--tls", "off", "--log-level", "debug")

@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
 )
 
-// udpPanel is what the page of a server shows of UDP.
+// udpPanel returns the UDP panel of the page of the server at addr.
 func udpPanel(t *testing.T, addr string) page.Panel {
 	t.Helper()
 	resp, err := http.Get("http://" + addr + "/panels")
@@ -33,8 +33,8 @@ func udpPanel(t *testing.T, addr string) page.Panel {
 	return page.Panel{}
 }
 
-// The lines to copy of the panel, which are printed at the start too, work; the counters of the
-// panel count.
+// The commands of the panel, which are printed at the start too, work. The counters of the panel
+// count.
 func TestUDPLines(t *testing.T) {
 	t.Parallel()
 	addr, _ := startServer(t, "--udp")
@@ -58,7 +58,7 @@ func TestUDPLines(t *testing.T) {
 	}
 }
 
-// The README's lines for UDP work as they stand, but for the port.
+// The README's lines for UDP work as they are, except for the port.
 func TestReadmeUDP(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile("../../README.md")
@@ -81,7 +81,7 @@ func TestReadmeUDP(t *testing.T) {
 	}
 }
 
-// A port that is taken over UDP is told with what to do.
+// The error for a port that is taken over UDP says what to do.
 func TestUDPPortTaken(t *testing.T) {
 	t.Parallel()
 	for try := 1; ; try++ {
@@ -93,7 +93,7 @@ func TestUDPPortTaken(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		pc.Close()
 		if strings.Contains(string(out), "listen tcp") && try < 10 {
-			continue // somebody has the port over TCP
+			continue // another program has the port over TCP
 		}
 		if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "choose a port that is free over TCP and UDP with --listen") {
 			t.Errorf("%s, %v", out, err)

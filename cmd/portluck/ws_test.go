@@ -15,7 +15,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// frame is one of a server.
+// frame returns the bytes of a frame from a server.
 func frame(op ws.OpCode, fin bool, body string) []byte {
 	return ws.MustCompileFrame(ws.NewFrame(op, fin, []byte(body)))
 }
@@ -24,7 +24,7 @@ func closeFrame(code ws.StatusCode, reason string) []byte {
 	return ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(code, reason)))
 }
 
-// readFrame reads a short one, and unmasks it.
+// readFrame reads a frame of at most 1000 bytes, and unmasks it.
 func readFrame(r io.Reader) (ws.Frame, error) {
 	h, err := ws.ReadHeader(r)
 	if err != nil {
@@ -40,7 +40,7 @@ func readFrame(r io.Reader) (ws.Frame, error) {
 	return f, nil
 }
 
-// serveFrames has a client that gets these bytes; sent is what it sends back.
+// serveFrames returns a client that receives frames. sent gets what the client sends, at its end.
 func serveFrames(t *testing.T, limit int64, frames ...[]byte) (p *wsPeer, sent <-chan []ws.Frame) {
 	t.Helper()
 	client, server := net.Pipe()
@@ -66,7 +66,7 @@ func TestWebSocketReceive(t *testing.T) {
 		name   string
 		frames [][]byte
 		want   string // the messages
-		err    string // of the last receive; io.EOF if empty
+		err    string // part of the last receive's error; io.EOF if empty
 		sent   string // opcodes and bodies of what the client sent
 	}{
 		{"messages", [][]byte{text("a"), frame(ws.OpBinary, true, "b"), text(""), closeFrame(1000, "")}, "a|b||", "", "8\x03\xe8"},
@@ -127,7 +127,7 @@ func TestWebSocketReceive(t *testing.T) {
 			for _, f := range <-sent {
 				body := f.Payload
 				if f.Header.OpCode == ws.OpClose && len(body) > 2 {
-					body = body[:2] // the reason is free
+					body = body[:2] // the reason may have any text
 				}
 				list = append(list, string("0123456789A"[f.Header.OpCode])+string(body))
 			}
@@ -138,7 +138,7 @@ func TestWebSocketReceive(t *testing.T) {
 	}
 }
 
-// After the close frame nothing is sent, and it is sent once.
+// The client sends one close frame, and nothing after it.
 func TestWebSocketSendsOneClose(t *testing.T) {
 	p, sent := serveFrames(t, 100, frame(ws.OpPing, true, "late"), closeFrame(1000, ""))
 	if err := errors.Join(p.send("a"), p.end()); err != nil {
@@ -178,7 +178,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// A server that is not ours: fragments, pings among them, and a close code.
+// The client understands Python's server, which sends fragments, pings between them, and a close
+// code.
 func TestPythonServer(t *testing.T) {
 	t.Parallel()
 	python := need.Python(t, "websockets")
