@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"syscall"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // replayConn replays the bytes that were read to classify a connection, then reads from it. It has
@@ -47,8 +49,8 @@ func (r *replayConn) ReadFrom(src io.Reader) (int64, error) { return io.Copy(r.C
 
 // CloseWrite sends FIN if the connection can.
 func (r *replayConn) CloseWrite() error {
-	if c, ok := r.Conn.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
+	if err := handlers.CloseWrite(r.Conn); !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
 	return nil
 }

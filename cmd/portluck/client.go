@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/cmd/internal/cli"
+	"github.com/portluck/portluck/handlers"
 	"github.com/spf13/pflag"
 )
 
@@ -154,8 +155,8 @@ func (p *rawPeer) receive() (string, error) { return p.lines.next() }
 func (p *rawPeer) close() error             { return p.Conn.Close() }
 
 func (p *rawPeer) end() error {
-	if c, ok := p.Conn.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
+	if err := handlers.CloseWrite(p.Conn); !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
 	return nil
 }

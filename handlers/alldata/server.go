@@ -219,12 +219,7 @@ type limitedConn struct {
 }
 
 // CloseWrite is what net/http looks for: a client that still sends must get its answer.
-func (c *limitedConn) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+func (c *limitedConn) CloseWrite() error { return handlers.CloseWrite(c.Conn) }
 
 func (c *limitedConn) Close() error {
 	c.once.Do(func() {

@@ -178,7 +178,7 @@ func (c *Conn) SetDeadline(t time.Time) error {
 
 // CloseWrite sends FIN after everything that was written. It returns errors.ErrUnsupported if the
 // connection cannot send one.
-func (c *Conn) CloseWrite() error { return closeWrite(c.Conn) }
+func (c *Conn) CloseWrite() error { return handlers.CloseWrite(c.Conn) }
 
 // Close closes the connection and frees its slot. See [Handler.OnSlotFree] for when that is called.
 // A second call does nothing.

@@ -202,7 +202,7 @@ func (c *Conn) finish() {
 	c.stopped = true // the deadline is ours from here on
 	_ = c.Conn.SetReadDeadline(time.Now().Add(c.handler.lingerTimeout()))
 	c.mu.Unlock()
-	if closeWrite(c.Conn) == nil {
+	if handlers.CloseWrite(c.Conn) == nil {
 		_, _ = io.CopyN(io.Discard, c.Conn, maxLinger)
 	}
 }

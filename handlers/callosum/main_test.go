@@ -187,7 +187,7 @@ func (o opaque) Accept() (net.Conn, error) {
 
 type opaqueConn struct{ net.Conn }
 
-func (c opaqueConn) CloseWrite() error { return closeWrite(c.Conn) }
+func (c opaqueConn) CloseWrite() error { return handlers.CloseWrite(c.Conn) }
 
 // kinds are the two ways to see the end of a peer.
 var kinds = map[string]func(l net.Listener) net.Listener{

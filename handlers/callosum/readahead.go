@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // readAheadSize bounds the bytes that are read ahead of the application.
@@ -162,13 +164,4 @@ func (a *readAheadConn) Close() error {
 }
 
 // CloseWrite sends FIN where the connection can.
-func (a *readAheadConn) CloseWrite() error { return closeWrite(a.Conn) }
-
-// closeWrite ends what is sent. The error is errors.ErrUnsupported where that cannot be done alone,
-// as on a net.Pipe.
-func closeWrite(nc net.Conn) error {
-	if c, ok := nc.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+func (a *readAheadConn) CloseWrite() error { return handlers.CloseWrite(a.Conn) }

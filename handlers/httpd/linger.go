@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // Bounds of the time and the bytes for which a client may go on sending an unwanted body, until it
@@ -23,7 +25,7 @@ const (
 // answer (RFC 9112, section 9.6). net/http calls it in the goroutine of the connection.
 func hangUp(nc net.Conn) {
 	defer nc.Close()
-	if c, ok := nc.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+	if handlers.CloseWrite(nc) == nil {
 		linger(nc, lingerBytes, unsent)
 	}
 }

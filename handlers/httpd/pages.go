@@ -3,7 +3,6 @@ package httpd
 import (
 	"bufio"
 	"crypto/tls"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -181,9 +180,4 @@ func (c *hijacked) Close() error { return c.conn.Close() }
 type halves struct{ net.Conn }
 
 // CloseWrite closes the server's half if the connection can do that.
-func (c halves) CloseWrite() error {
-	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return errors.ErrUnsupported
-}
+func (c halves) CloseWrite() error { return handlers.CloseWrite(c.Conn) }

@@ -68,8 +68,8 @@ func (d *hijacked) NetConn() net.Conn { return d.Conn }
 
 // CloseWrite closes the sending side if the connection supports that, and does nothing otherwise.
 func (d *hijacked) CloseWrite() error {
-	if c, ok := d.Conn.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
+	if err := handlers.CloseWrite(d.Conn); !errors.Is(err, errors.ErrUnsupported) {
+		return err
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // A Conn is the connection with one other node. It is a [net.Conn] whose methods may be called by
@@ -217,8 +219,7 @@ func (c *Conn) endWrite() {
 	c.out.mu.Lock()
 	failed := c.out.err != nil
 	c.out.mu.Unlock()
-	half, ok := c.raw.(interface{ CloseWrite() error })
-	if failed || !ok || half.CloseWrite() != nil {
+	if failed || handlers.CloseWrite(c.raw) != nil {
 		c.raw.Close()
 	}
 }

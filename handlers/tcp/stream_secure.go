@@ -161,7 +161,7 @@ func (s *Stream) resume(nc net.Conn, tc *tls.Conn) {
 // connection with unread bytes would reset it.
 func lingerAlert(nc net.Conn) {
 	defer nc.Close()
-	if c, ok := nc.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
+	if handlers.CloseWrite(nc) != nil {
 		return
 	}
 	if nc.SetReadDeadline(time.Now().Add(alertTime)) == nil {

@@ -43,8 +43,7 @@ func likeHTTP(b []byte) bool {
 // sends. Closing with unread bytes would reset the connection, and the peer could lose the last
 // bytes (RFC 9112, section 9.6).
 func linger(nc net.Conn) {
-	w, ok := nc.(interface{ CloseWrite() error })
-	if !ok || w.CloseWrite() != nil {
+	if handlers.CloseWrite(nc) != nil {
 		return
 	}
 	if nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {

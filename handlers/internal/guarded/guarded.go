@@ -128,10 +128,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 }
 
 func (c *conn) CloseWrite() error {
-	if w, ok := c.nc.(interface{ CloseWrite() error }); ok {
-		return c.call(w.CloseWrite)
-	}
-	return errors.ErrUnsupported
+	return c.call(func() error { return handlers.CloseWrite(c.nc) })
 }
 
 func (c *conn) SyscallConn() (raw syscall.RawConn, err error) {
