@@ -27,7 +27,7 @@ type request struct {
 type answer struct {
 	Error      string `json:",omitempty"`
 	Addr       string `json:",omitempty"`
-	Heap       int64  `json:",omitempty"` // bytes in use
+	Live       int64  `json:",omitempty"` // bytes of objects on the heap
 	Stacks     int64  `json:",omitempty"`
 	Goroutines int    `json:",omitempty"`
 }

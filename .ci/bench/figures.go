@@ -68,7 +68,7 @@ type bar struct {
 // a machine that has other work changes that less than the figure.
 func (r *result) bars(row string) (bars []bar) {
 	for _, l := range r.Lines {
-		if l.Row != row {
+		if l.Row != row || l.Figure != "" {
 			continue
 		}
 		if bars == nil {

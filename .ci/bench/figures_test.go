@@ -73,24 +73,3 @@ func TestSVG(t *testing.T) {
 		t.Error("no error for a chart without one of its rows")
 	}
 }
-
-// The rows of the chart exist, and a whole name is that row alone.
-func TestChoose(t *testing.T) {
-	for _, tc := range []struct {
-		names string
-		want  int
-	}{
-		{"", len(rows)},
-		{chartRows(), len(chart)},
-		{"echo-ws", 1},
-		{"echo-w,echo-ws", 3},
-		{"idle-tcp,idle-tcp", 1},
-	} {
-		if got, err := choose(tc.names); err != nil || len(got) != tc.want {
-			t.Errorf("choose(%q) = %d rows, %v, want %d", tc.names, len(got), err, tc.want)
-		}
-	}
-	if _, err := choose("echo-tcp,nonsense"); err == nil {
-		t.Error("no error for a row that there is not")
-	}
-}

@@ -4,25 +4,28 @@
 //	go run . [-rows name,...] [-time 3s] [-json] [-cpuprofile dir]
 //	go run . -rows echo -before ../../../old       # beside the portluck of another checkout
 //	go run . -figures ../../.github/figures.svg    # the chart of README
+//	go run . -rows aims                            # the table of aims: a quarter of an hour
+//	go run . -list                                 # the names of the rows
 //	go run . -short                                # each row, without a meaning of its figures
 //
 // Each server is a child process, and so is its load: cmd/portload, which is built from the
 // repository. The servers of a row take turns, in rounds, with the same load; what is compared is
-// the CPU time of the server, user and system, for each operation, and the ratio is the median of
-// the rounds, so that what else runs on the machine matters little. Memory is the slope between few
-// and many connections of what is no file's, after a collection. The peers are:
+// the CPU time of the server, user and system, for each operation, or a quantile of the latency, and
+// the ratio is the median of the rounds, so that what else runs on the machine matters little.
+// Memory is the slope between few and many connections. The peers are:
 //
 //	goroutines  a plain net.Listener with a goroutine for each connection
 //	bare        one epoll loop that does nothing else; for a room, one write(2) for each member
 //	gws         github.com/lxzan/gws
 //	gorilla     github.com/gorilla/websocket behind net/http
 //	before      portluck from the checkout that -before names
+//	nethttp     net/http alone
 //	gobwas      a plain net.Listener, and the handshake and frames of github.com/gobwas/ws
 //
 // With -cpuprofile the rows of memory write profiles of the heap; GODEBUG=memprofilerate=512 makes
 // them exact.
 //
-// It runs on Linux only, needs 20,000 descriptors a process, and takes five minutes for all rows.
+// It runs on Linux only, needs 20,000 descriptors a process, and takes 20 minutes for all rows.
 // The processor's instructions are not counted: virtual machines have no counters for that.
 package main
 
@@ -32,7 +35,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -43,17 +45,25 @@ func main() {
 		runChild(os.Args[2], os.Args[3])
 		return
 	}
-	names := flag.String("rows", "", "comma-separated rows, or beginnings of their names; all if empty")
+	names := flag.String("rows", "", "comma-separated rows, or beginnings of their names; aims are all that have an aim; all if empty")
 	o := options{}
 	flag.DurationVar(&o.time, "time", 3*time.Second, "how long each server of a row works, in all its rounds")
 	flag.BoolVar(&o.short, "short", false, "few connections and 20 ms a round: it shows that each row works, and nothing more")
+	flag.IntVar(&o.members, "members", 8_000, "members of the room that floods in flood-echo; more than 0")
 	flag.StringVar(&o.figures, "figures", "", "measure the rows of the chart, and write it as an SVG to this file")
 	flag.StringVar(&o.before, "before", "", "also measure the portluck of the checkout in this directory, as the peer before")
 	flag.StringVar(&o.profiles, "cpuprofile", "", "write a profile of each server into this directory, which exists")
 	asJSON := flag.Bool("json", false, "print one JSON object")
+	list := flag.Bool("list", false, "print the names of the rows, and end")
 	flag.Parse()
 	if o.short {
-		o.time = rounds * 20 * time.Millisecond
+		o.time = time.Duration(o.rounds()) * 20 * time.Millisecond
+	}
+	if *list {
+		for _, r := range rows {
+			fmt.Printf("%-16s %s\n", r.name, r.what)
+		}
+		return
 	}
 	if err := run(o, *names, *asJSON); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -65,15 +75,42 @@ func main() {
 type options struct {
 	time     time.Duration
 	short    bool
+	members  int    // of the room of flood-echo
 	before   string // directory of another checkout; none if empty
 	figures  string // file; none if empty
 	profiles string // directory; none if empty
+}
+
+// rounds is how often each server of a row works.
+func (o options) rounds() int {
+	if o.short {
+		return 2
+	}
+	return 5
+}
+
+// roundTime is how long a server works until it is another one's turn.
+func (o options) roundTime() time.Duration { return o.time / time.Duration(o.rounds()) }
+
+// of is w, with -short of fewer connections.
+func (o options) of(w work) work {
+	w.conns, w.from, w.stuck, w.count = o.part(w.conns), o.part(w.from), o.part(w.stuck), o.part(w.count)
+	return w
+}
+
+// part is n, or with -short as many connections as show that a row works.
+func (o options) part(n int) int {
+	if o.short && n > 100 {
+		return n / 100
+	}
+	return n
 }
 
 // A line is what one row says about portluck and one peer.
 type line struct {
 	Row      string  `json:"row"`
 	What     string  `json:"what"`
+	Figure   string  `json:"figure,omitempty"` // the name of the figure, if a row has several
 	Unit     string  `json:"unit"`
 	Portluck float64 `json:"portluck"`
 	Peer     string  `json:"peer,omitempty"` // none if the aim is a figure of its own
@@ -137,28 +174,6 @@ func run(o options, names string, asJSON bool) error {
 	return err
 }
 
-// choose finds the rows that names names; else those whose names begin so.
-func choose(names string) (chosen []*row, err error) {
-	if names == "" {
-		return rows, nil
-	}
-	for name := range strings.SplitSeq(names, ",") {
-		named := func(r *row) bool { return r.name == name }
-		if !slices.ContainsFunc(rows, named) {
-			named = func(r *row) bool { return strings.HasPrefix(r.name, name) }
-		}
-		if !slices.ContainsFunc(rows, named) {
-			return nil, fmt.Errorf("no row %q", name)
-		}
-		for _, r := range rows {
-			if named(r) && !slices.Contains(chosen, r) {
-				chosen = append(chosen, r)
-			}
-		}
-	}
-	return chosen, nil
-}
-
 func (r *result) print() error {
 	fmt.Printf("commit %s, load average %s\n", r.Commit, r.Load)
 	if r.Before != "" {
@@ -183,7 +198,7 @@ func (r *result) print() error {
 		if l.Reached {
 			reached = "yes"
 		}
-		fmt.Fprintln(w, strings.Join([]string{l.Row, l.What, figure(l.Portluck, l.Unit), l.Peer, peer, ratio, aim, reached, l.Note}, "\t"))
+		fmt.Fprintln(w, strings.Join([]string{l.Row, strings.TrimSuffix(l.What+", "+l.Figure, ", "), figure(l.Portluck, l.Unit), l.Peer, peer, ratio, aim, reached, l.Note}, "\t"))
 	}
 	for _, f := range r.Failed {
 		fmt.Fprintf(w, "failed: %s\n", f)

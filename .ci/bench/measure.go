@@ -6,9 +6,6 @@ import (
 	"time"
 )
 
-// rounds is how often each server of a row works.
-const rounds = 5
-
 // leastRounds is how many there are of a work that cannot be cut short, after slowTime.
 const (
 	leastRounds = 3
@@ -21,6 +18,7 @@ type side struct {
 	server *child
 	addr   string
 	load   *load
+	beside *load // nil if there is no other
 }
 
 // newSide starts a server, and a portload that waits for its first round.
@@ -34,8 +32,24 @@ func newSide(name string, w work) (*side, error) {
 	return s, nil
 }
 
+// newPair starts a server, and two portloads that wait for their first rounds.
+func newPair(name string, w, beside work) (*side, error) {
+	s, err := newSide(name, w)
+	if err != nil {
+		return nil, err
+	}
+	if s.beside, err = startLoad(&beside, s.addr, s.server.cmd.Process.Pid); err != nil {
+		s.stop()
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
 func (s *side) start(w work) (err error) {
-	if s.server, err = start(s.name, w.proto); err != nil {
+	if w.serve == "" {
+		w.serve = w.proto
+	}
+	if s.server, err = start(s.name, w.serve); err != nil {
 		return err
 	}
 	a, err := s.server.ask(request{Do: "addr", Keep: w.keep})
@@ -56,9 +70,69 @@ func (s *side) round() (*report, error) {
 	return r, nil
 }
 
+// both has both loads do their work once, at the same time.
+func (s *side) both() (r, beside *report, err error) {
+	done := make(chan error, 1)
+	go func() { // ends with the round, which is waited for
+		var err error
+		beside, err = s.beside.round()
+		done <- err
+	}()
+	r, err = s.round()
+	if e := <-done; err == nil && e != nil {
+		err = fmt.Errorf("%s: %w", s.name, e)
+	}
+	return r, beside, err
+}
+
 func (s *side) stop() {
+	s.beside.stop()
 	s.load.stop()
 	s.server.stop()
+}
+
+// stopAll stops all sides.
+func stopAll(sides []*side) {
+	for _, s := range sides {
+		s.stop()
+	}
+}
+
+// startAll starts the servers of r, in the order of its names.
+func startAll(r *row, start func(name string) (*side, error)) (sides []*side, err error) {
+	for _, name := range r.names() {
+		s, err := start(name)
+		if err != nil {
+			stopAll(sides)
+			return nil, err
+		}
+		sides = append(sides, s)
+	}
+	return sides, nil
+}
+
+// inTurn calls measure for each side in each round; another one begins each round. The note is that
+// of portluck in the last round.
+func (o options) inTurn(sides []*side, measure func(*side) (map[string]float64, string, error)) (f figures, note string, err error) {
+	f = figures{}
+	begin := time.Now()
+	for round := range o.rounds() {
+		if round >= leastRounds && time.Since(begin) > slowTime {
+			break
+		}
+		for i := range sides {
+			i = (i + round) % len(sides)
+			figures, n, err := measure(sides[i])
+			if err != nil {
+				return nil, "", err
+			}
+			f.add(i, figures)
+			if i == 0 {
+				note = n
+			}
+		}
+	}
+	return f, note, nil
 }
 
 // profile begins a profile of the server's CPU time, if one is wanted, or ends it.
@@ -79,39 +153,43 @@ func (o options) profileOf(r *row, s *side) string {
 	return filepath.Join(o.profiles, r.name+"-"+s.name+".prof")
 }
 
-// perOp is the CPU time of the server for each operation of a round, in microseconds, and what else
-// is worth knowing.
-func (s *side) perOp() (us float64, note string, err error) {
+// perOp has the load do its work once. It returns the CPU time of the server for each operation,
+// the latencies, and what else is worth knowing.
+func (s *side) perOp() (_ map[string]float64, note string, err error) {
 	r, err := s.round()
 	if err != nil {
-		return 0, "", err
+		return nil, "", err
 	}
 	n := r.ops()
 	if n == 0 {
-		return 0, "", fmt.Errorf("%s: nothing was done", s.name)
+		return nil, "", fmt.Errorf("%s: nothing was done", s.name)
 	}
 	a, err := s.server.ask(request{Do: "goroutines"})
 	note = fmt.Sprintf("%.0f/s, %.0f%% of it in the kernel, %.2g waits each, %d goroutines",
 		n/r.Seconds, r.Server.System/r.Server.CPU*100, float64(r.Server.Waits)/n, a.Goroutines)
-	return r.Server.CPU / n * 1e6, note, err
+	if r.Unsent > 0 {
+		note += fmt.Sprintf(", %d unsent", r.Unsent)
+	}
+	f := r.latencies()
+	f[""] = r.Server.CPU / n * 1e6
+	return f, note, err
 }
 
 // measureCPU has portluck and its peers do the same in turn.
 func measureCPU(r *row, o options) ([]line, error) {
-	var sides []*side
-	defer func() {
-		for _, s := range sides {
-			s.stop()
-		}
-	}()
-	for _, name := range r.names() {
-		w := o.of(r)
-		w.time = o.roundTime()
-		s, err := newSide(name, w)
-		if err != nil {
-			return nil, err
-		}
-		sides = append(sides, s)
+	w := o.of(r.work)
+	w.time = o.roundTime()
+	return r.compare(o, w, "")
+}
+
+// compare has portluck and its peers do w in turn.
+func (r *row) compare(o options, w work, about string) ([]line, error) {
+	sides, err := startAll(r, func(name string) (*side, error) { return newSide(name, w) })
+	if err != nil {
+		return nil, err
+	}
+	defer stopAll(sides)
+	for _, s := range sides {
 		if _, err := s.round(); err != nil { // the first one warms up
 			return nil, err
 		}
@@ -119,29 +197,45 @@ func measureCPU(r *row, o options) ([]line, error) {
 			return nil, err
 		}
 	}
-	of := make([][]float64, len(sides))
-	var note string
-	begin := time.Now()
-	for round := range rounds {
-		if round >= leastRounds && time.Since(begin) > slowTime {
-			break
-		}
-		for i := range sides {
-			i = (i + round) % len(sides) // another one begins each round
-			us, n, err := sides[i].perOp()
-			if err != nil {
-				return nil, err
-			}
-			of[i] = append(of[i], us)
-			if i == 0 {
-				note = n
-			}
-		}
+	f, note, err := o.inTurn(sides, (*side).perOp)
+	if err != nil {
+		return nil, err
 	}
 	for _, s := range sides {
 		if err := s.profile(r, o, false); err != nil {
 			return nil, err
 		}
 	}
-	return r.lines(of, note), nil
+	return r.lines(f, about+note), nil
+}
+
+// measureRate has portluck and its peers do the same in turn, at a part of the rate that the first
+// peer reaches without a limit.
+func measureRate(r *row, o options) ([]line, error) {
+	w := o.of(r.work)
+	w.time = o.roundTime()
+	free := w
+	free.depth = 1
+	capacity, err := capacityOf(r.names()[1], free)
+	if err != nil {
+		return nil, err
+	}
+	w.rate = w.part * capacity
+	return r.compare(o, w, fmt.Sprintf("capacity %.0f/s; ", capacity))
+}
+
+// capacityOf returns how many operations a second a server does.
+func capacityOf(name string, w work) (float64, error) {
+	s, err := newSide(name, w)
+	if err != nil {
+		return 0, err
+	}
+	defer s.stop()
+	var last *report
+	for range 2 { // the first one warms up
+		if last, err = s.round(); err != nil {
+			return 0, err
+		}
+	}
+	return last.ops() / last.Seconds, nil
 }

@@ -2,69 +2,122 @@ package main
 
 import (
 	"fmt"
+	"time"
 )
 
-// measureFlood compares the latency of echoes while a room of the same server is flooded with that
-// while it is quiet.
-func measureFlood(r *row, o options) ([]line, error) {
-	var of [][]float64
-	var note string
-	for i, name := range r.names() {
-		times, n, err := floodOf(name, r, o)
-		if err != nil {
+// measureBeside compares the latency of the work of r while the other work is done to the same
+// server.
+func measureBeside(r *row, o options) ([]line, error) {
+	w, beside := o.of(r.work), o.of(r.beside)
+	w.time, beside.time = o.roundTime(), o.roundTime()
+	sides, err := startAll(r, func(name string) (*side, error) { return newPair(name, w, beside) })
+	if err != nil {
+		return nil, err
+	}
+	defer stopAll(sides)
+	for _, s := range sides {
+		if _, _, err := s.both(); err != nil { // the first one warms up
 			return nil, err
 		}
-		of = append(of, times)
-		if i == 0 {
-			note = n
-		}
 	}
-	return r.lines(of, note), nil
+	f, note, err := o.inTurn(sides, func(s *side) (map[string]float64, string, error) {
+		one, other, err := s.both()
+		if err != nil {
+			return nil, "", err
+		}
+		note := fmt.Sprintf("p50 %.2g ms, %.0f/s beside %.0f/s", one.Latency.P50*1e3, one.ops()/one.Seconds, other.ops()/other.Seconds)
+		return map[string]float64{"": one.Latency.P99 * 1e3}, note, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.lines(f, note), nil
 }
 
-// floodClients is how many clients echo beside the room.
-const floodClients = 4
+// measureBlocking measures how long it takes until every client whose callback sleeps has its echo,
+// and what others feel of it. Each round has servers of its own: one that has seen a client block
+// may know better the second time.
+func measureBlocking(r *row, o options) ([]line, error) {
+	f := figures{}
+	var note string
+	for round := range min(o.rounds(), leastRounds) {
+		names := r.names()
+		for i := range names {
+			i = (i + round) % len(names)
+			round, n, err := blockingOf(names[i], o.of(r.work), o.of(r.beside))
+			if err != nil {
+				return nil, err
+			}
+			f.add(i, round)
+			if i == 0 {
+				note = n
+			}
+		}
+	}
+	return r.lines(f, note), nil
+}
 
-// floodOf is, for each round, by what factor the flood of r makes the p99 of an echo longer.
-func floodOf(name string, r *row, o options) (factors []float64, note string, err error) {
-	flood := o.of(r)
-	flood.time = o.roundTime()
-	echo := work{do: "echo", proto: flood.proto, conns: floodClients, size: 64, depth: 1, time: o.roundTime() / 2}
-	s, err := newSide(name, echo)
+func blockingOf(name string, w, beside work) (_ map[string]float64, note string, err error) {
+	s, err := newPair(name, w, beside)
 	if err != nil {
 		return nil, "", err
 	}
 	defer s.stop()
-	room, err := startLoad(&flood, s.addr, s.server.cmd.Process.Pid)
+	blocked, bystander, err := s.both()
 	if err != nil {
 		return nil, "", err
 	}
-	defer room.stop()
-	if _, err := room.round(); err != nil { // the first one warms up
-		return nil, "", err
+	note = fmt.Sprintf("p50 %.2g s; bystander p50 %.2g ms, max %.2g ms",
+		blocked.Latency.P50, bystander.Latency.P50*1e3, bystander.Latency.Max*1e3)
+	return map[string]float64{
+		"": blocked.Seconds, "bystander p99": bystander.Latency.P99 * 1e3, "threads": float64(blocked.Server.Threads),
+	}, note, nil
+}
+
+// measureFlood compares the latency of echoes while a room of the same server is flooded with that
+// while it is quiet.
+func measureFlood(r *row, o options) ([]line, error) {
+	echo, flood := o.of(r.work), o.of(r.beside)
+	echo.time, flood.time = o.roundTime()/2, o.roundTime()
+	flood.conns = o.part(o.members)
+	f := figures{}
+	var note string
+	for i, name := range r.names() { // one after the other: a room is large
+		s, err := newPair(name, echo, flood)
+		if err != nil {
+			return nil, err
+		}
+		n, err := floodOf(s, o, func(factor float64) { f.add(i, map[string]float64{"": factor}) })
+		s.stop()
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			note = n
+		}
 	}
-	for range rounds {
+	return r.lines(f, note), nil
+}
+
+// floodOf tells, for each round, by what factor the flood makes the p99 of an echo longer.
+func floodOf(s *side, o options, tell func(factor float64)) (note string, err error) {
+	if _, err := s.beside.round(); err != nil { // the first one warms up
+		return "", fmt.Errorf("%s: %w", s.name, err)
+	}
+	for range o.rounds() {
 		quiet, err := s.round()
 		if err != nil {
-			return nil, "", err
+			return "", err
 		}
-		failed := make(chan error, 1)
-		go func() { // ends with the flood, which is waited for
-			_, err := room.round()
-			failed <- err
-		}()
-		loud, err := s.round()
-		if e := <-failed; err == nil {
-			err = e
-		}
+		loud, _, err := s.both()
 		if err != nil {
-			return nil, "", err
+			return "", err
 		}
-		factors = append(factors, loud.Latency.P99/quiet.Latency.P99)
-		note = fmt.Sprintf("p50 %.2g ms, p99 %.2g ms; quiet %.2g and %.2g ms",
+		tell(loud.Latency.P99 / quiet.Latency.P99)
+		note = fmt.Sprintf("%d members; p50 %.2g ms, p99 %.2g ms; quiet %.2g and %.2g ms", o.part(o.members),
 			loud.Latency.P50*1e3, loud.Latency.P99*1e3, quiet.Latency.P50*1e3, quiet.Latency.P99*1e3)
 	}
-	return factors, note, nil
+	return note, nil
 }
 
 // roundFrom is a round that begins, if rest is set, with what the server needs at rest.
@@ -80,52 +133,64 @@ func (s *side) roundFrom(o options, rest bool) (*report, error) {
 // measureStuck compares the latency of a room's deliveries with and without members that never
 // read. A delivery that is lost fails.
 func measureStuck(r *row, o options) ([]line, error) {
-	var of [][]float64
+	f := figures{}
 	var note string
 	for i, name := range r.names() {
-		factors, n, err := stuckOf(name, r, o)
+		n, err := stuckOf(name, r, o, func(factor float64) { f.add(i, map[string]float64{"": factor}) })
 		if err != nil {
 			return nil, err
 		}
-		of = append(of, factors)
 		if i == 0 {
 			note = n
 		}
 	}
-	return r.lines(of, note), nil
+	return r.lines(f, note), nil
 }
 
-// stuckOf is, for each round, by what factor the members that never read make the p99 longer.
-func stuckOf(name string, r *row, o options) (factors []float64, note string, err error) {
-	with := o.of(r)
+// stuckOf tells, for each round, by what factor the members that never read make the p99 longer.
+func stuckOf(name string, r *row, o options, tell func(factor float64)) (note string, err error) {
+	with := o.of(r.work)
 	with.time = o.roundTime()
 	without := with
 	without.stuck = 0
 	var sides []*side
-	defer func() {
-		for _, s := range sides {
-			s.stop()
-		}
-	}()
+	defer func() { stopAll(sides) }()
 	for _, w := range []work{with, without} {
 		s, err := newSide(name, w)
 		if err != nil {
-			return nil, "", err
+			return "", err
 		}
 		sides = append(sides, s)
 	}
 	var last [2]*report
-	for round := range 1 + rounds {
+	for round := range 1 + o.rounds() {
 		for i, s := range sides {
-			a, err := s.roundFrom(o, round == rounds)
+			a, err := s.roundFrom(o, round == o.rounds())
 			if err != nil {
-				return nil, "", err
+				return "", err
 			}
 			last[i] = a
 		}
-		factors = append(factors, last[0].Latency.P99/last[1].Latency.P99)
+		if round > 0 { // the first one warms up
+			tell(last[0].Latency.P99 / last[1].Latency.P99)
+		}
 	}
-	note = fmt.Sprintf("p99 %.2g ms, alone %.2g ms; %.0f B for each stuck member", last[0].Latency.P99*1e3, last[1].Latency.P99*1e3,
-		float64(last[0].Server.HeapBefore-last[1].Server.HeapBefore)/float64(with.stuck))
-	return factors[1:], note, nil // the first one warms up
+	return fmt.Sprintf("p99 %.2g ms, alone %.2g ms; %.0f B for each stuck member", last[0].Latency.P99*1e3, last[1].Latency.P99*1e3,
+		float64(last[0].Server.HeapBefore-last[1].Server.HeapBefore)/float64(with.stuck)), nil
+}
+
+// settleTime is how long a server has to come to rest.
+const settleTime = 1500 * time.Millisecond
+
+// settle waits until the server has come to rest.
+func (o options) settle() {
+	if !o.short {
+		time.Sleep(settleTime)
+	}
+}
+
+// rest has the server come to rest, and collect what it does not need.
+func (s *side) rest(o options) (answer, error) {
+	o.settle()
+	return s.server.ask(request{Do: "collect"})
 }

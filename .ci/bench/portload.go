@@ -16,7 +16,12 @@ import (
 // A work is what portload does to a server: a command of it, with its flags.
 type work struct {
 	do    string        // conn, echo, fanout or idle
-	proto string        // tcp, tls, ws or wss
+	proto string        // tcp, tls, http, https, ws or wss
+	serve string        // the protocol of the server, if it is not proto
+	get   bool          // HTTP: get a page
+	rate  float64       // echo: operations a second; as fast as it can if 0
+	part  float64       // of a capacity that is measured first: it becomes rate
+	count int           // echo: messages of a round, instead of time
 	conns int           // clients or connections, or members that read
 	from  int           // idle: connections of the first measure
 	stuck int           // fanout: more members, that never read
@@ -34,12 +39,16 @@ const stuckBuffer = 4 << 10
 // args are those of portload.
 func (w *work) args() []string {
 	flag := func(name string, n int) string { return "--" + name + "=" + strconv.Itoa(n) }
-	args := []string{w.do, "--proto", w.proto, "--time", w.time.String(), "--local-ips=16"}
+	args := []string{w.do, "--proto", w.proto, "--time", w.time.String(), "--local-ips=16", "--timeout=1m"}
+	if w.get {
+		args = append(args, "--get", "--path=/page")
+	}
 	switch w.do {
 	case "conn":
 		args = append(args, flag("clients", w.conns), flag("size", w.size))
 	case "echo":
-		args = append(args, flag("clients", w.conns), flag("size", w.size), flag("depth", w.depth))
+		args = append(args, flag("clients", w.conns), flag("size", w.size), flag("depth", w.depth), flag("count", w.count),
+			"--rate="+strconv.FormatFloat(w.rate, 'f', -1, 64))
 	case "fanout":
 		args = append(args, flag("members", w.conns+w.stuck), flag("stuck", w.stuck), flag("stuck-buffer", stuckBuffer),
 			flag("size", w.size), flag("window", w.depth), flag("batch", w.batch), "--join", greeting(true))
@@ -67,23 +76,24 @@ type report struct {
 	Connections  int64   `json:"connections"`
 	Messages     int64   `json:"messages"`
 	Deliveries   int64   `json:"deliveries"`
+	Unsent       int64   `json:"unsent"`
 	Lost         int64   `json:"lost"`
 	Doubled      int64   `json:"doubled"`
 	Late         int64   `json:"late"`
 	Disconnected int64   `json:"disconnected"`
 	Latency      struct {
-		P50 float64 `json:"p50"`
-		P99 float64 `json:"p99"`
+		P50  float64 `json:"p50"`
+		P99  float64 `json:"p99"`
+		P999 float64 `json:"p999"`
+		Max  float64 `json:"max"`
 	} `json:"latency_seconds"`
 	Server struct {
 		CPU        float64 `json:"cpu_seconds"`
 		System     float64 `json:"system_seconds"`
 		Waits      int64   `json:"waits"`
 		HeapBefore int64   `json:"heap_before"`
+		Threads    int64   `json:"threads"`
 	} `json:"server"`
-	PerConn struct {
-		Heap float64 `json:"heap"`
-	} `json:"per_conn"`
 	Points []struct {
 		At   string `json:"at"`
 		Heap int64  `json:"heap"`
@@ -92,6 +102,11 @@ type report struct {
 
 // ops is what was done.
 func (r *report) ops() float64 { return float64(r.Connections + r.Messages + r.Deliveries) }
+
+// latencies are those that rows compare, in milliseconds.
+func (r *report) latencies() map[string]float64 {
+	return map[string]float64{"p50": r.Latency.P50 * 1e3, "p99": r.Latency.P99 * 1e3, "p99.9": r.Latency.P999 * 1e3}
+}
 
 // heap is the memory at a point of idle.
 func (r *report) heap(at string) int64 {

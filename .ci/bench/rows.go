@@ -1,15 +1,19 @@
 package main
 
 import (
+	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"time"
 )
 
 // A row is one work, and what portluck aims at there.
 type row struct {
 	name, what string
-	work       work // what portload does
-	unit       string
+	work       work   // what portload does
+	beside     work   // what another portload does to the same server, in a measure that has two
+	unit       string // of the figure that has no name
 	aims       []aim
 	measure    func(*row, options) ([]line, error)
 }
@@ -17,96 +21,223 @@ type row struct {
 // An aim is how much of what a peer needs portluck may need; or, without a peer, how much of the
 // unit.
 type aim struct {
-	peer string
-	most float64 // no aim but a comparison if 0
+	peer   string
+	most   float64 // no aim but a comparison if 0
+	figure string  // the name of the figure; that of the row if empty
+}
+
+// units are those of the figures that have a name.
+var units = map[string]string{
+	"p50": "ms", "p99": "ms", "p99.9": "ms", // latencies
+	"live": "B", "PSS": "B", "live after a burst": "B", "PSS after a burst": "B", // memory
+	"CPU": "us CPU", "bystander p99": "ms", "threads": "threads",
 }
 
 // rows are the table of aims, in its order.
-var rows = []*row{
+var rows = slices.Concat(memoryRows, echoRows("tcp"), echoRows("ws"), rateRows("tcp"), rateRows("ws"), otherRows)
+
+// memoryRows are what idle clients need, before and after each has sent 16 KB at once.
+var memoryRows = []*row{
 	{
 		name: "idle-tcp", what: "raw client, slope of memory", unit: "B", measure: measureMemory,
-		work: work{do: "idle", proto: "tcp", conns: manyConns, from: fewConns},
-		aims: []aim{{"", 200}, {"goroutines", 0}, {"bare", 0}},
+		work: work{do: "idle", proto: "tcp", conns: manyConns, from: fewConns, size: 16 << 10},
+		aims: memoryAims(200, 400, "goroutines", "bare"),
 	},
 	{
 		name: "idle-ws", what: "WebSocket in one room, slope of memory", unit: "B", measure: measureMemory,
-		work: work{do: "idle", proto: "ws", conns: manyConns, from: fewConns, join: true},
-		aims: []aim{{"", 256}, {"gws", 0}, {"gorilla", 0}, {"bare", 0}},
+		work: work{do: "idle", proto: "ws", conns: manyConns, from: fewConns, size: 16 << 10, join: true},
+		aims: memoryAims(256, 512, "gws", "gorilla", "bare"),
 	},
 	{
-		name: "idle-burst", what: "15,000 WebSockets after 16 KB on all, memory", unit: "x", measure: measureBurst,
-		work: work{do: "idle", proto: "ws", conns: manyConns, size: 16 << 10, join: true},
-		aims: []aim{{"", burstKeep}},
+		name: "idle-http", what: "HTTP kept alive, slope of memory", unit: "B", measure: measureMemory,
+		work: work{do: "idle", proto: "http", conns: manySecure, from: fewConns, size: 16 << 10},
+		aims: memoryAims(400, 0, "nethttp"),
 	},
 	{
 		name: "idle-tls", what: "raw TLS client, slope of memory", unit: "B", measure: measureMemory,
-		work: work{do: "idle", proto: "tls", conns: manySecure, from: fewConns},
-		aims: []aim{{"", 9 << 10}, {"goroutines", 0}},
+		work: work{do: "idle", proto: "tls", conns: manySecure, from: fewConns, size: 16 << 10},
+		aims: memoryAims(8<<10, 0, "goroutines"),
 	},
 	{
 		name: "idle-wss", what: "WebSocket over TLS, slope of memory", unit: "B", measure: measureMemory,
-		work: work{do: "idle", proto: "wss", conns: manySecure, from: fewConns},
-		aims: []aim{{"", 9 << 10}, {"gws", 0}},
+		work: work{do: "idle", proto: "wss", conns: manySecure, from: fewConns, size: 16 << 10},
+		aims: memoryAims(8<<10, 0, "gws"),
 	},
-	{
-		name: "echo-tcp", what: "64 B lines, 64 clients", unit: "us CPU", measure: measureCPU,
-		work: work{do: "echo", proto: "tcp", conns: 64, size: 64, depth: 1},
-		aims: []aim{{"goroutines", .65}, {"bare", 0}},
-	},
-	{
-		name: "echo-ws", what: "64 B, 64 clients, 1 in flight", unit: "us CPU", measure: measureCPU,
-		work: work{do: "echo", proto: "ws", conns: 64, size: 64, depth: 1},
-		aims: []aim{{"gws", .6}, {"bare", 0}},
-	},
-	{
-		name: "echo-ws-16", what: "64 B, 64 clients, 16 in flight", unit: "us CPU", measure: measureCPU,
-		work: work{do: "echo", proto: "ws", conns: 64, size: 64, depth: 16},
-		aims: []aim{{"gws", .1}, {"bare", 0}},
-	},
+}
+
+// memoryAims are those of memory in use, before and after a burst, and of the process's private
+// memory.
+func memoryAims(live, pss float64, peers ...string) (all []aim) {
+	all = []aim{{"", live, "live"}, {"", live, "live after a burst"}, {"", pss, "PSS"}, {"", pss, "PSS after a burst"}}
+	for _, peer := range peers {
+		all = append(all, aim{peer, 0, ""}, aim{peer, 0, "PSS"})
+	}
+	return all
+}
+
+// eachOf is the peer with a goroutine for each connection.
+var eachOf = map[string]string{"tcp": "goroutines", "ws": "gobwas"}
+
+// echoRows are closed loops, by clients.
+func echoRows(proto string) (all []*row) {
+	for _, n := range []int{1, 8, 64, 512} {
+		r := &row{
+			name: fmt.Sprintf("echo-%s-%d", proto, n), what: fmt.Sprintf("64 B, %d clients, 1 in flight", n), unit: "us CPU", measure: measureCPU,
+			work: work{do: "echo", proto: proto, conns: n, size: 64, depth: 1},
+		}
+		each := eachOf[proto]
+		cpu, gws, bare := .65, .6, 1.25
+		switch n {
+		case 1:
+			cpu, gws, bare = .8, 0, 0
+			r.aims = []aim{{each, 1, "p50"}}
+		case 64:
+			r.name = "echo-" + proto // the name that the chart knows
+		case 512:
+			cpu, gws, bare = .75, .65, 0
+		}
+		r.aims = append(r.aims, aim{each, cpu, ""}, aim{"bare", bare, ""})
+		if proto == "ws" {
+			r.aims = append(r.aims, aim{"gws", gws, ""})
+		}
+		if n > 1 {
+			r.aims = append(r.aims, latencyAims(each)...)
+		}
+		all = append(all, r)
+	}
+	return append(all, &row{
+		name: "echo-" + proto + "-16", what: "64 B, 64 clients, 16 in flight", unit: "us CPU", measure: measureCPU,
+		work: work{do: "echo", proto: proto, conns: 64, size: 64, depth: 16},
+		aims: []aim{{"bare", 1.5, ""}, {map[string]string{"tcp": "goroutines", "ws": "gws"}[proto], map[string]float64{"ws": .1}[proto], ""}},
+	})
+}
+
+// latencyAims are those of the tail.
+func latencyAims(each string) []aim {
+	return []aim{{each, 1, "p99"}, {"bare", 1.5, "p99"}, {each, 1, "p99.9"}, {"bare", 1.5, "p99.9"}}
+}
+
+// rateRows are fixed rates, by clients: parts of the capacity of the peer with a goroutine for each
+// connection.
+func rateRows(proto string) (all []*row) {
+	for _, n := range []int{8, 64, 512} {
+		for _, percent := range []int{30, 60} {
+			all = append(all, &row{
+				name: fmt.Sprintf("rate-%s-%d-%d", proto, n, percent), unit: "us CPU", measure: measureRate,
+				what: fmt.Sprintf("64 B, %d clients, %d %% of the capacity of %s", n, percent, eachOf[proto]),
+				work: work{do: "echo", proto: proto, conns: n, size: 64, depth: 64, part: float64(percent) / 100},
+				aims: append([]aim{{eachOf[proto], 0, ""}}, latencyAims(eachOf[proto])...),
+			})
+		}
+	}
+	return all
+}
+
+// otherRows are the rest.
+var otherRows = []*row{
 	{
 		name: "echo-ws-64k", what: "64 KiB, 16 clients", unit: "us CPU", measure: measureCPU,
 		work: work{do: "echo", proto: "ws", conns: 16, size: 64 << 10, depth: 1},
-		aims: []aim{{"gws", 1}, {"gobwas", 1}},
+		aims: []aim{{"gws", 1, ""}, {"gobwas", 1, ""}},
+	},
+	{
+		name: "echo-wss", what: "64 B over TLS, 64 clients", unit: "us CPU", measure: measureCPU,
+		work: work{do: "echo", proto: "wss", conns: 64, size: 64, depth: 1},
+		aims: []aim{{"gws", .9, ""}, {"gws", 0, "p99"}},
+	},
+	{
+		name: "post", what: "POST of 64 B kept alive, 64 clients, to the hub", unit: "us CPU", measure: measureCPU,
+		work: work{do: "echo", proto: "http", conns: 64, size: 64, depth: 1},
+		aims: []aim{{"nethttp", .5, ""}, {"nethttp", 0, "p99"}},
+	},
+	{
+		name: "page", what: "GET of 1 KiB kept alive, 64 clients, through net/http", unit: "us CPU", measure: measureCPU,
+		work: work{do: "echo", proto: "http", conns: 64, size: 64, depth: 1, get: true},
+		aims: []aim{{"nethttp", 1.05, ""}, {"nethttp", 0, "p99"}},
 	},
 	{
 		name: "short-tcp", what: "connect, a line, its echo, close", unit: "us CPU", measure: measureCPU,
 		work: work{do: "conn", proto: "tcp", conns: 16, size: 64},
-		aims: []aim{{"goroutines", .8}, {"bare", 0}},
+		aims: []aim{{"goroutines", .8, ""}, {"bare", 0, ""}},
 	},
 	{
 		name: "short-ws", what: "connect, handshake, an echo, close", unit: "us CPU", measure: measureCPU,
 		work: work{do: "conn", proto: "ws", conns: 16, size: 64},
-		aims: []aim{{"gobwas", .75}, {"bare", 0}},
+		aims: []aim{{"gws", .65, ""}, {"gobwas", 0, ""}, {"bare", 0, ""}},
+	},
+	{
+		name: "short-http", what: "connect, GET, close", unit: "us CPU", measure: measureCPU,
+		work: work{do: "conn", proto: "http", conns: 16, size: 64, get: true},
+		aims: []aim{{"nethttp", 1.05, ""}},
+	},
+	{
+		name: "short-https", what: "connect, TLS handshake, GET, close", unit: "us CPU", measure: measureCPU,
+		work: work{do: "conn", proto: "https", conns: 16, size: 64, get: true},
+		aims: []aim{{"nethttp", 1.05, ""}},
+	},
+	{
+		name: "beside-http", what: "p99 of GETs while 64 raw clients echo", unit: "ms", measure: measureBeside,
+		work:   work{do: "echo", proto: "http", serve: mixed, conns: 4, size: 64, depth: 1, get: true},
+		beside: work{do: "echo", proto: "tcp", conns: 64, size: 64, depth: 1},
+		aims:   []aim{{"goroutines", 1.2, ""}},
+	},
+	{
+		name: "beside-tls", what: "p99 of TLS handshakes with an echo while 64 raw clients echo", unit: "ms", measure: measureBeside,
+		work:   work{do: "conn", proto: "tls", serve: mixed, conns: 4, size: 64},
+		beside: work{do: "echo", proto: "tcp", conns: 64, size: 64, depth: 1},
+		aims:   []aim{{"goroutines", 1.2, ""}},
 	},
 	{
 		name: "room-8000", what: "8,000 members, 128 B, one message at a time", unit: "us CPU", measure: measureCPU,
 		work: work{do: "fanout", proto: "ws", conns: 8_000, size: 128, depth: 1, batch: 1},
-		aims: []aim{{"gorilla", .7}, {"bare", 1 / .95}},
+		aims: []aim{{"gorilla", .7, ""}, {"bare", 1 / .95, ""}},
 	},
 	{
 		name: "room-15000", what: "15,000 members, 128 B, one message at a time", unit: "us CPU", measure: measureCPU,
 		work: work{do: "fanout", proto: "ws", conns: 15_000, size: 128, depth: 1, batch: 1},
-		aims: []aim{{"gorilla", .7}, {"bare", 1 / .95}},
+		aims: []aim{{"gorilla", .7, ""}, {"bare", 1 / .95, ""}},
 	},
 	{
 		name: "flood-8000", what: "8,000 members, 128 B, the publisher never waits", unit: "us CPU", measure: measureCPU,
 		work: work{do: "fanout", proto: "ws", conns: 8_000, size: 128, depth: 40, batch: 20},
-		aims: []aim{{"", 1}, {"bare", 0}},
+		aims: []aim{{"", 1, ""}, {"bare", 0, ""}},
 	},
 	{
 		name: "stuck", what: "5,000 members, 5,000 that never read, 4 KiB: p99", unit: "x", measure: measureStuck,
 		work: work{do: "fanout", proto: "ws", conns: 5_000, stuck: 5_000, size: 4 << 10, depth: 1, batch: 1, keep: 16 << 10},
-		aims: []aim{{"", 1.2}},
+		aims: []aim{{"", 1.2, ""}},
 	},
 	{
-		name: "flood-echo", what: "p99 of an echo while a room of 1,000 floods", unit: "x", measure: measureFlood,
-		work: work{do: "fanout", proto: "ws", conns: 1_000, size: 128, depth: 40, batch: 20},
-		aims: []aim{{"", 3}, {"gorilla", 0}},
+		name: "flood-echo", what: "p99 of an echo while a room of -members floods", unit: "x", measure: measureFlood,
+		work:   work{do: "echo", proto: "ws", conns: 4, size: 64, depth: 1},
+		beside: work{do: "fanout", proto: "ws", size: 128, depth: 40, batch: 20},
+		aims:   []aim{{"", 3, ""}, {"gorilla", 0, ""}},
 	},
+	blockingRow("sleep-100ms", 500, 100, .2),
+	blockingRow("sleep-1s", 2_000, 1_000, 1.5),
 }
 
-// peers are the names in the aims, each once.
-func (r *row) peers() (names []string) {
+// blockingRow has n clients, each with one message whose callback sleeps, and four more clients
+// that echo meanwhile.
+func blockingRow(name string, n, ms int, most float64) *row {
+	return &row{
+		name: name, what: fmt.Sprintf("%d clients whose OnMessage sleeps %d ms: until all are done", n, ms),
+		unit: "s", measure: measureBlocking,
+		work:   work{do: "echo", proto: "tcp", conns: n, size: ms, depth: 1, count: n},
+		beside: work{do: "echo", proto: "tcp", conns: 4, size: 64, depth: 64, rate: 1000, time: time.Duration(ms+200) * time.Millisecond},
+		aims: []aim{
+			{"", most, ""},
+			{"", 20, "bystander p99"},
+			{"", float64(2*runtime.GOMAXPROCS(0) + 10), "threads"},
+			{"goroutines", 0, ""},
+			{"goroutines", 0, "bystander p99"},
+		},
+	}
+}
+
+// names are portluck's and those of the peers, each once.
+func (r *row) names() []string {
+	names := []string{"portluck"}
 	for _, a := range r.aims {
 		if a.peer != "" && !slices.Contains(names, a.peer) {
 			names = append(names, a.peer)
@@ -115,24 +246,51 @@ func (r *row) peers() (names []string) {
 	return names
 }
 
-// names are portluck's and those of the peers.
-func (r *row) names() []string { return append([]string{"portluck"}, r.peers()...) }
+// hasAim reports whether r has an aim, and not only comparisons.
+func (r *row) hasAim() bool {
+	return slices.ContainsFunc(r.aims, func(a aim) bool { return a.most > 0 })
+}
 
-// with returns r with one more peer, with which it is only compared.
+// with returns r with one more peer, with which each of its figures is compared.
 func (r *row) with(peer string) *row {
 	c := *r
-	c.aims = append(slices.Clip(c.aims), aim{peer, 0})
+	c.aims = slices.Clip(c.aims)
+	for _, a := range r.aims {
+		if n := (aim{peer, 0, a.figure}); !slices.Contains(c.aims, n) {
+			c.aims = append(c.aims, n)
+		}
+	}
 	return &c
 }
 
-// lines compares what portluck needed in each round, of[0], with what each peer did, in the order
-// of peers.
-func (r *row) lines(of [][]float64, note string) (all []line) {
+// figures are what was measured: by the name of the figure, by server in the order of names, by
+// round.
+type figures map[string][][]float64
+
+// add adds the figures of one round of server i.
+func (f figures) add(i int, round map[string]float64) {
+	for name, x := range round {
+		for len(f[name]) <= i {
+			f[name] = append(f[name], nil)
+		}
+		f[name][i] = append(f[name][i], x)
+	}
+}
+
+// lines compares what portluck needed in each round with what each peer did.
+func (r *row) lines(f figures, note string) (all []line) {
 	for _, a := range r.aims {
-		l := line{Row: r.name, What: r.what, Unit: r.unit, Portluck: median(of[0]), Aim: a.most, Note: note}
+		of, ok := f[a.figure]
+		if !ok || a.most == 0 && a.peer == "" {
+			continue
+		}
+		l := line{Row: r.name, What: r.what, Figure: a.figure, Unit: r.unit, Portluck: median(of[0]), Aim: a.most, Note: note}
+		if a.figure != "" {
+			l.Unit = units[a.figure]
+		}
 		compared := l.Portluck
-		if i := slices.Index(r.peers(), a.peer) + 1; i > 0 {
-			ratios := make([]float64, len(of[0]))
+		if i := slices.Index(r.names(), a.peer); i > 0 {
+			ratios := make([]float64, min(len(of[0]), len(of[i])))
 			for round := range ratios {
 				ratios[round] = of[0][round] / of[i][round]
 			}
@@ -156,20 +314,28 @@ func median(x []float64) float64 {
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
 
-// of is the work of r.
-func (o options) of(r *row) work {
-	w := r.work
-	w.conns, w.from, w.stuck = o.part(w.conns), o.part(w.from), o.part(w.stuck)
-	return w
-}
-
-// part is n, or with -short as many connections as show that a row works.
-func (o options) part(n int) int {
-	if o.short && n > 100 {
-		return n / 100
+// choose finds the rows that names names; else those whose names begin so. The name aims stands for
+// every row that has an aim.
+func choose(names string) (chosen []*row, err error) {
+	if names == "" {
+		return rows, nil
 	}
-	return n
+	for name := range strings.SplitSeq(names, ",") {
+		named := func(r *row) bool { return r.name == name }
+		if name == "aims" {
+			named = (*row).hasAim
+		}
+		if !slices.ContainsFunc(rows, named) {
+			named = func(r *row) bool { return strings.HasPrefix(r.name, name) }
+		}
+		if !slices.ContainsFunc(rows, named) {
+			return nil, fmt.Errorf("no row %q: go run . -list names them", name)
+		}
+		for _, r := range rows {
+			if named(r) && !slices.Contains(chosen, r) {
+				chosen = append(chosen, r)
+			}
+		}
+	}
+	return chosen, nil
 }
-
-// roundTime is how long a server works until it is another one's turn.
-func (o options) roundTime() time.Duration { return o.time / rounds }

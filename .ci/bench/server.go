@@ -23,7 +23,7 @@ import (
 type endpoint struct {
 	net.Listener
 	proto string
-	tls   *tls.Config // if proto is secure
+	tls   *tls.Config // if proto is secure or mixed
 }
 
 // servers are portluck and its peers.
@@ -34,11 +34,12 @@ var servers = map[string]func(endpoint) error{
 	"gws":        serveGWS,
 	"gorilla":    serveGorilla,
 	"gobwas":     serveGobwas,
+	"nethttp":    serveNetHTTP,
 }
 
 // secured is the listener for a server that knows nothing of TLS.
 func (e endpoint) secured() net.Listener {
-	if e.tls == nil {
+	if !isSecure(e.proto) {
 		return e.Listener
 	}
 	return tls.NewListener(e.Listener, e.tls)
@@ -58,7 +59,7 @@ func newServed(name, proto string) *served {
 		err = errors.New("no such server")
 	}
 	e := endpoint{Listener: l, proto: proto}
-	if err == nil && isSecure(proto) {
+	if err == nil && (isSecure(proto) || proto == mixed) {
 		e.tls, err = newTLS()
 	}
 	if err != nil {
@@ -134,7 +135,7 @@ func collect() answer {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return answer{
-		Heap: int64(m.HeapInuse), Stacks: int64(m.StackInuse), //nolint:gosec // less than an exbibyte
+		Live: int64(m.HeapAlloc), Stacks: int64(m.StackInuse), //nolint:gosec // less than an exbibyte
 		Goroutines: runtime.NumGoroutine(),
 	}
 }

@@ -2,18 +2,45 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
+	"errors"
 	"net"
+	"time"
 )
 
-// serveGoroutines echoes lines, as a program does that has nothing but the standard library.
+// serveGoroutines echoes lines, as a program does that has nothing but the standard library. In a
+// mixed one the first byte shows whether a connection is TLS, HTTP or lines.
 func serveGoroutines(e endpoint) error {
 	l := e.secured()
+	if e.proto != mixed {
+		return acceptAll(l, echoLines)
+	}
+	web := &handedListener{Listener: l, conns: make(chan net.Conn)}
+	go func() { fail("net/http", newNetHTTP().Serve(web)) }() // ends with the process
+	return acceptAll(l, func(c net.Conn) {
+		p := &peeked{Conn: c, r: bufio.NewReader(c)}
+		first, err := p.r.Peek(1)
+		switch {
+		case err != nil:
+			c.Close()
+		case first[0] == 0x16: // a ClientHello
+			echoLines(tls.Server(p, e.tls))
+		case first[0] == 'G':
+			web.conns <- p
+		default:
+			echoLines(p)
+		}
+	})
+}
+
+// acceptAll serves each connection in a goroutine.
+func acceptAll(l net.Listener, serve func(net.Conn)) error {
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return err
 		}
-		go echoLines(c) // ends with the connection
+		go serve(c) // ends with the connection
 	}
 }
 
@@ -22,11 +49,28 @@ func echoLines(c net.Conn) {
 	r := bufio.NewReader(c)
 	for {
 		line, err := r.ReadSlice('\n')
-		if err != nil {
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) { // of a long line each part is echoed
 			return
 		}
+		time.Sleep(sleepOf(len(line) - 1))
 		if _, err := c.Write(line); err != nil {
 			return
 		}
 	}
 }
+
+// A peeked connection has been looked at.
+type peeked struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (p *peeked) Read(b []byte) (int, error) { return p.r.Read(b) }
+
+// A handedListener accepts the connections that it is handed.
+type handedListener struct {
+	net.Listener
+	conns chan net.Conn
+}
+
+func (l *handedListener) Accept() (net.Conn, error) { return <-l.conns, nil }

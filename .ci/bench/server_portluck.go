@@ -1,6 +1,9 @@
 package main
 
 import (
+	"net/http"
+	"time"
+
 	"github.com/portluck/portluck/portluck"
 )
 
@@ -16,8 +19,11 @@ func servePortluck(e endpoint) error {
 		case tagJoin:
 			_ = room.Join(c) // fails when the client is gone
 		}
+		if d := sleepOf(len(m.Data)); d > 0 {
+			time.Sleep(d)
+		}
 		_ = w.Send(m) // fails when the client is gone
 	}
-	s := &portluck.Server{Hub: hub, TLSConfig: e.tls}
+	s := &portluck.Server{Hub: hub, TLSConfig: e.tls, Pages: http.HandlerFunc(servePage)}
 	return s.Serve(e.Listener)
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"math"
+	"time"
 )
 
 // The first byte of a message says what the server does with it: all else is echoed.
@@ -11,8 +12,26 @@ const (
 	tagPublish = 'p' // sent to all members: what portload publishes begins with its name
 )
 
+// mixed is the protocol of a server that has raw clients, HTTP and TLS on one port.
+const mixed = "mixed"
+
+// A message of sleepSize bytes makes the server sleep for as many milliseconds, a longer one, up to
+// maxSleepSize, for longer: portload chooses the size of a message, and nothing else.
+const (
+	sleepSize    = 100
+	maxSleepSize = 1000
+)
+
+// sleepOf returns how long the server sleeps before it echoes a message of size bytes.
+func sleepOf(size int) time.Duration {
+	if size < sleepSize || size > maxSleepSize || size%sleepSize != 0 {
+		return 0
+	}
+	return time.Duration(size) * time.Millisecond
+}
+
 // isSecure reports whether proto is TLS.
-func isSecure(proto string) bool { return proto == "tls" || proto == "wss" }
+func isSecure(proto string) bool { return proto == "tls" || proto == "wss" || proto == "https" }
 
 // isWebSocket reports whether proto has frames; else it has lines.
 func isWebSocket(proto string) bool { return proto == "ws" || proto == "wss" }

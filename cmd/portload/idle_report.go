@@ -33,8 +33,9 @@ slab      the kernel's objects of the whole machine, so only exact when little e
 With --rounds a line of standard input begins, and then one ends each pause, in place of --settle and --time: before it,
 what was found out so far is printed.
 
-A raw server may wait for the first bytes before it takes a connection for one: --line sends some. With --burst each
-connection then sends one message, and the memory is reported again, at once and after --settle.`,
+A raw server may wait for the first bytes before it takes a connection for one: --line sends some. With http it is the
+body of a POST, and the connection stays open after the answer. With --burst each connection then sends one message, and
+the memory is reported again, at once and after --settle.`,
 		Example: `  portload idle localhost:8100 --conns 10000 --pid $(pgrep portluck)
   portload idle localhost:8100 --proto wss --insecure --conns 1000 --time 1m --pid $(pgrep portluck) --json
   portload idle localhost:8100 --proto ws --conns 1000 --burst 65536 --pid $(pgrep portluck)`,
@@ -48,7 +49,7 @@ connection then sends one message, and the memory is reported again, at once and
 	}
 	f := cmd.Flags()
 	o.flags(f)
-	f.StringVar(&o.plan.Proto, "proto", "tcp", "tcp, tls, ws or wss")
+	f.StringVar(&o.plan.Proto, "proto", "tcp", "tcp, tls, http, https, ws or wss")
 	f.IntVar(&o.plan.Conns, "conns", 1000, "connections; more than 0")
 	f.IntVar(&o.from, "from", 0, "connections of the first measure, 0 too (default an eighth of --conns)")
 	f.DurationVar(&o.plan.Time, "time", 10*time.Second, "how long to hold all of them; 0 for not at all")
@@ -60,7 +61,7 @@ connection then sends one message, and the memory is reported again, at once and
 }
 
 func (o *idleOptions) checkIdle(cmd *cobra.Command) error {
-	if err := o.plan.checkProto([]string{"tcp", "tls", "ws", "wss"}); err != nil {
+	if err := o.plan.checkProto(protocols); err != nil {
 		return err
 	}
 	if err := atLeast(cmd.Flags(), 0, "burst", "from"); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 func TestIdle(t *testing.T) {
-	for _, proto := range []string{"tcp", "tls", "ws", "wss"} {
+	for _, proto := range protocols {
 		for _, reader := range []string{"--goroutines=false", "--goroutines=true"} {
 			t.Run(proto+reader, func(t *testing.T) {
 				t.Parallel()
