@@ -1,4 +1,4 @@
-// Package chat is the demo's hub: one room, with the clients of all protocols as its members.
+// Package chat is the hub of the demo server: one room for the clients of all protocols.
 package chat
 
 import (
@@ -13,57 +13,56 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// Seen is a connection as the demo page shows it.
+// Seen is a connection as the page shows it.
 type Seen struct {
 	ID     int       `json:"id"`
 	Time   time.Time `json:"time"`
 	Remote string    `json:"remote"`
-	Route  string    `json:"route"`           // what the port recognised
-	Scheme string    `json:"scheme"`          // what the client turned out to speak; empty if it has not connected
+	Route  string    `json:"route"`           // the route that the port chose
+	Scheme string    `json:"scheme"`          // of the client; empty until it connects
 	First  string    `json:"first,omitempty"` // hex of the first bytes, without secrets
-	Open   bool      `json:"open"`            // it is a client now
+	Open   bool      `json:"open"`            // the client is connected
 }
 
-// maxSeen is how many connections are remembered.
+// maxSeen is how many connections a Room remembers.
 const maxSeen = 100
 
-// Lobby is the name of the room that everybody is in, on every server of a mesh.
+// Lobby is the name of the room of all clients, on every server of a mesh.
 const Lobby = "lobby"
 
-// history is how many lines a reader of events or a poller can be behind.
+// history is how many lines a room keeps for clients that join or resume.
 const history = 100
 
-// pages is the name of the room of the clients that are pages: they get each line as a [Line].
+// pages is the name of the room of the pages, which get each line as a [Line].
 const pages = "pages"
 
-// A Room is a hub in which a line of one client goes to all, and which remembers the last
-// connections.
+// A Room is a hub that sends each client's lines to all clients and remembers the last connections.
 type Room struct {
-	// Hub is the room's. Its funcs are set.
+	// Hub is the room's hub. New has set its funcs.
 	Hub *portluck.Hub
 	// Watch, if not nil, is called for each client that comes ("+ tcp 127.0.0.1:4711") or goes
-	// ("- ..."), and for each line. Any goroutine calls it, with text that is safe on a terminal
-	// and has little more than maxWatched bytes at most. It must return at once. Set it before the
-	// first client comes.
+	// ("- ..."), and for each line. Any goroutine may call it. The text is safe on a terminal and
+	// little longer than maxWatched bytes. Watch must return at once. Set it before the first
+	// client comes.
 	Watch func(text string)
 
-	lobby *portluck.Room // has everybody but the pages
+	lobby *portluck.Room // of all clients but the pages
 	pages *portluck.Room
 	echo  bool
-	run   string // part of the keys of lines
+	run   string // begins the keys of this run's lines
 	lines atomic.Uint64
 
-	viewers sync.Map // ids of the clients that are pages
+	viewers sync.Map // ids of the pages
 
 	mu   sync.Mutex
 	seen []*Seen // oldest first
 	last int
 }
 
-// maxWatched is how many bytes of a line Watch gets.
+// maxWatched is how many bytes of a line Watch gets before "...".
 const maxWatched = 300
 
-// New makes a room. With echo a message goes back to who sent it instead.
+// New returns a room. With echo it sends each message back to its sender alone.
 func New(echo bool) *Room {
 	r := &Room{echo: echo, run: rand.Text()[:8]}
 	r.Hub = &portluck.Hub{OnConnect: r.connect, OnMessage: r.say, OnDisconnect: r.disconnect}
@@ -78,7 +77,7 @@ func New(echo bool) *Room {
 	return r
 }
 
-// say sends a line to everybody, with where it came from in front. Empty lines are dropped.
+// say sends a message to all as a line, tagged with its sender. It drops empty lines.
 func (r *Room) say(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
 	if r.echo {
 		r.back(m, w, c)
@@ -89,7 +88,7 @@ func (r *Room) say(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
 	}
 }
 
-// back sends a message back, to a page as a [Line].
+// back sends a message back to its sender. A page gets it as a [Line].
 func (r *Room) back(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
 	_, page := r.viewers.Load(c.ID())
 	if !page {
@@ -103,7 +102,7 @@ func (r *Room) back(m portluck.Message, w *portluck.Writer, c *portluck.Client) 
 	}
 }
 
-// line is what c says, unless it is empty.
+// line returns the line for a message of c, and notes it. ok is false if the line is empty.
 func (r *Room) line(m portluck.Message, c *portluck.Client) (l Line, ok bool) {
 	l = Line{Client: c.ID(), Scheme: c.Scheme(), From: name(c.Info()), Text: Clean(m.String())}
 	if l.Text == "" {
@@ -113,13 +112,13 @@ func (r *Room) line(m portluck.Message, c *portluck.Client) (l Line, ok bool) {
 	return l, true
 }
 
-// publish says l in the room.
+// publish sends l to all clients.
 func (r *Room) publish(l Line) {
 	r.lobby.Publish(portluck.TextMessage(l.plain()))
 	r.pages.Publish(l.message())
 }
 
-// Tell tells everybody what no client has said. With echo there is no room to tell it in.
+// Tell sends a line of the server itself to all clients. With echo it does nothing.
 func (r *Room) Tell(text string) {
 	if r.echo {
 		return
@@ -129,8 +128,7 @@ func (r *Room) Tell(text string) {
 	r.publish(l)
 }
 
-// Heard shows the pages what was said at another server of the mesh. The others have it from the
-// hub.
+// Heard sends a line of another server of the mesh to the pages. Other clients get it from the hub.
 func (r *Room) Heard(server, text string) {
 	l := parse(Clean(text))
 	l.Server = server
@@ -138,7 +136,7 @@ func (r *Room) Heard(server, text string) {
 	r.pages.Publish(l.message())
 }
 
-// parse takes the tag off a line that has one.
+// parse returns the line of a text, with its tag, if any, taken apart.
 func parse(text string) Line {
 	if m := tagged.FindStringSubmatch(text); m != nil {
 		return Line{Scheme: m[1], From: m[2], Text: text[len(m[0]):]}
@@ -146,7 +144,7 @@ func parse(text string) Line {
 	return Line{Text: text}
 }
 
-// note gives l what every line has, and tells Watch.
+// note sets the key and the time of l, and calls Watch.
 func (r *Room) note(l *Line) {
 	l.Key, l.Time = fmt.Sprintf("%s-%d", r.run, r.lines.Add(1)), time.Now()
 	if r.Watch != nil {
@@ -154,10 +152,10 @@ func (r *Room) note(l *Line) {
 	}
 }
 
-// Members is how many clients there are at this server now.
+// Members returns the number of clients of this server.
 func (r *Room) Members() int { return r.Hub.Len() }
 
-// name is who a client is for the others.
+// name returns the name by which others know a client: its remote address.
 func name(info *portluck.Info) string {
 	if info.Remote.IsValid() {
 		return info.Remote.String()
@@ -165,7 +163,7 @@ func name(info *portluck.Info) string {
 	return "local"
 }
 
-// Verdict remembers how a connection was classified. It is for Server.OnVerdict.
+// Verdict remembers a connection and its route. It is for Server.OnVerdict.
 func (r *Room) Verdict(v portluck.Verdict) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -186,13 +184,13 @@ func (r *Room) Verdict(v portluck.Verdict) {
 // RoomOf puts every request for events into the lobby. It is for Server.RoomOf.
 func (r *Room) RoomOf(*http.Request) (room string, ok bool) { return r.lobby.Name(), true }
 
-// connect lets a client in. Pages and other WebSocket clients get the history, as readers of events
-// do; raw clients and requests only what is new.
+// connect adds a client to its room. Pages and other WebSocket clients also get the history, as
+// readers of events do. Raw clients and requests get only new lines.
 func (r *Room) connect(w *portluck.Writer, c *portluck.Client) {
 	if r.Watch != nil {
 		r.Watch("+ " + c.Scheme() + " " + name(c.Info()))
 	}
-	// An error means that it has gone again.
+	// An error means that the client has gone.
 	switch {
 	case isPage(c):
 		r.viewers.Store(c.ID(), nil)
@@ -217,7 +215,7 @@ func (r *Room) disconnect(c *portluck.Client, _ error) {
 	}
 }
 
-// isPage reports whether c is a WebSocket of the page, which asks for "/?lines=json".
+// isPage reports whether c is a WebSocket of the page, which requests "/?lines=json".
 func isPage(c *portluck.Client) bool {
 	if c.Protocol() != handlers.ProtocolWebSocket {
 		return false
@@ -235,7 +233,8 @@ func (r *Room) findLocked(remote string) *Seen {
 	return nil
 }
 
-// Seen returns the last connections, the newest first; their first bytes only if first is true.
+// Seen returns the last connections, newest first. It leaves out their first bytes unless first is
+// true.
 func (r *Room) Seen(first bool) []Seen {
 	open := map[string]bool{}
 	for _, c := range r.Hub.Clients() {

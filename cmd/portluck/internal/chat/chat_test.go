@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// serve serves a room.
+// serve serves r on a free port until the end of the test.
 func serve(t *testing.T, r *Room) (addr string) {
 	t.Helper()
 	srv := &portluck.Server{Hub: r.Hub, RoomOf: r.RoomOf, OnVerdict: r.Verdict, SniffTimeout: time.Minute}
@@ -40,7 +40,7 @@ func serve(t *testing.T, r *Room) (addr string) {
 	return l.Addr().String()
 }
 
-// A socket is a WebSocket.
+// A socket is the client end of a WebSocket.
 type socket struct {
 	net.Conn
 	t *testing.T
@@ -62,7 +62,7 @@ func dial(t *testing.T, addr, path string) *socket {
 	return &socket{c, t}
 }
 
-// unread is a connection of which something was read already.
+// unread is a connection with bytes that were read too early, which Read returns first.
 type unread struct {
 	net.Conn
 	early []byte
@@ -102,7 +102,7 @@ func (s *socket) line() Line {
 	return l
 }
 
-// you is the first message of a page.
+// you reads the first message of a page, and returns the page's own id.
 func (s *socket) you() uint64 {
 	s.t.Helper()
 	var h hello
@@ -112,7 +112,7 @@ func (s *socket) you() uint64 {
 	return h.You
 }
 
-// A WebSocket that joins gets what was said before; a page gets it with who, when and where.
+// A WebSocket that joins gets the history. A page gets it with author, time and server.
 func TestHistory(t *testing.T) {
 	r := New(false)
 	addr := serve(t, r)
@@ -121,7 +121,8 @@ func TestHistory(t *testing.T) {
 	r.Tell("no tag")
 
 	plain := dial(t, addr, "/")
-	for _, want := range []string{"[put key1] {}", "no tag"} { // the hub gives it what is said elsewhere
+	// Lines of other servers would come from the hub.
+	for _, want := range []string{"[put key1] {}", "no tag"} {
 		if got := plain.next(); got != want {
 			t.Errorf("the WebSocket got %q, want %q", got, want)
 		}
@@ -158,7 +159,7 @@ func TestHistory(t *testing.T) {
 	}
 }
 
-// What comes and goes is told to raw clients as plain lines, and only what is new.
+// Raw clients get plain lines, and only new ones.
 func TestRaw(t *testing.T) {
 	r := New(false)
 	addr := serve(t, r)
@@ -177,7 +178,7 @@ func TestRaw(t *testing.T) {
 	}
 }
 
-// With echo each gets back what it says: a page as a line.
+// With echo each client gets back what it sends; a page gets it as a Line.
 func TestEcho(t *testing.T) {
 	r := New(true)
 	addr := serve(t, r)
@@ -193,7 +194,7 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// Watch is told of all that happens, in lines that are safe and not too long.
+// Watch gets every event, as text that is safe on a terminal and not too long.
 func TestWatch(t *testing.T) {
 	for _, echo := range []bool{false, true} {
 		t.Run(fmt.Sprint("echo ", echo), func(t *testing.T) {

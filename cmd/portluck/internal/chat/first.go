@@ -8,19 +8,19 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// maxBinary is how much is shown of a binary protocol, in which a secret has no name to know it by.
+// maxBinary is how many bytes of a binary protocol are shown. There, no name announces a secret.
 const maxBinary = 16
 
-// secretNames are what stands before a secret: a header, a word of a line protocol, a name in JSON.
+// secretNames matches names that announce a secret: of a header, a command or a field in JSON.
 var secretNames = regexp.MustCompile(`(?i)auth|pass|pwd|cookie|token|secret|login|credential|bearer|session|key|jwt|apop|sasl`)
 
-// secretParts are where a secret begins in a URL, whatever protocol it is said in: the query, and
-// what stands behind a scheme, where a name and a password may.
+// secretParts match URLs that may hold a secret, in any protocol. The group begins where shown cuts
+// them: at the query, at the end of the scheme, or at the colon before a password.
 var secretParts = []*regexp.Regexp{regexp.MustCompile(`/[^\s?]*(\?)`), regexp.MustCompile(`(://)`), regexp.MustCompile(`(:)\S*@`)}
 
-// shown returns as much of the first bytes of a connection as may be shown: nothing behind a PROXY
-// header, nothing of the query or the body of HTTP, and of any protocol nothing behind a word that
-// announces a secret, and nothing of a URL that may hold one.
+// shown returns the beginning of the first bytes of a connection that may be shown. It ends before
+// the query or body of an HTTP request, after a PROXY header, and for every protocol before a part
+// of a URL that may hold a secret and after a word that announces one.
 func shown(route string, first []byte) []byte {
 	end := len(first)
 	cut := func(at int) {
@@ -33,7 +33,8 @@ func shown(route string, first []byte) []byte {
 			cut(bytes.Index(first, []byte(mark)))
 		}
 	}
-	if at := bytes.IndexByte(first, '\n'); route == portluck.RouteProxy && at > 1 { // the end of a header of version 1
+	// A PROXY header of version 1 ends with a newline.
+	if at := bytes.IndexByte(first, '\n'); route == portluck.RouteProxy && at > 1 {
 		cut(at + 1)
 	}
 	for _, part := range secretParts {

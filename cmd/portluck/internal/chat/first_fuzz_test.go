@@ -9,13 +9,13 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// secretWords are looked for by FuzzShown without a regular expression.
+// secretWords has the words of secretNames, which FuzzShown looks for without a regular expression.
 var secretWords = []string{
 	"auth", "pass", "pwd", "cookie", "token", "secret", "login", "credential", "bearer", "session", "key", "jwt", "apop", "sasl",
 }
 
-// FuzzShown holds that what is shown is a beginning of what has come, which nothing more is taken
-// from, and that nothing is shown of a secret behind each mark of one.
+// FuzzShown checks that shown returns a prefix of the first bytes, that shown of that prefix is the
+// prefix itself, and that it has nothing of a secret after each mark of one.
 func FuzzShown(f *testing.F) {
 	f.Add("http", "GET /a", "?", "x=1 HTTP/1.1\r\nHost: x\r\n\r\nbody")
 	f.Add("websocket", "GET ws://me", ":", "pw@host/ HTTP/1.1\n\nbody")

@@ -46,7 +46,7 @@ func TestShown(t *testing.T) {
 	} {
 		want := tt.want
 		if want == "" {
-			want = tt.first // all of it
+			want = tt.first // all is shown
 		}
 		got := string(shown(tt.route, []byte(tt.first)))
 		if got != want {

@@ -12,18 +12,18 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// A Line is what the page shows of a message: one WebSocket message of JSON each.
+// A Line is what the page gets of a message, as JSON in a WebSocket message.
 type Line struct {
-	Key    string    `json:"key"` // tells the lines of all runs of the server apart
+	Key    string    `json:"key"` // unique among the lines of all runs of the server
 	Time   time.Time `json:"time"`
 	Client uint64    `json:"client,omitempty"` // the author; 0 for a client of another server
 	Scheme string    `json:"scheme,omitempty"` // what the client speaks
 	From   string    `json:"from,omitempty"`   // its address
-	Server string    `json:"server,omitempty"` // id of the server in the mesh that it was said at; empty for this one
+	Server string    `json:"server,omitempty"` // id of the author's server in the mesh; empty for this one
 	Text   string    `json:"text"`
 }
 
-// hello is the first line that a page gets.
+// hello is the first message that a page gets.
 type hello struct {
 	You uint64 `json:"you"` // Line.Client of its own lines
 }
@@ -31,11 +31,11 @@ type hello struct {
 // maxShown is how many bytes of a message the page shows.
 const maxShown = 8 << 10
 
-// tagged is the tag of a line as a server publishes it: "[scheme address] text". An IPv6 address
-// has brackets of its own.
+// tagged matches the tag of a line as a server publishes it: "[scheme address] text". An IPv6
+// address has its own brackets.
 var tagged = regexp.MustCompile(`\A\[([a-z0-9]+) ((?:\[[^\]\s]*\]:\d+|[^\[\]\s]+))\] ?`)
 
-// plain is the line for clients that are no page.
+// plain returns the line for clients other than pages.
 func (l *Line) plain() string {
 	if l.From == "" {
 		return l.Text
@@ -43,7 +43,7 @@ func (l *Line) plain() string {
 	return fmt.Sprintf("[%s %s] %s", l.Scheme, l.From, l.Text)
 }
 
-// String is the line for a person at the server's terminal.
+// String returns the line for the server's terminal.
 func (l *Line) String() string {
 	if l.Server == "" {
 		return l.plain()
@@ -51,7 +51,7 @@ func (l *Line) String() string {
 	return "@" + l.Server[:min(8, len(l.Server))] + " " + l.plain()
 }
 
-// message is l as the page gets it.
+// message returns l as the message that a page gets.
 func (l *Line) message() portluck.Message {
 	short := *l
 	short.Text = Shorten(l.Text, maxShown)
@@ -63,24 +63,24 @@ func jsonMessage(v any) portluck.Message {
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		panic(err) // these types have nothing that cannot be encoded
+		panic(err) // impossible: every value of these types can be encoded
 	}
 	return portluck.Message{Data: bytes.TrimSuffix(b.Bytes(), []byte("\n")), Kind: portluck.Text}
 }
 
-// Shorten is s, or its first n bytes or less and "..." if it is longer.
+// Shorten returns s or, if s is longer than n bytes, its first characters of at most n bytes and
+// "...".
 func Shorten(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	for n > 0 && s[n]&0xC0 == 0x80 { // within a character
+	for n > 0 && s[n]&0xC0 == 0x80 { // n is inside a character
 		n--
 	}
 	return s[:n] + "..."
 }
 
-// Clean makes a line of any bytes that is safe on a terminal: valid UTF-8 without control
-// characters.
+// Clean returns s as one line that is safe on a terminal: valid UTF-8 without control characters.
 func Clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A line that is parsed and put together again is the same, but for the space behind its tag. What
-// a line shows of a client is parsed as it was.
+// FuzzParse checks that plain returns the text that parse was given, except for the space after the
+// tag, and that parse returns a line that plain has written.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"", "hello", "[tcp 1.2.3.4:5] hi", "[wss [::1]:4711] over there", "[put key1]{}", "[a b]  c\nd", "[A b] c", "[a [b]:1", "[a \xff] \xfe"} {
 		f.Add(s)

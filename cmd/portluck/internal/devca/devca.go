@@ -1,5 +1,5 @@
-// Package devca is a certificate authority for development: it makes itself, and the certificate of
-// this machine, so that TLS works at the first start.
+// Package devca is a certificate authority for development. It makes its own certificate, and one
+// for this machine, so that TLS works at the first start.
 package devca
 
 import (
@@ -18,13 +18,13 @@ import (
 	"time"
 )
 
-// How long certificates are valid.
+// Lifetimes of certificates.
 const (
 	caTime   = 10 * 365 * 24 * time.Hour
 	leafTime = 14 * 24 * time.Hour
 )
 
-// A CA signs certificates for this machine. Its methods may be called by any goroutine at any time.
+// A CA signs certificates for this machine. Its methods may be called concurrently.
 type CA struct {
 	dir  string
 	cert *x509.Certificate
@@ -35,8 +35,8 @@ type CA struct {
 	leaf *tls.Certificate
 }
 
-// Open reads the CA that is kept in dir, or makes one and keeps it there; all that open it at once
-// get the same. dir and the key are readable by their owner only.
+// Open reads the CA in dir, or makes one there. Processes that open the same dir at once get the
+// same CA. Only the owner can read dir and the key.
 func Open(dir string) (*CA, error) {
 	ca := &CA{dir: dir, now: time.Now}
 	if err := ca.open(); err != nil {
@@ -45,12 +45,12 @@ func Open(dir string) (*CA, error) {
 	return ca, nil
 }
 
-// File is the path of the CA's certificate in PEM, for clients to trust.
+// File returns the path of the CA's certificate in PEM, for clients to trust.
 func (ca *CA) File() string { return filepath.Join(ca.dir, certFile) }
 
-// GetCertificate returns the certificate of this machine. It makes another when less than a third
-// of the time of the one before is left, when that is not valid yet, as after the clock was set
-// back, or when it lacks the address that the client has connected to. It is for tls.Config.
+// GetCertificate returns the certificate of this machine, for [tls.Config]. It makes a new one if
+// less than a third of the lifetime of the last one is left, if the last one is not valid yet, as
+// after the clock was set back, or if it lacks the address that the client has connected to.
 func (ca *CA) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	ip := localIP(hello)
 	ca.mu.Lock()
@@ -71,13 +71,13 @@ func (ca *CA) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, erro
 	return leaf, nil
 }
 
-// lasts reports whether cert is valid now and for this long.
+// lasts reports whether cert is valid now and stays valid for this long.
 func (ca *CA) lasts(cert *x509.Certificate, long time.Duration) bool {
 	now := ca.now()
 	return !now.Before(cert.NotBefore) && now.Add(long).Before(cert.NotAfter)
 }
 
-// localIP is the address that the client has connected to, or nil.
+// localIP returns the IP address that the client has connected to, or nil if there is none.
 func localIP(hello *tls.ClientHelloInfo) net.IP {
 	if hello == nil || hello.Conn == nil {
 		return nil
@@ -92,7 +92,7 @@ func covers(cert *x509.Certificate, ip net.IP) bool {
 	return ip == nil || slices.ContainsFunc(cert.IPAddresses, ip.Equal)
 }
 
-// sign makes a certificate of this machine's names and addresses, and of ip unless it is nil.
+// sign makes a certificate for this machine's names and addresses, and for ip unless it is nil.
 func (ca *CA) sign(ip net.IP) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

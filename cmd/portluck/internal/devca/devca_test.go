@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// shake has a client that trusts ca's file connect to name.
+// shake does a handshake for name with a client that trusts the file of ca.
 func shake(t *testing.T, ca *CA, name string) error {
 	t.Helper()
 	pem, err := os.ReadFile(ca.File())
@@ -114,7 +114,7 @@ func TestBrokenFileIsNamed(t *testing.T) {
 	}
 }
 
-// Each way in which the files can be unfit gives an error that names the file and says what to do.
+// For each fault of the files the error names the file and says what to do.
 func TestUnfitFiles(t *testing.T) {
 	other := t.TempDir()
 	if _, err := Open(other); err != nil {
@@ -123,7 +123,7 @@ func TestUnfitFiles(t *testing.T) {
 	const remove = "to have new ones made"
 	tests := []struct {
 		name, file string
-		content    string // of another CA's file if it ends in .pem
+		content    string // or the name of another CA's file, which ends in .pem
 		mode       os.FileMode
 		want       string
 	}{
@@ -166,7 +166,7 @@ func TestUnfitFiles(t *testing.T) {
 	}
 }
 
-// What is no file at all cannot be read, whoever asks.
+// A directory in place of a file, or a file in place of the directory, is an error even for root.
 func TestUnreadableFile(t *testing.T) {
 	for _, file := range []string{certFile, keyFile} {
 		dir := t.TempDir()
@@ -192,8 +192,7 @@ func TestUnreadableFile(t *testing.T) {
 	}
 }
 
-// A server that runs for long presents a certificate that is valid: also when the CA itself comes
-// to its end.
+// A server that runs for years always has a valid certificate, even after its CA has expired.
 func TestRunsForYears(t *testing.T) {
 	ca, err := Open(t.TempDir())
 	if err != nil {
@@ -226,7 +225,7 @@ func TestRunsForYears(t *testing.T) {
 	}
 }
 
-// An address that the machine has got since the certificate was made is in the next one.
+// The certificate is replaced if the machine has a new address.
 func TestNewAddressIsCovered(t *testing.T) {
 	ca, err := Open(t.TempDir())
 	if err != nil {
@@ -250,7 +249,7 @@ func TestNewAddressIsCovered(t *testing.T) {
 	}
 }
 
-// atAddr is a connection of which only the local address is asked.
+// atAddr is a connection that has only a local address.
 type atAddr struct {
 	net.Conn
 	addr net.Addr

@@ -23,8 +23,8 @@ const (
 )
 
 // open reads the CA. It makes one if there is none, or if it expires soon or is not valid yet. Only
-// the holder of the lock writes, and writes the key before the certificate, so that a certificate
-// never stands there without its key.
+// the holder of the lock writes. It writes the key before the certificate, so that the directory
+// never has a certificate without its key.
 func (ca *CA) open() error {
 	err := ca.load()
 	if isAbsent(err) {
@@ -36,7 +36,7 @@ func (ca *CA) open() error {
 	return nil
 }
 
-// replace makes a new CA, unless another process has just done so.
+// replace makes a new CA, unless another process has just made one.
 func (ca *CA) replace() error {
 	if err := os.MkdirAll(ca.dir, 0o700); err != nil {
 		return fmt.Errorf("%w; --config-dir keeps it elsewhere", err)
@@ -56,14 +56,15 @@ func (ca *CA) replace() error {
 	return err
 }
 
-// errNotNow means that the CA is not valid yet, or would end before a certificate that it signs
+// errNotNow means that the CA is not valid yet, or would expire before a certificate that it signs
 // now.
 var errNotNow = errors.New("it is not valid now, or expires soon")
 
 func isAbsent(err error) bool { return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotNow) }
 
-// load reads the certificate first, and looks at its end before it reads the key, which may be a
-// newer one by then: see open. It leaves ca alone when it fails.
+// load reads the certificate first, and checks its dates before it reads the key: if the
+// certificate has expired, another process may already have replaced the key (see open). If load
+// fails, it leaves ca as it is.
 func (ca *CA) load() error {
 	path := filepath.Join(ca.dir, keyFile)
 	der, err := ca.readPEM(certFile, "CERTIFICATE")
@@ -95,7 +96,7 @@ func (ca *CA) load() error {
 	return nil
 }
 
-// broken says what is wrong with the files and what to do about it.
+// broken returns an error that says what is wrong with the files and what to do about it.
 func (ca *CA) broken(what string, err error) error {
 	if err != nil {
 		what += ": " + err.Error()
@@ -103,7 +104,7 @@ func (ca *CA) broken(what string, err error) error {
 	return fmt.Errorf("%s; remove %s and %s to have new ones made", what, ca.File(), filepath.Join(ca.dir, keyFile))
 }
 
-// readPEM reads the first block of a file, which must be of this kind.
+// readPEM returns the first PEM block of a file, which must be of this kind.
 func (ca *CA) readPEM(name, kind string) ([]byte, error) {
 	path := filepath.Join(ca.dir, name)
 	b, err := os.ReadFile(path)
@@ -120,7 +121,8 @@ func (ca *CA) readPEM(name, kind string) ([]byte, error) {
 	return block.Bytes, nil
 }
 
-// checkPrivate finds a key that others may read: they could be any server for who trusts the CA.
+// checkPrivate returns an error if others may read the key: they could pretend to be any server to
+// clients that trust the CA.
 func checkPrivate(path string) error {
 	fi, err := os.Stat(path)
 	if err != nil || runtime.GOOS == "windows" || fi.Mode().Perm()&0o077 == 0 {
@@ -129,7 +131,7 @@ func checkPrivate(path string) error {
 	return fmt.Errorf("others may read %s (mode %04o); chmod 600 it, or remove it to have a new CA made", path, fi.Mode().Perm())
 }
 
-// create makes a new CA.
+// create makes a new CA, writes it to its files, and loads it.
 func (ca *CA) create() error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -158,8 +160,8 @@ func (ca *CA) create() error {
 	return ca.load()
 }
 
-// caName names the CA of the machine called host, in the 64 characters that a name may have (RFC
-// 5280, appendix A.1).
+// caName returns the name of the CA of the machine called host, cut to the 64 characters that a
+// name may have (RFC 5280, appendix A.1).
 func caName(host string) string {
 	name := "portluck development CA"
 	if host != "" {
@@ -168,7 +170,7 @@ func caName(host string) string {
 	return name[:min(len(name), 64)]
 }
 
-// writePEM replaces a file, wholly or not at all.
+// writePEM replaces a file atomically.
 func (ca *CA) writePEM(name, kind string, der []byte, mode fs.FileMode) error {
 	tmp, err := os.CreateTemp(ca.dir, name+".*")
 	if err != nil {

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// FuzzReadPEM holds that what is written is what is read, behind any text without a block and
-// before any text, and that another kind of block, or a file without one, is an error that says
-// which file.
+// FuzzReadPEM checks that readPEM reads what writePEM has written, after any text without a block
+// and before any text. Another kind of block, or a file without one, must be an error that names
+// the file.
 func FuzzReadPEM(f *testing.F) {
 	f.Add([]byte("der"), "", "CERTIFICATE", []byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"))
 	f.Add([]byte(nil), "of: me\n\n", "EC PRIVATE KEY", []byte("-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\n"))
@@ -45,8 +45,8 @@ func FuzzReadPEM(f *testing.F) {
 	})
 }
 
-// FuzzLoad holds that any two files are a CA that signs what its certificate verifies, or an error
-// of one line that leaves the CA that was there alone.
+// FuzzLoad checks that load of any two files either gives a CA whose certificate verifies what it
+// signs, or returns an error of one line and leaves the old CA as it is.
 func FuzzLoad(f *testing.F) {
 	whole, err := Open(filepath.Join(f.TempDir(), "whole"))
 	if err != nil {

@@ -4,6 +4,6 @@ package devca
 
 import "os"
 
-// lockFile does nothing: this system has no lock that we know. Two first starts at once may then
-// disagree.
+// lockFile does nothing, as it knows no lock for this system. Two processes that make a CA at the
+// same time may end up with different ones.
 func lockFile(*os.File) error { return nil }

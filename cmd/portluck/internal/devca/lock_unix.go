@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// lockFile waits until f is ours alone, among all processes. Closing f gives it back.
+// lockFile waits for an exclusive lock on f, among all processes. Closing f releases it.
 func lockFile(f *os.File) error {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX)

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// maxAddresses bounds the addresses in a certificate: a host of containers has thousands. The one
-// that a client has connected to is in it, whatever this is.
+// maxAddresses is the most addresses in a certificate, as a host of containers may have thousands.
+// A certificate also has the address that its client has connected to.
 const maxAddresses = 64
 
-// names returns what this machine may be called. What the system says is not believed: one name
-// that cannot be in a certificate would be the end of every handshake.
+// names returns the names and addresses of this machine. It checks those that the system reports,
+// because one that cannot be in a certificate would make every handshake fail.
 func names(hostname func() (string, error), addresses func() ([]net.Addr, error)) (dns []string, ips []net.IP) {
 	dns = []string{"localhost"}
 	if host := hostName(hostname); host != "" && host != "localhost" {
@@ -37,18 +37,18 @@ func isAddress(ip net.IP) bool {
 	return ip.To16() != nil && !ip.IsUnspecified() && !ip.IsMulticast() && !ip.Equal(net.IPv4bcast)
 }
 
-// hostName returns the name of this machine in lower case, or nothing if it is no host name.
+// hostName returns the name of this machine in lower case, or "" if it is not a valid host name.
 func hostName(hostname func() (string, error)) string {
 	host, err := hostname()
 	host = strings.TrimSuffix(host, ".")
 	if err != nil || !isHostName(host) {
 		return ""
 	}
-	return strings.ToLower(host) // after the check: a letter beyond ASCII may become one of ASCII
+	return strings.ToLower(host) // after the check, as it may turn other letters into ASCII ones
 }
 
-// isHostName reports whether host is a name that DNS can have (RFC 1123, section 2.1), also with
-// the _ that machines have; an address is none.
+// isHostName reports whether host is a valid name in DNS (RFC 1123, section 2.1). It accepts _, as
+// some machines have it, and refuses IP addresses.
 func isHostName(host string) bool {
 	if len(host) > 253 {
 		return false
@@ -67,7 +67,7 @@ func isHostName(host string) bool {
 			}
 		}
 	}
-	// What ends in a number, such as 10.0.0 or 0x7f, is read as an address.
+	// Programs read a name that ends in a number, such as 10.0.0 or 0x7f, as an address.
 	last := strings.ToLower(labels[len(labels)-1])
 	hex, isHex := strings.CutPrefix(last, "0x")
 	return strings.Trim(last, "0123456789") != "" && (!isHex || strings.Trim(hex, "0123456789abcdef") != "")

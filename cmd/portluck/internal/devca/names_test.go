@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// What the system calls the machine is in its certificate only if it can be.
+// The name that the system gives the machine is in the certificate only if it is valid there.
 func TestNames(t *testing.T) {
 	long := strings.Repeat("a", 63)
 	for _, tt := range []struct{ host, want string }{
@@ -75,7 +75,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// canBe reports whether a certificate may have these names.
+// canBe reports whether a certificate can have these names and addresses.
 func canBe(t *testing.T, dns []string, ips []net.IP) bool {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -116,7 +116,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// The certificate has the address that a client has connected to, without its zone, if it is one.
+// The certificate has the address that a client has connected to, without its zone, if it is an IP
+// address.
 func TestLocalAddress(t *testing.T) {
 	ca, err := Open(t.TempDir())
 	if err != nil {
@@ -125,7 +126,7 @@ func TestLocalAddress(t *testing.T) {
 	tcp := func(ip, zone string) net.Addr { return &net.TCPAddr{IP: net.ParseIP(ip), Port: 8100, Zone: zone} }
 	for _, tt := range []struct {
 		local net.Addr
-		want  string // nothing if it adds none
+		want  string // the address that is added; empty if none
 	}{
 		{tcp("fe80::7:7", "eth0"), "fe80::7:7"},
 		{tcp("fe80::7:8", "e\x00\xff"), "fe80::7:8"},
@@ -157,7 +158,7 @@ func TestLocalAddress(t *testing.T) {
 	}
 }
 
-// connectedTo is a connection to an address.
+// connectedTo is a connection that has only a local address.
 type connectedTo struct {
 	net.Conn
 	local net.Addr
@@ -165,7 +166,7 @@ type connectedTo struct {
 
 func (c connectedTo) LocalAddr() net.Addr { return c.local }
 
-// The address of a listener that has none in the sense of IP does not end the handshake.
+// A local address that is not a usable IP address does not make the handshake fail.
 func TestStrangeLocalAddress(t *testing.T) {
 	for _, ip := range []net.IP{nil, {}, {1, 2, 3}, make(net.IP, 17), net.IPv6unspecified} {
 		if got := isAddress(ip); got {
@@ -185,8 +186,8 @@ func TestCAName(t *testing.T) {
 	}
 }
 
-// A clock that was ahead when the CA, or a certificate, was made and is right now: what is not
-// valid yet is replaced, on disk and in a server that runs.
+// If the clock was ahead when the CA or a certificate was made, and is right now, they are not
+// valid yet. They are replaced, on disk and in a running server.
 func TestNotValidYet(t *testing.T) {
 	for _, ahead := range []time.Duration{2 * time.Hour, 30 * 24 * time.Hour, 20 * 365 * 24 * time.Hour} {
 		t.Run(ahead.String(), func(t *testing.T) {
@@ -198,7 +199,7 @@ func TestNotValidYet(t *testing.T) {
 			if _, err := early.GetCertificate(nil); err != nil {
 				t.Fatal(err)
 			}
-			early.now = time.Now // the clock is set right, and the next handshake sees it
+			early.now = time.Now // the next handshake sees that the clock is right
 			if _, err := early.GetCertificate(nil); err != nil {
 				t.Fatal(err)
 			}

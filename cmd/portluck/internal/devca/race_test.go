@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// openAtOnce has many open the CA of dir at the same moment.
+// openAtOnce opens the CA of dir in many goroutines at once.
 func openAtOnce(t *testing.T, dir string) []*CA {
 	t.Helper()
 	all := make([]*CA, 12)
@@ -32,7 +32,7 @@ func openAtOnce(t *testing.T, dir string) []*CA {
 	return all
 }
 
-// All that open a CA at once, before there is one, have the same, which is the one on disk.
+// Goroutines that open a CA at once, before there is one, get the same CA, which is on disk.
 func TestOneCAIsMade(t *testing.T) {
 	for range 4 {
 		dir := filepath.Join(t.TempDir(), "portluck")
@@ -44,7 +44,7 @@ func TestOneCAIsMade(t *testing.T) {
 	}
 }
 
-// The same when the one on disk has expired.
+// They also get the same CA if the one on disk has expired.
 func TestOneCAReplacesAnExpiredOne(t *testing.T) {
 	dir := t.TempDir()
 	old := &CA{dir: dir, now: func() time.Time { return time.Now().Add(-caTime) }}

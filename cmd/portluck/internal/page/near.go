@@ -10,13 +10,13 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// proxyFields are what proxies add, beside X-Forwarded-For and its like.
+// proxyFields has the header fields that proxies add, besides those that begin with X-Forwarded-.
 var proxyFields = []string{"Forwarded", "Via", "X-Real-Ip", "X-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip"}
 
 // Near reports whether r comes from a browser on this machine: both ends of its connection are
-// loopback, it asks for localhost or an address of loopback, and no proxy has passed it on for
-// somebody else. One that hides that speaks HTTP/1.0, as nginx does by default, or asks for the
-// name or address that it was asked for, as a tunnel does.
+// loopback addresses, its host is localhost or a loopback address, and no proxy has forwarded it. A
+// proxy that adds no header fields shows in other ways: nginx speaks HTTP/1.0 by default, and a
+// tunnel passes on the host of its client.
 func Near(r *http.Request) bool {
 	if passedOn(r) {
 		return false
@@ -30,7 +30,7 @@ func Near(r *http.Request) bool {
 	return err == nil && remote.Addr().Unmap().IsLoopback() && local.IsLoopback() && handlers.Hosts(nil).Answers(r, local)
 }
 
-// passedOn reports whether a proxy says that it has passed r on.
+// passedOn reports whether r has a header field of a proxy that has forwarded it.
 func passedOn(r *http.Request) bool {
 	for name := range r.Header {
 		if slices.Contains(proxyFields, name) || strings.HasPrefix(name, "X-Forwarded-") {

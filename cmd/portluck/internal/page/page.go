@@ -1,5 +1,5 @@
-// Package page is the demo's page: a chat room, the live connections, and how to join from anything
-// else.
+// Package page serves the page of the demo server: the chat room, the live connections, and the
+// commands with which other clients join.
 package page
 
 import (
@@ -21,40 +21,39 @@ var static embed.FS
 // A Panel is what the page shows of a service beside the room.
 type Panel struct {
 	Title    string    `json:"title"`
-	Hint     string    `json:"hint"` // one sentence: what it is
+	Hint     string    `json:"hint"` // what the service is, in a sentence or two
 	Facts    []Fact    `json:"facts"`
 	Commands []Command `json:"commands"`
 }
 
-// A Fact is a line of a panel that changes while somebody looks: a counter, an address, the last
-// event.
+// A Fact is a line of a panel, such as a counter or an address. Its value may change at any time.
 type Fact struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 }
 
-// A Command is a line to copy for one kind of client.
+// A Command is a shell command, or a URL, for one kind of client to copy.
 type Command struct {
 	What    string `json:"what"`
 	Command string `json:"command"`
-	// Web returns the command for a page that a proxy passes on: at is the URL of the page, with a
-	// slash at the end. It is nil for what does not pass proxies of HTTP, and cannot be copied from
-	// such a page.
+	// Web returns the command for a page behind a proxy: at is the URL of the page, which ends with
+	// a slash. If Web is nil, the command does not work through an HTTP proxy, and such a page does
+	// not show it.
 	Web func(at *url.URL) string `json:"-"`
 }
 
-// A Source has what the page shows. Any number of goroutines call its funcs at once.
+// A Source has what the page shows. Its funcs may be called concurrently.
 type Source struct {
-	// Prefix is the path, such as /chat, below which proxies ask for the page; none if empty. What
-	// is not below it is served as ever.
+	// Prefix is a path, such as /chat, below which a proxy requests the page, or empty. The page is
+	// served at the root too.
 	Prefix      string
-	Members     func() int                  // of the room
-	Connections func(r *http.Request) any   // as JSON, at /connections
+	Members     func() int                  // at /members: the number of members of the room
+	Connections func(r *http.Request) any   // at /connections, as JSON
 	Panels      func() []Panel              // at /panels
-	Commands    func(host string) []Command // at /commands: how to join by that host, which a browser has named
+	Commands    func(host string) []Command // at /commands, for a browser that sends host
 }
 
-// panels are the panels for a page that is at at.
+// panels returns the panels for a page at the URL at.
 func (s Source) panels(at *url.URL) any {
 	panels := s.Panels()
 	for i := range panels {
@@ -63,10 +62,11 @@ func (s Source) panels(at *url.URL) any {
 	return panels
 }
 
-// Handler serves the page at /, its parts beside it, and what src has; below the prefix of src too.
+// Handler returns a handler that serves the page at /, and its parts and the data of src beside it.
+// It serves the same below the prefix of src.
 func Handler(src Source) http.Handler {
 	files := load()
-	// local answers with what depends on where the page is.
+	// local answers with what of returns for the URL of the page.
 	local := func(w http.ResponseWriter, r *http.Request, of func(at *url.URL) any) {
 		at, ok := placeOf(r)
 		if !ok || at == nil && !plainHost(r.Host) {
@@ -113,16 +113,16 @@ func Handler(src Source) http.Handler {
 	})
 }
 
-// toDirectory sends the browser to the same path with a slash at its end: the parts of the page are
-// beside that. The reference is relative, as proxies may have the path below another one.
+// toDirectory redirects the browser to the same path with a slash at its end, so that the page
+// finds its parts. The location is relative, because a proxy may serve the path below another one.
 func toDirectory(w http.ResponseWriter, r *http.Request) {
 	to := url.URL{Path: path.Base(r.URL.Path) + "/", RawQuery: r.URL.RawQuery}
 	w.Header().Set("Location", to.String())
 	w.WriteHeader(http.StatusTemporaryRedirect)
 }
 
-// secure sets what keeps the page to itself: nothing but its own files, and sockets to its own
-// port.
+// secure sets the header fields that isolate the page: it may use only its own files and connect
+// only to its own port.
 func secure(h http.Header, host string) {
 	connect := "connect-src 'self'"
 	if plainHost(host) {
@@ -135,15 +135,15 @@ func secure(h http.Header, host string) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 }
 
-// plainHost reports whether host can stand in a policy and in a command, where it is no option.
-// net/http lets ; and ' and * through.
+// plainHost reports whether host is safe in a policy, and in a command, which must not take it for
+// an option. net/http accepts hosts with ; and ' and *.
 func plainHost(host string) bool {
 	return host != "" && host[0] != '-' && !strings.ContainsFunc(host, func(r rune) bool {
 		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune(".-_:[]", r))
 	})
 }
 
-// serveJSON answers with v as it is now.
+// serveJSON answers with v as JSON, which must not be cached.
 func serveJSON(w http.ResponseWriter, v any) {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -161,17 +161,17 @@ type file struct {
 	body      []byte
 }
 
-// load reads the parts by their URL path.
+// load returns the parts of the page by URL path.
 func load() map[string]file {
 	entries, err := static.ReadDir("static")
 	if err != nil {
-		panic(err) // what was embedded cannot fail to be read
+		panic(err) // impossible: the files are embedded
 	}
 	files := map[string]file{}
 	for _, e := range entries {
 		body, err := static.ReadFile("static/" + e.Name())
 		if err != nil {
-			panic(err) // as above
+			panic(err) // impossible too
 		}
 		sum := sha256.Sum256(body)
 		at := "/" + e.Name()
@@ -183,7 +183,7 @@ func load() map[string]file {
 	return files
 }
 
-// kinds has the media types of the parts; the system's table may be empty or odd.
+// kinds has the media types of the parts. The table of the system may be empty or wrong.
 var kinds = map[string]string{
 	".html": "text/html; charset=utf-8",
 	".css":  "text/css; charset=utf-8",

@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// ask asks the page, at host, for something.
+// ask returns the page's answer to a request with this host.
 func ask(t *testing.T, method, path, host string) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -24,7 +24,7 @@ func ask(t *testing.T, method, path, host string) *httptest.ResponseRecorder {
 	return w
 }
 
-// source is what the page of these tests shows.
+// source returns what the page of these tests shows.
 func source() Source {
 	return Source{
 		Members:     func() int { return 3 },
@@ -97,13 +97,13 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// policy is the policy with these sockets.
+// policy returns the page's policy, with sockets among the targets of connections.
 func policy(sockets string) string {
 	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'" + sockets +
 		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// A Host that would rewrite the policy is left out of it.
+// The policy leaves out a host that would change it.
 func TestPolicyHost(t *testing.T) {
 	tests := []struct{ name, host, sockets string }{
 		{"name", "a-b_c.Example:8100", " ws://a-b_c.Example:8100 wss://a-b_c.Example:8100"},
@@ -125,8 +125,8 @@ func TestPolicyHost(t *testing.T) {
 	}
 }
 
-// The page has nothing inline that its policy would forbid, and refers only to parts that there
-// are.
+// The page has no inline scripts or styles, which its policy forbids, and refers only to parts that
+// exist.
 func TestReferences(t *testing.T) {
 	index := get(t, "/").Body.String()
 	for _, inline := range []string{"<style", " style=", " onclick=", "javascript:", "<script>"} {
@@ -157,14 +157,14 @@ func TestReferences(t *testing.T) {
 	}
 }
 
-// Below a prefix the page is what it is at the root, where it stays. Without its last slash the
-// parts would be beside the prefix.
+// The page is the same below a prefix and at the root. A prefix without the last slash redirects,
+// because the page would look for its parts beside the prefix.
 func TestPrefix(t *testing.T) {
 	for _, tt := range []struct {
 		prefix, path string
 		code         int
 		location     string
-		same         string // the path that has the same without a prefix, if it is 200
+		same         string // path of the same answer at the root, if code is 200
 	}{
 		{"/chat", "/chat/", 200, "", "/"},
 		{"/chat", "/chat/app.js", 200, "", "/app.js"},
@@ -228,7 +228,7 @@ func TestPanels(t *testing.T) {
 	}
 }
 
-// The commands are for the host that the browser has named, if that can stand in one.
+// The commands have the host that the browser sent, if it is safe in a command.
 func TestCommands(t *testing.T) {
 	const want = `[{"what":"raw","command":"nc example.com:8100"},{"what":"web","command":"curl example.com:8100"}]`
 	if got := ask(t, http.MethodGet, "/commands", "example.com:8100").Body.String(); got != want {
@@ -241,13 +241,13 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// A page that a proxy has passed on has the commands that pass it too, by the page's own address.
+// A page behind a proxy has the commands that work through the proxy, with the page's own URL.
 func TestCommandsBehindProxies(t *testing.T) {
 	const host = "example.com:8100"
 	for _, tt := range []struct {
 		name, at, field string
 		code            int
-		want            string // of the command of the web; empty if the page is not behind a proxy
+		want            string // URL in the command "web"; empty if the page is not behind a proxy
 	}{
 		{"by itself", "http://example.com:8100/", "", 200, ""},
 		{"below a path", "http://example.com:8100/chat/", "", 200, "http://example.com:8100/chat/"},

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// placeOf returns the URL at which the browser has the page, from the query of r, if a proxy has
-// forwarded r: that has a path, another name or scheme, or forwarding headers. It returns nil if
-// the browser has come directly. ok is false if the URL cannot be that of the page.
+// placeOf returns the URL of the page in the browser, which the query of r has, if a proxy has
+// forwarded r: the URL then has a path, or another host or scheme than r, or r has header fields of
+// a proxy. It returns nil if there is no proxy. ok is false if the URL cannot be that of the page.
 func placeOf(r *http.Request) (at *url.URL, ok bool) {
 	said := r.URL.Query().Get("at")
 	if said == "" {
@@ -21,12 +21,13 @@ func placeOf(r *http.Request) (at *url.URL, ok bool) {
 	if u.Path == "/" && u.Host == r.Host && (u.Scheme == "https") == (r.TLS != nil) && !passedOn(r) {
 		return nil, true
 	}
-	// What is left is a path as a browser writes it; brackets and braces mean something to curl.
+	// curl would expand brackets and braces in the path.
 	path := strings.NewReplacer("[", "%5B", "]", "%5D", "{", "%7B", "}", "%7D").Replace(u.EscapedPath())
 	return &url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: path}, true
 }
 
-// reach returns those of commands that work for a page at this URL, which a proxy passes on.
+// reach returns the commands for a page at the URL at, behind a proxy. If at is nil, there is no
+// proxy, and reach returns all commands.
 func reach(commands []Command, at *url.URL) []Command {
 	if at == nil {
 		return commands
