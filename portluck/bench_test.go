@@ -24,7 +24,7 @@ import (
 
 // The benchmarks measure the server alone: its clients are processes of their own, this test binary
 // run again. What they report besides the usual is cpu-ns/op, the user and system time of this
-// process; compare it within one run.
+// process, which is to be compared within one run, and allocs/op.
 
 // clientEnv has the work of a client process: kind, address and count.
 const clientEnv = "PORTLUCK_BENCH_CLIENT"
@@ -171,6 +171,13 @@ func cpuTime() time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
+// mallocs returns how many objects this process has allocated.
+func mallocs() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.Mallocs
+}
+
 // contender is a server to compare.
 type contender struct{ name, addr string }
 
@@ -183,6 +190,7 @@ const perRound = 1000
 func compare(b *testing.B, kind string, all ...contender) {
 	b.Helper()
 	used := make([][]float64, len(all))
+	allocated := make([][]float64, len(all))
 	ratio := make([][]float64, len(all))
 	for _, c := range all {
 		runClient(b, kind, c.addr, perRound/2) // warm up
@@ -190,15 +198,17 @@ func compare(b *testing.B, kind string, all ...contender) {
 	b.ResetTimer()
 	for range (b.N + perRound - 1) / perRound {
 		for i, c := range all {
-			before := cpuTime()
+			objects, before := mallocs(), cpuTime()
 			runClient(b, kind, c.addr, perRound)
 			used[i] = append(used[i], float64(cpuTime()-before)/perRound)
+			allocated[i] = append(allocated[i], float64(mallocs()-objects)/perRound)
 			ratio[i] = append(ratio[i], used[i][len(used[i])-1]/used[0][len(used[i])-1])
 		}
 	}
 	b.ReportMetric(0, "ns/op") // the time of all of them says nothing
 	for i, c := range all {
 		b.ReportMetric(median(used[i]), c.name+"-cpu-ns/op")
+		b.ReportMetric(median(allocated[i]), c.name+"-allocs/op")
 		if i > 0 {
 			b.ReportMetric(median(ratio[i]), c.name+"/"+all[0].name)
 		}

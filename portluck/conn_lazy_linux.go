@@ -24,8 +24,7 @@ type lazyConn struct {
 	fd      int // -1 once it is closed or a *net.TCPConn
 	tcp     *net.TCPConn
 	in, out lazyDeadline
-	exact   bool          // real has handed out the *net.TCPConn
-	moved   chan struct{} // closed by moveLocked; nil unless a Read is being held
+	exact   bool // real has handed out the *net.TCPConn
 }
 
 // lazyDeadline is the read or the write deadline. A zero time is no deadline.
@@ -106,7 +105,7 @@ func (l *lazyConn) Write(p []byte) (int, error) {
 func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) (int, error)) (tcp *net.TCPConn, n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for held := false; l.tcp == nil; {
+	for l.tcp == nil {
 		switch {
 		case l.fd < 0:
 			return nil, 0, net.ErrClosed
@@ -117,9 +116,6 @@ func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) 
 		case err == syscall.EINTR:
 		case err != syscall.EAGAIN:
 			return nil, n, err
-		case len(p) == 1 && d == &l.in && !held:
-			held = true
-			l.holdLocked()
 		default:
 			if _, err := l.tcpLocked(); err != nil {
 				return nil, 0, err
@@ -131,34 +127,6 @@ func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) 
 	}
 	d.waiting++
 	return l.tcp, 0, nil
-}
-
-// holdTime is how long a Read waits before it makes the *net.TCPConn with which net/http watches
-// the client during a request.
-const holdTime = time.Millisecond
-
-// holdLocked waits until a deadline is set, at most for holdTime. net/http watches the client with
-// a Read of one byte while it serves a request, and most requests end sooner. It releases l.mu
-// while it waits.
-func (l *lazyConn) holdLocked() {
-	moved := make(chan struct{})
-	l.moved = moved
-	l.mu.Unlock()
-	t := time.NewTimer(holdTime)
-	select {
-	case <-moved:
-	case <-t.C:
-	}
-	t.Stop()
-	l.mu.Lock()
-}
-
-// moveLocked ends holdLocked.
-func (l *lazyConn) moveLocked() {
-	if l.moved != nil {
-		close(l.moved)
-		l.moved = nil
-	}
 }
 
 // end ends a call that begin began. It reports whether the caller must try again: the deadline
@@ -198,7 +166,6 @@ func (l *lazyConn) deadline(d *lazyDeadline, t time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	d.want = t
-	l.moveLocked()
 	switch {
 	case l.tcp == nil && l.fd < 0:
 		return l.wrap("set", net.ErrClosed)
@@ -299,7 +266,6 @@ func (l *lazyConn) Close() error {
 	}
 	fd := l.fd
 	l.fd = -1
-	l.moveLocked()
 	return l.wrap("close", os.NewSyscallError("close", unix.Close(fd)))
 }
 

@@ -20,40 +20,39 @@ const queueMax = 256 << 10
 //
 // Only one goroutine uses w at a time: the one that has set flushing, or otherwise the request's.
 type answer struct {
-	w       http.ResponseWriter
-	r       *http.Request
-	conn    *httpConn
-	pace    *writeDeadline
-	delayed *delayedFlushes
+	w      http.ResponseWriter
+	r      *http.Request
+	conn   *httpConn
+	pace   *writeDeadline
+	delays *delays
 
-	mu         sync.Mutex
-	cond       sync.Cond
-	header     http.Header // the program's header; nil until it calls Header
-	out        []byte
-	first      [64]byte  // initial memory of out
-	flushTime  time.Time // when out is sent even if the callback has not returned
-	next, prev *answer   // in delayed
-	turn       bool      // the request's goroutine sends out at the end of its turn
-	flushing   bool      // a goroutine is sending
-	isDelayed  bool      // in delayed
-	started    bool      // the head was sent
-	reading    bool      // the request's goroutine waits for the body
-	status     int       // of the head; 200 if zero
-	postponed  bool      // DoneAfterWrite
-	done       bool      // nothing can be written any more
-	ended      bool      // w belongs to net/http again
-	destroyed  bool
-	gone       error          // why writing failed
-	touched    time.Time      // when the client last received or sent something
-	deadline   time.Time      // for reading, as last set
-	by         time.Time      // when the current message must be complete; zero without one
-	late       *time.Timer    // of a Read over HTTP/2
-	spare      grace.Deadline // that of late
-	wait       chan struct{}  // closed with done; nil until somebody waits
+	mu        sync.Mutex
+	cond      sync.Cond
+	header    http.Header // the program's header; nil until it calls Header
+	out       []byte
+	first     [64]byte // initial memory of out
+	patience  delay    // then out is sent even if the callback has not returned
+	turn      bool     // the request's goroutine sends out at the end of its turn
+	flushing  bool     // a goroutine is sending
+	isDelayed bool     // patience may be in delays
+	started   bool     // the head was sent
+	reading   bool     // the request's goroutine waits for the body
+	status    int      // of the head; 200 if zero
+	postponed bool     // DoneAfterWrite
+	done      bool     // nothing can be written any more
+	ended     bool     // w belongs to net/http again
+	destroyed bool
+	gone      error          // why writing failed
+	touched   time.Time      // when the client last received or sent something
+	deadline  time.Time      // for reading, as last set
+	by        time.Time      // when the current message must be complete; zero without one
+	late      *time.Timer    // of a Read over HTTP/2
+	spare     grace.Deadline // that of late
+	wait      chan struct{}  // closed with done; nil until somebody waits
 }
 
-func (a *answer) init(w http.ResponseWriter, r *http.Request, l *httpConn, p *writeDeadline, c *delayedFlushes) {
-	a.w, a.r, a.conn, a.pace, a.delayed = w, r, l, p, c
+func (a *answer) init(w http.ResponseWriter, r *http.Request, l *httpConn, p *writeDeadline, c *delays) {
+	a.w, a.r, a.conn, a.pace, a.delays = w, r, l, p, c
 	a.cond.L, a.out = &a.mu, a.first[:0]
 }
 

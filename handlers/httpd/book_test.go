@@ -98,7 +98,7 @@ func answering(b *book, version int, idle time.Duration) *answer {
 	r.ProtoMajor = version
 	h := &Handler{IdleTimeout: idle}
 	p, a := h.writeDeadline(b, r), &answer{}
-	a.init(b, r, &httpConn{}, &p, &h.delayed)
+	a.init(b, r, &httpConn{}, &p, &h.delays)
 	return a
 }
 

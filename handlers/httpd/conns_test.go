@@ -154,7 +154,7 @@ func TestCorks(t *testing.T) {
 		for i := range books {
 			books[i] = newBook(t)
 			answers[i] = answering(books[i], 1, -1)
-			answers[i].delayed = &h.delayed
+			answers[i].delays = &h.delays
 			answers[i].beginTurn()
 			_, _ = answers[i].Write([]byte("x"), handlers.Auto)
 			time.Sleep(patience / 5)
@@ -191,7 +191,7 @@ func TestCorks(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if h.delayed.head != nil || h.delayed.tail != nil {
+		if h.delays.head != nil || h.delays.tail != nil {
 			t.Error("some are left")
 		}
 	})

@@ -26,7 +26,7 @@ var (
 func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *httpConn) {
 	e := &exchangeState{pace: h.writeDeadline(w, r), info: requestInfo(r, l)}
 	a := &e.answer
-	a.init(w, r, l, &e.pace, &h.delayed)
+	a.init(w, r, l, &e.pace, &h.delays)
 	if expect := r.Header.Get("Expect"); expect != "" && !strings.EqualFold(expect, "100-continue") {
 		a.pace.begin()
 		http.Error(w, "The only expectation that is met is 100-continue.", http.StatusExpectationFailed)

@@ -72,19 +72,19 @@ func (a *answer) kickLocked() {
 func (a *answer) corkLocked() {
 	if !a.isDelayed {
 		a.isDelayed = true
-		a.delayed.add(a)
+		a.delays.add(&a.patience, a)
 	}
 }
 
 func (a *answer) stopCorkLocked() {
 	if a.isDelayed {
 		a.isDelayed = false
-		a.delayed.remove(a)
+		a.delays.remove(&a.patience)
 	}
 }
 
-// flushLate sends what a callback that runs for longer than patience has written.
-func (a *answer) flushLate() {
+// tooLate sends what a callback that runs for longer than patience has written.
+func (a *answer) tooLate() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stopCorkLocked()

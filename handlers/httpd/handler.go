@@ -97,12 +97,12 @@ type Handler struct {
 	// log is dropped.
 	ErrorLog *log.Logger
 
-	once    sync.Once // makes
-	any     *http.Server
-	http1   *http.Server // of HTTP1
-	conns   conns
-	delayed delayedFlushes
-	own     handlers.Budget // without Budget
+	once   sync.Once // makes
+	any    *http.Server
+	http1  *http.Server // of HTTP1
+	conns  conns
+	delays delays
+	own    handlers.Budget // without Budget
 }
 
 // Bounds of an HTTP/2 connection. A client may have 100 requests at once (RFC 9113, section 6.5.2).
@@ -145,7 +145,7 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	}
 	l := newHTTPConn(c, p, nc)
 	if t, ok := nc.(*tls.Conn); !ok {
-		nc = newWatch(nc, l)
+		nc = newWatch(nc, l, &h.delays)
 	} else if state := t.ConnectionState(); state.HandshakeComplete {
 		l.head.clock.silence = h.FirstTimeout
 		switch state.NegotiatedProtocol {
@@ -153,7 +153,7 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 			srv = h.http1
 			fallthrough
 		case "": // net/http looks for HTTP/2 with prior knowledge, as it sees no TLS
-			nc = newWatch(nc, l)
+			nc = newWatch(nc, l, &h.delays)
 		}
 	}
 	l.head.budget, l.head.h2c = h.budget(), srv == h.any

@@ -231,7 +231,7 @@ func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 			defer nc.Close()
 			l := newHTTPConn(newConn(nc), &port{quiet: true}, nc)
 			l.head.budget = &handlers.Budget{}
-			m := newWatch(grace.Conn(nc), l)
+			m := newWatch(grace.Conn(nc), l, &delays{})
 			l.head.clock.beginsFirst(time.Hour)
 			_ = m.SetReadDeadline(time.Now().Add(time.Hour))
 			if tt.later {

@@ -65,7 +65,7 @@ func FuzzReadHead(f *testing.F) {
 		l := newHTTPConn(newConn(nc), p, nc)
 		budget := &handlers.Budget{Max: int64(memory) + 1}
 		l.head.budget, l.head.h2c = budget, h2c
-		w := newWatch(nc, l)
+		w := newWatch(nc, l, &delays{})
 		l.head.clock.beginsFirst(time.Hour)
 		_ = w.SetReadDeadline(time.Time{})
 		var got []byte

@@ -74,7 +74,7 @@ func TestWatchLastByte(t *testing.T) {
 	defer theirs.Close()
 	nc := lastWords{ours, "x"}
 	l := newHTTPConn(newConn(nc), &port{quiet: true}, nc)
-	w := newWatch(nc, l)
+	w := newWatch(nc, l, &delays{})
 	l.head.ends() // the request is being served
 	if n, err := w.Read(make([]byte, 1)); n != 1 || err != io.EOF {
 		t.Errorf("Read() = %d, %v, want 1, EOF", n, err)
@@ -106,7 +106,7 @@ func TestBodyIsNoHead(t *testing.T) {
 	defer theirs.Close()
 	nc := lastWords{ours, strings.Repeat("x", 2*freeHead)}
 	l := newHTTPConn(newConn(nc), &port{quiet: true}, nc)
-	w := newWatch(nc, l)
+	w := newWatch(nc, l, &delays{})
 	budget := &handlers.Budget{}
 	l.head.budget = budget
 	l.head.clock.beginsFirst(time.Hour)
@@ -124,7 +124,7 @@ func TestHeadClockWithoutBound(t *testing.T) {
 			defer ours.Close()
 			l := newHTTPConn(newConn(ours), &port{quiet: true}, ours)
 			l.head.budget = &handlers.Budget{}
-			w := newWatch(ours, l)
+			w := newWatch(ours, l, &delays{})
 			l.head.clock.beginsFirst(timeout)
 			go func() { // ends when it is read
 				defer theirs.Close()

@@ -20,15 +20,21 @@ type watch struct {
 	halves
 	conn *httpConn
 
+	delays *delays
+
 	mu     sync.Mutex
+	wake   sync.Cond  // signals that paused is no longer set
+	paused bool       // a Read waits in pause
+	delay  delay      // ends the pause
 	held   chan error // the channel that hold returned
 	until  time.Time  // the deadline for reading
 	closed bool
 }
 
 // newWatch wraps nc in a watch for net/http. The result has ReadFrom (sendfile) if nc has it.
-func newWatch(nc net.Conn, l *httpConn) net.Conn {
-	w := &watch{halves: halves{nc}, conn: l}
+func newWatch(nc net.Conn, l *httpConn, d *delays) net.Conn {
+	w := &watch{halves: halves{nc}, conn: l, delays: d}
+	w.wake.L = &w.mu
 	l.watch = w
 	l.head.on.Store(true)
 	if from, ok := nc.(io.ReaderFrom); ok {
@@ -52,6 +58,11 @@ func (c *watch) Read(p []byte) (int, error) {
 	if head.on.Load() && !head.clock.over() {
 		return c.readHead(p)
 	}
+	if len(p) == 1 && c.conn.serves() {
+		if err := c.pause(); err != nil {
+			return 0, err
+		}
+	}
 	n, err := c.read(p)
 	head.clock.saw(p[:n])
 	if n > 0 || len(p) != 1 || !errors.Is(err, io.EOF) || !c.conn.serves() {
@@ -71,22 +82,64 @@ func (c *watch) read(p []byte) (n int, err error) {
 	if len(p) != 1 {
 		return c.Conn.Read(p)
 	}
-	read := func() { n, err = c.Conn.Read(p) }
 	var panicked error
 	if _, ok := below(c.Conn).(syscall.Conn); ok {
-		panicked = handlers.Guard(read) // its Read does not end the goroutine
+		panicked = handlers.Guard(func() { n, err = c.Conn.Read(p) }) // its Read does not end the goroutine
 	} else {
-		done := make(chan error, 1)
-		go func() { // ends with the Read
-			done <- handlers.GuardExit(read, func(err error) { done <- err })
-		}()
-		panicked = <-done
+		n, err, panicked = c.readApart(p)
 	}
 	if panicked != nil {
 		handlers.LogPanic(c.conn.port, c.conn.conn.Info(), panicked)
 		return 0, panicked
 	}
 	return n, err
+}
+
+// pause waits for patience before net/http watches the client, as most requests are served sooner:
+// a Read that has not begun is cheaper to end than one that waits for the client. pause returns an
+// error if the Read is to end.
+func (c *watch) pause() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.whyEndLocked(); err != nil {
+		return err
+	}
+	c.paused = true
+	c.delays.add(&c.delay, c)
+	for c.paused {
+		c.wake.Wait()
+	}
+	return c.whyEndLocked()
+}
+
+// tooLate ends the pause, as the request takes long.
+func (c *watch) tooLate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.paused = false
+	c.wake.Signal()
+}
+
+// whyEndLocked returns why a waiting Read ends now, or nil if it does not.
+func (c *watch) whyEndLocked() error {
+	switch {
+	case c.closed:
+		return net.ErrClosed
+	case c.until.IsZero(), c.until.After(time.Now()):
+		return nil
+	}
+	return os.ErrDeadlineExceeded
+}
+
+// readApart reads in a goroutine of its own. panicked is not nil if the Read panics or ends it.
+func (c *watch) readApart(p []byte) (n int, err, panicked error) {
+	done := make(chan error, 1)
+	read := func() { n, err = c.Conn.Read(p) }
+	go func() { // ends with the Read
+		done <- handlers.GuardExit(read, func(err error) { done <- err })
+	}()
+	panicked = <-done
+	return n, err, panicked
 }
 
 // hold returns the channel that gets the error of the held Read once it may end.
@@ -99,21 +152,22 @@ func (c *watch) hold() <-chan error {
 	return held
 }
 
-// releaseLocked ends the held Read if it may end now.
+// releaseLocked ends the paused or the held Read if it may end now.
 func (c *watch) releaseLocked() {
-	var err error
-	switch {
-	case c.held == nil:
+	if c.held == nil && !c.paused {
 		return
-	case c.closed:
-		err = net.ErrClosed
-	case c.until.IsZero(), c.until.After(time.Now()):
-		return
-	default:
-		err = os.ErrDeadlineExceeded
 	}
-	c.held <- err
-	c.held = nil
+	err := c.whyEndLocked()
+	switch {
+	case err == nil:
+	case c.paused:
+		c.paused = false
+		c.delays.remove(&c.delay)
+		c.wake.Signal()
+	default:
+		c.held <- err
+		c.held = nil
+	}
 }
 
 // SetReadDeadline is [net.Conn.SetReadDeadline]. net/http ends its Read with a deadline in the
