@@ -11,7 +11,7 @@ import (
 
 // Check verifies a store that is not open, as Open does, but changes nothing. It returns the number
 // of events. It returns an [ErrDamaged] with the first damage that it found, or an [ErrInUse] if
-// the store is open, as only Checks may share it. Any goroutine may call it at any time.
+// the store is open; only calls of Check may run at the same time. Any goroutine may call it.
 func (s *Store) Check() (events int, err error) {
 	events, err = s.verify(filepath.Join(s.Dir, fileName), false)
 	if err != nil {
@@ -20,8 +20,9 @@ func (s *Store) Check() (events int, err error) {
 	return events, err
 }
 
-// verify verifies the file at path while no other process writes to it. What bbolt would read it
-// knows to be sound afterwards: bbolt follows what a file says out of its bounds, and in circles.
+// verify verifies the file at path while no other process writes to it. If it returns no error,
+// bbolt can read the file safely; bbolt itself trusts the file and would follow offsets out of
+// bounds and pages in circles.
 func (s *Store) verify(path string, mend bool) (events int, err error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -29,10 +30,11 @@ func (s *Store) verify(path string, mend bool) (events int, err error) {
 	}
 	defer f.Close()
 	metas := readMetas(f)
-	if err := checkSize(f, metas[:]...); err != nil { // or bbolt.Open would fail in its own words, or worse
+	// Without this check bbolt.Open would fail with an unclear error, or read beyond the end.
+	if err := checkSize(f, metas[:]...); err != nil {
 		return 0, err
 	}
-	lock, err := bbolt.Open(path, 0, s.options(true)) // it reads no more than the heads
+	lock, err := bbolt.Open(path, 0, s.options(true)) // it reads only the meta pages
 	if err != nil {
 		return 0, openError(err)
 	}
@@ -54,8 +56,8 @@ func (s *Store) verify(path string, mend bool) (events int, err error) {
 	return events, writeState(path, st)
 }
 
-// writeState writes the meta page of a state that is what the others say that it was. The commit of
-// Open makes it certain.
+// writeState writes the missing meta page of st, as computed from the other one. The commit in Open
+// then confirms it.
 func writeState(path string, st state) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

@@ -38,10 +38,10 @@ type Client struct {
 	Attempts int
 	// Timeout bounds each attempt; 10 seconds if zero, no bound if negative.
 	Timeout time.Duration
-	// MinBackoff is the longest pause after the first attempt, which doubles at each up to
-	// MaxBackoff; 100 milliseconds and 5 seconds if zero; a negative MinBackoff is no pause, a
-	// negative MaxBackoff no bound. How long it is up to then is left to chance, so that clients do
-	// not all come back at once; a peer's Retry-After is kept, up to MaxBackoff.
+	// MinBackoff is the longest pause after the first attempt; 100 milliseconds if zero, no pause if
+	// negative. It doubles after each attempt, up to MaxBackoff; 5 seconds if zero, no bound if
+	// negative. The actual pause is random, from half of the longest on, so that clients do not all
+	// come back at once. The Client also waits as long as a peer's Retry-After says, up to MaxBackoff.
 	MinBackoff, MaxBackoff time.Duration
 	// OnRetry, if not nil, is called after each failed attempt that is followed by another one.
 	OnRetry func(key string, attempt int, err error)
@@ -62,12 +62,12 @@ func (e *StatusError) Error() string {
 	return text
 }
 
-// Is is for errors.Is.
+// Is supports errors.Is.
 func (e *StatusError) Is(target error) bool {
 	return target == ErrConflict && e.Status == http.StatusConflict
 }
 
-// passing reports whether the same request may be answered otherwise later.
+// passing reports whether the same request may get another answer later.
 func (e *StatusError) passing() bool {
 	return e.Status >= 500 && e.Status != http.StatusNotImplemented ||
 		e.Status == http.StatusRequestTimeout || e.Status == http.StatusTooManyRequests
@@ -117,7 +117,7 @@ func (c *Client) Put(ctx context.Context, key string, event json.RawMessage) err
 	}
 }
 
-// encode is the body, with the text as it is: no escapes for HTML.
+// encode returns the body of a put. Unlike json.Marshal it does not escape text for HTML.
 func encode(key string, event []byte) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -128,7 +128,7 @@ func encode(key string, event []byte) ([]byte, error) {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
-// try sends the request once. wait is how long the peer asks to be left alone.
+// try sends the request once. wait is the delay that the peer asks for with Retry-After.
 func (c *Client) try(ctx context.Context, to string, body []byte) (wait time.Duration, err error) {
 	ctx, cancel := bounded(ctx, c.Timeout, 10*time.Second)
 	defer cancel()
@@ -146,7 +146,8 @@ func (c *Client) try(ctx context.Context, to string, body []byte) (wait time.Dur
 		return 0, err
 	}
 	defer resp.Body.Close()
-	reason, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // also so that the connection can be used again
+	// Reading the body also lets the connection be used again.
+	reason, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	if resp.StatusCode == http.StatusCreated {
 		return 0, nil
 	}
@@ -155,7 +156,7 @@ func (c *Client) try(ctx context.Context, to string, body []byte) (wait time.Dur
 	return wait, &StatusError{Status: resp.StatusCode, Reason: line(string(bytes.TrimSpace(reason)))}
 }
 
-// permanent is an error that will come again.
+// permanent is an error that another attempt would repeat.
 type permanent struct{ error }
 
 func isAnswer(err error) bool {
@@ -163,7 +164,7 @@ func isAnswer(err error) bool {
 	return errors.As(err, &status)
 }
 
-// isPassing reports whether another attempt may do better.
+// isPassing reports whether another attempt may succeed.
 func isPassing(err error) bool {
 	var status *StatusError
 	var cert *tls.CertificateVerificationError
@@ -186,13 +187,14 @@ func (c *Client) maxBackoff() time.Duration {
 	return cmp.Or(c.MaxBackoff, 5*time.Second)
 }
 
-// backoff is the pause after an attempt, when the peer has asked for one of that length.
+// backoff returns the pause after an attempt. asked is the delay that the peer has asked for.
 func (c *Client) backoff(attempt int, asked time.Duration) time.Duration {
 	d := c.longest(attempt)
 	return max(d/2+rand.N(d/2+1), min(asked, c.maxBackoff()))
 }
 
-// longest returns the longest pause after an attempt. The real pause is random, from half of it on.
+// longest returns the longest pause after an attempt. The actual pause is random, from half of that
+// on.
 func (c *Client) longest(attempt int) time.Duration {
 	most := c.maxBackoff()
 	d := min(max(cmp.Or(c.MinBackoff, 100*time.Millisecond), 0), most)

@@ -43,60 +43,62 @@
 //	409  the key has another event
 //	413  the body is longer than the Limit
 //	415  the body is compressed
-//	500  OnPut failed; why is not for the peer but for OnError
-//	503  too much at once, or closing, or OnPut did not end in time; the same may come again
-//	507  the disk is full; the same is taken when there is room
+//	500  OnPut failed; OnError gets the reason, the peer does not
+//	503  too much at once, or closing, or OnPut did not end in time; the peer may try again
+//	507  the disk is full; the peer may try again when there is room
 //
-// All but 201 and 500 have a line of text that says what is wrong, which upstream's client makes
-// the message of its error.
+// Every answer but 201 and 500 has a line of text that says what is wrong. Upstream's client uses
+// it as the message of its error.
 //
 // # The store
 //
-// A [Store] has one file, by go.etcd.io/bbolt: plain Go with no dependency but golang.org/x/sys; a
-// B+tree that has the keys in order; commits of two syncs, without a log to replay or compact, and
-// no page that is in use is ever written over, so that there is nothing to repair after a crash;
-// and it is maintained for etcd, which stands or falls with it. An LSM tree (Pebble, Badger) would
-// write random keys faster, with compaction in the background, many files and many dependencies,
-// and AllData's keys come in order; SQLite needs cgo, or its C in Go.
+// A [Store] keeps its events in one file of go.etcd.io/bbolt, which is plain Go, depends only on
+// golang.org/x/sys, and is maintained for etcd. The file is a B+tree with the keys in order. A
+// commit takes two syncs. It never overwrites a page that is in use, so a crash leaves nothing to
+// repair, and there is no log to replay or compact. An LSM tree (Pebble, Badger) would write random
+// keys faster, but AllData's keys come in order, and it brings compaction in the background, many
+// files and many dependencies. SQLite needs cgo, or its C code translated to Go.
 //
-// Puts wait for the disk, and all that come meanwhile share the next commit: one writer pays two
-// syncs for each event, a hundred share them. The same event again writes nothing. Sameness is of
-// what events mean: the order of members, white space, and other spellings of strings and numbers
-// do not make another event; above 1 MiB the bytes must be the same.
+// A put waits for the disk. Puts that come during a commit share the next one: a single writer pays
+// two syncs for each event, a hundred writers share them. Putting the same event again writes
+// nothing. Events are compared by their meaning: the order of members, white space, and the
+// spelling of strings and numbers do not matter. Events of more than 1 MiB are compared by their
+// bytes.
 //
-// A put is an error while the disk is full, or while the file, or the directory, is not where it
-// was when the store was opened: what is written to a file that was removed is lost. The store goes
-// on when that has passed.
+// A put fails while the disk is full. It also fails while the file or its directory is not where it
+// was when the store was opened, as what is written to a removed file is lost. Puts succeed again
+// once the cause is gone.
 //
-// A process that is killed, or a machine that loses power, loses nothing that was answered, if the
-// disk keeps what it says it has. A sync that fails fails the puts that waited for it, and the next
-// commit must succeed before anything is answered again, also an event that is there already: it
-// may have been visible without being on disk.
+// A put that was answered with success survives a killed process and a loss of power, if the disk
+// keeps what it has reported as written. If a sync fails, so do the puts that waited for it, and
+// the next commit must succeed before any put does, even of an event that is there already: it may
+// have been readable without being on disk.
 //
 // # Damage
 //
-// Each event has a CRC-32C of its key and itself. [Store.Open] reads the whole file before it
-// answers anything, and [Store.Check] does the same by hand, as does "portluck alldata check DIR".
-// They find, as an [ErrDamaged],
+// Each event has a CRC-32C of its key and itself. [Store.Open] verifies the whole file before the
+// store is used; [Store.Check] and "portluck alldata check DIR" do so on request. They return an
+// [ErrDamaged] for
 //
 //   - a page that is in use twice, or neither in use nor free, or says that it is another one or
 //     longer than what is in it;
-//   - keys that are not in order, or not where the tree of pages leads to;
-//   - a key or an event without its checksum, and another number of events than were put;
-//   - a file that was cut off, and a head of the file that was overwritten, which Open mends if the
-//     rest of the file leaves no doubt what it was.
+//   - keys that are not in order, or not in the page where the tree looks for them;
+//   - a key or an event that does not match its checksum, and a wrong number of events;
+//   - a file that was cut off;
+//   - a meta page, at the head of the file, that was overwritten. Open restores it if the rest of
+//     the file leaves no doubt what it was.
 //
-// They do not find what nothing reads: a change to free pages, to the room that is left in others,
-// and to the state before the last one. They do not find a change by somebody who computes the
-// checksums too, or who puts an older copy of the file back. Nor do they know of what is damaged
-// while the store is open: then Get, Range and Put of a damaged event are an ErrDamaged, but until
-// the next Open damage to a key or a page can make Get say [ErrNotFound] and Put take another
-// event, or never end.
+// They do not find damage to what nothing reads: free pages, unused room in other pages, and the
+// state before the last one. They do not find a change by somebody who computes the checksums too,
+// or who puts an older copy of the file back. Nor do they find damage that happens while the store
+// is open. Then Get, Range and Put return an ErrDamaged for a damaged event; but if a key or a page
+// is damaged, until the next Open Get may return [ErrNotFound], and Put may store a second event or
+// never return.
 //
-// It takes 1 to 2 seconds per GiB with events of 200 bytes and half a second with events of 64 KiB,
-// if the file is in memory, and otherwise as long as the disk takes to read it (go test -run '^$'
-// -bench Open ./handlers/alldata). With [Store.SkipVerify] Open leaves out the events, which makes
-// a difference if they are long: 0.8 and 0.15 seconds.
+// If the file is in memory, verifying it takes 1 to 2 seconds per GiB with events of 200 bytes and
+// half a second with events of 64 KiB; otherwise it takes as long as the disk takes to read the
+// file (go test -run '^$' -bench Open ./handlers/alldata). With [Store.SkipVerify] Open does not
+// verify the events, and takes 0.8 and 0.15 seconds.
 //
 // # From upstream
 //
@@ -119,24 +121,25 @@
 //
 // # What differs, on purpose
 //
-//   - Every address is listened on by default, as upstream's documentation says; its code has
-//     localhost.
-//   - Paths other than / and /_put are refused, unless Server.Paths has "*": upstream takes every
-//     path.
-//   - A key must be a string and is not empty, and there must be an event: upstream takes anything,
-//     and an undefined key.
-//   - A text that is not UTF-8 is refused: upstream keeps it damaged, as it does a character that
-//     two packets share.
-//   - Bodies, and what all take together, have a bound; so has every wait. An OnPut that never
-//     answers is a 503.
-//   - An OnPut that panics is a 500, which a peer tries again; in upstream one that throws is a
-//     400.
-//   - An address that is taken is an error of Listen; in upstream the process dies.
-//   - The client tries again what may pass, by default five times, and never follows a redirect.
-//     Its default port is the server's, 8080. It sends Content-Type and Content-Length.
-//   - Keys are those of upstream but for the last nine digits: the rest of the nanoseconds, and
-//     three digits that make keys of one nanosecond differ. Upstream has the nanoseconds of another
-//     clock there, padded so that they do not sort.
-//   - Any key may be put at any time: upstream's storage refuses those of other intervals than the
+//   - The Server listens on every address by default, as upstream's documentation says; upstream's
+//     code listens on localhost.
+//   - The Server refuses paths other than / and /_put, unless Server.Paths has "*"; upstream serves
+//     every path.
+//   - A key must be a string that is not empty, and there must be an event; upstream accepts any
+//     value, and no key.
+//   - Text that is not UTF-8 is refused; upstream stores it damaged, and so it does a character
+//     that is split between two packets.
+//   - The size of a body, the memory of all bodies, and every wait are bounded. If OnPut never
+//     returns, the answer is 503.
+//   - If OnPut panics, the answer is 500, after which a peer tries again; if upstream's handler
+//     throws, it is 400.
+//   - If the address is in use, Listen returns an error; in upstream the process dies.
+//   - The client repeats a put whose failure may pass, by default up to five attempts, and never
+//     follows a redirect. Its default port is the server's, 8080. It sends Content-Type and
+//     Content-Length.
+//   - Keys differ from upstream's in the last nine digits: six digits of the fraction of the
+//     second, and three that make keys of one nanosecond differ. Upstream has nanoseconds of
+//     another clock there, padded in a way that does not sort.
+//   - Any key may be put at any time; upstream's storage refuses keys of other intervals than the
 //     current ones.
 package alldata

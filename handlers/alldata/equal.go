@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// maxCompared is the length of the longest event that is compared by its meaning: the comparison
-// takes many times as much memory.
+// maxCompared is the length of the longest event that is compared by its meaning, which takes many
+// times as much memory.
 const maxCompared = 1 << 20
 
-// equalJSON reports whether two JSON texts, without white space, are the same event: members in
-// another order, other spellings of a string or a number make no other event. Long events, and
-// those with half a surrogate pair, which is no character, are the same only if their bytes are.
+// equalJSON reports whether two JSON texts without white space are the same event: the order of
+// members and the spelling of strings and numbers do not matter. Long events, and those with half a
+// surrogate pair, which is no character, are the same only if their bytes are.
 func equalJSON(a, b []byte) bool {
 	switch {
 	case bytes.Equal(a, b):
@@ -28,7 +28,7 @@ func equalJSON(a, b []byte) bool {
 	return okX && okY && equalValues(x, y)
 }
 
-// tree is what a JSON text means; of members with one name the last counts.
+// tree decodes a JSON text. Of members with the same name the last counts.
 func tree(text []byte) (v any, ok bool) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.UseNumber()
@@ -47,15 +47,15 @@ func equalValues(a, b any) bool {
 		b, ok := b.(json.Number)
 		return ok && (a == b || newDecimal(a.String()) == newDecimal(b.String()))
 	}
-	return a == b // nil, bool, string; never what cannot be compared
+	return a == b // nil, bool or string, all of which can be compared
 }
 
-// decimal is a number as 0.DIGITS * 10^exp, with neither leading nor trailing zeros.
+// decimal is the number 0.DIGITS * 10^exp, without leading or trailing zeros in the digits.
 type decimal struct {
 	negative bool
 	digits   string
 	exp      int64
-	text     string // instead, if its exponent is beyond reason
+	text     string // the number as written if its exponent is too large; the other fields are zero
 }
 
 func newDecimal(text string) decimal {
@@ -74,7 +74,7 @@ func newDecimal(text string) decimal {
 	trimmed := strings.TrimLeft(digits, "0")
 	exp -= int64(len(digits) - len(trimmed))
 	if trimmed = strings.TrimRight(trimmed, "0"); trimmed == "" {
-		return decimal{} // -0 too
+		return decimal{} // also for -0
 	}
 	return decimal{negative: negative, digits: trimmed, exp: exp}
 }
@@ -100,8 +100,8 @@ func hasLoneSurrogate(text []byte) bool {
 	}
 }
 
-// escaped is the UTF-16 code unit that text begins with, if that is a \u escape, and how long the
-// escape is.
+// escaped returns the UTF-16 code unit of the \u escape at the beginning of text, and the length of
+// the escape. unit is negative if text begins with another escape.
 func escaped(text []byte) (unit, n int) {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return -1, min(2, len(text))

@@ -13,14 +13,14 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// The file of a store, and the names of those that are not finished.
+// The file of a store, and the pattern of the files that create has not finished.
 const (
 	fileName = "alldata.db"
 	newNames = "new-*.db"
 )
 
-// create makes dir and the file at path, if they are not there: under another name first, so that a
-// crash leaves no half of one behind, and so that of two processes one makes it.
+// create makes dir and the file at path unless they exist. It writes the file under another name
+// first, so that a crash leaves no partial file, and only one of several processes makes it.
 func create(dir, path string) error {
 	if dir == "" {
 		return errors.New("there is no directory for the store")
@@ -48,12 +48,12 @@ func create(dir, path string) error {
 	return syncDirs(dir)
 }
 
-// publish gives the file from the name path too, if there is none of that name.
+// publish gives the file from the name path unless that name exists.
 func publish(from, path string) error {
 	if os.Link(from, path) == nil || exists(path) {
 		return nil
 	}
-	return os.Rename(from, path) // on a file system without links
+	return os.Rename(from, path) // the file system has no links
 }
 
 func exists(path string) bool {
@@ -61,7 +61,7 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// place is where an open file is to be found.
+// A place is the path of an open file, and what identifies the file there.
 type place struct {
 	path string
 	info os.FileInfo
@@ -79,21 +79,23 @@ func (p *place) check() error {
 	return nil
 }
 
-// noRoom are the errors of a file that cannot grow: the disk is full, its owner may not have more,
-// or the file may not be larger, on this file system or in this process (RLIMIT_FSIZE).
+// noRoom returns the errors that mean that a file cannot grow: the disk is full, its owner's quota
+// is used up, or the file system or the process (RLIMIT_FSIZE) limits its size.
 func noRoom() []syscall.Errno {
-	if runtime.GOOS == "windows" { // ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL, ERROR_FILE_TOO_LARGE, ERROR_DISK_QUOTA_EXCEEDED
+	// ERROR_HANDLE_DISK_FULL, ERROR_DISK_FULL, ERROR_FILE_TOO_LARGE, ERROR_DISK_QUOTA_EXCEEDED
+	if runtime.GOOS == "windows" {
 		return []syscall.Errno{39, 112, 223, 1295}
 	}
 	return []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
 }
 
-// isFull reports whether err says that there is no room for a file to grow.
+// isFull reports whether err means that a file has no room to grow.
 func isFull(err error) bool {
 	return errors.Is(err, ErrFull) || slices.ContainsFunc(noRoom(), func(e syscall.Errno) bool { return errors.Is(err, e) })
 }
 
-// full makes an ErrFull of an error of bbolt's that is one. bbolt tells some by their text only.
+// full wraps an error of bbolt in ErrFull if it means that there is no room. bbolt keeps only the
+// text of some errors.
 func full(err error) error {
 	text := err.Error()
 	if isFull(err) || slices.ContainsFunc(noRoom(), func(e syscall.Errno) bool { return strings.Contains(text, e.Error()) }) {
@@ -121,10 +123,10 @@ func initialize(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// syncDirs makes the names of dir, and its own, last.
+// syncDirs syncs dir and its parent, so that the names of the files and of dir survive a crash.
 func syncDirs(dir string) error {
 	if runtime.GOOS == "windows" {
-		return nil // where directories cannot be synced, and need not be
+		return nil // directories cannot be synced there, and need not be
 	}
 	for _, name := range []string{dir, filepath.Dir(filepath.Clean(dir))} {
 		d, err := os.Open(name)
@@ -140,7 +142,7 @@ func syncDirs(dir string) error {
 	return nil
 }
 
-// sweep removes what processes that were killed while they made a store have left.
+// sweep removes the unfinished files of processes that were killed while they made a store.
 func sweep(dir string) {
 	left, _ := filepath.Glob(filepath.Join(dir, newNames))
 	for _, name := range left {

@@ -37,8 +37,8 @@ var (
 	ErrInvalid = errors.New("not a key and an event")
 	// ErrBusy means that the peer should try again in a second: 503.
 	ErrBusy = errors.New("too much at once")
-	// ErrFull means that there is no room for the event until somebody makes some: the disk is full,
-	// a quota is used up, or the file may not grow. 507.
+	// ErrFull means that there is no room for the event until somebody makes some: the disk is full, a
+	// quota is used up, or the file may not grow: 507.
 	ErrFull = errors.New("the disk is full")
 )
 
@@ -52,14 +52,14 @@ type Handler struct {
 	// [ErrBusy], [ErrClosed] and the end of ctx, else 500. A panic costs this request: 500.
 	// [Store.Put] and [Client.Put] are such funcs.
 	OnPut func(ctx context.Context, key string, event json.RawMessage) error
-	// Limit is the longest body in bytes; 16 MiB if zero, none if negative. A longer one is
-	// answered with 413.
+	// Limit is the longest body in bytes; 16 MiB if zero, none if negative. The Handler answers a
+	// longer one with 413.
 	Limit int64
 	// MaxPending bounds the bytes of all bodies that are being read or put; 64 MiB if zero, none if
-	// negative. What is beyond is answered with 503.
+	// negative. The Handler answers a request beyond it with 503.
 	MaxPending int64
-	// ReadTimeout bounds how long a body may take; 30 seconds if zero, no bound if negative. A
-	// slower one is answered with 408.
+	// ReadTimeout bounds how long a body may take; 30 seconds if zero, no bound if negative. The
+	// Handler answers a slower one with 408.
 	ReadTimeout time.Duration
 	// Timeout bounds the ctx of OnPut; 30 seconds if zero, no bound if negative.
 	Timeout time.Duration
@@ -103,13 +103,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.Error(w, text, status)
 }
 
-// fail has the port of r log that it is answered with status, and tells OnError why.
+// fail logs the answer status through the port of r, and calls OnError with the reason.
 func (h *Handler) fail(r *http.Request, status int, err error) {
 	var onError func()
 	if h.OnError != nil {
 		onError = func() { h.OnError(r, err) }
 	}
-	var client *handlers.Info // nil: the fault is ours
+	var client *handlers.Info // nil if the error is the server's fault
 	if status < http.StatusInternalServerError || r.Context().Err() != nil {
 		client = infoOf(r)
 	}
@@ -122,12 +122,12 @@ func infoOf(r *http.Request) *handlers.Info {
 	if r.ProtoMajor == 2 {
 		info.Protocol = handlers.ProtocolHTTP2
 	}
-	info.Remote, _ = netip.ParseAddrPort(r.RemoteAddr) // none on a Unix socket
+	info.Remote, _ = netip.ParseAddrPort(r.RemoteAddr) // invalid on a Unix socket
 	return info
 }
 
-// logged is err as it is logged. What OnPut returns may quote the event: of that only what it
-// matches.
+// logged returns err as it may be logged. An error of OnPut may quote the event, so logged keeps
+// only the sentinel error that it matches.
 func logged(status int, err error) error {
 	if errors.Is(err, handlers.ErrPanic) {
 		return err
@@ -147,7 +147,8 @@ func logged(status int, err error) error {
 	return said
 }
 
-// answer returns the status and the text for the peer. A 500 has no text: its reason stays here.
+// answer returns the status and the text for the peer. A 500 has no text, as its reason is not for
+// the peer.
 func answer(err error) (status int, text string) {
 	var r *refusal
 	switch {
@@ -171,7 +172,7 @@ func answer(err error) (status int, text string) {
 	return http.StatusInternalServerError, ""
 }
 
-// line makes a short line of text of an error that may quote what the peer sent.
+// line turns an error's text, which may quote the peer, into one short line.
 func line(s string) string {
 	const most = 200
 	s = strings.Map(func(r rune) rune {
@@ -186,7 +187,7 @@ func line(s string) string {
 	return s
 }
 
-// put reads one request and calls OnPut.
+// put reads a request and calls OnPut.
 func (h *Handler) put(w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		return refuse(http.StatusMethodNotAllowed, "_put is a POST, not a %.20s", line(r.Method))
@@ -206,7 +207,7 @@ func (h *Handler) put(w http.ResponseWriter, r *http.Request) error {
 	return h.call(r, key, event)
 }
 
-// call calls OnPut.
+// call calls OnPut with its timeout, and turns a panic into an error.
 func (h *Handler) call(r *http.Request, key string, event json.RawMessage) (err error) {
 	if h.OnPut == nil {
 		return errors.New("alldata: the Handler has no OnPut")
@@ -224,7 +225,7 @@ func (h *Handler) maxPending() int64 {
 	return setting.Or(h.MaxPending, DefaultMaxPending, math.MaxInt64)
 }
 
-// body is the body of a request, and its part of MaxPending.
+// body is the body of a request. It counts towards MaxPending.
 type body struct {
 	h             *Handler
 	limit, budget int64
@@ -232,10 +233,10 @@ type body struct {
 	taken         int64
 }
 
-// firstPart is how much memory a body is given before any of it has come.
+// firstPart is the size of the buffer of a body before its first byte has come.
 const firstPart = 4 << 10
 
-// read reads the body, which takes as much memory as has come of it, twice that at the most.
+// read reads the body. The buffer is never more than twice as large as what has come, or firstPart.
 func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 	if r.ContentLength > b.limit {
 		return b.tooLong()
@@ -244,13 +245,14 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 	if !late.IsZero() {
 		rc := http.NewResponseController(w)
 		if rc.SetReadDeadline(late) == nil {
-			late = time.Time{} // which Read looks after, once it has read what has come
+			// Read checks the deadline, after the bytes that have come.
+			late = time.Time{}
 		}
 		defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	}
 	size := firstPart
 	if n := r.ContentLength; n >= 0 {
-		size = int(min(n, firstPart)) + 1 // one more, to see the end
+		size = int(min(n, firstPart)) + 1 // one more byte, to see the end
 	}
 	for {
 		if len(b.bytes) == cap(b.bytes) {
@@ -274,7 +276,8 @@ func (b *body) read(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-// deadline is when a body that begins now must have come; zero if there is no bound.
+// deadline returns the time by which a body that begins now must have come; zero if there is no
+// bound.
 func (h *Handler) deadline() time.Time {
 	if h.ReadTimeout < 0 {
 		return time.Time{}
@@ -286,7 +289,7 @@ func (b *body) tooLong() error {
 	return refuse(http.StatusRequestEntityTooLarge, "the body is longer than %d bytes", b.limit)
 }
 
-// grow makes room for size bytes in all.
+// grow enlarges the buffer to size bytes. It returns ErrBusy if that exceeds MaxPending.
 func (b *body) grow(size int) error {
 	more := int64(size - cap(b.bytes))
 	b.taken += more

@@ -42,7 +42,7 @@ func (g *Keygen) Next() string {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	switch t := now().Round(0); { // without the monotonic clock, which keys do not show
+	switch t := now().Round(0); { // without the monotonic clock, which keys do not contain
 	case t.After(g.last):
 		g.last, g.rest = t, rand.IntN(1000)
 	case g.rest < 999:

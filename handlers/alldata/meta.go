@@ -10,10 +10,10 @@ import (
 	"os"
 )
 
-// A meta is one of the two meta pages of a bbolt file, after the head of the page. A commit writes
-// the one of the older state, so that a crash leaves the other. Integers are in the machine's byte
-// order: magic, version, page size and flags of 4 bytes; then of 8 bytes root, its sequence,
-// freelist, number of pages, transaction and the checksum of what is before.
+// A meta is one of the two meta pages of a bbolt file, without its page header. A commit overwrites
+// the older of the two, so that a crash leaves the other intact. Integers are in the machine's byte
+// order: magic, version, page size and flags have 4 bytes each; root, its sequence, freelist,
+// number of pages, transaction and the checksum of all these have 8 bytes each.
 type meta [metaSize]byte
 
 const (
@@ -27,15 +27,15 @@ const (
 	metaTx       = 48
 	metaSum      = 56
 
-	minPageSize = 1 << 10 // bbolt looks for the second meta page from here
-	maxPageSize = 1 << 24 // to here
+	minPageSize = 1 << 10 // bbolt looks for the second meta page from this offset
+	maxPageSize = 1 << 24 // to this one
 )
 
 func (m *meta) u64(at int) uint64 { return binary.NativeEndian.Uint64(m[at:]) }
 
 func (m *meta) pageSize() int64 { return int64(binary.NativeEndian.Uint32(m[metaPageSize:])) }
 
-// size is that of the pages that m speaks of.
+// size returns how long the file must be, in bytes, to hold all pages that m counts.
 func (m *meta) size() uint64 {
 	high, low := bits.Mul64(max(m.u64(metaPages), 2), uint64(m.pageSize()))
 	if high != 0 {
@@ -50,14 +50,14 @@ func (m *meta) sum() uint64 {
 	return h.Sum64()
 }
 
-// valid reports whether bbolt takes m, and can work with its page size.
+// valid reports whether bbolt accepts m and can work with its page size.
 func (m *meta) valid() bool {
 	order, size := binary.NativeEndian, m.pageSize()
 	return order.Uint32(m[:]) == metaMagic && order.Uint32(m[4:]) == metaVersion && m.sum() == m.u64(metaSum) &&
 		size >= minPageSize && size <= maxPageSize && size&(size-1) == 0
 }
 
-// sealed returns m with the constants of valid, the transaction tx and the checksum that fits.
+// sealed returns m with the constants of valid, the transaction tx and a matching checksum.
 func (m *meta) sealed(valid *meta, tx uint64) *meta {
 	s := *m
 	copy(s[:metaRoot], valid[:])
@@ -66,15 +66,16 @@ func (m *meta) sealed(valid *meta, tx uint64) *meta {
 	return &s
 }
 
-// state is what the meta pages of a file say.
+// state is the newest state of a file, as its meta pages describe it.
 type state struct {
 	meta *meta
-	mend int64 // where in the file meta has to be written first; 0 if it is there
+	mend int64 // the offset where meta must be written first; 0 if the file has it already
 }
 
-// readState finds the newest state. Of two valid meta pages it is that of the later transaction.
-// A meta page that is not valid is one that a crash has cut short, or that was damaged later: then
-// what was answered would be missing from the other's state.
+// readState finds the newest state. If both meta pages are valid, that is the state of the later
+// transaction. If one is not valid, a crash cut it short or something damaged it later. A damaged
+// one may have held the newest state; then the other's state lacks events that were acknowledged,
+// and readState returns an [ErrDamaged] unless it can restore that page.
 func readState(f io.ReaderAt) (state, error) {
 	metas := readMetas(f)
 	newest, other := 0, 1
@@ -92,9 +93,10 @@ func readState(f io.ReaderAt) (state, error) {
 	later := m.sealed(valid, tx+1)
 	switch written := m.u64(metaTx); {
 	case m.u64(metaSum) == m.sealed(valid, tx-1).u64(metaSum), written == tx-1 && m.u64(metaSum) != later.u64(metaSum):
-		return state{meta: valid}, nil // it was the older one
+		return state{meta: valid}, nil // the invalid page was the older one
 	case m.u64(metaSum) == later.u64(metaSum), written == tx+1:
-		return state{later, int64(other)*valid.pageSize() + pageHead}, nil // if its pages are as it says
+		// verifyPages checks that the pages fit it.
+		return state{later, int64(other)*valid.pageSize() + pageHead}, nil
 	}
 	return state{}, damaged("head %d is overwritten: the newest events may be missing", other)
 }
@@ -117,8 +119,9 @@ func readMetas(f io.ReaderAt) (metas [2]meta) {
 	return metas
 }
 
-// checkSize finds a file that has no valid head, or was cut off, which bbolt would read past the
-// end of. Another process may be writing it: a file gets longer before its head says so.
+// checkSize returns an error if the file has no valid meta page, or was cut off; bbolt would read
+// beyond its end. Another process may be writing the file: it grows before a meta page counts the
+// new pages.
 func checkSize(f *os.File, metas ...meta) error {
 	var need uint64
 	for _, m := range metas {
@@ -138,7 +141,7 @@ func checkSize(f *os.File, metas ...meta) error {
 	return nil
 }
 
-// damaged is an [ErrDamaged] of the file.
+// damaged returns an [ErrDamaged] about the file.
 func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s: %s", ErrDamaged, fileName, fmt.Sprintf(format, args...))
 }

@@ -12,8 +12,8 @@ import (
 // MaxKeySize is the longest key in bytes that a [Store] takes.
 const MaxKeySize = 32 << 10
 
-// parse finds the key and the event in the body of a _put: a JSON object with the members key, a
-// string, and event. Others are ignored; of several with one name the last counts.
+// parse returns the key and the event in the body of a _put: a JSON object with the members key, a
+// string, and event. It ignores other members. Of members with the same name the last counts.
 func parse(body []byte) (key string, event json.RawMessage, err error) {
 	text, event, err := members(body)
 	switch {
@@ -37,8 +37,8 @@ func parse(body []byte) (key string, event json.RawMessage, err error) {
 	return key, event, nil
 }
 
-// members finds the two members by their exact names, which json.Unmarshal would not, and keeps no
-// others.
+// members returns the two members with exactly these names; json.Unmarshal would ignore case. It
+// keeps no other members.
 func members(body []byte) (key, event json.RawMessage, err error) {
 	switch trimmed := bytes.TrimLeft(body, " \t\r\n"); {
 	case !utf8.Valid(body):
@@ -69,7 +69,8 @@ func members(body []byte) (key, event json.RawMessage, err error) {
 	return key, event, nil
 }
 
-// check holds a key and an event to what can be kept, and returns the event without white space.
+// check checks that a store can keep the key and the event, and returns the event without white
+// space.
 func check(key string, event json.RawMessage) ([]byte, error) {
 	switch {
 	case key == "":

@@ -56,13 +56,13 @@ func (s *Store) Range(from, to string) iter.Seq2[Entry, error] {
 	}
 }
 
-// Bounds of what a Range reads at once, as the file cannot grow while it reads.
+// Limits of one page of Range. The file cannot grow during a read, so Range reads a page at a time.
 const (
 	pageEntries = 256
 	pageBytes   = 1 << 20
 )
 
-// page is the next entries from next on.
+// page returns the next entries, from the key next on.
 func (s *Store) page(next []byte, to string) (page []Entry, err error) {
 	err = s.view(func(events *bbolt.Bucket) error {
 		size := 0
@@ -84,7 +84,7 @@ func (s *Store) page(next []byte, to string) (page []Entry, err error) {
 	return page, err
 }
 
-// view reads. A file that cannot be read is an error, not a crash.
+// view calls read with the events. A fault in reading the mapped file is an error, not a crash.
 func (s *Store) view(read func(events *bbolt.Bucket) error) (err error) {
 	s.mu.Lock()
 	db := s.db

@@ -62,11 +62,11 @@ type Server struct {
 	running *running // nil while it does not listen
 }
 
-// running is a server that listens.
+// running is the state of a server that listens.
 type running struct {
 	http   *http.Server
-	served chan struct{} // closed when nothing is accepted any more
-	tasks  tasks.Group   // the one that accepts, and then calls OnError
+	served chan struct{} // closed when the server accepts no more connections
+	tasks  tasks.Group   // the goroutine that accepts, and then calls OnError
 }
 
 // Listen begins to serve and returns the address of the listener. It may be called again after
@@ -91,7 +91,8 @@ func (s *Server) Listen() (net.Addr, error) {
 func (s *Server) beginLocked(l net.Listener) {
 	r := &running{http: s.server(), served: make(chan struct{})}
 	s.running = r
-	r.tasks.Go(func() { s.run(r, l) }) // ends with Close, or when the listener fails and OnError has returned
+	// run ends with Close, or when the listener has failed and OnError has returned.
+	r.tasks.Go(func() { s.run(r, l) })
 }
 
 func (s *Server) run(r *running, l net.Listener) {
@@ -124,12 +125,12 @@ func (s *Server) server() *http.Server {
 		BaseContext: func(net.Listener) context.Context {
 			return context.WithValue(context.Background(), handlers.PortContextKey, s.Log)
 		},
-		// OPTIONS * is refused like any other OPTIONS.
+		// serve then refuses OPTIONS * like any other OPTIONS.
 		DisableGeneralOptionsHandler: true,
 	}
 }
 
-// serve answers one request, if the path is one of ours.
+// serve answers a request if the server serves its path.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	paths := s.Paths
 	if paths == nil {
@@ -142,10 +143,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.Handler.ServeHTTP(w, r)
 }
 
-// Close stops accepting connections, lets the requests that have begun finish, and returns when
-// they and OnError have, or, with the error context.DeadlineExceeded, after CloseTimeout, when it
-// has cut them off. OnError may call it: it does not wait for itself. Without a Listen before it
-// does nothing.
+// Close stops accepting connections and lets the requests that have begun finish. It returns when
+// they and OnError have returned. After CloseTimeout it cuts the remaining requests off and returns
+// context.DeadlineExceeded. Before Listen it does nothing. OnError may call Close, which then does
+// not wait for that OnError.
 func (s *Server) Close() error {
 	s.mu.Lock()
 	r := s.running
@@ -168,7 +169,7 @@ func (s *Server) closeContext() (context.Context, context.CancelFunc) {
 	return bounded(context.Background(), s.CloseTimeout, 10*time.Second)
 }
 
-// limited is a listener with a bound on its connections.
+// limited is a listener that bounds its open connections.
 type limited struct {
 	net.Listener
 	most int64
@@ -177,7 +178,7 @@ type limited struct {
 	open int64
 }
 
-// Accept closes the surplus ones.
+// Accept returns the next connection, and closes those beyond the bound.
 func (l *limited) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -194,7 +195,7 @@ func (l *limited) Accept() (net.Conn, error) {
 	}
 }
 
-// passing is an error of Accept that is not the listener's end: net/http pauses and goes on.
+// passing is an error of Accept after which net/http pauses and accepts again.
 type passing struct{ error }
 
 func (passing) Timeout() bool   { return false }
@@ -211,14 +212,14 @@ func (l *limited) enter() bool {
 	return true
 }
 
-// limitedConn gives its place back once.
+// limitedConn is a connection of limited. Closing it makes room for another one, once.
 type limitedConn struct {
 	net.Conn
 	l    *limited
 	once sync.Once
 }
 
-// CloseWrite is what net/http looks for: a client that still sends must get its answer.
+// CloseWrite lets net/http close gracefully, so that a client that still sends gets its answer.
 func (c *limitedConn) CloseWrite() error { return handlers.CloseWrite(c.Conn) }
 
 func (c *limitedConn) Close() error {

@@ -64,22 +64,26 @@ type Store struct {
 	OnError func(err error)
 
 	mu      sync.Mutex // guards following
-	wake    sync.Cond  // queue or closing
+	wake    sync.Cond  // for changes of queue and closing
 	db      *bbolt.DB  // nil unless open
 	closing bool
 	broken  error // why nothing can be written any more
 	queue   []*put
 	pending int           // bytes in queue and in the batch that is being written
-	drained chan struct{} // closed when pending gets less
+	drained chan struct{} // closed when pending decreases
 	stopped chan struct{} // closed by Close
-	ended   chan struct{} // closed when nothing is written any more
-	told    chan struct{} // closed when OnStored has been told of all; of the writer until ended
+	ended   chan struct{} // closed when the writer has ended
+	// closed when OnStored was called for everything written; the writer owns it until ended
+	told chan struct{}
 
-	place  place                                                // of the file, while it is open. Of the writer's goroutine.
-	update func(db *bbolt.DB, f func(tx *bbolt.Tx) error) error // bbolt's if nil; tests have others
+	// place is where the file is while it is open. Only the writer's goroutine uses it.
+	place  place
+	update func(db *bbolt.DB, f func(tx *bbolt.Tx) error) error // bbolt's if nil; tests replace it
 
-	unsure    bool       // a commit has failed: what is visible may not be on disk. Of the writer's goroutine.
-	comparing sync.Mutex // comparisons take memory: one at a time
+	// unsure means that a commit has failed: what can be read may not be on disk. Only the writer's
+	// goroutine uses it.
+	unsure    bool
+	comparing sync.Mutex // held by each comparison, as they take much memory
 }
 
 // An Entry is an event and its key.
@@ -88,30 +92,33 @@ type Entry struct {
 	Event json.RawMessage // without white space
 }
 
-// The buckets of the file.
+// The names and keys in the file.
 var (
-	eventsBucket = []byte("events")  // key to crc32c(key, event), event; its sequence is their number
-	formatBucket = []byte("alldata") // "version" to "1"; its sequence counts what makes a commit certain
+	// The key of an event maps to crc32c(key, event) and the event. The sequence is the number of
+	// events.
+	eventsBucket = []byte("events")
+	// "version" maps to "1". The sequence changes with each commit that certain makes.
+	formatBucket = []byte("alldata")
 	versionKey   = []byte("version")
 	version      = []byte("1")
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum is that of an event under its key.
+// checksum returns the checksum of an event and its key.
 func checksum(key string, event []byte) uint32 {
 	return crc32.Update(crc32.Checksum([]byte(key), castagnoli), castagnoli, event)
 }
 
-// sealSize is how many bytes more than the event are kept.
+// sealSize is the number of bytes that a seal adds to an event.
 const sealSize = 4
 
-// seal is what is kept under a key.
+// seal returns an event with its checksum in front, as the file has it.
 func seal(key string, event []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(make([]byte, 0, sealSize+len(event)), checksum(key, event)), event...)
 }
 
-// unseal is the event of what is kept, which it shares.
+// unseal verifies the checksum of a sealed event and returns the event, which shares its memory.
 func unseal(key string, sealed []byte) ([]byte, error) {
 	if len(sealed) < sealSize || binary.BigEndian.Uint32(sealed) != checksum(key, sealed[sealSize:]) {
 		return nil, errSeal(key)
@@ -121,10 +128,10 @@ func unseal(key string, sealed []byte) ([]byte, error) {
 
 func errSeal(key string) error { return damaged("the event of %.100q has another checksum", key) }
 
-// Open opens the store, and makes it if there is none. It verifies the file first; what is damaged
-// is an [ErrDamaged]. What a crash has left behind is either the state before or after a write, and
-// at the latest when Open returns it is on disk; on a full disk, with the next put that finds room.
-// Where there is no room to make a store the error is an [ErrFull].
+// Open opens the store, and makes it if there is none. It verifies the file first, and returns an
+// [ErrDamaged] if that is damaged. After a crash the store is in the state before or after the
+// interrupted write. That state is on disk when Open returns or, if the disk is full, with the next
+// put that finds room. Open returns an [ErrFull] if there is no room to make a store.
 func (s *Store) Open() (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -147,7 +154,7 @@ func (s *Store) Open() (err error) {
 	s.db, s.closing, s.broken = db, false, nil
 	s.wake.L = &s.mu
 	s.drained, s.stopped, s.ended = make(chan struct{}), make(chan struct{}), make(chan struct{})
-	go s.write(db, s.stopped, s.ended) // ends with Close, which waits for it
+	go s.write(db, s.stopped, s.ended) // write ends with Close, which waits for it
 	return nil
 }
 
@@ -163,9 +170,9 @@ func (s *Store) open() (*bbolt.DB, error) {
 	if err != nil {
 		return nil, openError(err)
 	}
-	// A process that was killed may have written this state without having waited for the disk:
-	// this commit does. On a full disk events can be read all the same: the first put that finds
-	// room does it then.
+	// A process that was killed may have written this state without waiting for the disk, so this
+	// commit does. If the disk is full, events can still be read, and the first put that finds room
+	// commits.
 	update := s.update
 	if update == nil {
 		update = (*bbolt.DB).Update
@@ -180,9 +187,9 @@ func (s *Store) open() (*bbolt.DB, error) {
 	return db, nil
 }
 
-// openAt opens the file, and notes which one it is.
+// openAt opens the file and records its place.
 func (s *Store) openAt(path string) (*bbolt.DB, error) {
-	at, err := filepath.Abs(path) // the process may go to another directory
+	at, err := filepath.Abs(path) // the process may change its directory later
 	if err != nil {
 		return nil, err
 	}
@@ -204,12 +211,12 @@ func (s *Store) openAt(path string) (*bbolt.DB, error) {
 
 func (s *Store) options(readOnly bool) *bbolt.Options {
 	return &bbolt.Options{
-		Timeout:      max(cmp.Or(s.LockTimeout, time.Second), 0), // which is without end
+		Timeout:      max(cmp.Or(s.LockTimeout, time.Second), 0), // 0 is without end
 		FreelistType: bbolt.FreelistMapType, NoStatistics: true, ReadOnly: readOnly,
 	}
 }
 
-// openError is what a failure of bbolt.Open means.
+// openError turns an error of bbolt.Open into one of the store.
 func openError(err error) error {
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return ErrInUse
@@ -217,13 +224,14 @@ func openError(err error) error {
 	return err
 }
 
-// certain makes a commit of its own: once it is on disk, so is all that was visible before.
+// certain changes the file, so that tx is committed even without an event. After that commit
+// everything that could be read before is on disk too.
 func certain(tx *bbolt.Tx) error {
 	_, err := tx.Bucket(formatBucket).NextSequence()
 	return err
 }
 
-// tellTime bounds how long Close waits for OnStored, which may be what calls it.
+// tellTime bounds how long Close waits for OnStored, which may itself have called Close.
 const tellTime = time.Second
 
 // Close writes the events that wait to be written and closes the store: nothing that was put before
@@ -254,13 +262,14 @@ func (s *Store) Close() error {
 	return err
 }
 
-// release closes the file, and returns what is closed when OnStored has been told of all.
+// release closes the file. It returns a channel that is closed after the last OnStored.
 func (s *Store) release(db *bbolt.DB) (told chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.db = nil
 	if errors.Is(s.broken, ErrDamaged) {
-		return s.told, s.broken // and it may hold locks that would keep db.Close from returning
+		// without db.Close, which may wait for locks that the failed commit still holds
+		return s.told, s.broken
 	}
 	return s.told, db.Close()
 }
@@ -296,7 +305,7 @@ func (s *Store) Put(ctx context.Context, key string, event json.RawMessage) erro
 	return s.compare(p, compact)
 }
 
-// compare reports whether the event that is there already means the same.
+// compare returns an error unless the event that is already there means the same.
 func (s *Store) compare(p *put, event []byte) error {
 	other, err := unseal(p.key, p.other)
 	if err != nil {
@@ -314,7 +323,7 @@ func (s *Store) maxPending() int64 {
 	return setting.Or(int64(s.MaxPending), DefaultMaxPending, math.MaxInt64)
 }
 
-// enqueue waits for room, and has p written.
+// enqueue waits for room in the queue, and adds p to it.
 func (s *Store) enqueue(ctx context.Context, p *put) error {
 	most := s.maxPending()
 	for {

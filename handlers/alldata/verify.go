@@ -11,10 +11,11 @@ import (
 	"slices"
 )
 
-// A page of bbolt begins with its number of 8 bytes, flags and count of 2, and overflow of 4: how
-// many pages it takes more. Then come its count elements, of a branch position, length of the key
-// and page, of a leaf flags, position and the lengths of key and value; then keys and values, which
-// follow on each other in the order of the elements.
+// A bbolt page begins with its number (8 bytes), flags and count (2 bytes each), and overflow (4
+// bytes), the number of pages that follow it as a part of it. Next come count elements. An element
+// of a branch has the position of its key, the key's length, and a page; one of a leaf has flags, a
+// position, and the lengths of key and value. Keys and values come last, in the order of the
+// elements and without gaps.
 const (
 	pageHead    = 16
 	elementSize = 16
@@ -23,34 +24,35 @@ const (
 	leafPage     = 2
 	freelistPage = 16
 
-	bucketFlag = 1 // of an element whose value is a bucket
+	bucketFlag = 1 // set in an element whose value is a bucket
 
-	bucketHead = 16 // root and sequence; a small bucket has its only page after them, and root 0
+	// bucketHead is the size of a root and a sequence. A small bucket has root 0, and its only page
+	// follows.
+	bucketHead = 16
 )
 
-// verifier reads a file as bbolt does, but trusts nothing of it: not to lead in circles, not beyond
-// the end, and not to other lengths than are there.
+// verifier reads a file as bbolt does, but checks each offset, length and page number first.
 type verifier struct {
 	f        io.ReaderAt
 	pageSize int64
-	pages    uint64   // how many there are
-	seals    bool     // read the events too
+	pages    uint64   // the number of pages in the file
+	seals    bool     // also verify the checksums of events
 	used     []uint64 // a bit for each page
-	left     uint64   // pages that nothing uses
+	left     uint64   // the number of pages that were not claimed yet
 
-	window   []byte // of the file
+	window   []byte // a part of the file, from windowAt on
 	windowAt int64
 
 	events    uint64
-	versioned bool // the version was there
+	versioned bool // the version was found
 }
 
-// verifyPages holds every page of a state to what bbolt writes: each is in use once or free, all
-// keys are in order and where the branches say; and, if seals is set, each event has its checksum.
-// It returns the number of events.
+// verifyPages verifies that every page of a state is as bbolt writes it: used once or free, with
+// its keys in order and where the branches say. If seals is set, it also verifies the checksum of
+// each event. It returns the number of events.
 func verifyPages(f io.ReaderAt, m *meta, seals bool) (events int, err error) {
 	v := &verifier{f: f, pageSize: m.pageSize(), pages: m.u64(metaPages), seals: seals}
-	v.used, v.left = make([]uint64, v.pages/64+1), v.pages-2 // but for the heads
+	v.used, v.left = make([]uint64, v.pages/64+1), v.pages-2 // all but the two meta pages
 	if err := v.freelist(m.u64(metaFreelist)); err != nil {
 		return 0, err
 	}
@@ -63,7 +65,7 @@ func verifyPages(f io.ReaderAt, m *meta, seals bool) (events int, err error) {
 	return int(v.events), nil
 }
 
-// read returns n bytes of the file, until the next call.
+// read returns n bytes at the offset at, which are valid until the next call.
 func (v *verifier) read(at int64, n int) ([]byte, error) {
 	if at < v.windowAt || at+int64(n) > v.windowAt+int64(len(v.window)) {
 		size := max(n, int(v.pageSize))
@@ -81,7 +83,7 @@ func (v *verifier) read(at int64, n int) ([]byte, error) {
 	return v.window[at-v.windowAt:][:n], nil
 }
 
-// claim marks n pages from id on as used.
+// claim marks the n pages from id on as used.
 func (v *verifier) claim(id, n uint64) error {
 	if last, over := bits.Add64(id, n-1, 0); id < 2 || over != 0 || last >= v.pages {
 		return damaged("page %d and the %d after it are not in it: it has %d", id, n-1, v.pages)
@@ -96,16 +98,16 @@ func (v *verifier) claim(id, n uint64) error {
 	return nil
 }
 
-// page is the head of a page.
+// page is the header of a page.
 type page struct {
 	id    uint64
-	at    int64 // in the file
-	end   int64 // that of the room it has
+	at    int64 // offset in the file
+	end   int64 // end of the room that it has
 	flags uint16
 	count int
 }
 
-// page reads the head of the page id.
+// page reads the header of page id, and claims its pages.
 func (v *verifier) page(id uint64) (p page, err error) {
 	if id >= v.pages {
 		return page{}, damaged("there is no page %d", id)
@@ -129,7 +131,7 @@ func head(b []byte, at int64) (p page, overflow int64) {
 		int64(order.Uint32(b[12:]))
 }
 
-// freelist claims the free pages, whose numbers the page id has in order.
+// freelist claims the free pages, whose numbers are in page id, in order.
 func (v *verifier) freelist(id uint64) error {
 	p, err := v.page(id)
 	if err != nil {
@@ -139,7 +141,7 @@ func (v *verifier) freelist(id uint64) error {
 		return damaged("page %d is not the list of free pages", id)
 	}
 	at, n := p.at+pageHead, uint64(p.count)
-	if n == 0xFFFF { // and more: how many stands before them
+	if n == 0xFFFF { // then the first number is the count
 		b, err := v.read(at, 8)
 		if err != nil {
 			return err
@@ -166,7 +168,7 @@ func (v *verifier) freelist(id uint64) error {
 	return nil
 }
 
-// buckets verifies the two buckets of a store.
+// buckets verifies the two buckets of a store, which are below root.
 func (v *verifier) buckets(root uint64) error {
 	var names []string
 	top := walker{v: v, leaf: func(key []byte, e element) error {
@@ -185,7 +187,7 @@ func (v *verifier) buckets(root uint64) error {
 	return nil
 }
 
-// bucket verifies the bucket that is the value of e.
+// bucket verifies the bucket in the value of e.
 func (v *verifier) bucket(name string, e element) error {
 	if e.vsize < bucketHead {
 		return damaged("the bucket %q has %d bytes", name, e.vsize)
@@ -204,7 +206,7 @@ func (v *verifier) bucket(name string, e element) error {
 	} else if err = w.walk(root); err == nil && e.vsize != bucketHead {
 		err = damaged("the bucket %q has %d bytes", name, e.vsize)
 	}
-	if err == nil && !v.versioned { // the bucket of the version is the first
+	if err == nil && !v.versioned { // the bucket with the version comes first
 		err = wrongVersion(nil)
 	}
 	if err == nil && name == string(eventsBucket) && sequence != v.events {
@@ -213,7 +215,7 @@ func (v *verifier) bucket(name string, e element) error {
 	return err
 }
 
-// format holds the version to that of this package.
+// format verifies that the file has the version of this package.
 func (v *verifier) format(key []byte, e element) error {
 	if string(key) != string(versionKey) {
 		return damaged("it has %.20q where its version should be", key)
@@ -226,7 +228,7 @@ func (v *verifier) format(key []byte, e element) error {
 	return err
 }
 
-// event verifies the seal of one.
+// event verifies the checksum of an event.
 func (v *verifier) event(key []byte, e element) error {
 	v.events++
 	if e.flags != 0 {

@@ -5,20 +5,20 @@ import (
 	"encoding/binary"
 )
 
-// A walker verifies the tree of pages of a bucket, whose keys are in order.
+// A walker verifies the tree of pages of a bucket, and that its keys are in order.
 type walker struct {
 	v    *verifier
-	leaf func(key []byte, e element) error // called for each entry
+	leaf func(key []byte, e element) error // called for each entry of a leaf
 
-	last  []byte // the key before
-	first []byte // what the next key must be, for a branch says so; nil if none does
+	last  []byte // the previous key
+	first []byte // the key that must come next, as a branch says; nil if none does
 	depth int
 }
 
-// maxDepth is more than any tree has: a branch has two pages or more.
+// maxDepth is greater than the depth of any tree, as each branch has at least two pages.
 const maxDepth = 64
 
-// element is an entry of a leaf or a branch. Its places are in the file.
+// element is an entry of a leaf or a branch. key and value are offsets in the file.
 type element struct {
 	flags        uint32 // of a leaf
 	child        uint64 // of a branch
@@ -26,7 +26,7 @@ type element struct {
 	ksize, vsize int64
 }
 
-// walk verifies the page id, and those below it.
+// walk verifies page id and those below it.
 func (w *walker) walk(id uint64) error {
 	if w.depth++; w.depth > maxDepth {
 		return damaged("its pages are %d deep", w.depth)
@@ -51,7 +51,7 @@ func (w *walker) walk(id uint64) error {
 	return err
 }
 
-// inline verifies a bucket whose only page is in the value of e.
+// inline verifies a bucket that has its only page in the value of e.
 func (w *walker) inline(e element) error {
 	at := e.value + bucketHead
 	if e.vsize < bucketHead+pageHead {
@@ -73,7 +73,7 @@ func (w *walker) inline(e element) error {
 	return err
 }
 
-// entries verifies the entries of a leaf. end is where the last one ends.
+// entries verifies the entries of a leaf. It returns the offset at which the last one ends.
 func (w *walker) entries(p page) (end int64, err error) {
 	end = p.at + pageHead + elementSize*int64(p.count)
 	for i := range p.count {
@@ -92,13 +92,13 @@ func (w *walker) entries(p page) (end int64, err error) {
 	return end, nil
 }
 
-// next reads the key of e, the next of all.
+// next reads the key of e and verifies that it may come next.
 func (w *walker) next(e element) error {
 	key, err := w.v.read(e.key, int(e.ksize))
 	switch {
 	case err != nil:
 		return err
-	case bytes.Compare(key, w.last) <= 0: // also an empty one
+	case bytes.Compare(key, w.last) <= 0: // also if the key is empty
 		return damaged("the key %.100q is not greater than the one before it, %.100q", key, w.last)
 	case w.first != nil && !bytes.Equal(key, w.first):
 		return damaged("the key %.100q is where its branch has %.100q", key, w.first)
@@ -107,7 +107,8 @@ func (w *walker) next(e element) error {
 	return nil
 }
 
-// children verifies what is below a branch.
+// children verifies the pages below a branch. It returns the offset at which the branch's last key
+// ends.
 func (w *walker) children(p page) (end int64, err error) {
 	if p.count == 0 {
 		return 0, damaged("page %d is a branch without pages", p.id)
@@ -137,7 +138,7 @@ func (w *walker) children(p page) (end int64, err error) {
 	return end, nil
 }
 
-// element reads the i-th of a page, whose key must be at end.
+// element reads the i-th element of a page, whose key must be at end.
 func (w *walker) element(p page, i int, end int64) (element, error) {
 	at := p.at + pageHead + elementSize*int64(i)
 	b, err := w.v.read(at, elementSize)

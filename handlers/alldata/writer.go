@@ -16,16 +16,16 @@ type put struct {
 	key    string
 	sealed []byte
 
-	// Of the writer, until done is closed.
-	stored bool   // it is new
-	other  []byte // what was there instead, sealed
+	// The writer's, until done is closed.
+	stored bool   // the event is new
+	other  []byte // the event that was there already, sealed
 	err    error
 	done   chan struct{}
 }
 
 func (p *put) size() int { return len(p.key) + len(p.sealed) + 256 }
 
-// write writes what is queued, all that there is at once, until the store is closed.
+// write writes whatever is queued in one batch, again and again until the store is closed.
 func (s *Store) write(db *bbolt.DB, stopped <-chan struct{}, ended chan<- struct{}) {
 	defer close(ended)
 	debug.SetPanicOnFault(true)
@@ -42,12 +42,12 @@ func (s *Store) write(db *bbolt.DB, stopped <-chan struct{}, ended chan<- struct
 	}
 }
 
-// tellAll tells OnStored of a batch, after those before, and waits for that unless the store is
-// closing: OnStored may call Close.
+// tellAll calls OnStored for a batch, after the batches before it. It waits for that unless the
+// store is closing, as OnStored may call Close.
 func (s *Store) tellAll(batch []*put, stopped <-chan struct{}) {
 	before, told := s.told, make(chan struct{})
 	s.told = told
-	go func() { // ends with OnStored
+	go func() { // ends when OnStored has returned for all
 		defer close(told)
 		if before != nil {
 			<-before
@@ -64,7 +64,7 @@ func (s *Store) tellAll(batch []*put, stopped <-chan struct{}) {
 	}
 }
 
-// take waits for a batch. It is nil when the store is closing and all is written.
+// take waits for a batch. It returns nil when the store is closing and everything is written.
 func (s *Store) take() []*put {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,8 +76,8 @@ func (s *Store) take() []*put {
 	return batch
 }
 
-// finish answers the batch. Those who were just answered may well put more: they get the chance to
-// be in the next batch.
+// finish answers the batch. It then yields, so that the callers can put more events into the next
+// batch.
 func (s *Store) finish(batch []*put, err error) {
 	s.mu.Lock()
 	for _, p := range batch {
@@ -100,7 +100,7 @@ func (s *Store) finish(batch []*put, err error) {
 	runtime.Gosched()
 }
 
-// errUnchanged ends a transaction that has nothing to write.
+// errUnchanged rolls back a transaction that has nothing to write.
 var errUnchanged = errors.New("unchanged")
 
 // commit writes a batch in one transaction.
@@ -130,17 +130,17 @@ func (s *Store) commit(db *bbolt.DB, batch []*put) (err error) {
 		return nil
 	})
 	switch {
-	case errors.Is(err, errUnchanged): // all that is there is on disk
+	case errors.Is(err, errUnchanged): // then everything in the batch is on disk already
 	case err != nil:
 		s.unsure = true
 		return full(err)
 	default:
 		s.unsure = false
 	}
-	return s.place.check() // it may have gone meanwhile
+	return s.place.check() // the file may have been removed during the commit
 }
 
-// insert puts the events of a batch that are new.
+// insert puts the new events of a batch.
 func (s *Store) insert(tx *bbolt.Tx, batch []*put) (changed bool, err error) {
 	events := tx.Bucket(eventsBucket)
 	events.FillPercent = 0.9 // most keys come in order
@@ -149,7 +149,7 @@ func (s *Store) insert(tx *bbolt.Tx, batch []*put) (changed bool, err error) {
 		old := events.Get(key)
 		switch {
 		case old == nil:
-			if p.err = events.Put(key, p.sealed); p.err != nil { // it may be too large
+			if p.err = events.Put(key, p.sealed); p.err != nil { // the event may be too large
 				continue
 			}
 			p.stored, changed = true, true
