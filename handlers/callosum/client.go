@@ -22,11 +22,11 @@ type Dialer struct {
 	// Timeout bounds the time for connecting and reading the slot line; 10 seconds if zero, no
 	// bound if negative.
 	Timeout time.Duration
-	// Accept reports whether to keep a connection that got slot. If nil, every slot is accepted.
+	// Accept reports whether to keep a connection with this slot. If nil, every slot is accepted.
 	Accept func(slot int) bool
 	// Preface makes the Dialer send [Preface] first, so that a server on a port shared with other
-	// protocols recognises the client at once, not by its silence. Upstream's servers take the
-	// preface for a part of the stream.
+	// protocols recognises the client at once, not only by its silence. Upstream's servers treat the
+	// preface as a part of the stream.
 	Preface bool
 	// DialContext makes the connections. If nil, that of a net.Dialer is used.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -95,7 +95,7 @@ func (d *Dialer) accept(slot int, addr string) error {
 	return nil
 }
 
-// greet reads the slot line.
+// greet reads the slot line, and returns the bytes that it has read beyond it.
 func (d *Dialer) greet(ctx context.Context, nc net.Conn) (slot int, rest []byte, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()

@@ -13,8 +13,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A Conn is a connection with a slot, which the server has given to the client. Its stream does not
-// include the slot line or the [Preface]. Any goroutine may call its methods.
+// A Conn is a connection with a slot, which the server has assigned. Its stream does not include
+// the slot line or the [Preface]. Any goroutine may call its methods.
 type Conn struct {
 	net.Conn // the connection that watch returned
 
@@ -26,9 +26,10 @@ type Conn struct {
 	lead    []byte      // Read returns it first
 	preface bool        // a preface may still come
 
-	heard  atomic.Bool   // the peer has said something
-	spoke  chan struct{} // closed with heard; nil at the client
-	holdTo time.Time     // until when writes wait if not heard; they do not wait if zero
+	heard atomic.Bool   // the peer has sent something
+	spoke chan struct{} // closed with heard; nil at the client
+	// Until holdTo writes wait, unless heard. They do not wait if it is zero.
+	holdTo time.Time
 
 	mu      sync.Mutex
 	state   slotState
@@ -37,12 +38,12 @@ type Conn struct {
 	closed  bool
 	stopped bool                        // the server is shutting down
 	served  chan struct{}               // closed when the slot may be freed
-	late    *time.Timer                 // closes the connection under the application
-	handler *Handler                    // at the server
-	owner   any                         // the port or server that the handler serves for
-	wg      sync.WaitGroup              // callbacks about it
-	cancel  context.CancelCauseFunc     // of its context
-	onClose func()                      // at the client, of its pool
+	late    *time.Timer                 // closes the connection when OnConnection is late
+	handler *Handler                    // nil at the client
+	owner   any                         // the port or server that the handler serves
+	wg      sync.WaitGroup              // callbacks about the connection
+	cancel  context.CancelCauseFunc     // cancels its context
+	onClose func()                      // at the client, called by Close for its pool
 	fail    func(*handlers.Info, error) // reports errors
 
 	onceServed sync.Once
@@ -52,7 +53,7 @@ type Conn struct {
 type slotState uint8
 
 const (
-	slotNone slotState = iota // none was given yet
+	slotNone slotState = iota // not assigned yet
 	slotHeld
 	slotFreed
 )

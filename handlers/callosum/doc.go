@@ -1,15 +1,15 @@
-// Package callosum lets services balance their load themselves, without a balancer: Callosum over
-// TCP, the protocol of callosum-server-tcp for Node, which is Indeed's Boxcar.
+// Package callosum lets services balance their load without a balancer. It implements Callosum over
+// TCP, the protocol of callosum-server-tcp for Node, which comes from Indeed's Boxcar.
 //
 // A server gives each connection a slot: the lowest number, from 0, that no other connection has.
-// It says so at once, in a line of its own, and the rest of the stream is the application's:
+// It sends the slot at once in one line. The rest of the stream is the application's:
 //
 //	13\r\n
 //
 // That is the whole protocol. A client that does not like its slot closes the connection. A low
-// slot means an idle server, so a client that keeps the connections with the lowest slots it can
-// find, and now and then tries for a lower one, uses the servers that have the least to do. Nobody
-// else need know of anything.
+// slot means an idle server. A client keeps the connections with the lowest slots that it can find,
+// and now and then tries to get a lower one; so it uses the servers that have the least to do. No
+// other party is needed.
 //
 // # A server
 //
@@ -20,12 +20,12 @@
 //	}}
 //	log.Fatal(srv.ListenAndServe())
 //
-// A slot is freed exactly once: when the client sends FIN or a reset, whether or not the
-// application reads and whatever it has left unread, or when the server closes the connection. On
-// Linux one goroutine and one epoll set watch all connections, which stay as they are; elsewhere,
-// and inside TLS, up to 64 KiB of each are read ahead. A client that leaves before it has its slot
-// is never a connection, and what was assigned to it is freed; one that has sent FIN without
-// anything before still gets the line.
+// A slot is freed exactly once: when the client sends FIN or a reset, even if the application does
+// not read or has left bytes unread, or when the server closes the connection. On Linux one
+// goroutine and one epoll set watch all connections. Elsewhere, and inside TLS, the server reads up
+// to 64 KiB of each connection ahead. If a client leaves before it has its slot, OnConnection is
+// not called, and a slot that was assigned is freed. A client that has sent nothing but FIN still
+// gets the line.
 //
 // # A client
 //
@@ -36,13 +36,15 @@
 //	// A request, on the connection with the lowest slot:
 //	err := pool.Do(ctx, func(c *callosum.Conn) error { ... })
 //
-// A [Pool] is upstream's client and rover in one. It fills itself at once, replaces what breaks,
-// and probes a server about every second: a connection with a lower slot than its highest takes
-// that one's place. [Pool.Add] and [Pool.Drop] tell it of servers that come and go. The test
-// TestSimulation has thousands of clients do that in simulated time and prints how the load
-// spreads: go test -run Simulation -v ./handlers/callosum -args -clients 2000. Of 2,000 clients
-// with 4 connections each, 90 simulated seconds after each step, with the busiest server's part of
-// connections and of requests, in means of all, and the same when every slot is 0:
+// A [Pool] is upstream's client and rover in one. It fills itself at once, replaces connections
+// that break, and probes a server about every second: a connection with a lower slot than the
+// highest in the pool replaces that one. [Pool.Add] and [Pool.Drop] add and remove servers.
+//
+// The test TestSimulation runs thousands of such clients in simulated time and prints how the load
+// spreads: go test -run Simulation -v ./handlers/callosum -args -clients 2000. The table is that of
+// 2,000 clients with 4 connections each, 90 simulated seconds after each step. The column busiest
+// has the connections and the requests of the busiest server, divided by the mean of all servers;
+// the last column has the same if every slot is 0:
 //
 //	step              connections of A to E     requests in 30 s          busiest    every slot 0
 //	four servers      2000 2000 2000 2000 -     7480 7467 7060 7952 -     1.00 1.06  1.02 1.02
@@ -55,8 +57,8 @@
 //
 // # On a shared port
 //
-// A client says nothing before it has its slot, so a port that speaks other protocols too must know
-// it by something else:
+// A client sends nothing before it has its slot, so a port that serves other protocols too must
+// recognise it in another way:
 //
 //	// After SniffTimeout, for every silent client:
 //	srv.OnSilence = h
@@ -66,10 +68,10 @@
 //	srv.Handle("callosum", matchers.Prefix(callosum.Preface), h)
 //
 // From dialling to the slot it takes 2.0 s by silence, which is SniffTimeout, 0.05 to 0.07 ms by
-// address and 0.06 to 0.3 ms by the preface, against 0.05 to 0.16 ms on a port of its own: go test
-// -run '^$' -bench FirstLine/Own -benchtime 2000x ./handlers/callosum, and so for SpeakFirst and
-// Preface, and with 5x for OnSilence, on a loaded machine of 2 cores. A server on its own port
-// takes the preface off too. No upstream client sends it.
+// address, 0.06 to 0.3 ms by the preface, and 0.05 to 0.16 ms on a port of its own. This was
+// measured on a loaded machine of 2 cores: go test -run '^$' -bench FirstLine/Own -benchtime 2000x
+// ./handlers/callosum; likewise SpeakFirst and Preface, and OnSilence with -benchtime 5x. A server
+// on its own port removes the preface too. No upstream client sends it.
 //
 // # Upstream's names
 //
@@ -93,23 +95,23 @@
 //
 // # What differs, on purpose
 //
-//   - An error for an answer to a slot request closes the connection and goes to OnError; upstream
-//     sends "undefined". A slot is a number from 0, and an answer is a return: there are no second
-//     ones.
-//   - A client that leaves before the answer costs its slot nothing; upstream dies or loses the
-//     slot. So does one whose bytes nobody reads.
-//   - Without a slot request handler upstream's clients wait for ever; here they get the lowest
-//     free slot.
-//   - What the application writes first waits 100 ms for the slot line to be read ([Handler.Hold]),
-//     unless the client has spoken: upstream's rover takes what it reads first for the line.
-//   - Shutdown lets what has begun finish and then ends the connections; upstream's close waits
-//     until the clients leave, which is had by closing the listener only.
+//   - If a slot request fails, the server closes the connection and calls OnError; upstream sends
+//     "undefined". A slot is a number from 0, and OnSlotRequest returns it, so there is never a
+//     second answer.
+//   - If a client leaves before the answer, or its bytes stay unread, its slot is still freed; then
+//     upstream dies or loses the slot.
+//   - Without a slot request handler clients get the lowest free slot; upstream's wait for ever.
+//   - The application's first write waits 100 ms ([Handler.Hold]), so that the client reads the
+//     slot line alone, unless the client has sent something; upstream's rover takes all that its
+//     first read returns for the line.
+//   - Shutdown lets running OnConnections finish and then ends the connections; upstream's close
+//     waits until the clients leave. For that, close the listener only.
 //   - Port 0 is any free port, not 4040.
-//   - Taking a slot back twice is an error; upstream would give it out twice.
-//   - A pool fills itself at once, not by one connection a second; a broken connection makes room
-//     at once; a server that has failed is tried again at the next probe; a rover has a timeout; a
-//     slot line may come in parts, or with what follows.
-//   - Of a pool's free connections the lowest slot is preferred, but of those with up to four times
-//     that slot the one whose last use is longest ago is taken: a client with one request at a time
-//     would else use one server only.
+//   - Taking a slot back twice is an error; upstream would then give it out twice.
+//   - A pool fills itself at once, not by one connection a second. A broken connection makes room
+//     at once. A server that has failed is tried again at the next probe. Dials have a timeout. A
+//     slot line may come in parts, or together with what follows.
+//   - A pool prefers the free connection with the lowest slot. Among those with up to four times
+//     that slot it takes the least recently used, as a client with one request at a time would
+//     otherwise use one server only.
 package callosum

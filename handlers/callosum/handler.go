@@ -41,9 +41,9 @@ type Handler struct {
 	OnSlotRequest func(ctx context.Context) (slot int, err error)
 	// OnSlotFree is called exactly once for each assigned slot, when its connection has ended: the
 	// client has sent FIN or a reset, or the server has closed it. The slot is not assigned again
-	// before OnSlotFree has returned. OnSlotFree is never called before OnConnection has begun: it
-	// waits until OnConnection returns or has run for three seconds. OnConnection is not called for
-	// a client that left before it got its slot.
+	// before OnSlotFree has returned. OnSlotFree waits until OnConnection has returned or has run for
+	// three seconds, so it is never called before OnConnection has begun. OnConnection is not called
+	// for a client that left before it got its slot.
 	OnSlotFree func(slot int)
 	// OnConnection serves a connection after the slot line. ctx ends when the client has ended or
 	// the server is shutting down. When OnConnection returns, what it has written is sent and c is
@@ -63,25 +63,26 @@ type Handler struct {
 	// has not sent anything, as upstream's client takes all that its first read returns for the
 	// slot line; 100 milliseconds if zero, not at all if negative.
 	Hold time.Duration
-	// EndTimeout is how long OnConnection may go on after its client has ended or the server has
-	// begun to shut down. After that the connection is closed; 30 seconds if zero, no bound if
-	// negative.
+	// EndTimeout is how long OnConnection may go on after its client has ended or the server has begun
+	// to shut down; 30 seconds if zero, no bound if negative. After that the Handler closes the
+	// connection.
 	EndTimeout time.Duration
 	// LingerTimeout is how long the client has to end after OnConnection has returned; 2 seconds if
 	// zero, no bound if negative.
 	LingerTimeout time.Duration
-	// UnreadTimeout is how long 64 KiB of a client's bytes may wait for OnConnection to read them.
-	// After that the connection is closed. It applies where the system does not report that a
-	// client has left: inside TLS, and on systems other than Linux; 2 minutes if zero, no bound if
-	// negative.
+	// UnreadTimeout is how long 64 KiB of a client's bytes may wait for OnConnection to read them; 2
+	// minutes if zero, no bound if negative. After that the Handler closes the connection. It applies
+	// where the system does not report that a client has left: inside TLS, and on systems other than
+	// Linux.
 	UnreadTimeout time.Duration
 
 	slots   Slots
 	watcher watcher
 
-	mu     sync.Mutex
-	conns  map[*Conn]struct{}
-	owners map[any]bool // the ports and servers that it serves for, and whether they are shutting down
+	mu    sync.Mutex
+	conns map[*Conn]struct{}
+	// owners has the ports and servers that h serves; the value is true for those that shut down.
+	owners map[any]bool
 	given  uint64
 	once   sync.Once
 }
@@ -102,7 +103,7 @@ func (h *Handler) unreadTimeout() time.Duration {
 	return setting.Or(h.UnreadTimeout, 2*time.Minute, setting.Never)
 }
 
-// hold returns a negative duration if nothing is held back.
+// hold returns how long to hold the first write back; a negative duration if not at all.
 func (h *Handler) hold() time.Duration { return cmp.Or(h.Hold, 100*time.Millisecond) }
 
 func (h *Handler) init() { h.slots.Max = h.MaxSlots }
@@ -203,7 +204,7 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 		info: info, handler: h, owner: owner, cancel: cancel, preface: true,
 		gone: make(chan struct{}), spoke: make(chan struct{}), served: make(chan struct{}), fail: fail,
 	}
-	c.mu.Lock() // until all fields of c are set
+	c.mu.Lock() // held until all fields of c are set
 	conn, forget := h.watcher.watch(nc, h.unreadTimeout(), func() { c.wg.Go(c.peerEnded) })
 	c.Conn = conn
 	h.enter(c)
@@ -211,7 +212,8 @@ func (h *Handler) serve(nc net.Conn, info *handlers.Info, owner any, fail func(*
 	defer func() {
 		c.setServed()
 		c.Close()
-		c.free() // even if c was closed elsewhere, as the Wait below is for OnSlotFree too
+		// Even if c is closed elsewhere, the Wait below then waits for OnSlotFree too.
+		c.free()
 		forget()
 		c.wg.Wait()
 		h.leave(c)
@@ -262,10 +264,10 @@ func (h *Handler) request(ctx context.Context) (slot int, err error) {
 	return slot, err
 }
 
-// release calls OnSlotFree and then takes the slot back, so that it is not given out before.
+// release calls OnSlotFree and then takes the slot back, so that nobody gets the slot earlier.
 func (h *Handler) release(slot int) {
 	if h.OnSlotRequest == nil {
-		defer func() { _ = h.slots.Put(slot) }() // it was given out
+		defer func() { _ = h.slots.Put(slot) }() // no error: the slot was given out
 	}
 	if h.OnSlotFree != nil {
 		h.OnSlotFree(slot)

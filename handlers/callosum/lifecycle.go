@@ -13,10 +13,10 @@ import (
 )
 
 // The life of a connection at the server: assign, [Handler.OnConnection], finish. peerEnded and
-// stop may come in between.
+// stop may be called at any time.
 
-// assign gets c a slot and sends the slot line. It returns false if there is no connection to serve
-// after that.
+// assign gets a slot for c and sends the slot line. It returns false if there is then no connection
+// to serve.
 func (c *Conn) assign(ctx context.Context) bool {
 	h := c.handler
 	ctx, cancel := context.WithTimeout(ctx, h.slotTimeout())
@@ -41,7 +41,7 @@ func (c *Conn) assign(ctx context.Context) bool {
 		slot, err = h.request(ctx)
 		answered = true
 	})
-	if !answered { // it panicked
+	if !answered { // OnSlotRequest panicked
 		return false
 	}
 	if err != nil {
@@ -53,7 +53,7 @@ func (c *Conn) assign(ctx context.Context) bool {
 	}
 	gone := c.isGone()
 	if _, err := c.Conn.Write(appendLine(nil, slot)); err != nil {
-		if hasReset(err) { // before the watcher reported that the client has gone
+		if hasReset(err) { // the watcher has not reported yet that the client has gone
 			return false
 		}
 		return failed("slot line", err)
@@ -61,14 +61,16 @@ func (c *Conn) assign(ctx context.Context) bool {
 	if d := h.hold(); d > 0 {
 		c.holdTo = time.Now().Add(d)
 	}
-	if gone { // before the answer: the line was for one that only has nothing to send
+	// The client has ended before the answer. It may only have nothing to send, so it still gets the
+	// line.
+	if gone {
 		c.finish()
 		return false
 	}
 	return true
 }
 
-// expects reports whether err is only a consequence of the client's leaving or of a shutdown.
+// expects reports whether err only results from the client's leaving or from a shutdown.
 func (c *Conn) expects(err error) bool {
 	return c.isGone() || c.isStopped() && (errors.Is(err, context.Canceled) || errors.Is(err, handlers.ErrShutdown)) || isEnd(err)
 }
@@ -78,7 +80,7 @@ func hasReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// hand gives c its slot, and frees it at once if the client has gone.
+// hand gives c its slot, and frees the slot at once if the client has gone.
 func (c *Conn) hand(slot int) {
 	c.mu.Lock()
 	c.slot, c.state = slot, slotHeld
@@ -100,7 +102,8 @@ func (c *Conn) holds() bool {
 	return c.state == slotHeld
 }
 
-// free frees the slot if c still holds it: at once, or once OnConnection is known to have begun.
+// free frees the slot if c still holds it: at once if OnConnection has begun or is not called,
+// otherwise once it has.
 func (c *Conn) free() {
 	c.mu.Lock()
 	held := c.state == slotHeld
@@ -109,7 +112,7 @@ func (c *Conn) free() {
 	}
 	wait := held && !c.isServed()
 	if wait {
-		c.wg.Go(func() { // ends when OnConnection does, or servedTime after it was called
+		c.wg.Go(func() { // ends with OnConnection, or servedTime after it was called
 			<-c.served
 			c.release()
 		})
@@ -122,12 +125,11 @@ func (c *Conn) free() {
 
 func (c *Conn) release() { c.guard(func() { c.handler.release(c.slot) }) }
 
-// servedTime is the time after which the first lines of OnConnection have certainly run, even on a
-// very busy machine.
+// servedTime is a time after which OnConnection has surely begun, even on a very busy machine.
 const servedTime = 3 * time.Second
 
-// serve calls OnConnection. The program must hear of the connection before OnSlotFree. Only the
-// return of the callback, or some time, shows that it has begun.
+// serve calls OnConnection. OnSlotFree must not be called before OnConnection has begun, which only
+// its return or the passing of servedTime shows.
 func (c *Conn) serve(ctx context.Context) {
 	t := time.AfterFunc(servedTime, c.setServed)
 	defer t.Stop()
@@ -135,7 +137,7 @@ func (c *Conn) serve(ctx context.Context) {
 	c.guard(func() { c.handler.connection(ctx, c) })
 }
 
-// setServed allows the slot to be freed, as OnConnection has begun or is not called.
+// setServed allows the slot to be freed: OnConnection has begun, or is not called.
 func (c *Conn) setServed() { c.onceServed.Do(func() { close(c.served) }) }
 
 func (c *Conn) isServed() bool {
@@ -162,8 +164,8 @@ func (c *Conn) peerEnded() {
 	c.free()
 }
 
-// stop is called when the server shuts down. Bytes that have arrived can still be read; then reads
-// fail.
+// stop is called when the server shuts down. The application can still read the bytes that have
+// arrived; after that Read fails.
 func (c *Conn) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -183,15 +185,15 @@ func (c *Conn) stopLocked() {
 // settleTime is how long a shutdown waits for bytes that are still on their way.
 const settleTime = 50 * time.Millisecond
 
-// lateLocked gives the application EndTimeout from now.
+// lateLocked closes the connection EndTimeout from now, unless that is scheduled already.
 func (c *Conn) lateLocked() {
 	if c.late == nil {
 		c.late = time.AfterFunc(c.handler.endTimeout(), func() { c.Conn.Close() })
 	}
 }
 
-// finish ends a connection that was served, so that what was written arrives. Closing it with
-// unread bytes would reset it.
+// finish ends a connection after OnConnection, so that what was written arrives: it sends FIN and
+// reads what the client still sends, as closing with unread bytes would send a reset.
 func (c *Conn) finish() {
 	c.free()
 	c.mu.Lock()
@@ -199,7 +201,7 @@ func (c *Conn) finish() {
 		c.mu.Unlock()
 		return
 	}
-	c.stopped = true // the deadline is ours from here on
+	c.stopped = true // SetReadDeadline does nothing from here on
 	_ = c.Conn.SetReadDeadline(time.Now().Add(c.handler.lingerTimeout()))
 	c.mu.Unlock()
 	if handlers.CloseWrite(c.Conn) == nil {
@@ -207,10 +209,10 @@ func (c *Conn) finish() {
 	}
 }
 
-// maxLinger bounds the bytes that are still read from a client after the application has finished.
+// maxLinger bounds the bytes that finish reads from the client.
 const maxLinger = 1 << 20
 
-// guard runs a callback and reports its panic.
+// guard calls f, a callback, and reports its panic.
 func (c *Conn) guard(f func()) {
 	if err := handlers.Guard(f); err != nil {
 		c.fail(c.info, err)

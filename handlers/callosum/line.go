@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// maxLine is the longest slot line that is read: the digits of the highest slot, and CR LF.
+// maxLine is the length of the longest slot line: the digits of the highest slot, and CR LF.
 const maxLine = 19 + 2
 
 // appendLine appends the line for slot.

@@ -5,36 +5,36 @@ import (
 	"time"
 )
 
-// member is a connection of a pool. A leased one that is displaced is no longer in the pool, but
+// member is a connection of a pool. A leased member that is displaced leaves the pool at once, but
 // stays leased until it is put back.
 type member struct {
 	conn      *Conn
-	id        string // of its server; empty if it was offered
+	id        string // the server's id; empty if the connection was offered
 	addr      string
 	leased    bool
-	displaced bool // or broken
+	displaced bool // it has left the pool: replaced, or broken
 	since     time.Time
 	uses      uint64
-	last      uint64 // the pool's uses at the last one
+	last      uint64 // Pool.uses when it was last handed out
 }
 
 // Offer offers a connection to the pool and reports whether the pool keeps it. A full pool keeps it
-// only if its slot is lower than the highest in the pool, whose connection is then closed, at once
-// or when it is put back. A connection that is not kept is closed. Put does nothing for c until the
-// pool has handed it out.
+// only if its slot is lower than the highest in the pool. Then the pool closes the connection with
+// the highest slot, at once or when it is put back. The pool closes a connection that it does not
+// keep. Put does nothing for c until the pool has handed it out.
 func (p *Pool) Offer(c *Conn) (kept bool) { return p.offer(&member{conn: c}) }
 
 func (p *Pool) offer(m *member) (kept bool) {
 	p.init()
 	c := m.conn
-	p.mu.Lock() // until m is complete: its server may end it at once
+	p.mu.Lock() // held until m is complete, as its server may end it at once
 	conn, forget := p.watcher.watch(c.Conn, p.unreadTimeout(), func() {
 		p.tasks.Go(func() { p.broke(m) }) // ends at once
 	})
 	c.Conn = conn
 	c.onClose = func() {
 		p.gone(m)
-		p.tasks.Go(forget) // ends when what reads ahead has
+		p.tasks.Go(forget) // ends when the reading ahead has ended
 	}
 	out, kept := p.enterLocked(m)
 	p.mu.Unlock()
@@ -44,8 +44,8 @@ func (p *Pool) offer(m *member) (kept bool) {
 	return kept
 }
 
-// enterLocked makes m a member. The caller must close out, if not nil: m itself if it is not kept,
-// or the member that m replaces.
+// enterLocked makes m a member. The caller must close out unless it is nil: it is m if the pool
+// does not keep m, or the member that m replaces.
 func (p *Pool) enterLocked(m *member) (out *member, kept bool) {
 	known := m.id == "" || p.servers[m.id] == m.addr
 	if p.closed || !known {
@@ -68,7 +68,8 @@ func (p *Pool) enterLocked(m *member) (out *member, kept bool) {
 	return out, true
 }
 
-// removeLocked removes m from the pool, if it is there. A leased one is closed when it is put back.
+// removeLocked removes m from the pool, and reports whether m was in it. If m is leased, Put closes
+// it.
 func (p *Pool) removeLocked(m *member) bool {
 	m.displaced = true
 	i := slices.Index(p.members, m)
@@ -79,8 +80,8 @@ func (p *Pool) removeLocked(m *member) bool {
 	return true
 }
 
-// broke is called when the server has ended a connection. The program that has leased it may still
-// read what came before.
+// broke is called when the server has ended a connection. If it is leased, the program may still
+// read what has come before.
 func (p *Pool) broke(m *member) {
 	p.mu.Lock()
 	p.suspectLocked(m)
@@ -94,16 +95,16 @@ func (p *Pool) broke(m *member) {
 	}
 }
 
-// suspectLocked excludes a server until the next probe if it has ended a connection within one
-// ProbeInterval, as it would be tried over and over. A connection that this side has closed says
-// nothing about its server.
+// suspectLocked excludes the server of m until the next probe if it has ended m within one
+// ProbeInterval; otherwise the pool would try it over and over. It does nothing if this side has
+// closed m.
 func (p *Pool) suspectLocked(m *member) {
 	if m.id != "" && !m.displaced && !m.conn.isClosed() && time.Since(m.since) < p.probeInterval() {
 		p.failed[m.id] = true
 	}
 }
 
-// gone is called when a connection has been closed, so that another takes its place.
+// gone is called when a connection has been closed. It lets Run replace the connection.
 func (p *Pool) gone(m *member) {
 	p.mu.Lock()
 	was := p.removeLocked(m)
@@ -114,7 +115,7 @@ func (p *Pool) gone(m *member) {
 	}
 }
 
-// dropMembers closes the connections to a server; leased ones are closed when they are put back.
+// dropMembers closes the connections to a server. Leased ones are closed when they are put back.
 func (p *Pool) dropMembers(id string) {
 	p.mu.Lock()
 	var idle []*member
@@ -133,7 +134,7 @@ func (p *Pool) dropMembers(id string) {
 	}
 }
 
-// close closes the pool's connections; leased ones are closed when they are put back.
+// close closes the pool's connections. Leased ones are closed when they are put back.
 func (p *Pool) close() {
 	p.mu.Lock()
 	p.closed = true

@@ -40,13 +40,13 @@ type Pool struct {
 	// ProbeInterval is the time between probes; 1 second if zero or negative. There are always
 	// probes: they find a server that is back.
 	ProbeInterval time.Duration
-	// Wait bounds how long Get waits for a connection; 10 seconds if zero, no bound but its ctx if
+	// Wait bounds how long Get waits for a connection; 10 seconds if zero, bounded only by ctx if
 	// negative.
 	Wait time.Duration
-	// MaxDials bounds the connections that are being made at once; 4 if zero, no bound if negative.
+	// MaxDials bounds the connections that Run makes at once; 4 if zero, no bound if negative.
 	MaxDials int
-	// UnreadTimeout is as that of [Handler], for a connection that nobody reads; 2 minutes if zero,
-	// no bound if negative.
+	// UnreadTimeout is how long 64 KiB may wait in a connection that nobody reads, as
+	// [Handler.UnreadTimeout]; 2 minutes if zero, no bound if negative.
 	UnreadTimeout time.Duration
 	// Dialer makes the connections.
 	Dialer Dialer
@@ -63,16 +63,16 @@ type Pool struct {
 	servers map[string]string
 	members []*member // the lowest slot first
 	leased  map[*Conn]*member
-	waiting []chan *Conn // of Get, the oldest first
+	waiting []chan *Conn // calls of Get that wait, the oldest first
 	uses    uint64
 	wake    chan struct{}
-	failed  map[string]bool // servers that are not tried again before the next probe
+	failed  map[string]bool // servers not to try again before the next probe
 	closed  bool
 }
 
 // A Member describes a connection of a [Pool].
 type Member struct {
-	Server string // its id; empty if it was offered
+	Server string // the server's id; empty if the connection was offered
 	Addr   string
 	Slot   int
 	Leased bool
@@ -94,7 +94,7 @@ func (p *Pool) maxDials() int {
 	return cmp.Or(p.MaxDials, 4)
 }
 
-// init makes the maps. It must be called before p.mu is locked.
+// init makes the maps. Call it before locking p.mu.
 func (p *Pool) init() {
 	p.once.Do(func() {
 		p.mu.Lock()
@@ -107,8 +107,8 @@ func (p *Pool) init() {
 	})
 }
 
-// Add adds a server, or changes the address of the server with this id. Connections to the old
-// address are closed; leased ones when they are put back.
+// Add adds a server, or changes the address of the server with this id. It closes connections to
+// the old address; leased ones are closed when they are put back.
 func (p *Pool) Add(id, addr string) {
 	p.init()
 	p.mu.Lock()
@@ -121,7 +121,8 @@ func (p *Pool) Add(id, addr string) {
 	p.nudge()
 }
 
-// Drop removes a server. Connections to it are closed; leased ones when they are put back.
+// Drop removes a server and closes the connections to it; leased ones are closed when they are put
+// back.
 func (p *Pool) Drop(id string) {
 	p.init()
 	p.mu.Lock()
@@ -142,8 +143,8 @@ func (p *Pool) Members() []Member {
 	return all
 }
 
-// TryGet returns the free connection with the lowest slot, or nil if there is none. It must be put
-// back.
+// TryGet returns the free connection with the lowest slot, or nil if there is none. The caller must
+// put it back.
 func (p *Pool) TryGet() *Conn {
 	p.init()
 	p.mu.Lock()
@@ -186,7 +187,7 @@ func (p *Pool) Get(ctx context.Context) (*Conn, error) {
 		p.waiting = slices.Delete(p.waiting, i, i+1)
 	}
 	p.mu.Unlock()
-	if i < 0 { // a connection was sent just now
+	if i < 0 { // Get has been sent a connection meanwhile
 		return got(<-turn)
 	}
 	return nil, err
@@ -200,8 +201,8 @@ func got(c *Conn) (*Conn, error) {
 }
 
 // lowestLocked returns the free member to use next, or nil if there is none. A slot is only a rough
-// measure of the load of its server, so of the free members with slots up to nearby times the
-// lowest it returns the one whose last use is longest ago.
+// measure of the load of its server. So among the free members whose slots are at most nearby times
+// the lowest, lowestLocked returns the one that was used least recently.
 func (p *Pool) lowestLocked() (lowest *member) {
 	limit := 0
 	for _, m := range p.members {
@@ -218,7 +219,7 @@ func (p *Pool) lowestLocked() (lowest *member) {
 	return lowest
 }
 
-// nearby is the factor by which slots may differ and still say the same about the load.
+// nearby is the largest factor between slots that are regarded as the same load.
 const nearby = 4
 
 func (p *Pool) leaseLocked(m *member) *Conn {
@@ -251,7 +252,7 @@ func (p *Pool) Put(c *Conn) {
 	c.Close()
 }
 
-// freedLocked gives free members to waiting calls of Get.
+// freedLocked gives free members to the calls of Get that wait.
 func (p *Pool) freedLocked() {
 	for len(p.waiting) > 0 {
 		m := p.lowestLocked()
@@ -263,8 +264,8 @@ func (p *Pool) freedLocked() {
 	}
 }
 
-// Do calls Get, f and Put. If f fails or panics, Do closes the connection instead, as bytes that
-// still arrive on it would be taken for the next answer.
+// Do calls Get, f and Put. If f fails or panics, Do closes the connection instead, as the next
+// request could take bytes that still arrive on it for its own answer.
 func (p *Pool) Do(ctx context.Context, f func(c *Conn) error) error {
 	c, err := p.Get(ctx)
 	if err != nil {

@@ -11,27 +11,28 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// readAheadSize bounds the bytes that are read ahead of the application.
+// readAheadSize bounds the bytes that a readAheadConn keeps for the application.
 const readAheadSize = 64 << 10
 
-// readAheadConn reads a connection ahead of the application, so that it notices the end while the
-// application does not read. It is for connections whose end the system does not report: TLS,
+// readAheadConn reads a connection ahead of the application, so that it notices the end even while
+// the application does not read. It is for connections whose end the system does not report: TLS,
 // pipes, and all connections on systems other than Linux.
 type readAheadConn struct {
 	net.Conn
-	unread time.Duration // that bytes may wait once there is no more room; no bound if 0
+	// unread is how long bytes may wait while buf is full; no bound if 0.
+	unread time.Duration
 
 	mu       sync.Mutex
 	changed  sync.Cond
 	buf      []byte
-	err      error // of reading, after buf
+	err      error // the error of the last read, after buf
 	deadline time.Time
-	alarm    *time.Timer // of deadline
+	alarm    *time.Timer // wakes readers at the deadline
 	closed   bool
 	done     chan struct{} // closed when the goroutine has ended
 }
 
-// readAhead starts to read nc, and calls ended when it has ended.
+// readAhead starts to read nc. It calls ended when nc has ended.
 func readAhead(nc net.Conn, unread time.Duration, ended func()) *readAheadConn {
 	a := &readAheadConn{Conn: nc, unread: unread, done: make(chan struct{})}
 	a.changed.L = &a.mu
@@ -62,11 +63,11 @@ func (a *readAheadConn) run() {
 	}
 }
 
-// maxChunk is the most that is read at a time. An idle connection has a much smaller buffer.
+// maxChunk is the largest size of one read. The buffer starts much smaller and grows as bytes come.
 const maxChunk = 8 << 10
 
-// room waits until there is room for more. It is false when the application has not made any for
-// too long, or has closed.
+// room waits until buf has room. It returns false if the connection was closed, or if the
+// application has not read anything for too long.
 func (a *readAheadConn) room() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -96,7 +97,7 @@ func (a *readAheadConn) room() bool {
 
 var errUnread = errors.New("the application has left too much unread for too long")
 
-// Read returns what was read ahead, and waits for it until the deadline.
+// Read returns bytes that were read ahead. It waits for them until the deadline.
 func (a *readAheadConn) Read(p []byte) (int, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -116,7 +117,7 @@ func (a *readAheadConn) Read(p []byte) (int, error) {
 			a.changed.Broadcast()
 			return n, nil
 		case errors.Is(a.err, io.ErrClosedPipe):
-			return 0, io.EOF // net.Pipe's word for it
+			return 0, io.EOF // what net.Pipe returns instead
 		case a.err != nil:
 			return 0, a.err
 		}
@@ -124,7 +125,7 @@ func (a *readAheadConn) Read(p []byte) (int, error) {
 	}
 }
 
-// SetReadDeadline is for Read: the connection itself is read without one.
+// SetReadDeadline sets the deadline of Read. The reads from the connection itself have none.
 func (a *readAheadConn) SetReadDeadline(t time.Time) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -143,7 +144,7 @@ func (a *readAheadConn) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// SetDeadline sets both.
+// SetDeadline sets the deadlines of Read and Write.
 func (a *readAheadConn) SetDeadline(t time.Time) error {
 	if err := a.SetReadDeadline(t); err != nil {
 		return err
@@ -151,7 +152,7 @@ func (a *readAheadConn) SetDeadline(t time.Time) error {
 	return a.Conn.SetWriteDeadline(t)
 }
 
-// Close ends a read that waits.
+// Close closes the connection and ends a Read that waits.
 func (a *readAheadConn) Close() error {
 	a.mu.Lock()
 	a.closed = true

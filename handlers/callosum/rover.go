@@ -16,7 +16,7 @@ type rover struct {
 	dialing int
 }
 
-// dialled is the result of making a connection.
+// dialled is the result of a dial.
 type dialled struct {
 	id, addr string
 	conn     *Conn
@@ -89,7 +89,8 @@ func (r *rover) dial(ctx context.Context) bool {
 		return false
 	}
 	r.dialing++
-	r.pool.tasks.Go(func() { // ends with the slot line, at the dialer's timeout, or with ctx
+	// The dial ends with the slot line, the dialer's timeout, or ctx.
+	r.pool.tasks.Go(func() {
 		c, err := r.pool.Dialer.dial(ctx, addr)
 		r.results <- dialled{id, addr, c, err}
 	})
@@ -120,7 +121,8 @@ func (r *rover) done(d dialled) {
 		r.pool.offer(&member{conn: d.conn, id: d.id, addr: d.addr})
 		return
 	}
-	if first := r.pool.suspect(d.id); first && !errors.Is(d.err, ErrRejected) { // OnError gets it once in an interval
+	// OnError gets the errors of a server once between two probes.
+	if first := r.pool.suspect(d.id); first && !errors.Is(d.err, ErrRejected) {
 		r.tell(d.id, d.err)
 	}
 }
@@ -142,7 +144,7 @@ func (p *Pool) forgive() {
 	clear(p.failed)
 }
 
-// wait waits for the dials that have begun. Their ctx has ended.
+// wait waits for the dials that have begun. The caller has cancelled their ctx.
 func (r *rover) wait() {
 	for ; r.dialing > 0; r.dialing-- {
 		if d := <-r.results; d.conn != nil {
@@ -162,7 +164,7 @@ func (r *rover) tell(id string, err error) {
 func (p *Pool) nudge() {
 	select {
 	case p.wake <- struct{}{}:
-	default: // it will look anyway
+	default: // Run will check anyway
 	}
 }
 

@@ -31,11 +31,11 @@ type Server struct {
 	Addr string
 	// Handler gives the slots; a new one if nil.
 	Handler *Handler
-	// MaxConns bounds the connections; no bound if zero or negative. A surplus one is closed, and
-	// OnError gets [ErrTooMany].
+	// MaxConns bounds the connections; no bound if zero or negative. The Server closes a connection
+	// beyond it, and OnError gets [ErrTooMany].
 	MaxConns int
-	// Log, such as a portluck server, logs the errors of these connections that the handler's
-	// OnError gets. If nil they are not logged.
+	// Log, such as a portluck server, logs the errors that the handler's OnError gets for this Server.
+	// If nil they are not logged.
 	Log handlers.ErrorLogger
 
 	mu        sync.Mutex
@@ -43,7 +43,7 @@ type Server struct {
 	listeners map[*listener]struct{}
 	conns     map[net.Conn]struct{}
 	closing   bool
-	closed    chan struct{} // with closing
+	closed    chan struct{} // closed when closing is set
 	tasks     tasks.Group   // connections, their callbacks, and Serve
 }
 
@@ -83,7 +83,8 @@ func (s *Server) Serve(l net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			if err := handlers.Guard(func() { s.take(nc) }); err != nil { // its address is not to be had
+			// RemoteAddr or another method of nc has panicked.
+			if err := handlers.Guard(func() { s.take(nc) }); err != nil {
 				closeGuarded(nc)
 				s.fail(nil, err)
 			}
@@ -152,7 +153,7 @@ func (s *Server) take(nc net.Conn) {
 
 func (s *Server) fullLocked() bool { return s.MaxConns > 0 && len(s.conns) >= s.MaxConns }
 
-// fail logs err, and tells the handler.
+// fail logs err and calls the handler's OnError.
 func (s *Server) fail(info *handlers.Info, err error) { s.handler.fail(s.Log, info, err) }
 
 // Addrs returns the addresses that the server listens on now.
@@ -166,10 +167,10 @@ func (s *Server) Addrs() []net.Addr {
 	return all
 }
 
-// Shutdown stops accepting, lets the running OnConnections finish, and returns nil when all
+// Shutdown stops accepting and lets the running OnConnections finish. It returns nil when all
 // connections are closed, all callbacks have returned and Serve is about to return. If ctx ends
-// first, it closes the remaining connections and returns the error of ctx. That is also the end of
-// a Shutdown that a callback calls, as it waits for that callback.
+// first, Shutdown closes the remaining connections and returns the error of ctx. A Shutdown that a
+// callback calls always ends that way, as it waits for that callback.
 func (s *Server) Shutdown(ctx context.Context) error {
 	h := s.stopAccepting()
 	h.stop(s)
@@ -203,8 +204,8 @@ func (s *Server) stopAccepting() *Handler {
 	return s.handler
 }
 
-// listener is one that is closed once, however often Close is called: the program's Close may not
-// bear a second call.
+// listener closes its net.Listener once, however often Close is called, as the program's listener
+// may not bear a second call.
 type listener struct {
 	net.Listener
 	once sync.Once
@@ -216,7 +217,7 @@ func (l *listener) Close() error {
 	return l.err
 }
 
-// closeGuarded closes what the program has made.
+// closeGuarded closes c, which the program has made, and recovers its panic.
 func closeGuarded(c io.Closer) { _ = handlers.Guard(func() { c.Close() }) }
 
 func (s *Server) closeAll() {

@@ -9,7 +9,7 @@ import (
 
 // Errors of slots.
 var (
-	// ErrNoSlot means that all slots up to [Slots.Max] are given out.
+	// ErrNoSlot means that all [Slots.Max] slots are given out.
 	ErrNoSlot = errors.New("no slot is free")
 	// ErrSlot means that a number is no slot: it is negative, or was not given out.
 	ErrSlot = errors.New("invalid slot")
@@ -20,13 +20,13 @@ var (
 // Slots gives out the lowest free number, from 0. Its zero value is ready to use. Any goroutine may
 // call its methods.
 type Slots struct {
-	// Max bounds the slots that are given out at the same time; no bound if zero or negative.
+	// Max bounds the slots that are given out at once; no bound if zero or negative.
 	Max int
 
 	mu    sync.Mutex
-	free  lowest   // was given out and came back
-	given []uint64 // a bit for each number below next that is out
-	next  int      // never given out, nor any above it
+	free  lowest   // given out before and put back
+	given []uint64 // a bit for each number below next that is given out
+	next  int      // the lowest number that was never given out
 	out   int
 }
 
@@ -51,8 +51,8 @@ func (s *Slots) Get() (int, error) {
 	return slot, nil
 }
 
-// Put takes a slot back. It returns [ErrSlot] and changes nothing if the slot is not given out, as
-// when it is put back twice.
+// Put takes a slot back. It returns [ErrSlot] and changes nothing if the slot is not given out, for
+// example if it is put back twice.
 func (s *Slots) Put(slot int) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,7 +60,7 @@ func (s *Slots) Put(slot int) error {
 		return fmt.Errorf("%w: %d", ErrSlot, slot)
 	}
 	s.given[slot/64] &^= 1 << (slot % 64)
-	if s.out--; s.out == 0 { // what a crowd has left behind is garbage
+	if s.out--; s.out == 0 { // then drop the memory that a crowd has left behind
 		s.free, s.given, s.next = nil, nil, 0
 		return nil
 	}

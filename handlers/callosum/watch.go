@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// watch tells when the peer of nc has ended, whether or not the application reads: ended is called
-// once, by some goroutine which it must not hold up. It returns what is to be used instead of nc,
-// and forget, which must be called when that has been closed: ended is not called, nor running,
-// after it.
+// watch calls ended once when the peer of nc has ended, whether or not the application reads. ended
+// must not block, as other connections may wait for it. The caller uses conn instead of nc, and
+// must call forget after it has closed conn. Once forget has returned, ended does not run and is
+// not called any more.
 func (w *watcher) watch(nc net.Conn, unread time.Duration, ended func()) (conn net.Conn, forget func()) {
 	if forget := w.add(nc, ended); forget != nil {
 		return nc, forget

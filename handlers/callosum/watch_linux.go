@@ -7,31 +7,32 @@ import (
 	"syscall"
 )
 
-// watcher tells when the peers of connections have sent FIN or a reset, whatever is still unread:
-// all of them are in one epoll set, with one goroutine. There are neither while there is no
-// connection. Its zero value is ready.
+// watcher reports when the peers of connections have sent FIN or a reset, even if bytes before it
+// are still unread. All connections share one epoll set and one goroutine, which exist only while
+// there are connections. Its zero value is ready to use.
 type watcher struct {
 	mu   sync.Mutex
 	set  *epollSet // nil if there are no connections
 	next uint64
 }
 
-// epollSet is what a watcher has while it has connections.
+// epollSet is the epoll set of a watcher while it has connections.
 type epollSet struct {
-	file    *os.File // watched by the runtime
+	file    *os.File // the set, which the runtime polls
 	fd      int
 	watched map[uint64]func()
 	ended   chan struct{} // closed when run has returned
 }
 
-// EPOLLONESHOT reports the end of a peer once. EPOLLERR and EPOLLHUP need no flag.
+// Bits of epoll_event. EPOLLONESHOT reports the end of a peer once. EPOLLERR and EPOLLHUP are
+// always reported.
 const (
 	peerEnds    = 0x2000  // EPOLLRDHUP
 	onlyOnce    = 1 << 30 // EPOLLONESHOT
-	eventsAtOne = 64      // taken at a time
+	eventsAtOne = 64      // events that one call returns at most
 )
 
-// add is nil if nc is no socket.
+// add watches nc. It returns nil if it cannot, for example because nc is not a socket.
 func (w *watcher) add(nc net.Conn, ended func()) (forget func()) {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
@@ -47,7 +48,7 @@ func (w *watcher) add(nc net.Conn, ended func()) (forget func()) {
 		if w.set, err = newEpollSet(); err != nil {
 			return nil
 		}
-		go w.run(w.set) // ends when the last connection is forgotten, which waits for it
+		go w.run(w.set) // run ends when the last connection is forgotten
 	}
 	set, id := w.set, w.next
 	w.next++
@@ -64,7 +65,8 @@ func (w *watcher) add(nc net.Conn, ended func()) (forget func()) {
 	return func() { w.forget(set, id) }
 }
 
-// forget forgets a connection. With the last one it waits for run, which does not hold it up.
+// forget stops watching a connection. With the last one it waits until run has ended, which is
+// soon.
 func (w *watcher) forget(set *epollSet, id uint64) {
 	w.mu.Lock()
 	last := w.forgetLocked(set, id)
@@ -74,8 +76,8 @@ func (w *watcher) forget(set *epollSet, id uint64) {
 	}
 }
 
-// forgetLocked forgets a connection: closing it has taken it out of the set in the kernel. It
-// reports whether run ends for that.
+// forgetLocked stops watching a connection. If it is the last one, forgetLocked closes the set and
+// returns true. The kernel has removed the connection from the set when it was closed.
 func (w *watcher) forgetLocked(set *epollSet, id uint64) (last bool) {
 	delete(set.watched, id)
 	if last = len(set.watched) == 0 && w.set == set; last {
@@ -97,7 +99,7 @@ func newEpollSet() (*epollSet, error) {
 	return &epollSet{file: os.NewFile(uintptr(fd), "epoll"), fd: fd, watched: map[uint64]func(){}, ended: make(chan struct{})}, nil
 }
 
-// run tells of ends until the set is closed.
+// run reports ends until the set is closed.
 func (w *watcher) run(set *epollSet) {
 	defer close(set.ended)
 	raw, err := set.file.SyscallConn()
@@ -107,7 +109,7 @@ func (w *watcher) run(set *epollSet) {
 	events := make([]syscall.EpollEvent, eventsAtOne)
 	for {
 		n := 0
-		err := raw.Read(func(uintptr) bool { // tries before it waits
+		err := raw.Read(func(uintptr) bool { // raw.Read calls it before it waits, too
 			n, err = syscall.EpollWait(set.fd, events, 0)
 			for err == syscall.EINTR {
 				n, err = syscall.EpollWait(set.fd, events, 0)
@@ -123,12 +125,12 @@ func (w *watcher) run(set *epollSet) {
 	}
 }
 
-// tell tells that a peer has ended. It holds the lock meanwhile, so that forget is not too late.
+// tell calls ended for a connection. It holds the lock meanwhile, so that forget waits for it.
 func (w *watcher) tell(set *epollSet, id uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if ended := set.watched[id]; ended != nil {
-		set.watched[id] = nil // it keeps its place, and the set, until it is forgotten
+		set.watched[id] = nil // the entry stays until forget, and keeps the set open
 		ended()
 	}
 }

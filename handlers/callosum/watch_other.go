@@ -4,7 +4,8 @@ package callosum
 
 import "net"
 
-// watcher is for systems that tell when a peer has ended. Here every connection is read ahead.
+// watcher is for systems that report when a peer has ended. On this one every connection is read
+// ahead.
 type watcher struct{}
 
 func (*watcher) add(net.Conn, func()) (forget func()) { return nil }
