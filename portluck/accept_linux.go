@@ -48,8 +48,8 @@ func newDescriptors(p *port, l net.Listener) *descriptors {
 	switch l := l.(type) {
 	case *net.TCPListener:
 		dup, d.tcp = l.File, true
-		if addr := l.Addr().(*net.TCPAddr).AddrPort(); !addr.Addr().IsUnspecified() {
-			d.local = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+		if addr := handlers.AddrPort(l.Addr()); !addr.Addr().IsUnspecified() {
+			d.local = addr
 		}
 	case *net.UnixListener:
 		dup = l.File

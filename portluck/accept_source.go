@@ -31,7 +31,7 @@ func (s *listenerSource) accept(bool) error {
 		return err
 	}
 	s.accepted.Add(1)
-	c := newReplayed(s.port, nc, newInfo(addrOf(nc.LocalAddr()), addrOf(nc.RemoteAddr())))
+	c := newReplayed(s.port, nc, newInfo(handlers.AddrPort(nc.LocalAddr()), handlers.AddrPort(nc.RemoteAddr())))
 	handlers.InlineUrgent(nc)
 	learnPeer(nc, &c.info)
 	if s.port.admit(c) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/udp"
 )
 
@@ -276,7 +277,7 @@ func listenAndServePackets(t *testing.T) bool {
 	if len(packets) != len(listeners) {
 		t.Errorf("%d listeners and %d sockets", len(listeners), len(packets))
 	}
-	s.Addr = "localhost:" + fmt.Sprint(addrOf(listeners[0].Addr()).Port())
+	s.Addr = "localhost:" + fmt.Sprint(handlers.AddrPort(listeners[0].Addr()).Port())
 	if _, err := ListenPackets(listeners); !isAddrInUse(err) {
 		t.Errorf("ListenPackets() = %v, want that the address is in use", err)
 	}

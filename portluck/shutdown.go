@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"syscall"
@@ -231,12 +229,4 @@ func isExhausted(err error) bool {
 		}
 	}
 	return false
-}
-
-func addrOf(a net.Addr) netip.AddrPort {
-	if t, ok := a.(*net.TCPAddr); ok {
-		ap := t.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-	}
-	return netip.AddrPort{}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
@@ -132,7 +131,7 @@ func (s *Server) leave(l *listener) {
 // take serves nc in a goroutine of its own.
 func (s *Server) take(nc net.Conn) {
 	handlers.InlineUrgent(nc)
-	info := &handlers.Info{Protocol: Protocol, Local: addrOf(nc.LocalAddr()), Remote: addrOf(nc.RemoteAddr())}
+	info := &handlers.Info{Protocol: Protocol, Local: handlers.AddrPort(nc.LocalAddr()), Remote: handlers.AddrPort(nc.RemoteAddr())}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing || s.fullLocked() {
@@ -232,12 +231,4 @@ func (s *Server) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
-}
-
-func addrOf(a net.Addr) netip.AddrPort {
-	if t, ok := a.(*net.TCPAddr); ok {
-		ap := t.AddrPort()
-		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
-	}
-	return netip.AddrPort{}
 }

@@ -67,7 +67,7 @@ func connect(get func() (net.Conn, error)) (nc net.Conn, err error) {
 
 // peerOf returns the address of the peer of nc. If RemoteAddr panics, it closes nc.
 func peerOf(nc net.Conn) (remote netip.AddrPort, err error) {
-	if err = handlers.Guard(func() { remote = addressOf(nc.RemoteAddr()) }); err != nil {
+	if err = handlers.Guard(func() { remote = handlers.AddrPort(nc.RemoteAddr()) }); err != nil {
 		_ = handlers.Guard(func() { nc.Close() })
 	}
 	return remote, err
@@ -89,7 +89,7 @@ func (s *Stream) bounded(ctx context.Context) (context.Context, context.CancelFu
 // Open opens a closed stream on nc, which the stream owns from then on. The stream is a client. TCP
 // and Unix sockets need no goroutine while they are idle; other connections have one each.
 func (s *Stream) Open(nc net.Conn) error {
-	remote := addressOf(nc.RemoteAddr()) // not under the lock: RemoteAddr may panic
+	remote := handlers.AddrPort(nc.RemoteAddr()) // not under the lock: RemoteAddr may panic
 	s.mu.Lock()
 	if s.state != stateClosed {
 		s.mu.Unlock()
@@ -139,16 +139,6 @@ func (s *Stream) startLocked(c handlers.Conn, l *loop.Loop) (run func()) {
 		lc.Wake(0)
 	}
 	return run
-}
-
-// addressOf returns the address and port of a if it is a TCP address, else the zero AddrPort.
-func addressOf(a net.Addr) netip.AddrPort {
-	t, ok := a.(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := t.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
 // plain is the [handlers.Conn] of a connection that comes from no port.

@@ -4,6 +4,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/portluck/portluck/handlers"
 )
 
 // wire reads and writes a socket.
@@ -110,11 +112,9 @@ func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr()
 // addrPort returns an address of package net as a netip.AddrPort; it is not valid if it is no IP
 // address.
 func addrPort(a net.Addr) netip.AddrPort {
-	if u, ok := a.(*net.UDPAddr); ok && u != nil {
-		return unmap(u.AddrPort())
-	}
-	if a == nil {
-		return netip.AddrPort{}
+	switch a.(type) {
+	case nil, *net.UDPAddr:
+		return handlers.AddrPort(a)
 	}
 	ap, err := netip.ParseAddrPort(a.String())
 	if err != nil {
