@@ -1,4 +1,5 @@
-// The chat: a WebSocket to the port that served the page. It sends lines and gets JSON: see Line in package chat.
+// The chat is a WebSocket to the port that served the page. It sends lines and receives JSON: see
+// Line in package chat.
 import { watch } from "./connections.js";
 import { commands } from "./commands.js";
 import { log } from "./log.js";
@@ -37,14 +38,14 @@ function connect() {
   };
   socket.onclose = () => {
     show("disconnected");
-    setTimeout(connect, delay * (1 + Math.random())); // apart from the other tabs
+    setTimeout(connect, delay * (1 + Math.random())); // not at the same time as other tabs
     delay = Math.min(delay * 2, lastDelay);
   };
 }
 
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  if (input.value.trim() === "" || socket.readyState !== WebSocket.OPEN) return; // what was typed stays
+  if (input.value.trim() === "" || socket.readyState !== WebSocket.OPEN) return; // keep the input
   socket.send(input.value);
   input.value = "";
   lines.toEnd();
@@ -56,4 +57,5 @@ const askMembers = poll("members", (n) => ($("members").textContent = n === 0 ? 
 watch($("connections"));
 panels($("panels"));
 connect();
-if (matchMedia("(pointer: fine)").matches) input.focus(); // on a phone the keyboard would cover the page
+// On a phone the keyboard would cover the page.
+if (matchMedia("(pointer: fine)").matches) input.focus();

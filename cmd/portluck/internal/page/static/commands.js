@@ -1,17 +1,18 @@
-// at tells the server where the page is: a proxy may serve it by another name, or below a path.
+// at tells the server the URL of the page: a proxy may serve it with another host or below a path.
 export const at = "at=" + encodeURIComponent(new URL("./", location).href);
 
-// How to join the room from elsewhere. The server knows which ways are on, and how it was started.
+// commands shows how other clients join the room. The server knows which protocols are on and how
+// it was started.
 export async function commands(list) {
   try {
     const answer = await fetch("commands?" + at, { cache: "no-store" });
     if (answer.ok) list.append(...(await answer.json()).map(({ what, command }, i) => item(what, command, `command-${i}`)));
   } catch {
-    // the server is away; the chat's state says so
+    // The server cannot be reached; the state of the chat says so.
   }
 }
 
-// item is a line with a button that copies it.
+// item returns a command with a button that copies it.
 export function item(what, command, id) {
   const li = document.createElement("li");
   const label = document.createElement("span");
@@ -34,7 +35,8 @@ export function item(what, command, id) {
   return li;
 }
 
-// copied copies the text, or where the page may not do that, leaves it selected. Only https and localhost have a clipboard.
+// copied copies text. Only pages on https and localhost have a clipboard; elsewhere it selects
+// node, which shows the text, and tries the older way.
 async function copied(text, node) {
   try {
     await navigator.clipboard.writeText(text);

@@ -1,4 +1,4 @@
-// The connections of the port.
+// The table of the port's connections.
 import { poll } from "./poll.js";
 
 const maxRows = 100;
@@ -9,7 +9,7 @@ export function watch(body) {
   poll("connections", (list) => update(body, list));
 }
 
-// update makes the rows those of list, the newest on top; a row that stays is not touched.
+// update makes the rows of body those of list, newest on top. It does not touch rows that stay.
 function update(body, list) {
   const newest = list.toSorted((a, b) => b.id - a.id).slice(0, maxRows);
   const present = new Set(newest.map((c) => c.id));
@@ -25,7 +25,8 @@ function update(body, list) {
   });
 }
 
-// add makes a row. The roles outlive the stylesheet's display: grid on narrow screens.
+// add adds a row. Its roles are explicit because display: grid in the stylesheet removes implicit
+// ones.
 function add(id) {
   const row = document.createElement("tr");
   row.setAttribute("role", "row");
@@ -52,7 +53,7 @@ function fill(row, c) {
 
 const escapes = { 0x09: "\\t", 0x0a: "\\n", 0x0d: "\\r", 0x5c: "\\\\" };
 
-// printable shows bytes as a programmer would write them.
+// printable returns bytes, given in hex, as the text of a string literal.
 function printable(hex) {
   let out = "";
   for (let i = 0; i + 1 < hex.length; i += 2) {

@@ -1,13 +1,13 @@
-// The lines of the room. The log follows the newest, unless somebody has scrolled up to read.
+// The lines of the room. The log scrolls to the newest, unless the reader has scrolled up.
 const maxLines = 500;
-const maxUnread = 4 * maxLines; // while somebody reads what would go
+const maxUnread = 4 * maxLines; // while the reader has scrolled up
 const near = 40; // pixels from the end that count as the end
 
 export function log(box, newer) {
-  const keys = new Set(); // of the lines shown: after a break the history comes again
+  const keys = new Set(); // of the lines shown, as a new connection gets the history again
   let follows = true;
-  let last = null; // the line before
-  let shape = ""; // of the box, when it was last at its end or scrolled
+  let last = null; // the newest line
+  let shape = ""; // size of the box when it was last at its end or scrolled
 
   const shapeNow = () => `${box.clientWidth} ${box.clientHeight} ${box.scrollHeight}`;
   const toEnd = () => {
@@ -17,7 +17,7 @@ export function log(box, newer) {
     shape = shapeNow();
   };
   box.addEventListener("scroll", () => {
-    // A box whose shape has changed was scrolled by the browser, not by the reader.
+    // If the size of the box has changed, the browser has scrolled it, not the reader.
     const moved = shape !== shapeNow();
     shape = shapeNow();
     if (follows && moved) return toEnd();
@@ -41,7 +41,7 @@ export function log(box, newer) {
     while (box.childElementCount > (follows ? maxLines : maxUnread)) {
       keys.delete(box.firstElementChild.dataset.key);
       box.firstElementChild.remove();
-      box.firstElementChild.classList.remove("more"); // now the first one tells who speaks
+      box.firstElementChild.classList.remove("more"); // the first line names its author
     }
     if (follows) toEnd();
     else newer.hidden = false;
@@ -49,14 +49,14 @@ export function log(box, newer) {
   return { add, toEnd };
 }
 
-const together = 60000; // milliseconds between lines of one speaker
+const together = 60000; // milliseconds within which lines of one author share a heading
 
 function sameSpeaker(a, b) {
   return a.from !== undefined && a.scheme === b.scheme && a.from === b.from && a.server === b.server &&
     new Date(b.time) - new Date(a.time) < together;
 }
 
-// element is a line: who, where and when, and the text.
+// element returns the element of a line: its author, server and time, and the text.
 function element({ scheme, from, server, time, text }, own) {
   const line = document.createElement("div");
   line.className = own ? "line own" : "line";
@@ -74,7 +74,7 @@ function element({ scheme, from, server, time, text }, own) {
   meta.append(when, " ");
   line.title = new Date(time).toLocaleString();
   const said = part("div", "text", text);
-  said.dir = "auto"; // right to left, where it begins so
+  said.dir = "auto"; // right to left if the text begins so
   line.append(meta, said);
   return line;
 }

@@ -1,4 +1,4 @@
-// What runs beside the room: a panel for each service.
+// The panels of the services, which run beside the room.
 import { at, item } from "./commands.js";
 import { poll } from "./poll.js";
 
