@@ -31,7 +31,7 @@ type answer struct {
 	Tally    *tally `json:",omitempty"` // the step has ended
 	Error    string `json:",omitempty"`
 	Got      *int64 `json:",omitempty"` // all members have this message
-	Progress *int64 `json:",omitempty"`
+	Progress *tally `json:",omitempty"`
 }
 
 // A child is a worker in another process.
@@ -41,7 +41,7 @@ type child struct {
 	orders  *json.Encoder
 	answers chan answer // to steps
 	wg      sync.WaitGroup
-	seen    atomic.Int64
+	seen    atomic.Pointer[tally]
 }
 
 // startChild starts this program once more.
@@ -86,7 +86,7 @@ func (c *child) read(out io.Reader, notify func(seq int64)) {
 		case a.Got != nil:
 			notify(*a.Got)
 		case a.Progress != nil:
-			c.seen.Store(*a.Progress)
+			c.seen.Store(a.Progress)
 		default:
 			c.answers <- a
 		}
@@ -114,7 +114,12 @@ func (c *child) do(ctx context.Context, s step) (tally, error) {
 	return *a.Tally, nil
 }
 
-func (c *child) progress() int64 { return c.seen.Load() }
+func (c *child) progress() tally {
+	if t := c.seen.Load(); t != nil {
+		return *t
+	}
+	return tally{}
+}
 
 func (c *child) close() {
 	c.in.Close()
@@ -208,8 +213,8 @@ func (s *servant) step(ctx context.Context, what step) {
 			s.say(a)
 			return
 		case <-tick.C:
-			n := s.worker.progress()
-			s.say(answer{Progress: &n})
+			t := s.worker.progress()
+			s.say(answer{Progress: &t})
 		}
 	}
 }

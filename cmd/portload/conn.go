@@ -96,13 +96,20 @@ type connWorker struct {
 	tally tally
 }
 
-func (w *connWorker) progress() int64 { return w.done.Load() }
-func (w *connWorker) close()          {}
+func (w *connWorker) progress() tally {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return tally{Done: w.done.Load(), Latency: w.tally.Latency}
+}
+
+func (w *connWorker) close() {}
 
 func (w *connWorker) do(ctx context.Context, s step) (tally, error) {
 	timed, cancel := w.dialer.plan.timed(ctx)
 	defer cancel()
+	w.mu.Lock()
 	w.tally = tally{Latency: &histogram{}}
+	w.mu.Unlock()
 	w.done.Store(0)
 	w.left.Store(int64(s.Count))
 	var wg sync.WaitGroup

@@ -85,9 +85,18 @@ func (c *crew) share(n, i int) int {
 	return part
 }
 
-func (c *crew) progress() (n int64) {
+// progress adds up what the workers have done so far.
+func (c *crew) progress() (sum tally) {
 	for _, w := range c.workers {
-		n += w.progress()
+		sum.add(w.progress())
+	}
+	return sum
+}
+
+// done is how many things the workers have done so far.
+func (c *crew) done() (n int64) {
+	for _, w := range c.workers {
+		n += w.progress().Done
 	}
 	return n
 }

@@ -108,7 +108,11 @@ type echoWorker struct {
 	tally tally
 }
 
-func (w *echoWorker) progress() int64 { return w.done.Load() }
+func (w *echoWorker) progress() tally {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return tally{Done: w.done.Load(), Latency: w.tally.Latency}
+}
 
 func (w *echoWorker) close() {
 	for _, p := range w.pumps {
@@ -127,7 +131,9 @@ func (w *echoWorker) do(ctx context.Context, s step) (tally, error) {
 		t.Conns = int64(len(w.pumps))
 		return t, nil
 	}
+	w.mu.Lock()
 	w.tally = tally{Latency: &histogram{}}
+	w.mu.Unlock()
 	w.done.Store(0)
 	w.skipped.Store(0)
 	if len(w.pumps) > 0 {

@@ -105,7 +105,11 @@ func (w *fanoutWorker) unlockAndTell() {
 	}
 }
 
-func (w *fanoutWorker) progress() int64 { return w.done.Load() }
+func (w *fanoutWorker) progress() tally {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return tally{Done: w.done.Load(), Latency: w.latency}
+}
 
 func (w *fanoutWorker) close() {
 	w.watcher.close()

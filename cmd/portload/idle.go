@@ -35,7 +35,7 @@ func (c *idleConn) receive(b []byte) error {
 
 func (c *idleConn) closed(error) { c.worker.shut.Add(1) }
 
-func (w *idleWorker) progress() int64 { return w.opened.Load() - w.shut.Load() }
+func (w *idleWorker) progress() tally { return tally{Done: w.opened.Load() - w.shut.Load()} }
 func (w *idleWorker) close()          { w.watcher.close() }
 
 func (w *idleWorker) do(ctx context.Context, s step) (tally, error) {
@@ -46,7 +46,7 @@ func (w *idleWorker) do(ctx context.Context, s step) (tally, error) {
 	case "burst":
 		t = w.burst(ctx)
 	}
-	t.Conns, t.Closed = w.progress(), w.shut.Load()
+	t.Conns, t.Closed = w.progress().Done, w.shut.Load()
 	return t, nil
 }
 

@@ -31,7 +31,7 @@ sockets   the kernel's buffers of TCP connections, of both ends if both are on t
 slab      the kernel's objects of the whole machine, so only exact when little else runs (/proc/meminfo)
 
 With --rounds a line of standard input begins, and then one ends each pause, in place of --settle and --time: before it,
-what was found out so far is printed.
+what was found out so far is printed. After the last report the connections stay until one more line, or the end.
 
 A raw server may wait for the first bytes before it takes a connection for one: --line sends some. With http it is the
 body of a POST, and the connection stays open after the answer. With --burst each connection then sends one message, and
@@ -147,7 +147,8 @@ func (o *idleOptions) stages() []stage {
 }
 
 // measure goes through the stages, as far as ctx lets it. With --rounds a line begins them, and a
-// line ends each pause; what was found out until then is published before.
+// line ends each pause; what was found out until then is published before. The connections stay
+// until the line after the last report.
 func (o *idleOptions) measure(ctx context.Context, s *session) error {
 	if !s.next(ctx) {
 		return nil
@@ -169,7 +170,11 @@ func (o *idleOptions) measure(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	return s.publish(ctx, m.report())
+	err := s.publish(ctx, m.report())
+	if s.rounds {
+		s.next(ctx)
+	}
+	return err
 }
 
 // An idleRun is what was found out so far.

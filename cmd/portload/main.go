@@ -38,7 +38,8 @@ func newRoot() *cobra.Command {
 the server's CPU time and memory, so that the figure is "messages per CPU second" and does not depend on what else runs.
 
 The exit code is 0, or 1 if a connection or message failed or was lost (the figures are printed all the same), or 2 if
-the command line was wrong. Ctrl-C ends the load and prints what was measured so far.
+the command line was wrong. Ctrl-C ends the load and prints what was measured so far. On a terminal a line shows the
+time, what was done, the rate and the p99 while the load runs; --json has none.
 
 A program that measures, such as .ci/bench, adds --json and --rounds: it writes a line to begin a measurement, and reads
 one JSON object.`,

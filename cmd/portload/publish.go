@@ -139,7 +139,7 @@ func (p *publisher) await(ctx context.Context, seq int64) error {
 
 // drain waits until all members have everything, or nothing has come for settle.
 func (p *publisher) drain(ctx context.Context, settle time.Duration) {
-	before, since := p.session.crew.progress(), time.Now()
+	before, since := p.session.crew.done(), time.Now()
 	tick := time.NewTicker(progressTime / 2)
 	defer tick.Stop()
 	for p.session.crew.reached() < p.sent && ctx.Err() == nil {
@@ -148,7 +148,7 @@ func (p *publisher) drain(ctx context.Context, settle time.Duration) {
 		case <-tick.C:
 		case <-ctx.Done():
 		}
-		if now := p.session.crew.progress(); now != before {
+		if now := p.session.crew.done(); now != before {
 			before, since = now, time.Now()
 		}
 		if time.Since(since) > settle {

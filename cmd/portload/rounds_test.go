@@ -129,6 +129,9 @@ func TestRoundsOfIdle(t *testing.T) {
 	for _, conns := range []float64{3, 9, 9, 9, 9} {
 		want(t, r.round(t), map[string]float64{"conns": conns, "closed": 0, "failed": 0})
 	}
+	if n := s.open(); n < 9 {
+		t.Errorf("%d connections are open after the last report, want 9", n)
+	}
 	if err := r.end(t); err != nil {
 		t.Error(err)
 	}

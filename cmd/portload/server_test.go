@@ -41,6 +41,13 @@ func (s *testServer) accepted() int {
 	return s.seen
 }
 
+// open returns how many connections there are.
+func (s *testServer) open() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 // startServer serves one protocol on a free port until the test ends.
 func startServer(tb testing.TB, proto string, s *testServer) *testServer {
 	tb.Helper()

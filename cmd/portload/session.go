@@ -18,9 +18,6 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// progressTime is the time between two lines of progress on a terminal.
-const progressTime = 200 * time.Millisecond
-
 // options are the flags of every command, and the plan that they and the command's own make.
 type options struct {
 	plan  plan
@@ -120,7 +117,10 @@ func (o *options) run(cmd *cobra.Command, addr string, measure func(context.Cont
 	if o.rounds {
 		s.lines = readLines(ctx, cmd.InOrStdin())
 	}
-	s.quiet = sync.OnceFunc(s.tell(os.Stderr))
+	s.quiet = func() {}
+	if !o.json && cli.IsTerminal(os.Stderr) {
+		s.quiet = sync.OnceFunc(s.tell(os.Stderr))
+	}
 	defer s.quiet()
 	return measure(ctx, s)
 }
@@ -207,32 +207,6 @@ func (o *options) try(ctx context.Context) error {
 		return nil
 	}
 	return newClient(l).roundTrip(ctx, &o.plan, 0)
-}
-
-// tell shows a person how far it is, until the func it returns is called.
-func (s *session) tell(w *os.File) (stop func()) {
-	if fi, err := w.Stat(); err != nil || fi.Mode()&os.ModeCharDevice == 0 || os.Getenv("TERM") == "dumb" {
-		return func() {}
-	}
-	end, ended := make(chan struct{}), make(chan struct{})
-	go func() { // ends with stop
-		defer close(ended)
-		tick := time.NewTicker(progressTime)
-		defer tick.Stop()
-		for begin := time.Now(); ; {
-			select {
-			case <-tick.C:
-				fmt.Fprintf(w, "\r\x1b[K%s: %d, %.0f s", s.plan.Command, s.crew.progress(), time.Since(begin).Seconds())
-			case <-end:
-				fmt.Fprint(w, "\r\x1b[K")
-				return
-			}
-		}
-	}()
-	return func() {
-		close(end)
-		<-ended
-	}
 }
 
 // begin notes what the server and we have used until now.

@@ -11,8 +11,9 @@ type worker interface {
 	// do does one step and says what happened in it. The end of ctx ends it early, which is no
 	// error.
 	do(ctx context.Context, s step) (tally, error)
-	// progress is how many things were done, for a person to watch.
-	progress() int64
+	// progress returns what the step has done so far, for a person to watch: Done, and Latency if
+	// there is one, to which the step still adds.
+	progress() tally
 	// close closes every connection.
 	close()
 }

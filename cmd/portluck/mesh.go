@@ -136,7 +136,7 @@ func (m *meshing) run(ctx context.Context, name string) error {
 	case <-ctx.Done():
 		return nil
 	case err := <-typed:
-		if err != nil || isTerminal(m.input) {
+		if err != nil || cli.IsTerminal(m.input) {
 			return err
 		}
 	}

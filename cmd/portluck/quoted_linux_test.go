@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/clitest"
 	"github.com/portluck/portluck/cmd/portluck/internal/page"
 	"github.com/portluck/portluck/handlers/mesh"
 	"github.com/portluck/portluck/testdata/need"
@@ -89,7 +90,7 @@ func install(t *testing.T, dir string) (path string) {
 // what they do, and its address.
 func printed(t *testing.T, exe string, args ...string) (lines map[string]string, addr string) {
 	t.Helper()
-	screen, tty := terminal(t)
+	screen, tty := clitest.Terminal(t)
 	cmd := exec.Command(exe, append([]string{"serve", "--log-level", "error"}, args...)...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, envPrefix) })
 	cmd.Env = append(cmd.Env, "TERM=xterm", "HOME=/nowhere", "PATH=/nowhere")

@@ -21,7 +21,7 @@ const urlHelp = `URL is http://, https://, ws://, wss://, tcp://, tls:// or udp:
 func newSend() *cobra.Command {
 	var t trust
 	s := sending{out: os.Stdout, input: os.Stdin, clean: strings.Clone}
-	if isTerminal(os.Stdout) {
+	if cli.IsTerminal(os.Stdout) {
 		s.clean = chat.Clean
 	}
 	cmd := &cobra.Command{

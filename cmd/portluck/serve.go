@@ -101,7 +101,7 @@ func serve(ctx context.Context, o *options, logger zerolog.Logger) error {
 	signal.Ignore(writeSignals...) // a write that fails returns an error instead
 	hangups := make(chan os.Signal, 1)
 	cli.Notify(hangups, syscall.SIGHUP) // never stopped: a late SIGHUP must not kill the process
-	person, most := isTerminal(os.Stdout), 0
+	person, most := cli.IsTerminal(os.Stdout), 0
 	if person {
 		most = screenPerSecond
 	}

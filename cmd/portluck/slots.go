@@ -39,7 +39,7 @@ type slotClient struct {
 }
 
 func newSlots() *cobra.Command {
-	s := slotClient{out: os.Stdout, err: os.Stderr, redraw: isTerminal(os.Stdout), told: map[string]string{}}
+	s := slotClient{out: os.Stdout, err: os.Stderr, redraw: cli.IsTerminal(os.Stdout), told: map[string]string{}}
 	cmd := &cobra.Command{
 		Use:   "slots ADDR...",
 		Short: "Show the slots that callosum servers give, as a pool of connections to them",

@@ -8,12 +8,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/mattn/go-isatty"
+	"github.com/portluck/portluck/cmd/internal/cli"
 	"github.com/rs/zerolog"
 )
-
-// isTerminal reports whether f is a terminal. One with TERM=dumb does not count.
-func isTerminal(f *os.File) bool { return isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb" }
 
 // logTime is the layout of the time in JSON logs: RFC 3339 with milliseconds.
 const logTime = "2006-01-02T15:04:05.000Z07:00"
@@ -30,7 +27,7 @@ func newLogger(format, level string) (logger zerolog.Logger, flush func(), err e
 		return logger, nil, fmt.Errorf("--log-format %q: want auto, console or json", format)
 	}
 	zerolog.TimeFieldFormat = logTime
-	person := isTerminal(os.Stderr)
+	person := cli.IsTerminal(os.Stderr)
 	to := func(w io.Writer) zerolog.Logger {
 		if format == "console" || format == "auto" && person {
 			w = zerolog.ConsoleWriter{Out: w, NoColor: !person || os.Getenv("NO_COLOR") != ""}

@@ -12,37 +12,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portluck/portluck/cmd/internal/cli"
+	"github.com/portluck/portluck/cmd/internal/clitest"
 	"golang.org/x/sys/unix"
 )
-
-// terminal opens a pseudo terminal. What is written to tty is read from screen.
-func terminal(t *testing.T) (screen, tty *os.File) {
-	t.Helper()
-	screen, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { screen.Close() })
-	raw, err := screen.SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	_ = raw.Control(func(fd uintptr) {
-		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
-			n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tty, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { tty.Close() })
-	return screen, tty
-}
 
 // serveOn starts a server whose standard output is a terminal, and reads its address.
 func serveOn(t *testing.T, tty *os.File, out *bufio.Reader, args ...string) (cmd *exec.Cmd, addr string) {
@@ -67,7 +40,7 @@ func serveOn(t *testing.T, tty *os.File, out *bufio.Reader, args ...string) (cmd
 // On a terminal, standard output shows who comes and goes, and what is said.
 func TestTerminalShowsTheRoom(t *testing.T) {
 	t.Parallel()
-	screen, tty := terminal(t)
+	screen, tty := clitest.Terminal(t)
 	out := bufio.NewReader(screen)
 	_, addr := serveOn(t, tty, out)
 	c, err := net.Dial("tcp", addr)
@@ -96,7 +69,7 @@ func TestTerminalShowsTheRoom(t *testing.T) {
 // A stopped terminal, as by Ctrl-S, does not stop the server.
 func TestTerminalStopped(t *testing.T) {
 	t.Parallel()
-	screen, tty := terminal(t)
+	screen, tty := clitest.Terminal(t)
 	out := bufio.NewReader(screen)
 	cmd, addr := serveOn(t, tty, out, "--log-level", "debug")
 	c, err := net.Dial("tcp", addr) // from here on nobody reads from screen
@@ -135,12 +108,12 @@ func TestNoTerminal(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	_, tty := terminal(t)
-	if isTerminal(null) || !isTerminal(tty) {
-		t.Errorf("isTerminal(null) = %t, isTerminal(tty) = %t", isTerminal(null), isTerminal(tty))
+	_, tty := clitest.Terminal(t)
+	if cli.IsTerminal(null) || !cli.IsTerminal(tty) {
+		t.Errorf("cli.IsTerminal(null) = %t, cli.IsTerminal(tty) = %t", cli.IsTerminal(null), cli.IsTerminal(tty))
 	}
 	t.Setenv("TERM", "dumb")
-	if isTerminal(tty) {
+	if cli.IsTerminal(tty) {
 		t.Error("a dumb terminal is taken for one that shows lines")
 	}
 }

@@ -1,4 +1,5 @@
-// Package clitest checks that flags treat 0 and negative numbers as their help says.
+// Package clitest is what the tests of commands have in common: it checks that flags treat 0 and
+// negative numbers as their help says, and it opens pseudo terminals.
 package clitest
 
 import (
