@@ -10,8 +10,8 @@
 //
 // Each server is a child process, and so is its load: cmd/portload, which is built from the
 // repository. The servers of a row take turns, in rounds, with the same load; what is compared is
-// the CPU time of the server, user and system, for each operation, or a quantile of the latency, and
-// the ratio is the median of the rounds, so that what else runs on the machine matters little.
+// the CPU time of the server, user and system, for each operation, or a quantile of the latency.
+// The ratio is the median of the rounds, so that what else runs on the machine matters little.
 // Memory is the slope between few and many connections. The peers are:
 //
 //	goroutines  a plain net.Listener with a goroutine for each connection
