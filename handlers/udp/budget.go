@@ -17,7 +17,7 @@ import (
 // sent (RFC 9000, section 8.1).
 const amplification = 3
 
-// credit notes that c has sent n bytes in one datagram.
+// credit raises the budget of c, which has sent a datagram of n bytes.
 func (o *output) credit(c *client, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -25,7 +25,7 @@ func (o *output) credit(c *client, n int) {
 	c.datagrams = saturate(uint64(c.datagrams) + amplification)
 }
 
-// bequeath passes the rest of c's budget to its successor.
+// bequeath passes the rest of c's budget to the client that takes its place.
 func (o *output) bequeath(c, next *client) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -35,8 +35,8 @@ func (o *output) bequeath(c, next *client) {
 
 func saturate(n uint64) uint32 { return uint32(min(n, math.MaxUint32)) }
 
-// affords reports whether n bytes may go to c, which is not validated, and counts them. The caller
-// has its output.mu.
+// affords reports whether n bytes may be sent to c, which is not validated, and charges them. The
+// caller holds c's output.mu.
 func (s *Server) affords(c *client, n int) bool {
 	if c.datagrams == 0 || int64(c.bytes) < int64(n) || !s.rate.take(c.remote.Addr(), n, s.now()) {
 		return false
@@ -46,10 +46,10 @@ func (s *Server) affords(c *client, n int) bool {
 	return true
 }
 
-// trusts reports whether datagrams from a cannot be forged.
+// trusts reports whether source addresses like a cannot be forged.
 func (s *Server) trusts(a netip.Addr) bool { return isIn(a, s.Trusted) }
 
-// isIn reports whether a is on loopback or in one of these networks.
+// isIn reports whether a is a loopback address or in one of networks.
 func isIn(a netip.Addr, networks []netip.Prefix) bool {
 	if a.IsLoopback() {
 		return true
@@ -63,9 +63,9 @@ func isIn(a netip.Addr, networks []netip.Prefix) bool {
 	return false
 }
 
-// rate bounds what goes to the unvalidated sources of one network: each has a second's worth, which
-// is filled again as time goes by. There is a fixed number of accounts, so that in a flood networks
-// share some.
+// rate bounds what is sent to the unvalidated clients of each network. A network's account allows
+// one second's worth at once, and is filled again as time goes by. The number of accounts is fixed,
+// so in a flood several networks may share one.
 type rate struct {
 	perSecond int
 	seed      maphash.Seed
@@ -76,11 +76,11 @@ type rate struct {
 
 type account struct {
 	network netip.Addr
-	spent   int64         // bytes
-	at      time.Duration // as of then
+	spent   int64         // bytes, as of at
+	at      time.Duration // since the server's start
 }
 
-// There are so many accounts, and that of a network is one of so many.
+// accounts is the number of accounts. A network's account is one of probes neighbours.
 const (
 	accounts = 4096
 	probes   = 4
@@ -88,8 +88,8 @@ const (
 
 func (r *rate) init(perSecond int) { r.perSecond, r.seed = perSecond, maphash.MakeSeed() }
 
-// take charges n bytes to the account of a. It reports false, and charges nothing, if that is too
-// much.
+// take charges n bytes to the account of a's network. It returns false, and charges nothing, if
+// that is too much.
 func (r *rate) take(a netip.Addr, n int, now time.Duration) bool {
 	if r.perSecond < 0 {
 		return true
@@ -111,7 +111,8 @@ func (r *rate) take(a netip.Addr, n int, now time.Duration) bool {
 	return true
 }
 
-// ofLocked is the account of a network: its own, or one that is full again, or one that it shares.
+// ofLocked returns the account of a network: its own, a new one in place of one that is full again,
+// or one that it must share.
 func (r *rate) ofLocked(network netip.Addr, now time.Duration) *account {
 	if r.accounts == nil {
 		r.accounts = make([]account, accounts)
@@ -137,15 +138,15 @@ func (r *rate) ofLocked(network netip.Addr, now time.Duration) *account {
 // TokenSize is how many bytes a token has.
 const TokenSize = 16
 
-// tokenTime is for how long a token is given out. It is accepted for as long again.
+// tokenTime is how long Token returns the same token. The server accepts it for as long again.
 const tokenTime = 10 * time.Minute
 
-// secret makes tokens.
+// secret is the key that tokens are made with.
 type secret struct{ key [32]byte }
 
-func (k *secret) init() { _, _ = rand.Read(k.key[:]) } // it does not fail
+func (k *secret) init() { _, _ = rand.Read(k.key[:]) } // rand.Read never fails
 
-// of returns the token of a in a period.
+// of returns the token of a in a period, which is tokenTime long.
 func (k *secret) of(a netip.AddrPort, period int64) []byte {
 	mac := hmac.New(sha256.New, k.key[:])
 	ip := a.Addr().As16()
@@ -158,16 +159,16 @@ func (k *secret) of(a netip.AddrPort, period int64) []byte {
 }
 
 // Token returns 16 hexadecimal digits that only a host which receives datagrams at remote can know.
-// The program sends them to a client, in OnConnect for example, to validate its address. A datagram
-// that begins with the token validates the client until it is disconnected. The token and a line
-// end after it are removed; the rest is a message, unless it is empty. A token is valid for 10 to
-// 20 minutes.
+// The program sends them to a client, for example in OnConnect, to validate its address. A datagram
+// that begins with the token validates the client until it is disconnected. The Server removes the
+// token and a line end after it; the rest, unless it is empty, is a message. A token is valid for
+// 10 to 20 minutes.
 func (s *Server) Token(remote netip.AddrPort) string {
 	s.init()
 	return string(s.secret.of(unmap(remote), int64(s.now()/tokenTime)))
 }
 
-// redeem removes a token of a from the front of p. It reports false if there is none.
+// redeem removes a valid token of a from the front of p. It returns false if there is none.
 func (s *Server) redeem(a netip.AddrPort, p []byte) (rest []byte, ok bool) {
 	if len(p) < TokenSize || !isHex(p[:TokenSize]) {
 		return p, false

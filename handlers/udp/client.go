@@ -8,31 +8,35 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// client is one remote address. It is the [handlers.Stream] of its client in the hub. An idle
-// client has no other memory.
+// client is one remote address. It is the [handlers.Stream] of the hub's client. While it is idle
+// it uses no other memory.
 type client struct {
 	key
 
-	heard atomic.Int64 // when its last datagram came: time since the server's start
+	// heard is when its last datagram came, as the time since the server's start.
+	heard atomic.Int64
 
-	// These are under output.mu of its socket.
-	bytes, datagrams uint32 // that it may be sent while it is not validated
-	free             bool   // it is validated
-	ended            bool   // nothing more is sent to it
-	void             bool   // nor is what was queued
+	// Guarded by output.mu of its socket.
+	bytes, datagrams uint32 // that may be sent to it while it is not validated
+	free             bool   // it is validated, so that bytes and datagrams do not count
+	ended            bool   // nothing more is queued for it
+	void             bool   // what is queued for it is not sent
 
-	// These are under Server.mu.
+	// Guarded by Server.mu.
 	hub         handlers.Client // nil before OnConnect
-	why         error           // it leaves for that
-	prev, next  *client         // in table.lists, unless it leaves
+	why         error           // the reason it is disconnected
+	prev, next  *client         // in table.lists, until it leaves
 	ready       *client         // the next one in socket.ready
-	first, last *packet         // that wait for its callbacks
-	waiting     uint16          // how many; those that came after it left are of its successor
-	own         uint16          // when it leaves: how many are its own
-	level       level
-	busy        bool // it is in socket.ready, or its callback runs
-	leaving     bool
-	gone        bool // there are no more events
+	first, last *packet         // the queue of datagrams for its callbacks
+	// waiting is the length of the queue. Datagrams that come after c has begun to leave belong to its
+	// successor.
+	waiting uint16
+	// own is how many of the queue c still delivers once it leaves.
+	own     uint16
+	level   level
+	busy    bool // it is in socket.ready, or its callback runs
+	leaving bool
+	gone    bool // no more events are raised
 }
 
 var _ handlers.Stream = (*client)(nil)
@@ -53,7 +57,7 @@ func (c *client) Send(p []byte, _ handlers.Kind) error {
 }
 
 // TrySend sends a message of a room. If the client gets no room traffic now, TrySend drops and
-// counts it.
+// counts the message.
 func (c *client) TrySend(p []byte, _ handlers.Kind) error {
 	s := c.path.socket.srv
 	if !s.hearsRooms(c) {
@@ -62,7 +66,7 @@ func (c *client) TrySend(p []byte, _ handlers.Kind) error {
 	}
 	err := c.send(p, s.Lines, soon)
 	if err == ErrUnvalidated {
-		return nil // it is counted, and the next message may be shorter
+		return nil // the message is counted, and the next one may be shorter
 	}
 	return err
 }
@@ -72,8 +76,8 @@ func (s *Server) hearsRooms(c *client) bool {
 	return isIn(c.remote.Addr(), s.RoomsTo) && s.now()-c.seen() <= s.roomWindow()
 }
 
-// The headers of IP and UDP are part of the 65,535 bytes of a datagram in IPv4, those of UDP in
-// IPv6.
+// The lengths of headers, which leave less for data. A datagram has at most 65,535 bytes, including
+// the headers of IP and UDP in IPv4, and that of UDP in IPv6.
 const (
 	maxPayload4 = maxDatagram - 20 - 8
 	maxPayload6 = maxDatagram - 8
@@ -93,8 +97,9 @@ func (c *client) send(p []byte, line bool, w when) error {
 	return c.path.socket.out.put(c, p, line, w)
 }
 
-// End ends the client. The peer does not learn of it, as UDP has no farewell. What was written is
-// sent. Datagrams that were not delivered yet, and later ones, belong to a new client.
+// End ends the client. The peer does not learn of it, as UDP has no end of a connection. What was
+// written is still sent. Datagrams that were not delivered yet, and later ones, belong to a new
+// client.
 func (c *client) End() error { return c.quit(keepWaiting) }
 
 // Destroy ends the client at once. It drops what is queued and what waits to be delivered.
@@ -111,16 +116,16 @@ func (c *client) quit(w waiting) error {
 	return nil
 }
 
-// waiting decides about the datagrams that wait for the callbacks of a client that leaves.
+// waiting says what happens to the datagrams that wait for the callbacks of a client that leaves.
 type waiting int
 
 const (
 	deliverWaiting waiting = iota // they are delivered first
-	keepWaiting                   // they are those of a new client
-	dropWaiting                   // they are dropped, and so is what is queued for it
+	keepWaiting                   // they go to a new client
+	dropWaiting                   // they are dropped, and so is what is queued to be sent
 )
 
-// leaveLocked starts to disconnect c.
+// leaveLocked begins to disconnect c.
 func (c *client) leaveLocked(why error, w waiting) {
 	s := c.path.socket.srv
 	if c.gone {

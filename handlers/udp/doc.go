@@ -1,5 +1,5 @@
-// Package udp serves datagrams: each is a message, also an empty one, and each address that sends
-// them is a client, with the events, writers and rooms of any other.
+// Package udp serves datagrams. Each datagram, even an empty one, is a message, and each address
+// that sends datagrams is a client, with the same events, writers and rooms as other clients.
 //
 //	hub := &portluck.Hub{
 //		OnMessage: func(m portluck.Message, w *portluck.Writer, c *portluck.Client) { w.Send(m) },
@@ -7,13 +7,13 @@
 //	srv := &portluck.Server{Addr: "localhost:8100", Hub: hub, Packets: &udp.Server{Lines: true}}
 //	log.Fatal(srv.ListenAndServe())
 //
-// Then nc -u localhost 8100 talks to the port that nc localhost 8100 does. A socket of the
-// program's own is served with srv.ServePacket(pc, &udp.Server{}).
+// Then nc -u localhost 8100 and nc localhost 8100 reach the same port. To serve a socket that the
+// program has made, call srv.ServePacket(pc, &udp.Server{}).
 //
 // # What the events and writers mean
 //
-// Upstream (portluck for Node) has UDP in its list of things to do, and no more. Here is what its
-// members, and ours, mean:
+// Upstream (portluck for Node) has UDP only in its list of things to do. Over UDP its members, and
+// those of this package, mean:
 //
 //	upstream, over TCP    here             over UDP
 //	clientConnect         OnConnect        the first datagram from an address
@@ -22,35 +22,37 @@
 //	clientError           Server.OnError   a datagram that is too long, an error of the system
 //	write                 Write, Send      one datagram; with Lines, Send adds a line end
 //	done, doneAfterWrite  Done, ...        nothing
-//	end                   End              disconnects; the peer is not told, as UDP has no farewell
+//	end                   End              disconnects; the peer does not learn of it
 //	socket.destroy        Destroy          disconnects, and drops what is queued
 //	(none)                Room.Publish     one datagram to each member; see below
 //	messageLimit          MessageLimit     a longer datagram is dropped
-//	timeout               Timeout          of what comes; what is sent does not count
+//	timeout               Timeout          since the last datagram that came
 //	(none)                MaxClients       the table of clients is bounded
 //
-// A client is an address and port that talks to one of our addresses; it is answered from there,
-// also on a host that has several. Its events come one at a time and in the order in which its
-// datagrams came, which is not always that in which they were sent. A callback may block: its
-// client waits, the others do not. What comes from an address after End, Destroy or a disconnect is
-// of a new client, whose OnConnect runs after the OnDisconnect of the old one.
+// A client is a remote address and port that talks to one local address. Replies come from that
+// local address, even if the host has several. The events of a client come one at a time, in the
+// order in which its datagrams came, which may differ from the order in which they were sent. A
+// callback may block: its client waits, the others do not. Datagrams that come from an address
+// after End, Destroy or a disconnect belong to a new client, whose OnConnect runs after the
+// OnDisconnect of the old one.
 //
-// Nothing that is sent waits for the network: what the system does not take at once is queued, up
-// to MaxQueue; then Send returns [handlers.ErrSlow]. A datagram that was sent may be lost, doubled
-// or overtaken, and one of more than some 1,200 bytes may be lost more easily, as it travels in
-// pieces. One that no datagram can hold is refused ([handlers.ErrTooLong]). Errors that ICMP brings
-// (nobody listens there any more) end nobody: they are easily forged. Such a client goes with
-// Timeout.
+// Sending never waits for the network. What the system does not take at once is queued, up to
+// MaxQueue; beyond that Send returns [handlers.ErrSlow]. A datagram that was sent may be lost,
+// duplicated or overtaken. One of more than about 1,200 bytes is lost more easily, as it may travel
+// in fragments. A message that no datagram can hold is refused ([handlers.ErrTooLong]). ICMP errors
+// (nobody listens there any more) do not disconnect a client, as they are easily forged; Timeout
+// does.
 //
 // # Forged addresses
 //
-// Anybody can write any source address on a datagram. So that we cannot be used to flood somebody
-// else, a client is unvalidated until it is known to be where it says it is, and gets three times
-// what it has sent at the most, in bytes and in datagrams ([ErrUnvalidated]; RFC 9000, section
-// 8.1). All unvalidated clients of one network share UnvalidatedRate. A client is validated when
+// Anybody can send a datagram with a false source address. So that nobody can use the server to
+// flood somebody else, a client is unvalidated until its address is known to be genuine, and until
+// then it is sent at most three times what has come from it, in bytes and in datagrams
+// ([ErrUnvalidated]; RFC 9000, section 8.1). All unvalidated clients of one network share
+// UnvalidatedRate. A client is validated when
 //
-//   - it is on loopback, from where the system lets nothing in that was forged; or
-//   - it is in one of the Trusted networks, which the program says are as good; or
+//   - its address is on loopback, as the system lets no forged datagrams in from there; or
+//   - its address is in one of the Trusted networks; or
 //   - it has sent a datagram that begins with the token which [Server.Token] has made for its
 //     address, and which the program has sent to it.
 //
@@ -58,19 +60,20 @@
 // attacker that forges the first datagram can forge the next as blindly.
 //
 // Room traffic (TrySend, in terms of [handlers.Stream]) goes only to clients that have spoken in
-// the last minute (RoomWindow), and only to those of loopback unless RoomsTo names others. The
-// bound for unvalidated clients holds for it too. What is not sent is counted ([Stats]), and the
-// room takes it for delivered.
+// the last minute (RoomWindow), and only to those on loopback unless RoomsTo lists other networks.
+// The limits of unvalidated clients apply to it too. Room traffic that is not sent is counted
+// ([Stats]), and the room treats it as delivered.
 //
-// A flood of made-up sources costs a table of MaxClients entries, some 400 bytes each with all that
-// the hub knows, and no goroutine or timer: who has sent only one datagram makes room first, see
-// MaxClients. Datagrams from ports of services that answer anybody ([Reflector]), from ourselves,
-// and the first ones of QUIC make no clients.
+// A flood from forged addresses costs at most a table of MaxClients entries, about 400 bytes each
+// with what the hub keeps, and no goroutines or timers. Clients that have sent only one datagram
+// make room first; see MaxClients. Datagrams from ports of services that answer any datagram
+// ([Reflector]), from the server's own address, and those that begin a QUIC connection make no
+// clients.
 //
-// # Numbers
+// # Performance
 //
-// On Linux up to Batch datagrams are read, and written, with one system call (recvmmsg, sendmmsg);
-// elsewhere one. The callbacks of a socket run in one goroutine, and in more when one takes longer
-// than some milliseconds. A program that has more to compute than that listens with several sockets
-// of one port (SO_REUSEPORT) and serves each.
+// On Linux one system call reads or writes up to Batch datagrams (recvmmsg, sendmmsg); elsewhere it
+// is one. The callbacks of a socket run in one goroutine, and in further ones while a callback
+// takes longer than a few milliseconds. If one goroutine does not suffice, open several sockets on
+// one port (SO_REUSEPORT) and serve each.
 package udp

@@ -9,8 +9,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// apart calls f, code of the program, in a goroutine of its own, so that f may end it: the caller's
-// has others to serve. A panic of f is logged.
+// apart calls f, code of the program, in a goroutine of its own and waits for it. f may end that
+// goroutine; the caller's serves other clients. apart logs a panic of f.
 func (k *socket) apart(f func()) {
 	done := make(chan error, 1)
 	go func() { // ends with f
@@ -19,7 +19,7 @@ func (k *socket) apart(f func()) {
 	handlers.LogPanic(k.port, nil, <-done)
 }
 
-// fail logs err, and tells OnError.
+// fail logs err and calls OnError.
 func (k *socket) fail(remote netip.AddrPort, err error) {
 	var info *handlers.Info
 	if remote.IsValid() {
@@ -32,10 +32,10 @@ func (k *socket) fail(remote netip.AddrPort, err error) {
 	handlers.Report(k.port, info, err, onError)
 }
 
-// guarded is a socket of the program's making, whose panics are errors.
+// guarded is a socket that the program has made. It turns panics of its methods into errors.
 type guarded struct{ pc net.PacketConn }
 
-// guard returns the error of f, or its panic.
+// guard returns the error of f. A panic of f is returned as an error.
 func guard(f func() error) (err error) {
 	if p := handlers.Guard(func() { err = f() }); p != nil {
 		return p
@@ -43,19 +43,20 @@ func guard(f func() error) (err error) {
 	return err
 }
 
-// ReadFrom is net.PacketConn's.
+// ReadFrom is net.PacketConn.ReadFrom.
 func (g guarded) ReadFrom(p []byte) (n int, from net.Addr, err error) {
 	err = guard(func() (err error) {
 		if n, from, err = g.pc.ReadFrom(p); err == nil {
-			p, from = p[:n], net.UDPAddrFromAddrPort(addrPort(from)) // n may be too much, and from panic
+			// n may exceed p, and methods of from may panic
+			p, from = p[:n], net.UDPAddrFromAddrPort(addrPort(from))
 		}
 		return err
 	})
 	return n, from, err
 }
 
-// WriteTo is net.PacketConn's. It is called in another goroutine, which it may end: those who wait
-// to send wait for the caller's.
+// WriteTo is net.PacketConn.WriteTo. It runs in another goroutine, as it may end its goroutine, and
+// other clients depend on the caller's.
 func (g guarded) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	done := make(chan error, 1)
 	go func() { // ends with the WriteTo
@@ -72,27 +73,27 @@ func (g guarded) WriteTo(p []byte, to net.Addr) (n int, err error) {
 	return n, err
 }
 
-// LocalAddr is net.PacketConn's, but the unspecified address for one that is none.
+// LocalAddr is net.PacketConn.LocalAddr. It returns the unspecified address if there is none.
 func (g guarded) LocalAddr() net.Addr {
 	var at netip.AddrPort
 	_ = handlers.Guard(func() { at = addrPort(g.pc.LocalAddr()) })
 	return net.UDPAddrFromAddrPort(at)
 }
 
-// Close is net.PacketConn's.
+// Close is net.PacketConn.Close.
 func (g guarded) Close() error { return guard(g.pc.Close) }
 
-// SetDeadline is net.PacketConn's.
+// SetDeadline is net.PacketConn.SetDeadline.
 func (g guarded) SetDeadline(t time.Time) error {
 	return guard(func() error { return g.pc.SetDeadline(t) })
 }
 
-// SetReadDeadline is net.PacketConn's.
+// SetReadDeadline is net.PacketConn.SetReadDeadline.
 func (g guarded) SetReadDeadline(t time.Time) error {
 	return guard(func() error { return g.pc.SetReadDeadline(t) })
 }
 
-// SetWriteDeadline is net.PacketConn's.
+// SetWriteDeadline is net.PacketConn.SetWriteDeadline.
 func (g guarded) SetWriteDeadline(t time.Time) error {
 	return guard(func() error { return g.pc.SetWriteDeadline(t) })
 }

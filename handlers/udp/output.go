@@ -10,26 +10,28 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// when is how soon a datagram is sent.
+// when says how soon put sends a datagram.
 type when bool
 
 const (
-	now  when = false // before put returns, if the socket takes it
-	soon when = true  // by another goroutine, with what others put meanwhile: the caller may hold a lock
+	now when = false // before put returns, if the socket takes it
+	// later, by another goroutine and together with others, as the caller may hold a lock
+	soon when = true
 )
 
-// output holds the datagrams to send from one socket. The goroutine that puts one in sends it,
-// unless another goroutine is about to send: then that one does, with the rest.
+// output holds the datagrams to send from one socket. The goroutine that puts a datagram in also
+// sends it, unless another goroutine is already about to send; then that one sends both.
 type output struct {
 	socket *socket
-	many   []departure // used by whoever flushes
+	many   []departure // used only by the goroutine that flushes
 
 	mu          sync.Mutex
 	next, taken queue
-	flushing    bool // somebody sends what is in taken
-	corked      bool // who raises events will flush after them
+	flushing    bool // some goroutine sends what is in taken
+	corked      bool // the goroutine that raises events flushes after them
 	closed      bool
-	idle        chan struct{} // closed when there is nothing, for Shutdown; nil if nobody waits
+	// closed when the queue is empty, for Shutdown; nil if nobody waits
+	idle chan struct{}
 }
 
 // queue is a queue of datagrams.
@@ -40,15 +42,15 @@ type queue struct {
 
 type item struct {
 	client *client
-	end    int // in buf
+	end    int // the end of its bytes in buf
 }
 
-// itemCost is what a datagram costs in MaxQueue beside its bytes.
+// itemCost is what a datagram counts in MaxQueue besides its bytes.
 const itemCost = 32
 
 func (q *queue) size() int { return len(q.buf) + itemCost*len(q.items) }
 
-// keep bounds the memory that an empty queue keeps.
+// keep bounds the memory that an empty queue holds on to.
 const keep = 64 << 10
 
 func (q *queue) reset() {
@@ -59,7 +61,7 @@ func (q *queue) reset() {
 	}
 }
 
-// put sends one datagram to c, or queues it.
+// put sends one datagram to c, or queues it. With line it adds a line end.
 func (o *output) put(c *client, p []byte, line bool, w when) error {
 	s := o.socket.srv
 	size := len(p)
@@ -92,7 +94,7 @@ func (o *output) put(c *client, p []byte, line bool, w when) error {
 	}
 	o.flushing = true
 	if w == soon || !o.socket.wire.prompt() {
-		o.socket.srv.tasks.Go(o.flushWaiting) // ends when there is nothing to send
+		o.socket.srv.tasks.Go(o.flushWaiting) // ends when the queue is empty
 		o.mu.Unlock()
 		return nil
 	}
@@ -101,14 +103,14 @@ func (o *output) put(c *client, p []byte, line bool, w when) error {
 	return nil
 }
 
-// cork delays what is put until uncork.
+// cork delays flushing until uncork.
 func (o *output) cork() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.corked = true
 }
 
-// uncork sends what cork has delayed.
+// uncork sends what was delayed since cork.
 func (o *output) uncork() {
 	o.mu.Lock()
 	o.corked = false
@@ -118,7 +120,7 @@ func (o *output) uncork() {
 	}
 	o.flushing = true
 	if !o.socket.wire.prompt() {
-		o.socket.srv.tasks.Go(o.flushWaiting) // ends when there is nothing to send
+		o.socket.srv.tasks.Go(o.flushWaiting) // ends when the queue is empty
 		o.mu.Unlock()
 		return
 	}
@@ -126,10 +128,12 @@ func (o *output) uncork() {
 	o.flush()
 }
 
-// rounds is how often a goroutine that has other things to do sends what others have put meanwhile.
+// rounds is how many batches flush sends before it leaves the rest to another goroutine, as its
+// caller has other things to do.
 const rounds = 4
 
-// flush sends the queue. If the system does not take all at once, another goroutine sends the rest.
+// flush sends the queue. If the system does not take everything at once, another goroutine sends
+// the rest.
 func (o *output) flush() {
 	for range rounds {
 		if !o.takeNext() {
@@ -141,19 +145,18 @@ func (o *output) flush() {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.socket.srv.tasks.Go(o.flushWaiting) // ends when there is nothing to send
+	o.socket.srv.tasks.Go(o.flushWaiting) // ends when the queue is empty
 }
 
-// flushWaiting sends what there is, and waits for the system to take it, for WriteTimeout at the
-// most.
+// flushWaiting sends the queue. It waits for the system to take each batch, up to WriteTimeout.
 func (o *output) flushWaiting() {
 	for o.takeNext() {
 		o.writeTaken(true)
 	}
 }
 
-// takeNext takes datagrams to send, those of an earlier call first. It reports false if there are
-// none; then the caller has stopped to be the one that flushes.
+// takeNext moves the queued datagrams into many, unless some from an earlier call are left there.
+// If there are none it clears flushing and returns false.
 func (o *output) takeNext() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -181,7 +184,8 @@ func (o *output) takeNext() bool {
 	return true
 }
 
-// writeTaken sends what was taken. It reports false if the system does not take it now.
+// writeTaken sends what takeNext took. Without wait it returns false if the system takes no more
+// now.
 func (o *output) writeTaken(wait bool) bool {
 	k := o.socket
 	c := &k.srv.counters
@@ -212,7 +216,7 @@ func (o *output) writeTaken(wait bool) bool {
 	return true
 }
 
-// refused is when the first of left was not sent. It returns what can be sent.
+// refused handles the error of sending left[0]. It returns the datagrams that may still be sent.
 func (o *output) refused(left []departure, err error) []departure {
 	s := o.socket.srv
 	var ne interface{ Timeout() bool }
@@ -225,10 +229,12 @@ func (o *output) refused(left []departure, err error) []departure {
 		o.socket.fail(netip.AddrPort{}, err)
 		return nil
 	case d.from.oob != nil && (errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EADDRNOTAVAIL)):
-		d.from.oob = nil // it is gone, or was never one to send from: the system's choice will do
+		// The address is gone, or cannot be a source. Let the system choose one.
+		d.from.oob = nil
 		return left
 	case d.from.oob != nil && (errors.Is(err, syscall.ENETUNREACH) || errors.Is(err, syscall.EHOSTUNREACH)):
-		d.from = &path{socket: d.from.socket, local: d.from.local} // it may be one of broadcast, or there is no way for now
+		// It may be a broadcast address, or have no route for now. Let the system choose this once.
+		d.from = &path{socket: d.from.socket, local: d.from.local}
 		return left
 	}
 	s.counters.sendErrors.Add(1)
@@ -236,8 +242,8 @@ func (o *output) refused(left []departure, err error) []departure {
 	return left[1:]
 }
 
-// end stops sending to c, and if void drops what is queued for it. It reports whether c had ended
-// before.
+// end stops sending to c, and if void drops what is queued for it. It reports whether c had already
+// ended.
 func (o *output) end(c *client, void bool) (before bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -246,7 +252,7 @@ func (o *output) end(c *client, void bool) (before bool) {
 	return before
 }
 
-// validate lifts the bound of unvalidated clients from c.
+// validate removes the bound on unvalidated clients from c.
 func (o *output) validate(c *client) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -268,7 +274,7 @@ func (o *output) drained() <-chan struct{} {
 	return idle
 }
 
-// close drops what there is.
+// close drops the queue.
 func (o *output) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

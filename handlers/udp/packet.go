@@ -12,7 +12,7 @@ type packet struct {
 	data []byte
 }
 
-// Datagrams up to these sizes are kept in buffers that are used again.
+// The sizes of pooled buffers.
 const (
 	smallPacket = 256
 	largePacket = 2048
@@ -23,7 +23,7 @@ var (
 	largePackets = sync.Pool{New: func() any { return &packet{data: make([]byte, 0, largePacket)} }}
 )
 
-// newPacket keeps a copy of p.
+// newPacket returns a packet with a copy of p.
 func newPacket(p []byte) *packet {
 	var k *packet
 	switch {
@@ -49,7 +49,7 @@ func (p *packet) recycle() {
 	}
 }
 
-// freeLocked is for a packet that waits no more, and was not delivered.
+// freeLocked frees a packet that no longer waits.
 func (s *Server) freeLocked(p *packet) {
 	s.backlog -= cap(p.data)
 	p.recycle()
@@ -77,7 +77,7 @@ func (c *client) appendLocked(p *packet) {
 	c.waiting++
 }
 
-// takeLocked takes the oldest packet that waits. There must be one.
+// takeLocked removes and returns the packet that has waited longest. There must be one.
 func (c *client) takeLocked() *packet {
 	p := c.first
 	if c.first = p.next; c.first == nil {
@@ -97,7 +97,7 @@ func (s *Server) message(p *packet) handlers.Message {
 	return handlers.Message{Data: data}
 }
 
-// trimLine removes one line end.
+// trimLine removes one line end from the end of p.
 func trimLine(p []byte) []byte {
 	if n := len(p); n > 0 && p[n-1] == '\n' {
 		p = p[:n-1]

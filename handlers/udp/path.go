@@ -9,25 +9,27 @@ import (
 )
 
 // path is a local address that datagrams have come to, and that replies are sent from. All clients
-// of a socket share one for each address.
+// of a socket that talk to the same address share one path.
 type path struct {
 	socket *socket
 	local  netip.AddrPort
-	oob    []byte // tells the system to send from local; nil if it has no choice
+	// The control message that makes the system send from local; nil if the system has no choice.
+	oob []byte
 }
 
-// maxPaths bounds the addresses of a socket that are told apart: with a route for a whole prefix a
-// host may have any number. Replies to clients of the others go out from where the system likes.
+// maxPaths bounds the local addresses of a socket that are told apart, as a host with a route for a
+// whole prefix may have any number. For the other addresses, the system chooses the source of
+// replies.
 const maxPaths = 1024
 
-// oobSpace is enough for what tells of the address, of either family.
+// oobSpace is enough for a control message with the address, of either family.
 const oobSpace = 128
 
-// paths finds the path of a datagram. One goroutine at a time uses it.
+// paths finds the path of a datagram. It is used by one goroutine at a time.
 type paths struct {
-	base    *path                // of the address that the socket is bound to
-	byOOB   map[string]*path     // by what the system said, which saves parsing it
-	byLocal map[netip.Addr]*path // by what it means
+	base    *path                // the path of the address that the socket is bound to
+	byOOB   map[string]*path     // by the control message, which saves parsing it
+	byLocal map[netip.Addr]*path // by the address in it
 }
 
 // learn asks the system for the address that each datagram came to, if the socket has more than
@@ -54,7 +56,7 @@ func (s *paths) of(oob []byte) *path {
 	if local := destination(oob); local.IsValid() {
 		p = s.to(local)
 	}
-	if len(s.byOOB) < 2*maxPaths { // an address may come with several interfaces
+	if len(s.byOOB) < 2*maxPaths { // one address may come with several interfaces
 		if s.byOOB == nil {
 			s.byOOB = map[string]*path{}
 		}
@@ -78,7 +80,8 @@ func (s *paths) to(local netip.Addr) *path {
 	return p
 }
 
-// destination returns the address that a datagram came to; it is not valid if oob does not have it.
+// destination returns the address that a datagram came to. It is not valid if oob does not have
+// one.
 func destination(oob []byte) netip.Addr {
 	var six ipv6.ControlMessage
 	if err := six.Parse(oob); err == nil && six.Dst != nil {

@@ -13,32 +13,33 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// socket is one that is served. One goroutine reads it, and raises the events of what it has read;
-// see runner.
+// socket is a socket that is served. One goroutine reads it and raises the events of what it has
+// read; see runner.
 type socket struct {
 	srv   *Server
 	port  handlers.Port
 	pc    net.PacketConn
 	wire  wire
 	out   output
-	in    []arrival // used by who reads
-	paths paths     // used by who reads
+	in    []arrival // used by the goroutine that reads
+	paths paths     // used by the goroutine that reads
 
 	dried sync.Once
-	dry   chan struct{} // closed when nothing more is read
+	dry   chan struct{} // closed when the socket is not read any more
 
 	closing sync.Once
-	over    chan struct{} // closed when pc is
-	failure error         // why, before over is closed; nil for Shutdown and Close
+	over    chan struct{} // closed when pc is closed
+	// failure is why pc was closed; nil for Shutdown and Close. It is set before over is closed.
+	failure error
 
-	// These are under Server.mu.
-	ready, last *client     // whose callbacks are to run
-	attended    bool        // somebody runs them, or is about to
-	runner      *runner     // who runs them
-	seq         uint64      // of the last callback
-	watch       *time.Timer // of look; nil before the first callback
+	// Guarded by Server.mu.
+	ready, last *client     // the queue of clients whose callbacks are to run
+	attended    bool        // some goroutine runs them, or is about to
+	runner      *runner     // the goroutine that runs them
+	seq         uint64      // the number of the last callback
+	watch       *time.Timer // calls look; nil before the first callback
 	watching    bool        // look will be called
-	looked      uint64      // the callback that look has seen running
+	looked      uint64      // the callback that look saw running last time
 }
 
 func newSocket(s *Server, pc net.PacketConn, p handlers.Port) *socket {
@@ -52,7 +53,7 @@ func newSocket(s *Server, pc net.PacketConn, p handlers.Port) *socket {
 	n := 1
 	if isUDP {
 		if size := s.readBuffer(); size > 0 {
-			_ = uc.SetReadBuffer(size) // as far as the system lets us
+			_ = uc.SetReadBuffer(size) // up to the system's limit
 		}
 		learn(uc, k.paths.base.local)
 		if n = s.batch(); n > 1 {
@@ -64,7 +65,7 @@ func newSocket(s *Server, pc net.PacketConn, p handlers.Port) *socket {
 	} else {
 		k.wire = &single{pc}
 	}
-	size := s.messageLimit() + 1 // so that one that is too long is seen
+	size := s.messageLimit() + 1 // one byte more, to notice a datagram that is too long
 	buf := make([]byte, n*size)
 	k.in = make([]arrival, n)
 	for i := range k.in {
@@ -74,11 +75,11 @@ func newSocket(s *Server, pc net.PacketConn, p handlers.Port) *socket {
 	return k
 }
 
-// read reads until the socket fails, the server stops, or another goroutine reads.
+// read reads until the socket fails, the server stops, or another goroutine takes over.
 func (k *socket) read() {
 	r := &runner{reader: true}
 	_ = handlers.GuardExit(func() { k.readAll(r) }, func(err error) {
-		if !r.ended { // it was in a method of the socket
+		if !r.ended { // a method of the socket has ended the goroutine
 			k.close(err)
 		}
 	})
@@ -113,10 +114,10 @@ func (k *socket) readAll(r *runner) {
 	}
 }
 
-// restTime bounds how long a shutdown takes in what comes.
+// restTime bounds how long a shutdown goes on reading.
 const restTime = time.Second
 
-// rest takes in what the system has received by the time of a shutdown.
+// rest reads what the system has received by the time of a shutdown.
 func (k *socket) rest(r *runner) {
 	for time.Since(k.srv.stopped) < restTime {
 		n, err := k.wire.read(k.in, true)
@@ -125,7 +126,7 @@ func (k *socket) rest(r *runner) {
 		}
 		k.take(k.in[:n])
 		if !k.work(r) {
-			return // who reads now does the same
+			return // the goroutine that has taken over does the same
 		}
 	}
 	k.dried.Do(func() { close(k.dry) })
@@ -140,8 +141,7 @@ func (s *Server) isStopping() bool {
 	}
 }
 
-// take gives each datagram to its client. The events are raised by work, which the caller calls
-// next.
+// take hands each datagram to its client. The caller then calls work, which raises the events.
 func (k *socket) take(in []arrival) {
 	s := k.srv
 	now, limit := s.now(), s.messageLimit()
@@ -163,7 +163,7 @@ func (k *socket) take(in []arrival) {
 	s.mu.Lock()
 	k.attended = true
 	for i := range in {
-		if in[i].path != nil && s.empty == nil { // else all have been disconnected
+		if in[i].path != nil && s.empty == nil { // otherwise every client was disconnected
 			k.receiveLocked(&in[i], now)
 		}
 	}
@@ -176,7 +176,7 @@ func (k *socket) take(in []arrival) {
 	}
 }
 
-// receiveLocked is one datagram.
+// receiveLocked handles one datagram.
 func (k *socket) receiveLocked(a *arrival, now time.Duration) {
 	s := k.srv
 	id := key{a.from, a.path}
@@ -203,7 +203,7 @@ func (k *socket) receiveLocked(a *arrival, now time.Duration) {
 	s.waitLocked(c, data)
 }
 
-// welcomeLocked is the first datagram of a client; nil if it becomes none.
+// welcomeLocked makes a client from its first datagram. It returns nil if there is to be none.
 func (s *Server) welcomeLocked(id key, data []byte, now time.Duration) *client {
 	if isQUIC(data) && !s.trusts(id.remote.Addr()) {
 		return nil
@@ -211,7 +211,8 @@ func (s *Server) welcomeLocked(id key, data []byte, now time.Duration) *client {
 	return s.admitLocked(id, now)
 }
 
-// close closes the socket. Its clients are disconnected if it has failed.
+// close closes the socket. If err is not nil, the socket has failed, and its clients are
+// disconnected.
 func (k *socket) close(err error) {
 	k.closing.Do(func() {
 		k.leave(err)
@@ -223,7 +224,7 @@ func (k *socket) close(err error) {
 	})
 }
 
-// leave takes the socket, and its clients if it has failed, from the server.
+// leave removes the socket from the server. If the socket has failed, its clients are disconnected.
 func (k *socket) leave(err error) {
 	s := k.srv
 	s.mu.Lock()
@@ -242,7 +243,7 @@ func (k *socket) leave(err error) {
 // isClosed reports whether err only means that the socket was closed.
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
 
-// passes reports whether a socket can be read after err.
+// passes reports whether the socket can still be read after err.
 func passes(err error) bool {
 	var errno syscall.Errno
 	var ne net.Error
@@ -255,8 +256,8 @@ func passes(err error) bool {
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
-// isPeers reports whether err is no trouble of ours: what ICMP told, or a datagram that did not fit
-// (Windows).
+// isPeers reports whether err is not this side's fault: an ICMP message, or a datagram that did not
+// fit (Windows).
 func isPeers(err error) bool {
 	var errno syscall.Errno
 	if !errors.As(err, &errno) {

@@ -6,23 +6,23 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// runner is a goroutine that raises events, one after the other: those of all the clients of a
-// socket, until a callback takes too long. Then it is lost: it keeps the client of that callback,
-// and another goroutine goes on with the rest.
+// runner is a goroutine that raises the events of a socket's clients, one at a time. If a callback
+// takes too long the runner is lost: it goes on with the client of that callback only, and another
+// goroutine takes over the others.
 type runner struct {
-	reader bool // it is the one that reads
-	ended  bool // a callback has ended its goroutine; another goes on
+	reader bool // it also reads the socket
+	ended  bool // a callback has ended the goroutine, and another one goes on
 
-	// These are under Server.mu.
-	seq     uint64 // of its callback
-	calling bool   // that callback runs
+	// Guarded by Server.mu.
+	seq     uint64 // the number of its callback
+	calling bool   // that callback is running
 	lost    bool
 }
 
-// patience is after how long a callback is seen to take too long, once or twice.
+// patience is the interval of look. A callback takes too long if it runs for one or two intervals.
 const patience = 4 * time.Millisecond
 
-// turn is how many datagrams of a client are delivered before the next client's.
+// turn is how many datagrams of one client are delivered before the next client's turn.
 const turn = 16
 
 // readyLocked schedules the callbacks of c.
@@ -34,7 +34,7 @@ func (k *socket) readyLocked(c *client) {
 	k.pushLocked(c)
 	if !k.attended {
 		k.attended = true
-		k.srv.tasks.Go(k.help) // ends when nobody is ready
+		k.srv.tasks.Go(k.help) // ends when no client is ready
 	}
 }
 
@@ -56,11 +56,11 @@ func (k *socket) popLocked() *client {
 	return c
 }
 
-// help raises what the goroutine that reads knows nothing of, as it waits.
+// help raises events that the reading goroutine does not know of while it waits for a datagram.
 func (k *socket) help() { k.work(&runner{}) }
 
-// work raises the events that wait. One that does not read leaves them to another goroutine if that
-// does; one that reads relieves it. It is false when r is lost.
+// work raises the events that wait. If another runner is at work, a goroutine that reads takes over
+// from it, and any other leaves the events to it. work returns false if r is lost.
 func (k *socket) work(r *runner) bool {
 	s := k.srv
 	s.mu.Lock()
@@ -70,7 +70,7 @@ func (k *socket) work(r *runner) bool {
 		return true
 	}
 	if k.runner != nil {
-		k.runner.lost = true // who reads must not read faster than events are raised
+		k.runner.lost = true // the reader must not read faster than events are raised
 	}
 	k.runner = r
 	k.watchLocked()
@@ -86,7 +86,7 @@ func (k *socket) work(r *runner) bool {
 	}
 	if r.lost {
 		s.mu.Unlock()
-		k.out.uncork() // it may have been corked after who came next had uncorked it
+		k.out.uncork() // r may have called cork after its successor had called uncork
 		return false
 	}
 	k.runner, k.attended = nil, false
@@ -95,8 +95,8 @@ func (k *socket) work(r *runner) bool {
 	return true
 }
 
-// serveLocked raises the events of c until none waits, or it is others' turn. It gives Server.mu up
-// meanwhile.
+// serveLocked raises the events of c until none waits or its turn is over. It unlocks Server.mu
+// during callbacks.
 func (k *socket) serveLocked(c *client, r *runner) {
 	for n := 0; ; n++ {
 		switch {
@@ -117,7 +117,7 @@ func (k *socket) serveLocked(c *client, r *runner) {
 	}
 }
 
-// callLocked and calledLocked run before and after a callback.
+// callLocked and called are called before and after a callback.
 func (k *socket) callLocked(r *runner) {
 	k.seq++
 	r.seq, r.calling = k.seq, true
@@ -129,8 +129,8 @@ func (k *socket) called(r *runner) {
 	r.calling = false
 }
 
-// guard calls f, a callback for c that r runs. If f ends its goroutine, another goes on with c,
-// once gone, which is called under Server.mu, has said what becomes of it.
+// guard calls f, a callback for c that r runs. If f ends its goroutine, guard calls gone, under
+// Server.mu, to finish the callback, and lets another goroutine go on with c.
 func (k *socket) guard(c *client, r *runner, f func(), gone func(err error)) error {
 	err := handlers.GuardExit(f, func(err error) {
 		handlers.LogPanic(k.port, c.info(), err)
@@ -148,7 +148,7 @@ func (k *socket) guard(c *client, r *runner, f func(), gone func(err error)) err
 	return err
 }
 
-// leftLocked has others go on where r, whose goroutine ends, has been.
+// leftLocked starts another goroutine in place of r, whose goroutine ends.
 func (k *socket) leftLocked(r *runner) {
 	switch {
 	case r.lost && k.attended:
@@ -157,7 +157,7 @@ func (k *socket) leftLocked(r *runner) {
 			k.runner = nil
 		}
 		k.attended = true
-		k.srv.tasks.Go(k.help) // ends when nobody is ready
+		k.srv.tasks.Go(k.help) // ends when no client is ready
 	default:
 		k.runner = nil
 		k.srv.tasks.Go(k.read) // ends with the socket, or when it is lost
@@ -192,7 +192,7 @@ func (k *socket) deliverLocked(c *client, r *runner) {
 	k.deliveredLocked(c, p, err)
 }
 
-// deliveredLocked runs after OnMessage, which was called with p.
+// deliveredLocked is called after OnMessage for p has returned err.
 func (k *socket) deliveredLocked(c *client, p *packet, err error) {
 	k.srv.freeLocked(p)
 	if err != nil {
@@ -211,12 +211,14 @@ func (k *socket) message(c *client, r *runner, p *packet) (err error) {
 	return err
 }
 
-// departLocked raises OnDisconnect. Datagrams that have come since c left belong to a new client.
+// departLocked raises OnDisconnect. Datagrams that have come since c began to leave belong to a new
+// client.
 func (k *socket) departLocked(c *client, r *runner) {
 	k.out.end(c, false)
 	if hub := c.hub; hub != nil {
 		k.callLocked(r)
-		_ = k.guard(c, r, func() { hub.Disconnect(c.why) }, func(error) { c.hub = nil }) // it has been raised
+		// OnDisconnect is not called again
+		_ = k.guard(c, r, func() { hub.Disconnect(c.why) }, func(error) { c.hub = nil })
 		k.called(r)
 	}
 	s := k.srv
@@ -228,7 +230,7 @@ func (k *socket) departLocked(c *client, r *runner) {
 	s.goneLocked()
 }
 
-// succeedLocked makes a new client for the datagrams that have come since c left.
+// succeedLocked makes a new client of the datagrams that have come since c began to leave.
 func (k *socket) succeedLocked(c *client) {
 	s := k.srv
 	var next *client
@@ -254,7 +256,7 @@ func (k *socket) succeedLocked(c *client) {
 	k.readyLocked(next)
 }
 
-// watchLocked starts the timer that finds a callback which takes too long.
+// watchLocked starts the timer that finds callbacks which take too long.
 func (k *socket) watchLocked() {
 	if k.watching {
 		return
@@ -267,7 +269,8 @@ func (k *socket) watchLocked() {
 	k.watch.Reset(patience)
 }
 
-// look takes the place of the runner from it if it is in the same callback as the last time.
+// look makes the runner lost if it is in the same callback as at the last look, and lets another
+// goroutine take over.
 func (k *socket) look() {
 	s := k.srv
 	s.mu.Lock()
@@ -283,7 +286,7 @@ func (k *socket) look() {
 		case r.reader:
 			s.tasks.Go(k.read) // ends with the socket, or when it is lost
 		case k.ready != nil:
-			s.tasks.Go(k.help) // ends when nobody is ready
+			s.tasks.Go(k.help) // ends when no client is ready
 		default:
 			k.attended = false
 		}

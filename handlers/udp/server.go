@@ -19,7 +19,7 @@ import (
 // Protocol is the name of the protocol in [handlers.Info].
 const Protocol = "udp"
 
-// Errors of the package, beside those of package handlers.
+// Errors of the package, in addition to those of package handlers.
 var (
 	// ErrServerClosed is returned by ServePacket after Shutdown or Close.
 	ErrServerClosed = errors.New("udp: server closed")
@@ -30,8 +30,8 @@ var (
 	ErrEvicted = errors.New("the table of clients is full")
 )
 
-// A Server serves datagrams. Its zero value is ready. Set the fields before the first ServePacket,
-// and do not change them after. Any goroutine may call its methods.
+// A Server serves datagrams. Its zero value is ready to use. Set the fields before the first
+// ServePacket, and do not change them afterwards. Any goroutine may call its methods.
 type Server struct {
 	// Lines removes one line end from each datagram, and adds one to each message that Send sends,
 	// for people with nc -u. Write sends its bytes as they are.
@@ -39,53 +39,53 @@ type Server struct {
 	// MessageLimit bounds the length of a datagram; no bound if zero or negative. A longer one is
 	// dropped and reported to OnError.
 	MessageLimit int
-	// Timeout is how long a client may be silent before it is disconnected with
-	// [handlers.ErrTimeout]; 2 minutes if zero, for ever if negative. Datagrams to the client do
-	// not count, as UDP does not tell whether they arrive.
+	// Timeout is how long a client may be silent before it is disconnected with [handlers.ErrTimeout];
+	// 2 minutes if zero, for ever if negative. Datagrams that are sent to the client do not count, as
+	// UDP does not tell whether they arrive.
 	Timeout time.Duration
-	// MaxClients bounds the clients; 65,536 if zero, no bound if negative. When there are as many,
-	// a new one takes the place of the unvalidated one that has been silent for longest: of those
-	// that have sent one datagram only, then of those that have been silent for 10 seconds. A
-	// validated newcomer may also take the place of a validated client that has been silent for
-	// RoomWindow. With none of these the newcomer is dropped.
+	// MaxClients bounds the clients; 65,536 if zero, no bound if negative. If the table is full, a new
+	// client takes the place of an unvalidated one: the one that has been silent for longest among
+	// those that have sent only one datagram, or, if there is none, among those that have been silent
+	// for 10 seconds. A validated newcomer may also take the place of a validated client that has been
+	// silent for RoomWindow. Otherwise the newcomer is dropped.
 	MaxClients int
-	// MaxWaiting is how many datagrams of a client may wait while its callback runs; 64 if zero.
-	// There are 32,768 at the most, also if it is negative. More are dropped.
+	// MaxWaiting is how many datagrams of a client may wait while its callback runs; 64 if zero,
+	// 32,768 at most, also if negative. Further ones are dropped.
 	MaxWaiting int
-	// MaxBacklog is how many bytes of all clients may wait for callbacks; 16 MiB if zero, no bound
-	// if negative. More are dropped.
+	// MaxBacklog is how many bytes of all clients may wait for callbacks; 16 MiB if zero, no bound if
+	// negative. Datagrams beyond it are dropped.
 	MaxBacklog int
-	// MaxQueue is how many bytes may wait for a socket that takes no more; 1 MiB if zero, no bound
-	// if negative. Send then returns [handlers.ErrSlow]: it never waits.
+	// MaxQueue is how many bytes may wait for a socket to take them; 1 MiB if zero, no bound if
+	// negative. Beyond it Send returns [handlers.ErrSlow]; Send never waits.
 	MaxQueue int
-	// WriteTimeout is how long a socket may take none of what is queued, before it is dropped; 1
+	// WriteTimeout is how long a socket may accept nothing before the queued datagrams are dropped; 1
 	// second if zero, no bound if negative.
 	WriteTimeout time.Duration
-	// Batch is how many datagrams are read or written with one system call, on Linux; 32 if zero, 1
-	// if negative, 1,024 at the most.
+	// Batch is how many datagrams are read or written with one system call, on Linux; 32 if zero, 1 if
+	// negative, 1,024 at most.
 	Batch int
 	// ReadBuffer is the size of the system's receive buffer, in bytes; 1 MiB if zero, the system's
 	// default if negative.
 	ReadBuffer int
 
-	// Trusted lists networks whose routers drop datagrams with forged source addresses: their
-	// clients are validated. Loopback always is trusted.
+	// Trusted lists networks whose routers drop datagrams with forged source addresses. Their clients
+	// are validated. Loopback is always trusted.
 	Trusted []netip.Prefix
 	// RoomsTo lists the networks, besides loopback, whose clients get room traffic.
 	RoomsTo []netip.Prefix
-	// RoomWindow is how long after its last datagram a client gets room traffic; 1 minute if zero,
+	// RoomWindow is how long a client gets room traffic after its last datagram; 1 minute if zero,
 	// until it is disconnected if negative.
 	RoomWindow time.Duration
-	// UnvalidatedRate is how many bytes a second go to the unvalidated clients of one network, a
+	// UnvalidatedRate is how many bytes a second are sent to the unvalidated clients of one network, a
 	// /24 of IPv4 or a /48 of IPv6; 64 KiB if zero, no bound if negative.
 	UnvalidatedRate int
-	// RefusePort reports whether to drop datagrams from a source port; [Reflector] does if nil. It
-	// is called for every datagram, and must return soon.
+	// RefusePort reports whether to drop datagrams from a source port; [Reflector] if nil. It is
+	// called for every datagram, and must return soon.
 	RefusePort func(port uint16) bool
 
-	// OnError gets datagrams that are too long, and errors of the system; remote is not valid if
-	// the error is not about one client. Others wait while it runs, perhaps in a Send, so it must
-	// return soon. The port logs the errors too, if it is a [handlers.ErrorLogger].
+	// OnError is called for datagrams that are too long and for errors of the system. remote is not
+	// valid if the error is not about one client. OnError must return soon, as the socket's clients,
+	// perhaps in a Send, wait for it. The port logs the errors too, if it is a [handlers.ErrorLogger].
 	OnError func(remote netip.AddrPort, err error)
 
 	counters counters
@@ -93,24 +93,25 @@ type Server struct {
 	rate     rate
 	start    time.Time
 	once     sync.Once
-	tasks    tasks.Group // goroutines that read, or raise events
+	tasks    tasks.Group // goroutines that read or raise events
 
 	mu       sync.Mutex
-	stopping bool // no more is read
+	stopping bool // no sockets are admitted, and the open ones are not read any more
 	closed   bool
-	stop     chan struct{} // with stopping
-	stopped  time.Time     // when; set before stop is closed
+	stop     chan struct{} // closed when stopping is set
+	stopped  time.Time     // when stopping was set; written before stop is closed
 	sockets  map[*socket]struct{}
 	table    table
 	backlog  int            // bytes that wait for callbacks
-	expiry   *time.Timer    // disconnects who is silent; nil before the first client
-	due      grace.Deadline // when that is to be called
-	empty    chan struct{}  // closed when there are no clients, for Shutdown; nil if nobody waits
+	expiry   *time.Timer    // calls expire; nil before the first client
+	due      grace.Deadline // when expire is to be called
+	// closed when there are no clients, for Shutdown; nil if nobody waits
+	empty chan struct{}
 }
 
 var _ handlers.PacketHandler = (*Server)(nil)
 
-// maxDatagram is more than any datagram has.
+// maxDatagram is at least the length of any datagram.
 const maxDatagram = 65535
 
 func (s *Server) timeout() time.Duration { return setting.Or(s.Timeout, 2*time.Minute, -1) }
@@ -130,7 +131,7 @@ func (s *Server) roomWindow() time.Duration {
 }
 func (s *Server) unvalidatedRate() int { return setting.Or(s.UnvalidatedRate, 64<<10, -1) }
 
-// mostWaiting is what client.waiting can count.
+// mostWaiting is the most that client.waiting can count.
 const mostWaiting = 1 << 15
 
 func (s *Server) messageLimit() int {
@@ -153,9 +154,9 @@ func (s *Server) init() {
 // now returns the time since the start of the server.
 func (s *Server) now() time.Duration { return time.Since(s.start) }
 
-// ServePacket serves the datagrams of pc, which it closes, until Shutdown or Close, and then
-// returns [ErrServerClosed]; or until pc fails. It may be called for several sockets, which have
-// their clients in one table. A panic of pc is an error of it.
+// ServePacket serves the datagrams of pc until Shutdown or Close, and then returns
+// [ErrServerClosed], or until pc fails. It closes pc. It may be called for several sockets, whose
+// clients share one table. A panic in a method of pc is a failure of pc.
 func (s *Server) ServePacket(pc net.PacketConn, p handlers.Port) error {
 	if handlers.IsNil(pc) {
 		return errors.New("udp: ServePacket: the socket is nil")
@@ -169,7 +170,7 @@ func (s *Server) ServePacket(pc net.PacketConn, p handlers.Port) error {
 		return ErrServerClosed
 	}
 	s.sockets[k] = struct{}{}
-	s.tasks.Go(k.read) // ends with pc, or when another goroutine reads in its place
+	s.tasks.Go(k.read) // ends with pc, or when another goroutine takes over
 	s.mu.Unlock()
 	<-k.over
 	if err := k.failure; err != nil {
@@ -178,15 +179,15 @@ func (s *Server) ServePacket(pc net.PacketConn, p handlers.Port) error {
 	return ErrServerClosed
 }
 
-// Shutdown ends the server in good order: it takes in what the system has received, has all of it
-// served, disconnects every client with [handlers.ErrShutdown], sends what is queued, closes the
-// sockets and returns nil. When ctx ends first it closes at once, and returns the error of ctx.
+// Shutdown stops the server gracefully: it reads what the system has received, serves it,
+// disconnects every client with [handlers.ErrShutdown], sends what is queued, closes the sockets
+// and returns nil. If ctx ends first, it closes everything at once and returns the error of ctx.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.init()
 	sockets := s.refuse()
 	for _, k := range sockets {
 		if k.pc.SetReadDeadline(time.Unix(1, 0)) != nil {
-			k.dried.Do(func() { close(k.dry) }) // only its Close ends a Read
+			k.dried.Do(func() { close(k.dry) }) // only closing pc would end its Read
 		}
 	}
 	err := s.wind(ctx, sockets)
@@ -221,11 +222,12 @@ func (s *Server) wind(ctx context.Context, sockets []*socket) error {
 	return nil
 }
 
-// dryTime is how long a socket of the program's making may take to end a Read whose deadline has
-// passed.
+// dryTime is how long a socket that the program has made may take to end a Read after its deadline
+// has passed.
 const dryTime = 5 * restTime
 
-// awaitDry waits until nothing more is read, or the socket turns out to have no deadlines.
+// awaitDry waits until the socket is not read any more. It gives up on a socket of the program
+// after dryTime, as its deadlines may not work.
 func (k *socket) awaitDry(ctx context.Context) error {
 	if _, ok := k.pc.(guarded); !ok {
 		return await(ctx, k.dry)
@@ -242,7 +244,8 @@ func (k *socket) awaitDry(ctx context.Context) error {
 	}
 }
 
-// await waits for done, and says so also when ctx has ended as well.
+// await waits until done is closed or ctx ends. It returns nil if done is closed, even if ctx has
+// ended too.
 func await(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
@@ -272,7 +275,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// refuse admits no more sockets, and returns those that are open.
+// refuse stops admitting sockets, and returns those that are open.
 func (s *Server) refuse() []*socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,7 +311,7 @@ func (s *Server) dismiss(err error) <-chan struct{} {
 	return s.empty
 }
 
-// goneLocked runs after a client has gone.
+// goneLocked is called after a client has gone.
 func (s *Server) goneLocked() {
 	if s.empty == nil || s.table.len() > 0 {
 		return

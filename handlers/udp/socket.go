@@ -8,27 +8,28 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// wire reads and writes a socket.
+// wire reads from and writes to a socket.
 type wire interface {
-	// read waits for at least one datagram, or with now takes only what has come. It is called by
-	// one goroutine at a time.
+	// read waits for at least one datagram; with now it returns only what has come already. One
+	// goroutine at a time calls it.
 	read(in []arrival, now bool) (n int, err error)
-	// write sends the datagrams of out in order and returns how many it has sent; err is why it has
-	// not sent the next one. Without wait it returns errWouldBlock rather than wait for the system,
-	// if it can. It is called by one goroutine at a time.
+	// write sends the datagrams of out in order and returns how many it has sent. If that is not all,
+	// err is why the next one was not sent. Without wait, write returns errWouldBlock instead of
+	// waiting for the system, if it can. One goroutine at a time calls it.
 	write(out []departure, wait bool) (n int, err error)
-	// prompt says that write need not wait.
+	// prompt reports whether write without wait never waits.
 	prompt() bool
 }
 
-// arrival is a datagram that was read. Its buf is the reader's.
+// arrival is a datagram that was read. Its buf belongs to the reader.
 type arrival struct {
 	buf  []byte
 	n    int
 	cut  bool // it was longer than buf
 	from netip.AddrPort
-	oob  []byte // says to which of our addresses it came
-	path *path  // what that means; nil if the source is none to be answered
+	oob  []byte // a control message with the address that it came to
+	// path is the path of that address; nil if the source cannot be answered.
+	path *path
 }
 
 // departure is a datagram to be written.
@@ -38,7 +39,7 @@ type departure struct {
 	from *path
 }
 
-// timeoutSoon is how long a socket that must wait to be read is asked for what has come already.
+// timeoutSoon is how long a read with now waits on a socket that cannot be asked what has come.
 const timeoutSoon = 5 * time.Millisecond
 
 // single reads and writes one datagram at a time, from any net.PacketConn.
@@ -50,7 +51,7 @@ func (w *single) read(in []arrival, now bool) (int, error) {
 	a := &in[0]
 	if now {
 		if err := w.pc.SetReadDeadline(time.Now().Add(timeoutSoon)); err != nil {
-			return 0, err // it would wait for ever
+			return 0, err // without a deadline it could wait for ever
 		}
 	}
 	n, from, err := w.pc.ReadFrom(a.buf)
@@ -73,7 +74,7 @@ func (w *single) write(out []departure, _ bool) (int, error) {
 // plain reads and writes one datagram at a time, from a UDP socket.
 type plain struct {
 	pc  *net.UDPConn
-	six bool // IPv4 addresses are to be mapped to IPv6
+	six bool // map IPv4 addresses to IPv6
 }
 
 func (w *plain) prompt() bool { return false }
@@ -109,8 +110,7 @@ func (w *plain) mapped(a netip.AddrPort) netip.AddrPort {
 
 func unmap(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-// addrPort returns an address of package net as a netip.AddrPort; it is not valid if it is no IP
-// address.
+// addrPort converts an address of package net. The result is not valid if a is not an IP address.
 func addrPort(a net.Addr) netip.AddrPort {
 	switch a.(type) {
 	case nil, *net.UDPAddr:

@@ -12,10 +12,10 @@ import (
 
 const msgTrunc = syscall.MSG_TRUNC
 
-// errWouldBlock is what a write that does not wait returns when the system takes no more.
+// errWouldBlock is the error of a write that does not wait, if the system takes no more.
 var errWouldBlock = syscall.EAGAIN
 
-// newBatched returns the wire that reads and writes many datagrams with one system call.
+// newBatched returns a wire that reads and writes many datagrams with one system call.
 func newBatched(pc *net.UDPConn, size int) wire {
 	w := &batched{pc: pc, conn: ipv4.NewPacketConn(pc)}
 	w.in, w.out = make([]ipv4.Message, size), make([]ipv4.Message, size)
@@ -27,12 +27,13 @@ func newBatched(pc *net.UDPConn, size int) wire {
 	return w
 }
 
-// batched is recvmmsg(2) and sendmmsg(2).
+// batched uses recvmmsg(2) and sendmmsg(2).
 type batched struct {
-	pc      *net.UDPConn
-	conn    *ipv4.PacketConn // of either family: it only carries the call
+	pc *net.UDPConn
+	// of either family, as it only makes the system calls
+	conn    *ipv4.PacketConn
 	in, out []ipv4.Message
-	to      []net.UDPAddr // of out
+	to      []net.UDPAddr // the addresses of out
 }
 
 func (w *batched) prompt() bool { return true }
@@ -84,7 +85,7 @@ func (w *batched) write(out []departure, wait bool) (sent int, err error) {
 	return sent, nil
 }
 
-// addr is the address of the i-th datagram of a batch.
+// addr returns to as the address of the i-th datagram of a batch.
 func (w *batched) addr(i int, to netip.AddrPort) *net.UDPAddr {
 	a := &w.to[i]
 	ip := to.Addr().As16()

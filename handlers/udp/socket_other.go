@@ -7,9 +7,9 @@ import (
 	"net"
 )
 
-// errWouldBlock is what a write that does not wait returns when the system takes no more: here
-// every write may wait.
+// errWouldBlock is the error of a write that does not wait. It never occurs here, as every write
+// may wait.
 var errWouldBlock = errors.New("would block")
 
-// newBatched is nil: there is no system call for many datagrams.
+// newBatched returns nil, as there is no system call for many datagrams.
 func newBatched(*net.UDPConn, int) wire { return nil }

@@ -5,14 +5,15 @@ import (
 	"net/netip"
 )
 
-// Reflector reports whether a datagram from this source port is more likely to be forged than sent:
-// it is the port of a service that answers anybody, so that a forged datagram would have it and us
-// talk to each other, or of no service at all.
+// Reflector reports whether a datagram from this source port is more likely forged than genuine.
+// That is so for ports of services that answer any datagram, which a forged one would make talk to
+// this server without end, and for ports that no service uses.
 func Reflector(port uint16) bool {
 	switch port {
-	case 0, // nobody can be answered there
+	case 0, // a datagram to port 0 cannot be sent
 		7, 9, 13, 17, 19, 37, // echo, discard, daytime, qotd, chargen, time
-		53, 69, 111, 123, 137, 138, 161, 389, 427, 500, 520, 1434, 1900, 3702, 5353, 5355, 11211: // dns, tftp, portmap, ntp, ...
+		// dns, tftp, portmap, ntp, ...
+		53, 69, 111, 123, 137, 138, 161, 389, 427, 500, 520, 1434, 1900, 3702, 5353, 5355, 11211:
 		return true
 	}
 	return false
@@ -39,15 +40,15 @@ func (k *socket) refusesPort(port uint16) bool {
 	return refused
 }
 
-// ours reports whether a is an address of k: a datagram that seems to come from there would have us
-// talk to ourselves.
+// ours reports whether a is an address of k. Answering a datagram from there, which is forged,
+// would make the server talk to itself.
 func (k *socket) ours(a netip.AddrPort) bool {
 	base := k.paths.base.local
 	return a == base || a.Port() == base.Port() && k.paths.byLocal[a.Addr()] != nil
 }
 
-// isQUIC reports whether p begins a connection of QUIC (RFC 9000, section 14.1, and RFC 9369): a
-// browser that tries HTTP/3 is no client of messages.
+// isQUIC reports whether p begins a QUIC connection (RFC 9000, section 14.1, and RFC 9369). A
+// browser that tries HTTP/3 is not a client of messages.
 func isQUIC(p []byte) bool {
 	if len(p) < 1200 || p[0]&0xc0 != 0xc0 {
 		return false

@@ -2,25 +2,28 @@ package udp
 
 import "sync/atomic"
 
-// Stats are counters of a [Server] since it began, unless said otherwise. What the system drops,
-// because it comes faster than it is read, or finds no way out, is not in them.
+// Stats are counters of a [Server] since it began, except where a field says otherwise. They do not
+// include datagrams that the system drops because they come faster than they are read, or have no
+// route.
 type Stats struct {
 	Clients   int    // now
-	Validated int    // clients that are validated, now
+	Validated int    // validated clients, now
 	Received  uint64 // datagrams
 	Sent      uint64 // datagrams that the system has taken
-	BytesIn   uint64 // of Received, without headers
-	BytesOut  uint64 // of Sent, without headers
+	BytesIn   uint64 // bytes in Received, without headers
+	BytesOut  uint64 // bytes in Sent, without headers
 
-	TooLong     uint64 // received and dropped: longer than MessageLimit
-	Refused     uint64 // received and dropped: the table was full, or the source is none to be answered
-	Overflowed  uint64 // received and dropped: too many were waiting for callbacks
-	Evicted     uint64 // clients that made room for others
-	Unvalidated uint64 // not sent: more than three times what came, or than UnvalidatedRate
+	TooLong uint64 // received but dropped: longer than MessageLimit
+	// received but dropped: the table was full, or the source is one that is not answered
+	Refused     uint64
+	Overflowed  uint64 // received but dropped: too many were waiting for callbacks
+	Evicted     uint64 // clients that were disconnected to make room for others
+	Unvalidated uint64 // not sent: beyond three times what came, or beyond UnvalidatedRate
 	Muted       uint64 // not sent: room traffic to clients that get none
-	Dropped     uint64 // not sent: the queue was full, or the socket took nothing for WriteTimeout
-	SendErrors  uint64 // not sent: the system said why
-	ReadErrors  uint64 // the system said that reading has failed
+	// not sent: the queue was full, or the socket accepted nothing for WriteTimeout
+	Dropped    uint64
+	SendErrors uint64 // not sent: the system returned an error
+	ReadErrors uint64 // errors of reading that the system returned
 }
 
 type counters struct {

@@ -14,17 +14,17 @@ type key struct {
 	path   *path
 }
 
-// level is how much is known of a client.
+// level is what is known about a client's address.
 type level uint8
 
 const (
 	newcomer  level = iota // it has sent one datagram
-	known                  // it has sent more
-	validated              // it is where it says it is
+	known                  // it has sent more than one
+	validated              // its address is not forged
 	levels
 )
 
-// table holds the clients. Each level has a list, ordered by how long its clients have been silent,
+// table holds the clients. Each level has a list of its clients, the one that has been silent for
 // longest first. A client that leaves is in no list, but stays in the table until it is gone.
 type table struct {
 	clients map[key]*client
@@ -41,7 +41,7 @@ func (t *table) init() { t.clients = map[key]*client{} }
 
 func (t *table) len() int { return len(t.clients) }
 
-// active returns how many clients are not about to leave.
+// active returns how many clients are not leaving.
 func (t *table) active() int {
 	n := 0
 	for i := range t.lists {
@@ -50,7 +50,7 @@ func (t *table) active() int {
 	return n
 }
 
-// leaving returns how many clients are about to leave.
+// leaving returns how many clients are leaving.
 func (t *table) leaving() int { return t.len() - t.active() }
 
 // push adds c at the end.
@@ -82,13 +82,13 @@ func (l *list) remove(c *client) {
 }
 
 // idleKnown is how long a client that is not validated, but has sent more than one datagram, must
-// have been silent to have to make room.
+// have been silent before it may be evicted.
 const idleKnown = 10 * time.Second
 
-// lookAt is how many clients of a list are looked at for one that can make room.
+// lookAt is how many clients of a list victimLocked looks at, as it skips those that are busy.
 const lookAt = 16
 
-// victimLocked returns the client to evict for a new one of that level; nil if there is none.
+// victimLocked returns the client to evict for a new one of level of, or nil if there is none.
 func (s *Server) victimLocked(of level, now time.Duration) *client {
 	idle := [levels]time.Duration{known: idleKnown, validated: s.roomWindow()}
 	for l := newcomer; l < levels && (l < validated || of == validated); l++ {
@@ -128,7 +128,7 @@ func (s *Server) admitLocked(k key, now time.Duration) *client {
 	return c
 }
 
-// hearLocked notes that c has sent a datagram.
+// hearLocked records that c has sent a datagram now.
 func (s *Server) hearLocked(c *client, now time.Duration) {
 	c.heard.Store(int64(now))
 	if c.leaving {
@@ -141,7 +141,7 @@ func (s *Server) hearLocked(c *client, now time.Duration) {
 	s.table.lists[c.level].push(c)
 }
 
-// validateLocked notes that c is where it says it is.
+// validateLocked records that c's address is not forged.
 func (s *Server) validateLocked(c *client) {
 	if c.level == validated || c.leaving {
 		return
@@ -152,7 +152,7 @@ func (s *Server) validateLocked(c *client) {
 	c.path.socket.out.validate(c)
 }
 
-// expireLocked sees to it that expire is called when the first client has been silent for too long.
+// expireLocked makes sure that expire is called when the first client has been silent for too long.
 func (s *Server) expireLocked(now time.Duration) {
 	if s.timeout() < 0 || s.expiry != nil && s.table.active() > 1 {
 		return
@@ -180,8 +180,8 @@ func (s *Server) hasUnreadLocked() bool {
 	return false
 }
 
-// nextExpiryLocked is when expire has something to do. It is late by a hundredth of the timeout at
-// the most, so that it finds many at once.
+// nextExpiryLocked returns when to call expire. That is up to a hundredth of the timeout late, so
+// that one call finds many clients.
 func (s *Server) nextExpiryLocked(now time.Duration) time.Duration {
 	due := now + s.timeout()
 	for i := range s.table.lists {
@@ -193,7 +193,7 @@ func (s *Server) nextExpiryLocked(now time.Duration) time.Duration {
 }
 
 // expire disconnects the clients that have been silent for too long. It first waits until unread
-// datagrams are read: the process may have stood still.
+// datagrams are read, as the process may have been stopped for a while.
 func (s *Server) expire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

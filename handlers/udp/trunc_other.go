@@ -2,5 +2,6 @@
 
 package udp
 
-// msgTrunc is no flag here: a datagram that does not fit is an error, or is seen by its length.
+// msgTrunc is no flag on this system: a datagram that does not fit is an error, or its length shows
+// it.
 const msgTrunc = 0
