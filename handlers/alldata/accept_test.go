@@ -26,7 +26,7 @@ func (l *peerErrors) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// What is wrong with one connection does not end the server (accept(2), "Error handling").
+// An error of one connection does not end the server (accept(2), "Error handling").
 func TestServerGoesOnAfterAPeersError(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -51,7 +51,7 @@ func TestServerGoesOnAfterAPeersError(t *testing.T) {
 	}
 }
 
-// What ends the listener ends the server, and OnError is told.
+// An error of the listener ends the server, and OnError is called.
 func TestServerEndsWithItsListener(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -60,7 +60,8 @@ func TestServerEndsWithItsListener(t *testing.T) {
 	}
 	told := make(chan error, 1)
 	s := &Server{Handler: &Handler{}, OnError: func(err error) { told <- err }}
-	s.beginLocked(&peerErrors{l, []error{syscall.EPROTO, syscall.EINVAL}}) // ends with the second error
+	// Ends with the second error.
+	s.beginLocked(&peerErrors{l, []error{syscall.EPROTO, syscall.EINVAL}})
 	if err := <-told; err == nil || !strings.Contains(err.Error(), syscall.EINVAL.Error()) {
 		t.Errorf("OnError got %v, want EINVAL", err)
 	}

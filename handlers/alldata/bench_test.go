@@ -13,8 +13,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Puts of new events of 200 bytes, each on disk before it is answered: by 1 and 100 writers, in a
-// Store, and in bbolt with a transaction for each.
+// Puts of new events of 200 bytes, each of which is on disk before it is answered, by 1 and by 100
+// writers: in a Store, and in bbolt with a transaction for each.
 //
 //	go test -run '^$' -bench Put -benchtime 2s ./handlers/alldata
 func BenchmarkPut(b *testing.B) {
@@ -86,7 +86,7 @@ func openBolt(b *testing.B) *bbolt.DB {
 }
 
 // Open of a store of 64 MiB that is in the page cache: with events of 200 bytes and of 64 KiB, and
-// without a look at the events.
+// with SkipVerify.
 //
 //	go test -run '^$' -bench Open -benchtime 3x ./handlers/alldata
 func BenchmarkOpen(b *testing.B) {

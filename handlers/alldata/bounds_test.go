@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// Of several makers of a store the first one's file stays, also where there are no links.
+// Of several that publish a file the first one's stays, also where there are no links.
 func TestPublish(t *testing.T) {
 	dir := t.TempDir()
 	path := func(name string) string { return filepath.Join(dir, name) }
@@ -35,7 +35,7 @@ func TestPublish(t *testing.T) {
 	if err := publish(path("new"), path("linked")); err != nil {
 		t.Errorf("publish() = %v", err)
 	}
-	if err := os.Mkdir(path("unlinkable"), 0o700); err != nil { // there are no links to directories
+	if err := os.Mkdir(path("unlinkable"), 0o700); err != nil { // directories cannot be linked
 		t.Fatal(err)
 	}
 	if err := publish(path("unlinkable"), path("renamed")); err != nil || exists(path("unlinkable")) || !exists(path("renamed")) {
@@ -52,7 +52,7 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// A page of a Range ends with pageEntries entries or pageBytes bytes.
+// A page of Range ends after pageEntries entries or pageBytes bytes.
 func TestRangePages(t *testing.T) {
 	s := open(t, &Store{})
 	each(pageEntries+1, func(i int) { mustPut(t, s, fmt.Sprintf("a%04d", i), "1") })
@@ -66,7 +66,7 @@ func TestRangePages(t *testing.T) {
 	}
 }
 
-// Put waits for room when one byte is missing, and not before.
+// Put waits for room only if at least one byte is missing.
 func TestPendingAtItsBound(t *testing.T) {
 	hold, held := make(chan struct{}), make(chan struct{}, 1)
 	first := true
@@ -83,7 +83,8 @@ func TestPendingAtItsBound(t *testing.T) {
 	<-held
 	done := make(chan error, 3)
 	for i := range 2 { // as much as fits
-		go func() { done <- s.Put(t.Context(), fmt.Sprint("k", i+1), json.RawMessage("1")) }() // ends when it is written
+		// Ends when it is written.
+		go func() { done <- s.Put(t.Context(), fmt.Sprint("k", i+1), json.RawMessage("1")) }()
 	}
 	s.await(2)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -115,7 +116,7 @@ func TestNoOnStored(t *testing.T) {
 	}
 }
 
-// What a body takes of MaxPending: a byte more than is told, at the most firstPart at first.
+// A body takes from MaxPending its Content-Length and a byte, but at most firstPart at first.
 func TestBodyTakes(t *testing.T) {
 	body := func(n int) string { return upstreamBody + strings.Repeat(" ", n-len(upstreamBody)) }
 	tests := []struct {
@@ -141,7 +142,7 @@ func TestBodyTakes(t *testing.T) {
 	}
 }
 
-// A line of 200 bytes is whole, and has no control characters.
+// A reason of up to 200 bytes stays whole. It has no control characters.
 func TestLine(t *testing.T) {
 	for in, want := range map[string]string{
 		strings.Repeat("x", 200):            strings.Repeat("x", 200),
@@ -154,7 +155,7 @@ func TestLine(t *testing.T) {
 	}
 }
 
-// closing counts the bodies that are closed.
+// closing counts the bodies that were closed.
 type closing struct {
 	io.Reader
 	n *int
@@ -162,7 +163,7 @@ type closing struct {
 
 func (c closing) Close() error { *c.n++; return nil }
 
-// Each answer is closed, whatever it says, and asks for a pause only with a number.
+// The client closes every body, and waits as long as Retry-After says only if that is a number.
 func TestClientAnswers(t *testing.T) {
 	for after, want := range map[string]time.Duration{
 		"": 0, "0": 0, "1": time.Second, "-1": 0, "x": 0, "3600": time.Hour, "3601": time.Hour, "99999999999999999999": time.Hour,
@@ -185,14 +186,14 @@ func TestClientAnswers(t *testing.T) {
 	}
 }
 
-// failing is a listener that has an error, and then none to give any more.
+// failing is a listener whose Accept fails.
 type failing struct{ net.Listener }
 
 func (failing) Accept() (net.Conn, error) { return nil, errors.New("no more") }
 func (failing) Close() error              { return nil }
 func (failing) Addr() net.Addr            { return &net.TCPAddr{} }
 
-// OnError is told that the server has stopped without a Close, and only of that.
+// OnError is called if the server stops without a Close, and only then.
 func TestServerStops(t *testing.T) {
 	var told []string
 	s := &Server{Addr: "127.0.0.1:0", Handler: http.NotFoundHandler(), OnError: func(err error) { told = append(told, err.Error()) }}
@@ -210,7 +211,7 @@ func TestServerStops(t *testing.T) {
 	s.run(&running{http: &http.Server{}, served: make(chan struct{})}, failing{})
 }
 
-// Zero is the default, and less is none.
+// Zero means the default, and a negative value no bound.
 func TestServerBounds(t *testing.T) {
 	l := &limited{most: 2}
 	if got := []bool{l.enter(), l.enter(), l.enter()}; !slices.Equal(got, []bool{true, true, false}) {
@@ -236,7 +237,7 @@ func TestServerBounds(t *testing.T) {
 	}
 }
 
-// The seal of an event without a byte is its seal, and half a seal is none.
+// The seal of an empty event is valid, and a part of a seal is not.
 func TestUnseal(t *testing.T) {
 	sealed := seal("k", nil)
 	if got, err := unseal("k", sealed); len(got) > 0 || err != nil {
@@ -260,7 +261,7 @@ func (r *readDeadlines) SetReadDeadline(at time.Time) error {
 	return nil
 }
 
-// A body has a deadline of its connection, which does not stay, and none without ReadTimeout.
+// A body has a read deadline, which is removed afterwards, and none without ReadTimeout.
 func TestBodyDeadline(t *testing.T) {
 	for timeout, want := range map[time.Duration][]bool{0: {true, false}, time.Hour: {true, false}, -1: nil} {
 		w := &readDeadlines{ResponseRecorder: httptest.NewRecorder()}
@@ -272,7 +273,7 @@ func TestBodyDeadline(t *testing.T) {
 	}
 }
 
-// What net/http is told.
+// The settings of the http.Server.
 func TestServerOfHTTP(t *testing.T) {
 	own := log.New(io.Discard, "", 0)
 	if s := (&Server{}).server(); s.ErrorLog == nil || !s.DisableGeneralOptionsHandler {
@@ -283,7 +284,7 @@ func TestServerOfHTTP(t *testing.T) {
 	}
 }
 
-// After a commit that has failed the next one makes certain what is there.
+// After a failed commit the next one makes sure that what can be read is on disk.
 func TestCommitFails(t *testing.T) {
 	s := &Store{Dir: t.TempDir()}
 	open(t, s)
@@ -298,14 +299,14 @@ func TestCommitFails(t *testing.T) {
 
 func TestSyncDirs(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		return // where there is nothing to sync
+		return // directories cannot be synced there
 	}
 	if err := syncDirs(filepath.Join(t.TempDir(), "no", "where")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("syncDirs() = %v, want ErrNotExist", err)
 	}
 }
 
-// sparse is a file that has meta pages at some places, and nothing else.
+// sparse is a file that has only meta pages, at these offsets.
 type sparse map[int64]meta
 
 func (s sparse) ReadAt(b []byte, at int64) (int, error) {
@@ -313,8 +314,8 @@ func (s sparse) ReadAt(b []byte, at int64) (int, error) {
 	return copy(b, m[:]), nil
 }
 
-// Without the first meta page the second is looked for at each size of a page, and taken if it says
-// so.
+// Without a valid first meta page the second is searched for at each page size, and used if it has
+// that page size.
 func TestSecondMeta(t *testing.T) {
 	made := func(size uint32) (m meta) {
 		binary.NativeEndian.PutUint32(m[:], metaMagic)

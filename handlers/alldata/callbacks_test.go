@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/testdata/funcs"
 )
 
-// A panic in a callback costs one call, and no lock is left held. That of Client.OnRetry and of
-// Keygen.Now is its caller's.
+// A panic in a callback costs one call and leaves no lock held. A panic in Client.OnRetry or
+// Keygen.Now reaches the caller.
 func TestCallbacksPanic(t *testing.T) {
 	cases := map[string]func(t *testing.T){
 		"Client.OnRetry": panicsInOnRetry, "Handler.OnPut": panicsInHandler, "Handler.OnError": panicsInHandler,
@@ -120,7 +120,7 @@ func panicsInStore(t *testing.T) {
 	}
 }
 
-// Close returns in every callback.
+// Close can be called in every callback.
 func TestCallbacksClose(t *testing.T) {
 	t.Parallel()
 	t.Run("Server.OnError", func(t *testing.T) {
@@ -151,7 +151,7 @@ func TestCallbacksClose(t *testing.T) {
 			s.OnError = func(error) { end() }
 			open(t, s)
 			mustPut(t, s, "a", "1")
-			err := s.Put(t.Context(), "b", json.RawMessage("2")) // before Close or after
+			err := s.Put(t.Context(), "b", json.RawMessage("2")) // either before Close or after it
 			if err != nil && !errors.Is(err, ErrClosed) {
 				t.Errorf("Put = %v", err)
 			}
@@ -169,7 +169,8 @@ func TestCallbacksClose(t *testing.T) {
 	}
 }
 
-// Close returns after OnError, however it was ended, unless its time is up.
+// Close returns after OnError, whether OnError returns or ends its goroutine, unless CloseTimeout
+// has passed.
 func TestCloseWaitsForOnError(t *testing.T) {
 	t.Parallel()
 	called, release := make(chan struct{}), make(chan struct{})

@@ -33,13 +33,13 @@ func status(code int, body string, header ...string) *http.Response {
 	return w.Result()
 }
 
-// What passes is tried again, with the same bytes; what does not is not.
+// The client repeats a put, with the same bytes, only if its failure may pass.
 func TestClientRetries(t *testing.T) {
 	tests := []struct {
 		name    string
-		answers []int // 0 is no connection
+		answers []int // 0 means no connection
 		tries   int
-		status  int // of the error; 0 for another one, -1 for none
+		status  int // of the error; 0 for another error, -1 for none
 	}{
 		{"at once", []int{201}, 1, -1},
 		{"after no connection", []int{0, 0, 201}, 3, -1},
@@ -94,8 +94,8 @@ func TestClientRetries(t *testing.T) {
 	}
 }
 
-// The pauses double up to their bound, are left to chance within half of that, and last as long as
-// the peer asks for.
+// The pauses double up to their bound. Half of each is random. They last at least as long as the
+// peer asks for.
 func TestClientBackoff(t *testing.T) {
 	tests := []struct {
 		name     string
@@ -123,7 +123,7 @@ func TestClientBackoff(t *testing.T) {
 	}
 }
 
-// A peer's Retry-After is kept; each attempt has its own bound, and ctx that of all.
+// The client waits as long as Retry-After says. Timeout bounds each attempt, and ctx all of them.
 func TestClientTime(t *testing.T) {
 	hangs := transport(func(r *http.Request) (*http.Response, error) {
 		<-r.Context().Done()
@@ -169,7 +169,7 @@ func TestClientTime(t *testing.T) {
 	})
 }
 
-// What cannot be sent is not.
+// The client does not send what is not valid.
 func TestClientRefuses(t *testing.T) {
 	never := transport(func(*http.Request) (*http.Response, error) {
 		t.Error("a request was sent")
@@ -198,7 +198,7 @@ func TestClientRefuses(t *testing.T) {
 	}
 }
 
-// A peer that cannot prove who it is is not asked again.
+// The client does not try a peer again whose certificate is not valid.
 func TestClientCertificate(t *testing.T) {
 	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -211,7 +211,7 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
-// An answer that is too long, or is no text, is told in a line.
+// A reason that is too long, or not text, is shortened to one line.
 func TestClientReason(t *testing.T) {
 	for body, want := range map[string]string{
 		"":                         "the peer answered 404 Not Found",
@@ -228,8 +228,7 @@ func TestClientReason(t *testing.T) {
 	}
 }
 
-// Peers that come and go: every put arrives, once, at a store whose server loses every second
-// answer.
+// While a server loses every second answer, every put still arrives at the store once.
 func TestClientAndStore(t *testing.T) {
 	s := open(t, &Store{})
 	h := &Handler{OnPut: s.Put}
@@ -237,7 +236,7 @@ func TestClientAndStore(t *testing.T) {
 	url := listen(t, &Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if n++; n%2 == 1 {
 			h.ServeHTTP(httptest.NewRecorder(), r)
-			panic(http.ErrAbortHandler) // it is stored, but nobody hears of it
+			panic(http.ErrAbortHandler) // the event is stored, but the client gets no answer
 		}
 		h.ServeHTTP(w, r)
 	})})

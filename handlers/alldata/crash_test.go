@@ -11,21 +11,22 @@ import (
 	"testing"
 )
 
-// A crash of the machine leaves what was on disk at the last sync, and of what was written since
-// any sectors, in any order. bbolt syncs twice in a commit: after the data, and after the page that
-// makes them count. These tests make the files that a crash at any moment of a commit may leave,
-// and hold that they have all that was answered before it.
+// After a crash of the machine the disk has what was written before the last sync, and any sectors
+// of what was written since, in any order. bbolt syncs twice in a commit: after the data, and after
+// the meta page that makes the data count. These tests make the files that a crash at any moment of
+// a commit may leave, and check that they have everything that was answered before.
 
 const sector = 512
 
-// crash is a file before and after one commit.
+// crash has the file before and after one commit.
 type crash struct {
 	before, after []byte
 	entries       []string // before
 	added         string   // by the commit
 }
 
-// image is the file that a crash leaves: pick says of which sectors what was written is on disk.
+// image returns the file that a crash leaves. pick reports whether the new content of the sector at
+// an offset is on disk.
 func (c *crash) image(size int, pick func(at int) bool) []byte {
 	image := make([]byte, size)
 	copy(image, c.before)
@@ -37,7 +38,7 @@ func (c *crash) image(size int, pick func(at int) bool) []byte {
 	return image
 }
 
-// metas are the bytes of the two pages that make the others count.
+// metas is the length of the two meta pages.
 var metas = 2 * os.Getpagesize()
 
 // crashes puts events of many sizes, and calls f for each commit.
@@ -54,7 +55,7 @@ func crashes(t *testing.T, f func(c *crash)) {
 	}
 }
 
-// read is the file of a store.
+// read returns the file of a store.
 func read(t testing.TB, dir string) []byte {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(dir, fileName))
@@ -64,7 +65,7 @@ func read(t testing.TB, dir string) []byte {
 	return content
 }
 
-// dirOf is a directory whose store has this file.
+// dirOf returns a directory with a store whose file is image.
 func dirOf(t testing.TB, image []byte) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -74,12 +75,12 @@ func dirOf(t testing.TB, image []byte) string {
 	return dir
 }
 
-// holds opens an image. It must have what was there before the commit; whole says that it must have
-// the new event too, and none that it must not.
+// holds opens an image and checks that it has what was there before the commit. With whole it must
+// also have the new event; with none it must not.
 func holds(t *testing.T, c *crash, image []byte, none, whole bool) {
 	t.Helper()
 	s := &Store{Dir: dirOf(t, image)}
-	for range 2 { // also what Open itself writes is good
+	for range 2 { // the second time checks what the first Open has written
 		if err := s.Open(); err != nil {
 			t.Fatalf("Open() = %v", err)
 		}
@@ -103,7 +104,7 @@ func holds(t *testing.T, c *crash, image []byte, none, whole bool) {
 	s.Close()
 }
 
-// Any part of the data, and any length of the file, without the meta page.
+// A crash leaves any part of the data, and any length of the file, without the meta page.
 func TestCrashBeforeMeta(t *testing.T) {
 	crashes(t, func(c *crash) {
 		for part := range 5 {
@@ -116,7 +117,7 @@ func TestCrashBeforeMeta(t *testing.T) {
 	})
 }
 
-// All of the data, and the meta page up to any byte: the file has what was before, or all.
+// A crash leaves all of the data, and the meta page up to any byte: the file has either state.
 func TestCrashInMeta(t *testing.T) {
 	crashes(t, func(c *crash) {
 		for range 3 {
@@ -134,7 +135,7 @@ func TestCrashInMeta(t *testing.T) {
 	})
 }
 
-// A file that was cut off, which no crash does, is found to be so when it is opened.
+// Open detects a file that was cut off, which no crash does.
 func TestOpenCutOff(t *testing.T) {
 	crashes(t, func(c *crash) {
 		image := c.after[:rand.IntN(len(c.after))]

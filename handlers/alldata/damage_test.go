@@ -19,7 +19,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// small makes a small store that has every kind of page, and returns its file and entries.
+// small makes a small store with pages of every kind, and returns its file and entries.
 func small(t *testing.T) (image []byte, entries []Entry) {
 	t.Helper()
 	s := &Store{Dir: t.TempDir()}
@@ -49,9 +49,9 @@ func small(t *testing.T) (image []byte, entries []Entry) {
 	return image[:st.meta.u64(metaPages)*uint64(st.meta.pageSize())], entries
 }
 
-// Whatever byte of a store is damaged: Open finds it, or the store has all that was put, nothing
-// else, and takes more. None of it hangs or crashes, also if Open does not look at the events.
-// TEST_LONG has it done to every byte, in every way.
+// After damage to any byte of a store either Open detects it, or the store has exactly what was put
+// and accepts more. Nothing hangs or crashes, even with SkipVerify. With TEST_LONG every byte is
+// damaged in every way.
 func TestEveryByteDamaged(t *testing.T) {
 	image, entries := small(t)
 	values := []func(b byte) byte{
@@ -79,14 +79,14 @@ func TestEveryByteDamaged(t *testing.T) {
 	}
 }
 
-// damages are the stores that a test has damaged.
+// damages are stores with a damaged byte.
 type damages struct {
 	entries                  []Entry
 	s                        *Store
 	tried, whole, unverified int
 }
 
-// try holds a store that was damaged at a byte to the claim.
+// try checks a store that is damaged at one byte.
 func (d *damages) try(t *testing.T, at int, broken []byte) {
 	t.Helper()
 	hang := time.AfterFunc(time.Minute, func() { panic(fmt.Sprintf("byte %d, now %#x: no end", at, broken[at])) })
@@ -112,7 +112,7 @@ func (d *damages) try(t *testing.T, at int, broken []byte) {
 	}
 }
 
-// look holds that a store that was opened is whole.
+// look checks that a store which Open has accepted is whole.
 func (d *damages) look(t *testing.T, at int) {
 	t.Helper()
 	defer func() {
@@ -145,7 +145,7 @@ func (d *damages) look(t *testing.T, at int) {
 	}
 }
 
-// lookUnverified holds that no event is other than it was.
+// lookUnverified checks that no event is other than it was.
 func (d *damages) lookUnverified(t *testing.T, at int) {
 	t.Helper()
 	defer d.s.Close()
@@ -163,7 +163,7 @@ func (d *damages) lookUnverified(t *testing.T, at int) {
 	}
 }
 
-// What is damaged is told, and Check tells the same and changes nothing.
+// Open and Check return the same error for damage, and Check changes nothing.
 func TestDamage(t *testing.T) {
 	image, _ := small(t)
 	st, err := readState(bytes.NewReader(image))
@@ -232,7 +232,7 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// An Open that does not look at the events finds damage to one when it is read.
+// With SkipVerify damage to an event is found when the event is read.
 func TestSkipVerify(t *testing.T) {
 	image, _ := small(t)
 	image = bytes.ReplaceAll(image, []byte("043x"), []byte("043y"))
@@ -259,7 +259,7 @@ func TestSkipVerify(t *testing.T) {
 	}
 }
 
-// Check counts the events of a store that nobody has open, and makes none.
+// Check counts the events of a store that nobody has open. It makes no store.
 func TestCheck(t *testing.T) {
 	s := &Store{Dir: t.TempDir(), LockTimeout: 1}
 	if _, err := s.Check(); !errors.Is(err, os.ErrNotExist) {

@@ -15,7 +15,7 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// A store behind the shared port: what is posted to /_put is kept, everything else is the hub's.
+// A store behind the shared port: the store gets what is posted to /_put, the hub everything else.
 func Example() {
 	dir, err := os.MkdirTemp("", "alldata")
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// heads is a file whose two meta pages have these bytes, and nothing else: it may be long.
+// heads is a file that has only these two meta pages. It may be long.
 type heads struct {
 	pageSize int64
 	metas    [2]meta
@@ -32,7 +32,7 @@ func (h *heads) ReadAt(p []byte, at int64) (n int, err error) {
 	return n, err
 }
 
-// made returns the meta page of a transaction, whose other numbers come from seed.
+// made returns a meta page with this transaction, and other numbers that come from seed.
 func made(pageSize uint32, tx, seed uint64) (m meta) {
 	order := binary.NativeEndian
 	order.PutUint32(m[:], metaMagic)
@@ -47,10 +47,10 @@ func made(pageSize uint32, tx, seed uint64) (m meta) {
 	return m
 }
 
-// FuzzReadState holds that damage to the head of the newest state never brings up the one before,
-// that damage to the older head does not matter, and that of a head which was written in part only
-// the state before or the one that was being written comes. Damage that turns a transaction into
-// the one two before or after it, and changes something else too, looks like such a part.
+// FuzzReadState checks three things. Damage to the newest state's meta page never brings up the
+// state before. Damage to the older meta page does not matter. A meta page that was partly written
+// leads to the state before or to the one that was being written. Damage that changes the
+// transaction by two, and something else too, looks like a page that was partly written.
 func FuzzReadState(f *testing.F) {
 	f.Add(uint8(0), uint64(7), uint64(1), false, metaSum, []byte{1, 2, 3}, metaSize)
 	f.Add(uint8(2), uint64(256), uint64(0), true, metaTx, []byte{0xfe, 0}, metaTx+1)
@@ -104,8 +104,8 @@ func FuzzReadState(f *testing.F) {
 	})
 }
 
-// FuzzRead holds that a verifier reads what is in the file, wherever it has read before, in a
-// window that is no longer than it needs, and that the end is damage.
+// FuzzRead checks that a verifier returns what is in the file, wherever it has read before, that
+// its window is no longer than necessary, and that reading past the end is an ErrDamaged.
 func FuzzRead(f *testing.F) {
 	f.Add([]byte("0123456789"), uint8(4), []byte{0, 4, 1, 2, 3, 4, 8, 2, 8, 3, 0, 10, 0, 11})
 	f.Add([]byte(nil), uint8(1), []byte{0, 0, 0, 1})
@@ -133,8 +133,8 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// FuzzVerify holds that a file which is damaged in one place has what was put, or is found to be
-// damaged; it is never read beyond its end, or in circles.
+// FuzzVerify checks that a file which is damaged in one place either has what was put or is found
+// to be damaged, and that it is never read beyond its end or in circles.
 func FuzzVerify(f *testing.F) {
 	free, page := freelist(), leaf(4, event("a", "1"), event("b", "22"), event("c", "333"))
 	image := store(3, free, page)

@@ -30,7 +30,7 @@ func smallDisk(t *testing.T) (dir string) {
 	return dir
 }
 
-// fill fills the file system of dir but for so many pages. It returns the file that it fills it
+// fill fills the file system of dir except for but pages. It returns the file that it fills it
 // with.
 func fill(t *testing.T, dir string, but int) (filler string) {
 	t.Helper()
@@ -52,8 +52,8 @@ func fill(t *testing.T, dir string, but int) (filler string) {
 	return filler
 }
 
-// Wherever in a put the disk gets full the answer is 507, or 201 if there is room enough, and 201
-// when there is room. What is there stays.
+// Wherever in a put the disk becomes full, the answer is 507, or 201 if there is still room. Once
+// there is room again it is 201. Stored events stay.
 func TestStoreFullAnywhere(t *testing.T) {
 	dir := smallDisk(t)
 	answers := map[int]int{}
@@ -94,8 +94,8 @@ func TestStoreFullAnywhere(t *testing.T) {
 	}
 }
 
-// Wherever the disk gets full while a store is made, Open says so and leaves nothing behind, and
-// makes it when there is room.
+// Wherever the disk becomes full while Open makes a store, Open returns an ErrFull and leaves
+// nothing behind. It makes the store once there is room.
 func TestOpenFullAnywhere(t *testing.T) {
 	dir := smallDisk(t)
 	full := 0
@@ -126,7 +126,7 @@ func TestOpenFullAnywhere(t *testing.T) {
 	}
 }
 
-// A store on a full disk can be opened, and goes on when there is room.
+// A store on a full disk can be opened, and goes on once there is room.
 func TestStoreOnFullDisk(t *testing.T) {
 	dir := smallDisk(t)
 	s := open(t, &Store{Dir: dir})

@@ -27,8 +27,8 @@ func posted(t *testing.T, s *Store, key, event string) (status int, text string)
 	return w.Code, string(answer)
 }
 
-// A put is an error, of a new event and of one that is there, when the file or its directory is not
-// where it was opened. It is taken again once it is back.
+// While the file or its directory is not where it was opened, a put is an error, whether the event
+// is new or not. The store accepts puts again once the file is back.
 func TestStoreGone(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("windows keeps the names of open files")
@@ -136,7 +136,7 @@ func TestStoreGone(t *testing.T) {
 	}
 }
 
-// A put during which the file goes is an error too.
+// A put during which the file disappears is an error too.
 func TestStoreGoesMeanwhile(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("windows keeps the names of open files")
@@ -152,7 +152,7 @@ func TestStoreGoesMeanwhile(t *testing.T) {
 	}
 }
 
-// The program may go to another directory.
+// The program may change its working directory.
 func TestStoreOfRelativeDir(t *testing.T) {
 	t.Chdir(t.TempDir())
 	s := open(t, &Store{Dir: "events"})
@@ -160,8 +160,7 @@ func TestStoreOfRelativeDir(t *testing.T) {
 	mustPut(t, s, "a", "1")
 }
 
-// While the disk is full puts are answered with 507 and a sentence, and with 201 when there is
-// room.
+// While the disk is full puts are answered with 507 and a reason; once there is room, with 201.
 func TestStoreFull(t *testing.T) {
 	file := func(err error) error { return &os.PathError{Op: "write", Path: fileName, Err: err} }
 	for _, failure := range []error{
@@ -195,7 +194,7 @@ func TestStoreFull(t *testing.T) {
 	}
 }
 
-// A store can be opened, and read, on a full disk.
+// A store on a full disk can be opened and read.
 func TestOpenFull(t *testing.T) {
 	fails := false
 	s := open(t, &Store{Dir: t.TempDir(), update: func(db *bbolt.DB, f func(tx *bbolt.Tx) error) error {
@@ -218,7 +217,7 @@ func TestOpenFull(t *testing.T) {
 		t.Errorf("Get() = %s, %v", got, err)
 	}
 	wantFull(t, s, "b", "2")
-	wantFull(t, s, "a", "1") // it may not be on disk yet
+	wantFull(t, s, "a", "1") // the event may not be on disk yet
 	fails = false
 	for _, key := range []string{"b", "a"} {
 		if status, text := posted(t, s, key, map[string]string{"a": "1", "b": "2"}[key]); status != http.StatusCreated {
@@ -235,7 +234,8 @@ func wantFull(t *testing.T, s *Store, key, event string) {
 	}
 }
 
-// Another OnPut that finds no room need not know of ErrFull. What a peer sends is no such error.
+// An OnPut need not use ErrFull: the system's errors are recognised. An event with the text of one
+// is not.
 func TestAnswerFull(t *testing.T) {
 	for _, tt := range []struct {
 		err  error

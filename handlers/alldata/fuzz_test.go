@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// FuzzParse holds that a body that is taken has a key and an event, which come out of it again when
-// they are sent, and that any other is refused in one line.
+// FuzzParse checks that a body that parse accepts has a key and an event, which stay the same when
+// they are sent again, and that the error for any other body is one line.
 func FuzzParse(f *testing.F) {
 	for _, body := range []string{
 		upstreamBody, `{"event":[1,2.5e3,"\ud83d\ude00"],"key":"\u006b"}`, `{"key":"a","key":"\ud800","event":null}`, "null", "[]",
@@ -54,8 +54,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// FuzzSame holds that what a JSON library makes of a text is the same event, and that sameness has
-// no side.
+// FuzzSame checks that equalJSON is symmetric, and agrees with a JSON library on what is the same
+// event.
 func FuzzSame(f *testing.F) {
 	for _, pair := range [][2]string{
 		{`{"a":1,"b":[2]}`, `{"b":[2.0],"a":10e-1}`}, {`"\ud800"`, `"\udc00"`}, {"1e5", "100000"}, {"-0", "0.0"}, {`"\u00e9"`, `"é"`},
@@ -80,7 +80,7 @@ func FuzzSame(f *testing.F) {
 		if !equalJSON(a, again) {
 			t.Errorf("%s is not the same as %s", a, again)
 		}
-		// Two texts that a JSON library makes the same of are the same event.
+		// Two texts that encode again to the same text are the same event.
 		if w, ok := tree(b); ok && !hasLoneSurrogate(b) {
 			other, err := json.Marshal(w)
 			if err != nil {
@@ -93,8 +93,7 @@ func FuzzSame(f *testing.F) {
 	})
 }
 
-// FuzzHandler holds that any request is answered with a status that is documented, and that only a
-// POST puts.
+// FuzzHandler checks that any request gets a status that is documented, and that only a POST puts.
 func FuzzHandler(f *testing.F) {
 	f.Add("POST", []byte(upstreamBody))
 	f.Add("GET", []byte(upstreamBody))
@@ -112,8 +111,9 @@ func FuzzHandler(f *testing.F) {
 	})
 }
 
-// FuzzHead holds that a store with any head, and of any length, has what was put, or is found to be
-// damaged. The checksum of the head is put right: otherwise nothing else of it would be looked at.
+// FuzzHead checks that a store with any meta page, and of any length, either has what was put or is
+// found to be damaged. The checksum of the meta page is corrected, as nothing else would be read
+// otherwise.
 func FuzzHead(f *testing.F) {
 	s := &Store{Dir: f.TempDir()}
 	open(f, s)

@@ -17,7 +17,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// ask has h answer a request.
+// ask returns the answer of h to a request.
 func ask(h http.Handler, method, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "/_put", strings.NewReader(body))
 	for i := 0; i < len(header); i += 2 {
@@ -28,7 +28,7 @@ func ask(h http.Handler, method, body string, header ...string) *httptest.Respon
 	return w
 }
 
-// Each body is taken, or refused with words that say why.
+// Each body is either accepted or refused with a reason.
 func TestHandlerBodies(t *testing.T) {
 	tests := []struct {
 		name, body string
@@ -92,7 +92,7 @@ func TestHandlerBodies(t *testing.T) {
 	}
 }
 
-// What OnPut returns decides the answer; the words of its own errors are not told.
+// The error of OnPut decides the answer, which does not contain the text of other errors.
 func TestHandlerAnswers(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -127,7 +127,7 @@ func TestHandlerAnswers(t *testing.T) {
 			}
 		})
 	}
-	if w := ask(&Handler{}, "POST", upstreamBody); w.Code != 500 { // nobody is told
+	if w := ask(&Handler{}, "POST", upstreamBody); w.Code != 500 { // nobody gets the reason
 		t.Errorf("status %d", w.Code)
 	}
 }
@@ -149,14 +149,15 @@ func TestHandlerMethods(t *testing.T) {
 			t.Errorf("Content-Encoding: %s: %d, want %d", coding, w.Code, want)
 		}
 	}
-	for _, kind := range []string{"", "application/json", "text/plain", "nonsense"} { // which upstream does not look at
+	// Upstream ignores the Content-Type.
+	for _, kind := range []string{"", "application/json", "text/plain", "nonsense"} {
 		if w := ask(&Handler{OnPut: p.put}, "POST", upstreamBody, "Content-Type", kind); w.Code != 201 {
 			t.Errorf("Content-Type: %s: %d", kind, w.Code)
 		}
 	}
 }
 
-// The longest body, and one byte more: with its length told or not.
+// The longest body, and one that is a byte longer, with and without Content-Length.
 func TestHandlerLimit(t *testing.T) {
 	body := func(n int) string {
 		const frame = `{"key":"k","event":""}`
@@ -200,7 +201,7 @@ func TestHandlerLimit(t *testing.T) {
 	}
 }
 
-// A body whose length is told to be too long is not even read.
+// A body whose Content-Length is too large is not read.
 func TestHandlerLimitTold(t *testing.T) {
 	r := httptest.NewRequest("POST", "/", readerFunc(func([]byte) (int, error) {
 		t.Error("the body is read")
@@ -214,7 +215,7 @@ func TestHandlerLimitTold(t *testing.T) {
 	}
 }
 
-// A body that comes too slowly, or breaks off, is no put.
+// A body that comes too slowly, or breaks off, is not put.
 func TestHandlerSlowBody(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -243,12 +244,12 @@ func TestHandlerSlowBody(t *testing.T) {
 	}
 }
 
-// dripping is a body that comes byte by byte.
+// dripping returns a body that comes byte by byte.
 func dripping(pause time.Duration) io.Reader {
 	return readerFunc(func() func(p []byte) (int, error) {
 		r := iotest.OneByteReader(strings.NewReader(upstreamBody))
 		return func(p []byte) (int, error) {
-			time.Sleep(pause) // of the bubble
+			time.Sleep(pause) // in the bubble's time
 			return r.Read(p)
 		}
 	}())
@@ -258,7 +259,7 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// OnPut gets a ctx that ends, and its own words about that come as 503.
+// The ctx of OnPut ends. If OnPut returns its error, the answer is 503.
 func TestHandlerTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
@@ -281,7 +282,7 @@ func TestHandlerTimeout(t *testing.T) {
 	})
 }
 
-// The store behind the handler: the statuses of a life of keys.
+// The statuses of puts, in order, with a store behind the handler.
 func TestHandlerWithStore(t *testing.T) {
 	s := open(t, &Store{})
 	h := &Handler{OnPut: s.Put}

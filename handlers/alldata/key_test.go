@@ -35,7 +35,7 @@ func TestNewKey(t *testing.T) {
 	}
 }
 
-// Keys increase whatever the clock does, by any number of goroutines.
+// Keys increase whatever the clock does, with any number of goroutines.
 func TestKeygen(t *testing.T) {
 	at := time.Date(2026, 11, 21, 2, 15, 41, 999_999_999, time.UTC)
 	clocks := map[string]func() func() time.Time{

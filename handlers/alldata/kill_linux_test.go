@@ -17,8 +17,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// childFull puts until the disk is full, or as good as: the file may not get larger. What was
-// answered stays, the rest is an error, and when there is room again all goes on.
+// childFull puts until the file may not grow, as on a full disk. What was answered stays, other
+// puts are errors, and the store goes on when there is room again.
 func childFull(s *Store) {
 	told := 0
 	s.OnStored = func(string, json.RawMessage) { told++ }
@@ -40,7 +40,7 @@ func childFull(s *Store) {
 			childFails(fmt.Errorf("Put() into a full file: %v", err))
 		}
 	}
-	childFails(s.Put(ctx, "000000", event(0))) // which is there
+	childFails(s.Put(ctx, "000000", event(0))) // the event is there already
 	childFails(syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit))
 	for i := full; i < full+300; i++ {
 		childFails(s.Put(ctx, fmt.Sprintf("%06d", i), event(i)))
@@ -70,7 +70,7 @@ func TestStoreDiskFull(t *testing.T) {
 	}
 }
 
-// childShort puts while a write ends in the middle of a page, and the rest finds no room.
+// childShort puts while a write ends in the middle of a page and finds no room for the rest.
 func childShort(s *Store) {
 	signal.Ignore(syscall.SIGXFSZ)
 	ctx, n, full := context.Background(), 0, 0
@@ -120,10 +120,10 @@ func TestStoreShortWrite(t *testing.T) {
 	}
 }
 
-// childSync puts while a sync of the disk fails, in strace. The put that it belonged to fails; the
-// same again waits for the disk, although the event may be visible already.
+// childSync puts while a sync of the disk fails, in strace. The put that it belonged to fails. The
+// same put again waits for the disk, although the event may be readable already.
 func childSync(s *Store) {
-	for tries := 0; s.Open() != nil; tries++ { // the sync of Open was the one
+	for tries := 0; s.Open() != nil; tries++ { // the sync that failed was that of Open
 		if tries > 10 {
 			childFails(errors.New("it cannot be opened"))
 		}
@@ -149,7 +149,7 @@ func childSync(s *Store) {
 	childFails(s.Close())
 }
 
-// id is the number of the last transaction.
+// id returns the number of the last transaction.
 func (s *Store) id() int {
 	tx, err := s.db.Begin(false)
 	childFails(err)
@@ -162,7 +162,7 @@ func TestStoreSyncFails(t *testing.T) {
 	failed := 0
 	for when := range 12 {
 		dir := t.TempDir()
-		open(t, &Store{Dir: dir}).Close() // made before
+		open(t, &Store{Dir: dir}).Close() // make the store first
 		out, err := output(t, spawn(t, "sync", dir, "strace", "-f", "-qqq", "-o", "/dev/null",
 			"-e", "trace=fdatasync", "-e", fmt.Sprintf("inject=fdatasync:error=EIO:when=%d", when+1)))
 		if err != nil {
@@ -186,8 +186,8 @@ func output(t *testing.T, cmd *exec.Cmd) (string, error) {
 	return string(out), err
 }
 
-// A file that somebody cuts off while it is open, or a disk that cannot be read any more, is an
-// error and not the end of the program.
+// If somebody cuts the file off while the store is open, or the disk can no longer be read, calls
+// return an error and the program goes on.
 func TestStoreCutOffWhileOpen(t *testing.T) {
 	s := &Store{Dir: t.TempDir()}
 	if err := s.Open(); err != nil {
@@ -222,7 +222,7 @@ func TestStoreCutOffWhileOpen(t *testing.T) {
 	}
 }
 
-// Neither Open, whether it mends a head or not, nor Check leaves a file open.
+// Neither Open, even if it mends a meta page, nor Check leaves a file open.
 func TestNoFileIsLeftOpen(t *testing.T) {
 	image, _ := small(t)
 	st, err := readState(bytes.NewReader(image))

@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// child is what a process of its own does in a test.
+// child does what a child process does in a test.
 func child(what, dir string) {
 	s := &Store{Dir: dir, LockTimeout: time.Minute}
 	mode, arg, _ := strings.Cut(what, " ")
@@ -39,8 +39,8 @@ func childFails(err error) {
 	}
 }
 
-// childPuts has many writers put, each key of which is printed when it is answered, until the
-// process is killed.
+// childPuts puts from many writers until the process is killed, and prints each key when its put is
+// answered.
 func childPuts(s *Store, round string) {
 	childFails(s.Open())
 	each(16, func(writer int) {
@@ -66,8 +66,8 @@ func spawn(t *testing.T, what, dir string, through ...string) *exec.Cmd {
 	return cmd
 }
 
-// kill kills a child that puts: after it has answered n, or, if n is 0, after a while that may be
-// too short to open the store. It returns the keys that were answered.
+// kill kills a child that puts: after n answers or, if n is 0, after a short time, perhaps before
+// it has opened the store. It returns the keys that were answered.
 func kill(t *testing.T, dir, round string, n int) (answered []string) {
 	t.Helper()
 	cmd := spawn(t, "put "+round, dir)
@@ -85,7 +85,7 @@ func kill(t *testing.T, dir, round string, n int) (answered []string) {
 	for in := bufio.NewReader(out); ; {
 		line, err := in.ReadString('\n')
 		if errors.Is(err, io.EOF) {
-			break // and what was printed in part was answered, but cannot be told from less
+			break // the last key was printed only in part
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +102,7 @@ func kill(t *testing.T, dir, round string, n int) (answered []string) {
 	return answered
 }
 
-// verify holds that a store has these keys, and nothing that was not put.
+// verify checks that a store has these keys, and nothing that was not put.
 func verify(t *testing.T, dir string, keys map[string]bool) {
 	t.Helper()
 	s := &Store{Dir: dir, LockTimeout: time.Minute}
@@ -135,8 +135,8 @@ func verify(t *testing.T, dir string, keys map[string]bool) {
 	}
 }
 
-// A process that is killed at any moment loses nothing that was answered. TEST_LONG has it done
-// more often.
+// A process that is killed at any moment loses nothing that was answered. With TEST_LONG this is
+// tried more often.
 func TestStoreKilled(t *testing.T) {
 	rounds := 12
 	if need.Long() {
@@ -159,7 +159,7 @@ func TestStoreKilled(t *testing.T) {
 	}
 }
 
-// One that is killed while it makes the store leaves none that cannot be opened.
+// A process that is killed while it makes the store leaves a directory that can be opened.
 func TestStoreKilledEarly(t *testing.T) {
 	for range 6 {
 		dir := t.TempDir()

@@ -11,8 +11,8 @@ import (
 	"github.com/portluck/portluck/testdata/leak"
 )
 
-// asChild names the environment variable that makes this test binary a process to be killed; its
-// value is what it does.
+// asChild names the environment variable that makes this test binary a child process, which is to
+// be killed. Its value says what the child does.
 const asChild = "ALLDATA_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -40,7 +40,7 @@ func open(t testing.TB, s *Store) *Store {
 	return s
 }
 
-// all is what a store has, as KEY=EVENT.
+// all returns the entries of a store, as KEY=EVENT.
 func all(t testing.TB, s *Store, from, to string) []string {
 	t.Helper()
 	var found []string
@@ -53,7 +53,7 @@ func all(t testing.TB, s *Store, from, to string) []string {
 	return found
 }
 
-// mustPut puts what must be taken.
+// mustPut puts an event that the store must accept.
 func mustPut(t testing.TB, s *Store, key, event string) {
 	t.Helper()
 	if err := s.Put(context.Background(), key, json.RawMessage(event)); err != nil {
@@ -61,7 +61,7 @@ func mustPut(t testing.TB, s *Store, key, event string) {
 	}
 }
 
-// eventOf is the event that the tests put under a key: of a length that varies.
+// eventOf returns the event that the tests put under a key. Its length varies.
 func eventOf(key string) json.RawMessage {
 	n := 0
 	for _, c := range key {
@@ -74,7 +74,7 @@ func eventOf(key string) json.RawMessage {
 	return fmt.Appendf(nil, `{"of":%q,"pad":%q}`, key, pad)
 }
 
-// each runs f for 0 to n-1, in goroutines.
+// each runs f(0) to f(n-1), each in a goroutine, and waits for them.
 func each(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	for i := range n {

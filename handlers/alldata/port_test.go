@@ -20,7 +20,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// logBuffer is what was logged.
+// logBuffer collects what is logged.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -38,7 +38,7 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// errSecret is what callbacks panic with: its text must be nowhere.
+// errSecret is the value that callbacks panic with. Its text must appear nowhere.
 var errSecret = errors.New("SECRET of a client")
 
 const (
@@ -107,9 +107,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// What goes wrong is logged by the port that the handler is on, or by the Log of its server, and
-// told to OnError: neither takes the place of the other. Whatever peers do, the lines are few, and
-// have none of their words.
+// Errors are logged by the handler's port, or by the Log of its server, and passed to OnError as
+// well. Whatever peers send, the lines are few and do not quote it.
 func TestErrorsAreLogged(t *testing.T) {
 	t.Parallel()
 	for where, start := range map[string]func(*testing.T, *portluck.Server, *Handler) string{"own port": onOwn, "shared port": onPort} {
@@ -150,7 +149,7 @@ func TestErrorsAreLogged(t *testing.T) {
 	}
 }
 
-// panics are handlers whose callbacks panic.
+// panics returns handlers whose callbacks panic.
 func panics() map[string]*Handler {
 	return map[string]*Handler{
 		"OnPut": {OnPut: func(context.Context, string, json.RawMessage) error { panic(errSecret) }},
@@ -161,7 +160,7 @@ func panics() map[string]*Handler {
 	}
 }
 
-// The port that a handler is on logs its panics, with a stack, and not what it has panicked with.
+// A handler's port logs its panics with a stack, but without the value of the panic.
 func TestPanicsAreLogged(t *testing.T) {
 	t.Parallel()
 	for name, h := range panics() {
@@ -186,14 +185,15 @@ func TestPanicsAreLogged(t *testing.T) {
 	}
 }
 
-// On a port of its own without a Log the standard logger has them, unless OnError is told.
+// On a server of its own without a Log, panics go to OnError, or else to the standard logger.
 func TestPanicsOnAPortOfItsOwn(t *testing.T) {
 	out := &logBuffer{}
 	stdlog.SetOutput(out)
 	defer stdlog.SetOutput(os.Stderr)
 	addr := onOwn(t, nil, panics()["OnPut"])
 	eventually(t, "it is logged", func() bool {
-		say(t, addr, putText) // package handlers logs few a second, and other tests may have had them
+		// Package handlers logs only a few panics a second, and other tests may have used them up.
+		say(t, addr, putText)
 		return strings.Contains(out.String(), "callback panicked") && strings.Contains(out.String(), "port_test.go:")
 	})
 	before := out.String()

@@ -62,11 +62,12 @@ func dialServer(t *testing.T, url string) (net.Conn, *bufio.Reader) {
 
 const rawPut = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 23\r\n\r\n{\"key\":\"k\",\"event\":{}} "
 
-// Close lets the request that has begun finish, and accepts no other. Listen may follow.
+// Close lets a request that has begun finish, and accepts no other. Listen may be called again.
 func TestServerClose(t *testing.T) {
 	begun, end := make(chan struct{}, 1), make(chan struct{})
 	own := "127.0.0.1:0"
-	if runtime.GOOS == "linux" { // other tests, which could have the port once it is closed, do not listen there
+	// Elsewhere another test could get the port once it is closed; on Linux none listens there.
+	if runtime.GOOS == "linux" {
 		own = "127.0.0.2:0"
 	}
 	s := &Server{Addr: own, Handler: &Handler{OnPut: func(context.Context, string, json.RawMessage) error {
@@ -104,7 +105,7 @@ func TestServerClose(t *testing.T) {
 	}
 }
 
-// A request that does not end is cut off after CloseTimeout.
+// After CloseTimeout Close cuts a request off.
 func TestServerCloseTimeout(t *testing.T) {
 	begun, end := make(chan struct{}), make(chan struct{})
 	s := &Server{Addr: "127.0.0.1:0", CloseTimeout: 1, Handler: &Handler{OnPut: func(context.Context, string, json.RawMessage) error {
@@ -128,7 +129,7 @@ func TestServerCloseTimeout(t *testing.T) {
 	close(end)
 }
 
-// Of the connections beyond MaxConns each is closed, and one that ends makes room.
+// The server closes each connection beyond MaxConns. A connection that ends makes room.
 func TestServerMaxConns(t *testing.T) {
 	p := &puts{}
 	url := listen(t, &Server{Handler: &Handler{OnPut: p.put}, MaxConns: 2})
@@ -156,7 +157,7 @@ func TestServerMaxConns(t *testing.T) {
 	}
 }
 
-// OnError is told when the listener fails, and an address that is taken is an error of Listen.
+// OnError is called when the listener fails. Listen returns an error if the address is in use.
 func TestServerErrors(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -170,7 +171,7 @@ func TestServerErrors(t *testing.T) {
 	}
 }
 
-// A client that sends more than it may gets its answer while it is still sending.
+// A client whose body is too long gets its answer while it is still sending.
 func TestServerAnswersTooLong(t *testing.T) {
 	p := &puts{}
 	url := listen(t, &Server{Handler: &Handler{OnPut: p.put, Limit: 1000}})
@@ -186,7 +187,7 @@ func TestServerAnswersTooLong(t *testing.T) {
 	}
 }
 
-// A page whose name was pointed at this machine puts nothing.
+// A page of a host name that somebody has pointed at this machine cannot put anything.
 func TestServerHosts(t *testing.T) {
 	for host, want := range map[string]int{"localhost": 201, "127.0.0.1:8080": 201, "app.example": 201, "evil.example": 421} {
 		p := &puts{}

@@ -21,7 +21,7 @@ func TestStorePut(t *testing.T) {
 	tests := []struct {
 		name, key, event string
 		want             error
-		kept             string // under the key afterwards; none if empty
+		kept             string // under the key afterwards; nothing if empty
 	}{
 		{"new", "a", `{"x": [1, 2]}`, nil, `{"x":[1,2]}`},
 		{"the same again", "a", `{"x":[1,2]}`, nil, `{"x":[1,2]}`},
@@ -58,7 +58,7 @@ func TestStorePut(t *testing.T) {
 	}
 }
 
-// What was put is there when the store is opened again, in order, whatever the order of the puts.
+// What was put is there when the store is opened again, sorted by key.
 func TestStoreReopenAndRange(t *testing.T) {
 	s := &Store{Dir: filepath.Join(t.TempDir(), "made", "by", "Open")}
 	if err := s.Open(); err != nil {
@@ -104,7 +104,7 @@ func TestStoreReopenAndRange(t *testing.T) {
 	}
 }
 
-// A loop over the store may put, and closing the store ends it.
+// A loop over the store may put. Closing the store ends the loop.
 func TestStoreRangeWhilePutting(t *testing.T) {
 	s := open(t, &Store{})
 	for i := range 600 {
@@ -133,7 +133,7 @@ func TestStoreRangeWhilePutting(t *testing.T) {
 	}
 }
 
-// Close writes what waits; after it there is an error, and no event that is half there.
+// Close writes what is queued. After it calls return an error, and no event is half stored.
 func TestStoreClose(t *testing.T) {
 	s := &Store{Dir: t.TempDir()}
 	if err := s.Close(); err != nil {
@@ -189,7 +189,7 @@ func TestStoreClose(t *testing.T) {
 	}
 }
 
-// OnStored is told of each new event once; a panic of it is reported, and costs nothing else.
+// OnStored is called once for each new event. A panic in it is reported and costs nothing else.
 func TestStoreOnStored(t *testing.T) {
 	var told, failed []string
 	s := open(t, &Store{
@@ -225,7 +225,7 @@ func TestStoreOpenFails(t *testing.T) {
 	used := open(t, &Store{})
 	tests := []struct {
 		name string
-		make func(t *testing.T, dir string) // the directory of the store
+		make func(t *testing.T, dir string) // makes the directory of the store
 		want error
 		text string
 	}{
@@ -285,8 +285,8 @@ func write(t *testing.T, path, content string) {
 	}
 }
 
-// What another process that made the store has left behind goes, and of many that make it at once
-// one does.
+// Open removes what killed processes have left while they made the store. Of many processes that
+// make it at once only one does.
 func TestStoreCreatedAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "new-123.db"), "half")

@@ -35,7 +35,7 @@ func listen(t testing.TB, s *Server) (url string) {
 	return "http://" + addr.String() + "/"
 }
 
-// puts remembers what OnPut got.
+// puts records what OnPut got.
 type puts struct {
 	mu   sync.Mutex
 	seen []string
@@ -57,7 +57,7 @@ func (p *puts) all() string {
 
 const upstreamBody = `{"key":"key1","event":{"foo":"bar","baz":1}}`
 
-// The tests of upstream's peer server, by their number in SEEDS.md part B4.
+// The tests of upstream's peer server, by their numbers in part B4 of SEEDS.md.
 func TestUpstreamServer(t *testing.T) {
 	tests := []struct {
 		name, method, body string
@@ -99,14 +99,14 @@ func TestUpstreamServer(t *testing.T) {
 	}
 }
 
-// A1: port 8080 by default, also of localhost; A2 and A10, A11: the address of the options.
+// A1: port 8080 by default, also on localhost; A2, A10 and A11: the address in the options.
 func TestUpstreamServerAddress(t *testing.T) {
 	p := &puts{}
 	t.Run("A1 listens on port 8080 by default", func(t *testing.T) {
 		s := &Server{Handler: &Handler{OnPut: p.put}}
 		addr, err := s.Listen()
 		if errors.Is(err, syscall.EADDRINUSE) && strings.Contains(err.Error(), ":8080") {
-			return // by somebody else on this machine: it was tried, at any rate
+			return // another process has the port, so it was tried at least
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -123,7 +123,7 @@ func TestUpstreamServerAddress(t *testing.T) {
 	t.Run("A2 A10 A11 listens on the address of the options", func(t *testing.T) {
 		var s *Server
 		for try := 1; ; try++ {
-			l, err := net.Listen("tcp", "127.0.0.1:0") // a port that is free
+			l, err := net.Listen("tcp", "127.0.0.1:0") // to find a free port
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -131,7 +131,7 @@ func TestUpstreamServerAddress(t *testing.T) {
 			s = &Server{Addr: l.Addr().String(), Handler: &Handler{OnPut: p.put}}
 			got, err := s.Listen()
 			if errors.Is(err, syscall.EADDRINUSE) && try < 10 {
-				continue // somebody else has taken it
+				continue // another process has taken it
 			}
 			if err != nil || got.String() != s.Addr {
 				t.Fatalf("listening on %v, %v, want %s", got, err, s.Addr)
@@ -147,7 +147,7 @@ func TestUpstreamServerAddress(t *testing.T) {
 	})
 }
 
-// The tests of upstream's peer client, by their number in SEEDS.md part B4.
+// The tests of upstream's peer client, by their numbers in part B4 of SEEDS.md.
 func TestUpstreamClient(t *testing.T) {
 	var method, path, body string
 	status := http.StatusCreated
@@ -200,7 +200,7 @@ func TestUpstreamClient(t *testing.T) {
 	})
 }
 
-// The bytes that upstream's client sends, and those that it gets.
+// The bytes that upstream's client sends, and those that it receives.
 //
 // from: node v20 client.js, alldata-peer-client-http 0.1.0, _put({hostname: '127.0.0.1'}, 'key1',
 // {foo: 'bar', baz: 1, euro: '€'}); the port was changed to 8080.
@@ -225,7 +225,7 @@ func TestUpstreamWire(t *testing.T) {
 			}
 		}
 	}
-	// Cut anywhere, also in the middle of the character: upstream itself would damage it.
+	// The request may be split anywhere, even inside a character, which upstream would damage.
 	for cut := range len(request) {
 		if _, err := io.WriteString(c, request[:cut]); err != nil {
 			t.Fatal(err)
@@ -241,7 +241,7 @@ func TestUpstreamWire(t *testing.T) {
 			t.Fatalf("_put %q, want %q", got, want)
 		}
 	}
-	// The body of a GET is not looked at, and the connection goes on.
+	// The server ignores the body of a GET, and the connection can be used again.
 	io.WriteString(c, strings.Replace(request, "POST", "GET", 1)+request)
 	expect("HTTP/1.1 405 Method Not Allowed", "Allow: POST", "Content-Type: text/plain; charset=utf-8",
 		"X-Content-Type-Options: nosniff", "Date", "Content-Length: 26", "")

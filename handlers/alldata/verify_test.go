@@ -11,17 +11,17 @@ import (
 
 const testPage = 1 << 10
 
-// entry is one of a page that a test makes: of a leaf, or of a branch if child is set.
+// entry is an entry of a page that a test makes: of a branch if child is set, of a leaf otherwise.
 type entry struct {
 	key, value string
 	flags      uint32
 	child      uint64
 }
 
-// event is an entry with its seal.
+// event returns an entry with a sealed event.
 func event(key, event string) entry { return entry{key: key, value: string(seal(key, []byte(event)))} }
 
-// bytesOf makes a page of entries as long as they need.
+// bytesOf returns a page of entries, as long as they need.
 func bytesOf(id uint64, flags uint16, entries ...entry) []byte {
 	order := binary.NativeEndian
 	head := order.AppendUint16(order.AppendUint64(nil, id), flags)
@@ -40,14 +40,14 @@ func bytesOf(id uint64, flags uint16, entries ...entry) []byte {
 	return append(head, data...)
 }
 
-// filled is a page of as many whole pages as it needs.
+// filled pads b to whole pages.
 func filled(b []byte) []byte {
 	more := (len(b)+testPage-1)/testPage - 1
 	binary.NativeEndian.PutUint32(b[12:], uint32(more))
 	return append(b, make([]byte, (more+1)*testPage-len(b))...)
 }
 
-// freelist is the list of free pages.
+// freelist returns the page that lists the free pages ids.
 func freelist(ids ...uint64) []byte {
 	b := bytesOf(2, freelistPage)
 	binary.NativeEndian.PutUint16(b[10:], uint16(len(ids)))
@@ -57,7 +57,7 @@ func freelist(ids ...uint64) []byte {
 	return b
 }
 
-// bucket is a bucket of pages, or of an inline one.
+// bucket returns the entry of a bucket with its own pages, or with an inline page.
 func bucket(name string, root, sequence uint64, inline []byte) entry {
 	head := binary.NativeEndian.AppendUint64(binary.NativeEndian.AppendUint64(nil, root), sequence)
 	return entry{key: name, value: string(append(head, inline...)), flags: bucketFlag}
@@ -65,8 +65,8 @@ func bucket(name string, root, sequence uint64, inline []byte) entry {
 
 var formatEntry = bucket("alldata", 0, 1, bytesOf(0, leafPage, entry{key: "version", value: "1"}))
 
-// store is a file: the heads, the list of free pages as page 2, the root as page 3 with a bucket of
-// events that is page 4, and these pages.
+// store returns a file: the meta pages, the freelist as page 2, the root as page 3 with a bucket of
+// events in page 4, and then pages.
 func store(events uint64, free []byte, pages ...[]byte) []byte {
 	b := append(make([]byte, 2*testPage), filled(free)...)
 	b = append(b, filled(bytesOf(3, leafPage, formatEntry, bucket("events", 4, events, nil)))...)
@@ -76,7 +76,7 @@ func store(events uint64, free []byte, pages ...[]byte) []byte {
 	return b
 }
 
-// check verifies a file whose newest state has all of its pages.
+// checkImage verifies a file in memory whose newest state has all of its pages.
 func checkImage(b []byte, seals bool) (int, error) {
 	var m meta
 	binary.NativeEndian.PutUint32(m[metaPageSize:], testPage)
@@ -90,13 +90,13 @@ func leaf(id uint64, entries ...entry) []byte { return filled(bytesOf(id, leafPa
 
 func branch(id uint64, entries ...entry) []byte { return filled(bytesOf(id, branchPage, entries...)) }
 
-// set changes bytes of a page.
+// set returns b with some bytes changed.
 func set(b []byte, at int, value ...byte) []byte {
 	copy(b[at:], value)
 	return b
 }
 
-// sized is an event that fills a leaf of one entry to size bytes.
+// sized returns an event that makes a leaf of one entry size bytes long.
 func sized(size int) entry {
 	return event("key", strings.Repeat("x", size-pageHead-elementSize-sealSize-len("key")))
 }
@@ -111,7 +111,7 @@ func TestVerifyPages(t *testing.T) {
 		return ids
 	}
 	blank := func(n int) []byte { return make([]byte, n*testPage) }
-	most := uint64(testPage-pageHead) / 8 // of free pages in a list of one page
+	most := uint64(testPage-pageHead) / 8 // free pages in a freelist of one page
 	var deep [][]byte
 	for i := range uint64(maxDepth) {
 		deep = append(deep, branch(4+i, up("a", 5+i)))
@@ -122,7 +122,7 @@ func TestVerifyPages(t *testing.T) {
 		name string
 		file []byte
 		n    int
-		text string // of the error; none if empty
+		text string // of the error; no error if empty
 	}{
 		{"nothing", store(0, freelist(), leaf(4)), 0, ""},
 		{"a leaf", store(2, freelist(), leaf(4, a, b)), 2, ""},
@@ -186,7 +186,7 @@ func TestVerifyPages(t *testing.T) {
 	}
 }
 
-// The buckets of a file, of which small ones are in the page of their names.
+// The buckets of a file; a small one is inline, in the page with its name.
 func TestVerifyBuckets(t *testing.T) {
 	a := event("a", "1")
 	inline := func(entries ...entry) []byte { return bytesOf(0, leafPage, entries...) }
@@ -236,7 +236,7 @@ func TestVerifyBuckets(t *testing.T) {
 	}
 }
 
-// Which meta pages are valid.
+// TestMetaValid tests which meta pages are valid.
 func TestMetaValid(t *testing.T) {
 	made := func(change func(m *meta)) *meta {
 		var m meta
@@ -264,8 +264,8 @@ func TestMetaValid(t *testing.T) {
 	}
 }
 
-// Whatever byte of a head is damaged: the older one does not matter, and the newer one is told from
-// it and put right, but for what only its pages can tell.
+// Damage to any byte of the older meta page does not matter. A damaged newer one is detected, and
+// restored unless its content can only be found in its pages.
 func TestReadState(t *testing.T) {
 	image, _ := small(t)
 	st, err := readState(bytes.NewReader(image))

@@ -15,7 +15,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// Of many puts of one key at once one event stays: all of it succeed, all others are conflicts.
+// Of many different events that are put at once under one key, one stays: all its puts succeed, and
+// all others are conflicts.
 func TestStoreOneKey(t *testing.T) {
 	var told atomic.Int64
 	s := open(t, &Store{OnStored: func(string, json.RawMessage) { told.Add(1) }})
@@ -44,7 +45,7 @@ func TestStoreOneKey(t *testing.T) {
 	}
 }
 
-// Many writers share a write: there are far fewer transactions than puts.
+// Many writers share a commit: there are far fewer transactions than puts.
 func TestStoreGroupCommit(t *testing.T) {
 	hold, held := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -67,7 +68,7 @@ func TestStoreGroupCommit(t *testing.T) {
 	if n := transaction(t, s) - before; n != 1 {
 		t.Errorf("%d transactions for 100 puts at once, want 1", n)
 	}
-	for range 10 { // nothing new: nothing is written
+	for range 10 { // nothing is written, as nothing is new
 		mustPut(t, s, "first", "1")
 	}
 	if n := transaction(t, s) - before; n != 1 {
@@ -84,7 +85,7 @@ func (s *Store) await(n int) {
 	}
 }
 
-// transaction is the number of the last one.
+// transaction returns the number of the last transaction.
 func transaction(t *testing.T, s *Store) (id int) {
 	t.Helper()
 	err := s.db.View(func(tx *bbolt.Tx) error {
@@ -97,7 +98,7 @@ func transaction(t *testing.T, s *Store) (id int) {
 	return id
 }
 
-// Put waits while too much waits to be written, until its ctx ends.
+// Put waits until enough of what waits is written, or its ctx ends.
 func TestStoreMaxPending(t *testing.T) {
 	hold, held := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -111,15 +112,18 @@ func TestStoreMaxPending(t *testing.T) {
 	<-held
 	long := `"` + strings.Repeat("x", 5000) + `"`
 	first, second := make(chan error), make(chan error)
-	go func() { first <- s.Put(context.Background(), "long", json.RawMessage(long)) }() // ends when it is written
-	s.await(1)                                                                          // until it is queued, beyond the bound, for it is the only one
+	// Ends when it is written.
+	go func() { first <- s.Put(context.Background(), "long", json.RawMessage(long)) }()
+	// Wait until it is queued. It alone may exceed the bound.
+	s.await(1)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { second <- s.Put(ctx, "surplus", json.RawMessage("1")) }() // ends with ctx
 	cancel()
 	if err := <-second; !errors.Is(err, context.Canceled) {
 		t.Errorf("Put() = %v, want context.Canceled", err)
 	}
-	go func() { second <- s.Put(context.Background(), "later", json.RawMessage("1")) }() // ends when it is written
+	// Ends when it is written.
+	go func() { second <- s.Put(context.Background(), "later", json.RawMessage("1")) }()
 	close(hold)
 	if err := errors.Join(<-first, <-second); err != nil {
 		t.Errorf("Put() = %v", err)
@@ -129,7 +133,7 @@ func TestStoreMaxPending(t *testing.T) {
 	}
 }
 
-// When ctx ends during the write Put says that it does not know, and the event is kept.
+// If ctx ends during the commit Put returns an error, but the event is stored.
 func TestStorePutGivesUp(t *testing.T) {
 	hold, held := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -156,9 +160,8 @@ func TestStorePutGivesUp(t *testing.T) {
 	}
 }
 
-// Open commits, and so does the first batch after a commit that failed, even if it has nothing new:
-// what is visible may have been written by a process that was killed before it had waited for the
-// disk.
+// Open commits, and so does the first batch after a failed commit, even if it has nothing new: what
+// can be read may have been written by a process that was killed before it had waited for the disk.
 func TestStoreMakesSure(t *testing.T) {
 	s := open(t, &Store{})
 	mustPut(t, s, "key", "1")
@@ -174,7 +177,7 @@ func TestStoreMakesSure(t *testing.T) {
 	if got := transaction(t, s); got != before+1 {
 		t.Errorf("a put of what is there made %d transactions, want none", got-before-1)
 	}
-	s.unsure = true // as after a failure; the writer has nothing to do
+	s.unsure = true // as after a failed commit; the writer is idle now
 	mustPut(t, s, "key", "1")
 	mustPut(t, s, "key", "1")
 	if got := transaction(t, s); got != before+2 {
@@ -182,7 +185,7 @@ func TestStoreMakesSure(t *testing.T) {
 	}
 }
 
-// While Close writes what waits nothing more is taken.
+// While Close writes what is queued, Put accepts nothing more.
 func TestStorePutWhileClosing(t *testing.T) {
 	hold, held := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -196,7 +199,8 @@ func TestStorePutWhileClosing(t *testing.T) {
 	mustPut(t, s, "first", "1")
 	<-held
 	queued, closed := make(chan error), make(chan error)
-	go func() { queued <- s.Put(context.Background(), "queued", json.RawMessage("1")) }() // ends when it is written
+	// Ends when it is written.
+	go func() { queued <- s.Put(context.Background(), "queued", json.RawMessage("1")) }()
 	s.await(1)
 	go func() { closed <- s.Close() }() // ends when that is written
 	for closing := false; !closing; runtime.Gosched() {
@@ -204,7 +208,8 @@ func TestStorePutWhileClosing(t *testing.T) {
 		closing = s.closing
 		s.mu.Unlock()
 	}
-	late, cancel := context.WithTimeout(t.Context(), time.Minute) // if it were queued it would wait for hold
+	// If it were queued it would wait for hold.
+	late, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := s.Put(late, "late", json.RawMessage("1")); !errors.Is(err, ErrClosed) {
 		t.Errorf("Put() while closing = %v, want ErrClosed", err)

@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
-// Zero is the default of a bound, and a negative one is none.
+// Zero is the default of a bound, and a negative value means no bound.
 func TestBounds(t *testing.T) {
 	const none = boundtest.None
 	boundtest.Check(t, nil,
@@ -56,13 +56,13 @@ func TestBounds(t *testing.T) {
 			if d := s.options(false).Timeout; d != 0 {
 				return int64(d)
 			}
-			return none // for bbolt
+			return none // bbolt's value
 		}),
 		boundtest.Field("MaxPending", DefaultMaxPending, none, func(s *Store) int64 { return s.maxPending() }),
 	)
 }
 
-// until is how long it is until a deadline, to the second; none if there is no deadline.
+// until returns the time to a deadline in seconds; none if there is no deadline.
 func until(at time.Time) int64 {
 	if at.IsZero() {
 		return boundtest.None
@@ -70,7 +70,7 @@ func until(at time.Time) int64 {
 	return int64(time.Until(at).Round(time.Second))
 }
 
-// timeoutOf is how long an attempt of c may take.
+// timeoutOf returns how long an attempt of c may take.
 func timeoutOf(t *testing.T, c *Client) int64 {
 	var left int64
 	c.HTTP = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
