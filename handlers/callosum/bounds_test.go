@@ -8,7 +8,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
-// Zero is the default of a bound, and a negative one is none.
+// Zero is the default of a bound, and a negative value means no bound.
 func TestBounds(t *testing.T) {
 	const none = boundtest.None
 	boundtest.Check(t, nil,
@@ -40,7 +40,7 @@ func TestBounds(t *testing.T) {
 	)
 }
 
-// slotsGiven is how many slots s gives out; none if that does not end.
+// slotsGiven returns how many slots s gives out; none if there is no end.
 func slotsGiven(s *Slots) int64 {
 	for n := range int64(100) {
 		if _, err := s.Get(); err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/testdata/funcs"
 )
 
-// callbacks has each func that a server calls call f. All are called by a client that comes and
-// goes.
+// callbacks returns handlers, each of which calls f in one of its callbacks. A client that connects
+// and leaves makes the server call all of them.
 var callbacks = map[string]func(h *Handler, f func()){
 	"Handler.OnSlotRequest": func(h *Handler, f func()) {
 		h.OnSlotRequest = func(context.Context) (int, error) { f(); return 0, nil }
@@ -37,7 +37,7 @@ var callbacks = map[string]func(h *Handler, f func()){
 	},
 }
 
-// eachCallback calls do in each callback, once, and then rest.
+// eachCallback calls do once in each callback, and then rest.
 func eachCallback(t *testing.T, do func(s *Server) error, rest func(t *testing.T, s *Server, addr string, err error)) {
 	for name, set := range callbacks {
 		for kind, wrap := range kinds {
@@ -51,7 +51,7 @@ func eachCallback(t *testing.T, do func(s *Server) error, rest func(t *testing.T
 					<-ready
 					if called.CompareAndSwap(false, true) {
 						err := error(nil)
-						defer func() { done <- err }() // after a panic too
+						defer func() { done <- err }() // also after a panic
 						err = do(s)
 					}
 				})
@@ -62,7 +62,8 @@ func eachCallback(t *testing.T, do func(s *Server) error, rest func(t *testing.T
 				s = serve(t, h, wrap(l))
 				close(ready)
 				nc := connect(t, l.Addr().String())
-				_, _ = bufio.NewReader(nc).ReadString('\n') // who leaves before has no OnConnection
+				// a client that leaves before that has no OnConnection
+				_, _ = bufio.NewReader(nc).ReadString('\n')
 				_ = nc.CloseWrite()
 				select {
 				case err := <-done:
@@ -76,9 +77,10 @@ func eachCallback(t *testing.T, do func(s *Server) error, rest func(t *testing.T
 	}
 }
 
-// A panic in a callback costs its own connection: its slot comes back.
+// A panic in a callback costs its own connection, whose slot is freed.
 func TestEachCallbackPanics(t *testing.T) {
-	names := []string{"Dialer.Accept", "Dialer.DialContext", "Pool.OnError"} // below
+	// tested elsewhere in this file
+	names := []string{"Dialer.Accept", "Dialer.DialContext", "Pool.OnError"}
 	for name := range callbacks {
 		names = append(names, name)
 	}
@@ -96,7 +98,7 @@ func TestEachCallbackPanics(t *testing.T) {
 	})
 }
 
-// Close returns in each callback, and so does Shutdown when its ctx ends.
+// Close can be called in each callback, and so can Shutdown, which returns when its ctx ends.
 func TestCallbacksClose(t *testing.T) {
 	eachCallback(t, (*Server).Close, func(t *testing.T, _ *Server, _ string, err error) {
 		if err != nil {
@@ -123,7 +125,7 @@ type nasty struct{ net.Conn }
 func (nasty) Read([]byte) (int, error) { panic("of Read") }
 func (nasty) RemoteAddr() net.Addr     { panic("of RemoteAddr") }
 
-// What a dialer of the program's does wrong is an error of Dial, and a pool goes on.
+// If the program's dialer panics or returns nonsense, Dial returns an error and a pool goes on.
 func TestDialerPanics(t *testing.T) {
 	t.Parallel()
 	n := &network{}
@@ -188,7 +190,7 @@ func (l *spoilt) Accept() (net.Conn, error) {
 
 func (l *spoilt) Close() error { l.Listener.Close(); panic("of Close") }
 
-// A listener that panics costs itself, or one connection.
+// A panic in a method of a listener costs the listener or one connection, nothing else.
 func TestListenerPanics(t *testing.T) {
 	t.Parallel()
 	inner, err := net.Listen("tcp", "127.0.0.1:0")

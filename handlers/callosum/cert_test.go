@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// certificate is one that nobody trusts.
+// certificate returns a self-signed certificate.
 func certificate(t *testing.T) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// However clients come and leave, each slot is freed exactly once, and nobody has one that another
-// has.
+// However clients come and leave, each slot is freed exactly once, and no two clients have the same
+// slot at once.
 func TestChurn(t *testing.T) {
 	var slots Slots
 	var mu sync.Mutex
@@ -74,7 +74,7 @@ func TestChurn(t *testing.T) {
 	eventually(t, "all have come and gone", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return asked == workers*turns && served(h) == 0 // a client that has left may wait to be accepted
+		return asked == workers*turns && served(h) == 0 // a client that has left may not be accepted yet
 	})
 	if slots.Len() != 0 || len(held) != 0 {
 		t.Errorf("%d slots are out", slots.Len())
@@ -84,7 +84,7 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// leave connects and leaves in some way.
+// leave connects and leaves in a random way.
 func leave(t *testing.T, addr string) {
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {

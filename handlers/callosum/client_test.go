@@ -57,7 +57,7 @@ func TestDial(t *testing.T) {
 	})
 }
 
-// Dial against servers that do not do as they should.
+// Dial returns an error for servers that break the protocol.
 func TestDialFaults(t *testing.T) {
 	for _, test := range []struct {
 		name, answer string
@@ -115,7 +115,7 @@ func TestDialFaults(t *testing.T) {
 	})
 }
 
-// What comes with the slot line belongs to the application.
+// Bytes that come with the slot line belong to the application.
 func TestDialKeepsWhatFollows(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -149,14 +149,14 @@ func TestWithPort(t *testing.T) {
 	}
 }
 
-// rover is upstream's rover: the first chunk that it reads must be the slot line and nothing else.
+// Upstream's rover expects the slot line, and nothing else, in the first chunk that it reads.
 func TestUpstreamRover(t *testing.T) {
 	t.Parallel()
 	for hold := 2 * time.Second; !linesAreAlone(t, hold); hold *= 2 {
 	}
 }
 
-// linesAreAlone is false when the machine was too busy to read the lines while the rest is held.
+// linesAreAlone returns false if the machine was too busy to read the lines before the hold ended.
 func linesAreAlone(t *testing.T, hold time.Duration) bool {
 	t.Helper()
 	h := &Handler{Hold: hold, OnConnection: func(_ context.Context, c *Conn) {

@@ -65,7 +65,7 @@ func ExampleHandler() {
 	// freed 13
 }
 
-// On a port that it shares with other protocols, a client of ours is known by its preface.
+// A shared port recognises a Dialer by its preface.
 func ExampleDialer() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -159,7 +159,7 @@ func ExampleConn() {
 	// Output: you have slot 0 <nil>
 }
 
-// What a pool has.
+// Members describe what a pool has.
 func ExampleMember() {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/guarded/guardedtest"
 )
 
-// A panic in a connection or a listener of the program's costs that connection: the next client is
-// served, every slot comes back, and Shutdown ends.
+// A panic in a connection or a listener of the program costs one connection: the next client is
+// served, every slot is freed, and Shutdown returns.
 func TestConnPanics(t *testing.T) {
 	for _, method := range append(slices.Clone(guardedtest.Methods), "nothing", "Listener.Close") {
 		t.Run(method, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestConnPanics(t *testing.T) {
 	}
 }
 
-// A panic of Accept is the error of Serve.
+// Serve returns a panic of Accept as an error.
 func TestAcceptPanics(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -60,7 +60,7 @@ func TestAcceptPanics(t *testing.T) {
 	}
 }
 
-// The same of a client's connection, alone and in a pool.
+// A panic in a connection that a client has dialled costs that connection, alone and in a pool.
 func TestDialedConnPanics(t *testing.T) {
 	for _, method := range guardedtest.Methods {
 		t.Run(method, func(t *testing.T) {

@@ -86,7 +86,7 @@ func FuzzParseLine(f *testing.F) {
 		case err == nil && len(in) >= maxLine:
 			t.Fatalf("parseLine(%q) wants more", in)
 		}
-		// However it is cut, the outcome is the same.
+		// However the line is split, the outcome is the same.
 		whole, rest, wholeErr := readLine(bytes.NewReader(in))
 		parts, _, partsErr := readLine(iotest.OneByteReader(bytes.NewReader(in)))
 		if whole != parts || (wholeErr == nil) != (partsErr == nil) || len(rest) > maxLine {

@@ -17,11 +17,11 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// patience is how long tests on real sockets wait for what comes at once on a machine that is not
-// loaded.
+// patience is how long tests on real sockets wait for an event that comes at once on an idle
+// machine.
 const patience = time.Minute
 
-// events remembers what a handler tells.
+// events records the callbacks of a handler.
 type events struct {
 	mu   sync.Mutex
 	cond sync.Cond
@@ -41,7 +41,7 @@ func (e *events) note(format string, args ...any) {
 	e.cond.Broadcast()
 }
 
-// want holds that the events, once there are as many, are these.
+// want waits until there are as many events, and checks that they are these.
 func (e *events) want(t testing.TB, want ...string) {
 	t.Helper()
 	timer := time.AfterFunc(patience, func() {
@@ -61,8 +61,8 @@ func (e *events) want(t testing.TB, want ...string) {
 	}
 }
 
-// recorded is a handler that gives slots from the list, or built-in ones if it is nil, and
-// remembers its events. Its connections are served until the client ends.
+// recorded returns a handler that gives the slots of the list, or the lowest free ones if it is
+// nil, and records its events. It serves a connection until the client ends.
 func recorded(slots []int) (*Handler, *events) {
 	e := newEvents()
 	var mu sync.Mutex
@@ -88,13 +88,13 @@ func recorded(slots []int) (*Handler, *events) {
 	return h, e
 }
 
-// network is one of pipes: addresses are names.
+// network is a network of pipes, in which addresses are names.
 type network struct {
 	mu    sync.Mutex
 	hosts map[string]*pipes
 }
 
-// pipes is a listener whose connections are of net.Pipe.
+// pipes is a listener whose connections are pipes of net.Pipe.
 type pipes struct {
 	net  *network
 	name string
@@ -114,7 +114,7 @@ func (n *network) listen(name string) *pipes {
 	return l
 }
 
-// dial is for [Dialer.DialContext].
+// dial is a [Dialer.DialContext].
 func (n *network) dial(ctx context.Context, _, addr string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.hosts[addr]
@@ -173,8 +173,8 @@ func serveTCP(t testing.TB, h *Handler) (addr string) {
 	return serveKind(t, h, kinds["told by the system"])
 }
 
-// opaque is a listener whose connections are read ahead, as where the system does not tell when a
-// peer has ended.
+// opaque is a listener whose connections are read ahead, as on systems that do not report the end
+// of a peer.
 type opaque struct{ net.Listener }
 
 func (o opaque) Accept() (net.Conn, error) {
@@ -189,7 +189,7 @@ type opaqueConn struct{ net.Conn }
 
 func (c opaqueConn) CloseWrite() error { return handlers.CloseWrite(c.Conn) }
 
-// kinds are the two ways to see the end of a peer.
+// kinds are the two ways to notice the end of a peer.
 var kinds = map[string]func(l net.Listener) net.Listener{
 	"told by the system": func(l net.Listener) net.Listener { return l },
 	"read ahead":         func(l net.Listener) net.Listener { return opaque{l} },
@@ -206,7 +206,7 @@ func serveKind(t testing.TB, h *Handler, wrap func(l net.Listener) net.Listener)
 	return l.Addr().String()
 }
 
-// connect dials addr until the test ends.
+// connect dials addr. The connection is closed when the test ends.
 func connect(t testing.TB, addr string) *net.TCPConn {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -218,7 +218,7 @@ func connect(t testing.TB, addr string) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// expect reads exactly want.
+// expect reads as many bytes as want has and compares them.
 func expect(t testing.TB, r io.Reader, want string) {
 	t.Helper()
 	got := make([]byte, len(want))
@@ -227,7 +227,7 @@ func expect(t testing.TB, r io.Reader, want string) {
 	}
 }
 
-// expectEnd reads want to the end.
+// expectEnd reads until the end and compares it with want.
 func expectEnd(t testing.TB, r io.Reader, want string) {
 	t.Helper()
 	if got, err := io.ReadAll(r); err != nil || string(got) != want {
@@ -242,7 +242,7 @@ func send(t testing.TB, w io.Writer, s string) {
 	}
 }
 
-// eventually waits until ok.
+// eventually waits until ok returns true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for late := time.Now().Add(patience); !ok(); <-time.After(time.Millisecond) {
@@ -252,7 +252,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// served is how many connections h serves.
+// served returns how many connections h serves.
 func served(h *Handler) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

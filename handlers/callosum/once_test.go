@@ -11,7 +11,7 @@ import (
 // countedClose is a listener that counts the calls of Close.
 type countedClose struct {
 	net.Listener
-	accepts chan struct{} // gets the calls of Accept
+	accepts chan struct{} // gets a value for each call of Accept
 	n       atomic.Int32
 }
 
@@ -25,7 +25,7 @@ func (l *countedClose) Close() error {
 	return l.Listener.Close()
 }
 
-// A listener is closed once, as one whose Close closes a channel wants it.
+// The server closes its listener only once, as a second Close may panic.
 func TestServeClosesItsListenerOnce(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(s *Server){

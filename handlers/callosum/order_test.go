@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// For each slot the program hears of the request, the connection and the free slot in this order,
-// however soon clients leave and whoever closes the connection.
+// For each slot the callbacks for the request, the connection and the free slot are called in this
+// order, however soon clients leave and whoever closes the connection.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -36,7 +36,7 @@ func TestOrder(t *testing.T) {
 		},
 		OnConnection: func(ctx context.Context, c *Conn) {
 			for range c.Slot() % 4 * 10 {
-				runtime.Gosched() // the free slot's goroutine is ahead
+				runtime.Gosched() // let the goroutine that frees the slot run first
 			}
 			note(c.Slot(), "connection")
 			switch c.Slot() % 3 {
@@ -51,7 +51,7 @@ func TestOrder(t *testing.T) {
 	addr := serveTCP(t, h)
 	stop := make(chan struct{})
 	var closer, wg sync.WaitGroup
-	closer.Go(func() { // the program closes what it finds
+	closer.Go(func() { // the program closes the connections that it finds
 		for {
 			select {
 			case <-stop:
@@ -77,13 +77,13 @@ func TestOrder(t *testing.T) {
 	eventually(t, "all have come and gone", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return next == 800 && served(h) == 0 // a client that has left may wait to be accepted
+		return next == 800 && served(h) == 0 // a client that has left may not be accepted yet
 	})
 	close(stop)
 	closer.Wait()
 	mu.Lock()
 	defer mu.Unlock()
-	left := []string{"request", "free"} // it had gone before it got its slot
+	left := []string{"request", "free"} // the client left before it got its slot
 	for slot, got := range seen {
 		if want := []string{"request", "connection", "free"}; !slices.Equal(got, want) && !slices.Equal(got, left) {
 			t.Errorf("slot %d: %q, want %q", slot, got, want)
@@ -91,14 +91,14 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// The slot of a client that leaves before OnConnection has run a line is free when that returns, or
-// after servedTime.
+// If a client leaves before OnConnection has run a line, its slot is freed when OnConnection
+// returns, or after servedTime.
 func TestFreeAfterConnection(t *testing.T) {
 	tests := []struct {
 		name  string
 		leave func(h *Handler, nc net.Conn)
-		took  time.Duration // by OnConnection, before it notes itself
-		rest  time.Duration // and after
+		took  time.Duration // in OnConnection, before it records itself
+		rest  time.Duration // and after that
 		want  []string
 	}{
 		{"the client leaves", func(_ *Handler, nc net.Conn) { nc.Close() }, 900 * time.Millisecond, 0, []string{"connection 900ms", "free 900ms"}},

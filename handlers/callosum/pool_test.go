@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// slotted is a connection that has a slot, and its other end.
+// slotted returns a connection that has a slot, and its other end.
 func slotted(slot int) (c *Conn, server net.Conn) {
 	a, b := net.Pipe()
 	return &Conn{Conn: a, slot: slot, gone: make(chan struct{})}, b
 }
 
-// slotsOf are the slots of a pool's connections.
+// slotsOf returns the slots of a pool's connections.
 func slotsOf(p *Pool) []int {
 	all := []int{}
 	for _, m := range p.Members() {
@@ -28,7 +28,7 @@ func slotsOf(p *Pool) []int {
 	return all
 }
 
-// closePool ends a pool that was not run.
+// closePool closes a pool on which Run was not called.
 func closePool(p *Pool, leased ...*Conn) {
 	p.close()
 	for _, c := range leased {
@@ -36,7 +36,7 @@ func closePool(p *Pool, leased ...*Conn) {
 	}
 }
 
-// isOpen reports whether the other end of a pipe is.
+// isOpen reports whether the pipe is open, by its other end.
 func isOpen(server net.Conn) bool {
 	server.SetReadDeadline(time.Now().Add(time.Millisecond))
 	_, err := server.Read(make([]byte, 1))
@@ -132,7 +132,7 @@ func TestPoolGet(t *testing.T) {
 	})
 }
 
-// Do puts back what is good, and closes what is not.
+// Do puts a connection back if f succeeds, and closes it otherwise.
 func TestPoolDo(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -190,7 +190,7 @@ func TestPoolDoFails(t *testing.T) {
 	})
 }
 
-// Who has leased a connection reads what came before its end.
+// The holder of a leased connection can still read what came before its end.
 func TestPoolReadsToTheEnd(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -221,7 +221,7 @@ func TestPoolReadsToTheEnd(t *testing.T) {
 	_ = s.tasks.Wait(context.Background())
 }
 
-// A server that never answers holds up neither the others nor the end.
+// A server that never answers delays neither the others nor the end.
 func TestPoolBlackHole(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
@@ -237,7 +237,7 @@ func TestPoolBlackHole(t *testing.T) {
 	})
 }
 
-// What the system tells of a server's end empties the pool of it, on real sockets.
+// When the system reports that a server has closed real connections, the pool drops them.
 func TestPoolSeesEnds(t *testing.T) {
 	servers := map[string]*Server{}
 	p := &Pool{Servers: map[string]string{}, Size: 8, ProbeInterval: 10 * time.Millisecond}
@@ -266,7 +266,7 @@ func TestPoolSeesEnds(t *testing.T) {
 	eventually(t, "none", func() bool { return len(p.Members()) == 0 })
 }
 
-// When its server breaks, a connection is replaced at once.
+// When its server breaks a connection, the pool replaces it at once.
 func TestPoolReplaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
@@ -288,8 +288,8 @@ func TestPoolReplaces(t *testing.T) {
 	})
 }
 
-// Servers that do no good are not tried over and over: one that gives a slot and closes, and one
-// whose slots are not wanted.
+// The pool does not try useless servers over and over: one that gives a slot and closes, and one
+// whose slots Accept rejects.
 func TestPoolIsPatient(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -314,7 +314,7 @@ func TestPoolIsPatient(t *testing.T) {
 	}
 }
 
-// A full pool takes what is lower, and only that.
+// A full pool accepts only a lower slot than its highest.
 func TestPoolRebalances(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}

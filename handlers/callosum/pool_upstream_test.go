@@ -13,7 +13,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Upstream's tests of the client pool, SEEDS.md B5.
+// Upstream's tests of the client pool, part B5 of SEEDS.md.
 func TestUpstreamPool(t *testing.T) {
 	run := func(name string, f func(t *testing.T)) {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
@@ -89,7 +89,7 @@ func TestUpstreamPool(t *testing.T) {
 				t.Fatalf("TryGet() = %v", got)
 			}
 			p.Put(c)
-			p.Put(c) // does nothing: upstream would have it twice
+			p.Put(c) // a second Put does nothing; upstream would have c twice
 		}
 		if m := p.Members(); len(m) != 1 || m[0].Uses != 3 || m[0].Leased {
 			t.Errorf("Members() = %+v", m)
@@ -138,7 +138,7 @@ func TestUpstreamPool(t *testing.T) {
 	}
 }
 
-// Upstream's tests of the rover, SEEDS.md B5.
+// Upstream's tests of the rover, part B5 of SEEDS.md.
 func TestUpstreamRovers(t *testing.T) {
 	run := func(name string, f func(t *testing.T, n *network)) {
 		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { f(t, &network{}) }) })

@@ -20,7 +20,7 @@ import (
 
 const patience = time.Minute
 
-// lines answers each line with it.
+// lines echoes lines.
 func lines(_ context.Context, c *callosum.Conn) {
 	in := bufio.NewScanner(c)
 	for in.Scan() {
@@ -48,7 +48,7 @@ func servePort(t testing.TB, s *portluck.Server) (addr string) {
 	return l.Addr().String()
 }
 
-// ask dials, says hello and wants the answer.
+// ask dials, sends hello and expects the answer.
 func ask(t *testing.T, d *callosum.Dialer, addr string, slot int) *callosum.Conn {
 	t.Helper()
 	d.Timeout = patience
@@ -67,10 +67,10 @@ func ask(t *testing.T, d *callosum.Dialer, addr string, slot int) *callosum.Conn
 	return c
 }
 
-// loopback are the clients of the tests.
+// loopback has the addresses of the tests' clients.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
-// ways are how a slot server shares a port.
+// ways are the ways in which a slot server shares a port.
 var ways = []struct {
 	name   string
 	set    func(s *portluck.Server, h *callosum.Handler)
@@ -112,7 +112,8 @@ func TestSharedPort(t *testing.T) {
 	}
 }
 
-// The same slots for a port of its own, a shared one, and inside TLS, by the name of the protocol.
+// A handler has the same set of slots on a port of its own, on a shared one, and inside TLS, where
+// ALPN selects it.
 func TestEverywhere(t *testing.T) {
 	t.Parallel()
 	h := &callosum.Handler{OnConnection: lines}
@@ -137,7 +138,7 @@ func TestEverywhere(t *testing.T) {
 	if all := h.Conns(); len(all) != 3 || all[2].Info().TLS == nil {
 		t.Errorf("Conns() = %v", all)
 	}
-	c.Close() // which is seen inside TLS too
+	c.Close() // the end is noticed inside TLS too
 	for late := time.Now().Add(patience); len(h.Conns()) != 2; <-time.After(time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatal("the slot is not freed")
@@ -147,10 +148,10 @@ func TestEverywhere(t *testing.T) {
 		t.Errorf("Shutdown() = %v", err)
 	}
 	<-done
-	ask(t, &callosum.Dialer{Preface: true}, shared, 0) // one server's end is not the other's
+	ask(t, &callosum.Dialer{Preface: true}, shared, 0) // the end of one server does not end the other
 }
 
-// What fails is an OnError of the hub.
+// The port's OnError gets the errors of connections.
 func TestPortHears(t *testing.T) {
 	errs := make(chan error, 10)
 	hub := &portluck.Hub{OnError: func(_ *portluck.Info, err error) { errs <- err }}
@@ -167,7 +168,7 @@ func TestPortHears(t *testing.T) {
 	}
 }
 
-// A shutdown of the port lets an answer out that has begun, and does not wait for idle clients.
+// A shutdown of the port lets an answer that has begun finish, and does not wait for idle clients.
 func TestPortShutdown(t *testing.T) {
 	t.Parallel()
 	begun, end := make(chan struct{}), make(chan struct{})
@@ -217,7 +218,8 @@ func TestPortShutdown(t *testing.T) {
 	<-done
 }
 
-// BenchmarkFirstLine is the time from dialling to the slot, by how the client is recognised.
+// BenchmarkFirstLine measures the time from dialling to the slot, by how the port recognises the
+// client.
 func BenchmarkFirstLine(b *testing.B) {
 	run := func(name, addr string, d callosum.Dialer) {
 		b.Run(name, func(b *testing.B) {

@@ -8,16 +8,16 @@ import (
 	"testing/iotest"
 )
 
-// source is a connection that is only read.
+// source is a connection that can only be read.
 type source struct {
-	net.Conn // nil: nothing else is called
+	net.Conn // nil, so that other calls panic
 	io.Reader
 }
 
 func (s source) Read(p []byte) (int, error) { return s.Reader.Read(p) }
 
-// However the stream is cut, and whatever the buffer, the preface is taken off its beginning and
-// nothing else is.
+// However the stream is split, and whatever the buffer, Read removes the preface from the beginning
+// of the stream, and nothing else.
 func FuzzPreface(f *testing.F) {
 	for _, s := range []string{"", "hello", Preface, Preface + "hello", Preface + Preface, Preface[:4], Preface[:4] + "x", "x" + Preface, "\xc1", "\xc1\xc1callosum\r\n"} {
 		f.Add([]byte(s), uint8(0))
@@ -51,7 +51,7 @@ func FuzzPreface(f *testing.F) {
 	})
 }
 
-// One write of the client is one read of the application, as far as the buffer goes.
+// One write of the client is one read of the application, up to the size of the buffer.
 func TestReadAtOnce(t *testing.T) {
 	c := &Conn{Conn: source{Reader: bytes.NewReader(make([]byte, 100))}, preface: true, gone: make(chan struct{})}
 	if n, err := c.Read(make([]byte, 1000)); n != 100 || err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Upstream's tests of the server, SEEDS.md B5.
+// Upstream's tests of the server, part B5 of SEEDS.md.
 func TestUpstreamServer(t *testing.T) {
 	t.Parallel()
 	t.Run("K1 listens on 4040 by default and accepts", func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestUpstreamServer(t *testing.T) {
 				return len(s.Addrs()) > 0
 			}
 		})
-		if err != nil { // somebody else has it
+		if err != nil { // another process has the port
 			if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), ":4040:") {
 				t.Errorf("ListenAndServe() = %v", err)
 			}
@@ -53,7 +53,7 @@ func TestUpstreamServer(t *testing.T) {
 		eventually(t, "it listens", func() bool { return len(s.Addrs()) == 1 })
 		c := connect(t, s.Addrs()[0].String())
 		expect(t, c, "0\r\n")
-		if err := s.Shutdown(t.Context()); err != nil { // with the client connected
+		if err := s.Shutdown(t.Context()); err != nil { // while the client is connected
 			t.Errorf("Shutdown() = %v", err)
 		}
 		if err := <-done; !errors.Is(err, ErrServerClosed) {
@@ -94,7 +94,8 @@ func TestUpstreamServer(t *testing.T) {
 	})
 }
 
-// An answer that is an error closes the connection and is told; nothing is sent.
+// If OnSlotRequest fails, the server calls OnError and closes the connection without sending
+// anything.
 func TestSlotRequestFails(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -122,7 +123,8 @@ func TestSlotRequestFails(t *testing.T) {
 	}
 }
 
-// A client that has gone before it gets its slot line, as a health check does, is no failure.
+// If a client resets the connection before it gets its slot line, as a health check does, OnError
+// is not called.
 func TestResetBeforeSlotLine(t *testing.T) {
 	t.Parallel()
 	for _, reset := range []error{syscall.ECONNRESET, syscall.EPIPE} {
@@ -142,7 +144,7 @@ func TestResetBeforeSlotLine(t *testing.T) {
 	}
 }
 
-// deaf is a listener of whose connections no Write succeeds.
+// deaf is a listener on whose connections every Write fails.
 type deaf struct {
 	net.Listener
 	err error
@@ -165,7 +167,7 @@ func (c deafConn) Write([]byte) (int, error) {
 	return 0, &net.OpError{Op: "write", Err: os.NewSyscallError("write", c.err)}
 }
 
-// A panic in OnSlotFree or OnError costs nothing else.
+// A panic in OnSlotFree or OnError has no other effect.
 func TestCallbacksPanic(t *testing.T) {
 	errs := make(chan error, 10)
 	h := &Handler{
@@ -234,7 +236,7 @@ func TestMaxConns(t *testing.T) {
 	_ = s.tasks.Wait(context.Background())
 }
 
-// J2 1000 concurrent clients get all of 0..999 and all come back.
+// J2: 1000 concurrent clients get all of 0 to 999, and all slots are freed.
 func TestUpstreamThousand(t *testing.T) {
 	t.Parallel()
 	const n = 1000
@@ -284,7 +286,7 @@ func (l *broken) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// Shutdown returns after the last callback.
+// Shutdown returns after the last callback has returned.
 func TestShutdownWaitsForCallbacks(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"Handler.OnSlotFree", "Handler.OnConnection", "Handler.OnError", "OnError of Accept"} {

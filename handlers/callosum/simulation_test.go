@@ -15,8 +15,8 @@ import (
 
 var simulated = flag.Int("clients", 60, "of TestSimulation")
 
-// TestSimulation shows that the load spreads: thousands of clients with a [Pool] each, over a
-// network in memory and in simulated time, while servers come and go. go test -run Simulation -v
+// TestSimulation shows that the load spreads. It runs thousands of clients with a [Pool] each, over
+// a network in memory and in simulated time, while servers come and go. go test -run Simulation -v
 // -args -clients 2000 prints the table.
 func TestSimulation(t *testing.T) {
 	t.Parallel()
@@ -27,7 +27,8 @@ func TestSimulation(t *testing.T) {
 		spread func(r row) bool
 	}{
 		{"by slots", true, func(r row) bool { return r.conns < 1.1 && r.requests < 1.6 }},
-		{"every slot is 0", false, func(r row) bool { return r.step == "four servers" || r.conns > 1.15 }}, // it is the slots that do it
+		// The load spreads only because of the slots.
+		{"every slot is 0", false, func(r row) bool { return r.step == "four servers" || r.conns > 1.15 }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -43,7 +44,7 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// simulation is some servers, and many clients of all of them.
+// simulation has some servers and many clients, each of which uses all servers.
 type simulation struct {
 	t       *testing.T
 	byslots bool
@@ -53,7 +54,7 @@ type simulation struct {
 	rows    []row
 }
 
-// host is a server, which comes and goes.
+// host is a server that may be lost and come back.
 type host struct {
 	handler *Handler
 	server  *Server // nil while it is lost
@@ -65,14 +66,14 @@ type host struct {
 // row is the state after a step.
 type row struct {
 	step            string
-	conns, requests float64 // of the busiest server, in means of all
+	conns, requests float64 // of the busiest server, divided by the mean
 }
 
-// What each client does.
+// The parameters of each client.
 const (
 	poolSize     = 4
 	probeEvery   = 5 * time.Second
-	requestEvery = 2 * time.Second // on the average
+	requestEvery = 2 * time.Second // on average
 	settle       = 90 * time.Second
 	measured     = 30 * time.Second
 	answerTime   = 20 * time.Millisecond
@@ -126,7 +127,7 @@ func (s *simulation) run(clients int) {
 	}
 }
 
-// ask sends requests.
+// ask sends requests until ctx ends.
 func (s *simulation) ask(ctx context.Context, p *Pool) {
 	for {
 		t := time.NewTimer(time.Duration(rand.ExpFloat64() * float64(requestEvery)))
@@ -162,7 +163,7 @@ func (h *host) serve(_ context.Context, c *Conn) {
 	}
 }
 
-// up starts a server.
+// up starts the server name.
 func (s *simulation) up(name string) {
 	h := &host{}
 	h.handler = &Handler{OnConnection: h.serve}
@@ -175,7 +176,7 @@ func (s *simulation) up(name string) {
 	go func() { _ = h.server.Serve(l) }() // ends with down
 }
 
-// down breaks a server.
+// down breaks the server name.
 func (s *simulation) down(name string) {
 	h := s.hosts[name]
 	h.server.Close()
@@ -189,7 +190,7 @@ func (s *simulation) add(name string) {
 	}
 }
 
-// measure counts for a while, and adds a row.
+// measure counts requests for a while, and adds a row.
 func (s *simulation) measure(step string) {
 	for _, h := range s.hosts {
 		h.mu.Lock()

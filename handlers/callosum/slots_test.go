@@ -99,8 +99,9 @@ func TestSlots(t *testing.T) {
 	})
 }
 
-// J2 1000 at once get all of 0..999 and all come back; J3-7 consecutive, lowest free first,
-// returned in any order, no duplicates over many goroutines.
+// J2: 1000 at once get all of 0 to 999, and all are put back. J3 to J7: slots are consecutive, the
+// lowest free one first, may be put back in any order, and are never given out twice, with many
+// goroutines.
 func TestSlotsAtOnce(t *testing.T) {
 	s := new(Slots)
 	const workers = 1000
@@ -151,8 +152,8 @@ func BenchmarkSlots(b *testing.B) {
 	}
 }
 
-// FuzzSlots holds that Slots gives what a map and a search from 0 would, for any order of calls. A
-// byte is a Get, or else a Put of its other bits.
+// FuzzSlots checks that Slots gives out the same as a map and a search from 0, for any order of
+// calls. A byte is a Get, or else a Put of its other bits.
 func FuzzSlots(f *testing.F) {
 	f.Add([]byte{0, 0, 0, 3, 0, 1, 1, 5, 7, 0, 0}, uint8(0))
 	f.Add([]byte{0, 0, 0, 0, 5, 3, 0, 0}, uint8(3))

@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// eachKind runs f for both ways to see the end of a peer.
+// eachKind runs f for both ways to notice the end of a peer.
 func eachKind(t *testing.T, name string, f func(t *testing.T, wrap func(net.Listener) net.Listener)) {
 	t.Helper()
 	for kind, wrap := range kinds {
@@ -20,14 +20,14 @@ func eachKind(t *testing.T, name string, f func(t *testing.T, wrap func(net.List
 	}
 }
 
-// The line is alone in its segment: what the application writes at once waits.
+// The slot line is alone in its segment, as what the application writes at once is held back.
 func TestLineIsAlone(t *testing.T) {
 	t.Parallel()
 	for hold := time.Second; !lineIsAlone(t, hold); hold *= 2 {
 	}
 }
 
-// lineIsAlone is false when the machine was too busy to read the line while the rest is held.
+// lineIsAlone returns false if the machine was too busy to read the line before the hold ended.
 func lineIsAlone(t *testing.T, hold time.Duration) bool {
 	t.Helper()
 	h := &Handler{Hold: hold, OnConnection: func(_ context.Context, c *Conn) { io.WriteString(c, "application") }}
@@ -45,7 +45,7 @@ func lineIsAlone(t *testing.T, hold time.Duration) bool {
 	return true
 }
 
-// What a client sends before it has its slot is the application's.
+// Bytes that a client sends before it has its slot belong to the application.
 func TestEarlyBytes(t *testing.T) {
 	for _, test := range []struct{ name, in, want string }{
 		{"none", "", ""},
@@ -93,11 +93,11 @@ func TestEarlyBytes(t *testing.T) {
 	}
 }
 
-// The slot is freed exactly once, however the connection breaks, also when nobody reads.
+// The slot is freed exactly once, however the connection breaks, and even if nobody reads from it.
 func TestFreedOnce(t *testing.T) {
 	t.Parallel()
 	stays := func(ctx context.Context, _ *Conn) { <-ctx.Done() }
-	after := func(c *net.TCPConn) { io.Copy(io.Discard, c); c.Close() } // the application
+	after := func(c *net.TCPConn) { io.Copy(io.Discard, c); c.Close() } // as the application does
 	for _, test := range []struct {
 		name  string
 		serve func(ctx context.Context, c *Conn)
@@ -137,7 +137,8 @@ func TestFreedOnce(t *testing.T) {
 	}
 }
 
-// A client that leaves between request and answer: no connection, the slot comes back.
+// If a client leaves between the request and the answer, OnConnection is not called and the slot is
+// freed.
 func TestLeavesBeforeTheAnswer(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -152,7 +153,7 @@ func TestLeavesBeforeTheAnswer(t *testing.T) {
 			asked := make(chan struct{})
 			h.OnSlotRequest = func(ctx context.Context) (int, error) {
 				close(asked)
-				<-ctx.Done() // which ends when the client leaves
+				<-ctx.Done() // ends when the client leaves
 				return 5, nil
 			}
 			c := connect(t, serveKind(t, h, wrap))

@@ -12,8 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// pipe is a client of h, of net.Pipe, which h has accepted. It is for tests in a bubble of
-// [synctest].
+// pipe returns a client whose pipe h serves. It is for tests in a bubble of [synctest].
 func pipe(t *testing.T, h *Handler) (client net.Conn, s *Server) {
 	t.Helper()
 	n := &network{}
@@ -27,7 +26,7 @@ func pipe(t *testing.T, h *Handler) (client net.Conn, s *Server) {
 	return c, s
 }
 
-// Every wait has a bound.
+// Every wait ends at its timeout.
 func TestTimeouts(t *testing.T) {
 	never := func(context.Context, *Conn) { time.Sleep(1000 * time.Hour) }
 	run := func(name string, f func(t *testing.T)) {
@@ -67,7 +66,7 @@ func TestTimeouts(t *testing.T) {
 		h, e := recorded(nil)
 		h.SlotTimeout = time.Second
 		h.OnSlotFree = nil
-		pipe(t, h) // nobody reads
+		pipe(t, h) // nobody reads from the client's end
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		e.want(t, "error slot line: no slot line in time")
@@ -130,7 +129,7 @@ func TestTimeouts(t *testing.T) {
 		h, e := recorded(nil)
 		c, _ := pipe(t, h)
 		expect(t, c, "0\r\n")
-		synctest.Wait() // for OnConnection
+		synctest.Wait() // OnConnection has begun
 		send(t, c, "unread")
 		c.Close()
 		synctest.Wait()
@@ -138,7 +137,7 @@ func TestTimeouts(t *testing.T) {
 	})
 }
 
-// Shutdown lets what has begun finish, and wakes up what only waits.
+// Shutdown lets an answer that has begun finish, and ends reads that only wait.
 func TestShutdown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, e := recorded(nil)
@@ -150,7 +149,7 @@ func TestShutdown(t *testing.T) {
 					return
 				}
 				time.Sleep(3 * time.Second)
-				c.SetReadDeadline(time.Time{}) // has no say in a shutdown
+				c.SetReadDeadline(time.Time{}) // the deadline of a shutdown stays
 				io.WriteString(c, "answer\n")
 			}
 		}
@@ -192,7 +191,7 @@ func TestShutdownEnds(t *testing.T) {
 	})
 }
 
-// A server that was closed accepts nothing more, and closing it again does nothing.
+// A closed server accepts nothing more, and closing it again does nothing.
 func TestClose(t *testing.T) {
 	s := &Server{}
 	for range 2 {
@@ -215,7 +214,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-// Errors of Accept that pass are told, and do not end the server.
+// Temporary errors of Accept are passed to OnError and do not end the server.
 func TestAcceptErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := &network{}
@@ -239,7 +238,7 @@ func TestAcceptErrors(t *testing.T) {
 	})
 }
 
-// flaky is a listener that fails some times first.
+// flaky is a listener whose Accept fails a few times first.
 type flaky struct {
 	*pipes
 	left int
