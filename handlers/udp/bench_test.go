@@ -20,11 +20,11 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// The benchmark measures the server alone: its clients are a process of its own, this test binary
-// run again.
+// The benchmark measures the server alone: its clients run in another process, this test binary run
+// again.
 
-// clientEnv has the work of a client process: the address, how many datagrams, and how many of each
-// client at once.
+// clientEnv has the parameters of a client process: the address, how many datagrams, and how many
+// each client has under way.
 const clientEnv = "PORTLUCK_UDP_CLIENT"
 
 func init() {
@@ -45,11 +45,11 @@ func init() {
 	os.Exit(0)
 }
 
-// benchSockets is how many clients there are.
+// benchSockets is the number of clients.
 const benchSockets = 16
 
-// benchClients sends n datagrams of 64 bytes, from each client so many at once, and waits for their
-// echoes.
+// benchClients sends n datagrams of 64 bytes, up to window at once from each client, and waits for
+// their echoes.
 func benchClients(addr string, n, window int) error {
 	var wg sync.WaitGroup
 	errs := make(chan error, benchSockets)
@@ -116,7 +116,7 @@ func (*echoPort) Connect(_ *handlers.Info, s handlers.Stream) (handlers.Client, 
 func (c echoClient) Message(m handlers.Message) error { return c.s.Send(m.Data, m.Kind) }
 func (c echoClient) Disconnect(error)                 {}
 
-// plainLoop is what there is without us.
+// plainLoop is an echo server without this package.
 func plainLoop(pc *net.UDPConn) {
 	buf := make([]byte, maxDatagram)
 	for {
@@ -128,7 +128,7 @@ func plainLoop(pc *net.UDPConn) {
 	}
 }
 
-// plainBatches is the same with many datagrams at a time.
+// plainBatches is plainLoop with many datagrams per system call.
 func plainBatches(pc *net.UDPConn) {
 	conn := ipv4.NewPacketConn(pc)
 	in := make([]ipv4.Message, 32)
@@ -160,8 +160,8 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkEcho echoes datagrams of 64 bytes to 16 clients, by turns with each server in one run,
-// and reports the CPU time of a datagram: of the plain loop in ns, of the others as a ratio to it
+// BenchmarkEcho echoes datagrams of 64 bytes to 16 clients, with each server in turn, and reports
+// the CPU time of a datagram: that of the plain loop in ns, those of the others as a ratio to it
 // (medians).
 func BenchmarkEcho(b *testing.B) {
 	const datagrams = 64_000
@@ -230,10 +230,10 @@ func median(all []float64) float64 {
 	return all[len(all)/2]
 }
 
-// loopWire is a socket without a system: what comes is always there, and what goes is gone.
+// loopWire is a socket without a system: it always has datagrams, and drops what is sent.
 type loopWire struct {
 	left  int
-	fresh bool // each datagram is from another address
+	fresh bool // each datagram comes from another address
 }
 
 func (w *loopWire) prompt() bool { return true }
@@ -256,10 +256,10 @@ func (w *loopWire) read(in []arrival, _ bool) (int, error) {
 
 func (w *loopWire) write(out []departure, _ bool) (int, error) { return len(out), nil }
 
-// BenchmarkDatagram is what a datagram and its echo cost beside the system calls.
+// BenchmarkDatagram measures what a datagram and its echo cost, without the system calls.
 func BenchmarkDatagram(b *testing.B) {
 	b.Run("known", func(b *testing.B) { benchLoop(b, &Server{}, &loopWire{left: b.N}) })
-	// a flood of made-up sources, when the table is full
+	// A flood of forged sources while the table is full.
 	b.Run("flood", func(b *testing.B) { benchLoop(b, &Server{MaxClients: 1000}, &loopWire{left: b.N, fresh: true}) })
 }
 
@@ -283,5 +283,6 @@ func benchLoop(b *testing.B, s *Server, w *loopWire) {
 	if int(st.Received) != b.N || st.Sent == 0 {
 		b.Errorf("of %d datagrams: %+v", b.N, st)
 	}
-	b.ReportMetric(float64(st.Sent)/float64(b.N), "echoes/op") // less than 1 if it had to wait for a processor
+	// Less than 1 if it had to wait for a processor.
+	b.ReportMetric(float64(st.Sent)/float64(b.N), "echoes/op")
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
-// Zero is the default of a bound, and a negative one is none.
+// Zero is the default of a bound, and a negative value means no bound.
 func TestBounds(t *testing.T) {
 	const none = boundtest.None
 	boundtest.Check(t, nil,
@@ -27,7 +27,7 @@ func TestBounds(t *testing.T) {
 	)
 }
 
-// A server without bounds takes a client, the datagrams that wait for its callbacks, and what is
+// A server without bounds accepts a client, the datagrams that wait for its callbacks, and what is
 // sent to it.
 func TestNoBounds(t *testing.T) {
 	s := &Server{

@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Whatever the program sends, an unvalidated source gets three times what it has sent at the most,
+// Whatever the program sends, an unvalidated client is sent at most three times what came from it,
 // in bytes and in datagrams (TRAPS part 2, row 20).
 func TestAmplification(t *testing.T) {
 	tests := []struct {
@@ -19,7 +19,7 @@ func TestAmplification(t *testing.T) {
 		s     *Server
 		addr  string
 		in    []string
-		sizes []int // that the program sends
+		sizes []int // of the datagrams that the program sends
 		want  string
 	}{
 		{"within", &Server{}, far, []string{"1234"}, []int{4, 4, 4}, "4 4 4"},
@@ -73,13 +73,13 @@ func TestAmplification(t *testing.T) {
 	}
 }
 
-// What goes to the unvalidated sources of one network is bounded by the second, however many there
-// are of them.
+// The bytes per second to the unvalidated clients of one network are bounded, however many clients
+// there are.
 func TestRateOfNetwork(t *testing.T) {
 	tests := []struct {
 		name  string
 		addrs []string
-		want  int // bytes, of 100 that each may be sent, at a rate of 150
+		want  int // bytes, if each client may be sent 100 and the rate is 150
 	}{
 		{"one /24", []string{"203.0.113.1:9999", "203.0.113.2:9999", "203.0.113.200:9999"}, 100},
 		{"two", []string{"203.0.113.1:9999", "203.0.112.2:9999"}, 200},
@@ -118,14 +118,15 @@ func TestRateOfNetwork(t *testing.T) {
 	}
 }
 
-// Who echoes a token is validated; nobody else's token, no old one, and no part of one will do.
+// A client that sends its token is validated. Another client's token, an old one, or a part of one
+// does not validate it.
 func TestToken(t *testing.T) {
 	const big = 5000
 	tests := []struct {
 		name  string
 		reply func(s *Server) []string
 		ok    bool
-		want  []string // the messages that it makes
+		want  []string // the messages that the datagrams make
 	}{
 		{"alone", func(s *Server) []string { return []string{s.Token(netip.MustParseAddrPort(far))} }, true, nil},
 		{"with a line end", func(s *Server) []string { return []string{s.Token(netip.MustParseAddrPort(far)) + "\r\n"} }, true, nil},
@@ -178,7 +179,7 @@ func TestToken(t *testing.T) {
 	}
 }
 
-// A token may be the first that a client says, and makes a client without a message.
+// A token may be the first thing that a client sends. It makes a client without a message.
 func TestTokenFirst(t *testing.T) {
 	h, s := &hub{}, &Server{}
 	inBubble(t, s, h, func(t *testing.T, conn *fakeConn) {
@@ -188,8 +189,8 @@ func TestTokenFirst(t *testing.T) {
 	})
 }
 
-// Room traffic goes to clients of loopback that spoke in the last minute; beyond it only with
-// RoomsTo, and within what unvalidated clients get.
+// Room traffic goes to clients on loopback that have sent something in the last minute, and to
+// others only with RoomsTo, within the limits of unvalidated clients.
 func TestRooms(t *testing.T) {
 	everywhere := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	tests := []struct {
@@ -240,7 +241,7 @@ func TestRooms(t *testing.T) {
 	}
 }
 
-// Sources that are none to be answered make no clients.
+// Datagrams from sources that cannot be answered make no clients.
 func TestRefusedSources(t *testing.T) {
 	quic := string(append([]byte{0xc3, 0, 0, 0, 1}, make([]byte, 1195)...))
 	tests := []struct {
@@ -248,7 +249,7 @@ func TestRefusedSources(t *testing.T) {
 		s    *Server
 		addr string
 		data string
-		want bool // it is a client
+		want bool // the source becomes a client
 	}{
 		{"any", &Server{}, far, "x", true},
 		{"port 0", &Server{}, "203.0.113.5:0", "x", false},
@@ -283,7 +284,7 @@ func TestRefusedSources(t *testing.T) {
 	}
 }
 
-// A client that ends leaves no more to its successor than the source has still to get.
+// A client that ends leaves its successor no more than the rest of its budget.
 func TestAmplificationAcrossEnds(t *testing.T) {
 	h, s := &hub{}, &Server{}
 	in := 0

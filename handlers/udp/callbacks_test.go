@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/testdata/funcs"
 )
 
-// logging is a port that counts what it is to log.
+// logging is a port that counts what it is asked to log.
 type logging struct {
 	handlers.Port
 	panics, errors int
@@ -27,8 +27,8 @@ func (l *logging) LogError(_ *handlers.Info, err error) {
 	}
 }
 
-// A panic in a func of the program, or an end of its goroutine, costs one datagram or one call. It
-// is logged.
+// A func of the program that panics or ends its goroutine costs one datagram or one call, and is
+// logged.
 func TestCallbacksPanic(t *testing.T) {
 	cases := map[string]func(k *socket, boom func()) (errors int){
 		"Server.RefusePort": func(k *socket, boom func()) int {

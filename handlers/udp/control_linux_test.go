@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// What the system says of the address that a datagram came to is understood, and what it is told in
-// turn.
+// The control messages for addresses are parsed, and made, as the system wants them.
 func TestControlMessages(t *testing.T) {
 	for _, addr := range []string{"127.0.0.2", "2001:db8::1"} {
 		a := netip.MustParseAddr(addr)
@@ -16,7 +15,7 @@ func TestControlMessages(t *testing.T) {
 		if len(oob) == 0 {
 			t.Fatalf("no control message for %v", a)
 		}
-		// what is sent has the address where what is received has it, in IPv6
+		// In IPv6 a sent message has the address in the same place as a received one.
 		if got := destination(oob); a.Is6() && got != a {
 			t.Errorf("destination(source(%v)) = %v", a, got)
 		}
@@ -41,7 +40,7 @@ func TestControlMessages(t *testing.T) {
 	}
 }
 
-// FuzzControl: nothing that the system says of a datagram makes us fail.
+// FuzzControl checks that no control message of the system makes parsing fail.
 func FuzzControl(f *testing.F) {
 	f.Add(source(netip.MustParseAddr("127.0.0.1")))
 	f.Add(source(netip.MustParseAddr("2001:db8::1")))
@@ -53,8 +52,7 @@ func FuzzControl(f *testing.F) {
 	})
 }
 
-// FuzzReceive: whatever comes, each datagram is one message, or a token; nothing else is made of
-// it.
+// FuzzReceive checks that each datagram becomes one message or a token, and nothing else.
 func FuzzReceive(f *testing.F) {
 	f.Add([]byte("hello\n"), uint16(40000), true)
 	f.Add([]byte("0123456789abcdef\r\nx"), uint16(53), false)

@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// A hub over UDP: what one says is answered.
+// A hub answers datagrams.
 func ExampleServer() {
 	hub := &portluck.Hub{
 		OnMessage: func(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
@@ -41,7 +41,7 @@ func ExampleServer() {
 	// "hello, world\n"
 }
 
-// Anybody who is asked for a token, and sends it back, may be sent any amount.
+// A client that sends its token back may be sent any amount.
 func ExampleServer_Token() {
 	packets := &udp.Server{}
 	remote := netip.MustParseAddrPort("203.0.113.5:40000")

@@ -24,7 +24,7 @@ type fakeConn struct {
 	cond     sync.Cond
 	in       []fakePacket
 	out      []fakePacket
-	failures []error // of the next reads
+	failures []error // returned by the next reads
 	writeErr func(to netip.AddrPort) error
 	deadline time.Time
 	closed   bool
@@ -105,7 +105,7 @@ func (f *fakeConn) SetReadDeadline(t time.Time) error {
 
 func (f *fakeConn) SetWriteDeadline(time.Time) error { return nil }
 
-// push has datagrams come from addr.
+// push makes datagrams come from addr.
 func (f *fakeConn) push(addr string, data ...string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -115,7 +115,7 @@ func (f *fakeConn) push(addr string, data ...string) {
 	f.cond.Broadcast()
 }
 
-// fail has the next reads fail.
+// fail makes the next reads fail.
 func (f *fakeConn) fail(errs ...error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,7 +123,7 @@ func (f *fakeConn) fail(errs ...error) {
 	f.cond.Broadcast()
 }
 
-// sent returns what was sent, as "addr data", and forgets it.
+// sent returns what was sent, as "addr data", and clears it.
 func (f *fakeConn) sent() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -135,7 +135,7 @@ func (f *fakeConn) sent() []string {
 	return all
 }
 
-// hub is a port that remembers the events. Its funcs, if not nil, are the program's callbacks.
+// hub is a port that records the events. Its funcs, if not nil, are the program's callbacks.
 type hub struct {
 	connect func(c *hubClient) error
 	message func(c *hubClient, m string) error
@@ -159,7 +159,7 @@ func (h *hub) note(format string, args ...any) {
 	h.seen = append(h.seen, fmt.Sprintf(format, args...))
 }
 
-// events returns what has happened, and forgets it.
+// events returns the recorded events, and clears them.
 func (h *hub) events() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -168,7 +168,7 @@ func (h *hub) events() []string {
 	return all
 }
 
-// client is the last one that has connected.
+// client returns the client that connected last.
 func (h *hub) client() *hubClient {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -213,7 +213,7 @@ func (h *hub) Route(handlers.Conn)                       { panic("unused") }
 func (h *hub) Fail(*handlers.Info, error)                { panic("unused") }
 func (h *hub) Go(func())                                 { panic("unused") }
 
-// echo answers each message with itself.
+// echo sends each message back.
 func echo(c *hubClient, m string) error { return c.Send([]byte(m), handlers.Auto) }
 
 // inBubble serves s on a socket in memory, in a synctest bubble, until f returns.
@@ -242,7 +242,7 @@ func inBubble(t *testing.T, s *Server, h *hub, f func(t *testing.T, conn *fakeCo
 	})
 }
 
-// equal holds that got is want.
+// equal fails unless got is want.
 func equal(t *testing.T, what string, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {

@@ -16,11 +16,11 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// panicking is a socket of which one method panics, each time or once.
+// panicking is a socket one of whose methods panics, always or once.
 type panicking struct {
 	net.PacketConn
 	method string
-	after  int // calls
+	after  int // calls before the panic
 
 	mu    sync.Mutex
 	calls int
@@ -75,7 +75,7 @@ func (p *panicking) SetWriteDeadline(t time.Time) error {
 	return p.PacketConn.SetWriteDeadline(t)
 }
 
-// badAddr is an address of the program's making.
+// badAddr is an address that the program has made.
 type badAddr struct{}
 
 func (badAddr) Network() string { return "x" }
@@ -86,7 +86,7 @@ func TestSocketPanics(t *testing.T) {
 	tests := []struct {
 		method string
 		after  int
-		fails  bool // ServePacket does
+		fails  bool // ServePacket returns an error
 	}{
 		{"ReadFrom", 0, true},
 		{"ReadFrom", 1, true},
@@ -104,7 +104,7 @@ func TestSocketPanics(t *testing.T) {
 				h := &hub{message: echo}
 				s, inner := &Server{}, newFakeConn()
 				done := make(chan error, 1)
-				go func() { // ends with Shutdown, or the socket
+				go func() { // ends with Shutdown, or with the socket
 					done <- s.ServePacket(&panicking{PacketConn: inner, method: tt.method, after: tt.after}, h)
 				}()
 				synctest.Wait()
@@ -132,7 +132,7 @@ func TestSocketPanics(t *testing.T) {
 	}
 }
 
-// deadless is a socket whose read deadlines have no effect, with the outcome of set.
+// deadless is a socket whose read deadlines have no effect. Setting one returns set.
 type deadless struct {
 	net.PacketConn
 	set func() error
@@ -140,8 +140,8 @@ type deadless struct {
 
 func (d *deadless) SetReadDeadline(time.Time) error { return d.set() }
 
-// A socket that knows no deadlines does not hold Shutdown up: what has come is answered, and every
-// client disconnected.
+// A socket without working deadlines does not block Shutdown: what has come is answered, and every
+// client is disconnected.
 func TestShutdownWithoutDeadlines(t *testing.T) {
 	for name, set := range map[string]func() error{
 		"panic":     func() error { panic("of the program") },
@@ -177,7 +177,7 @@ func TestShutdownWithoutDeadlines(t *testing.T) {
 	}
 }
 
-// exiting is a socket whose Read ends the goroutine after the first datagram.
+// exiting is a socket whose Read ends its goroutine after the first datagram.
 type exiting struct {
 	net.PacketConn
 	reads int
@@ -190,7 +190,7 @@ func (e *exiting) ReadFrom(p []byte) (int, net.Addr, error) {
 	return e.PacketConn.ReadFrom(p)
 }
 
-// A socket whose Read ends the goroutine has failed.
+// A socket whose Read ends its goroutine has failed.
 func TestReadEndsTheGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hub{message: echo}
@@ -205,7 +205,7 @@ func TestReadEndsTheGoroutine(t *testing.T) {
 	})
 }
 
-// silent is a socket whose first WriteTo ends the goroutine.
+// silent is a socket whose first WriteTo ends its goroutine.
 type silent struct {
 	net.PacketConn
 	writes int
@@ -218,7 +218,7 @@ func (s *silent) WriteTo(p []byte, to net.Addr) (int, error) {
 	return s.PacketConn.WriteTo(p, to)
 }
 
-// A WriteTo that ends the goroutine costs its datagram.
+// A WriteTo that ends its goroutine costs only its datagram.
 func TestWriteEndsTheGoroutine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &hub{message: echo}
@@ -244,11 +244,12 @@ func TestWriteEndsTheGoroutine(t *testing.T) {
 	})
 }
 
-// An event that ends its goroutine costs one client, whoever raises it: the others are served, and
-// so is the next datagram of the same address, as a new client. Shutdown waits for nobody.
+// A callback that ends its goroutine costs one client, whichever goroutine it is. The others are
+// served, and so is the next datagram from the same address, as a new client. Shutdown does not
+// wait for the lost goroutine.
 func TestEventsEndTheGoroutine(t *testing.T) {
 	for _, in := range []string{"connect", "message", "disconnect"} {
-		for _, slow := range []bool{false, true} { // a callback that takes long loses its place first
+		for _, slow := range []bool{false, true} { // a runner with a slow callback is replaced first
 			t.Run(fmt.Sprintf("%s, slow %t", in, slow), func(t *testing.T) {
 				exit := func(name string, c *hubClient) error {
 					if name == in && c.info.Remote.String() == near {

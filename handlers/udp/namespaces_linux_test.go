@@ -16,7 +16,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// In a namespace this test binary is run again: as a server, or as a client that asks addresses.
+// In a namespace the test runs its own binary again: as a server, or as a client that asks
+// addresses.
 const (
 	nsServerEnv = "PORTLUCK_UDP_NS_SERVER"
 	nsClientEnv = "PORTLUCK_UDP_NS_CLIENT"
@@ -43,7 +44,7 @@ func init() {
 	os.Exit(0)
 }
 
-// nsServer echoes until its input ends.
+// nsServer echoes datagrams until its standard input ends.
 func nsServer() error {
 	pc, err := net.ListenPacket("udp", ":8100")
 	if err != nil {
@@ -59,8 +60,8 @@ func nsServer() error {
 	return s.Shutdown(context.Background())
 }
 
-// nsAsk sends a datagram to addr, and wants the answer from there; from anywhere if it is one of
-// broadcast.
+// nsAsk sends a datagram to addr, and expects the answer from there; if addr is a broadcast
+// address, from any.
 func nsAsk(addr string) error {
 	to, broadcast := strings.CutSuffix(addr, "/broadcast")
 	remote, err := net.ResolveUDPAddr("udp", to)
@@ -87,9 +88,8 @@ func nsAsk(addr string) error {
 	return nil
 }
 
-// A host with several addresses, of both families, answers from the one that was asked: in a
-// namespace of its own, asked from another. What was asked by broadcast is answered from where
-// there is an answer.
+// A host with several addresses, of both families, answers from the one that was asked. Server and
+// client are in namespaces of their own. A broadcast is answered from any address that has a route.
 func TestSeveralAddresses(t *testing.T) {
 	need.Namespaces(t)
 	a, b := fmt.Sprintf("udp%d-a", os.Getpid()), fmt.Sprintf("udp%d-b", os.Getpid())
@@ -100,7 +100,8 @@ func TestSeveralAddresses(t *testing.T) {
 	})
 	for _, line := range []string{
 		"netns add A", "netns add B", "link add va netns A type veth peer name vb netns B",
-		"-n A link set lo up", "-n B link set lo up", // without which Go takes the host for one without IPv6
+		// Without it Go regards the host as one without IPv6.
+		"-n A link set lo up", "-n B link set lo up",
 		"-n A addr add 10.99.0.1/24 dev va", "-n A addr add 10.99.0.9/24 dev va", "-n A addr add 10.98.0.1/32 dev va",
 		"-n A addr add fd99::1/64 dev va nodad", "-n A addr add fd99::9/64 dev va nodad",
 		"-n B addr add 10.99.0.2/24 dev vb", "-n B addr add fd99::2/64 dev vb nodad",

@@ -15,14 +15,14 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// promptWire is a socket in memory that can be full: a write that does not wait then fails, one
-// that waits waits until it is not, or until the deadline.
+// promptWire is a socket in memory that can be full. Then a write without wait fails, and one with
+// wait blocks until the socket has room, or until the deadline.
 type promptWire struct {
 	single
 	conn *fakeConn
 
 	mu   sync.Mutex
-	full chan struct{} // closed when it takes more; nil if it does
+	full chan struct{} // closed when there is room; nil if there is
 }
 
 func (w *promptWire) prompt() bool { return true }
@@ -62,7 +62,7 @@ func (w *promptWire) open() {
 	w.full = nil
 }
 
-// promptly serves s on a promptWire, with one client of loopback.
+// promptly serves s on a promptWire, with one client on loopback.
 func promptly(t *testing.T, s *Server, f func(t *testing.T, conn *fakeConn, w *promptWire, c *hubClient)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -82,7 +82,7 @@ func promptly(t *testing.T, s *Server, f func(t *testing.T, conn *fakeConn, w *p
 	})
 }
 
-// What the system does not take at once is queued, in order, and sent when it does. Nothing ever
+// What the system does not take at once is queued, in order, and sent when it does. Sending never
 // waits.
 func TestFullSocket(t *testing.T) {
 	promptly(t, &Server{}, func(t *testing.T, conn *fakeConn, w *promptWire, c *hubClient) {
@@ -102,8 +102,8 @@ func TestFullSocket(t *testing.T) {
 	})
 }
 
-// A queue that is full is told as ErrSlow, and counted; a socket that takes nothing for
-// WriteTimeout loses what is queued.
+// If the queue is full, Send returns ErrSlow and the datagram is counted. If the socket accepts
+// nothing for WriteTimeout, what is queued is dropped.
 func TestQueueIsBounded(t *testing.T) {
 	s := &Server{MaxQueue: 5000}
 	promptly(t, s, func(t *testing.T, conn *fakeConn, w *promptWire, c *hubClient) {
@@ -138,7 +138,7 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
-// Shutdown waits for what is queued.
+// Shutdown waits until the queue is sent.
 func TestShutdownSendsQueued(t *testing.T) {
 	var conn *fakeConn
 	promptly(t, &Server{}, func(_ *testing.T, fc *fakeConn, w *promptWire, c *hubClient) {
@@ -156,7 +156,7 @@ func TestEndSendsQueued(t *testing.T) {
 		t.Run(end, func(t *testing.T) {
 			promptly(t, &Server{}, func(t *testing.T, conn *fakeConn, w *promptWire, c *hubClient) {
 				w.fill()
-				_ = c.Send([]byte("1"), handlers.Auto) // the system has it, as it were
+				_ = c.Send([]byte("1"), handlers.Auto) // taken by the system at once
 				synctest.Wait()
 				_ = c.Send([]byte("2"), handlers.Auto)
 				want := []string{near + " 1"}
@@ -174,7 +174,7 @@ func TestEndSendsQueued(t *testing.T) {
 	}
 }
 
-// A datagram that the system refuses costs no other.
+// If the system refuses a datagram, the others are sent.
 func TestWriteErrors(t *testing.T) {
 	h := &hub{message: echo}
 	var told []string
@@ -200,7 +200,7 @@ func TestWriteErrors(t *testing.T) {
 	})
 }
 
-// An address of ours from which the system cannot send is not insisted on.
+// If the system cannot send from a local address, it chooses another.
 func TestSourceIsGone(t *testing.T) {
 	s := &Server{}
 	s.init()

@@ -34,7 +34,7 @@ func TestEvents(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		conn.push(far, "d")
-		time.Sleep(time.Minute + 2*time.Second) // that the expiry may be late
+		time.Sleep(time.Minute + 2*time.Second) // expiry may be late
 		equal(t, "events", h.events(), "message "+far+" d", "disconnect "+six+" idle timeout")
 		time.Sleep(time.Minute)
 		equal(t, "events", h.events(), "disconnect "+far+" idle timeout")
@@ -60,7 +60,7 @@ func TestLines(t *testing.T) {
 	})
 }
 
-// A program cannot send more than a datagram has, and is told so.
+// A program cannot send more than a datagram can hold, and gets an error.
 func TestTooLongToSend(t *testing.T) {
 	h := &hub{}
 	inBubble(t, &Server{Trusted: []netip.Prefix{netip.MustParsePrefix("::/0")}, Lines: true}, h, func(t *testing.T, conn *fakeConn) {
@@ -76,7 +76,7 @@ func TestTooLongToSend(t *testing.T) {
 			}
 			for name, err := range map[string]error{
 				"Write": func() error { _, err := c.Write(make([]byte, tt.most+1), handlers.Auto); return err }(),
-				"Send":  c.Send(make([]byte, tt.most), handlers.Auto), // and a line end
+				"Send":  c.Send(make([]byte, tt.most), handlers.Auto), // one byte more for the line end
 			} {
 				if !errors.Is(err, handlers.ErrTooLong) || !strings.Contains(err.Error(), "at most 655") {
 					t.Errorf("%s: %s() = %v, want ErrTooLong", tt.addr, name, err)
@@ -90,7 +90,7 @@ func TestTooLongToSend(t *testing.T) {
 	})
 }
 
-// A datagram that is too long is dropped and told; its client stays.
+// A datagram that is too long is dropped and reported; its client stays.
 func TestTooLongReceived(t *testing.T) {
 	h := &hub{}
 	var told []string
@@ -110,7 +110,7 @@ func TestTooLongReceived(t *testing.T) {
 	})
 }
 
-// End and Destroy end a client; the next datagram is a new one's, whose events come after those of
+// End and Destroy end a client. The next datagram makes a new one, whose events come after those of
 // the old one.
 func TestEnds(t *testing.T) {
 	tests := []struct {
@@ -155,7 +155,7 @@ func TestEnds(t *testing.T) {
 				<-began
 				conn.push(near, "late")
 				synctest.Wait()
-				time.Sleep(time.Second) // the reader has been replaced
+				time.Sleep(time.Second) // another goroutine reads by then
 				close(goOn)
 				synctest.Wait()
 				conn.push(near, "new")
@@ -177,7 +177,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// What comes while a client leaves is of the next one, after the last event of the old one.
+// Datagrams that come while a client leaves belong to the next client, after the last event of the
+// old one.
 func TestSuccessor(t *testing.T) {
 	h := &hub{}
 	goOn := make(chan struct{})
@@ -209,7 +210,7 @@ func TestSuccessor(t *testing.T) {
 	})
 }
 
-// A panic in OnConnect, or its refusal, costs that client only.
+// If OnConnect panics or refuses a client, only that client is disconnected.
 func TestConnectFails(t *testing.T) {
 	h := &hub{}
 	h.connect = func(c *hubClient) error {
@@ -238,7 +239,7 @@ func TestConnectFails(t *testing.T) {
 	})
 }
 
-// A callback that blocks delays its own client only, however many do.
+// A callback that blocks delays only its own client, however many block.
 func TestBlockedCallbacks(t *testing.T) {
 	h := &hub{}
 	block := make(chan struct{})
@@ -280,13 +281,13 @@ func TestBlockedCallbacks(t *testing.T) {
 	})
 }
 
-// Only so many datagrams wait for a callback, of a client and of all.
+// The number of datagrams that wait for a callback is bounded, for a client and for all.
 func TestWaitingIsBounded(t *testing.T) {
 	tests := []struct {
 		name string
 		s    *Server
 		size int
-		want int // messages of two clients that send 10 each while they block in the first
+		want int // messages of two clients, each of which sends 10 while its first callback blocks
 	}{
 		{"of a client", &Server{MaxWaiting: 4}, 10, 2 * 5},
 		{"of all", &Server{MaxBacklog: 5000}, 300, 2 + 1}, // in buffers of 2048 bytes

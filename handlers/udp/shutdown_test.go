@@ -25,7 +25,7 @@ func TestShutdown(t *testing.T) {
 		synctest.Wait()
 		conn.push(near, "before")
 		synctest.Wait()
-		conn.push(near, "a", "b") // which nobody has read yet
+		conn.push(near, "a", "b") // nobody has read them yet
 		conn.push(far, "new")
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Errorf("Shutdown() = %v", err)
@@ -59,7 +59,7 @@ func TestShutdown(t *testing.T) {
 	})
 }
 
-// Shutdown with a context that ends closes at once, and still disconnects each client once.
+// Shutdown whose ctx ends closes at once, and still disconnects each client once.
 func TestShutdownEnds(t *testing.T) {
 	h := &hub{}
 	block := make(chan struct{})
@@ -85,7 +85,8 @@ func TestShutdownEnds(t *testing.T) {
 	})
 }
 
-// Errors that pass do not end the server, and are told; one that does not ends it and its clients.
+// A temporary error is reported and does not end the server. Another one ends it and disconnects
+// its clients.
 func TestReadErrors(t *testing.T) {
 	h := &hub{}
 	told := 0
@@ -96,7 +97,7 @@ func TestReadErrors(t *testing.T) {
 		go func() { done <- s.ServePacket(conn, h) }() // ends with the socket
 		synctest.Wait()
 		start := time.Now()
-		for range 100 { // as ICMP may tell
+		for range 100 { // as ICMP errors may come
 			conn.fail(&os.SyscallError{Syscall: "recvmsg", Err: syscall.ECONNREFUSED})
 		}
 		conn.push(far, "a")
@@ -129,7 +130,7 @@ func TestReadErrors(t *testing.T) {
 	})
 }
 
-// floodConn is a socket that never ceases to have datagrams.
+// floodConn is a socket that always has more datagrams.
 type floodConn struct {
 	*fakeConn
 	n int
@@ -142,17 +143,18 @@ func (f *floodConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	if f.closed {
 		return 0, nil, net.ErrClosed
 	}
-	f.n++ // each from another client, so that none has a goroutine already
+	f.n++ // each comes from another client, so that none has a goroutine already
 	return copy(p, "flood"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(20000+f.n%10000))), nil
 }
 
-// A flood does not hold a shutdown up, nor do callbacks that are too slow for one goroutine.
+// Neither a flood nor callbacks that are too slow for one goroutine delay a shutdown.
 func TestShutdownInFlood(t *testing.T) {
 	h := &hub{message: func(*hubClient, string) error { time.Sleep(10 * time.Millisecond); return nil }}
 	synctest.Test(t, func(t *testing.T) {
 		s := &Server{}
 		done := make(chan error, 1)
-		go func() { done <- s.ServePacket(&floodConn{fakeConn: newFakeConn()}, h) }() // ends with Shutdown
+		// Ends with Shutdown.
+		go func() { done <- s.ServePacket(&floodConn{fakeConn: newFakeConn()}, h) }()
 		time.Sleep(time.Second)
 		start := time.Now()
 		if err := s.Shutdown(t.Context()); err != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Many datagrams are read, and written, with one call.
+// Many datagrams are read, and written, with one system call.
 func TestBatched(t *testing.T) {
 	pc, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// patience of tests with real sockets, on a machine that has other things to do.
+// generous is how long tests with real sockets wait on a busy machine.
 const generous = time.Minute
 
 // serve serves s on a real socket until the test ends.
@@ -71,8 +71,8 @@ func ask(t testing.TB, c *net.UDPConn, msg string) string {
 	return string(buf[:n])
 }
 
-// wires are the ways to read and write a real socket: many datagrams at a time, one, and one of any
-// net.PacketConn.
+// wires are the ways to read and write a real socket: many datagrams at a time, one at a time, and
+// one at a time of any net.PacketConn.
 var wires = []struct {
 	name  string
 	batch int
@@ -104,7 +104,7 @@ func TestEcho(t *testing.T) {
 						clients = append(clients, dial(t, "udp", fmt.Sprintf("%s:%d", host, port)))
 					}
 				}
-				for _, c := range clients { // which take answers only from where they have sent to
+				for _, c := range clients { // they accept answers only from where they have sent to
 					for _, msg := range []string{"hello", "", "\x00\xff", strings.Repeat("x", 1400), strings.Repeat("y", 65507)} {
 						if got := ask(t, c, msg); got != msg {
 							t.Errorf("%v: %.20q (%d bytes) comes back as %.20q (%d)", c.RemoteAddr(), msg, len(msg), got, len(got))
@@ -120,7 +120,7 @@ func TestEcho(t *testing.T) {
 	}
 }
 
-// A datagram that is longer than the limit is seen to be.
+// A datagram that is longer than the limit is noticed.
 func TestTruncated(t *testing.T) {
 	for _, w := range wires {
 		t.Run(w.name, func(t *testing.T) {
@@ -171,7 +171,7 @@ func TestManyClients(t *testing.T) {
 				case m == "end":
 					return c.End()
 				case n.Add(1)%200 == 0:
-					<-time.After(15 * time.Millisecond) // longer than it is waited for
+					<-time.After(15 * time.Millisecond) // longer than patience
 				}
 				return echo(c, m)
 			}
@@ -179,7 +179,7 @@ func TestManyClients(t *testing.T) {
 			serveOn(t, s, h, w.wrap(pc))
 			var wg sync.WaitGroup
 			for i := range 20 {
-				wg.Go(func() { // ends with its messages
+				wg.Go(func() { // ends after its messages
 					c := dial(t, "udp", pc.LocalAddr().String())
 					for j := range 200 {
 						msg := fmt.Sprintf("%d-%d", i, j)
@@ -219,7 +219,7 @@ func TestConcurrentSends(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
-			for range 10 { // what the peer's system keeps
+			for range 10 { // as many as the peer's system can keep
 				_ = client.Send([]byte{byte('a' + i)}, handlers.Auto)
 				_ = client.TrySend([]byte{byte('A' + i)}, handlers.Auto)
 			}
@@ -248,7 +248,7 @@ func TestConcurrentSends(t *testing.T) {
 	}
 }
 
-// A server that nobody listens to any more (ICMP: port unreachable) goes on serving the others.
+// If a client's port is closed (ICMP: port unreachable), the server goes on serving the others.
 func TestClientHasGone(t *testing.T) {
 	h := &hub{message: echo}
 	addr := serve(t, &Server{}, h, "udp4", "127.0.0.1:0")
@@ -265,8 +265,8 @@ func TestClientHasGone(t *testing.T) {
 	}
 }
 
-// TRAPS part 2, row 20: bytes and datagrams are counted out and in, for sources that are not
-// validated.
+// TRAPS part 2, row 20: the bytes and datagrams that come from sources that are not validated, and
+// those that are sent to them, are counted.
 func TestSpoofHarness(t *testing.T) {
 	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -304,7 +304,7 @@ func TestSpoofHarness(t *testing.T) {
 	t.Logf("%d bytes in %d datagrams came, and %d in %d went out", st.BytesIn, st.Received, st.BytesOut, st.Sent)
 }
 
-// disguised has loopback look like a network beyond.
+// disguised makes loopback addresses look like those of another network.
 type disguised struct{ net.PacketConn }
 
 func (d *disguised) ReadFrom(p []byte) (int, net.Addr, error) {

@@ -14,13 +14,14 @@ type Stats struct {
 	BytesOut  uint64 // bytes in Sent, without headers
 
 	TooLong uint64 // received but dropped: longer than MessageLimit
-	// received but dropped: the table was full, or the source is one that is not answered
+	// Refused datagrams were received but dropped: the table was full, or the source is not answered.
 	Refused     uint64
 	Overflowed  uint64 // received but dropped: too many were waiting for callbacks
 	Evicted     uint64 // clients that were disconnected to make room for others
 	Unvalidated uint64 // not sent: beyond three times what came, or beyond UnvalidatedRate
 	Muted       uint64 // not sent: room traffic to clients that get none
-	// not sent: the queue was full, or the socket accepted nothing for WriteTimeout
+	// Dropped datagrams were not sent: the queue was full, or the socket accepted nothing for
+	// WriteTimeout.
 	Dropped    uint64
 	SendErrors uint64 // not sent: the system returned an error
 	ReadErrors uint64 // errors of reading that the system returned

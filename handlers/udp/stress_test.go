@@ -14,10 +14,10 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// stress is a port that holds the events of each address to their order.
+// stress is a port that checks the order of each address's events.
 type stress struct {
 	hub
-	open     sync.Map // netip.AddrPort -> true, while it is connected
+	open     sync.Map // netip.AddrPort -> true while connected
 	connects atomic.Int64
 	leaves   atomic.Int64
 	messages atomic.Int64
@@ -88,9 +88,9 @@ func (c *stressClient) Disconnect(error) {
 	c.open.Delete(c.remote)
 }
 
-// Clients that come, go, are evicted, idle, ended from everywhere and panic, all at once: each has
-// its events in order, one at a time, with one OnDisconnect for each OnConnect, and nothing is
-// left.
+// Clients come, go, are evicted, are idle, are ended from any goroutine and panic, all at once.
+// Each has its events in order, one at a time, with one OnDisconnect for each OnConnect, and
+// nothing is left.
 func TestStress(t *testing.T) {
 	t.Parallel()
 	for _, w := range wires {
@@ -125,7 +125,7 @@ func TestStress(t *testing.T) {
 				})
 			}
 			<-time.After(time.Second)
-			if w.name == "single" { // while they go on
+			if w.name == "single" { // while the clients go on
 				if err := s.Shutdown(t.Context()); err != nil {
 					t.Errorf("Shutdown() = %v", err)
 				}

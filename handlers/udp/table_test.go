@@ -12,11 +12,11 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// remote is one of any number of addresses.
+// remote returns the i-th of many addresses.
 func remote(i int) string { return fmt.Sprintf("203.0.%d.%d:%d", i>>8&255, i&255, 20000+i>>16) }
 
-// A flood of new sources costs a bounded table, and neither clients that have said more nor
-// validated ones.
+// A flood of new sources costs a bounded table. Clients that have sent more than one datagram, and
+// validated ones, stay.
 func TestFlood(t *testing.T) {
 	const most = 100
 	h, s := &hub{}, &Server{MaxClients: most}
@@ -55,12 +55,12 @@ func TestFlood(t *testing.T) {
 	})
 }
 
-// Who makes room for a newcomer.
+// The clients that are evicted for a newcomer.
 func TestVictims(t *testing.T) {
 	const third = "203.0.113.77:7777"
 	tests := []struct {
 		name    string
-		in      [][2]string // that fill the table of 2
+		in      [][2]string // the addresses that fill a table of 2
 		wait    time.Duration
 		new     string
 		evicted string
@@ -99,8 +99,8 @@ func TestVictims(t *testing.T) {
 	}
 }
 
-// Clients whose callbacks block make no room, and those that are leaving are counted: the table is
-// bounded all the same.
+// Clients whose callbacks block are not evicted, and clients that are leaving are counted, so the
+// table stays bounded.
 func TestFloodOfBlocked(t *testing.T) {
 	h, s := &hub{}, &Server{MaxClients: 3}
 	block := make(chan struct{})
@@ -118,7 +118,7 @@ func TestFloodOfBlocked(t *testing.T) {
 	})
 }
 
-// What is sent to a client does not keep it: only what it says does.
+// Datagrams that are sent to a client do not extend its Timeout; only those from it do.
 func TestIdle(t *testing.T) {
 	h, s := &hub{}, &Server{Timeout: 10 * time.Second}
 	inBubble(t, s, h, func(t *testing.T, conn *fakeConn) {
@@ -139,7 +139,7 @@ func TestIdle(t *testing.T) {
 	})
 }
 
-// Clients that have nothing to say have no goroutine.
+// Idle clients have no goroutine.
 func TestNoGoroutines(t *testing.T) {
 	h, s := &hub{}, &Server{}
 	inBubble(t, s, h, func(t *testing.T, conn *fakeConn) {
@@ -166,7 +166,8 @@ func TestNoTimeout(t *testing.T) {
 	})
 }
 
-// The same address at two of our addresses is two clients, each of which is answered from its own.
+// A remote address that talks to two local addresses is two clients, each of which is answered from
+// its own.
 func TestTwoSockets(t *testing.T) {
 	h, s := &hub{message: echo}, &Server{}
 	inBubble(t, s, h, func(t *testing.T, conn *fakeConn) {
