@@ -12,11 +12,11 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A queue is full from queueMax bytes on.
+// A queue of queueMax bytes is full.
 func TestQueueMax(t *testing.T) {
 	for n, want := range map[int]error{queueMax - 1: nil, queueMax: handlers.ErrSlow} {
 		a := answering(newBook(t), 1, -1)
-		a.flushing = true // somebody waits for the client
+		a.flushing = true // another goroutine waits for the client
 		if _, err := a.Write(make([]byte, n), handlers.Auto); err != nil {
 			t.Error(err)
 		}
@@ -26,7 +26,7 @@ func TestQueueMax(t *testing.T) {
 	}
 }
 
-// Write and Send wait for room.
+// Write and Send wait until the queue has room.
 func TestWaitForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, write := range map[string]func(a *answer) error{
@@ -34,7 +34,7 @@ func TestWaitForRoom(t *testing.T) {
 			"Send":  func(a *answer) error { return a.Send([]byte("x"), handlers.Auto) },
 		} {
 			a := answering(newBook(t), 1, -1)
-			a.flushing, a.out = true, make([]byte, queueMax) // somebody waits for the client
+			a.flushing, a.out = true, make([]byte, queueMax) // another goroutine waits for the client
 			began := time.Now()
 			time.AfterFunc(time.Minute, func() {
 				a.mu.Lock()
@@ -49,7 +49,7 @@ func TestWaitForRoom(t *testing.T) {
 	})
 }
 
-// The end of a turn sends nothing while another goroutine does.
+// endTurn sends nothing while another goroutine sends.
 func TestEndTurnWhileFlushing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -69,7 +69,7 @@ func TestEndTurnWhileFlushing(t *testing.T) {
 	})
 }
 
-// A request has the address of its client, also where net/http sees another one.
+// A request has the address of its client, even where net/http sees another one.
 func TestRemoteAddr(t *testing.T) {
 	h := &Handler{Pages: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.RemoteAddr) })}
 	bubble(t, h, &port{}, func(_ *testing.T, w *wire, _ *conn) {
@@ -78,7 +78,7 @@ func TestRemoteAddr(t *testing.T) {
 	})
 }
 
-// What has ended is nobody's any more.
+// After an answer has ended, Destroy does nothing to it.
 func TestDestroyAfterEnd(t *testing.T) {
 	for _, version := range []int{1, 2} {
 		b := newBook(t)
@@ -93,8 +93,7 @@ func TestDestroyAfterEnd(t *testing.T) {
 	}
 }
 
-// The client is told that the connection ends when its body is not read to the end, where it may be
-// told.
+// If the body is not read to its end, the answer says that the connection closes, where it can.
 func TestLeaveBody(t *testing.T) {
 	for _, tt := range []struct {
 		name         string
@@ -119,7 +118,7 @@ func TestLeaveBody(t *testing.T) {
 		if err := a.finish(nil, tt.whole); err != nil {
 			t.Error(err)
 		}
-		name := "connection" // not as net/http looks for it
+		name := "connection" // not in the canonical form of net/http
 		if got := strings.Join(b.header[name], ","); got != tt.want {
 			t.Errorf("%s: connection: %q, want %q", tt.name, got, tt.want)
 		}
@@ -129,7 +128,7 @@ func TestLeaveBody(t *testing.T) {
 	}
 }
 
-// A body is not allowed with some statuses; nothing at all always is.
+// Some statuses do not allow a body. No body is always allowed.
 func TestNoBody(t *testing.T) {
 	for status, want := range map[int]bool{200: true, 204: false, 304: false, 404: true} {
 		a := answering(newBook(t), 1, -1)
@@ -148,7 +147,7 @@ func TestNoBody(t *testing.T) {
 	}
 }
 
-// Done is told once, and an answer whose end was postponed ends with the next write.
+// Done ends an answer once. An answer whose end was postponed ends with the next write.
 func TestDoneOnce(t *testing.T) {
 	a := answering(newBook(t), 1, -1)
 	a.beginTurn()
@@ -165,7 +164,7 @@ func TestDoneOnce(t *testing.T) {
 	_ = a.finish(nil, true)
 }
 
-// The program has IdleTimeout, to the moment, since something was last written.
+// The program has exactly IdleTimeout from its last write.
 func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -189,7 +188,7 @@ func TestAwait(t *testing.T) {
 	})
 }
 
-// An idle timeout of zero, which no Handler has, is none.
+// An idle timeout of zero, which no Handler has, means no bound.
 func TestNoIdle(t *testing.T) {
 	for _, version := range []int{1, 2} {
 		b := newBook(t)

@@ -12,7 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// later runs f after the callback has returned and the answer waits, and before the test ends.
+// later runs f after the callback has returned, while the answer is still open, and before the test
+// ends.
 func later(f func()) { go f() } // ends with f
 
 func TestDone(t *testing.T) {
@@ -82,13 +83,13 @@ func TestDone(t *testing.T) {
 				t.Errorf("events %q", got)
 			}
 			ended(t, stream)
-			w.send(post("x")) // the connection goes on
+			w.send(post("x")) // the connection can be used again
 			w.expect(tt.status, tt.body)
 		})
 	}
 }
 
-// ended holds that an answer that has ended takes nothing more, and breaks nothing.
+// ended checks that an answer that has ended accepts nothing more, and does no harm.
 func ended(t *testing.T, s handlers.Response) {
 	t.Helper()
 	_, write := s.Write([]byte("x"), handlers.Auto)
@@ -103,7 +104,7 @@ func ended(t *testing.T, s handlers.Response) {
 	s.Destroy()
 }
 
-// What the program writes while its callback goes on is sent, and so is a head without a body.
+// What the program writes is sent while its callback goes on, and so is a head without a body.
 func TestSentWhileCallbackRuns(t *testing.T) {
 	next := make(chan struct{})
 	p := &port{message: func(_ string, s handlers.Response) error {
@@ -131,7 +132,7 @@ func TestSentWhileCallbackRuns(t *testing.T) {
 	}
 }
 
-// An answer of one piece has its length, so that it need not be cut into chunks.
+// An answer that is written in one piece has a Content-Length, and no chunks.
 func TestContentLength(t *testing.T) {
 	for _, n := range []int{0, 1, 2047, 2048, 2049, 60_000} {
 		p := &port{message: func(_ string, s handlers.Response) error {
@@ -147,8 +148,8 @@ func TestContentLength(t *testing.T) {
 	}
 }
 
-// Destroy closes the connection even while the callback is busy. What was written before arrives,
-// like upstream's, but does not look whole.
+// Destroy closes the connection even while the callback runs. What was written before arrives, as
+// in upstream, but the answer does not look complete.
 func TestDestroyAtOnce(t *testing.T) {
 	done := make(chan struct{})
 	p := &port{message: func(_ string, s handlers.Response) error {
@@ -175,7 +176,7 @@ func TestDestroyAtOnce(t *testing.T) {
 	}
 }
 
-// A reply of any size goes out while the callback writes it, and is not kept.
+// A reply of any size is sent while the callback writes it, and is not kept in memory.
 func TestLargeReply(t *testing.T) {
 	t.Parallel()
 	const lines = 2000

@@ -9,13 +9,13 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// put is a read of p.
+// put feeds p to s.
 func (s *splitter) put(p []byte, deliver func(msg []byte) error) error {
 	s.in.Put(p)
 	return s.feed(false, deliver)
 }
 
-// split feeds a splitter with parts, and copies what it delivers.
+// split feeds parts to a splitter, and returns copies of the messages.
 func split(s splitter, parts ...string) (all []string, err error) {
 	defer s.release()
 	deliver := func(msg []byte) error {
@@ -67,7 +67,7 @@ func TestSplitter(t *testing.T) {
 	}
 }
 
-// What is kept of a long line is bounded, also with Tail.
+// A splitter keeps a bounded part of a long line, also with Tail.
 func TestSplitterKeepsLittle(t *testing.T) {
 	var budget handlers.Budget
 	s := splitter{limit: 64 << 10, tail: true}
@@ -87,7 +87,7 @@ func TestSplitterKeepsLittle(t *testing.T) {
 	}
 }
 
-// What is too long is refused before it ends.
+// A line that is too long is refused before its end has come.
 func TestSplitterRefusesAtOnce(t *testing.T) {
 	for limit := range 3 {
 		s := splitter{limit: limit}

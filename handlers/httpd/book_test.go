@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// book is a ResponseWriter that remembers what it is told, and fails a test that uses it from two
+// book is a ResponseWriter that records its calls, and fails a test that calls it from two
 // goroutines at once.
 type book struct {
 	t      *testing.T
@@ -26,7 +26,7 @@ type book struct {
 	told   []string
 	using  atomic.Int32
 	slow   time.Duration // how long a Flush takes
-	fails  error         // of a Write
+	fails  error         // the error of a Write
 }
 
 func newBook(t *testing.T) *book { return &book{t: t, begun: time.Now(), header: http.Header{}} }
@@ -92,7 +92,7 @@ func (b *book) want(what string, want ...string) {
 	}
 }
 
-// answering is an answer that a book gets.
+// answering returns an answer that writes to a book.
 func answering(b *book, version int, idle time.Duration) *answer {
 	r := httptest.NewRequest("POST", "/", nil)
 	r.ProtoMajor = version
@@ -102,8 +102,8 @@ func answering(b *book, version int, idle time.Duration) *answer {
 	return a
 }
 
-// Deadlines for writing are set anew when an eighth of the time has passed, over HTTP/2 always, and
-// taken away there.
+// Write deadlines are set anew when an eighth of the time has passed; over HTTP/2 at each write,
+// and removed after it.
 func TestPacer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -137,7 +137,7 @@ func TestPacer(t *testing.T) {
 	})
 }
 
-// Deadlines for reading are those of the idle timeout, nearly, or of the message, exactly.
+// Read deadlines are roughly those of the idle timeout, or exactly those of the message.
 func TestReadDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -181,7 +181,7 @@ func TestReadDeadlines(t *testing.T) {
 	})
 }
 
-// Over HTTP/2 a timer ends a Read, and nothing else.
+// Over HTTP/2 a timer ends a Read and nothing else.
 func TestLateReads(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -218,8 +218,8 @@ func TestLateReads(t *testing.T) {
 	})
 }
 
-// What is written in a turn is sent at its end, or at once when it is much; what is written outside
-// of one is sent at once.
+// What is written in a turn is sent at its end, or at once if it is much. What is written outside
+// of a turn is sent at once.
 func TestWhenItIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const never = -1
@@ -257,7 +257,7 @@ func TestWhenItIsSent(t *testing.T) {
 	})
 }
 
-// Only one goroutine uses the ResponseWriter, whoever writes meanwhile.
+// Only one goroutine at a time uses the ResponseWriter, however many write.
 func TestOneWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -280,7 +280,7 @@ func TestOneWriter(t *testing.T) {
 	})
 }
 
-// The header is the program's until it is sent, or can no longer be.
+// The program may use the header until it is sent, or can no longer be sent.
 func TestHeaderAfterwards(t *testing.T) {
 	for _, done := range []bool{false, true} {
 		b := newBook(t)
@@ -307,7 +307,7 @@ func TestHeaderAfterwards(t *testing.T) {
 	}
 }
 
-// An error is not told under the program's header, nor with a status that it has set.
+// An error is sent without the program's header and status.
 func TestHeaderOfErrors(t *testing.T) {
 	b := newBook(t)
 	a := answering(b, 1, -1)
@@ -338,7 +338,7 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-// What has failed first is told.
+// Later calls return the first error.
 func TestFirstFailure(t *testing.T) {
 	b := newBook(t)
 	b.fails = io.ErrClosedPipe

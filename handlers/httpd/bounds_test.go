@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// Zero is the default of a bound and a negative one is none, as net/http is told.
+// Zero is the default of a bound, and a negative value means no bound, also in the settings of
+// net/http.
 func TestBoundsOfAHandler(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -13,13 +13,14 @@ import (
 	"github.com/portluck/portluck/testdata/funcs"
 )
 
-// callback is a func or an interface of the program, and a request that has it called.
+// callback is a func or an interface of the program, and a request that makes the handler call it.
 type callback struct {
-	name   string // Type.Field, if it is one
+	name   string // Type.Field, if it is a field
 	set    func(h *Handler, f func())
 	method string // of the request
 	origin string
-	raw    string // the request, if net/http's client cannot make it on HTTP/2
+	// The request, if net/http's client cannot make it on HTTP/2.
+	raw string
 }
 
 var callbacks = []callback{
@@ -66,7 +67,7 @@ func mount(h *Handler, pages http.Handler) {
 	h.Mux.Handle("GET /", pages)
 }
 
-// raises makes the request of c. What comes of it is of no interest.
+// raises makes the request of c, and ignores the outcome.
 func (c callback) raises(t *testing.T, client *http.Client, addr string) {
 	t.Helper()
 	req, err := http.NewRequest(c.method, "http://"+addr+"/", strings.NewReader(""))
@@ -81,7 +82,7 @@ func (c callback) raises(t *testing.T, client *http.Client, addr string) {
 	}
 }
 
-// eachCallback calls do in every callback, once, on HTTP/1 and HTTP/2, and then rest.
+// eachCallback calls do once in each callback, on HTTP/1 and HTTP/2, and then rest.
 func eachCallback(t *testing.T, do func(h *Handler), rest func(t *testing.T, client *http.Client, addr string, conns chan *conn)) {
 	for _, c := range callbacks {
 		for _, version := range []string{"HTTP/1", "HTTP/2"} {
@@ -118,7 +119,7 @@ func eachCallback(t *testing.T, do func(h *Handler), rest func(t *testing.T, cli
 	}
 }
 
-// A panic in a callback costs one connection of HTTP/1, whose place comes back, or one request of
+// A panic in a callback costs one connection of HTTP/1, whose place is freed, or one request of
 // HTTP/2.
 func TestCallbacksPanic(t *testing.T) {
 	var names []string
@@ -147,18 +148,18 @@ func TestCallbacksPanic(t *testing.T) {
 	})
 }
 
-// Close in a callback returns, and closes the connections.
+// Close can be called in a callback. It closes the connections.
 func TestCallbacksClose(t *testing.T) {
 	eachCallback(t, func(h *Handler) {
 		_ = h.Close()
-		panic(http.ErrAbortHandler) // what was hijacked is the program's, else
+		panic(http.ErrAbortHandler) // otherwise a hijacked connection stays the program's
 	}, func(_ *testing.T, _ *http.Client, _ string, conns chan *conn) {
 		<-(<-conns).closed
 	})
 }
 
-// A callback of a message that ends its goroutine ends the answer before its client is
-// disconnected: nothing can be written any more then.
+// If OnMessage ends its goroutine, the answer ends before its client is disconnected, as nothing
+// can be written after that.
 func TestMessageGoexit(t *testing.T) {
 	t.Parallel()
 	var late error

@@ -12,8 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A shutdown waits while a connection has shown no request, but not for ever, and for a moment
-// after the last one.
+// A shutdown waits, for a bounded time, for a connection that has sent no request yet, and for a
+// moment after the last request.
 func TestSettled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &conns{}
@@ -48,7 +48,7 @@ func TestSettled(t *testing.T) {
 	})
 }
 
-// While it shuts down, each answer of HTTP/1 tells the client that the connection closes.
+// During a shutdown each answer of HTTP/1 tells the client that the connection closes.
 func TestDrainingCloses(t *testing.T) {
 	for _, draining := range []bool{false, true} {
 		h := &Handler{}
@@ -62,7 +62,7 @@ func TestDrainingCloses(t *testing.T) {
 	}
 }
 
-// HTTP/2 is served inside TLS by every Handler, also by the one that is not for prior knowledge.
+// Every Handler serves HTTP/2 inside TLS, even if it does not serve it with prior knowledge.
 func TestHTTP1OverTLS(t *testing.T) {
 	h := &Handler{}
 	h.start()
@@ -73,7 +73,7 @@ func TestHTTP1OverTLS(t *testing.T) {
 	}
 }
 
-// What a request becomes.
+// TestDispatch tests what a request becomes.
 func TestDispatch(t *testing.T) {
 	page := func(s string) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, s) })
@@ -127,12 +127,12 @@ func TestDispatch(t *testing.T) {
 	}
 }
 
-// fresh is a Handler with the same functions.
+// fresh returns a Handler with the same funcs.
 func (h *Handler) fresh() *Handler {
 	return &Handler{Pages: h.Pages, Mux: h.Mux, Claim: h.Claim, Streams: h.Streams, Upgrade: h.Upgrade}
 }
 
-// A client's info has the TLS of its connection.
+// A client's info has the TLS state of its connection.
 func TestInfoTLS(t *testing.T) {
 	state, own := &tls.ConnectionState{}, &tls.ConnectionState{}
 	for _, tt := range []struct{ conn, request, want *tls.ConnectionState }{{nil, state, state}, {own, state, own}, {nil, nil, nil}} {
@@ -146,7 +146,7 @@ func TestInfoTLS(t *testing.T) {
 	}
 }
 
-// Each answer is sent when its own callback has taken its time.
+// Each answer is sent when its own callback has used up its time.
 func TestCorks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &Handler{}
@@ -197,12 +197,12 @@ func TestCorks(t *testing.T) {
 	})
 }
 
-// counting is a connection that tells how many bytes have come.
+// counting is a connection that reports how many bytes have come.
 type counting struct{ net.Conn }
 
 func (counting) Received() int64 { return 0 }
 
-// Only a client of TLS has a bound for its first byte.
+// Only a TLS client has a bound for its first byte.
 func TestLinkBound(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()

@@ -13,7 +13,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// An early answer ends at once, and what is left of the body is never taken for a request.
+// An answer can end before the body of its request. What is left of the body is never taken for a
+// request.
 func TestEarlyDone(t *testing.T) {
 	const smuggled = "POST /smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi"
 	tests := []struct {
@@ -25,7 +26,7 @@ func TestEarlyDone(t *testing.T) {
 		{"in the callback", "Content-Length: 1000\r\n\r\nfirst line\n", func(s handlers.Response, _ <-chan struct{}) { s.Done() }, "close"},
 		{"in the callback, chunked", "Transfer-Encoding: chunked\r\n\r\n" + chunk("first line\n"), func(s handlers.Response, _ <-chan struct{}) { s.End() }, "close"},
 		{"later", "Content-Length: 1000\r\n\r\nfirst line\n", func(s handlers.Response, later <-chan struct{}) {
-			go func() { // ends when the test has the head of the answer
+			go func() { // ends when the test has read the head of the answer
 				<-later
 				s.Done()
 			}()
@@ -73,8 +74,8 @@ func TestEarlyDone(t *testing.T) {
 	}
 }
 
-// 413 ends at once while the client sends, which is not reset before it has read it: TRAPS part 1,
-// row 31.
+// A 413 ends at once, while the client still sends. The client is not reset before it has read the
+// answer: TRAPS part 1, row 31.
 func TestTraps1Row31TooLong(t *testing.T) {
 	t.Parallel()
 	for name, head := range map[string]string{
@@ -86,7 +87,7 @@ func TestTraps1Row31TooLong(t *testing.T) {
 	}
 }
 
-// soon fails if try takes long in each of many tries: a busy machine may make one slow, not all.
+// soon fails if each of many tries takes long. A busy machine may make some slow, but not all.
 func soon(t *testing.T, try func() time.Duration) {
 	t.Helper()
 	soonest := try()
@@ -98,7 +99,7 @@ func soon(t *testing.T, try func() time.Duration) {
 	}
 }
 
-// tooLong sends a message that is too long, and returns how long the answer took to end.
+// tooLong sends a message that is too long, and returns how long it took until the answer ended.
 func tooLong(t *testing.T, name, head string) (took time.Duration) {
 	t.Helper()
 	p := &port{message: echo}
@@ -108,7 +109,7 @@ func tooLong(t *testing.T, name, head string) (took time.Duration) {
 	if name == "chunked" {
 		body = chunk(body)
 	}
-	w.send(head + body) // all of it, before a byte is read
+	w.send(head + body) // everything, before any byte is read
 	begin := time.Now()
 	resp, text := w.answer()
 	if resp.StatusCode != 413 || !strings.Contains(text, "too long") || !resp.Close {
@@ -126,7 +127,7 @@ func tooLong(t *testing.T, name, head string) (took time.Duration) {
 	return took
 }
 
-// A client that was answered already sees that the answer is broken off.
+// If the answer has begun already, the client sees that it breaks off.
 func TestTooLongAfterHead(t *testing.T) {
 	p := &port{message: echo}
 	addr, _ := serve(t, &Handler{Limit: 10}, p)
@@ -181,7 +182,7 @@ func TestFailures(t *testing.T) {
 			if tt.connect != nil {
 				return
 			}
-			p.message = echo // the connection goes on
+			p.message = echo // the connection can be used again
 			w.send(post("again"))
 			w.expect(200, "again\n")
 		})
@@ -200,7 +201,7 @@ func TestClientGoes(t *testing.T) {
 				w.send(chunked + chunk("x\n"))
 			}
 			p.wait(t, 2)
-			if explicit { // with a reset: a mere end is that of its half
+			if explicit { // with a reset, as an end alone may be only that of its half
 				w.Conn.(*net.TCPConn).SetLinger(0)
 			}
 			w.Close()

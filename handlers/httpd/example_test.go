@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers/httpd"
 )
 
-// shouter is a port whose clients get back what they say, louder.
+// shouter is a port that answers its clients in capitals.
 type shouter struct{ handlers.Port }
 
 func (shouter) Connect(_ *handlers.Info, s handlers.Stream) (handlers.Client, error) {
@@ -55,7 +55,7 @@ func ExampleHandler() {
 	// a page
 }
 
-// nothing is the layer below a connection in memory.
+// nothing is the lower layer of a connection in memory.
 type nothing struct{ handlers.Conn }
 
 func (nothing) Close() error { return nil }

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// port is a handlers.Port whose clients are remembered and answered by the test.
+// port is a handlers.Port that records its clients and lets the test answer them.
 type port struct {
 	connect    func(s handlers.Response) error
 	message    func(msg string, s handlers.Response) error
@@ -33,10 +33,10 @@ type port struct {
 
 	mu     sync.Mutex
 	seen   []string
-	info   *handlers.Info    // of the last client
-	stream handlers.Response // likewise
-	quiet  bool              // remember nothing
-	more   chan struct{}     // has one when there is a new event
+	info   *handlers.Info    // the last client's
+	stream handlers.Response // the last client's
+	quiet  bool              // record nothing
+	more   chan struct{}     // gets a value for a new event
 }
 
 func (p *port) note(s string) {
@@ -58,7 +58,7 @@ func (p *port) events() []string {
 	return slices.Clone(p.seen)
 }
 
-// wait waits for n events.
+// wait waits until there are n events.
 func (p *port) wait(t *testing.T, n int) []string {
 	t.Helper()
 	late := time.After(time.Minute)
@@ -120,7 +120,7 @@ func (c *client) Disconnect(err error) {
 
 func echo(msg string, s handlers.Response) error { return s.Send([]byte(msg), handlers.Auto) }
 
-// conn is a handlers.Conn that counts its Close.
+// conn is a handlers.Conn that counts the calls of Close.
 type conn struct {
 	net.Conn
 	info   handlers.Info
@@ -149,7 +149,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// serve serves h for p on a port of loopback. It returns the connections too.
+// serve serves h for p on a port of loopback. It returns its address, and its connections as they
+// come.
 func serve(t testing.TB, h *Handler, p *port) (addr string, conns chan *conn) {
 	t.Helper()
 	return serveLayer(t, h, p, func(nc net.Conn) (net.Conn, error) { return nc, nil })
@@ -199,7 +200,7 @@ func serveLayer(t testing.TB, h *Handler, p *port, layer func(net.Conn) (net.Con
 	return l.Addr().String(), conns
 }
 
-// certificate makes one for 127.0.0.1.
+// certificate makes a certificate for 127.0.0.1.
 func certificate(t testing.TB) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -234,7 +235,7 @@ func dial(t *testing.T, addr string) *wire {
 	return &wire{c, t, bufio.NewReader(c)}
 }
 
-// pipe is a connection in memory: for tests in a bubble, where time is not real.
+// pipe returns a connection in memory, for tests in a bubble.
 func pipe(t *testing.T, h *Handler, p *port) (*wire, *conn) {
 	t.Helper()
 	p.more = make(chan struct{}, 1)
@@ -273,7 +274,7 @@ func (w *wire) answer() (*http.Response, string) {
 	return resp, string(b)
 }
 
-// expect holds that the answer is this one.
+// expect reads an answer and checks its status and body.
 func (w *wire) expect(status int, body string) *http.Response {
 	w.t.Helper()
 	resp, got := w.answer()

@@ -13,9 +13,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// A head that does not become whole is answered with 408, HeaderTimeout after its first byte, also
-// a later one of a connection. Where nothing of one has come the connection is closed without a
-// word.
+// A head that is not complete HeaderTimeout after its first byte is answered with 408, also if it
+// is not the first. If no byte of it has come, the connection is closed without an answer.
 func TestLateHeads(t *testing.T) {
 	const (
 		get    = "GET / HTTP/1.1\r\nHost: x\r\n"
@@ -24,8 +23,8 @@ func TestLateHeads(t *testing.T) {
 	)
 	for _, tt := range []struct {
 		name   string
-		pieces []string // with a second between them
-		served int      // requests
+		pieces []string // sent a second apart
+		served int      // requests that are served
 		after  time.Duration
 		told   bool
 	}{
@@ -94,7 +93,7 @@ func TestLateHeads(t *testing.T) {
 	}
 }
 
-// What may be the beginning of HTTP/2 is closed without an answer of HTTP/1.
+// A connection that may begin HTTP/2 is closed without an HTTP/1 answer.
 func TestLatePreface(t *testing.T) {
 	for _, begin := range []string{"P", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nS"} {
 		p := &port{}
@@ -111,7 +110,8 @@ func TestLatePreface(t *testing.T) {
 	}
 }
 
-// Part of a head that comes while the request before it is served is part of a head too.
+// The part of a head that comes while the previous request is served counts for its HeaderTimeout
+// too.
 func TestLateHeadBehindASlowAnswer(t *testing.T) {
 	for next, told := range map[string]bool{"": false, "G": true, "GET": true, "GET / HTTP/1.1\r\n": true, "\r": false, "\r\n": false} {
 		t.Run(next, func(t *testing.T) {
@@ -122,7 +122,8 @@ func TestLateHeadBehindASlowAnswer(t *testing.T) {
 			bubble(t, &Handler{}, p, func(t *testing.T, w *wire, _ *conn) {
 				w.send(post("a"))
 				time.Sleep(time.Minute)
-				go io.WriteString(w, next) // ends with the connection: no more than a byte is read meanwhile
+				// Ends with the connection: no more than a byte is read meanwhile.
+				go io.WriteString(w, next)
 				w.expect(200, "a\n")
 				if told {
 					w.expect(408, "The request did not come in time.\n")
@@ -150,8 +151,8 @@ func TestHeadsWithoutBound(t *testing.T) {
 	})
 }
 
-// Empty lines before the first request of a connection are read over, however they are cut; those
-// before later ones are net/http's.
+// Empty lines before the first request of a connection are skipped, however they are split. Those
+// before later ones are left to net/http.
 func TestEmptyLines(t *testing.T) {
 	for _, tt := range []struct {
 		name, before, lines string
@@ -199,7 +200,7 @@ func TestEmptyLines(t *testing.T) {
 	}
 }
 
-// A preface of HTTP/2 comes first or not at all, and has no answer of HTTP/1.
+// A preface of HTTP/2 must come first. Otherwise it gets no HTTP/1 answer.
 func TestEmptyLineBeforeAPreface(t *testing.T) {
 	bubble(t, &Handler{}, &port{}, func(t *testing.T, w *wire, _ *conn) {
 		w.send("\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -209,13 +210,13 @@ func TestEmptyLineBeforeAPreface(t *testing.T) {
 	})
 }
 
-// A deadline that has passed while the process stood still is judged only after what had come was
-// read.
+// A deadline that has passed while the process was stopped counts only after the bytes that have
+// come were read.
 func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		name, begin string
-		later       bool // than the first head of the connection
+		later       bool // it is not the first head of the connection
 	}{{"part of a head", "GET / HT", false}, {"nothing", "", false}, {"part of a later head", "GET / HT", true}, {"nothing of one", "", true}} {
 		t.Run(tt.name, func(t *testing.T) {
 			ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -245,14 +246,14 @@ func TestHeadIsReadBeforeItIsJudged(t *testing.T) {
 					t.Fatal(n, err)
 				}
 			}
-			l.head.clock.set = l.head.clock.left.Load() // it waits already
+			l.head.clock.set = l.head.clock.left.Load() // it is waiting already
 			w.send("TP/1.1\r\n")
 			eventually(t, "it has come", func() bool { return grace.HasUnread(nc) })
 			_ = nc.SetReadDeadline(past)
 			if n, err := m.Read(p); string(p[:n]) != "TP/1.1\r\n" || err != nil {
 				t.Errorf("Read = %q, %v", p[:n], err)
 			}
-			_ = nc.SetReadDeadline(past) // by the next Read
+			_ = nc.SetReadDeadline(past) // before the next Read
 			if n, err := m.Read(p); n != 0 || err == nil {
 				t.Errorf("Read = %q, %v, want the end", p[:n], err)
 			}

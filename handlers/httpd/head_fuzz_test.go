@@ -14,10 +14,10 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// cutConn is a connection whose client has sent in, and ended. Each Read gets one byte and as many
-// more as the next of cuts says.
+// cutConn is a connection whose client has sent in, and ended. Each Read returns one byte and as
+// many more as the next element of cuts.
 type cutConn struct {
-	net.Conn // nil: nothing else is used
+	net.Conn // nil, so that other calls panic
 	in, cuts []byte
 	reads    int
 	out      bytes.Buffer
@@ -44,12 +44,12 @@ func (c *cutConn) RemoteAddr() net.Addr             { return nil }
 func (c *cutConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *cutConn) SetWriteDeadline(time.Time) error { return nil }
 
-// leading are the empty lines before the first head.
+// leading matches the empty lines before the first head.
 var leading = regexp.MustCompile(`^(\r?\n)+`)
 
-// FuzzReadHead holds that net/http gets, however they are cut, the bytes of the client without the
-// empty lines before them, and that memory is counted for all of them and given back; that who
-// needs more than there is gets 503; and that a preface of HTTP/2 passes only where it may.
+// FuzzReadHead checks three things, however the input is split. net/http gets the client's bytes,
+// without the empty lines before them. All of them count for the budget and are given back; if it
+// does not suffice the client gets 503. A preface of HTTP/2 passes only where it may.
 func FuzzReadHead(f *testing.F) {
 	long := bytes.Repeat([]byte("a:\r\n"), 3000)
 	for _, in := range [][]byte{
@@ -104,7 +104,7 @@ func FuzzReadHead(f *testing.F) {
 	})
 }
 
-// checkRefused holds that a client got 503, and that this was told.
+// checkRefused checks that a client got 503, and that the error was reported.
 func checkRefused(t *testing.T, nc *cutConn, p *port) {
 	t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(&nc.out), nil)

@@ -12,14 +12,14 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// manyFields is the end of a head, but for its empty line, that takes ten times its bytes in
-// http.Header.
+// manyFields is the end of a head, without its empty line. In http.Header it takes ten times as
+// many bytes.
 var manyFields = strings.Repeat("a:\r\n", 12_000)
 
-// unended are beginnings of requests that hold memory until more comes.
+// unended has beginnings of requests that hold memory until more comes.
 var unended = []struct {
 	name  string
-	first string // a request before
+	first string // an earlier request
 	begin string
 }{
 	{"a head", "", "POST / HTTP/1.1\r\nHost: x\r\n" + manyFields},
@@ -31,11 +31,11 @@ var unended = []struct {
 	{"the body of a page", "", "GET /page HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n" + manyFields + "\r\nx"},
 }
 
-// reads is a page that reads two bytes.
+// reads is a page that reads two bytes of the body.
 func reads(_ http.ResponseWriter, r *http.Request) { _, _ = io.ReadFull(r.Body, make([]byte, 2)) }
 
-// Heads count for the budget, whole or not, first or later, and are given back. Who finds none left
-// is told.
+// Heads count for the budget, complete or not, first or later, and are given back. If none is left
+// the client gets an answer.
 func TestHeadsCount(t *testing.T) {
 	t.Parallel()
 	for _, u := range unended {
@@ -88,7 +88,7 @@ func TestHeadsCount(t *testing.T) {
 	}
 }
 
-// So do those of each version of HTTP, where a request costs nothing once it is answered.
+// Heads of each version of HTTP count. A request does not count any more once it is answered.
 func TestHeadsCountOfEachVersion(t *testing.T) {
 	t.Parallel()
 	const most = 100_000
@@ -119,15 +119,15 @@ func TestHeadsCountOfEachVersion(t *testing.T) {
 	})
 }
 
-// A head of freeHead bytes counts nothing while its request is served; of a longer one counts what
-// it takes, if that is more.
+// While a request is served, a head of up to freeHead bytes does not count. A longer one counts its
+// bytes, or what it takes in memory if that is more.
 func TestHeadsThatAreFree(t *testing.T) {
-	head := func(size int) string { // costs more than freeHead
+	head := func(size int) string { // its fields cost more than freeHead
 		begin := "GET / HTTP/1.1\r\nHost: x\r\nB:"
 		fields := strings.Repeat("a:\r\n", 900)
 		return begin + strings.Repeat("b", size-len(begin+fields)-4) + "\r\n" + fields + "\r\n"
 	}
-	target := func(size int) string { // its bytes, and no fields, are what it costs
+	target := func(size int) string { // it costs only its bytes, as it has no fields
 		return "GET /" + strings.Repeat("x", size-1) + " HTTP/1.1\r\nHost: x\r\n\r\n"
 	}
 	for _, tt := range []struct {
@@ -153,8 +153,8 @@ func TestHeadsThatAreFree(t *testing.T) {
 	}
 }
 
-// Fields may take more than their bytes let expect. The answer then comes from the request, and
-// closes a connection of HTTP/1.
+// Fields may take more memory than their bytes suggest. Then the request is refused, and a
+// connection of HTTP/1 is closed.
 func TestHeadsOfManyNames(t *testing.T) {
 	t.Parallel()
 	each(t, func() *Handler { return &Handler{Budget: &handlers.Budget{Max: 110_000}} }, echoing, func(t *testing.T, s session) {
@@ -178,7 +178,7 @@ func TestHeadsOfManyNames(t *testing.T) {
 	})
 }
 
-// eventually waits until ok.
+// eventually waits until ok returns true.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	late := time.After(time.Minute)
@@ -191,7 +191,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// What a head counts is about what it takes.
+// A head counts roughly what it takes in memory.
 func TestHeadsCountWhatTheyTake(t *testing.T) {
 	distinct := &strings.Builder{}
 	for i := range 6000 {

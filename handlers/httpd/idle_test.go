@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// bubble runs a test on a connection in memory, where time is not real.
+// bubble runs test on a connection in memory, in a bubble with synthetic time.
 func bubble(t *testing.T, h *Handler, p *port, test func(t *testing.T, w *wire, c *conn)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -23,14 +23,13 @@ func bubble(t *testing.T, h *Handler, p *port, test func(t *testing.T, w *wire, 
 	})
 }
 
-// A client that stays silent is closed at its bound, and not before: slowloris, TRAPS part 2, row
-// 6.
+// A silent client is disconnected at its bound, and not before: slowloris, TRAPS part 2, row 6.
 func TestSilentClient(t *testing.T) {
 	tests := []struct {
 		name, send string
 		bound      time.Duration
 		pages      bool
-		end        string // of the last event
+		end        string // the last event
 	}{
 		{"in the head", "POST / HTTP/1.1\r\nHost:", DefaultHeaderTimeout, false, ""},
 		{"in a body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nfour", DefaultIdleTimeout, false, "disconnect: idle timeout"},
@@ -65,7 +64,7 @@ func TestSilentClient(t *testing.T) {
 	}
 }
 
-// A kept-alive connection is closed when it is idle for too long.
+// A keep-alive connection that is idle for too long is closed.
 func TestIdleConnection(t *testing.T) {
 	bubble(t, &Handler{IdleTimeout: time.Minute}, &port{message: echo}, func(t *testing.T, w *wire, c *conn) {
 		for range 3 {
@@ -85,8 +84,8 @@ func TestIdleConnection(t *testing.T) {
 	})
 }
 
-// A client that sends a line now and then is not idle, nor is one that takes what the program
-// sends.
+// A client that sends a line now and then is not idle, and neither is one that reads what the
+// program sends.
 func TestBusyClient(t *testing.T) {
 	bubble(t, &Handler{}, &port{message: echo}, func(t *testing.T, w *wire, _ *conn) {
 		w.send(chunked + chunk("x\n"))
@@ -115,7 +114,7 @@ func TestBusyClient(t *testing.T) {
 	})
 }
 
-// A callback may take longer than any client.
+// A callback may take longer than the client's idle timeout.
 func TestSlowCallback(t *testing.T) {
 	p := &port{message: func(msg string, s handlers.Response) error {
 		time.Sleep(time.Hour)
@@ -128,7 +127,7 @@ func TestSlowCallback(t *testing.T) {
 	})
 }
 
-// The program has IdleTimeout for Done.
+// The program must call Done within IdleTimeout.
 func TestNeverDone(t *testing.T) {
 	p := &port{}
 	bubble(t, &Handler{ExplicitDone: true}, p, func(t *testing.T, w *wire, _ *conn) {
@@ -145,7 +144,7 @@ func TestNeverDone(t *testing.T) {
 	})
 }
 
-// A client that does not read is told nothing, and ends; TrySend never waits for it.
+// A client that does not read is disconnected. TrySend never waits for it.
 func TestSlowReader(t *testing.T) {
 	for name, big := range map[string]bool{"while the program writes": false, "at the end": true} {
 		t.Run(name, func(t *testing.T) {
@@ -182,7 +181,7 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// A client that does not read a page, or a refusal, ends too.
+// A client that does not read a page, or a refusal, is disconnected too.
 func TestSlowReaderOfPage(t *testing.T) {
 	pages := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		io.Copy(w, strings.NewReader(strings.Repeat("x", 1<<20)))
@@ -201,7 +200,7 @@ func TestSlowReaderOfPage(t *testing.T) {
 	}
 }
 
-// A negative timeout is none.
+// A negative timeout means no bound.
 func TestNoTimeout(t *testing.T) {
 	h := &Handler{IdleTimeout: -1, HeaderTimeout: -1, MessageTimeout: -1}
 	bubble(t, h, &port{message: echo}, func(t *testing.T, w *wire, _ *conn) {

@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A request for a name that is not ours is answered with 421 and becomes nothing.
+// A request for another host name is answered with 421 and makes no client.
 func TestForeignHost(t *testing.T) {
 	h := &Handler{Hosts: handlers.Hosts{"example.com"}, Mux: mounts("/api"), Pages: http.NotFoundHandler()}
 	for _, path := range []string{"/", "/api"} {
@@ -35,7 +35,7 @@ func TestForeignHost(t *testing.T) {
 	}
 }
 
-// A preflight of a path that is not mounted is answered like that of a client.
+// A preflight of a path that is not mounted is answered like a client's.
 func TestPreflightOfClient(t *testing.T) {
 	for path, want := range map[string]string{"/": "POST, PUT", "/one": "DELETE"} {
 		bubble(t, &Handler{Mux: mounts("DELETE /one")}, &port{}, func(t *testing.T, w *wire, _ *conn) {
@@ -47,7 +47,7 @@ func TestPreflightOfClient(t *testing.T) {
 	}
 }
 
-// What has no path is not mounted, whatever is, and its Origin is checked like any other's.
+// A request without a path is not mounted, whatever is, and its Origin is checked like any other's.
 func TestNoPath(t *testing.T) {
 	for _, tt := range []struct {
 		request, header string
@@ -68,7 +68,7 @@ func TestNoPath(t *testing.T) {
 	}
 }
 
-// A page that has no body sees none.
+// A page without a body gets none.
 func TestPageWithoutBody(t *testing.T) {
 	for method, want := range map[string]bool{"GET": true, "PATCH": false} {
 		var none bool
@@ -87,7 +87,8 @@ func TestPageWithoutBody(t *testing.T) {
 	}
 }
 
-// What waits when an answer is destroyed has a moment to go out, not the client's whole time.
+// When an answer is destroyed, what is queued has a short time to be sent, not the client's whole
+// time.
 func TestDestroyHurries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -102,7 +103,7 @@ func TestDestroyHurries(t *testing.T) {
 	})
 }
 
-// An answer that has nothing to send sends nothing when it is destroyed.
+// An answer with nothing to send sends nothing when it is destroyed.
 func TestDestroyNothing(t *testing.T) {
 	b := newBook(t)
 	a := answering(b, 2, time.Minute)
@@ -111,8 +112,7 @@ func TestDestroyNothing(t *testing.T) {
 	_ = a.finish(nil, true)
 }
 
-// A shutdown makes the answers close their connections from its beginning, also when its time is
-// up.
+// From the beginning of a shutdown answers close their connections, also after its ctx has ended.
 func TestDrainBegins(t *testing.T) {
 	var s conns
 	s.add(nil, &httpConn{})
@@ -140,7 +140,7 @@ type hijackable struct {
 
 func (h hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) { return h.nc, nil, nil }
 
-// Hijack gives the connection that was made, or says why there is none.
+// Hijack returns the connection that was made, or an error if there is none.
 func TestHijackLazy(t *testing.T) {
 	for _, want := range []error{nil, io.ErrClosedPipe} {
 		ours, theirs := net.Pipe()

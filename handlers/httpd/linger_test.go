@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A page has its time for each write, and over HTTP/2 none between them.
+// Each write of a page has its own time. Over HTTP/2 there is no bound between them.
 func TestPagePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -31,7 +31,7 @@ func TestPagePace(t *testing.T) {
 	})
 }
 
-// The body of a page has its time for each Read, set anew when an eighth of it has passed.
+// Each Read of a page's body has its own time, which is set anew when an eighth of it has passed.
 func TestPageBodyPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBook(t)
@@ -48,7 +48,7 @@ func TestPageBodyPace(t *testing.T) {
 	})
 }
 
-// halfPipe can close its half.
+// halfPipe is a pipe whose CloseWrite works.
 type halfPipe struct {
 	net.Conn
 	shut int
@@ -56,7 +56,7 @@ type halfPipe struct {
 
 func (h *halfPipe) CloseWrite() error { h.shut++; return nil }
 
-// hangUp swallows what comes until the client has closed, or for lingerTime.
+// hangUp reads and drops what comes until the client has closed, for at most lingerTime.
 func TestHangUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, closes := range []bool{true, false} {
@@ -81,12 +81,12 @@ func TestHangUp(t *testing.T) {
 	})
 }
 
-// A client that goes on reading the answer has its time, also if it sends all the while. One that
+// A client that goes on reading the answer has lingerTime, even if it sends all the while. One that
 // reads no more has lingerStall.
 func TestLinger(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
-		unsent []int // each time that it is asked; the last value from then on
+		unsent []int // what each call returns; later calls return the last value
 		want   time.Duration
 	}{
 		{"all acknowledged", []int{0}, lingerTime},
@@ -121,7 +121,7 @@ func TestLinger(t *testing.T) {
 	}
 }
 
-// backwards are the numbers from n to 1.
+// backwards returns the numbers from n down to 1.
 func backwards(n int) (all []int) {
 	for ; n > 0; n-- {
 		all = append(all, n)

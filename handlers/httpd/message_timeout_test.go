@@ -15,19 +15,20 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// bodies begins a POST over each version, in a bubble. body is what the client sends; answer waits
-// for the status and the text of the answer.
+// bodies begins a POST over each version, in a bubble, and calls test. body is where the client
+// writes its body; answer waits for the status and the text of the answer.
 func bodies(t *testing.T, h func() *Handler, p func() *port, test func(t *testing.T, p *port, body *io.PipeWriter, answer func() string)) {
 	for _, v := range versions {
 		if v.secure {
-			continue // it is the same above TLS
+			continue // the same as without TLS
 		}
 		t.Run(v.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				h, p := h(), p()
 				p.more = make(chan struct{}, 1)
 				ours, theirs := net.Pipe()
-				h.Serve(newConn(&halfPipe{Conn: ours}), p) // what the client still sends is swallowed, as over TCP
+				// The server drops what the client still sends, as over TCP.
+				h.Serve(newConn(&halfPipe{Conn: ours}), p)
 				tr := &http.Transport{Protocols: new(http.Protocols), DialContext: func(context.Context, string, string) (net.Conn, error) {
 					return theirs, nil
 				}}
@@ -57,15 +58,15 @@ func bodies(t *testing.T, h func() *Handler, p func() *port, test func(t *testin
 	}
 }
 
-// A message of a body has MessageTimeout from its first byte to its last, whatever else is sent and
-// written meanwhile.
+// A message of a body must be complete MessageTimeout after its first byte, whatever else is sent
+// and written meanwhile.
 func TestMessageTimeout(t *testing.T) {
 	const minute = time.Minute
 	tests := []struct {
 		name          string
 		idle, message time.Duration
-		part          string        // sent each 30 seconds, until it fails
-		every         time.Duration // that the program writes; never if zero
+		part          string        // sent every 30 seconds, until it fails
+		every         time.Duration // between the program's writes; it never writes if zero
 		want          time.Duration // until the answer
 		answer, end   string
 	}{
@@ -114,8 +115,8 @@ func TestMessageTimeout(t *testing.T) {
 	}
 }
 
-// Each message has its own time, also when the end of one comes with the beginning of the next, and
-// between two of them there is the idle timeout only.
+// Each message has its own time, even if it begins in the segment in which the one before it ends.
+// Between two messages there is only the idle timeout.
 func TestMessageTimeoutOfEach(t *testing.T) {
 	for _, idle := range []time.Duration{2 * time.Minute, -1} {
 		bodies(t, func() *Handler { return &Handler{IdleTimeout: idle, MessageTimeout: 80 * time.Second} }, echoing,
@@ -140,7 +141,7 @@ func TestMessageTimeoutOfEach(t *testing.T) {
 	}
 }
 
-// A negative MessageTimeout is none.
+// A negative MessageTimeout means no bound.
 func TestNoMessageTimeout(t *testing.T) {
 	bodies(t, func() *Handler { return &Handler{MessageTimeout: -1} }, echoing,
 		func(t *testing.T, _ *port, body *io.PipeWriter, answer func() string) {
@@ -157,10 +158,10 @@ func TestNoMessageTimeout(t *testing.T) {
 		})
 }
 
-// A body that asks for more memory than is left is answered with 503, after the messages that were
-// whole, and one that is whole by what was read is delivered.
+// A body that needs more memory than is left is answered with 503. The messages before it that were
+// complete are delivered.
 func TestBudget(t *testing.T) {
-	const most = 40 << 10 // of HTTP/2 net/http has 16 KiB
+	const most = 40 << 10 // net/http needs 16 KiB for HTTP/2
 	for _, ends := range []bool{true, false} {
 		budget := &handlers.Budget{Max: most}
 		bodies(t, func() *Handler { return &Handler{Budget: budget} }, func() *port { return &port{} },
@@ -180,7 +181,7 @@ func TestBudget(t *testing.T) {
 				if got := budget.Held(); got < 4<<10 || got > most {
 					t.Errorf("%d bytes are held of one", got)
 				}
-				budget.Force(most) // others hold the rest
+				budget.Force(most) // others use the rest
 				want := "503 " + handlers.ErrOverload.Error() + "\n"
 				end := "disconnect: " + handlers.ErrOverload.Error()
 				if ends {

@@ -35,7 +35,7 @@ func TestOtherMethods(t *testing.T) {
 	w.expect(405, "Allowed methods are POST or PUT.")
 }
 
-// The sentence names the methods but OPTIONS, however few there are.
+// The text of the refusal names the methods except OPTIONS, however few there are.
 func TestRefusedMethod(t *testing.T) {
 	for allowed, want := range map[string]string{
 		"":                        "No method is allowed.",
@@ -111,7 +111,7 @@ func TestOrigins(t *testing.T) {
 
 const refusedOrigin = "A page of this origin may not talk to this server.\n"
 
-// The CORS headers are those of upstream, with what an event stream needs.
+// The CORS headers are upstream's, and those that an event stream needs.
 func TestCORSHeaders(t *testing.T) {
 	addr, _ := serve(t, &Handler{}, &port{message: echo})
 	w := dial(t, addr)
@@ -129,7 +129,7 @@ func TestCORSHeaders(t *testing.T) {
 	}
 }
 
-// What a refused request has of a body is not read for ever, nor taken for the next request.
+// The body of a refused request is not read without end, nor taken for the next request.
 func TestRefusedBody(t *testing.T) {
 	addr, _ := serve(t, &Handler{}, &port{message: echo})
 	w := dial(t, addr)

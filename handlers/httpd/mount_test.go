@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// mounts is a mux that tells the method, the path and the body of what it gets.
+// mounts returns a mux whose pages answer with the method, the path and the body of the request.
 func mounts(patterns ...string) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, pattern := range patterns {
@@ -84,8 +84,8 @@ func TestMounted(t *testing.T) {
 	}
 }
 
-// A server whose clients must have an Origin still shows its mounted pages, and takes nothing else
-// without one.
+// A server that requires an Origin of clients still serves its mounted pages, and accepts nothing
+// else without one.
 func TestMountedRequiresOrigin(t *testing.T) {
 	h := &Handler{Mux: mounts("/api"), CheckOrigin: func(r *http.Request) bool { return r.Header.Get("Origin") == "http://good" }}
 	addr, _ := serve(t, h, &port{})
@@ -103,7 +103,7 @@ func TestMountedRequiresOrigin(t *testing.T) {
 	}
 }
 
-// Every kind of HTTP, several requests on a connection, mounted ones and clients.
+// Several requests on a connection, for mounted pages and of clients, over every version of HTTP.
 func TestMountedVersions(t *testing.T) {
 	each(t, func() *Handler { return &Handler{Mux: mounts("/api")} }, echoing, func(t *testing.T, s session) {
 		for range 3 {
@@ -121,7 +121,7 @@ func TestMountedVersions(t *testing.T) {
 	})
 }
 
-// A WebSocket is one also under a mounted path.
+// A WebSocket handshake works under a mounted path too.
 func TestMountedUpgrade(t *testing.T) {
 	h := &Handler{Mux: mounts("/"), Upgrade: func(w http.ResponseWriter, _ *http.Request, _ handlers.Conn, _ handlers.Port) {
 		io.WriteString(w, "upgraded")

@@ -17,7 +17,8 @@ import (
 
 const upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: h2c, WebSocket\r\n\r\n"
 
-// A connection that has served others upgrades: TRAPS part 1, row 22, and part 5, row 5.
+// A connection on which other requests were served can be upgraded: TRAPS part 1, row 22, and part
+// 5, row 5.
 func TestTraps1Row22LateUpgrade(t *testing.T) {
 	h := &Handler{
 		Pages: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "page for %s", r.RemoteAddr) }),
@@ -53,7 +54,7 @@ func TestTraps1Row22LateUpgrade(t *testing.T) {
 	}
 }
 
-// Without Upgrade it is a request like any other.
+// Without Upgrade the request is like any other.
 func TestNoUpgrade(t *testing.T) {
 	addr, _ := serve(t, &Handler{}, &port{message: echo})
 	w := dial(t, addr)
@@ -63,7 +64,7 @@ func TestNoUpgrade(t *testing.T) {
 	w.expect(200, "next\n")
 }
 
-// What a page hijacks keeps its place until it is closed.
+// A connection that a page has hijacked counts until it is closed.
 func TestPageHijacks(t *testing.T) {
 	next := make(chan struct{})
 	h := &Handler{Pages: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -103,7 +104,7 @@ func TestPageHijacks(t *testing.T) {
 	}
 }
 
-// A page's files and bodies are whole, of any size, and go past what is looked at in between.
+// Files and bodies of pages arrive whole, whatever their size, past the part that is looked at.
 func TestPageContent(t *testing.T) {
 	t.Parallel()
 	const size = 3*stride + 17
@@ -185,7 +186,7 @@ func TestTraps1Row23OneConnection(t *testing.T) {
 	}
 }
 
-// ErrorLog gets the panic of a page, which costs its connection only.
+// ErrorLog gets the panic of a page, which costs only its connection.
 func TestErrorLog(t *testing.T) {
 	lines := make(chan string, 10)
 	h := &Handler{

@@ -24,8 +24,8 @@ func (c *watchedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// The client of a request that is served at once is not watched. That of another one is, and when
-// its connection breaks the request's context is done.
+// The client of a request that is served at once is not watched. The client of a slow one is, and
+// when its connection breaks, the request's context is done.
 func TestOnlySlowRequestsAreWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()

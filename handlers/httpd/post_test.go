@@ -36,7 +36,7 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// Bytes in a coding that is not undone are no messages, and nobody hears of them.
+// A body in a Content-Encoding is refused and makes no messages.
 func TestContentEncoding(t *testing.T) {
 	for coding, want := range map[string]int{
 		"gzip": 415, "Br": 415, "identity, zstd": 415, "x": 415, "identity": 200, "Identity , ": 200, "": 200,
@@ -114,7 +114,7 @@ func TestExpect(t *testing.T) {
 	w.expect(417, "")
 }
 
-// A client that waits for permission to send is not asked to when the answer has ended already.
+// A client that waits for 100 Continue does not get it if the answer has ended already.
 func TestExpectNothing(t *testing.T) {
 	p := &port{connect: func(s handlers.Response) error {
 		s.Write([]byte("no need"), handlers.Auto)
@@ -126,7 +126,7 @@ func TestExpectNothing(t *testing.T) {
 	w.expect(200, "no need")
 }
 
-// What net/http refuses is no client.
+// A request that net/http refuses makes no client.
 func TestMalformed(t *testing.T) {
 	for name, request := range map[string]string{
 		"no host":            "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\nx",
@@ -179,7 +179,7 @@ func TestBadChunks(t *testing.T) {
 	<-(<-conns).closed
 }
 
-// HTTP/1.0 knows neither chunks nor keep-alive.
+// HTTP/1.0 has neither chunks nor keep-alive.
 func TestHTTP10(t *testing.T) {
 	big := strings.Repeat("x", 50<<10)
 	p := &port{message: echo}
@@ -192,7 +192,8 @@ func TestHTTP10(t *testing.T) {
 	}
 }
 
-// A client that half-closes after its request is answered; one that does so before its end is not.
+// A client that closes its half after its request is answered; one that does so before the end of
+// its request is not.
 func TestHalfClose(t *testing.T) {
 	p := &port{message: echo}
 	addr, conns := serve(t, &Handler{}, p)
@@ -233,7 +234,7 @@ func TestClosedOnce(t *testing.T) {
 	}
 }
 
-// onlyOnce is a body whose last bytes come without its end, as those of HTTP/2 may.
+// onlyOnce is a body whose last bytes come without its end, as in HTTP/2.
 type onlyOnce struct {
 	t    *testing.T
 	text string
@@ -249,7 +250,7 @@ func (b *onlyOnce) Read(p []byte) (int, error) {
 	return copy(p, b.text), nil
 }
 
-// A body that is as long as it is said to be is whole, whether or not its end has come.
+// A body with all bytes of its Content-Length is complete, whether or not its end has come.
 func TestLengthEndsBody(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()

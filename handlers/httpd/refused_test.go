@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// A page of another origin has its connection of HTTP/1 closed: what follows is not to be read.
+// After a request from a page of another origin, the server closes an HTTP/1 connection, and does
+// not read what follows.
 func TestForeignOriginCloses(t *testing.T) {
 	t.Parallel()
 	addr, _ := serve(t, &Handler{}, &port{})
@@ -16,7 +17,7 @@ func TestForeignOriginCloses(t *testing.T) {
 	}
 }
 
-// A tunnel, and the server as a whole, are no paths that a program can mount.
+// The target of a tunnel, and *, are not paths that a program can mount.
 func TestNothingMountsTheServer(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()

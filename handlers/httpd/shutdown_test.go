@@ -56,7 +56,7 @@ func TestShutdownGivesUp(t *testing.T) {
 	<-(<-conns).closed
 }
 
-// Connections that come after the end are closed, whether or not there were any before.
+// Connections that come after the shutdown are closed, whether or not there were any before.
 func TestServeAfterEnd(t *testing.T) {
 	for name, end := range map[string]func(h *Handler) error{
 		"Close": (*Handler).Close, "Shutdown": func(h *Handler) error { return h.Shutdown(context.Background()) },

@@ -12,8 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// A shutdown goes on for a request that waits to be read on an idle connection: not for what a
-// request that is being served has not read, nor for a connection that is only idle.
+// A shutdown waits for a request that is unread on an idle connection. It does not wait for unread
+// bytes of a request that is being served, nor for a connection that is only idle.
 func TestSettledUnread(t *testing.T) {
 	t.Parallel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -43,7 +43,7 @@ func TestSettledUnread(t *testing.T) {
 	}
 }
 
-// Only a connection that serves a request of HTTP/1 does.
+// Only a connection with a request of HTTP/1 serves one.
 func TestLinkServes(t *testing.T) {
 	for name, change := range map[string]func(l *httpConn){
 		"serves": nil, "fresh": func(l *httpConn) { l.fresh.Store(true) }, "idle": func(l *httpConn) { l.idle.Store(true) },
@@ -67,7 +67,7 @@ type lastWords struct {
 
 func (c lastWords) Read(p []byte) (int, error) { return copy(p, c.words), io.EOF }
 
-// A byte that comes with the end of a connection is not lost with it.
+// A byte that comes together with the end of a connection is not lost.
 func TestWatchLastByte(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
@@ -81,7 +81,7 @@ func TestWatchLastByte(t *testing.T) {
 	}
 }
 
-// A head counts from the first byte on that is more than the free ones.
+// A head counts from the first byte beyond the free ones.
 func TestHeadMeterBegins(t *testing.T) {
 	m := headMeter{budget: &handlers.Budget{}}
 	m.begins()
@@ -99,7 +99,7 @@ func TestHeadMeterBegins(t *testing.T) {
 	}
 }
 
-// What is read once net/http has the head counts for none.
+// Bytes that are read after the head do not count as a head.
 func TestBodyIsNoHead(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
@@ -116,7 +116,7 @@ func TestBodyIsNoHead(t *testing.T) {
 	}
 }
 
-// A clock without a bound, be it zero or negative, has none.
+// A clock whose bound is zero or negative has no bound.
 func TestHeadClockWithoutBound(t *testing.T) {
 	for _, timeout := range []time.Duration{0, -1} {
 		synctest.Test(t, func(t *testing.T) {

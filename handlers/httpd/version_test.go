@@ -16,10 +16,10 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// version is a version of HTTP that a client of net/http speaks to the handler.
+// version is a version of HTTP, over which a client of net/http talks to the handler.
 type version struct {
 	name     string
-	protocol string // of the Info
+	protocol string // Info.Protocol
 	secure   bool
 	set      func(p *http.Protocols)
 }
@@ -31,7 +31,7 @@ var versions = []version{
 	{"h2c", handlers.ProtocolHTTP2, false, func(p *http.Protocols) { p.SetUnencryptedHTTP2(true) }},
 }
 
-// each runs a test over each version. client is ready to use and url is the server's.
+// each runs test over each version, with a client and the server's url.
 func each(t *testing.T, h func() *Handler, p func() *port, test func(t *testing.T, s session)) {
 	for _, v := range versions {
 		t.Run(v.name, func(t *testing.T) {
@@ -77,7 +77,7 @@ func zero() *Handler     { return &Handler{} }
 func echoing() *port     { return &port{message: echo} }
 func explicit() *Handler { return &Handler{ExplicitDone: true} }
 
-// A *tls.Conn reaches net/http as it is: TRAPS part 1, row 32, and part 5, row 4.
+// net/http gets a *tls.Conn itself: TRAPS part 1, row 32, and part 5, row 4.
 func TestTraps1Row32Versions(t *testing.T) {
 	t.Parallel()
 	each(t, zero, echoing, func(t *testing.T, s session) {
@@ -133,7 +133,7 @@ func TestFullDuplex(t *testing.T) {
 	})
 }
 
-// An answer ends when the program says so, whatever the client still sends.
+// An answer ends when the program ends it, whatever the client still sends.
 func TestEarlyDoneOfEachVersion(t *testing.T) {
 	early := func() *port {
 		return &port{message: func(_ string, s handlers.Response) error {
@@ -167,7 +167,7 @@ func TestTooLongOfEachVersion(t *testing.T) {
 	})
 }
 
-// What was written before Destroy, in one callback, arrives.
+// What a callback writes before it calls Destroy arrives.
 func TestWriteThenDestroy(t *testing.T) {
 	destroying := func() *port {
 		return &port{message: func(_ string, s handlers.Response) error {
@@ -190,7 +190,8 @@ func TestWriteThenDestroy(t *testing.T) {
 	})
 }
 
-// Destroy reaches the client while the callback is busy, and ended streams do no harm.
+// Destroy reaches the client while the callback runs. Calling methods of an ended stream does no
+// harm.
 func TestDestroyOfEachVersion(t *testing.T) {
 	each(t, explicit, echoing, func(t *testing.T, s session) {
 		resp := s.post(t, strings.NewReader("x\n"))
@@ -205,7 +206,7 @@ func TestDestroyOfEachVersion(t *testing.T) {
 	})
 }
 
-// stream is that of the last client.
+// stream returns the stream of the last client.
 func (s session) stream(t *testing.T) handlers.Response {
 	t.Helper()
 	s.port.mu.Lock()
@@ -226,8 +227,8 @@ func TestEndedStreams(t *testing.T) {
 	})
 }
 
-// A client that goes away ends its exchange, when something is written at the latest: over HTTP/1
-// it may have ended its half only.
+// When a client leaves, its exchange ends at the next write at the latest, as over HTTP/1 it may
+// have closed only its half.
 func TestClientGoesOfEachVersion(t *testing.T) {
 	each(t, explicit, echoing, func(t *testing.T, s session) {
 		resp := s.post(t, strings.NewReader("x"))
@@ -240,7 +241,7 @@ func TestClientGoesOfEachVersion(t *testing.T) {
 	})
 }
 
-// Writers in many goroutines meet the end of the answer, a Destroy, and a client that goes away.
+// Many goroutines write while the answer ends, is destroyed, or its client leaves.
 func TestStressWriters(t *testing.T) {
 	t.Parallel()
 	each(t, explicit, echoing, func(t *testing.T, s session) {
@@ -269,7 +270,7 @@ func TestStressWriters(t *testing.T) {
 			for _, how := range []string{"done", "destroy", "leave"} {
 				resp, err := s.client.Post(s.url, "text/plain", strings.NewReader(how))
 				if err != nil {
-					continue // destroyed before it had a head
+					continue // it was destroyed before it had a head
 				}
 				if how == "leave" {
 					io.CopyN(io.Discard, resp.Body, 1000)

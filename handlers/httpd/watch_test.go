@@ -13,14 +13,14 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A transport is a way in on which a client can end its half.
+// A transport is a kind of connection on which a client can close its half.
 type transport struct {
 	name  string
 	serve func(t testing.TB, h *Handler, p *port) (string, chan *conn)
 	dial  func(t *testing.T, addr string) *wire
 }
 
-// bare hides all that a connection has but the methods of net.Conn.
+// bare hides all methods of a connection except those of net.Conn.
 type bare struct{ net.Conn }
 
 func serveBare(t testing.TB, h *Handler, p *port) (string, chan *conn) {
@@ -44,7 +44,7 @@ var transports = []transport{
 	{"TLS, http/1.1", serveTLS, dialTLS("http/1.1")},
 }
 
-// reset breaks the connection.
+// reset breaks the connection with a reset.
 func (w *wire) reset() {
 	nc := w.Conn
 	if c, ok := nc.(*tls.Conn); ok {
@@ -54,7 +54,7 @@ func (w *wire) reset() {
 	nc.Close()
 }
 
-// waitFor waits for c for a minute.
+// waitFor waits for c, for up to a minute.
 func waitFor(t *testing.T, what string, c <-chan struct{}) {
 	t.Helper()
 	select {
@@ -64,7 +64,8 @@ func waitFor(t *testing.T, what string, c <-chan struct{}) {
 	}
 }
 
-// waiter answers when its client has ended its half, if the request's context is not done by then.
+// waiter returns a page that answers once its client has closed its half, unless the request's
+// context is done by then.
 func waiter(t *testing.T) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		waitFor(t, "the end", Ended(r))
@@ -75,12 +76,13 @@ func waiter(t *testing.T) http.Handler {
 	})
 }
 
-// A client that ends its half while its request is served gets the answer: RFC 9112, section 9.6.
+// A client that closes its half while its request is served still gets the answer: RFC 9112,
+// section 9.6.
 func TestHalfCloseWaits(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/mounted", func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body) // what has not been read hides the end
+		io.Copy(io.Discard, r.Body) // unread bytes would hide the end
 		waiter(t).ServeHTTP(w, r)
 	})
 	get := func(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n" }
@@ -129,7 +131,7 @@ func TestHalfCloseWaits(t *testing.T) {
 	}
 }
 
-// streamWriter is a stream as the http.ResponseWriter of a waiter.
+// streamWriter makes a stream the http.ResponseWriter of a waiter.
 type streamWriter struct {
 	http.ResponseWriter
 	s handlers.Response
@@ -137,8 +139,8 @@ type streamWriter struct {
 
 func (w streamWriter) Write(p []byte) (int, error) { return w.s.Write(p, handlers.Auto) }
 
-// A client that has ended its half and then breaks the connection is gone: at once where the system
-// tells, else when something is written to it.
+// A client that has closed its half and then breaks the connection is noticed: at once where the
+// system reports it, otherwise when something is written to it.
 func TestHalfCloseThenReset(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports {
@@ -169,8 +171,8 @@ func TestHalfCloseThenReset(t *testing.T) {
 	}
 }
 
-// What ends a connection does not wait for a client that has ended its half: neither a panic, nor
-// Close, nor a program that destroys the answer.
+// A panic, Close, and a program that destroys the answer end a connection without waiting for a
+// client that has closed its half.
 func TestHalfCloseEnds(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports {
@@ -224,8 +226,8 @@ func TestHalfCloseEnds(t *testing.T) {
 	}
 }
 
-// A request that follows another on its connection has not ended: net/http has stopped looking for
-// the end of the first by a deadline, which is none.
+// A second request on a connection has not ended: net/http has stopped looking for the end during
+// the first by a deadline in the past, which is not an end.
 func TestEndedOfLaterRequest(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports {
@@ -246,7 +248,8 @@ func TestEndedOfLaterRequest(t *testing.T) {
 	}
 }
 
-// Ended is never for a request that nobody serves here, and tells late askers too.
+// Ended is never closed for a request that the handler does not serve. It may be called after the
+// end.
 func TestEnded(t *testing.T) {
 	r, err := http.NewRequest(http.MethodGet, "/", nil)
 	if err != nil || Ended(r) != nil {
