@@ -31,7 +31,7 @@ func pair(t *testing.T) (server, client net.Conn) {
 	return server, client
 }
 
-// pass waits until a deadline has passed for nc: package net says so without a look.
+// pass waits until a deadline of nc has passed: then package net fails a Read without trying it.
 func pass(t *testing.T, nc net.Conn) {
 	t.Helper()
 	if n, err := nc.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
@@ -59,7 +59,7 @@ func TestReadPastDeadline(t *testing.T) {
 				t.Fatal(err)
 			}
 			pass(t, server)
-			if _, err := io.WriteString(client, tt.send); err != nil { // loopback has it at once
+			if _, err := io.WriteString(client, tt.send); err != nil { // on loopback it arrives at once
 				t.Fatal(err)
 			}
 			got := make([]byte, len("hello"))
@@ -74,7 +74,7 @@ func TestReadPastDeadline(t *testing.T) {
 	}
 }
 
-// A peer that never stops sending is bounded all the same, also by a deadline that is set anew.
+// The reads from a peer that never stops sending are bounded too, even if the deadline is set anew.
 func TestFloodPastDeadline(t *testing.T) {
 	t.Parallel()
 	server, client := pair(t)
@@ -103,8 +103,8 @@ func (s *shy) SyscallConn() (syscall.RawConn, error) {
 	return s.TCPConn.SyscallConn()
 }
 
-// Who ends a Read with a deadline that has passed, as net/http does for each request, does not have
-// the socket looked at: a connection may have no descriptor of its own before.
+// Ending a Read with a deadline in the past, as net/http does for each request, does not look at
+// the socket, as a connection may have no descriptor of its own before.
 func TestWakeIsCheap(t *testing.T) {
 	t.Parallel()
 	server, _ := pair(t)
@@ -124,7 +124,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// A deadline that is seen late is extended: the process has stood still.
+// A deadline that is noticed late is extended, as the process was stopped.
 func TestSeenLate(t *testing.T) {
 	t.Parallel()
 	server, client := pair(t)
@@ -233,7 +233,7 @@ func TestContext(t *testing.T) {
 	})
 }
 
-// fakeConn notes the deadlines that it is set.
+// fakeConn records its deadlines.
 type fakeConn struct {
 	net.Conn
 	set []string
@@ -243,7 +243,7 @@ func (c *fakeConn) SetDeadline(time.Time) error      { c.set = append(c.set, "bo
 func (c *fakeConn) SetReadDeadline(time.Time) error  { c.set = append(c.set, "read"); return nil }
 func (c *fakeConn) SetWriteDeadline(time.Time) error { c.set = append(c.set, "write"); return nil }
 
-// A deadline that is extended and set once more leaves the moment as it is.
+// If a deadline is extended and then set again to the same time, that time does not change.
 func TestSetWhileExtended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		by := time.Now().Add(time.Minute)

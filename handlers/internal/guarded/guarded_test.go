@@ -35,7 +35,7 @@ type wildAddr struct{}
 func (wildAddr) Network() string { return "wild" }
 func (wildAddr) String() string  { panic("oops") }
 
-// Each panic is an error, and an address is one that can be asked.
+// Each panic becomes an error, and the address that is returned is usable.
 func TestPanics(t *testing.T) {
 	c, l := Conn(wild{}).(*conn), Listener(wild{})
 	now := time.Now()
@@ -64,7 +64,7 @@ func TestPanics(t *testing.T) {
 	}
 }
 
-// quitter is a connection and a listener that end the goroutine at every call.
+// quitter is a connection and a listener that end their goroutine at every call.
 type quitter struct{ net.Conn }
 
 func (quitter) Read([]byte) (int, error)  { runtime.Goexit(); return 0, nil }
@@ -73,7 +73,7 @@ func (quitter) LocalAddr() net.Addr       { runtime.Goexit(); return nil }
 func (quitter) Accept() (net.Conn, error) { runtime.Goexit(); return nil, nil }
 func (quitter) Addr() net.Addr            { runtime.Goexit(); return nil }
 
-// The end of the goroutine is an error too, and that goroutine is not the caller's.
+// A call that ends its goroutine returns an error too. The caller's goroutine goes on.
 func TestGoexit(t *testing.T) {
 	c, l := FromPort(quitter{}), Listener(quitter{})
 	calls := map[string]func() error{
@@ -92,14 +92,14 @@ func TestGoexit(t *testing.T) {
 	}
 }
 
-// withDescriptor is a connection of a port's, with a layer above.
+// withDescriptor is a connection of a port, with a layer above its descriptor.
 type withDescriptor struct{ *net.TCPConn }
 
 type layer struct{ net.Conn }
 
 func (l layer) NetConn() net.Conn { return l.Conn }
 
-// A connection of a port's that has a descriptor costs no goroutine for a call.
+// A call on a port's connection that has a descriptor starts no goroutine.
 func TestFromPort(t *testing.T) {
 	for name, tt := range map[string]struct {
 		nc   net.Conn
@@ -115,7 +115,7 @@ func TestFromPort(t *testing.T) {
 	}
 }
 
-// liar returns counts that cannot be, and no connection.
+// liar returns impossible counts, and no connection.
 type liar struct {
 	net.Conn
 	n   int
@@ -145,7 +145,8 @@ func TestLies(t *testing.T) {
 	}
 }
 
-// What does not panic passes, and what is not there is not supported.
+// Calls that do not panic have their usual results. Optional methods that are missing are not
+// supported.
 func TestPasses(t *testing.T) {
 	client, server := net.Pipe()
 	c := Conn(server).(*conn)

@@ -49,8 +49,7 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// A buffer is a queue of bytes, whatever their sizes, and counts its capacity while there is
-// something in it.
+// A buffer is a queue of bytes, whatever their sizes. It counts its capacity while it has any.
 func TestBufferKeepsOrder(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var budget handlers.Budget
@@ -94,8 +93,8 @@ func TestBufferKeepsOrder(t *testing.T) {
 	}
 }
 
-// A message that does not fit may end in what is read next; if it does not, it is refused, and
-// nothing more is held.
+// A message that exceeds the budget may be completed by what is read next. If it is not, it is
+// refused, and its memory is given back.
 func TestBufferOverBudget(t *testing.T) {
 	fill := func(b *Buffer) {
 		b.Filled(len(b.Space()))
@@ -107,7 +106,7 @@ func TestBufferOverBudget(t *testing.T) {
 		if err := b.Keep(); err != nil {
 			t.Fatal(err)
 		}
-		fill(&b) // 8 KiB
+		fill(&b) // fills 8 KiB
 		if err := b.Keep(); err != nil || budget.Held() != 8<<10 {
 			t.Fatalf("Keep() = %v, %d bytes are held", err, budget.Held())
 		}
@@ -145,8 +144,7 @@ func TestPutMany(t *testing.T) {
 	}
 }
 
-// A message of 1 MiB that comes in pieces costs little more than that, once the pools have
-// something.
+// A message of 1 MiB that comes in pieces costs little more than that, once the pools are filled.
 func TestGarbage(t *testing.T) {
 	const size, n = 1 << 20, 20
 	piece := make([]byte, 1000)

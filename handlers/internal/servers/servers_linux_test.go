@@ -24,7 +24,7 @@ import (
 type served struct {
 	name  string
 	start func(addr string) (at string, stop func(), err error)
-	// say is what a client sends, and hear the end of what it is answered then.
+	// What a client sends, and the end of the answer.
 	say, hear string
 }
 
@@ -88,7 +88,7 @@ func servers() []served {
 	}
 }
 
-// Urgent data is data, wherever in the stream it is.
+// Urgent data is read as data, wherever it is in the stream.
 func TestServersUrgentData(t *testing.T) {
 	for _, s := range servers() {
 		t.Run(s.name, func(t *testing.T) {
@@ -106,7 +106,7 @@ func TestServersUrgentData(t *testing.T) {
 	}
 }
 
-// urgently has one client say what s is to answer, with an urgent byte at mark.
+// urgently sends what s answers, with an urgent byte at mark.
 func urgently(at string, s served, mark int) error {
 	c, err := net.Dial("tcp", at)
 	if err != nil {
@@ -139,7 +139,7 @@ func urgently(at string, s served, mark int) error {
 	return nil
 }
 
-// serveEnv makes this binary one that starts each server without a host and dials it at ::1.
+// serveEnv makes this test binary start each server without a host and dial it at ::1.
 const serveEnv = "PORTLUCK_SERVE"
 
 func init() {
@@ -148,7 +148,7 @@ func init() {
 	}
 	for _, s := range servers() {
 		switch s.name {
-		case "tcp.Server.ListenOn", "callosum.Server.Serve": // the program listens
+		case "tcp.Server.ListenOn", "callosum.Server.Serve": // the program listens itself
 			continue
 		}
 		at, stop, err := s.start(":0")
@@ -162,12 +162,13 @@ func init() {
 	os.Exit(0)
 }
 
-// Without a host a server has the addresses that the machine has. Go asks once for those.
+// A server without a host listens on the addresses that the machine has. Package net finds out only
+// once which families there are.
 func TestServersWithIPv6Only(t *testing.T) {
 	ip := need.Namespaces(t)
 	ended := make(chan error, 1)
 	go func() { // ends with the process that it starts
-		runtime.LockOSThread() // in its namespace to its end
+		runtime.LockOSThread() // the thread stays in its namespace
 		ended <- func() error {
 			if err := syscall.Unshare(syscall.CLONE_NEWNET); err != nil {
 				return err

@@ -18,7 +18,7 @@ func TestOr(t *testing.T) {
 	}
 }
 
-// Never can be added to any time of today.
+// Never can be added to any time of today without overflow.
 func TestNever(t *testing.T) {
 	if now := time.Now(); !now.Add(setting.Never).After(now.AddDate(99, 0, 0)) {
 		t.Error("it passes")

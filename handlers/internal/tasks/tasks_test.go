@@ -41,7 +41,7 @@ func TestWait(t *testing.T) {
 	})
 }
 
-// Who waits in one of the goroutines waits for the others, and others wait until it has ended.
+// A goroutine of the group that waits does so for the others. Other waiters wait for it too.
 func TestWaitOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g Group
@@ -128,7 +128,7 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// A Group may be waited for while the first goroutine is started.
+// Wait may be called while the first goroutine is started.
 func TestWaitWhileStarting(t *testing.T) {
 	var g Group
 	var wg sync.WaitGroup
