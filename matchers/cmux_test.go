@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// strict is a reader that must not be read without need: for nothing, or after it has failed.
+// strict is a reader that fails the test if it is read with an empty buffer, or after an error.
 type strict struct {
 	t      *testing.T
 	r      io.Reader
@@ -28,7 +28,7 @@ func (s *strict) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// endless gives any number of x.
+// endless returns x without end.
 type endless struct{}
 
 func (endless) Read(p []byte) (int, error) {
@@ -38,7 +38,7 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Cmux reads until the matcher has decided, to the end, or to Window, and not further.
+// Cmux reads until the matcher has decided, up to the end of the stream or Window.
 func TestCmuxReads(t *testing.T) {
 	never := matchers.MatcherFunc(func(h matchers.Hello) matchers.Verdict { return matchers.Need(len(h.Bytes) + 1) })
 	long := strings.Repeat("x", 2000)
@@ -68,8 +68,7 @@ func TestCmuxReads(t *testing.T) {
 	}
 }
 
-// A cmux matcher that still wants more at Window does not match, and one that has all it wants
-// does.
+// A cmux matcher that still wants more at Window does not match. One that has all it wants does.
 func TestFromCmuxWindow(t *testing.T) {
 	wants := func(n int) matchers.Matcher {
 		return matchers.FromCmux(func(r io.Reader) bool {
@@ -80,7 +79,7 @@ func TestFromCmuxWindow(t *testing.T) {
 	window := strings.Repeat("x", matchers.Window)
 	verdicts(t, wants(matchers.Window), map[string]string{window[1:]: "more", window: "yes"})
 	verdicts(t, wants(matchers.Window+1), map[string]string{window[1:]: "more", window: "no"})
-	// It has read all that there is, and nothing beyond.
+	// It reads everything that is there, and nothing beyond.
 	verdicts(t, matchers.FromCmux(func(r io.Reader) bool { return errors.Is(readAll(r, 2), io.ErrUnexpectedEOF) }),
 		map[string]string{"xx": "no", "x": "yes"})
 }
@@ -90,7 +89,7 @@ func readAll(r io.Reader, n int) error {
 	return err
 }
 
-// A limit that is not given is TextWindow, and no limit is more than Window.
+// The default limit is TextWindow, and the highest is Window.
 func TestRegexpLimit(t *testing.T) {
 	window := strings.Repeat("x", matchers.Window)
 	re := regexp.MustCompile(`\A(ab|x+y)`)

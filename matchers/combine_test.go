@@ -7,7 +7,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// What a program does with its slice of matchers later changes no matcher made of them.
+// Changing a slice of matchers afterwards does not change a matcher that was made of it.
 func TestCombinedKeepsItsMatchers(t *testing.T) {
 	for name, combine := range map[string]func(...matchers.Matcher) matchers.Matcher{"All": matchers.All, "AnyOf": matchers.AnyOf} {
 		all := []matchers.Matcher{matchers.Any()}
@@ -19,12 +19,12 @@ func TestCombinedKeepsItsMatchers(t *testing.T) {
 	}
 }
 
-// ofValue is a matcher whose method has the value.
+// ofValue is a matcher whose method has a value receiver.
 type ofValue struct{}
 
 func (ofValue) Match(matchers.Hello) matchers.Verdict { return matchers.Yes }
 
-// Matchers that are nil are refused, whatever they are nil of; others are not.
+// Nil matchers of any type cause a panic; other matchers do not.
 func TestNilMatchers(t *testing.T) {
 	for name, tt := range map[string]struct {
 		m     matchers.Matcher
@@ -35,7 +35,8 @@ func TestNilMatchers(t *testing.T) {
 	} {
 		func() {
 			defer func() {
-				if got := recover(); (got == "matchers: All: a matcher is nil") != tt.panic { // not a fault of Match
+				// A panic in Match has another value.
+				if got := recover(); (got == "matchers: All: a matcher is nil") != tt.panic {
 					t.Errorf("%s: panics with %v, want a panic of All: %t", name, got, tt.panic)
 				}
 			}()
@@ -46,7 +47,7 @@ func TestNilMatchers(t *testing.T) {
 	}
 }
 
-// A word of Prefix may be as long as what a matcher sees.
+// A word of Prefix may be as long as Window.
 func TestPrefixOfWindow(t *testing.T) {
 	word := strings.Repeat("x", matchers.Window)
 	verdicts(t, matchers.Prefix(word), map[string]string{word[1:]: "more", word: "yes"})

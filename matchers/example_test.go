@@ -7,7 +7,7 @@ import (
 )
 
 // An MQTT client begins with CONNECT, whose third field is the name of the protocol. The matcher
-// says No as soon as a byte differs, and how many bytes it needs while none does.
+// returns No as soon as a byte differs; until then it returns how many bytes it needs.
 func ExampleMatcherFunc() {
 	mqtt := matchers.MatcherFunc(func(h matchers.Hello) matchers.Verdict {
 		const name = "\x00\x04MQTT"
@@ -15,7 +15,7 @@ func ExampleMatcherFunc() {
 		if len(b) > 0 && b[0] != 0x10 {
 			return matchers.No
 		}
-		at := 1 // the length of the packet: up to four bytes, of which the last is below 0x80
+		at := 1 // the packet's length: up to four bytes, the last below 0x80
 		for at < len(b) && b[at] >= 0x80 && at < 4 {
 			at++
 		}

@@ -30,7 +30,7 @@ func verify(t *testing.T, m matchers.Matcher, b []byte) {
 	}
 }
 
-// Whatever net/http reads as a request is HTTP: TRAPS part 2, row 16.
+// Whatever net/http accepts as a request is HTTP: TRAPS part 2, row 16.
 func FuzzHTTP1(f *testing.F) {
 	seed(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -81,7 +81,7 @@ func FuzzPROXY(f *testing.F) {
 	})
 }
 
-// fed is a connection that gives b and takes anything.
+// fed is a connection from which b can be read.
 type fed struct {
 	net.Conn // nil; crash on any unexpected use
 	r        io.Reader
@@ -104,7 +104,8 @@ func FuzzTLS(f *testing.F) {
 		if len(b) > matchers.Window {
 			return
 		}
-		if bytes.Count(b, []byte("\x16\x03")) <= 1 { // one that is split is put together
+		// Joining a ClientHello that is split over records allocates.
+		if bytes.Count(b, []byte("\x16\x03")) <= 1 {
 			verify(t, matchers.AnyOf(matchers.SNI("a.b"), matchers.ALPN("h2"), matchers.TLSVersion(0x0303)), b)
 		}
 		var seen *tls.ClientHelloInfo

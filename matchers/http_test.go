@@ -7,7 +7,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// Every method that is registered or in use begins a request, in any case.
+// Every method that is registered or in use, in any case, begins a request.
 func TestHTTP1EveryMethod(t *testing.T) {
 	// https://www.iana.org/assignments/http-methods, then UPnP, caches and streaming.
 	for _, method := range strings.Fields(`
@@ -20,19 +20,19 @@ func TestHTTP1EveryMethod(t *testing.T) {
 		})
 	}
 	verdicts(t, matchers.HTTP1(), map[string]string{
-		"UPDATEREDIRECTREFS /":                  "more", // longer than any
+		"UPDATEREDIRECTREFS /":                  "more", // longer than any method
 		"ABCDEFGHIJKLMNOPQRSTUVWXYZ / HTTP/1.1": "yes",
 	})
 }
 
-// What a target and a version may begin with, at their bounds.
+// The bytes with which a target and a version may begin, and their neighbours.
 func TestHTTP1Targets(t *testing.T) {
 	verdicts(t, matchers.HTTP1(), map[string]string{
 		"GET http://":            "yes",
 		"GET https://":           "yes",
 		"GET http:/":             "more",
 		"GET ":                   "more",
-		"GET a:80":               "more", // an authority is for CONNECT
+		"GET a:80":               "more", // only CONNECT has an authority
 		"CONNECT a:0":            "yes",
 		"CONNECT a:9":            "yes",
 		"connect a:1":            "yes",
@@ -46,7 +46,7 @@ func TestHTTP1Targets(t *testing.T) {
 		"CONNECT :1":             "more",
 		"CONNECT [::1]:1":        "yes",
 		"CONNECT a:b:1":          "yes",
-		"CONNECT  HTTP/1.1":      "yes", // no target at all
+		"CONNECT  HTTP/1.1":      "yes", // an empty target
 		"FOO  HTTP/1.1":          "yes",
 		"FOO  bar":               "more",
 		"FOO HTTP/1.1\r\n":       "no",
@@ -62,7 +62,7 @@ func TestHTTP1Targets(t *testing.T) {
 		"FOO bar ":               "more",
 		"FOO bar \n":             "no",
 		"FOO\tbar HTTP/1.1":      "no",
-		" /":                     "no", // white space may come before a method
+		" /":                     "no", // a method may follow white space
 		"\x7fGET / HTTP/1.1\r\n": "no",
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// Each verdict comes with the byte that decides it.
+// Each verdict comes as soon as a byte decides it.
 func TestRegexpDecides(t *testing.T) {
 	for re, want := range map[string]map[string]string{
 		`\AFOO\d`:               {"": "more", "F": "more", "FOO": "more", "FOO1": "yes", "FOX": "no", "h": "no", "FOO\xd9": "no"},
@@ -37,7 +37,7 @@ func TestRegexpDecides(t *testing.T) {
 	}
 }
 
-// The verdicts are final, and at the end of the bytes they are those of package regexp.
+// A verdict never changes, and at the end of the input it is that of package regexp.
 func FuzzRegexp(f *testing.F) {
 	for _, re := range []string{
 		`\AFOO\d`, `\A(GET|SET) \w+`, `\Aab$`, `(?m)^b`, `\Aa(b\B)+`, `(?i)\Akelvin`, `\A\p{Greek}+`, `\A.{2,3}\z`, `a|\Ab\b`, `(?U)a+$`,
@@ -58,7 +58,7 @@ func FuzzRegexp(f *testing.F) {
 	})
 }
 
-// holdRegexp holds that the matcher of re decides of in what re does.
+// holdRegexp checks that the matcher of re agrees with re about in.
 func holdRegexp(t *testing.T, re *regexp.Regexp, in string) {
 	m := matchers.Regexp(re, 0)
 	verify(t, m, []byte(in))
@@ -77,8 +77,8 @@ func holdRegexp(t *testing.T, re *regexp.Regexp, in string) {
 	}
 }
 
-// What one more rune makes of a match is told for each: the assertions see words, lines and their
-// ends as package regexp does.
+// The matcher knows what each possible next rune makes of a match: assertions see words, lines and
+// their ends as in package regexp.
 func TestRegexpFollowers(t *testing.T) {
 	for r := rune(0); r < 0x100; r++ {
 		isWord := r == '_' || '0' <= r && r <= '9' || 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z'
@@ -95,8 +95,8 @@ func TestRegexpFollowers(t *testing.T) {
 	}
 }
 
-// An expression of CompilePOSIX, in which ^ is the beginning of every line, is decided as package
-// regexp has it, and one that only CompilePOSIX knows by its own program.
+// An expression of CompilePOSIX, in which ^ is the beginning of every line, is decided as by
+// package regexp. An expression that only CompilePOSIX accepts has one program.
 func TestRegexpPOSIX(t *testing.T) {
 	for re, want := range map[string]map[string]string{
 		"^a**b":   {"a": "more", "ab": "yes", "c": "more"},

@@ -145,7 +145,7 @@ func fitsHello(b []byte, i int, c byte) bool {
 
 // clientHello holds the fields that matchers use. Its slices point into the parsed bytes.
 type clientHello struct {
-	version     uint16 // the legacy one
+	version     uint16 // the legacy version
 	serverName  []byte
 	alpn        []byte // list of protocols
 	versions    []byte // list of supported versions

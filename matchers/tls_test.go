@@ -8,29 +8,29 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// record is a TLS record of type 22 with this version.
+// record returns a TLS record of type 22 with this version.
 func record(minor byte, fragment string) string {
 	return "\x16\x03" + string([]byte{minor, byte(len(fragment) >> 8), byte(len(fragment))}) + fragment
 }
 
-// vec is a vector with a length of size bytes.
+// vec returns a vector whose length has size bytes.
 func vec(size int, content string) string {
 	return string(binary.BigEndian.AppendUint16(nil, uint16(len(content))))[2-size:] + content
 }
 
-// helloMessage is a ClientHello of a legacy version, without a record; rest is what follows the
-// compression methods.
+// helloMessage returns a ClientHello without a record. version is the legacy version; rest follows
+// the compression methods.
 func helloMessage(version uint16, rest string) string {
 	body := string(binary.BigEndian.AppendUint16(nil, version)) + strings.Repeat("r", 32) + "\x00" + "\x00\x02\x13\x01" + "\x01\x00" + rest
 	return "\x01\x00" + vec(2, body)
 }
 
-// extension is one of a ClientHello.
+// extension returns an extension of a ClientHello.
 func extension(id byte, content string) string { return "\x00" + string(id) + vec(2, content) }
 
 func sni(kind byte, name string) string { return string(kind) + vec(2, name) }
 
-// The first 11 bytes: each length and version at its bounds.
+// The lengths and versions in the first 11 bytes, at their bounds.
 func TestTLSBounds(t *testing.T) {
 	verdicts(t, matchers.TLS(), map[string]string{
 		"\x16\x03\x00":         "more",
@@ -42,8 +42,8 @@ func TestTLSBounds(t *testing.T) {
 		"\x16\x03\x01\x40\x01": "no",
 		"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x03": "yes", // the shortest ClientHello
 		"\x16\x03\x01\x00\x2c\x01\x00\x00\x28":         "no",
-		"\x16\x03\x01\x00\x2d\x01\x00\x00\x2a\x03\x03": "yes", // and one more byte in the next record
-		"\x16\x03\x01\x00\x2e\x01\x00\x00\x29":         "no",  // more in the record than a ClientHello
+		"\x16\x03\x01\x00\x2d\x01\x00\x00\x2a\x03\x03": "yes", // one more byte, in the next record
+		"\x16\x03\x01\x00\x2e\x01\x00\x00\x29":         "no",  // the record is longer than a ClientHello
 		"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x04": "yes",
 		"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x05": "no",
 		"\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x02":     "no",
@@ -52,8 +52,8 @@ func TestTLSBounds(t *testing.T) {
 	})
 }
 
-// A matcher that needs the whole ClientHello asks for the byte that its record or the head of the
-// next one ends with, so that nobody asks it too often.
+// A matcher that needs the whole ClientHello asks for bytes up to the end of the record or of the
+// next record's head, so that it is not asked too often.
 func TestHelloNeeds(t *testing.T) {
 	message := helloMessage(0x0303, vec(2, extension(0, vec(2, sni(0, "a.b")))))
 	for name, size := range map[string]int{"whole": len(message), "split": 20, "last byte apart": len(message) - 1} {
@@ -62,7 +62,7 @@ func TestHelloNeeds(t *testing.T) {
 			for n := range len(whole) {
 				want := n + 1
 				if n >= 11 {
-					for want = 0; want <= n; { // the next end of a head, or of a record
+					for want = 0; want <= n; { // to the next end of a head or of a record
 						head := want + 5
 						if want = head; n >= head {
 							want += int(binary.BigEndian.Uint16([]byte(whole[head-2 : head])))
@@ -78,7 +78,8 @@ func TestHelloNeeds(t *testing.T) {
 	}
 }
 
-// A ClientHello in several records ends where a record is no part of one, and at Window.
+// A ClientHello in several records is not one if a record is not a part of it, or if it is longer
+// than Window.
 func TestHelloSplit(t *testing.T) {
 	message := helloMessage(0x0303, vec(2, extension(0, vec(2, sni(0, "a.b")))+extension(21, strings.Repeat("\x00", 15900))))
 	long := split(record(1, message), 40)
@@ -107,7 +108,7 @@ func TestHelloSplit(t *testing.T) {
 	}
 }
 
-// What the extensions of a ClientHello say, and when they are not well formed.
+// The extensions of a ClientHello, and some that are not well formed.
 func TestHelloExtensions(t *testing.T) {
 	name := matchers.SNI("a.b", "*.com")
 	h2 := matchers.ALPN("h2")
@@ -156,7 +157,7 @@ func TestHelloExtensions(t *testing.T) {
 		})
 	}
 	short := record(1, helloMessage(0x0303, ""))
-	short = short[:44] + "\x09" + short[45:] // a session id that takes all that follows
+	short = short[:44] + "\x09" + short[45:] // a session id that takes all bytes that follow
 	if got := match(v12, short); got != matchers.No {
 		t.Errorf("a session id that is too long: %d, want No", got)
 	}

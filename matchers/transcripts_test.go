@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// builtin are the matchers in the order of the port, by class.
+// builtin has the matchers in the order of the port, by class.
 var builtin = []struct {
 	class string
 	m     matchers.Matcher
@@ -25,7 +25,7 @@ var builtin = []struct {
 	{testdata.SSH, matchers.SSH()},
 }
 
-// classify asks the matchers in order, as the port does. It is empty while an earlier one is
+// classify asks the matchers in order, as the port does. It returns "" while an earlier matcher is
 // undecided.
 func classify(b []byte, eof bool) string {
 	for _, r := range builtin {
@@ -51,8 +51,7 @@ func TestTranscriptsAreClassified(t *testing.T) {
 	}
 }
 
-// arrive classifies b as it comes in segments that end at the bits of cuts (bit i: after byte i)
-// and at the end.
+// arrive classifies b as it comes in segments. Bit i of cuts ends a segment after byte i.
 func arrive(b []byte, cuts uint32) string {
 	for i := range min(len(b), 24) {
 		if cuts&(1<<i) != 0 {
@@ -64,9 +63,9 @@ func arrive(b []byte, cuts uint32) string {
 	return classify(b, false)
 }
 
-// However the first 24 bytes are cut into segments, the class is the same: TRAPS part 2, rows 14
-// and 15. A matcher is a pure function of what has come, so all 2^24 ways are held by the classes
-// of the 24 prefixes; the ways are tried too.
+// However the first 24 bytes are split into segments, the class is the same: TRAPS part 2, rows 14
+// and 15. A matcher is a pure function of what has come, so the classes of the 24 prefixes cover
+// all 2^24 ways; some of the ways are tried too.
 func TestTraps2Row15AnySegmentation(t *testing.T) {
 	for _, tr := range testdata.All() {
 		for n := range min(len(tr.Bytes), 24) + 1 {

@@ -21,7 +21,7 @@ func match(m matchers.Matcher, s string) matchers.Verdict {
 	return m.Match(matchers.Hello{Bytes: []byte(s)})
 }
 
-// verdicts holds what m says of each sample: "yes", "no" or "more".
+// verdicts checks that m answers "yes", "no" or "more" to each sample, as want says.
 func verdicts(t *testing.T, m matchers.Matcher, want map[string]string) {
 	t.Helper()
 	for s, w := range want {
@@ -38,7 +38,7 @@ func verdicts(t *testing.T, m matchers.Matcher, want map[string]string) {
 	}
 }
 
-// Rows of TRAPS part 1.
+// The rows of TRAPS part 1.
 
 func TestTraps1Row15DecidedAtOnce(t *testing.T) {
 	verdicts(t, matchers.HTTP1(), map[string]string{"HI\n": "no", strings.Repeat("\x00", 64): "no", "{": "no", "": "more", "HI": "more"})
@@ -119,7 +119,7 @@ func TestTraps1Row27EmptyPrefixes(t *testing.T) {
 	verdicts(t, matchers.Prefix(""), map[string]string{"": "no", "x": "no"})
 }
 
-// What a browser can be made to send never reaches raw: TRAPS part 2, row 1.
+// Nothing that a browser can be made to send reaches raw: TRAPS part 2, row 1.
 func TestTraps2Row1NeverRaw(t *testing.T) {
 	var corpus []string
 	for _, method := range []string{"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "get", "pOsT"} {
@@ -149,7 +149,7 @@ func TestTraps2Row1NeverRaw(t *testing.T) {
 	}
 }
 
-// recorder is the connection of a client that is only listened to.
+// recorder is a connection that records what a client writes.
 type recorder struct {
 	net.Conn // nil; crash on any unexpected use
 	bytes.Buffer
@@ -159,21 +159,21 @@ func (r *recorder) Write(p []byte) (int, error) { return r.Buffer.Write(p) }
 func (r *recorder) Read([]byte) (int, error)    { return 0, io.EOF }
 func (r *recorder) Close() error                { return nil }
 
-// hello is the ClientHello of crypto/tls.
+// hello returns the ClientHello of crypto/tls.
 func hello(t testing.TB, c *tls.Config) string {
 	t.Helper()
 	if c.ServerName == "" {
 		c.InsecureSkipVerify = true
 	}
 	var r recorder
-	_ = tls.Client(&r, c).Handshake() // it gets no answer
+	_ = tls.Client(&r, c).Handshake() // fails, as no answer comes
 	if r.Len() == 0 {
 		t.Fatal("no ClientHello")
 	}
 	return r.String()
 }
 
-// split cuts the handshake message in a record into records of n bytes.
+// split splits the handshake message of a record into records of n bytes.
 func split(record string, n int) string {
 	var out strings.Builder
 	for body := record[5:]; len(body) > 0; {
@@ -260,7 +260,7 @@ func TestCmuxBothWays(t *testing.T) {
 	}
 }
 
-// What is read in other ways than by Read is wanted no less.
+// FromCmux asks for more bytes even if the matcher reads by another method than Read.
 func TestFromCmuxHidesTheReader(t *testing.T) {
 	copies := func(r io.Reader) bool {
 		var b bytes.Buffer
@@ -270,12 +270,12 @@ func TestFromCmuxHidesTheReader(t *testing.T) {
 	verdicts(t, matchers.FromCmux(copies), map[string]string{"hel": "more", "hello": "yes"})
 }
 
-// iotest gives one byte a Read.
+// iotest is a reader that returns one byte for each Read.
 type iotest struct{ r io.Reader }
 
 func (i iotest) Read(p []byte) (int, error) { return i.r.Read(p[:min(1, len(p))]) }
 
-// Prefix sets of random words, cut anywhere: TRAPS part 1, row 26.
+// Sets of random words, with the input cut anywhere: TRAPS part 1, row 26.
 func TestTraps1Row26PrefixSets(t *testing.T) {
 	for range 2000 {
 		var words []string

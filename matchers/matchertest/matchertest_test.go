@@ -6,7 +6,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// fake is a testing.TB that remembers whether something was reported.
+// fake is a testing.TB that records whether something was reported.
 type fake struct {
 	testing.TB
 	failed bool
