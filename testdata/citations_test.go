@@ -10,10 +10,10 @@ import (
 	"testing"
 )
 
-// cited is what a comment cites of TRAPS.md: a part, and perhaps rows of it.
+// cited matches a citation of TRAPS.md in a comment: a part, and perhaps rows of it.
 var cited = regexp.MustCompile(`TRAPS part (\d+)(?:, rows? (\d+)(?: and (\d+))?)?`)
 
-// Every row that a test cites stands in TRAPS.md, and every part in SEEDS.md.
+// Every row that a test cites is in TRAPS.md, and every part is in SEEDS.md.
 func TestCitations(t *testing.T) {
 	traps, seeds := read(t, "TRAPS.md"), read(t, "SEEDS.md")
 	rows := map[string]bool{}

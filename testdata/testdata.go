@@ -26,7 +26,7 @@ import (
 //go:embed transcripts/*.txt
 var files embed.FS
 
-// The classes of transcripts: what the port should make of them.
+// The classes of transcripts: what the port should recognise.
 const (
 	HTTP1     = "http1"
 	HTTP2     = "http2"
@@ -37,24 +37,24 @@ const (
 	Raw       = "raw"
 )
 
-// Transcript is what one client sends first.
+// Transcript has the first bytes that a client sends.
 type Transcript struct {
-	Name   string // of the file, without .txt
+	Name   string // the name of the file, without .txt
 	From   string // the command that was recorded
 	Client string // the version of the client
 	Class  string // one of the classes
-	Date   string // of the recording, YYYY-MM-DD
+	Date   string // the day of the recording, YYYY-MM-DD
 	Bytes  []byte
 }
 
-// Classes returns every class.
+// Classes returns the classes.
 func Classes() []string { return []string{HTTP1, HTTP2, WebSocket, TLS, SSH, Proxy, Raw} }
 
-// All returns every transcript, by name. It panics if a file is malformed. It may be called by
-// several goroutines at once; the Bytes are shared and must not be changed.
+// All returns the transcripts in the order of their names. It panics if a file is malformed.
+// Several goroutines may call it at once. They share the Bytes, which must not be changed.
 func All() []Transcript { return slices.Clone(load()) }
 
-// Get returns the transcript of this name, as [All] does. It panics if there is none.
+// Get returns the transcript with this name, as [All] does. It panics if there is none.
 func Get(name string) Transcript {
 	for _, t := range load() {
 		if t.Name == name {
@@ -82,12 +82,12 @@ var load = sync.OnceValue(func() []Transcript {
 		t.Name = strings.TrimSuffix(path.Base(name), ".txt")
 		all = append(all, t)
 	}
-	// By file it would be curl-h2c-upgrade.txt, curl-h2c.txt.
+	// In the order of the files curl-h2c-upgrade.txt would come before curl-h2c.txt.
 	slices.SortFunc(all, func(a, b Transcript) int { return strings.Compare(a.Name, b.Name) })
 	return all
 })
 
-// Format writes t as a file has it.
+// Format returns the text of t's file.
 func Format(t Transcript) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "from: %s\nclient: %s\nclass: %s\ndate: %s\n\n", t.From, t.Client, t.Class, t.Date)
@@ -95,7 +95,7 @@ func Format(t Transcript) []byte {
 	return b.Bytes()
 }
 
-// Parse reads what Format writes, and nothing else, but for the name. The error says what is
+// Parse parses a text of Format, and nothing else. It does not set the Name. Its error says what is
 // malformed.
 func Parse(b []byte) (Transcript, error) {
 	head, dump, ok := strings.Cut(string(b), "\n\n")
@@ -145,7 +145,8 @@ func parseHead(head string) (Transcript, error) {
 	return t, nil
 }
 
-// parseDump reads a hex dump: offset, sixteen bytes in hex, the same as text between bars.
+// parseDump parses a hex dump. Each line has an offset, sixteen bytes in hex, and the same bytes as
+// text between bars.
 func parseDump(dump string) ([]byte, error) {
 	var b []byte
 	for line := range strings.Lines(dump) {

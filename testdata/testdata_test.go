@@ -37,7 +37,8 @@ func TestAll(t *testing.T) {
 	}
 }
 
-// A record of SSL 2.0 says how long it is in 15 bits, and the parts of a hello how long they are.
+// In the SSL 2.0 hello the length of the record, of 15 bits, and the lengths of its parts are
+// right.
 func TestSSLv2HelloIsWhole(t *testing.T) {
 	b := Get("sslv2-hello").Bytes
 	number := func(i int) int { return int(b[i])<<8 | int(b[i+1]) }

@@ -1,5 +1,5 @@
-// Package funcs lists the funcs that a program can set in the types of a package, for tests that
-// call each of them.
+// Package funcs lists the func fields that a program can set in the types of a package, for tests
+// that call each of them.
 package funcs
 
 import (
@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Covered fails unless names are all the exported fields of a func type in the exported structs of
-// the package whose directory the test runs in, each as Type.Field.
+// Covered fails unless names, each as Type.Field, are all the exported func fields of exported
+// structs in the package in whose directory the test runs.
 func Covered(t testing.TB, names ...string) {
 	t.Helper()
 	CoveredIn(t, []string{"."}, names...)
@@ -66,7 +66,7 @@ func fields(dir string) ([]string, error) {
 	return all, nil
 }
 
-// of lists the fields of one type.
+// of returns the fields of one type.
 func of(t *ast.TypeSpec) (all []string) {
 	s, ok := t.Type.(*ast.StructType)
 	if !ok {

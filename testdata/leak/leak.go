@@ -1,4 +1,4 @@
-// Package leak is a TestMain: it fails a package's tests when they leave goroutines behind.
+// Package leak has a TestMain that fails a package's tests if they leave goroutines behind.
 package leak
 
 import (
@@ -14,16 +14,16 @@ import (
 // grace is how long goroutines have to end after the last test.
 const grace = time.Minute
 
-// Main runs the tests and exits: with 1, and their stacks on stderr, if goroutines are left. It is
-// all of a TestMain. Goroutines get a minute to end; those of the runtime and of package testing
-// may stay.
+// Main runs the tests and exits. If goroutines are left a minute after the last test, it prints
+// their stacks to stderr and exits with 1. Goroutines of the runtime and of package testing may
+// stay. A TestMain calls nothing else.
 func Main(m *testing.M) {
 	Parallel()
 	os.Exit(run(m, grace))
 }
 
-// Parallel has parallel tests run 32 at a time, unless the flag -parallel says otherwise: they wait
-// more than they compute.
+// Parallel makes parallel tests run 32 at a time, as they wait more than they compute. The flag
+// -parallel has precedence.
 func Parallel() {
 	flag.Parse()
 	given := false
@@ -35,7 +35,7 @@ func Parallel() {
 
 func run(m *testing.M, grace time.Duration) (code int) {
 	if code = m.Run(); code != 0 {
-		return code // a test that fails may well leave some
+		return code // a test that failed may have left some
 	}
 	if left := wait(grace); left != "" {
 		fmt.Fprintf(os.Stderr, "leak: goroutines left by the tests:\n\n%s\n", left)
@@ -44,7 +44,7 @@ func run(m *testing.M, grace time.Duration) (code int) {
 	return 0
 }
 
-// wait returns the goroutines that are still there after grace.
+// wait returns the stacks of the goroutines that are still there after grace.
 func wait(grace time.Duration) string {
 	for late := time.Now().Add(grace); ; time.Sleep(5 * time.Millisecond) {
 		left := stray()
@@ -54,7 +54,7 @@ func wait(grace time.Duration) string {
 	}
 }
 
-// stray are the stacks of the goroutines that are not the test binary's own.
+// stray returns the stacks of the goroutines that are not the test binary's own.
 func stray() string {
 	buf := make([]byte, 1<<20)
 	buf = buf[:runtime.Stack(buf, true)]
@@ -67,7 +67,7 @@ func stray() string {
 	return strings.Join(left, "\n\n")
 }
 
-// own reports whether a goroutine is the caller, the runtime's or the testing package's.
+// own reports whether a goroutine is the caller's, the runtime's or the testing package's.
 func own(stack string) bool {
 	for _, frame := range []string{
 		"testdata/leak.stray(", "testing.(*M).", "testing.(*F).", "runtime.goexit0", "os/signal.signal_recv",

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// asChild names the environment variable that makes this test binary one whose tests leak.
+// asChild names the environment variable that makes this test binary leak goroutines.
 const asChild = "LEAK_TEST_CHILD"
 
 func TestMain(m *testing.M) {

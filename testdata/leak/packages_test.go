@@ -11,8 +11,8 @@ import (
 
 var starts = regexp.MustCompile(`(?m)^\s*go [a-z]|\.Go\(`)
 
-// Each package that starts goroutines has a TestMain that fails when one is left, but for
-// cmd/portluck: testscript runs its tests, and its commands are processes of their own.
+// Each package that starts goroutines has a TestMain that fails if one is left, except
+// cmd/portluck: testscript runs its tests, and its commands are separate processes.
 func TestPackagesUseMain(t *testing.T) {
 	starting, checked := map[string]bool{}, map[string]bool{}
 	err := filepath.WalkDir("../..", func(path string, e fs.DirEntry, err error) error {

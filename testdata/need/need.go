@@ -1,4 +1,4 @@
-// Package need skips tests that need what a machine may not have, and those that take long.
+// Package need skips tests that need what a machine may not have, and tests that take long.
 package need
 
 import (
@@ -12,10 +12,11 @@ import (
 	"sync"
 )
 
-// Variables of the environment.
+// Environment variables.
 const (
-	programsEnv = "TEST_PROGRAMS" // if set, an absent program is a failure: CI installs them all
-	longEnv     = "TEST_LONG"     // if set, the long forms of tests run
+	// If programsEnv is set, an absent program is a failure. CI sets it, as it installs them all.
+	programsEnv = "TEST_PROGRAMS"
+	longEnv     = "TEST_LONG" // if set, tests run in their long forms
 )
 
 // T is a test or a script of testscript.
@@ -35,7 +36,7 @@ func Program(t T, name string) string {
 
 // Python returns the path of a Python that has this module. The test skips if there is none.
 func Python(t T, module string) string {
-	const path = "/usr/bin/python3" // the one that Debian's packages are for
+	const path = "/usr/bin/python3" // the one for which Debian packages modules
 	if exec.Command(path, "-c", "import "+module).Run() != nil {
 		absent(t, "python3-"+module)
 	}
@@ -53,8 +54,7 @@ func IPv6(t T) {
 }
 
 // Namespaces returns the path of ip, with which a test makes network namespaces, virtual links and
-// bridges. Where TEST_PROGRAMS is set, only a machine that cannot make them skips the test, and
-// says why.
+// bridges. It skips the test unless TEST_PROGRAMS is set, and also if the machine cannot make them.
 func Namespaces(t T) (ip string) {
 	if os.Getenv(programsEnv) == "" {
 		t.Skip("makes network namespaces: set " + programsEnv + "=1, as root, to run it")
@@ -66,7 +66,7 @@ func Namespaces(t T) (ip string) {
 	return ip
 }
 
-// noNamespaces says why no network namespaces can be made; nothing if they can.
+// noNamespaces returns why network namespaces cannot be made, or "" if they can.
 var noNamespaces = sync.OnceValue(func() string {
 	ns := fmt.Sprintf("need%d", os.Getpid())
 	defer exec.Command("ip", "netns", "del", ns).Run() // fails if it was not made
@@ -81,8 +81,8 @@ var noNamespaces = sync.OnceValue(func() string {
 	return ""
 })
 
-// Node returns the path of Node and a directory in which it finds this module of .ci/clients, which
-// npm ci installs. The test skips if there is none.
+// Node returns the path of Node and a directory in which it finds this module of .ci/clients, where
+// npm ci installs it. The test skips if there is none.
 func Node(t T, module string) (path, dir string) {
 	path = Program(t, "node")
 	_, file, _, _ := runtime.Caller(0)
@@ -102,5 +102,5 @@ func absent(t T, name string) {
 	t.Skip(name + " is not installed")
 }
 
-// Long reports whether the long forms of tests run.
+// Long reports whether tests run in their long forms.
 func Long() bool { return os.Getenv(longEnv) != "" }

@@ -2,16 +2,17 @@ package main
 
 import td "github.com/portluck/portluck/testdata"
 
-// client is how a transcript is made. In command HOST and PORT stand for the address, PROFILE for
-// an empty directory.
+// client describes how a transcript is made. In command HOST and PORT stand for the address, and
+// PROFILE for an empty directory.
 type client struct {
 	name, class string
-	command     string // for bash
+	command     string // run by bash
 	by          program
-	greeting    string // what the server says first, to a client that waits for it
+	greeting    string // sent by the server first, to a client that waits for it
 }
 
-// program is what must be installed, and a command whose first line names its version.
+// program is a program that must be installed, and a command that prints its version in the first
+// line.
 type program struct{ name, version string }
 
 var (
@@ -39,7 +40,7 @@ const (
 		"--disable-component-update --disable-sync --disable-features=LocalNetworkAccessChecks --user-data-dir=PROFILE "
 )
 
-// clients are all transcripts.
+// clients has a client for each transcript.
 var clients = []client{
 	{"curl-get", td.HTTP1, "curl -s http://HOST:PORT/", curl, ""},
 	{"curl-head", td.HTTP1, "curl -sI http://HOST:PORT/", curl, ""},

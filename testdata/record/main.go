@@ -1,10 +1,10 @@
-// Command record records the transcripts of package testdata: it runs each client against a port of
-// this machine and keeps what it sends first.
+// Command record records the transcripts of package testdata. It runs each client against a port of
+// this machine and keeps the first bytes that the client sends.
 //
 //	go run ./testdata/record [-only NAME]
 //
-// A client that is not installed is named, and its transcript stays as it is. A NAME that is
-// unknown is answered with those that are known.
+// It names the clients that are not installed, and leaves their transcripts as they are. If NAME is
+// unknown it prints the names that are known.
 package main
 
 import (
@@ -28,10 +28,10 @@ import (
 const (
 	maxBytes  = 64 << 10
 	clientFor = 15 * time.Second       // how long a client may take to send its first byte
-	quiet     = 250 * time.Millisecond // without a byte, after which the first flight is over
+	quiet     = 250 * time.Millisecond // without a byte: the first flight has ended
 )
 
-// dir is where the transcripts are, seen from the module's root.
+// dir is the directory of the transcripts, from the module's root.
 const dir = "testdata/transcripts"
 
 func main() {
@@ -86,13 +86,15 @@ func record(c client) (testdata.Transcript, error) {
 	}
 	defer os.RemoveAll(profile)
 	cmd := exec.Command("bash", "-c", strings.NewReplacer("HOST", host, "PORT", port, "PROFILE", profile).Replace(c.command))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a pipeline, or a browser, is more than one process
+	// A pipeline, or a browser, is more than one process.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return testdata.Transcript{}, err
 	}
 	b, err := firstFlight(l, c.greeting)
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // not waited for yet: the number is no one else's
-	_ = cmd.Wait()                                      // it was killed
+	// The process was not waited for yet, so no other process has its number.
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	_ = cmd.Wait() // it was killed
 	if err != nil {
 		return testdata.Transcript{}, err
 	}
@@ -102,7 +104,7 @@ func record(c client) (testdata.Transcript, error) {
 	}, nil
 }
 
-// firstFlight reads what the first client that says something sends, until it pauses.
+// firstFlight returns what the first client that sends something sends until it pauses.
 func firstFlight(l net.Listener, greeting string) ([]byte, error) {
 	_ = l.(*net.TCPListener).SetDeadline(time.Now().Add(clientFor))
 	for {
@@ -139,11 +141,12 @@ func readFlight(c net.Conn) ([]byte, error) {
 	return b, nil
 }
 
-// version is the first line that the client says of itself.
+// version returns the first line of a client's description of itself.
 func version(command string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), clientFor)
 	defer cancel()
-	out, _ := exec.CommandContext(ctx, "bash", "-c", command).CombinedOutput() // some say it with an error
+	// Some clients exit with an error.
+	out, _ := exec.CommandContext(ctx, "bash", "-c", command).CombinedOutput()
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	return line
 }

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// Each transcript has a client, each client a transcript that its command has made.
+// Each transcript belongs to a client, and each client has a transcript that its command has made.
 func TestClientsHaveTranscripts(t *testing.T) {
 	var names []string
 	for _, c := range clients {
@@ -65,8 +65,8 @@ func TestAbsentClient(t *testing.T) {
 	}
 }
 
-// The first process of a pipeline lives on when only the shell is killed: it holds a connection
-// that tells.
+// If only the shell were killed, the first process of a pipeline would live on. The connection that
+// it holds shows that.
 func TestEveryProcessIsKilled(t *testing.T) {
 	need.Program(t, "bash")
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,4 +1,4 @@
-// Command goclient is a client written in Go, to be recorded.
+// Command goclient is a client in Go whose first bytes are recorded.
 package main
 
 import (
