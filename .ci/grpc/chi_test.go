@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// A router of a framework has its paths, and the hub the rest of the port.
+// A framework's router serves its paths, and the hub the rest of the port.
 func TestRouter(t *testing.T) {
 	api := chi.NewRouter()
 	api.Get("/api/devices/{id}", func(w http.ResponseWriter, r *http.Request) {

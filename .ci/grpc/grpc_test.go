@@ -1,5 +1,5 @@
-// Package grpc holds README's recipe for gRPC to grpc-go, and that for an http.Handler to a router
-// of a framework. It is a module of its own, so that the library needs neither.
+// Package grpc tests README's recipe for gRPC with grpc-go, and that for an http.Handler with a
+// router of a framework. It is a module of its own, so that the library needs neither.
 package grpc
 
 import (
@@ -28,7 +28,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// serve serves gRPC's health check beside the hub on one port.
+// serve serves gRPC's health check and the hub on one port.
 func serve(t *testing.T) (addr string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -62,7 +62,8 @@ func serve(t *testing.T) (addr string) {
 	return l.Addr().String()
 }
 
-// A real client of gRPC is served over h2c and TLS, unary and streaming, beside HTTP and WebSocket.
+// A real gRPC client is served over h2c and TLS, unary and streaming, on the port that serves HTTP
+// and WebSocket.
 func TestHealth(t *testing.T) {
 	addr := serve(t)
 	anyCert := &tls.Config{InsecureSkipVerify: true}

@@ -30,7 +30,7 @@ func main() {
 	}
 }
 
-// The picture is this large, in pixels of the page.
+// The size of the picture, in pixels of the page.
 const width, height = 1000, 530
 
 func run(out string) error {
@@ -70,7 +70,8 @@ func run(out string) error {
 	if err := talk(ctx, tab, url, typed); err != nil {
 		return err
 	}
-	here := chromedp.Poll[chromedp.Void](`document.body.textContent.includes("2 here")`) // nc too: it is counted now and then
+	// The page counts nc now and then.
+	here := chromedp.Poll[chromedp.Void](`document.body.textContent.includes("2 here")`)
 	if err := chromedp.Do(tab, here); err != nil {
 		return err
 	}
@@ -81,7 +82,7 @@ func run(out string) error {
 	return os.WriteFile(out, picture, 0o644) //nolint:gosec // it is for everybody
 }
 
-// end ends a program with its context.
+// end stops a program by its context.
 func end(cmd *exec.Cmd, cancel func()) {
 	cancel()
 	_ = cmd.Wait() // it was killed
@@ -94,7 +95,8 @@ func startDemo(ctx context.Context, dir string) (cmd *exec.Cmd, url string, err 
 		return nil, "", fmt.Errorf("%w: %s", err, b)
 	}
 	cmd = exec.CommandContext(ctx, demo)
-	cmd.Env = append(os.Environ(), "HOME="+dir, "PATH="+dir+":"+os.Getenv("PATH")) // the page shows commands without it then
+	// The page then shows commands without that path.
+	cmd.Env = append(os.Environ(), "HOME="+dir, "PATH="+dir+":"+os.Getenv("PATH"))
 	lines, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, "", err
@@ -110,7 +112,7 @@ func startDemo(ctx context.Context, dir string) (cmd *exec.Cmd, url string, err 
 	return cmd, "http://localhost" + port[strings.LastIndexByte(port, ':'):] + "/", nil
 }
 
-// talk has each client say something, one after the other.
+// talk makes each client say something, one after the other.
 func talk(ctx, tab context.Context, url string, nc io.Writer) error {
 	fromNC := func(text string) func() error {
 		return func() error {
