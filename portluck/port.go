@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -100,66 +99,6 @@ func newPort(s *Server) (*port, error) {
 
 var _ loop.Host = (*port)(nil)
 
-// idleWorkers is the maximum number of goroutines that wait for the connections of one route.
-const idleWorkers = 4
-
-// staff makes sure that a goroutine waits for the connections of r.
-func (p *port) staff(r *route) {
-	if r.idle.CompareAndSwap(0, 1) {
-		p.workers.Go(func() { p.acceptRoute(r) }) // ends when cmux closes the route, or when others wait
-	}
-}
-
-// acceptRoute passes the connections that cmux gives the route to its handler. A connection that
-// the handler attaches to the loop is driven in this goroutine, which saves starting one; another
-// goroutine takes its place.
-func (p *port) acceptRoute(r *route) {
-	for {
-		mc, err := r.sub.Accept()
-		if err != nil {
-			return
-		}
-		c := mc.(*cmux.MuxConn).Conn.(*conn)
-		r.idle.Add(-1)
-		p.serve(r, c)
-		p.root.taken()
-		if run := c.run; run != nil {
-			c.run = nil
-			p.staff(r)
-			run()
-		}
-		if r.idle.Add(1) > idleWorkers {
-			r.idle.Add(-1)
-			return
-		}
-	}
-}
-
-// serve calls OnVerdict and the handler. A panic ends this connection only.
-func (p *port) serve(r *route, c *conn) {
-	err := handlers.GuardExit(func() {
-		if f := p.srv.OnVerdict; f != nil {
-			p.staff(r) // f may take long
-			f(Verdict{Route: r.name, Info: c.Info(), First: c.first})
-			c.first = nil
-		}
-		if c.pending != nil && r != p.named.unmatched && !p.retire(c) {
-			return
-		}
-		r.handler.Serve(c, p)
-	}, func(err error) { // the program called runtime.Goexit
-		p.broken(c, err)
-		p.root.taken()
-		p.staff(r)
-		if run := c.run; run != nil {
-			go run() // ends with the connection; Shutdown waits for it
-		}
-	})
-	if err != nil {
-		p.broken(c, err)
-	}
-}
-
 // broken ends a connection whose handler has panicked, and its client if there is one.
 func (p *port) broken(c *conn, err error) {
 	p.log.panicked(c.Info(), err)
@@ -168,22 +107,6 @@ func (p *port) broken(c *conn, err error) {
 		return
 	}
 	p.drop(c, err)
-}
-
-// dispatch sends a classified connection through cmux to its route.
-func (p *port) dispatch(c *conn, r *route, first []byte) {
-	c.route = r
-	c.info.Route = r.name
-	r.count.Add(1)
-	if p.srv.OnVerdict != nil {
-		c.first = bytesOf(first)
-	}
-	if r == p.named.unmatched && p.srv.OnUnmatched == handlers.Refuse {
-		p.log.unmatched(c.Info())
-	}
-	if !p.root.push(c) {
-		p.drop(c, handlers.ErrShutdown)
-	}
 }
 
 // drop closes a connection that did not become a client.
@@ -292,6 +215,3 @@ func (p *port) HandshakeContext() context.Context { return p.handshakes }
 func isClosed(err error) bool {
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, cmux.ErrServerClosed) || errors.Is(err, cmux.ErrListenerClosed)
 }
-
-// bytesOf copies up to 64 of the first bytes, for OnVerdict.
-func bytesOf(b []byte) []byte { return slices.Clone(b[:min(64, len(b))]) }
