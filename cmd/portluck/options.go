@@ -72,9 +72,9 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.DurationVar(&o.idleTimeout, "idle-timeout", 2*time.Minute, "how long a client may be idle; 0 for no limit")
 	f.DurationVar(&o.pingInterval, "ping-interval", 25*time.Second,
 		"ping a WebSocket client that has sent nothing for this long, and send event streams a comment as often; 0 for never")
-	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to send enough to tell its protocol; more than 0")
+	f.DurationVar(&o.sniffTimeout, "sniff-timeout", 2*time.Second, "how long a client may take to show its protocol, and for its handshake; more than 0")
 	f.IntVar(&o.maxConns, "max-conns", 0, "most connections in all; 0 for no limit")
-	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections from one IP address; 0 for no limit")
+	f.IntVar(&o.maxConnsPerIP, "max-conns-per-ip", 0, "most connections from one IP address, or from one /64 of IPv6; 0 for no limit")
 	f.Int64Var(&o.maxPartial, "max-partial", 256<<20,
 		"most memory in bytes for the unfinished messages of all clients together: a client that needs more is disconnected; 0 for no limit")
 	f.BoolVar(&o.noRaw, "no-raw", false, "close connections that do not speak HTTP, WebSocket or TLS")

@@ -171,7 +171,7 @@ func TestLogTellsWhatItLacks(t *testing.T) {
 	for in := bufio.NewReader(r); lines+dropped < 2*clients; {
 		line, err := in.ReadString('\n')
 		if err != nil {
-			t.Fatalf("%d lines, and %d that are told to be missing, want %d in all: %v", lines, dropped, 2*clients, err)
+			t.Fatalf("%d lines, and %d reported as missing, want %d in all: %v", lines, dropped, 2*clients, err)
 		}
 		n := 0
 		if _, at, ok := strings.Cut(line, `"lines":`); ok {
@@ -182,7 +182,7 @@ func TestLogTellsWhatItLacks(t *testing.T) {
 		}
 	}
 	if dropped == 0 || lines+dropped > 2*clients {
-		t.Errorf("%d lines, and %d that are told to be missing, want %d in all", lines, dropped, 2*clients)
+		t.Errorf("%d lines, and %d reported as missing, want %d in all", lines, dropped, 2*clients)
 	}
 	p.terminate(t)
 	if code := p.exits(t, time.Minute); code != 0 {

@@ -53,10 +53,10 @@ func TestScreenFlood(t *testing.T) {
 		s.close()
 		n := strings.Count(out.String(), "line ")
 		if most := 50*11 + screenQueue; n > most || n < 450 {
-			t.Errorf("%d lines in 10 s, want some 500, and %d at the most", n, most)
+			t.Errorf("%d lines in 10 s, want about 500, and at most %d", n, most)
 		}
 		if !strings.Contains(out.String(), " lines are not shown\n") {
-			t.Error("it is not told that lines are missing")
+			t.Error("the screen does not report that lines are missing")
 		}
 	})
 }

@@ -112,8 +112,8 @@ func listenUDPAlone(t *testing.T) net.PacketConn {
 	return nil
 }
 
-// The error for a taken port has a command that shows which process has it, be it for a listener or
-// for a client's connection.
+// The error for a taken port has a command that shows which process has it, as a listener or as a
+// client.
 func TestTakenPortSaysByWhom(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

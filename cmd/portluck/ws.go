@@ -113,7 +113,7 @@ func (p *wsPeer) receive() (string, error) {
 
 // control answers a control frame: a ping with a pong, a close frame with a close frame.
 func (p *wsPeer) control(h ws.Header, r io.Reader) error {
-	body, err := io.ReadAll(r) // 125 bytes at the most
+	body, err := io.ReadAll(r) // at most 125 bytes
 	switch {
 	case err != nil:
 		return err
