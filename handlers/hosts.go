@@ -86,6 +86,9 @@ func hostName(host string) (name string, isAddr bool) {
 	}
 	inner, open := strings.CutPrefix(name, "[")
 	inner, shut := strings.CutSuffix(inner, "]")
+	if strings.IndexByte(inner, ':') < 0 && (inner == "" || inner[0] < '0' || inner[0] > '9') {
+		return name, false // it saves a name the errors of netip.ParseAddr
+	}
 	if addr, err := netip.ParseAddr(strings.TrimSuffix(inner, ".")); err == nil && open == shut {
 		return name, addr.Is6() || !open
 	}

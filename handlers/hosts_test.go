@@ -74,6 +74,22 @@ func TestHostsAnswer(t *testing.T) {
 	}
 }
 
+// Each request of HTTP is asked about.
+func TestHostsAnswerWithoutGarbage(t *testing.T) {
+	own, local := Hosts{"app.example"}, netip.MustParseAddr("127.0.0.1")
+	for _, host := range []string{"localhost", "localhost:8100", "app.example:443", "127.0.0.1:80", "[::1]:80"} {
+		r := &http.Request{Host: host}
+		got := testing.AllocsPerRun(100, func() {
+			if !own.Answers(r, local) {
+				t.Errorf("%q is not answered to", host)
+			}
+		})
+		if got != 0 {
+			t.Errorf("%q costs %v allocations", host, got)
+		}
+	}
+}
+
 func TestHostsCheck(t *testing.T) {
 	for _, entry := range []string{
 		"app.example", "APP.example.", "*.app.example", "*", "myhost", "a_b", "xn--bcher-kva.example", "192.0.2.7", "::1", "[::1]", "*.local",

@@ -203,6 +203,7 @@ const stackNeed = 4 << 10
 //go:noinline
 func makeRoom(*[stackNeed]byte) {}
 
+// find returns the connection that net/http knows as nc, or nil once it was forgotten.
 func (s *conns) find(nc net.Conn) *httpConn {
 	l, ok := s.byConn.Load(nc)
 	if !ok {

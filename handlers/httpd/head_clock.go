@@ -115,13 +115,13 @@ func (w *watch) limit(room int) {
 		return // the deadline is already set, by net/http or by limit
 	case !c.begun:
 		c.set = silent
-		_ = w.Conn.SetReadDeadline(time.Now().Add(c.silence))
+		w.set(time.Now().Add(c.silence))
 		return
 	case c.until.IsZero() && c.timeout > 0:
 		c.until = time.Now().Add(c.timeout)
 	}
 	c.set = left
-	_ = w.Conn.SetReadDeadline(c.until)
+	w.set(c.until)
 }
 
 // readLines reads part of a head. It skips empty lines before the first head of a connection (RFC
@@ -130,7 +130,7 @@ func (w *watch) readLines(p []byte) (n int, err error) {
 	c := &w.conn.head.clock
 	for {
 		var got int
-		got, err = w.Conn.Read(p[n:])
+		got, err = w.receive(p[n:])
 		n += got
 		if c.begun || !c.first {
 			break

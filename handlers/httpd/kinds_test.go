@@ -145,7 +145,7 @@ func TestHijackLazy(t *testing.T) {
 	for _, want := range []error{nil, io.ErrClosedPipe} {
 		ours, theirs := net.Pipe()
 		b := hijackable{newBook(t), ours}
-		p := &page1{page: &page{ResponseWriter: b, pace: writeDeadline{rc: *http.NewResponseController(b)}}, conn: &httpConn{conn: lazy{newConn(ours), want}, nc: ours}}
+		p := &page1{page: page{ResponseWriter: b, pace: writeDeadline{rc: *http.NewResponseController(b)}}, conn: &httpConn{conn: lazy{newConn(ours), want}, nc: ours}}
 		nc, _, err := p.Hijack()
 		if !errors.Is(err, want) || (nc == nil) != (want != nil) || !p.hijacked {
 			t.Errorf("Hijack() = %v, %v, want %v", nc, err, want)

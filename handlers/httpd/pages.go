@@ -17,20 +17,19 @@ const stride = 256 << 10
 
 // page answers r with pages, and bounds the waits for the client.
 func (h *Handler) page(w http.ResponseWriter, r *http.Request, l *httpConn, pages http.Handler) {
-	p := &page{ResponseWriter: w, pace: h.writeDeadline(w, r)}
+	p := &page1{page: page{ResponseWriter: w, pace: h.writeDeadline(w, r)}, conn: l}
 	if r.ContentLength != 0 && p.pace.idle > 0 {
 		bounded := *r
 		bounded.Body = &pageBody{ReadCloser: r.Body, pace: &p.pace}
 		r = &bounded
 	}
 	if r.ProtoMajor != 1 {
-		pages.ServeHTTP(p, r)
+		pages.ServeHTTP(&p.page, r)
 		p.pace.begin()
 		return
 	}
-	h1 := &page1{page: p, conn: l}
-	pages.ServeHTTP(h1, r)
-	if !h1.hijacked {
+	pages.ServeHTTP(p, r)
+	if !p.hijacked {
 		p.pace.begin()
 	}
 }
@@ -96,7 +95,7 @@ func (p *page) WriteString(s string) (int, error) {
 
 // page1 is a page over HTTP/1.
 type page1 struct {
-	*page
+	page
 	conn     *httpConn
 	hijacked bool
 }

@@ -11,10 +11,16 @@ import (
 	"time"
 )
 
-// watchedConn counts the Reads with which net/http watches the client.
+// watchedConn counts the Reads with which net/http watches the client, and the deadlines that are
+// set.
 type watchedConn struct {
 	net.Conn
-	watched atomic.Int64
+	watched, deadlines atomic.Int64
+}
+
+func (c *watchedConn) SetReadDeadline(t time.Time) error {
+	c.deadlines.Add(1)
+	return c.Conn.SetReadDeadline(t)
 }
 
 func (c *watchedConn) Read(p []byte) (int, error) {
@@ -50,15 +56,19 @@ func TestOnlySlowRequestsAreWatched(t *testing.T) {
 			}
 			io.Copy(io.Discard, resp.Body)
 		}
-		for range 100 {
+		const n = 100
+		for range n {
 			ask("/")
 		}
-		if n := c.watched.Load(); n != 0 {
-			t.Errorf("the client was watched %d times while it was answered at once", n)
+		if got := c.deadlines.Load(); got > 2*n {
+			t.Errorf("%d deadlines were set for %d requests", got, n)
+		}
+		if got := c.watched.Load(); got != 0 {
+			t.Errorf("the client was watched %d times while it was answered at once", got)
 		}
 		ask("/pause")
-		if n := c.watched.Load(); n != 1 {
-			t.Errorf("the client was watched %d times during a request of a second, want once", n)
+		if got := c.watched.Load(); got != 1 {
+			t.Errorf("the client was watched %d times during a request of a second, want once", got)
 		}
 		io.WriteString(theirs, "GET /left HTTP/1.1\r\nHost: localhost\r\n\r\n")
 		ours.Close()

@@ -27,7 +27,10 @@ type watch struct {
 	paused bool       // a Read waits in pause
 	delay  delay      // ends the pause
 	held   chan error // the channel that hold returned
-	until  time.Time  // the deadline for reading
+	until  time.Time  // the deadline for reading, as net/http has set it
+	wanted time.Time  // the deadline of the next Read of Conn, if it is stale
+	stale  bool       // Conn has not got wanted yet
+	reads  bool       // a Read of Conn is running, or awaitBreak
 	closed bool
 }
 
@@ -70,6 +73,8 @@ func (c *watch) Read(p []byte) (int, error) {
 	}
 	c.conn.end()
 	if nc, ok := below(c.Conn).(syscall.Conn); ok && tellsBreak {
+		c.begin()
+		defer c.end()
 		return 0, awaitBreak(nc)
 	}
 	return 0, <-c.hold()
@@ -80,11 +85,11 @@ func (c *watch) Read(p []byte) (int, error) {
 // another one.
 func (c *watch) read(p []byte) (n int, err error) {
 	if len(p) != 1 {
-		return c.Conn.Read(p)
+		return c.receive(p)
 	}
 	var panicked error
 	if _, ok := below(c.Conn).(syscall.Conn); ok {
-		panicked = handlers.Guard(func() { n, err = c.Conn.Read(p) }) // its Read does not end the goroutine
+		panicked = handlers.Guard(func() { n, err = c.receive(p) }) // its Read does not end the goroutine
 	} else {
 		n, err, panicked = c.readApart(p)
 	}
@@ -134,7 +139,7 @@ func (c *watch) whyEndLocked() error {
 // readApart reads in a goroutine of its own. panicked is not nil if the Read panics or ends it.
 func (c *watch) readApart(p []byte) (n int, err, panicked error) {
 	done := make(chan error, 1)
-	read := func() { n, err = c.Conn.Read(p) }
+	read := func() { n, err = c.receive(p) }
 	go func() { // ends with the Read
 		done <- handlers.GuardExit(read, func(err error) { done <- err })
 	}()
@@ -178,7 +183,47 @@ func (c *watch) SetReadDeadline(t time.Time) error {
 	defer c.mu.Unlock()
 	c.until = t
 	c.releaseLocked()
-	return c.Conn.SetReadDeadline(t)
+	return c.setLocked(t)
+}
+
+// setLocked sets the deadline of a running Read of Conn, or of the next: net/http sets half a dozen
+// for each Read.
+func (c *watch) setLocked(t time.Time) error {
+	if c.reads {
+		return c.Conn.SetReadDeadline(t)
+	}
+	c.wanted, c.stale = t, true
+	return nil
+}
+
+// set is setLocked for callers that do not hold the lock.
+func (c *watch) set(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.setLocked(t)
+}
+
+// begin is called before a Read of Conn, and end behind it.
+func (c *watch) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reads = true; c.stale {
+		c.stale = false
+		_ = c.Conn.SetReadDeadline(c.wanted)
+	}
+}
+
+func (c *watch) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reads = false
+}
+
+// receive reads from Conn.
+func (c *watch) receive(p []byte) (int, error) {
+	c.begin()
+	defer c.end()
+	return c.Conn.Read(p)
 }
 
 // CloseWrite closes the server's half, and waits until the client, whose body net/http has not
