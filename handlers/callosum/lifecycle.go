@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/linger"
 )
 
 // The life of a connection at the server: assign, [Handler.OnConnection], finish. peerEnded and
@@ -202,11 +203,8 @@ func (c *Conn) finish() {
 		return
 	}
 	c.stopped = true // SetReadDeadline does nothing from here on
-	_ = c.Conn.SetReadDeadline(time.Now().Add(c.handler.lingerTimeout()))
 	c.mu.Unlock()
-	if handlers.CloseWrite(c.Conn) == nil {
-		_, _ = io.CopyN(io.Discard, c.Conn, maxLinger)
-	}
+	linger.End(c.Conn, c.handler.lingerTimeout(), maxLinger)
 }
 
 // maxLinger bounds the bytes that finish reads from the client.

@@ -2,12 +2,12 @@ package httpd
 
 import (
 	"errors"
-	"io"
 	"net"
 	"os"
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/linger"
 )
 
 // Bounds of the time and the bytes for which a client may go on sending an unwanted body, until it
@@ -26,21 +26,18 @@ const (
 func hangUp(nc net.Conn) {
 	defer nc.Close()
 	if handlers.CloseWrite(nc) == nil {
-		linger(nc, lingerBytes, unsent)
+		lingerOn(nc, lingerBytes, unsent)
 	}
 }
 
-// linger reads and drops up to left bytes that the client sends. It returns when the client has
+// lingerOn reads and drops up to left bytes that the client sends. It returns when the client has
 // closed its half, or has had its time to read the answer. unsent returns the number of sent bytes
 // that the client has not acknowledged.
-func linger(nc net.Conn, left int64, unsent func(net.Conn) int) {
+func lingerOn(nc net.Conn, left int64, unsent func(net.Conn) int) {
 	last, began := 0, time.Now()
 	progress := began
 	for left > 0 {
-		if nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-			return
-		}
-		n, err := io.Copy(io.Discard, io.LimitReader(nc, left))
+		n, err := linger.Drop(nc, lingerTime, left)
 		left -= n
 		if !errors.Is(err, os.ErrDeadlineExceeded) {
 			return

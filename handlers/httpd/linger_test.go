@@ -106,7 +106,7 @@ func TestLinger(t *testing.T) {
 					}
 				}()
 				began := time.Now()
-				linger(ours, lingerBytes, func(net.Conn) int {
+				lingerOn(ours, lingerBytes, func(net.Conn) int {
 					n := tt.unsent[0]
 					tt.unsent = tt.unsent[min(1, len(tt.unsent)-1):]
 					return n

@@ -236,7 +236,7 @@ func (c *watch) CloseWrite() error {
 	if c.conn.head.on.Load() { // its head was refused
 		left = lingerHead
 	}
-	linger(c.Conn, left, unsent)
+	lingerOn(c.Conn, left, unsent)
 	return nil
 }
 

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/internal/parts"
+	"github.com/portluck/portluck/handlers/internal/linger"
 )
 
 func (c *goConn) breakLocked(cause error) {
@@ -227,24 +227,8 @@ func (c *goConn) goodbye(reason error) {
 		return
 	}
 	c.mu.Unlock()
-	c.linger()
+	_, _ = linger.Drop(c.rw, c.loop.lingerTime(), lingerMax)
 	c.mu.Lock()
-}
-
-// linger discards what the peer still sends, within limits. Closing a socket with unread bytes
-// would reset the connection, and the peer would lose our last reply (RFC 9112, section 9.6).
-func (c *goConn) linger() {
-	_ = c.rw.SetReadDeadline(time.Now().Add(c.loop.lingerTime()))
-	buf := parts.Get(4 << 10)
-	defer parts.Put(buf)
-	buf = buf[:cap(buf)]
-	for total := 0; total < lingerMax; {
-		n, err := c.rw.Read(buf)
-		if err != nil {
-			return
-		}
-		total += n
-	}
 }
 
 // queueReply queues the codec's own answers, ahead of what the program writes next.

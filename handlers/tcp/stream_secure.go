@@ -13,6 +13,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/grace"
+	"github.com/portluck/portluck/handlers/internal/linger"
 )
 
 const (
@@ -108,7 +109,8 @@ func (s *Stream) handshake(nc net.Conn) {
 		return
 	case err != nil:
 		s.closed(fmt.Errorf("TLS handshake: %w", err))
-		lingerAlert(nc)
+		linger.End(nc, alertTime, alertBytes)
+		nc.Close()
 		return
 	}
 	s.resume(nc, tc)
@@ -154,18 +156,6 @@ func (s *Stream) resume(nc net.Conn, tc *tls.Conn) {
 	s.mu.Unlock()
 	if run != nil {
 		go run() // ends with its first turn; its loop waits for the connection
-	}
-}
-
-// lingerAlert closes nc after the peer has had time to read an alert. It reads first: to close a
-// connection with unread bytes would reset it.
-func lingerAlert(nc net.Conn) {
-	defer nc.Close()
-	if handlers.CloseWrite(nc) != nil {
-		return
-	}
-	if nc.SetReadDeadline(time.Now().Add(alertTime)) == nil {
-		_, _ = io.CopyN(io.Discard, nc, alertBytes)
 	}
 }
 

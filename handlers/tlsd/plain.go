@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/linger"
 )
 
 const (
@@ -48,7 +49,7 @@ func answerPlain(nc net.Conn) {
 		return
 	}
 	if _, err := nc.Write(appendPlainAnswer(nil, head)); err == nil {
-		linger(nc)
+		linger.End(nc, lingerTime, lingerBytes)
 	}
 }
 

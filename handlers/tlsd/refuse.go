@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/internal/linger"
 )
 
 const (
@@ -27,7 +28,7 @@ func refuse(nc net.Conn, err error) {
 			return
 		}
 	}
-	linger(nc)
+	linger.End(nc, lingerTime, lingerBytes)
 }
 
 // likeHTTP reports whether b is the beginning of an HTTP request with a common method.
@@ -37,16 +38,4 @@ func likeHTTP(b []byte) bool {
 		return true
 	}
 	return false
-}
-
-// linger closes the server's half of the connection and drops, for a moment, what the peer still
-// sends. Closing with unread bytes would reset the connection, and the peer could lose the last
-// bytes (RFC 9112, section 9.6).
-func linger(nc net.Conn) {
-	if handlers.CloseWrite(nc) != nil {
-		return
-	}
-	if nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = io.CopyN(io.Discard, nc, lingerBytes)
-	}
 }
