@@ -43,8 +43,11 @@ type child struct {
 // start starts a server for a protocol.
 func start(name, proto string) (*child, error) {
 	program, err := os.Executable()
-	if name == before {
+	switch name {
+	case before:
 		program, name = programs.before, "portluck"
+	case uws:
+		program = programs.uws
 	}
 	if err != nil {
 		return nil, err

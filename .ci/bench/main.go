@@ -18,6 +18,7 @@
 //	bare        one epoll loop that does nothing else; for a room, one write(2) for each member
 //	gws         github.com/lxzan/gws
 //	gorilla     github.com/gorilla/websocket behind net/http
+//	uws         uWebSockets in C++, from the sources in the directory that -uws names
 //	before      portluck from the checkout that -before names
 //	nethttp     net/http alone
 //	gobwas      a plain net.Listener, and the handshake and frames of github.com/gobwas/ws
@@ -52,7 +53,9 @@ func main() {
 	flag.IntVar(&o.members, "members", 8_000, "members of the room that floods in flood-echo; more than 0")
 	flag.StringVar(&o.figures, "figures", "", "measure the rows of the chart, and write it as an SVG to this file")
 	flag.StringVar(&o.before, "before", "", "also measure the portluck of the checkout in this directory, as the peer before")
+	flag.StringVar(&o.uws, "uws", "", "also measure uWebSockets, from uWebSockets/src and uSockets/src in this directory, with gcc and g++")
 	flag.StringVar(&o.profiles, "cpuprofile", "", "write a profile of each server into this directory, which exists")
+	flag.BoolVar(&o.markdown, "markdown", false, "print the table in Markdown")
 	asJSON := flag.Bool("json", false, "print one JSON object")
 	list := flag.Bool("list", false, "print the names of the rows, and end")
 	flag.Parse()
@@ -75,10 +78,23 @@ func main() {
 type options struct {
 	time     time.Duration
 	short    bool
+	markdown bool
 	members  int    // of the room of flood-echo
+	uws      string // directory of the sources of uWebSockets; none if empty
 	before   string // directory of another checkout; none if empty
 	figures  string // file; none if empty
 	profiles string // directory; none if empty
+}
+
+// extended returns r with the peers that flags add.
+func (o options) extended(r *row) *row {
+	if o.before != "" {
+		r = r.with(before)
+	}
+	if o.uws != "" && r.fitsUWS() {
+		r = r.with(uws)
+	}
+	return r
 }
 
 // rounds is how often each server of a row works.
@@ -138,7 +154,7 @@ func run(o options, names string, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	remove, err := build(o.before)
+	remove, err := build(o)
 	if err != nil {
 		return err
 	}
@@ -148,9 +164,7 @@ func run(o options, names string, asJSON bool) error {
 		r.Before = commit(o.before)
 	}
 	for _, row := range chosen {
-		if o.before != "" {
-			row = row.with(before)
-		}
+		row = o.extended(row)
 		begin := time.Now()
 		lines, err := row.measure(row, o)
 		if err != nil {
@@ -163,7 +177,7 @@ func run(o options, names string, asJSON bool) error {
 	if asJSON {
 		err = json.NewEncoder(os.Stdout).Encode(r)
 	} else {
-		err = r.print()
+		err = r.print(o.markdown)
 	}
 	if err == nil && len(r.Failed) > 0 {
 		err = fmt.Errorf("%d rows failed", len(r.Failed))
@@ -174,31 +188,48 @@ func run(o options, names string, asJSON bool) error {
 	return err
 }
 
-func (r *result) print() error {
+// columns are the head of the table.
+var columns = []string{"row", "what", "portluck", "peer", "has", "ratio", "aim", "reached", "note"}
+
+// cells are those of a line of the table.
+func (l *line) cells() []string {
+	peer, ratio, aim, reached := "", "", "", "no"
+	if l.Peer != "" {
+		peer, ratio = figure(l.PeerHas, l.Unit), fmt.Sprintf("%.3f", l.Ratio)
+	}
+	switch {
+	case l.Aim == 0:
+		reached = ""
+	case l.Peer != "":
+		aim = fmt.Sprintf("<= %.2f", l.Aim)
+	default:
+		aim = "<= " + figure(l.Aim, l.Unit)
+	}
+	if l.Reached {
+		reached = "yes"
+	}
+	what := strings.TrimSuffix(l.What+": "+l.Figure, ": ")
+	return []string{l.Row, what, figure(l.Portluck, l.Unit), l.Peer, peer, ratio, aim, reached, l.Note}
+}
+
+// print writes the table, and what failed.
+func (r *result) print(markdown bool) error {
 	fmt.Printf("commit %s, load average %s\n", r.Commit, r.Load)
 	if r.Before != "" {
 		fmt.Printf("before is commit %s\n", r.Before)
 	}
 	fmt.Println()
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "row\twhat\tportluck\tpeer\t\tratio\taim\treached\t")
+	write := func(cells []string) { fmt.Fprintln(w, strings.Join(cells, "\t")) }
+	if markdown {
+		write = func(cells []string) { fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | ")) }
+	}
+	write(columns)
+	if markdown {
+		fmt.Fprintln(w, strings.Repeat("|---", len(columns))+"|")
+	}
 	for _, l := range r.Lines {
-		peer, ratio, aim, reached := "", "", "", "no"
-		if l.Peer != "" {
-			peer, ratio = figure(l.PeerHas, l.Unit), fmt.Sprintf("%.3f", l.Ratio)
-		}
-		switch {
-		case l.Aim == 0:
-			reached = ""
-		case l.Peer != "":
-			aim = fmt.Sprintf("<= %.2f", l.Aim)
-		default:
-			aim = "<= " + figure(l.Aim, l.Unit)
-		}
-		if l.Reached {
-			reached = "yes"
-		}
-		fmt.Fprintln(w, strings.Join([]string{l.Row, strings.TrimSuffix(l.What+", "+l.Figure, ", "), figure(l.Portluck, l.Unit), l.Peer, peer, ratio, aim, reached, l.Note}, "\t"))
+		write(l.cells())
 	}
 	for _, f := range r.Failed {
 		fmt.Fprintf(w, "failed: %s\n", f)

@@ -263,6 +263,12 @@ func (r *row) with(peer string) *row {
 	return &c
 }
 
+// fitsUWS reports whether the server of uWebSockets can do the work of r: it knows no rooms, no TLS
+// and no raw clients.
+func (r *row) fitsUWS() bool {
+	return r.beside.do == "" && !r.work.join && r.work.do != "fanout" && (r.work.proto == "ws" || r.work.proto == "http")
+}
+
 // figures are what was measured: by the name of the figure, by server in the order of names, by
 // round.
 type figures map[string][][]float64

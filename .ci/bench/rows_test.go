@@ -117,6 +117,23 @@ func TestWith(t *testing.T) {
 	}
 }
 
+// A table has the aim beside each ratio, and whether it is met.
+func TestCells(t *testing.T) {
+	for _, tc := range []struct {
+		l    line
+		want []string
+	}{
+		{line{Row: "r", What: "w", Unit: "us CPU", Portluck: 5, Peer: "p", PeerHas: 10, Ratio: .5, Aim: .65, Reached: true}, []string{"w", "5 us CPU", "p", "10 us CPU", "0.500", "<= 0.65", "yes"}},
+		{line{What: "w", Figure: "p99", Unit: "ms", Portluck: 30, Aim: 20}, []string{"w: p99", "30 ms", "", "", "", "<= 20 ms", "no"}},
+		{line{What: "w", Unit: "ms", Portluck: 3, Peer: "p", PeerHas: 2, Ratio: 1.5}, []string{"w", "3 ms", "p", "2 ms", "1.500", "", ""}},
+	} {
+		got := tc.l.cells()
+		if len(got) != len(columns) || !slices.Equal(got[1:8], tc.want) {
+			t.Errorf("cells of %+v = %q, want %q", tc.l, got, tc.want)
+		}
+	}
+}
+
 func TestSleepOf(t *testing.T) {
 	for size, want := range map[int]time.Duration{0: 0, 64: 0, 99: 0, 100: 100 * time.Millisecond, 128: 0, 1000: time.Second, 1100: 0, 16 << 10: 0} {
 		if got := sleepOf(size); got != want {
