@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// module is what is measured.
+// module is the module that the bench measures.
 const module = "github.com/portluck/portluck"
 
 // before is the peer that is portluck itself, from another checkout.

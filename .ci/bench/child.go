@@ -16,14 +16,14 @@ const childArg = "child"
 // askTime bounds a child's work on one request.
 const askTime = 90 * time.Second
 
-// A request is what a server is to do: a line of JSON on its stdin.
+// A request asks a server to do something: a line of JSON on its stdin.
 type request struct {
 	Do   string
 	Keep int    `json:",omitempty"` // bytes that the kernel keeps for a client that does not read; its own bound if 0
 	Path string `json:",omitempty"` // of a profile
 }
 
-// An answer is what came of a request: a line of JSON on stdout.
+// An answer is the result of a request: a line of JSON on stdout.
 type answer struct {
 	Error      string `json:",omitempty"`
 	Addr       string `json:",omitempty"`
@@ -92,7 +92,7 @@ func (c *child) stop() {
 	_ = c.cmd.Wait() // what it answered is what counts
 }
 
-// runChild is main of a server. It ends when stdin does.
+// runChild runs a server, and answers requests until stdin ends.
 func runChild(name, proto string) {
 	s := newServed(name, proto)
 	dec, enc := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)

@@ -10,8 +10,7 @@ import (
 	"strings"
 )
 
-// chart are the rows of README's figures, and what they say to somebody who does not know the
-// bench.
+// chart has the rows of README's figures, with titles for readers who do not know the bench.
 var chart = []struct{ row, title string }{
 	{"idle-ws", "memory of an idle WebSocket in a room"},
 	{"echo-tcp", "CPU of an echo of 64 B over TCP"},
@@ -20,10 +19,10 @@ var chart = []struct{ row, title string }{
 	{"room-8000", "CPU of a message to one member, in a room of 8,000"},
 }
 
-// peerTitles are the names of the peers in the chart, if they differ.
+// peerTitles maps the names of peers to their titles in the chart, where these differ.
 var peerTitles = map[string]string{"goroutines": "net, a goroutine each", "bare": "bare epoll loop"}
 
-// chartRows are the names of the rows in the chart, for choose.
+// chartRows returns the names of the rows in the chart, for choose.
 func chartRows() string {
 	names := make([]string, len(chart))
 	for i, c := range chart {
@@ -64,8 +63,8 @@ type bar struct {
 	unit string
 }
 
-// bars are those of a row; there are none if it was not measured. A peer's is what its ratio says:
-// a machine that has other work changes that less than the figure.
+// bars returns the bars of a row; none if it was not measured. It computes the figure of a peer
+// from the ratio, which other work on the machine changes less.
 func (r *result) bars(row string) (bars []bar) {
 	for _, l := range r.Lines {
 		if l.Row != row || l.Figure != "" {
@@ -85,7 +84,7 @@ func (r *result) bars(row string) (bars []bar) {
 	return bars
 }
 
-// value is how a bar's figure is written.
+// value formats the figure of a bar.
 func (b bar) value() string {
 	switch {
 	case b.unit == "B" && b.has >= 1000:
@@ -105,8 +104,7 @@ func (r *result) draw(path string) error {
 	return os.WriteFile(path, b, 0o644) //nolint:gosec // it is for everybody
 }
 
-// svg is the chart: a bar for each server, as long as what it needs, and to the same scale in its
-// group.
+// svg returns the chart: for each row a group of bars to the same scale, one for each server.
 func (r *result) svg() ([]byte, error) {
 	var body bytes.Buffer
 	y := 0

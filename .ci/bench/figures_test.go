@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// drawn are the texts and the widths of the bars in an SVG, which must be XML.
+// drawn returns the texts and the widths of the bars in an SVG, which must be XML.
 func drawn(t *testing.T, svg []byte) (texts string, widths []float64) {
 	t.Helper()
 	var b strings.Builder
@@ -40,7 +40,7 @@ func drawn(t *testing.T, svg []byte) (texts string, widths []float64) {
 	}
 }
 
-// Each row has its bars, as long as what they stand for.
+// Each row has its bars, whose lengths are proportional to the figures.
 func TestSVG(t *testing.T) {
 	r := &result{}
 	for _, c := range chart {

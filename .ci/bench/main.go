@@ -74,7 +74,7 @@ func main() {
 	}
 }
 
-// options are how every row is measured.
+// options apply to every row.
 type options struct {
 	time     time.Duration
 	short    bool
@@ -97,7 +97,7 @@ func (o options) extended(r *row) *row {
 	return r
 }
 
-// rounds is how often each server of a row works.
+// rounds returns how often each server of a row works.
 func (o options) rounds() int {
 	if o.short {
 		return 2
@@ -105,16 +105,16 @@ func (o options) rounds() int {
 	return 5
 }
 
-// roundTime is how long a server works until it is another one's turn.
+// roundTime returns the length of a round.
 func (o options) roundTime() time.Duration { return o.time / time.Duration(o.rounds()) }
 
-// of is w, with -short of fewer connections.
+// of returns w, with fewer connections if -short is given.
 func (o options) of(w work) work {
 	w.conns, w.from, w.stuck, w.count = o.part(w.conns), o.part(w.from), o.part(w.stuck), o.part(w.count)
 	return w
 }
 
-// part is n, or with -short as many connections as show that a row works.
+// part returns n, or with -short a hundredth of it.
 func (o options) part(n int) int {
 	if o.short && n > 100 {
 		return n / 100
@@ -122,7 +122,7 @@ func (o options) part(n int) int {
 	return n
 }
 
-// A line is what one row says about portluck and one peer.
+// A line compares portluck with one peer, or with an aim, in one figure of a row.
 type line struct {
 	Row      string  `json:"row"`
 	What     string  `json:"what"`
@@ -137,7 +137,7 @@ type line struct {
 	Note     string  `json:"note,omitempty"`
 }
 
-// result is the whole run.
+// result is the result of the whole run.
 type result struct {
 	Commit string   `json:"commit"`
 	Before string   `json:"before,omitempty"` // the commit of -before
@@ -191,7 +191,7 @@ func run(o options, names string, asJSON bool) error {
 // columns are the head of the table.
 var columns = []string{"row", "what", "portluck", "peer", "has", "ratio", "aim", "reached", "note"}
 
-// cells are those of a line of the table.
+// cells returns the cells of the line in the table.
 func (l *line) cells() []string {
 	peer, ratio, aim, reached := "", "", "", "no"
 	if l.Peer != "" {
@@ -212,7 +212,7 @@ func (l *line) cells() []string {
 	return []string{l.Row, what, figure(l.Portluck, l.Unit), l.Peer, peer, ratio, aim, reached, l.Note}
 }
 
-// print writes the table, and what failed.
+// print writes the table and the rows that failed.
 func (r *result) print(markdown bool) error {
 	fmt.Printf("commit %s, load average %s\n", r.Commit, r.Load)
 	if r.Before != "" {
@@ -237,7 +237,7 @@ func (r *result) print(markdown bool) error {
 	return w.Flush()
 }
 
-// figure is x with two digits or more.
+// figure formats x with two digits or more.
 func figure(x float64, unit string) string {
 	switch {
 	case x >= 100 || x <= -100 || x == float64(int(x)):
@@ -259,7 +259,7 @@ func commit(dir string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// loadAverage is that of the last minute.
+// loadAverage returns the load average of the last minute.
 func loadAverage() string {
 	b, _ := os.ReadFile("/proc/loadavg") // none where there is no such file
 	first, _, _ := strings.Cut(string(b), " ")

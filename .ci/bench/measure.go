@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// leastRounds is how many there are of a work that cannot be cut short, after slowTime.
+// After slowTime a row ends with leastRounds rounds: some works take long and cannot be cut short.
 const (
 	leastRounds = 3
 	slowTime    = 15 * time.Second
@@ -61,7 +61,7 @@ func (s *side) start(w work) (err error) {
 	return err
 }
 
-// round has the load do its work once.
+// round runs the load once.
 func (s *side) round() (*report, error) {
 	r, err := s.load.round()
 	if err != nil {
@@ -70,7 +70,7 @@ func (s *side) round() (*report, error) {
 	return r, nil
 }
 
-// both has both loads do their work once, at the same time.
+// both runs both loads once, at the same time.
 func (s *side) both() (r, beside *report, err error) {
 	done := make(chan error, 1)
 	go func() { // ends with the round, which is waited for
@@ -111,8 +111,8 @@ func startAll(r *row, start func(name string) (*side, error)) (sides []*side, er
 	return sides, nil
 }
 
-// inTurn calls measure for each side in each round; another one begins each round. The note is that
-// of portluck in the last round.
+// inTurn calls measure for each side in each round. Each round begins with another side. The note
+// is the one of portluck in the last round.
 func (o options) inTurn(sides []*side, measure func(*side) (map[string]float64, string, error)) (f figures, note string, err error) {
 	f = figures{}
 	begin := time.Now()
@@ -148,13 +148,13 @@ func (s *side) profile(r *row, o options, begin bool) error {
 	return err
 }
 
-// profileOf is the name of a profile's file.
+// profileOf returns the file name of a profile.
 func (o options) profileOf(r *row, s *side) string {
 	return filepath.Join(o.profiles, r.name+"-"+s.name+".prof")
 }
 
-// perOp has the load do its work once. It returns the CPU time of the server for each operation,
-// the latencies, and what else is worth knowing.
+// perOp runs the load once. It returns the CPU time of the server for each operation, the
+// latencies, and a note.
 func (s *side) perOp() (_ map[string]float64, note string, err error) {
 	r, err := s.round()
 	if err != nil {
@@ -175,14 +175,14 @@ func (s *side) perOp() (_ map[string]float64, note string, err error) {
 	return f, note, err
 }
 
-// measureCPU has portluck and its peers do the same in turn.
+// measureCPU measures portluck and its peers in turn, under the same load.
 func measureCPU(r *row, o options) ([]line, error) {
 	w := o.of(r.work)
 	w.time = o.roundTime()
 	return r.compare(o, w, "")
 }
 
-// compare has portluck and its peers do w in turn.
+// compare measures portluck and its peers in turn, under the load w.
 func (r *row) compare(o options, w work, about string) ([]line, error) {
 	sides, err := startAll(r, func(name string) (*side, error) { return newSide(name, w) })
 	if err != nil {
@@ -209,8 +209,8 @@ func (r *row) compare(o options, w work, about string) ([]line, error) {
 	return r.lines(f, about+note), nil
 }
 
-// measureRate has portluck and its peers do the same in turn, at a part of the rate that the first
-// peer reaches without a limit.
+// measureRate measures portluck and its peers in turn, at a part of the rate that the first peer
+// reaches without a limit.
 func measureRate(r *row, o options) ([]line, error) {
 	w := o.of(r.work)
 	w.time = o.roundTime()

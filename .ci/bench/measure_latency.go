@@ -34,9 +34,9 @@ func measureBeside(r *row, o options) ([]line, error) {
 	return r.lines(f, note), nil
 }
 
-// measureBlocking measures how long it takes until every client whose callback sleeps has its echo,
-// and what others feel of it. Each round has servers of its own: one that has seen a client block
-// may know better the second time.
+// measureBlocking measures the time until every client whose callback sleeps has its echo, and the
+// latency of other clients meanwhile. Each round has new servers: one that has seen a client block
+// may handle it better the second time.
 func measureBlocking(r *row, o options) ([]line, error) {
 	f := figures{}
 	var note string
@@ -99,7 +99,7 @@ func measureFlood(r *row, o options) ([]line, error) {
 	return r.lines(f, note), nil
 }
 
-// floodOf tells, for each round, by what factor the flood makes the p99 of an echo longer.
+// floodOf calls tell in each round with the factor by which the flood raises the p99 of an echo.
 func floodOf(s *side, o options, tell func(factor float64)) (note string, err error) {
 	if _, err := s.beside.round(); err != nil { // the first one warms up
 		return "", fmt.Errorf("%s: %w", s.name, err)
@@ -120,7 +120,7 @@ func floodOf(s *side, o options, tell func(factor float64)) (note string, err er
 	return note, nil
 }
 
-// roundFrom is a round that begins, if rest is set, with what the server needs at rest.
+// roundFrom runs a round. If rest is set, the server first comes to rest.
 func (s *side) roundFrom(o options, rest bool) (*report, error) {
 	if rest {
 		if _, err := s.rest(o); err != nil {
@@ -147,7 +147,7 @@ func measureStuck(r *row, o options) ([]line, error) {
 	return r.lines(f, note), nil
 }
 
-// stuckOf tells, for each round, by what factor the members that never read make the p99 longer.
+// stuckOf calls tell in each round with the factor by which members that never read raise the p99.
 func stuckOf(name string, r *row, o options, tell func(factor float64)) (note string, err error) {
 	with := o.of(r.work)
 	with.time = o.roundTime()
@@ -189,7 +189,7 @@ func (o options) settle() {
 	}
 }
 
-// rest has the server come to rest, and collect what it does not need.
+// rest waits until the server has come to rest, and has it collect garbage.
 func (s *side) rest(o options) (answer, error) {
 	o.settle()
 	return s.server.ask(request{Do: "collect"})

@@ -2,8 +2,8 @@ package main
 
 import "fmt"
 
-// How many connections the memory is measured between. With TLS and HTTP there are fewer, because
-// the handshakes and the requests take long; with the same cost for each it makes no difference.
+// Memory is measured at fewConns and at one of the others. TLS and HTTP have fewer connections,
+// because handshakes and requests take long; as each costs the same, the slope does not change.
 const (
 	fewConns    = 2_000
 	manyConns   = 15_000
@@ -43,13 +43,13 @@ func measureMemory(r *row, o options) ([]line, error) {
 	return lines, nil
 }
 
-// A memory is what a server needs: with few connections, with all of them, and after their burst.
+// A memory holds what a server uses: with few connections, with all, and after their burst.
 type memory struct {
 	few, full, after answer // of the server itself, after a collection
 	report           *report
 }
 
-// figures are what one connection costs.
+// figures returns the cost of one connection.
 func (m *memory) figures(w work) map[string]float64 {
 	n := float64(w.conns - w.from)
 	live := func(a answer) float64 { return float64(a.Live+a.Stacks-m.few.Live-m.few.Stacks) / n }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A work is what portload does to a server: a command of it, with its flags.
+// A work is a command of portload with its flags.
 type work struct {
 	do    string        // conn, echo, fanout or idle
 	proto string        // tcp, tls, http, https, ws or wss
@@ -36,7 +36,7 @@ type work struct {
 // stuckBuffer is what the kernel may hold for a client that does not read.
 const stuckBuffer = 4 << 10
 
-// args are those of portload.
+// args returns the arguments of portload.
 func (w *work) args() []string {
 	flag := func(name string, n int) string { return "--" + name + "=" + strconv.Itoa(n) }
 	args := []string{w.do, "--proto", w.proto, "--time", w.time.String(), "--local-ips=16", "--timeout=1m"}
@@ -58,7 +58,8 @@ func (w *work) args() []string {
 	return args
 }
 
-// greeting is what a connection says first, so that the server knows what it is.
+// greeting returns the first message of a connection, which asks the server to add it to the room
+// if join is set.
 func greeting(join bool) string {
 	tag := "e"
 	if join {
@@ -67,7 +68,7 @@ func greeting(join bool) string {
 	return tag + strings.Repeat(".", 63)
 }
 
-// A report is what the bench uses of portload's: portload help json explains it.
+// A report has the fields of portload's report that the bench uses: see portload help json.
 type report struct {
 	Seconds      float64 `json:"seconds"`
 	Failed       int64   `json:"failed"`
@@ -100,15 +101,15 @@ type report struct {
 	} `json:"points"`
 }
 
-// ops is what was done.
+// ops returns the number of operations.
 func (r *report) ops() float64 { return float64(r.Connections + r.Messages + r.Deliveries) }
 
-// latencies are those that rows compare, in milliseconds.
+// latencies returns the quantiles that rows compare, in milliseconds.
 func (r *report) latencies() map[string]float64 {
 	return map[string]float64{"p50": r.Latency.P50 * 1e3, "p99": r.Latency.P99 * 1e3, "p99.9": r.Latency.P999 * 1e3}
 }
 
-// heap is the memory at a point of idle.
+// heap returns the private memory at a point of idle.
 func (r *report) heap(at string) int64 {
 	for _, p := range r.Points {
 		if p.At == at {
@@ -118,7 +119,7 @@ func (r *report) heap(at string) int64 {
 	return 0
 }
 
-// failure is that a server failed its clients.
+// failure returns an error if the server failed a client.
 func (r *report) failure() error {
 	if n := r.Failed + r.Closed + r.Lost + r.Doubled + r.Late + r.Disconnected; n > 0 {
 		return fmt.Errorf("%d failed, %d closed, %d lost, %d doubled, %d late, %d disconnected %s",
@@ -127,7 +128,7 @@ func (r *report) failure() error {
 	return nil
 }
 
-// A load is a portload, which measures when it is asked to. One goroutine uses it.
+// A load is a portload process, which measures when asked to. One goroutine uses it.
 type load struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -151,7 +152,7 @@ func startLoad(w *work, addr string, pid int) (*load, error) {
 	return l, l.cmd.Start()
 }
 
-// round has portload do its work once.
+// round runs the work once.
 func (l *load) round() (*report, error) {
 	watchdog := time.AfterFunc(askTime, func() { _ = l.cmd.Process.Kill() }) // then there is no report
 	defer watchdog.Stop()

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A row is one work, and what portluck aims at there.
+// A row is one work, with the aims of portluck in it.
 type row struct {
 	name, what string
 	work       work   // what portload does
@@ -18,15 +18,15 @@ type row struct {
 	measure    func(*row, options) ([]line, error)
 }
 
-// An aim is how much of what a peer needs portluck may need; or, without a peer, how much of the
-// unit.
+// An aim bounds a figure of portluck: its ratio to that of a peer, or, without a peer, the figure
+// itself.
 type aim struct {
 	peer   string
 	most   float64 // no aim but a comparison if 0
 	figure string  // the name of the figure; that of the row if empty
 }
 
-// units are those of the figures that have a name.
+// units has the units of the figures that have a name.
 var units = map[string]string{
 	"p50": "ms", "p99": "ms", "p99.9": "ms", // latencies
 	"live": "B", "PSS": "B", "live after a burst": "B", "PSS after a burst": "B", // memory
@@ -36,7 +36,7 @@ var units = map[string]string{
 // rows are the table of aims, in its order.
 var rows = slices.Concat(memoryRows, echoRows("tcp"), echoRows("ws"), rateRows("tcp"), rateRows("ws"), otherRows)
 
-// memoryRows are what idle clients need, before and after each has sent 16 KB at once.
+// memoryRows measure the memory of idle clients, before and after each sends 16 KB at once.
 var memoryRows = []*row{
 	{
 		name: "idle-tcp", what: "raw client, slope of memory", unit: "B", measure: measureMemory,
@@ -65,8 +65,8 @@ var memoryRows = []*row{
 	},
 }
 
-// memoryAims are those of memory in use, before and after a burst, and of the process's private
-// memory.
+// memoryAims returns aims of the memory in use and of the private memory of the process, each
+// before and after a burst.
 func memoryAims(live, pss float64, peers ...string) (all []aim) {
 	all = []aim{{"", live, "live"}, {"", live, "live after a burst"}, {"", pss, "PSS"}, {"", pss, "PSS after a burst"}}
 	for _, peer := range peers {
@@ -78,7 +78,7 @@ func memoryAims(live, pss float64, peers ...string) (all []aim) {
 // eachOf is the peer with a goroutine for each connection.
 var eachOf = map[string]string{"tcp": "goroutines", "ws": "gobwas"}
 
-// echoRows are closed loops, by clients.
+// echoRows returns closed loops with 1 to 512 clients.
 func echoRows(proto string) (all []*row) {
 	for _, n := range []int{1, 8, 64, 512} {
 		r := &row{
@@ -112,13 +112,13 @@ func echoRows(proto string) (all []*row) {
 	})
 }
 
-// latencyAims are those of the tail.
+// latencyAims returns the aims of p99 and p99.9.
 func latencyAims(each string) []aim {
 	return []aim{{each, 1, "p99"}, {"bare", 1.5, "p99"}, {each, 1, "p99.9"}, {"bare", 1.5, "p99.9"}}
 }
 
-// rateRows are fixed rates, by clients: parts of the capacity of the peer with a goroutine for each
-// connection.
+// rateRows returns fixed rates with 8 to 512 clients. The rates are parts of the capacity of the
+// peer with a goroutine for each connection.
 func rateRows(proto string) (all []*row) {
 	for _, n := range []int{8, 64, 512} {
 		for _, percent := range []int{30, 60} {
@@ -217,8 +217,8 @@ var otherRows = []*row{
 	blockingRow("sleep-1s", 2_000, 1_000, 1.5),
 }
 
-// blockingRow has n clients, each with one message whose callback sleeps, and four more clients
-// that echo meanwhile.
+// blockingRow returns a row with n clients, each with one message whose callback sleeps, and four
+// more clients that echo meanwhile.
 func blockingRow(name string, n, ms int, most float64) *row {
 	return &row{
 		name: name, what: fmt.Sprintf("%d clients whose OnMessage sleeps %d ms: until all are done", n, ms),
@@ -235,7 +235,7 @@ func blockingRow(name string, n, ms int, most float64) *row {
 	}
 }
 
-// names are portluck's and those of the peers, each once.
+// names returns the names of the servers: portluck, then each peer once.
 func (r *row) names() []string {
 	names := []string{"portluck"}
 	for _, a := range r.aims {
@@ -263,13 +263,13 @@ func (r *row) with(peer string) *row {
 	return &c
 }
 
-// fitsUWS reports whether the server of uWebSockets can do the work of r: it knows no rooms, no TLS
+// fitsUWS reports whether the server of uWebSockets can do the work of r: it has no rooms, no TLS
 // and no raw clients.
 func (r *row) fitsUWS() bool {
 	return r.beside.do == "" && !r.work.join && r.work.do != "fanout" && (r.work.proto == "ws" || r.work.proto == "http")
 }
 
-// figures are what was measured: by the name of the figure, by server in the order of names, by
+// figures has the measured values: by the name of the figure, by server in the order of names, by
 // round.
 type figures map[string][][]float64
 
@@ -283,7 +283,7 @@ func (f figures) add(i int, round map[string]float64) {
 	}
 }
 
-// lines compares what portluck needed in each round with what each peer did.
+// lines returns a line for each aim. A ratio is the median of the ratios of the rounds.
 func (r *row) lines(f figures, note string) (all []line) {
 	for _, a := range r.aims {
 		of, ok := f[a.figure]
@@ -310,7 +310,7 @@ func (r *row) lines(f figures, note string) (all []line) {
 	return all
 }
 
-// median is the middle of x, which stays as it is.
+// median returns the median of x, which it does not change; 0 if x is empty.
 func median(x []float64) float64 {
 	if len(x) == 0 {
 		return 0
@@ -320,8 +320,8 @@ func median(x []float64) float64 {
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
 
-// choose finds the rows that names names; else those whose names begin so. The name aims stands for
-// every row that has an aim.
+// choose returns the rows with these names, separated by commas. A name that no row has stands for
+// the rows whose names begin with it; aims stands for every row that has an aim.
 func choose(names string) (chosen []*row, err error) {
 	if names == "" {
 		return rows, nil

@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An endpoint is where a server is to serve, until the process ends.
+// An endpoint is a listener and the protocol to serve on it until the process ends.
 type endpoint struct {
 	net.Listener
 	proto string
@@ -37,7 +37,7 @@ var servers = map[string]func(endpoint) error{
 	"nethttp":    serveNetHTTP,
 }
 
-// secured is the listener for a server that knows nothing of TLS.
+// secured returns the listener, wrapped in TLS if the protocol is.
 func (e endpoint) secured() net.Listener {
 	if !isSecure(e.proto) {
 		return e.Listener
@@ -45,13 +45,13 @@ func (e endpoint) secured() net.Listener {
 	return tls.NewListener(e.Listener, e.tls)
 }
 
-// served is the child process of a server.
+// served is the state of a child process with a server.
 type served struct {
 	listener net.Listener
 	profile  *os.File
 }
 
-// newServed starts the server; its failure ends the process.
+// newServed starts the server. If the server fails, the process exits.
 func newServed(name, proto string) *served {
 	serve := servers[name]
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -90,7 +90,7 @@ func (s *served) do(q request) (answer, error) {
 	return answer{}, errors.New("no such request")
 }
 
-// limit bounds what the kernel takes for each connection to come, if n is not 0.
+// limit sets the send buffer of future connections to n bytes, if n is not 0.
 func (s *served) limit(n int) error {
 	l, ok := s.listener.(*net.TCPListener)
 	if !ok || n == 0 {
@@ -118,7 +118,7 @@ func (s *served) record(path string) (err error) {
 	return pprof.StartCPUProfile(s.profile)
 }
 
-// heap writes a profile of what is in memory now.
+// heap writes a heap profile.
 func heap(path string) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -127,7 +127,7 @@ func heap(path string) error {
 	return errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
 }
 
-// collect gives back what this process does not need.
+// collect collects garbage, returns free memory to the kernel, and returns what is left.
 func collect() answer {
 	runtime.GC() // the first one finds what a finalizer or a pool held
 	runtime.GC()

@@ -37,7 +37,7 @@ func serveBare(e endpoint) error {
 	return b.loop()
 }
 
-// bare is the loop. What it has of a connection is at the index of its descriptor.
+// bare is the loop. conns is indexed by descriptor.
 type bare struct {
 	set, listener int
 	ws            bool
@@ -137,7 +137,7 @@ func (b *bare) upgrade(c *bareConn, in []byte) []byte {
 	return nil
 }
 
-// frames answers the frames that are complete, and returns the rest.
+// frames answers the complete frames, and returns the rest.
 func (b *bare) frames(fd int, in []byte) []byte {
 	var publish []byte
 	for {
@@ -181,7 +181,7 @@ func appendFrame(dst []byte, first byte, payload []byte) []byte {
 	return append(dst, payload...)
 }
 
-// writeAll waits for a client that does not read: none of them does so for long.
+// writeAll writes all of p. It waits for clients that do not read, which they do soon.
 func writeAll(fd int, p []byte) {
 	for len(p) > 0 {
 		n, err := unix.Write(fd, p)

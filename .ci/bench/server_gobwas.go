@@ -27,7 +27,7 @@ func serveGobwas(e endpoint) error {
 	}
 }
 
-// readers are for connections to come.
+// readers pools the readers of connections.
 var readers = sync.Pool{New: func() any { return bufio.NewReader(nil) }}
 
 func echoFrames(c net.Conn) error {

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// serveGoroutines echoes lines, as a program does that has nothing but the standard library. In a
-// mixed one the first byte shows whether a connection is TLS, HTTP or lines.
+// serveGoroutines echoes lines with the standard library alone. If the protocol is mixed, the first
+// byte of a connection shows whether it is TLS, HTTP or lines.
 func serveGoroutines(e endpoint) error {
 	l := e.secured()
 	if e.proto != mixed {
@@ -59,7 +59,7 @@ func echoLines(c net.Conn) {
 	}
 }
 
-// A peeked connection has been looked at.
+// A peeked is a connection whose first bytes are in r.
 type peeked struct {
 	net.Conn
 	r *bufio.Reader

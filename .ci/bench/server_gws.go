@@ -4,7 +4,7 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// serveGWS echoes with gws, and its own server, as its README has it.
+// serveGWS echoes with gws and its own server, as in the README of gws.
 func serveGWS(e endpoint) error {
 	return gws.NewServer(gwsEcho{}, nil).RunListener(e.secured())
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// page is what a GET answers.
+// page is the body of the response to a GET.
 var page = bytes.Repeat([]byte("<p>page\n"), 128)
 
 // servePage answers a request for a page.

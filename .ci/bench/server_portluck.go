@@ -7,7 +7,7 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// servePortluck has its defaults: the limits and timeouts of a server that is really used.
+// servePortluck echoes with the default limits and timeouts of a Server.
 func servePortluck(e endpoint) error {
 	hub := &portluck.Hub{}
 	room := hub.Room("all")

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// The first byte of a message says what the server does with it: all else is echoed.
+// The first byte of a message says what the server does with it. The server echoes all others.
 const (
 	tagJoin    = 'j' // echoed too; the connection becomes a member
 	tagPublish = 'p' // sent to all members: what portload publishes begins with its name
@@ -15,8 +15,8 @@ const (
 // mixed is the protocol of a server that has raw clients, HTTP and TLS on one port.
 const mixed = "mixed"
 
-// A message of sleepSize bytes makes the server sleep for as many milliseconds, a longer one, up to
-// maxSleepSize, for longer: portload chooses the size of a message, and nothing else.
+// A message of sleepSize bytes, or a multiple up to maxSleepSize, makes the server sleep for as
+// many milliseconds. The size carries the time because portload chooses nothing else of a message.
 const (
 	sleepSize    = 100
 	maxSleepSize = 1000

@@ -8,7 +8,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// FuzzParseHeader holds that a header is what gobwas/ws reads.
+// FuzzParseHeader compares parseHeader with gobwas/ws.
 func FuzzParseHeader(f *testing.F) {
 	for _, b := range []string{
 		"", "\x81", "\x81\x00", "\x81\x05hello", "\x82\x7e\x01", "\x82\x7e\x01\x00", "\x81\xfe\x00\x7e\x01\x02\x03\x04", "\x81\x7f\x00\x00\x00\x01\x00\x00\x00\x02",

@@ -18,8 +18,8 @@ import (
 // childEnv makes portload a child, which does what its standard input says.
 const childEnv = "PORTLOAD_CHILD"
 
-// An order is a line from the parent: the plan first, then steps. The end of the input is the end
-// of the child.
+// An order is a line from the parent: the plan first, then steps. The child exits at the end of
+// its input.
 type order struct {
 	Plan *plan `json:",omitempty"`
 	Step *step `json:",omitempty"`
@@ -74,7 +74,7 @@ func startChild(p *plan, notify func(seq int64)) (*child, error) {
 	return c, nil
 }
 
-// read takes what the child says, until it ends.
+// read handles the lines of the child until it ends.
 func (c *child) read(out io.Reader, notify func(seq int64)) {
 	defer close(c.answers)
 	lines := json.NewDecoder(bufio.NewReader(out))
@@ -139,7 +139,7 @@ func runChild() int {
 	return 0
 }
 
-// A servant does what a parent says.
+// A servant carries out the orders of a parent.
 type servant struct {
 	worker worker
 	cancel context.CancelFunc // ends the step
@@ -155,7 +155,7 @@ func (s *servant) say(a answer) {
 	_ = s.out.Encode(a) // a parent that is gone has closed our input too
 }
 
-// obey does the orders in r until it ends.
+// obey carries out the orders in r until r ends.
 func obey(r io.Reader, w io.Writer) error {
 	orders := json.NewDecoder(r)
 	var first order
@@ -188,13 +188,13 @@ func obey(r io.Reader, w io.Writer) error {
 	}
 }
 
-// end ends the step.
+// end stops the current step and waits for it.
 func (s *servant) end() {
 	s.cancel()
 	s.wg.Wait()
 }
 
-// step does one step, and tells how it goes.
+// step runs one step and reports its progress.
 func (s *servant) step(ctx context.Context, what step) {
 	tick := time.NewTicker(progressTime)
 	defer tick.Stop()

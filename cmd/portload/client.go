@@ -24,10 +24,11 @@ func newClient(l *link) *client {
 	return &client{link: l, in: append(make([]byte, 0, 1<<10), l.early...)}
 }
 
-// seqDigits is how much of a message is its number, if it is long enough; the rest is dots.
+// seqDigits is the number of digits that number a message; dots fill the rest. A shorter message
+// has no number.
 const seqDigits = 8
 
-// message is message seq of size bytes, in buf.
+// message returns message seq, of size bytes. It reuses buf if that has the size.
 func message(buf []byte, size int, seq uint32) []byte {
 	if len(buf) != size {
 		buf = bytes.Repeat([]byte{'.'}, size)
@@ -42,7 +43,7 @@ func message(buf []byte, size int, seq uint32) []byte {
 // isEcho reports whether got is the echo of message seq. A page that was asked for is any answer.
 func (p *plan) isEcho(got []byte, seq uint32) bool { return p.Get || isEcho(got, p.Size, seq) }
 
-// isEcho reports whether msg, of this size and number, is in got: servers may add to it.
+// isEcho reports whether got contains the message of this size and number: servers may add to it.
 func isEcho(got []byte, size int, seq uint32) bool {
 	if len(got) < size || size < seqDigits {
 		return len(got) >= size

@@ -15,10 +15,10 @@ import (
 type codec interface {
 	// encode appends msg to dst as a client sends it.
 	encode(dst, msg []byte) []byte
-	// decode hands the whole messages in in to got, and says how many bytes they took. A message is
-	// valid during the call. atEnd is that the server will send no more.
+	// decode calls got with each complete message in in, and returns how many bytes they took. A
+	// message is valid during the call. atEnd reports that the server will send no more.
 	decode(in []byte, atEnd bool, got func(msg []byte)) (int, error)
-	// reply is what the protocol wants to be answered, such as a pong; it is forgotten then.
+	// reply returns the bytes that the protocol must send back, such as a pong, and drops them.
 	reply() []byte
 }
 
@@ -89,7 +89,7 @@ func (c *wsCodec) reply() []byte {
 	return b
 }
 
-// errGoodbye is a WebSocket's close frame.
+// errGoodbye reports a close frame from the server.
 var errGoodbye = errors.New("the server said goodbye")
 
 func (c *wsCodec) decode(in []byte, _ bool, got func(msg []byte)) (n int, err error) {
@@ -112,7 +112,7 @@ func (c *wsCodec) decode(in []byte, _ bool, got func(msg []byte)) (n int, err er
 	}
 }
 
-// take takes one frame.
+// take handles one frame.
 func (c *wsCodec) take(h ws.Header, payload []byte, got func(msg []byte)) error {
 	switch {
 	case h.Masked || h.Rsv != 0:

@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// httpCodec is an HTTP/1.1 client: a message is the body of a POST, and what comes back the body of
-// its answer. It is less than net/http knows, and ten times as cheap: the client must not be what
-// is measured.
+// httpCodec is an HTTP/1.1 client: a message is the body of a POST, and its echo the body of the
+// response. It knows less than net/http and costs a tenth, so that the client is not what portload
+// measures.
 type httpCodec struct {
 	head []byte
 	get  bool // head is all of a request
@@ -51,8 +51,8 @@ func (c httpCodec) decode(in []byte, atEnd bool, got func(msg []byte)) (n int, e
 	return n, nil
 }
 
-// response takes one response from the front of in: size bytes, or 0 if it is not whole. The body
-// is nil if it is an interim one.
+// response parses the response at the front of in. Its size is 0 if the response is incomplete, and
+// its body is nil if it is an interim one.
 func response(in []byte, atEnd bool) (body []byte, size int, err error) {
 	head, rest, whole := bytes.Cut(in, []byte("\r\n\r\n"))
 	if !whole {
@@ -91,7 +91,7 @@ func response(in []byte, atEnd bool) (body []byte, size int, err error) {
 	return body, start + size, nil
 }
 
-// framing says how long the body is: -1 if it ends with the connection.
+// framing returns the length of the body; -1 if the body ends with the connection.
 func framing(fields []byte) (length int, chunked bool, err error) {
 	length = -1
 	for len(fields) > 0 {
@@ -111,7 +111,7 @@ func framing(fields []byte) (length int, chunked bool, err error) {
 	return length, chunked, nil
 }
 
-// chunks joins the chunks at the front of in. The body is nil if they are not all there.
+// chunks joins the chunks at the front of in. The body is nil if chunks are missing.
 func chunks(in []byte) (body []byte, size int, err error) {
 	body = []byte{}
 	for {

@@ -37,7 +37,7 @@ uses several local addresses; towards another one, --reset closes in a way that 
 	return cmd
 }
 
-// loadFlags are those of conn and echo.
+// loadFlags adds the flags that conn and echo share.
 func (o *options) loadFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.flags(f)
@@ -49,14 +49,14 @@ func (o *options) loadFlags(cmd *cobra.Command) {
 	f.IntVar(&o.plan.Count, "count", 0, "end after this many instead of after --time; 0 for any number")
 }
 
-// endless makes --count alone the end.
+// endless removes the default of --time if --count is given.
 func (o *options) endless(cmd *cobra.Command) {
 	if o.plan.Count > 0 && !cmd.Flags().Changed("time") {
 		o.plan.Time = 0
 	}
 }
 
-// connReport is what conn found out.
+// connReport is the report of conn.
 type connReport struct {
 	summary
 	Connections int64     `json:"connections"`
@@ -121,10 +121,10 @@ func (w *connWorker) do(ctx context.Context, s step) (tally, error) {
 	return w.tally, nil
 }
 
-// failurePause keeps a client whose connections fail from doing nothing else.
+// failurePause is the pause of a client after a connection that failed.
 const failurePause = 10 * time.Millisecond
 
-// loop makes one connection after the other until timed ends, and sooner when ctx ends.
+// loop makes one connection after another until timed or ctx ends.
 func (w *connWorker) loop(ctx, timed context.Context, counted bool) {
 	for timed.Err() == nil && (!counted || w.left.Add(-1) >= 0) {
 		start := time.Now()

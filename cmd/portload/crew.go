@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 )
 
-// spare are the descriptors of a process that are not connections.
+// spare is the number of descriptors of a process that are not connections.
 const spare = 64
 
 // A crew does the work of one plan, in this process or in several.
@@ -18,7 +18,7 @@ type crew struct {
 	news    chan struct{}  // got has changed
 }
 
-// hire makes as many workers as conns need when each process may have files descriptors.
+// hire starts as many workers as conns connections need, with files descriptors for each process.
 func hire(p *plan, conns, files int) (*crew, error) {
 	n := max((conns-1)/(files-spare)+1, 1)
 	c := &crew{got: make([]atomic.Int64, n), news: make(chan struct{}, 1)}
@@ -34,7 +34,7 @@ func hire(p *plan, conns, files int) (*crew, error) {
 	return c, nil
 }
 
-// newLabor is newWorker, here or in a child.
+// newLabor returns a worker, in this process or in a child.
 func newLabor(p *plan, child bool, notify func(seq int64)) (worker, error) {
 	if child {
 		return startChild(p, notify)
@@ -50,7 +50,7 @@ func (c *crew) notify(i int, seq int64) {
 	}
 }
 
-// reached is the last message that all members have.
+// reached returns the number of the last message that all members have.
 func (c *crew) reached() int64 {
 	least := int64(math.MaxInt64)
 	for i := range c.got {
@@ -59,7 +59,7 @@ func (c *crew) reached() int64 {
 	return least
 }
 
-// do lets all workers do s, each its share of it, and adds up.
+// do runs s on all workers, each with its share of it, and returns the sum.
 func (c *crew) do(ctx context.Context, s step) (tally, error) {
 	var wg sync.WaitGroup
 	tallies, errs := make([]tally, len(c.workers)), make([]error, len(c.workers))
@@ -76,7 +76,7 @@ func (c *crew) do(ctx context.Context, s step) (tally, error) {
 	return sum, errors.Join(errs...)
 }
 
-// share is how many of n are worker i's. It is not less for more.
+// share returns the part of n that worker i does. It does not shrink as n grows.
 func (c *crew) share(n, i int) int {
 	part := n / len(c.workers)
 	if i < n%len(c.workers) {
@@ -93,7 +93,7 @@ func (c *crew) progress() (sum tally) {
 	return sum
 }
 
-// done is how many things the workers have done so far.
+// done returns the number of operations so far.
 func (c *crew) done() (n int64) {
 	for _, w := range c.workers {
 		n += w.progress().Done
@@ -107,7 +107,7 @@ func (c *crew) close() {
 	}
 }
 
-// pids are the children's.
+// pids returns the processes of the children.
 func (c *crew) pids() (all []int) {
 	for _, w := range c.workers {
 		if child, ok := w.(*child); ok {

@@ -57,13 +57,13 @@ type link struct {
 	early    []byte // came with the handshake
 }
 
-// A base is a TCP connection until a watcher takes it over; then there is only raw, to write to.
+// A base is a TCP connection. Once a watcher has taken it over, only raw remains, for writes.
 type base struct {
 	net.Conn
 	raw io.WriteCloser
 }
 
-// Close closes what there is.
+// Close closes raw, or the connection if there is no raw.
 func (b *base) Close() error {
 	if b.raw != nil {
 		return b.raw.Close()
@@ -95,7 +95,7 @@ func (d *dialer) dial(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// causeOf is err, or why ctx has ended.
+// causeOf returns err, or the cause of ctx if ctx has ended.
 func causeOf(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -138,7 +138,7 @@ func (d *dialer) handshake(ctx context.Context, tcp net.Conn) (*link, error) {
 	return l, nil
 }
 
-// upgrade makes l a WebSocket.
+// upgrade does the WebSocket handshake on l.
 func (d *dialer) upgrade(l *link) error {
 	br, _, err := ws.Dialer{}.Upgrade(l.Conn, d.url)
 	var status ws.StatusError
@@ -157,7 +157,7 @@ func (d *dialer) upgrade(l *link) error {
 	return nil
 }
 
-// drop closes l without a farewell; with RST if the plan says so, so that its port is free at once.
+// drop closes l without a goodbye. With reset it sends RST, which frees the port at once.
 func (l *link) drop(reset bool) {
 	if tcp, ok := l.base.Conn.(*net.TCPConn); ok && reset {
 		_ = tcp.SetLinger(0)
@@ -170,7 +170,7 @@ const (
 	maxFailures = 64 // in a row, then no more are tried
 )
 
-// dialFor makes a connection and gives it to keep.
+// dialFor makes a connection and calls keep with it.
 func (d *dialer) dialFor(ctx context.Context, keep func(*link) error) error {
 	l, err := d.dial(ctx)
 	if err != nil {
@@ -179,7 +179,7 @@ func (d *dialer) dialFor(ctx context.Context, keep func(*link) error) error {
 	return keep(l)
 }
 
-// dialAll makes n connections and gives each to keep.
+// dialAll makes n connections and calls keep with each.
 func (d *dialer) dialAll(ctx context.Context, n int, keep func(*link) error) (t tally) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex

@@ -45,7 +45,7 @@ over the clients, whether echoes come or not. The latency of a message counts fr
 	return cmd
 }
 
-// echoReport is what echo found out.
+// echoReport is the report of echo.
 type echoReport struct {
 	summary
 	Clients   int64     `json:"clients"`
@@ -143,7 +143,7 @@ func (w *echoWorker) do(ctx context.Context, s step) (tally, error) {
 	return w.tally, nil
 }
 
-// run has all connections send count messages, or any number if count is 0.
+// run sends count messages in all, or any number if count is 0.
 func (w *echoWorker) run(ctx context.Context, count int) {
 	plan := w.dialer.plan
 	var s *schedule

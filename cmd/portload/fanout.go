@@ -56,7 +56,7 @@ func (m *member) receive(b []byte) error {
 	return err
 }
 
-// got takes message seq. The worker is locked.
+// got records message seq. The caller holds the mutex of the worker.
 func (m *member) got(seq int64, now, sent time.Time) {
 	w := m.worker
 	if !m.joined {
@@ -88,7 +88,7 @@ func (m *member) closed(error) {
 	w.unlockAndTell()
 }
 
-// unlockAndTell unlocks, and tells if all members have another message.
+// unlockAndTell unlocks mu, and calls notify if all members have a later message than before.
 func (w *fanoutWorker) unlockAndTell() {
 	reached := w.told
 	switch {
@@ -128,7 +128,7 @@ func (w *fanoutWorker) do(ctx context.Context, s step) (tally, error) {
 	return tally{}, errors.New("no such step: " + s.Do)
 }
 
-// open connects the members that never read first: when the others are in, they are too.
+// open connects the members that never read first: once the others have joined, they have too.
 func (w *fanoutWorker) open(ctx context.Context, s step) tally {
 	dial := w.dialer.net
 	w.dialer.net.Control = control(w.dialer.plan.Buffer)
@@ -160,7 +160,7 @@ func (w *fanoutWorker) open(ctx context.Context, s step) tally {
 	return t
 }
 
-// join says the line that the plan wants to be said.
+// join sends the line of --join, if there is one.
 func (w *fanoutWorker) join(l *link) error {
 	if w.dialer.plan.Line == "" {
 		return nil
@@ -169,9 +169,9 @@ func (w *fanoutWorker) join(l *link) error {
 	return err
 }
 
-// finish counts what has not come of the messages that were sent, returns what was counted since
-// the last finish, and begins anew. Whether the server has disconnected a member that never reads
-// shows only when it reads, so that is counted at the end.
+// finish counts the messages that have not arrived, returns what was counted since the last finish,
+// and begins anew. A member that never reads learns of its disconnection only when it reads, so
+// finish counts those at the end of the last round.
 func (w *fanoutWorker) finish(s step) tally {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -196,7 +196,7 @@ func (w *fanoutWorker) finish(s step) tally {
 // stuckTime bounds reading from a member that has not read until then.
 const stuckTime = 20 * time.Millisecond
 
-// isClosed reads what there is, to see whether the server has closed.
+// isClosed reads what has arrived, and reports whether the server has closed.
 func isClosed(l *link) bool {
 	if err := l.base.SetReadDeadline(time.Now().Add(stuckTime)); err != nil {
 		return true
@@ -205,7 +205,7 @@ func isClosed(l *link) bool {
 	return !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// onlyReader hides that a connection can be spliced.
+// onlyReader hides the other methods of a connection, so that io.Copy does not splice.
 type onlyReader struct{ c net.Conn }
 
 func (r onlyReader) Read(p []byte) (int, error) { return r.c.Read(p) }

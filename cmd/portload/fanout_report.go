@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// fanoutOptions are how fanout publishes.
+// fanoutOptions are the options of fanout.
 type fanoutOptions struct {
 	options
 	rate   float64
@@ -88,7 +88,7 @@ func (o *fanoutOptions) checkFanout(cmd *cobra.Command) error {
 	return nil
 }
 
-// fanoutReport is what fanout found out.
+// fanoutReport is the report of fanout.
 type fanoutReport struct {
 	summary
 	Members      int64     `json:"members"` // that are connected at the end and read
@@ -126,7 +126,7 @@ func (o *fanoutOptions) measure(ctx context.Context, s *session) error {
 	return s.each(ctx, func() (report, error) { return o.once(ctx, s, p) })
 }
 
-// once publishes as the flags say, and counts what came.
+// once publishes one round and counts the deliveries.
 func (o *fanoutOptions) once(ctx context.Context, s *session, p *publisher) (report, error) {
 	var sum tally
 	s.begin()
@@ -154,7 +154,7 @@ func (o *fanoutOptions) once(ctx context.Context, s *session, p *publisher) (rep
 	return r, nil
 }
 
-// failure is that something failed, or did not arrive as it should.
+// failure returns an error if something failed, or did not arrive once and in order.
 func (r *fanoutReport) failure() error {
 	if err := r.summary.failure(); err != nil {
 		return err

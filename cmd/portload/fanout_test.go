@@ -97,7 +97,7 @@ func b2i(b bool) int {
 	return 0
 }
 
-// A message that not everybody receives holds a publisher that waits only for so long.
+// A publisher waits for a message that a member does not receive, but only for --timeout.
 func TestFanoutStalls(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "tcp", &testServer{toAll: true, answers: func(i int, msg []byte) int {
@@ -116,7 +116,7 @@ func TestFanoutNobodyHears(t *testing.T) {
 	wantError(t, err, "not every member received a first message within 4s")
 }
 
-// A publisher has no more under way than its window: message 3 does not come to member 1.
+// A publisher has no more messages under way than its window. Member 1 never receives message 3.
 func TestFanoutWindow(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())

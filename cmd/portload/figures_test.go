@@ -98,7 +98,7 @@ func TestBrief(t *testing.T) {
 	}
 }
 
-// More to share is for nobody less.
+// No share shrinks when there is more to share.
 func TestShare(t *testing.T) {
 	c := crew{workers: make([]worker, 7)}
 	for n := range 50 {

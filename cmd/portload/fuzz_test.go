@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// FuzzParseStat holds that the CPU time is found behind any name, and that what is no such line has
-// none.
+// FuzzParseStat checks that parseStat finds the CPU time behind any name, and fails for other
+// lines.
 func FuzzParseStat(f *testing.F) {
 	f.Add("a) b (c", uint64(150), uint64(50), "7 (a) S 1 7 7 0 -1 4194560 1 2 3 4 -150 50 7")
 	f.Add("\n) S 1 2 3 4 5 6 7 8 9 10 11 12", uint64(math.MaxUint64), uint64(1)<<63, "")
@@ -27,9 +27,8 @@ func FuzzParseStat(f *testing.F) {
 	})
 }
 
-// FuzzHistogram holds that a histogram comes out of its JSON as it was, that its quantiles are
-// those of the durations, and that any other JSON adds nothing or what MarshalJSON could have
-// given.
+// FuzzHistogram checks that a histogram survives its JSON, that its quantiles are those of the
+// durations, and that other JSON adds nothing, or what MarshalJSON could have returned.
 func FuzzHistogram(f *testing.F) {
 	f.Add(int64(1), int64(1e9), uint8(3), `[1000000000,31,1,845,3]`)
 	f.Add(int64(-1), int64(math.MaxInt64), uint8(200), `[5,0,-1,0,2]`)

@@ -2,7 +2,7 @@ package main
 
 import "github.com/spf13/cobra"
 
-// newJSON is a topic of the help: the fields of the reports.
+// newJSON returns the help topic about the fields of reports.
 func newJSON() *cobra.Command {
 	return &cobra.Command{
 		Use:   "json",

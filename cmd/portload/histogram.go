@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// stepBits is how fine a histogram is: 32 buckets for each power of two, so that a quantile is at
-// most 3% too high.
+// stepBits is the resolution of a histogram: 32 buckets for each power of two, so that a quantile
+// is at most 3% too high.
 const stepBits = 5
 
 // A histogram counts durations in buckets that grow with them. The zero value is empty; any number
@@ -19,13 +19,13 @@ type histogram struct {
 	buckets [(64 - stepBits) << stepBits]atomic.Int64
 }
 
-// bucketOf is the bucket of n nanoseconds: exact below 32, then the highest bits.
+// bucketOf returns the bucket of n nanoseconds: exact below 64, then by the six highest bits.
 func bucketOf(n uint64) int {
 	shift := max(bits.Len64(n)-stepBits-1, 0)
 	return shift<<stepBits + int(n>>shift) //nolint:gosec // below 64
 }
 
-// topOf is the longest duration in bucket i.
+// topOf returns the longest duration in bucket i.
 func topOf(i int) time.Duration {
 	shift := max(i>>stepBits-1, 0)
 	n := uint64(i-shift<<stepBits+1)<<shift - 1 //nolint:gosec // i is an index
@@ -54,7 +54,7 @@ func (h *histogram) count() (n int64) {
 	return n
 }
 
-// quantile is the duration that the part q of all did not exceed; 0 if there are none.
+// quantile returns the duration that the part q of all did not exceed; 0 if there are none.
 func (h *histogram) quantile(q float64) time.Duration {
 	left := int64(q * float64(h.count()))
 	for i := range h.buckets {
@@ -76,7 +76,7 @@ func (h *histogram) add(o *histogram) {
 	h.longer(o.max.Load())
 }
 
-// MarshalJSON gives the maximum and then each bucket that is not empty, as index and count.
+// MarshalJSON returns an array: the maximum, then the index and count of each bucket in use.
 func (h *histogram) MarshalJSON() ([]byte, error) {
 	list := []int64{h.max.Load()}
 	for i := range h.buckets {
@@ -87,7 +87,7 @@ func (h *histogram) MarshalJSON() ([]byte, error) {
 	return json.Marshal(list)
 }
 
-// UnmarshalJSON adds what MarshalJSON gave. It adds nothing of anything else.
+// UnmarshalJSON adds a result of MarshalJSON to h. It fails, and adds nothing, for other input.
 func (h *histogram) UnmarshalJSON(b []byte) error {
 	var list []int64
 	if err := json.Unmarshal(b, &list); err != nil {

@@ -17,15 +17,15 @@ type idleWorker struct {
 	conns []*idleConn
 }
 
-// An idleConn takes what the server sends all the same.
+// An idleConn sends nothing, and receives what the server sends.
 type idleConn struct {
 	*link
 	worker *idleWorker
 	inbox  inbox
 }
 
-// receive forgets what came, but for pings: a server closes a WebSocket that does not answer them.
-// Inside TLS they are not seen.
+// receive drops what it gets, but answers pings: a server closes a WebSocket that does not. It does
+// not see those inside TLS.
 func (c *idleConn) receive(b []byte) error {
 	if c.worker.dialer.plan.Proto != "ws" {
 		return nil
@@ -50,7 +50,7 @@ func (w *idleWorker) do(ctx context.Context, s step) (tally, error) {
 	return t, nil
 }
 
-// keep takes a new connection, which says its line first.
+// keep adds a connection and sends its line.
 func (w *idleWorker) keep(l *link) error {
 	c := &idleConn{link: l, worker: w}
 	if err := w.watcher.watch(l, c); err != nil {

@@ -62,7 +62,7 @@ func TestStuckBuffer(t *testing.T) {
 	}
 }
 
-// What a server uses is told by Linux only.
+// Only Linux reports what a server uses.
 func TestIdleMemory(t *testing.T) {
 	s := startServer(t, "tcp", &testServer{})
 	r, err := load(t, "idle", s.addr, "--conns", "8", "--time", "10ms", "--settle", "10ms", "--burst", "10", "--pid", pid())

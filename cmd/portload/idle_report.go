@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// idleOptions are what idle measures, and when.
+// idleOptions are the options of idle.
 type idleOptions struct {
 	options
 	from   int
@@ -79,7 +79,7 @@ func (o *idleOptions) checkIdle(cmd *cobra.Command) error {
 	return nil
 }
 
-// A point is what the server used at one time.
+// A point holds what the server used at one time.
 type point struct {
 	At      string  `json:"at"` // start, from, conns, held, burst, settled
 	Conns   int64   `json:"conns"`
@@ -91,7 +91,7 @@ type point struct {
 	CPU     float64 `json:"cpu_seconds"`
 }
 
-// cost is what one more connection costs, in bytes.
+// cost is the cost of one more connection, in bytes.
 type cost struct {
 	RSS     float64 `json:"rss"`
 	Heap    float64 `json:"heap"`
@@ -99,7 +99,7 @@ type cost struct {
 	Slab    float64 `json:"slab"`
 }
 
-// costOf is the difference between two points, for each of n connections.
+// costOf returns the difference between two points, divided by n connections.
 func costOf(a, b point, n int64) *cost {
 	each := func(a, b int64) float64 { return per(float64(b-a), float64(n)) }
 	return &cost{each(a.RSS, b.RSS), each(a.Heap, b.Heap), each(a.Sockets, b.Sockets), each(a.Slab, b.Slab)}
@@ -110,7 +110,7 @@ func (c *cost) String() string {
 		size(int64(c.RSS)), size(int64(c.Heap)), size(int64(c.Sockets)), size(int64(c.Slab)))
 }
 
-// idleReport is what idle found out.
+// idleReport is the report of idle.
 type idleReport struct {
 	summary
 	Conns      int64   `json:"conns"` // that are open at the end
@@ -124,14 +124,14 @@ type idleReport struct {
 	Points     []point `json:"points,omitempty"`
 }
 
-// A stage is a pause, a step, and the name of the point after it.
+// A stage is a pause, then a step, then a point of this name.
 type stage struct {
 	wait time.Duration
 	step step
 	at   string
 }
 
-// stages are what idle does, in order.
+// stages returns the stages of idle, in order.
 func (o *idleOptions) stages() []stage {
 	all := []stage{
 		{0, step{Do: "open", Conns: o.from}, ""},
@@ -146,9 +146,9 @@ func (o *idleOptions) stages() []stage {
 	return all
 }
 
-// measure goes through the stages, as far as ctx lets it. With --rounds a line begins them, and a
-// line ends each pause; what was found out until then is published before. The connections stay
-// until the line after the last report.
+// measure runs the stages until ctx ends. With --rounds a line begins them and a line ends each
+// pause, before which measure publishes what it knows. The connections stay until the line after
+// the last report.
 func (o *idleOptions) measure(ctx context.Context, s *session) error {
 	if !s.next(ctx) {
 		return nil
@@ -177,7 +177,7 @@ func (o *idleOptions) measure(ctx context.Context, s *session) error {
 	return err
 }
 
-// An idleRun is what was found out so far.
+// An idleRun holds the results so far.
 type idleRun struct {
 	*session
 	sum     tally
@@ -186,7 +186,7 @@ type idleRun struct {
 	points  []point
 }
 
-// do does one stage, which began a while ago.
+// do runs one stage, which began at begin.
 func (m *idleRun) do(ctx context.Context, g stage, begin time.Time) error {
 	pause(ctx, g.wait)
 	t, err := m.crew.do(ctx, g.step)
@@ -232,7 +232,7 @@ func (s *session) point(at string, conns int64) point {
 	return point{at, conns, u.RSS, u.Anon, u.Sockets, u.Slab, u.Threads, u.CPU}
 }
 
-// compare works out the differences between the points that were reached.
+// compare computes the differences between the points of r.
 func (r *idleReport) compare() {
 	at := map[string]point{}
 	for _, p := range r.Points {
@@ -253,7 +253,7 @@ func (r *idleReport) compare() {
 	}
 }
 
-// failure is that something failed, or that the server closed connections.
+// failure returns an error if something failed, or if the server closed connections.
 func (r *idleReport) failure() error {
 	if err := r.summary.failure(); err != nil {
 		return err

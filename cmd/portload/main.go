@@ -19,7 +19,7 @@ import (
 
 func main() { os.Exit(run()) }
 
-// run is main, with the exit code: 1 also if a part of the load failed.
+// run runs the command and returns the exit code: 1 also if a part of the load failed.
 func run() int {
 	if os.Getenv(childEnv) != "" {
 		return runChild()
@@ -52,7 +52,7 @@ one JSON object.`,
 	return cli.Root(root)
 }
 
-// oneAddr makes anything but one argument a mistake in the command line.
+// oneAddr returns an error unless there is exactly one argument.
 func oneAddr(_ *cobra.Command, list []string) error {
 	if len(list) != 1 {
 		return cli.Usage(fmt.Errorf("one ADDR (host:port) is needed, not %d", len(list)))

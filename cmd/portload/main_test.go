@@ -223,7 +223,7 @@ func TestNoEcho(t *testing.T) {
 	wantError(t, err, "1 failed: ")
 }
 
-// Connections beyond the descriptors of one process are made by several.
+// Several processes make the connections for which one has too few descriptors.
 func TestChildren(t *testing.T) {
 	for _, tc := range []struct {
 		proto string
@@ -283,7 +283,7 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// A server that says goodbye is told so.
+// The goodbye of a server is an error that says so.
 func TestServerGoodbye(t *testing.T) {
 	s := startServer(t, "ws", &testServer{greet: func(c net.Conn) {
 		_ = wsutil.WriteServerMessage(c, ws.OpClose, ws.NewCloseFrameBody(1013, "full"))

@@ -13,7 +13,7 @@ import (
 // maxRate bounds --rate: no server is that fast.
 const maxRate = 10_000_000
 
-// checkRate makes sure that rate is a number of messages a second.
+// checkRate returns an error unless rate is within its bounds.
 func checkRate(rate float64) error {
 	if rate >= 0 && rate <= maxRate { // false for NaN
 		return nil
@@ -29,7 +29,8 @@ type schedule struct {
 	step  int     // from one message of a connection to its next: the number of connections
 }
 
-// newSchedule spreads the part of the plan's rate that conns connections have of it.
+// newSchedule returns a schedule that begins now, for the conns connections of this process: their
+// share of the plan's rate.
 func newSchedule(p *plan, conns int) *schedule {
 	return &schedule{start: time.Now(), every: float64(time.Second) / p.Rate * float64(p.Conns) / float64(conns), step: conns}
 }
@@ -48,8 +49,8 @@ func (s *schedule) before(t time.Time) int {
 	return n
 }
 
-// messages returns how many messages the schedule has: count, or as many as are due in the time d,
-// or the fewer of both. Where count or d is 0, it sets no limit.
+// messages returns the number of messages of a run: at most count, and at most those due within d.
+// A count or d of 0 sets no limit.
 func (s *schedule) messages(count int, d time.Duration) int {
 	n := math.MaxInt
 	if d > 0 {

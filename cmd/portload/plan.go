@@ -14,7 +14,7 @@ import (
 	"github.com/portluck/portluck/cmd/internal/cli"
 )
 
-// A plan is what to do, for this process and its children: they get it as JSON.
+// A plan says what to do. Children receive it as JSON.
 type plan struct {
 	Command string
 	Target  netip.AddrPort
@@ -47,7 +47,7 @@ var protocols = []string{"tcp", "tls", "http", "https", "ws", "wss"}
 
 func (p *plan) secure() bool { return p.Proto == "tls" || p.Proto == "https" || p.Proto == "wss" }
 
-// checkProto makes sure that the protocol is one of these.
+// checkProto returns an error unless the protocol is one of allowed.
 func (p *plan) checkProto(allowed []string) error {
 	if !slices.Contains(allowed, p.Proto) {
 		return cli.Usage(fmt.Errorf("--proto %q: it is %s", p.Proto, strings.Join(allowed, ", ")))
@@ -55,7 +55,7 @@ func (p *plan) checkProto(allowed []string) error {
 	return nil
 }
 
-// checkLoad looks for mistakes in the flags of conn and echo.
+// checkLoad checks the flags of conn and echo.
 func (p *plan) checkLoad() error {
 	if err := p.checkProto(protocols); err != nil {
 		return err
@@ -69,7 +69,7 @@ func (p *plan) checkLoad() error {
 	return nil
 }
 
-// resolve finds the address to connect to: that of IPv4 if there are several.
+// resolve finds the address to connect to. It prefers IPv4.
 func (p *plan) resolve(ctx context.Context, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -88,11 +88,11 @@ func (p *plan) resolve(ctx context.Context, addr string) error {
 	return p.spread()
 }
 
-// connsPerIP is how many connections share a local address before another one is used: Linux has
-// 28,000 ports for each.
+// connsPerIP is the number of connections from one local address: Linux has 28,000 ports for each.
 const connsPerIP = 20_000
 
-// spread decides how many local addresses to connect from: ports are few for one pair of addresses.
+// spread chooses the number of local addresses: one pair of addresses has too few ports for many
+// connections.
 func (p *plan) spread() error {
 	loopback := p.Target.Addr().Is4() && p.Target.Addr().IsLoopback()
 	switch {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// A usage is what a process used, and the kernel for it. What could not be read is 0.
+// A usage holds what a process has used, and the kernel for it. A field is 0 if it is unknown.
 type usage struct {
 	CPU     float64 // seconds
 	System  float64 // of them in the kernel, to 10 ms
@@ -24,8 +24,8 @@ type usage struct {
 // ticks is the kernel's USER_HZ: 100 on every Linux.
 const ticks = 100
 
-// cpuOf is the CPU time of a process, of all its threads, in seconds; and the part of it that the
-// kernel spent.
+// cpuOf returns the CPU time of all threads of a process, in seconds, and the part of it in the
+// kernel.
 func cpuOf(pid int) (all, system float64, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -55,7 +55,7 @@ func parseStat(s string) (all, system float64, err error) {
 	return (float64(user) + float64(kernel)) / ticks, float64(kernel) / ticks, nil
 }
 
-// waitsOf sums up how often the threads of a process gave up the processor.
+// waitsOf returns how often the threads of a process have given up the processor.
 func waitsOf(pid int) (sum int64) {
 	threads, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)) // none if it has ended
 	for _, t := range threads {
@@ -64,7 +64,7 @@ func waitsOf(pid int) (sum int64) {
 	return sum
 }
 
-// usageOf reads all of it. The error is that there is no such process.
+// usageOf returns the usage of a process. It fails if there is no such process.
 func usageOf(pid int) (u usage, err error) {
 	if u.CPU, u.System, err = cpuOf(pid); err != nil {
 		return u, fmt.Errorf("--pid %d: %w", pid, err)
@@ -80,7 +80,7 @@ func usageOf(pid int) (u usage, err error) {
 	return u, nil
 }
 
-// socketBytes is the memory of TCP's buffers, of IPv6 too: the kernel has one account.
+// socketBytes returns the memory of TCP buffers. The kernel counts IPv4 and IPv6 together.
 func socketBytes(sockstat map[string][]string) int64 {
 	words := sockstat["TCP"]
 	for i := 0; i+1 < len(words); i += 2 {
@@ -91,7 +91,7 @@ func socketBytes(sockstat map[string][]string) int64 {
 	return 0
 }
 
-// fields reads lines of the form "name: word...".
+// fields reads a file of lines "name: word...".
 func fields(path string) map[string][]string {
 	f, err := os.Open(path)
 	if err != nil {
@@ -108,7 +108,7 @@ func fields(path string) map[string][]string {
 	return all
 }
 
-// first is the number that words begin with.
+// first returns the number in the first word; 0 if there is none.
 func first(words []string) int64 {
 	if len(words) == 0 {
 		return 0

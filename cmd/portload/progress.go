@@ -12,10 +12,10 @@ const progressTime = 200 * time.Millisecond
 // eraseLine begins a line of a terminal anew.
 const eraseLine = "\r\x1b[K"
 
-// things are what each command counts.
+// things are the names of what each command counts.
 var things = map[string]string{"conn": "connections", "echo": "messages", "idle": "connections", "fanout": "deliveries"}
 
-// tell shows a person on w how far the load is, until the func it returns is called, which erases
+// tell writes a line of progress to w again and again. The func that it returns stops it and erases
 // the line.
 func (s *session) tell(w io.Writer) (stop func()) {
 	end, ended := make(chan struct{}), make(chan struct{})
@@ -42,7 +42,7 @@ func (s *session) tell(w io.Writer) (stop func()) {
 	}
 }
 
-// progressLine says what was done in all, and how much of it since the line before.
+// progressLine returns the text of a line. since is the number of operations since the last line.
 func (s *session) progressLine(elapsed time.Duration, now tally, since int64) string {
 	line := fmt.Sprintf("%s: %.0f s, %d %s, %.0f/s", s.plan.Command, elapsed.Seconds(), now.Done, things[s.plan.Command],
 		per(float64(max(since, 0)), progressTime.Seconds())) // a round begins at 0 again

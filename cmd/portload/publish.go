@@ -41,7 +41,7 @@ func newPublisher(ctx context.Context, s *session) (*publisher, error) {
 	return p, nil
 }
 
-// receive forgets what came: a publisher may be a member too.
+// receive drops what it gets: a publisher may be a member too.
 func (p *publisher) receive(b []byte) error { return p.inbox.take(p.link, b, func([]byte) {}) }
 
 func (p *publisher) closed(err error) {
@@ -60,7 +60,7 @@ func (p *publisher) send(seq, n int64) error {
 	return err
 }
 
-// gather sends message 0 until every member has it: then all are in.
+// gather sends message 0 until every member has it: then all members have joined.
 func (p *publisher) gather(ctx context.Context) error {
 	limit := time.After(p.session.plan.Timeout)
 	for again := 50 * time.Millisecond; ; again = min(2*again, time.Second) {
@@ -87,7 +87,7 @@ func (p *publisher) gather(ctx context.Context) error {
 	}
 }
 
-// publish sends batches, each in one write, as fast as the rate and the window let it.
+// publish sends batches, each in one write, as fast as the rate and the window allow.
 func (p *publisher) publish(ctx context.Context, o *fanoutOptions) error {
 	p.start, p.stalls = p.sent, 0
 	for begin := time.Now(); ctx.Err() == nil; {
@@ -115,7 +115,7 @@ func (p *publisher) publish(ctx context.Context, o *fanoutOptions) error {
 	return nil
 }
 
-// await waits until all members have message seq, for --timeout.
+// await waits until all members have message seq, at most for --timeout.
 func (p *publisher) await(ctx context.Context, seq int64) error {
 	if p.session.crew.reached() >= seq {
 		return nil

@@ -33,17 +33,16 @@ type pump struct {
 	watchdog *time.Timer
 }
 
-// inline is how many bytes may be in flight when the goroutine that receives also sends: they fit
-// into the buffers of a connection, so that a server that waits for us to receive does not make us
-// wait too.
+// inline is the most bytes in flight that the receiving goroutine sends by itself: they fit into
+// the buffers of a connection, so that a write never waits for a server that waits for a read.
 const inline = 32 << 10
 
 func newPump(w *echoWorker, l *link) *pump {
 	return &pump{client: newClient(l), worker: w, times: make([]time.Time, w.dialer.plan.Depth)}
 }
 
-// begin prepares a run: of count messages, or of any number if count is below 0; or, with a
-// schedule, of those that the pacer makes due, the first of which has place next in it.
+// begin prepares a run of count messages, or of any number if count is negative. With a schedule,
+// the pacer makes the messages due; the first has the number next in the schedule.
 func (p *pump) begin(count int, s *schedule, next int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// summary is the part of every report.
+// summary has the fields of every report.
 type summary struct {
 	Command     string  `json:"command"`
 	Addr        string  `json:"addr"`
@@ -21,7 +21,7 @@ type summary struct {
 	Server      *served `json:"server,omitempty"`
 }
 
-// served is what the server has used.
+// served holds what the server has used.
 type served struct {
 	CPU        float64 `json:"cpu_seconds"`
 	System     float64 `json:"system_seconds"` // of them in the kernel
@@ -57,7 +57,7 @@ func (l latencies) String() string {
 		brief(l.P50), brief(l.P90), brief(l.P99), brief(l.P999), brief(l.Max))
 }
 
-// brief is a duration with three digits.
+// brief rounds a duration to three digits.
 func brief(seconds float64) time.Duration {
 	d := time.Duration(seconds * float64(time.Second))
 	unit := time.Duration(1)
@@ -69,7 +69,7 @@ func brief(seconds float64) time.Duration {
 
 func (s *summary) common() *summary { return s }
 
-// failure is that something failed.
+// failure returns an error if something failed.
 func (s *summary) failure() error {
 	switch {
 	case s.Server != nil && s.Server.Gone:
@@ -80,7 +80,7 @@ func (s *summary) failure() error {
 	return nil
 }
 
-// row is a line of a report.
+// row writes a line of a report.
 func row(w io.Writer, name, format string, args ...any) {
 	fmt.Fprintf(w, "  %-12s %s\n", name, fmt.Sprintf(format, args...))
 }
@@ -94,7 +94,7 @@ func (s *summary) printTitle(w io.Writer, what string) {
 	fmt.Fprintf(w, "%s %s %s: %s, %.1f s%s\n", s.Command, s.Proto, s.Addr, what, s.Seconds, end)
 }
 
-// printRest writes the lines that every report ends with.
+// printRest writes the last lines, which every report has.
 func (s *summary) printRest(w io.Writer) {
 	if s.Failed > 0 {
 		row(w, "failed", "%d, the first: %s", s.Failed, s.Error)
@@ -108,7 +108,7 @@ func (s *summary) printRest(w io.Writer) {
 	}
 }
 
-// perCPU is n for each CPU second of the server; 0 if that is not known.
+// perCPU returns n for each CPU second of the server; 0 if that is unknown.
 func (s *summary) perCPU(n int64) float64 {
 	if s.Server == nil {
 		return 0
@@ -116,7 +116,7 @@ func (s *summary) perCPU(n int64) float64 {
 	return per(float64(n), s.Server.CPU)
 }
 
-// printRate writes how many there were of something.
+// printRate writes a count and its rate.
 func (s *summary) printRate(w io.Writer, what string, n int64) {
 	if s.Server != nil {
 		row(w, what, "%d, %.0f/s, %.0f per server CPU second", n, per(float64(n), s.Seconds), s.perCPU(n))
@@ -125,7 +125,7 @@ func (s *summary) printRate(w io.Writer, what string, n int64) {
 	row(w, what, "%d, %.0f/s", n, per(float64(n), s.Seconds))
 }
 
-// per is n for each of d; 0 if there is none.
+// per returns n/d; 0 if d is not positive.
 func per(n, d float64) float64 {
 	if d <= 0 {
 		return 0
@@ -133,7 +133,7 @@ func per(n, d float64) float64 {
 	return n / d
 }
 
-// size is a number of bytes for a person.
+// size formats a number of bytes.
 func size(n int64) string {
 	switch {
 	case n >= 10<<20 || n <= -10<<20:
@@ -144,7 +144,7 @@ func size(n int64) string {
 	return fmt.Sprintf("%d B", n)
 }
 
-// plural is "1 thing" or "2 things".
+// plural returns "1 thing" or "2 things".
 func plural(n int, thing string) string {
 	if n != 1 {
 		thing += "s"

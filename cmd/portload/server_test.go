@@ -149,7 +149,8 @@ func (s *testServer) serve(c net.Conn, i int, isWS bool) {
 	}
 }
 
-// set says which client c is, below 0 before the handshake; false when the server has ended.
+// set records that c is client i, which is negative before the handshake. It returns false when the
+// server has ended.
 func (s *testServer) set(c net.Conn, i int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -171,8 +172,8 @@ func receive(c net.Conn, lines *bufio.Reader, isWS bool) ([]byte, error) {
 	return bytes.TrimSuffix(line, []byte("\n")), err
 }
 
-// spread sends msg where it should go; false closes its sender. A count below 0 closes the
-// receiver.
+// spread sends msg to its receivers. If it returns false, the caller closes the sender. A negative
+// count closes the receiver.
 func (s *testServer) spread(from net.Conn, msg []byte, isWS bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

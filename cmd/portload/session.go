@@ -40,7 +40,8 @@ func (o *options) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.plan.Path, "path", "/", "path of HTTP and WebSocket requests")
 }
 
-// atLeast makes sure that those of these flags that the command has are not below least.
+// atLeast returns an error if one of these flags is less than least. It ignores flags that the
+// command does not have.
 func atLeast(f *pflag.FlagSet, least int, names ...string) error {
 	for _, name := range names {
 		if n, err := f.GetInt(name); err == nil && n < least {
@@ -50,7 +51,7 @@ func atLeast(f *pflag.FlagSet, least int, names ...string) error {
 	return nil
 }
 
-// check looks for mistakes in the common flags.
+// check checks the flags that all commands share.
 func (o *options) check(f *pflag.FlagSet) error {
 	if err := atLeast(f, 0, "pid", "local-ips", "count"); err != nil {
 		return err
@@ -67,13 +68,13 @@ func (o *options) check(f *pflag.FlagSet) error {
 	return atLeast(f, 1, "clients", "depth", "size", "conns", "members")
 }
 
-// A report is what a command has found out.
+// A report holds the results of a command.
 type report interface {
-	// common is the part that every report has.
+	// common returns the fields that every report has.
 	common() *summary
-	// print writes it for a person.
+	// print writes the report as text.
 	print(w io.Writer)
-	// failure is why the exit code is 1, or nil.
+	// failure returns the reason of exit code 1, or nil.
 	failure() error
 }
 
@@ -89,8 +90,8 @@ type session struct {
 	start  time.Time
 }
 
-// run makes the connections' workers, and has measure measure and publish. The plan is checked
-// already.
+// run starts the workers and calls measure, which measures and publishes. The caller has checked
+// the plan.
 func (o *options) run(cmd *cobra.Command, addr string, measure func(context.Context, *session) error) error {
 	ctx := cmd.Context()
 	if err := o.check(cmd.Flags()); err != nil {
@@ -125,7 +126,8 @@ func (o *options) run(cmd *cobra.Command, addr string, measure func(context.Cont
 	return measure(ctx, s)
 }
 
-// readLines sends a value for each line of r. The channel is closed at the end of r, or of ctx.
+// readLines returns a channel with a value for each line of r. It closes the channel at the end of
+// r, or of ctx.
 func readLines(ctx context.Context, r io.Reader) <-chan struct{} {
 	c := make(chan struct{})
 	go func() { // ends with r, or with the process
@@ -187,7 +189,7 @@ func (s *session) publish(ctx context.Context, r report) error {
 	return r.failure()
 }
 
-// try makes one connection first, so that a server that is not there is one clear error.
+// try makes one connection, so that an absent server is one clear error.
 func (o *options) try(ctx context.Context) error {
 	one := o.plan
 	one.LocalIPs = 1
@@ -209,12 +211,12 @@ func (o *options) try(ctx context.Context) error {
 	return newClient(l).roundTrip(ctx, &o.plan, 0)
 }
 
-// begin notes what the server and we have used until now.
+// begin records what the server and portload have used until now.
 func (s *session) begin() {
 	s.server, s.client, s.start = s.usage(), s.clientCPU(), time.Now()
 }
 
-// usage is the server's; all 0 without --pid, or if it has ended.
+// usage returns the usage of the server; the zero value without --pid, or if the server has ended.
 func (s *session) usage() usage {
 	if s.pid == 0 {
 		return usage{}
@@ -223,7 +225,7 @@ func (s *session) usage() usage {
 	return u
 }
 
-// clientCPU is the CPU time of this process and its children; 0 where there is no /proc.
+// clientCPU returns the CPU time of this process and its children; 0 where there is no /proc.
 func (s *session) clientCPU() (sum float64) {
 	for _, pid := range append(s.crew.pids(), os.Getpid()) {
 		cpu, _, _ := cpuOf(pid) // see above
@@ -232,10 +234,10 @@ func (s *session) clientCPU() (sum float64) {
 	return sum
 }
 
-// seconds is the time since begin.
+// seconds returns the time since begin.
 func (s *session) seconds() float64 { return time.Since(s.start).Seconds() }
 
-// summary is what happened since begin.
+// summary returns what has happened since begin.
 func (s *session) summary(t *tally) summary {
 	r := summary{
 		Command: s.plan.Command, Addr: s.plan.Host, Proto: s.plan.Proto, Processes: len(s.crew.workers),
@@ -252,8 +254,8 @@ func (s *session) summary(t *tally) summary {
 	return r
 }
 
-// timed is ctx for the measured time, if there is an end to it. It has no deadline: a dialer that
-// knew of one would fail a moment before ctx ends.
+// timed returns a context that ends with ctx, or after --time. It has no deadline: a dialer that
+// knew of one would fail a moment before the end.
 func (p *plan) timed(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	if p.Time <= 0 {

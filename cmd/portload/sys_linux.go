@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// control lets the kernel choose the port when it knows both addresses: one port serves for many
-// pairs. The kernel takes about buffer bytes that are not read, or what it likes if that is 0.
+// control lets the kernel choose the local port when it knows both addresses, so that many pairs of
+// addresses share a port. It sets the receive buffer to about buffer bytes if buffer is not 0.
 func control(buffer int) func(string, string, syscall.RawConn) error {
 	return func(_, _ string, c syscall.RawConn) (err error) {
 		failed := c.Control(func(fd uintptr) {
@@ -24,7 +24,7 @@ func control(buffer int) func(string, string, syscall.RawConn) error {
 	}
 }
 
-// cpuClock returns the CPU time of a process, all of its threads, to the nanosecond. It is false if
+// cpuClock returns the CPU time of all threads of a process, to the nanosecond. It returns false if
 // there is no such process.
 func cpuClock(pid int) (time.Duration, bool) {
 	var t unix.Timespec
@@ -33,7 +33,7 @@ func cpuClock(pid int) (time.Duration, bool) {
 	return time.Duration(t.Nano()), err == nil
 }
 
-// descriptors is how many this process may have.
+// descriptors returns how many descriptors this process may have.
 func descriptors() int {
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
@@ -47,7 +47,7 @@ func exactTimers() {
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // else they are only less exact
 }
 
-// coarse is by how much a timer of Go may be late: its poller counts in milliseconds.
+// coarse is the most by which a timer of Go is late: its poller counts in milliseconds.
 const coarse = 2 * time.Millisecond
 
 // sleepExactly waits for d, or less when a signal comes. When ctx ends, it returns within a few

@@ -8,14 +8,15 @@ import (
 	"time"
 )
 
-// mark begins what a published message says: its number and when it was sent, in hexadecimal
-// digits.
+// mark begins a published message. The number of the message and the time of sending follow, in
+// hexadecimal digits.
 const mark = "portload:"
 
 // markSize is the length of the shortest published message.
 const markSize = len(mark) + 32
 
-// published is message seq of size bytes, in buf. Message 0 only shows who is there.
+// published returns message seq, of size bytes. It reuses buf if that has the size. Message 0 only
+// shows which members have joined.
 func published(buf []byte, size int, seq int64, now time.Time) []byte {
 	if len(buf) != size {
 		buf = bytes.Repeat([]byte{'.'}, size)
@@ -48,16 +49,16 @@ func parsePublished(msg []byte) (seq int64, sent time.Time, ok bool) {
 	return seq, time.Unix(0, nanos), true
 }
 
-// A track is which messages one member has received.
+// A track records which messages one member has received.
 type track struct {
 	last int64  // the highest
 	seen uint64 // bit i is last-i
 }
 
-// newTrack is after message 0, with nothing missing.
+// newTrack returns a track after message 0, with nothing missing.
 func newTrack() track { return track{seen: ^uint64(0)} }
 
-// take notes message seq in d.
+// take records message seq, and counts it in d.
 func (t *track) take(seq int64, d *delivery) {
 	ahead := seq - t.last
 	switch {
@@ -94,7 +95,7 @@ func (f *floor) leave(seq int64) {
 	}
 }
 
-// lowest is the lowest last message; there is a member, and it does not go back.
+// lowest returns the lowest last message. There must be a member. The result never decreases.
 func (f *floor) lowest() int64 {
 	switch {
 	case f.last[f.least] > 0:
@@ -106,7 +107,7 @@ func (f *floor) lowest() int64 {
 	return f.least
 }
 
-// delivery is what the members of a fan-out received.
+// delivery counts what the members of a fan-out have received.
 type delivery struct {
 	Messages    int64
 	Lost        int64 // by members that are still connected

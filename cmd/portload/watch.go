@@ -7,16 +7,17 @@ import (
 
 // A watcher reads what comes on many connections.
 type watcher interface {
-	// watch reads l from now on and gives what comes to r. The caller may only write to l.
+	// watch reads l from now on and calls r with what arrives. The caller may only write to l.
 	watch(l *link, r receiver) error
 	// close closes all connections without a call of their receivers, and waits for the calls that
 	// are running.
 	close()
 }
 
-// A receiver takes what one connection brings, beneath TLS. Its methods are called one at a time.
+// A receiver handles the bytes of one connection, beneath TLS. Its methods are called one at a
+// time.
 type receiver interface {
-	// receive takes b, which is valid during the call. An error closes the connection.
+	// receive handles b, which is valid during the call. An error closes the connection.
 	receive(b []byte) error
 	// closed is the last call, with io.EOF if the server has closed.
 	closed(err error)
@@ -73,11 +74,11 @@ func (g *goWatcher) close() {
 	g.wg.Wait()
 }
 
-// An inbox puts the pieces that a receiver gets together again.
+// An inbox assembles messages from the pieces that a receiver gets.
 type inbox struct{ rest []byte }
 
-// take hands the messages in what was kept and b to got, keeps what is left, and answers on l what
-// the codec wants to be answered.
+// take calls got with each complete message in the kept bytes and b, keeps the rest, and sends the
+// reply of the codec to l.
 func (i *inbox) take(l *link, b []byte, got func(msg []byte)) error {
 	whole := b
 	if len(i.rest) > 0 {

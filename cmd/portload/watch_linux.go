@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newWatcher has one epoll set and one goroutine for all connections.
+// newWatcher returns a watcher with one epoll set and one goroutine for all connections.
 func newWatcher(p *plan) (watcher, error) {
 	if p.Goroutines {
 		return &goWatcher{}, nil
@@ -78,7 +78,7 @@ func (e *epoll) watch(l *link, r receiver) error {
 	return nil
 }
 
-// detach takes the descriptor out of c, which is closed.
+// detach returns a duplicate of the descriptor of c, and closes c.
 func detach(c net.Conn) (fd int, err error) {
 	defer c.Close()
 	sc, ok := c.(syscall.Conn)
@@ -115,7 +115,7 @@ func (e *epoll) loop() {
 	}
 }
 
-// read reads once: what is left makes another event.
+// read reads once: if bytes are left, there is another event.
 func (e *epoll) read(c *rawConn, buf []byte) {
 	fd := c.fd // only this goroutine changes it
 	n, err := unix.Read(fd, buf)

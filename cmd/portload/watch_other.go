@@ -2,5 +2,5 @@
 
 package main
 
-// newWatcher has a goroutine for each connection.
+// newWatcher returns a watcher with a goroutine for each connection.
 func newWatcher(*plan) (watcher, error) { return &goWatcher{}, nil }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// A worker is the load of one process: this one, or a child when the connections are more than one
-// may have.
+// A worker is the load of one process: this one, or a child if one process may not have as many
+// connections.
 type worker interface {
-	// do does one step and says what happened in it. The end of ctx ends it early, which is no
+	// do runs one step and returns what happened in it. The end of ctx ends it early, without an
 	// error.
 	do(ctx context.Context, s step) (tally, error)
 	// progress returns what the step has done so far, for a person to watch: Done, and Latency if
@@ -18,7 +18,7 @@ type worker interface {
 	close()
 }
 
-// A step is what all workers do at the same time.
+// A step is a part of the work that all workers do at the same time.
 type step struct {
 	Do    string // open, run, burst, alive, finish
 	Conns int    // to have when it ends (open)
@@ -28,7 +28,7 @@ type step struct {
 	Again bool   // another run may follow (finish)
 }
 
-// A tally is what happened in one step. Tallies of several workers add up.
+// A tally counts what happened in one step. Tallies of several workers add up.
 type tally struct {
 	Conns    int64 // open now
 	Done     int64 // connections that were made and echoes that came
@@ -66,8 +66,8 @@ func (t *tally) add(o tally) {
 	t.Delivery.add(o.Delivery)
 }
 
-// newWorker makes the worker of p's command. It calls notify when all its members have received
-// message seq.
+// newWorker returns a worker for the command of p. It calls notify when all its members have
+// received message seq.
 func newWorker(p *plan, notify func(seq int64)) (worker, error) {
 	d, err := newDialer(p)
 	if err != nil {
