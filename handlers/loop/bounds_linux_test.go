@@ -7,7 +7,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
-// A timeout that is zero or negative is none.
+// A timeout that is zero or negative means no timeout.
 func TestDeadlines(t *testing.T) {
 	due := func(prepare func(c *polled)) func(l *Loop) int64 {
 		return func(l *Loop) int64 {
@@ -27,5 +27,5 @@ func TestDeadlines(t *testing.T) {
 		boundtest.Field("HandshakeTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.shake = true })),
 		boundtest.Field("MessageTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.needLocked().since = c.now() })),
 		boundtest.Field("PingInterval", boundtest.None, boundtest.None, due(func(c *polled) { c.codec, c.heard = &pings{}, c.active.Load() })),
-	) // TestBounds
+	) // TestBounds tests the defaults
 }

@@ -21,7 +21,7 @@ func init() {
 	}
 }
 
-// pass lets time pass for the epoll driver, when no turn is running but those that wait for a peer.
+// pass advances the time of the epoll driver, when no turns run except those that wait for a peer.
 func (r *rig) pass(t *testing.T, d time.Duration) {
 	t.Helper()
 	var all []*polled
@@ -44,11 +44,12 @@ func (r *rig) pass(t *testing.T, d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.polling {
-		p.set.wake() // its wait goes by the clock
+		p.set.wake() // its wait depends on the time
 	}
 }
 
-// settled waits until the loop has seen that a message has begun, or that none has.
+// settled waits until the loop has noticed that a message has begun or, without begun, that none
+// has.
 func settled(t *testing.T, c Conn, begun bool) {
 	t.Helper()
 	p := c.(*polled)

@@ -11,17 +11,18 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// clock is a loop whose time passes when a test says so, however long that takes on a loaded
-// machine.
+// clock is a loop whose time a test advances, however long that takes on a loaded machine.
 type clock struct {
 	*Loop
 	pass   func(d time.Duration)
 	client func(t *testing.T) (server handlers.Conn, client net.Conn)
-	finish func(client net.Conn)                  // sends FIN
-	settle func(t *testing.T, c Conn, begun bool) // waits until the loop has seen that a message has begun, or none
+	finish func(client net.Conn) // sends FIN
+	// settle waits until the loop has noticed that a message has begun or, without begun, that none
+	// has.
+	settle func(t *testing.T, c Conn, begun bool)
 }
 
-// clocks run a test with each driver.
+// clocks runs a test with each driver.
 var clocks = map[string]func(t *testing.T, l *Loop, f func(t *testing.T, k *clock)){
 	"goroutines": func(t *testing.T, l *Loop, f func(t *testing.T, k *clock)) {
 		synctest.Test(t, func(t *testing.T) {
@@ -44,14 +45,14 @@ func eachClock(t *testing.T, l func() *Loop, f func(t *testing.T, k *clock)) {
 	}
 }
 
-// connect gives a driven connection, which is not started.
+// connect returns a driven connection, which is not started.
 func (k *clock) connect(t *testing.T, a handlers.Attachment) (Conn, *recorder, net.Conn) {
 	t.Helper()
 	server, client := k.client(t)
 	return k.New(server, a), newRecorder(), client
 }
 
-// echo starts a connection of lines that echoes, and shows that it does.
+// echo starts a connection of lines that echoes, and checks that it does.
 func (k *clock) echo(t *testing.T) (Conn, *recorder, net.Conn) {
 	t.Helper()
 	c, rec, client := k.connect(t, handlers.Attachment{Codec: &lines{}})
@@ -73,7 +74,7 @@ func (r *recorder) sees(t *testing.T, n int) {
 	within(t, time.Minute, "an event", func() bool { return len(r.events()) >= n })
 }
 
-// pipeClient makes a pair that has no halves: a 0x04 stands for FIN.
+// pipeClient returns a pipe, on which the byte 0x04 stands for FIN.
 func pipeClient(t *testing.T) (handlers.Conn, net.Conn) {
 	server, client := net.Pipe()
 	t.Cleanup(func() { client.Close() })
@@ -99,7 +100,8 @@ func (c *finConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A client is ended when it has been idle for Timeout, and not before: what it sends puts that off.
+// A client is disconnected when it has been idle for Timeout, and not before. What it sends extends
+// that.
 func TestClockIdle(t *testing.T) {
 	eachClock(t, func() *Loop { return &Loop{Timeout: time.Hour} }, func(t *testing.T, k *clock) {
 		_, rec, client := k.echo(t)
@@ -112,7 +114,7 @@ func TestClockIdle(t *testing.T) {
 	})
 }
 
-// Many connections are ended in time each: TRAPS part 3, row 10.
+// Each of many connections is ended in time: TRAPS part 3, row 10.
 func TestTraps3Row10Deadlines(t *testing.T) {
 	eachClock(t, func() *Loop { return &Loop{Timeout: 5 * time.Hour} }, func(t *testing.T, k *clock) {
 		const n = 20
@@ -135,8 +137,8 @@ func TestTraps3Row10Deadlines(t *testing.T) {
 	})
 }
 
-// A message that is dripped ends its client by MessageTimeout, whoever keeps its beginning: TRAPS
-// part 3, row 9, and part 4, row 22.
+// A client that drips a message is disconnected at MessageTimeout, whether the loop or the codec
+// keeps the beginning: TRAPS part 3, row 9, and part 4, row 22.
 func TestTraps4Row22MessageTimeout(t *testing.T) {
 	for _, idle := range []time.Duration{0, 3 * time.Hour} {
 		for name, codec := range map[string]func() handlers.Codec{
@@ -164,8 +166,8 @@ func TestTraps4Row22MessageTimeout(t *testing.T) {
 	}
 }
 
-// Each message has its own time, also when the end of one comes with the beginning of the next, and
-// between two there is no bound.
+// Each message has its own time, even if it begins in the segment in which the one before it ends.
+// Between two messages there is no bound.
 func TestClockMessageTimeoutOfEach(t *testing.T) {
 	eachClock(t, func() *Loop { return &Loop{MessageTimeout: time.Hour} }, func(t *testing.T, k *clock) {
 		c, rec, client := k.connect(t, handlers.Attachment{Codec: &lines{}})
@@ -186,8 +188,7 @@ func TestClockMessageTimeoutOfEach(t *testing.T) {
 	})
 }
 
-// Who is woken hears how long the connection has been idle, when that is worth knowing, and the
-// connection goes on.
+// Woken gets how long the connection has been idle, and the connection goes on.
 func TestClockWake(t *testing.T) {
 	eachClock(t, noBounds, func(t *testing.T, k *clock) {
 		const quiet = time.Hour
@@ -246,7 +247,7 @@ func TestClockHalfOpenIdle(t *testing.T) {
 	})
 }
 
-// A handshake has its own deadline, which is over when it is complete.
+// A handshake has its own deadline, which ends with the handshake.
 func TestClockUpgrade(t *testing.T) {
 	eachClock(t, func() *Loop { return &Loop{HandshakeTimeout: time.Hour} }, func(t *testing.T, k *clock) {
 		begin := func() (Conn, *recorder, net.Conn) {
@@ -277,8 +278,8 @@ func TestClockUpgrade(t *testing.T) {
 	})
 }
 
-// A client that does not read is too slow in the end, also one whose own callback waits in Send, in
-// its first turn or later.
+// A client that does not read is disconnected in the end, even if its own callback waits in Send,
+// in its first turn or later.
 func TestClockSlowReader(t *testing.T) {
 	slow := func() *Loop { return &Loop{MaxQueue: 64 << 10, Timeout: time.Hour, CloseTimeout: time.Minute} }
 	for _, where := range []string{"outside", "OnConnect", "OnMessage"} {

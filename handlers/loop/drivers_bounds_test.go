@@ -12,8 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A client that does not read fills its queue: Send waits for it, TrySend does not.
-// TestClockSlowReader has its end.
+// If a client does not read, its queue fills: then Send waits and TrySend does not.
+// TestClockSlowReader tests how that ends.
 func TestDriversSlowReader(t *testing.T) {
 	slow := func() *Loop { return &Loop{MaxQueue: 64 << 10, Timeout: time.Hour} }
 	eachDriver(t, slow, func(t *testing.T, r *rig) {
@@ -44,7 +44,7 @@ func TestDriversSlowReader(t *testing.T) {
 	})
 }
 
-// A callback that does not return keeps a shutdown no longer than its context lasts.
+// A callback that does not return delays a shutdown only until its context ends.
 func TestDriversShutdownOfABlockedCallback(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -74,7 +74,7 @@ func TestDriversShutdownOfABlockedCallback(t *testing.T) {
 	})
 }
 
-// A peer that asks and does not read is not read either.
+// The loop does not read from a peer that asks and does not read the answers.
 func TestDriversAnswersAreBounded(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
 		var taken atomic.Int64
@@ -94,8 +94,8 @@ func TestDriversAnswersAreBounded(t *testing.T) {
 	})
 }
 
-// What the protocol itself answers, such as pongs, takes little of the queue of a peer that does
-// not read, and all of it arrives when it does.
+// The protocol's own answers, such as pongs, take little of the queue of a peer that does not read,
+// and all of them arrive when it does.
 func TestDriversRepliesTakeLittle(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{} }, func(t *testing.T, r *rig) {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &echoing{}})
@@ -120,14 +120,14 @@ func TestDriversRepliesTakeLittle(t *testing.T) {
 	})
 }
 
-// queued is how many bytes wait for the peer.
+// queued returns how many bytes wait for the peer.
 func (c *goConn) queued() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.out)
 }
 
-// echoing answers each byte with itself.
+// echoing is a codec that sends each byte back.
 type echoing struct{ lines }
 
 func (*echoing) Decode(in []byte, m *handlers.Messages) (int, error) {
@@ -135,7 +135,7 @@ func (*echoing) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return len(in), nil
 }
 
-// counting answers each byte with a hundred, and counts them.
+// counting is a codec that answers each byte with a hundred, and counts the bytes.
 type counting struct {
 	answers
 	n *atomic.Int64

@@ -13,8 +13,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// held is a client's connection whose writes are kept once it is told to, and that notes what it
-// reads.
+// held is a client's connection that can hold its writes back, and that records what it reads.
 type held struct {
 	*net.TCPConn
 	on         bool
@@ -27,7 +26,8 @@ func (h *held) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (h *held) SetWriteDeadline(time.Time) error { return nil } // CloseWrite leaves one in the past
+// CloseWrite leaves a deadline in the past.
+func (h *held) SetWriteDeadline(time.Time) error { return nil }
 
 func (h *held) Write(p []byte) (int, error) {
 	if !h.on {
@@ -37,8 +37,8 @@ func (h *held) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// secure gives a driven connection with TLS of this version, the client's end of it, and what that
-// writes from then on.
+// secure returns a driven connection with this version of TLS, its client, and the connection below
+// the client, which records the client's writes from then on.
 func secure(t *testing.T, r *rig, version uint16, codec handlers.Codec) (Conn, *recorder, *tls.Conn, *held) {
 	t.Helper()
 	server, nc := tcpPair(t)
@@ -65,8 +65,8 @@ func eachSecure(t *testing.T, f func(t *testing.T, r *rig, version uint16)) {
 	})
 }
 
-// What a client sends over TLS may be cut behind every byte: a message that has no end is one only
-// behind a close_notify, and only that is an end in good order.
+// The stream of a TLS client may be cut after every byte. A message without an end of its own is
+// delivered only after a close_notify, and only a close_notify is a regular end.
 func TestDriversTLSEndings(t *testing.T) {
 	eachSecure(t, func(t *testing.T, r *rig, version uint16) {
 		for cut, size := 0, 1; cut <= size; cut++ {
@@ -82,7 +82,7 @@ func TestDriversTLSEndings(t *testing.T) {
 					ends = append(ends, len(wire.kept))
 				}
 				size = ends[2]
-				if cut%2 == 0 { // else it is all there when the connection is driven
+				if cut%2 == 0 { // otherwise everything is there when the connection is driven
 					start(c, rec)
 				}
 				mustWrite(t, wire.TCPConn, string(wire.kept[:cut]))
@@ -109,7 +109,8 @@ func TestDriversTLSEndings(t *testing.T) {
 				goneWithin(t, time.Minute, rec)
 				got := rec.events()
 				if last := got[len(got)-1]; strings.HasSuffix(last, "read: connection reset by peer") {
-					got[len(got)-1] = "disconnect connection reset by peer" // the drivers name the call in their way
+					// Each driver names its own system call in the error.
+					got[len(got)-1] = "disconnect connection reset by peer"
 				}
 				if !slices.Equal(got, want) {
 					t.Errorf("cut at %d of %d, reset %t: events %q, want %q", cut, ends, rst, got, want)
@@ -152,8 +153,8 @@ func TestDriversTLSHalfClose(t *testing.T) {
 	})
 }
 
-// A stream whose end anybody may have made has not ended: it is not kept open for the program
-// either.
+// A stream that ends without a close_notify, which anybody can cause, was cut: it is not kept open
+// for the program to write.
 func TestDriversTLSCutStream(t *testing.T) {
 	eachSecure(t, func(t *testing.T, r *rig, version uint16) {
 		for _, good := range []bool{false, true} {
@@ -182,7 +183,7 @@ func TestDriversTLSCutStream(t *testing.T) {
 	})
 }
 
-// lastRecord is the last whole record of a stream.
+// lastRecord returns the last complete record of b.
 func lastRecord(b []byte) (last []byte) {
 	for len(b) >= 5 {
 		n := min(len(b), 5+int(binary.BigEndian.Uint16(b[3:])))
@@ -191,8 +192,8 @@ func lastRecord(b []byte) (last []byte) {
 	return last
 }
 
-// alertSize is that of an encrypted alert, with AEAD: 2 bytes and a tag, in TLS 1.3 the type, in
-// 1.2 a nonce.
+// alertSize returns the size of an encrypted alert, with AEAD: 2 bytes and a tag; in TLS 1.3 the
+// type, in TLS 1.2 a nonce.
 func alertSize(version uint16) int {
 	if version == tls.VersionTLS13 {
 		return 5 + 2 + 1 + 16

@@ -29,7 +29,8 @@ func TestDriversHalfClose(t *testing.T) {
 	})
 }
 
-// After End the peer has FIN behind all that was written, and what it still sends is delivered.
+// After End the peer gets everything that was written, and then FIN. What it still sends is
+// delivered.
 func TestDriversEnd(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -54,7 +55,7 @@ func TestDriversEnd(t *testing.T) {
 	})
 }
 
-// The last reply is not lost although the peer goes on sending: TRAPS part 4, row 16.
+// The last reply is not lost even if the peer goes on sending: TRAPS part 4, row 16.
 func TestTraps4Row16Linger(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		for range 20 {
@@ -129,7 +130,7 @@ func TestDriversShutdown(t *testing.T) {
 			start(c, rec)
 			mustWrite(t, client, "before\n")
 			mustRead(t, client, "before\n")
-			mustWrite(t, client, "last\n") // is served although it may not have been read yet
+			mustWrite(t, client, "last\n") // is served, although it may not have been read yet
 			recs[i] = rec
 			go func() { // ends when the loop has closed it
 				defer client.Close()
@@ -151,8 +152,8 @@ func TestDriversShutdown(t *testing.T) {
 	})
 }
 
-// Quit says goodbye after what is queued, is no later than the loop allows, and delivers nothing
-// that comes then.
+// Quit says goodbye after what is queued, waits no longer than the loop allows, and delivers
+// nothing that comes after it.
 func TestDriversQuit(t *testing.T) {
 	want := "disconnect " + handlers.ErrSlow.Error()
 	t.Run("a peer that reads", func(t *testing.T) {
@@ -202,15 +203,15 @@ func TestDriversQuit(t *testing.T) {
 	})
 }
 
-// parting says why it ends.
+// parting is a codec that sends the reason for the end.
 type parting struct{ lines }
 
 func (*parting) AppendClose(dst []byte, reason error) []byte {
 	return fmt.Appendf(dst, "bye: %v", reason)
 }
 
-// What others send does not come behind the codec's last word: a WebSocket's answer to a close
-// frame.
+// Other goroutines' messages do not follow the codec's last word, such as a WebSocket's answer to a
+// close frame.
 func TestDriversLastWord(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		for range 30 {
@@ -233,7 +234,7 @@ func TestDriversLastWord(t *testing.T) {
 	})
 }
 
-// polite answers anything with a farewell.
+// polite is a codec that answers everything with a farewell.
 type polite struct{ lines }
 
 func (*polite) Decode(in []byte, m *handlers.Messages) (int, error) {
@@ -246,7 +247,7 @@ func (*polite) Decode(in []byte, m *handlers.Messages) (int, error) {
 
 func (*polite) AppendClose(dst []byte, _ error) []byte { return dst }
 
-// Close may be called by every callback, and returns; so does Shutdown when its context ends.
+// Every callback may call Close, which returns, and Shutdown, which returns when its context ends.
 func TestDriversCloseInCallback(t *testing.T) {
 	stops := map[string]func(t *testing.T, r *rig){
 		"Close": func(_ *testing.T, r *rig) { r.Close() },
@@ -310,7 +311,7 @@ func TestDriversCloseInCallback(t *testing.T) {
 	}
 }
 
-// parter does something more when its client goes.
+// parter calls a func when its client is disconnected.
 type parter struct {
 	*sleeper
 	parts func()

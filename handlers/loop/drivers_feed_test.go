@@ -85,8 +85,8 @@ type quits struct {
 	take func(net.Conn)
 }
 
-// A codec gives its connection back as a net.Conn, with what was not decoded, after what was
-// written.
+// A codec gives its connection back as a net.Conn. Reading from it begins with what was not
+// decoded, and what was written before is sent first.
 func TestDriversLeave(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		echoed := make(chan error, 1)
@@ -115,7 +115,7 @@ func TestDriversLeave(t *testing.T) {
 	})
 }
 
-// chunk is a feed of messages of this size.
+// chunk is a feed of messages of one size.
 type chunk struct {
 	size    int
 	drained chan struct{}
@@ -126,7 +126,7 @@ func newChunk(size int) *chunk { return &chunk{size: size, drained: make(chan st
 func (f *chunk) End(n int) int { return (n + f.size - 1) / f.size * f.size }
 func (f *chunk) Drained()      { f.drained <- struct{}{} }
 
-// fill feeds c until it takes no more.
+// fill feeds c until it accepts no more.
 func (f *chunk) fill(t *testing.T, c Conn) {
 	t.Helper()
 	line := append(bytes.Repeat([]byte("."), f.size-1), '\n')
@@ -150,7 +150,7 @@ func (f *chunk) wantDrained(t *testing.T) {
 	}
 }
 
-// Who feeds a connection is told when it is destroyed, although a callback of its client has not
+// A feed learns that its connection was destroyed, even if a callback of the client has not
 // returned.
 func TestDriversFeedEnds(t *testing.T) {
 	for _, end := range []struct {
@@ -169,7 +169,7 @@ func TestDriversFeedEnds(t *testing.T) {
 				start(c, rec)
 				mustWrite(t, client, "block\n")
 				<-blocks
-				time.Sleep(20 * time.Millisecond) // it is taken for lost
+				time.Sleep(20 * time.Millisecond) // the loop regards the callback as stuck
 				f := newChunk(64 << 10)
 				f.fill(t, c)
 				end.end(c)
@@ -226,8 +226,8 @@ func (q *quits) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return i + 1, nil
 }
 
-// Who takes a connection and keeps it is waited for until the deadline of a shutdown, which closes
-// it; a panic of his costs the connection, and gives its place back.
+// A program that takes a connection and keeps it delays a shutdown until its deadline, which closes
+// the connection. A panic of the program costs the connection, and frees its place.
 func TestDriversLeaveForLong(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		panicked := make(chan error, 1)

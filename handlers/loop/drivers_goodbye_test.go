@@ -21,8 +21,8 @@ func (g *goodbyes) Decode(in []byte, m *handlers.Messages) (int, error) {
 
 func (*goodbyes) AppendClose(dst []byte, _ error) []byte { return append(dst, "bye\n"...) }
 
-// When both sides have said goodbye after End the client is gone, also if its peer keeps the
-// connection.
+// When both sides have said goodbye after End, the client is disconnected, even if its peer keeps
+// the connection open.
 func TestDriversGoodbyeOfBoth(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{CloseTimeout: time.Hour, linger: time.Hour} }, func(t *testing.T, r *rig) {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &goodbyes{}})

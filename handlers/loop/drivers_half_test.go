@@ -29,8 +29,8 @@ func halfOpen(t *testing.T, r *rig) (Conn, *recorder, peer) {
 	return c, rec, client
 }
 
-// A peer that has sent FIN still gets what the program writes, until that ends, and once only hears
-// of it.
+// A peer that has sent FIN still gets what the program writes, until the program ends the
+// connection. The program learns of the FIN once.
 func TestDriversHalfOpen(t *testing.T) {
 	tests := []struct {
 		name string
@@ -66,7 +66,7 @@ func TestDriversHalfOpen(t *testing.T) {
 	}
 }
 
-// It ends when its peer is gone.
+// A half-open connection ends when its peer is gone.
 func TestDriversHalfOpenGone(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := halfOpen(t, r)
@@ -77,7 +77,7 @@ func TestDriversHalfOpenGone(t *testing.T) {
 			client.(*net.TCPConn).SetLinger(0)
 			client.Close()
 		}
-		for c.Send([]byte("x"), handlers.Auto) == nil { // the goroutine driver finds out by writing
+		for c.Send([]byte("x"), handlers.Auto) == nil { // the goroutine driver notices by writing
 			time.Sleep(time.Millisecond)
 		}
 		<-rec.gone

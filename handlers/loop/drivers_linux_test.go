@@ -24,7 +24,7 @@ func init() {
 	)
 }
 
-// bareConn is a connection that Go's poller does not know.
+// bareConn is a connection that is not in Go's poller.
 type bareConn struct {
 	fakeConn
 	fd int
@@ -43,8 +43,8 @@ func (c *bareConn) Close() error  { return unix.Close(c.fd) }
 
 func (c *bareConn) Descriptor() (int, io.Closer, error) { return c.fd, io.NopCloser(nil), nil }
 
-// A duplicate keeps a closed descriptor's place in the epoll set: what comes for it reaches nobody
-// else.
+// A duplicate keeps a closed descriptor's entry in the epoll set. Its events reach no other
+// connection.
 func TestTraps3Row3Duplicate(t *testing.T) {
 	r := &rig{Loop: &Loop{}, bench: bench{name: "epoll, bare descriptor", server: bareServer}}
 	t.Cleanup(func() { r.Close(); r.Wait() })
@@ -70,7 +70,7 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 		second := next.(*polled)
 		hung := make(chan bool, 1)
 		nextEvents.onMessage = func(m handlers.Message) error {
-			hung <- second.hung // the owner's, which runs this
+			hung <- second.hung // runs in the owner of the slot
 			return next.Send(m.Data, m.Kind)
 		}
 		start(next, nextEvents)
@@ -88,7 +88,8 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 				return second.watched && !second.busy
 			})
 			client.CloseWrite()
-			mustWrite(t, nextClient, "b\n") // told of behind the FIN, of which it must know nothing
+			// This event comes after the FIN, which must not reach this connection.
+			mustWrite(t, nextClient, "b\n")
 			mustRead(t, nextClient, "b\n")
 			if <-hung {
 				t.Error("the FIN of a closed connection has reached another one")
@@ -103,8 +104,8 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 	t.Error("the slot was not used again")
 }
 
-// A descriptor that the loop drives is in one epoll set, its own, and is told of edges, again and
-// again: what comes wakes nobody else, and needs no call to be told of the next.
+// A descriptor that the loop drives is in one epoll set, the loop's, and edge-triggered: its events
+// wake nobody else, and need no system call to be enabled again.
 func TestTraps3Row4Row8OneRegistration(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.echo(t)
@@ -125,7 +126,7 @@ func TestTraps3Row4Row8OneRegistration(t *testing.T) {
 		for _, file := range files {
 			info, _ := os.ReadFile(file)
 			for line := range strings.Lines(string(info)) {
-				var tfd int // may be another's by now, or still be that of one that was closed
+				var tfd int // another file may have it by now, or a closed one may still have it
 				var events uint32
 				var ino uint64
 				n, _ := fmt.Sscanf(line, "tfd: %d events: %x", &tfd, &events)
@@ -146,7 +147,7 @@ func TestTraps3Row4Row8OneRegistration(t *testing.T) {
 	})
 }
 
-// socketInode is empty for what is no socket.
+// socketInode returns "" for a descriptor that is not a socket.
 func socketInode(t *testing.T, fd string) string {
 	t.Helper()
 	name, _ := os.Readlink("/proc/self/fd/" + fd)
@@ -156,7 +157,7 @@ func socketInode(t *testing.T, fd string) string {
 	return name
 }
 
-// queued is how many bytes wait for the peer.
+// queued returns how many bytes wait for the peer.
 func (c *polled) queued() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -12,18 +12,18 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// pings is a codec of lines whose peers are pinged.
+// pings is a codec of lines that sends pings.
 type pings struct{ lines }
 
 func (*pings) AppendPing(dst []byte) []byte { return append(dst, "ping\n"...) }
 
-// A peer that answers no ping is lost, whether idle connections are bounded or not.
+// A peer that answers no ping is disconnected, with and without a Timeout for idle connections.
 func TestDriversPing(t *testing.T) {
 	for _, timeout := range []time.Duration{0, time.Hour} {
 		loop := func() *Loop { return &Loop{PingInterval: 40 * time.Millisecond, Timeout: timeout} }
 		t.Run(timeout.String(), func(t *testing.T) {
 			eachDriver(t, loop, func(t *testing.T, r *rig) {
-				began := time.Now() // a byte of the handshake of TLS is one from the peer
+				began := time.Now() // bytes of the TLS handshake count as the peer's too
 				c, rec, client := r.connect(t, handlers.Attachment{Codec: &pings{}})
 				start(c, rec)
 				mustRead(t, client, "ping\n")
@@ -43,8 +43,8 @@ func TestDriversPing(t *testing.T) {
 	}
 }
 
-// A peer that drains a long queue slowly is lost neither for its silence nor as a slow reader: it
-// is judged by what it takes, not by when it has taken all.
+// A peer that drains a long queue slowly is not disconnected, neither for its silence nor as a slow
+// reader: it is judged by what it reads, not by when it has read everything.
 func TestSlowReaderThatDrainsStays(t *testing.T) {
 	for name, l := range map[string]*Loop{"pings": {PingInterval: time.Minute}, "Timeout": {Timeout: time.Minute}} {
 		t.Run(name, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestSlowReaderThatDrainsStays(t *testing.T) {
 				server, client := net.Pipe()
 				c, rec := l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &pings{}}), newRecorder()
 				start(c, rec)
-				synctest.Wait() // it reads
+				synctest.Wait() // it has begun to read
 				const size = 2 << 20
 				if err := c.TrySend(make([]byte, size), handlers.Auto); err != nil {
 					t.Fatal(err)
@@ -71,8 +71,8 @@ func TestSlowReaderThatDrainsStays(t *testing.T) {
 	}
 }
 
-// eachInterval runs f with every driver, and with an interval that doubles until f has stayed: on a
-// busy machine an answer may be late.
+// eachInterval runs f with every driver, and doubles the interval until f reports that the peer
+// stays: on a busy machine an answer may be late.
 func eachInterval(t *testing.T, timeout time.Duration, f func(t *testing.T, r *rig) (stays bool)) {
 	eachDriver(t, noBounds, func(t *testing.T, first *rig) {
 		for interval := 40 * time.Millisecond; interval < time.Minute; interval *= 2 {
@@ -88,7 +88,7 @@ func eachInterval(t *testing.T, timeout time.Duration, f func(t *testing.T, r *r
 	})
 }
 
-// A peer that answers stays, and is pinged again.
+// A peer that answers stays connected, and gets further pings.
 func TestDriversPingAnswered(t *testing.T) {
 	eachInterval(t, time.Hour, func(t *testing.T, r *rig) bool {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &pings{}})
@@ -110,7 +110,7 @@ func TestDriversPingAnswered(t *testing.T) {
 	})
 }
 
-// What is written to a silent peer does not stand for a ping, but while it is taken the peer stays.
+// Writing to a silent peer does not replace pings, but the peer stays connected while it reads.
 func TestDriversPingWhileWriting(t *testing.T) {
 	eachInterval(t, 0, func(t *testing.T, r *rig) bool {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &pings{}})

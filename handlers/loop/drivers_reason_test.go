@@ -13,7 +13,8 @@ var (
 	errSecond = errors.New("the second reason")
 )
 
-// Each way in which the server's side may end a connection, and what Disconnect gets then.
+// endings has each way in which the server may end a connection, and the error that Disconnect then
+// gets.
 var endings = []struct {
 	name string
 	end  func(r *rig, c Conn, err error)
@@ -24,7 +25,7 @@ var endings = []struct {
 	{"Close", func(r *rig, _ Conn, _ error) { r.Close() }, func(error) error { return handlers.ErrShutdown }},
 }
 
-// Of two reasons to end a connection Disconnect gets the first, whatever comes after it.
+// Disconnect gets the first of two reasons to end a connection.
 func TestDriversFirstReason(t *testing.T) {
 	for _, second := range endings {
 		for _, first := range endings {
@@ -55,7 +56,7 @@ func TestDriversFirstReason(t *testing.T) {
 					rec.onMessage = func(handlers.Message) error { return event() }
 					start(c, rec)
 					mustWrite(t, client, "a\n")
-					_, _ = io.ReadAll(client) // our side has ended, and waits for the client's
+					_, _ = io.ReadAll(client) // the server has ended its half, and waits for the client's end
 					second.end(r, c, errSecond)
 					client.Close()
 					want := errFirst
@@ -72,11 +73,11 @@ func TestDriversFirstReason(t *testing.T) {
 	}
 }
 
-// A reset of the peer's is not a reason when there was one.
+// A reset by the peer after another reason does not replace that reason.
 func TestDriversResetAfterReason(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		if r.tls {
-			return // the reset is the connection's below
+			return // the reset then comes from the connection below
 		}
 		c, rec, client := r.lines(t)
 		rec.onMessage = func(handlers.Message) error {

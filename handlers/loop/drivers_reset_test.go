@@ -21,8 +21,8 @@ func reset(p peer) {
 	nc.Close()
 }
 
-// patient is a loop that waits for peers as if for ever: what it does at once, it does without
-// waiting.
+// patient returns a loop whose timeouts are too long for a test: what it does soon it does without
+// waiting for them.
 func patient() *Loop {
 	return &Loop{CloseTimeout: time.Hour, linger: time.Hour, MaxQueue: 64 << 10}
 }
@@ -38,7 +38,7 @@ func (p *place) Close() error {
 	return p.Conn.Close()
 }
 
-// wantReset fails the test if the last event of rec does not come soon, or tells of no error.
+// wantReset fails the test unless the last event of rec comes soon and has an error.
 func wantReset(t *testing.T, rec *recorder) {
 	t.Helper()
 	goneWithin(t, time.Minute, rec)
@@ -48,8 +48,8 @@ func wantReset(t *testing.T, rec *recorder) {
 	}
 }
 
-// A client that resets its connection is gone at once, whatever the loop was about to do for it:
-// its place does not wait for a close_notify, a farewell or a FIN that nobody takes.
+// A client that resets its connection is disconnected at once, even while the loop waits for a
+// close_notify, a farewell or a FIN to be sent.
 func TestDriversReset(t *testing.T) {
 	tests := []struct {
 		name string
@@ -94,7 +94,7 @@ func TestDriversReset(t *testing.T) {
 				server := r.server
 				p := &place{}
 				r.server = func(t *testing.T, nc *net.TCPConn) handlers.Conn {
-					if p.Conn = server(t, nc); strings.Contains(r.name, "bare") { // which is no net.Conn
+					if p.Conn = server(t, nc); strings.Contains(r.name, "bare") { // which is not a net.Conn
 						p.closed.Add(1)
 						return p.Conn
 					}
@@ -119,8 +119,8 @@ func TestDriversReset(t *testing.T) {
 	}
 }
 
-// The program finds out by writing that its client has gone: what that had not finished is no
-// message.
+// The program notices by writing that its client is gone. An unfinished message of the client is
+// not delivered.
 func TestDriversResetInCallback(t *testing.T) {
 	eachDriver(t, patient, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -155,7 +155,7 @@ func TestDriversResetInCallback(t *testing.T) {
 	})
 }
 
-// A paused connection that cannot be written to has ended.
+// A paused connection ends when it can no longer be written to.
 func TestDriversResetWhilePaused(t *testing.T) {
 	eachDriver(t, patient, func(t *testing.T, r *rig) {
 		c, rec, client := r.stream(t)
@@ -176,13 +176,14 @@ func TestDriversResetWhilePaused(t *testing.T) {
 	})
 }
 
-// A peer that has sent its last and gets ours ends, also when it resets the connection instead of
-// reading on.
+// A peer that has sent its last byte and gets the server's ends, even if it resets the connection
+// instead of reading on.
 func TestDriversResetHalfOpen(t *testing.T) {
 	eachDriver(t, patient, func(t *testing.T, r *rig) {
 		c, rec, client := halfOpen(t, r)
 		reset(client)
-		for r.driver == Goroutines && c.Send([]byte("x"), handlers.Auto) == nil { // which finds out by writing
+		// This driver notices the reset by writing.
+		for r.driver == Goroutines && c.Send([]byte("x"), handlers.Auto) == nil {
 			time.Sleep(time.Millisecond)
 		}
 		wantReset(t, rec)

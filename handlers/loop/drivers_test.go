@@ -18,14 +18,16 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// bench is one way to drive a connection over real sockets. Every driver passes every test of this
-// file.
+// bench is one way to drive a connection over real sockets. Every driver passes every test that
+// uses eachDriver.
 type bench struct {
-	name       string
-	driver     Driver
-	tls        bool
-	server     func(t *testing.T, nc *net.TCPConn) handlers.Conn
-	processors int // of the epoll driver, which waits in another way if there is one; GOMAXPROCS if 0
+	name   string
+	driver Driver
+	tls    bool
+	server func(t *testing.T, nc *net.TCPConn) handlers.Conn
+	// processors is GOMAXPROCS for the epoll driver, which waits in another way if it is 1; unchanged
+	// if 0.
+	processors int
 }
 
 var benches = []bench{
@@ -33,7 +35,7 @@ var benches = []bench{
 	{"goroutines, TLS", Goroutines, true, tlsServer, 0},
 }
 
-// rig is a loop with a driver, and a way to make connections in it.
+// rig is a loop with a driver, and a way to connect to it.
 type rig struct {
 	*Loop
 	bench
@@ -49,7 +51,7 @@ func newRig(t *testing.T, l *Loop, b bench) *rig {
 	return r
 }
 
-// eachDriver runs f with every driver, and closes the loop after.
+// eachDriver runs f with every driver, and then closes the loop.
 func eachDriver(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
 	t.Parallel()
 	for _, b := range benches {
@@ -68,7 +70,7 @@ type peer interface {
 	CloseWrite() error
 }
 
-// connect gives a driven connection, which is not started, and the peer's end.
+// connect returns a connection of the driver, which is not started, and the peer's end.
 func (r *rig) connect(t *testing.T, a handlers.Attachment) (Conn, *recorder, peer) {
 	t.Helper()
 	server, client := tcpPair(t)
@@ -92,13 +94,13 @@ func (r *rig) connect(t *testing.T, a handlers.Attachment) (Conn, *recorder, pee
 	return c, newRecorder(), p
 }
 
-// lines is connect with the codec of lines.
+// lines is connect with a codec of lines.
 func (r *rig) lines(t *testing.T) (Conn, *recorder, peer) {
 	t.Helper()
 	return r.connect(t, handlers.Attachment{Codec: &lines{}})
 }
 
-// tcpPair is a connection over loopback, whose halves can be closed.
+// tcpPair returns the ends of a connection over loopback, whose halves can be closed.
 func tcpPair(t *testing.T) (server, client *net.TCPConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -159,7 +161,8 @@ func TestDriversEchoInOrder(t *testing.T) {
 	})
 }
 
-// Concurrent writers, a peer that reads, and an end in the middle of it: no message is torn.
+// Many goroutines write, the peer reads, and the connection ends in the middle of it: no message is
+// torn.
 func TestDriversConcurrentWriters(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -201,8 +204,8 @@ func TestDriversConcurrentWriters(t *testing.T) {
 	})
 }
 
-// A callback that takes its time keeps only its own client waiting, what it wrote is sent
-// meanwhile, and the order of its events holds.
+// A callback that takes long delays only its own client. What it writes is sent meanwhile, and the
+// events stay in order.
 func TestDriversBlockedCallback(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		release := make(chan struct{})
@@ -220,7 +223,7 @@ func TestDriversBlockedCallback(t *testing.T) {
 			}
 			start(c, rec)
 			mustWrite(t, client, "block\n")
-			mustRead(t, client, "block\n") // although its callback has not returned
+			mustRead(t, client, "block\n") // although the callback has not returned
 			blocked[i], recs[i] = client, rec
 		}
 		c, rec, client := r.lines(t)
@@ -244,7 +247,8 @@ func TestDriversBlockedCallback(t *testing.T) {
 	})
 }
 
-// What was read before comes first, and a message comes whole however it is cut.
+// What was read before the connection was driven comes first. A message is delivered whole, however
+// it is split.
 func TestDriversLongMessages(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		long := strings.Repeat("x", 100<<10)
@@ -273,7 +277,7 @@ func TestDriversLongMessages(t *testing.T) {
 	})
 }
 
-// A codec that panics costs its own connection.
+// A codec that panics costs only its own connection.
 func TestDriversCodecPanics(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &broken{}})
@@ -293,7 +297,7 @@ type broken struct{ lines }
 
 func (*broken) Decode([]byte, *handlers.Messages) (int, error) { panic("oops") }
 
-// within fails the test when cond does not hold soon.
+// within fails the test unless cond holds soon.
 func within(t *testing.T, d time.Duration, what string, cond func() bool) {
 	t.Helper()
 	for late := time.Now().Add(d); !cond(); time.Sleep(time.Millisecond) {

@@ -12,8 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// stream is a codec that delivers what comes as it comes, and keeps its connection after the peer's
-// FIN.
+// stream is a codec that delivers bytes as they come, and keeps its connection open after the
+// peer's FIN.
 type stream struct{ lines }
 
 func (*stream) Decode(in []byte, m *handlers.Messages) (int, error) {
@@ -29,7 +29,7 @@ func (*stream) Decode(in []byte, m *handlers.Messages) (int, error) {
 
 func (*stream) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte { return append(dst, msg...) }
 
-// sleeper is a recorder that can be woken.
+// sleeper is a recorder that is also a handlers.Waker.
 type sleeper struct {
 	*recorder
 	woken func(idle time.Duration, m *handlers.Messages) time.Duration
@@ -45,8 +45,8 @@ func (r *rig) stream(t *testing.T) (Conn, *recorder, peer) {
 	return r.connect(t, handlers.Attachment{Codec: &stream{}})
 }
 
-// A peer whose connection is paused can send as much as the kernel keeps, and no more until it is
-// resumed.
+// The peer of a paused connection can send as much as the kernel buffers, and no more until the
+// connection is resumed.
 func TestDriversPause(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.stream(t)
@@ -77,7 +77,7 @@ func TestDriversPause(t *testing.T) {
 		if len(got) > 0 {
 			t.Errorf("%d bytes came while it was paused", <-got)
 		}
-		if r.tls { // its last record is broken by the deadline
+		if r.tls { // the deadline has broken its last record
 			c.Destroy()
 			<-rec.gone
 			return
@@ -99,7 +99,7 @@ func TestDriversPause(t *testing.T) {
 	})
 }
 
-// What was read before the connection was driven waits too, and so does the end.
+// On a paused connection what was read before it was driven waits too, and so does the end.
 func TestDriversPauseAtOnce(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &stream{}, Unread: []byte("before ")})
@@ -130,7 +130,7 @@ func TestDriversPauseAtOnce(t *testing.T) {
 	})
 }
 
-// Shutdown does not wait for what is paused.
+// Shutdown does not wait for paused connections.
 func TestDriversPauseShutdown(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.stream(t)
@@ -150,7 +150,7 @@ func TestDriversPauseShutdown(t *testing.T) {
 	})
 }
 
-// What a callback writes and flushes is there before it returns.
+// What a callback writes and flushes arrives before it returns.
 func TestDriversFlush(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.stream(t)
@@ -213,7 +213,7 @@ func TestDriversLeaveByWake(t *testing.T) {
 	})
 }
 
-// Who would take a connection that has ended gets nil.
+// A program that wants to take a connection that has ended gets nil.
 func TestDriversLeaveTooLate(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.stream(t)

@@ -8,8 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Who never stops sending a message, or a handshake, ends when its time is up: that something is to
-// be read then puts that off once.
+// A client that never stops sending a message, or a handshake, ends at its deadline, which unread
+// bytes extend only once.
 func TestLateSenderEnds(t *testing.T) {
 	const bound = 500 * time.Millisecond
 	for name, shakes := range map[string]bool{"a message": false, "a handshake": true} {
@@ -41,7 +41,7 @@ func TestLateSenderEnds(t *testing.T) {
 	}
 }
 
-// swallowing is a codec whose message never ends, and takes no room.
+// swallowing is a codec whose message never ends and takes no memory.
 type swallowing struct{ lines }
 
 func (*swallowing) Decode(in []byte, m *handlers.Messages) (int, error) {

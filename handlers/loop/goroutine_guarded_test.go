@@ -11,13 +11,13 @@ import (
 	"github.com/portluck/portluck/handlers/internal/guarded/guardedtest"
 )
 
-// wildSource is a connection of the program's of which no net.Conn is to be had.
+// wildSource is a connection of the program that panics when it is asked for its net.Conn.
 type wildSource struct{ fakeConn }
 
 func (*wildSource) NetConn() (net.Conn, error) { panic("of the program") }
 
-// A panic in a method of a connection that the program has made ends that connection, with
-// Disconnect, and not the process.
+// A panic in a method of a connection that the program has made ends that connection, calls
+// Disconnect, and does not end the process.
 func TestTransportPanics(t *testing.T) {
 	for _, method := range append([]string{"NetConn"}, guardedtest.Methods...) {
 		for end, leave := range map[string]func(c Conn, client *net.TCPConn){
@@ -38,7 +38,7 @@ func TestTransportPanics(t *testing.T) {
 				r := newRecorder()
 				r.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
 				start(c, r)
-				_ = c.TrySend([]byte("hello\n"), handlers.Auto) // by a goroutine of its own
+				_ = c.TrySend([]byte("hello\n"), handlers.Auto) // from another goroutine
 				mustWrite(t, client, "a\n")
 				leave(c, client)
 				_ = client.SetReadDeadline(time.Now().Add(time.Minute))

@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// lot is a Parking that has one connection.
+// lot is a Parking with one connection.
 type lot struct {
 	mu     sync.Mutex
 	parked bool
@@ -125,8 +125,7 @@ func TestRetireAfterTheProgramHasWritten(t *testing.T) {
 	})
 }
 
-// A program that writes in OnConnect keeps its connection from being parked, and the order of
-// events.
+// A connection whose program writes in OnConnect is not parked, and its events stay in order.
 func TestWriteInConnectIsNotParked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Loop

@@ -36,7 +36,7 @@ func TestIdleTimeout(t *testing.T) {
 	tests := []struct {
 		name string
 		busy func(c Conn, client net.Conn)
-		want time.Duration // after which the connection is gone
+		want time.Duration // until the connection is closed
 	}{
 		{"silence", func(Conn, net.Conn) {}, time.Minute},
 		{"reading restarts it", func(_ Conn, client net.Conn) {
@@ -75,7 +75,7 @@ func TestSlowReader(t *testing.T) {
 		c, r, client := pipe(&l)
 		start(c, r)
 		synctest.Wait()
-		for i := range 3 { // the first is on its way to the peer, the second fills the queue
+		for i := range 3 { // the first is being sent to the peer, the second fills the queue
 			err := c.TrySend([]byte("0123456789"), handlers.Auto)
 			synctest.Wait()
 			if want := i == 2; errors.Is(err, handlers.ErrSlow) != want {
@@ -97,7 +97,7 @@ func TestSlowReader(t *testing.T) {
 		for c.TrySend(make([]byte, 20), handlers.Auto) == nil {
 			synctest.Wait()
 		}
-		<-r.gone // nobody reads: the write deadline ends it
+		<-r.gone // nobody reads, so the write deadline ends it
 		if got, want := r.events()[1], "disconnect "+handlers.ErrSlow.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
@@ -133,7 +133,7 @@ func TestDestroyWakesWriters(t *testing.T) {
 	})
 }
 
-// What a callback writes is sent when it returns, or soon if it takes its time.
+// What a callback writes is sent when it returns, or a short time later if it takes long.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Loop
@@ -183,7 +183,7 @@ func TestShutdown(t *testing.T) {
 			io.Copy(io.Discard, idleClient)
 			idleClient.Close()
 		}()
-		go func() { // what it sends while the loop shuts down is still served
+		go func() { // what it sends during the shutdown is still served
 			for i := range 10 {
 				time.Sleep(quiet / 2)
 				fmt.Fprintln(busyClient, i)
@@ -232,7 +232,7 @@ func (s *shout) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(append(dst, strings.ToUpper(string(msg))...), '!')
 }
 
-// shake is a handshake: "hello\n" is answered and announces the client.
+// shake is a codec of a handshake: it answers "hello\n" and attaches the client.
 type shake struct{ lines }
 
 func (s *shake) Decode(in []byte, m *handlers.Messages) (int, error) {
@@ -271,7 +271,8 @@ func (*answers) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return len(in), nil
 }
 
-// A peer that asks and does not read is not read either, also while another goroutine waits for it.
+// The loop does not read from a peer that asks and does not read the answers, even if another
+// goroutine waits for the peer.
 func TestAnswersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Loop{MaxQueue: 1000}
@@ -302,8 +303,8 @@ func TestAnswersAreBounded(t *testing.T) {
 	})
 }
 
-// What was sent before a shutdown is served although the deadline of the first Read passes before
-// that begins.
+// What was sent before a shutdown is served, even if the deadline of the first Read passes before
+// that Read begins.
 func TestShutdownLooksOnceMore(t *testing.T) {
 	t.Parallel()
 	server, client := tcpPair(t)
@@ -322,7 +323,7 @@ func TestShutdownLooksOnceMore(t *testing.T) {
 	wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
 }
 
-// lateConn is a connection of a machine so busy that the first deadline has passed before its Read
+// lateConn is a connection on a very busy machine: the first deadline passes before its Read
 // begins.
 type lateConn struct {
 	*net.TCPConn

@@ -1,6 +1,6 @@
 //go:build amd64 || arm64
 
-// Where the processor has AES, crypto/tls takes the cipher that these tests can speak.
+// On a processor with AES, crypto/tls chooses the cipher suite that these tests implement.
 
 package loop
 
@@ -20,7 +20,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A connection that asks for new keys gets them, also when it is idle otherwise.
+// A peer that asks for new keys gets them, also on an idle connection.
 func TestTraps3Row6KeyUpdate(t *testing.T) {
 	r := newRig(t, noBounds(), tlsBench(tls.VersionTLS13))
 	server, nc := tcpPair(t)
@@ -38,18 +38,19 @@ func TestTraps3Row6KeyUpdate(t *testing.T) {
 	if suite := tc.ConnectionState().CipherSuite; suite != tls.TLS_AES_128_GCM_SHA256 {
 		t.Fatalf("the suite is %s: seal knows AES-128 only", tls.CipherSuiteName(suite))
 	}
-	time.Sleep(20 * time.Millisecond) // it is idle
+	time.Sleep(20 * time.Millisecond) // the connection is idle
 	secret := keys.secret(t, "CLIENT_TRAFFIC_SECRET_0")
 	keyUpdate := []byte{24, 0, 0, 1, 1} // update_requested
 	for i := range 3 {
-		nc.Write(seal(t, secret, min(uint64(i), 1), 22, keyUpdate)) // behind the line
+		nc.Write(seal(t, secret, min(uint64(i), 1), 22, keyUpdate)) // after the line
 		secret = expand(t, secret, "traffic upd", 32)
 		line := fmt.Sprintf("line %d\n", i)
 		nc.Write(seal(t, secret, 0, 23, []byte(line)))
 		mustRead(t, tc, line)
 	}
 	nc.Close()
-	wantEvents(t, rec, "connect", "line 0", "line 1", "line 2", "disconnect "+io.ErrUnexpectedEOF.Error()) // there was no close_notify
+	// There was no close_notify.
+	wantEvents(t, rec, "connect", "line 0", "line 1", "line 2", "disconnect "+io.ErrUnexpectedEOF.Error())
 }
 
 type keyLog struct{ strings.Builder }
@@ -79,7 +80,7 @@ func expand(t *testing.T, secret []byte, label string, n int) []byte {
 	return out
 }
 
-// seal makes a record of TLS_AES_128_GCM_SHA256 (RFC 8446, section 5.2).
+// seal returns a record of TLS_AES_128_GCM_SHA256 (RFC 8446, section 5.2).
 func seal(t *testing.T, secret []byte, seq uint64, kind byte, p []byte) []byte {
 	block, err := aes.NewCipher(expand(t, secret, "key", 16))
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// lines is a codec of lines that end with a line feed; the last one may lack it. Those of package
-// tcp are not for these tests: that package needs this one.
+// lines is a codec of lines that end with a line feed, which the last one may lack. Package raw
+// imports this package, so these tests cannot use its codec.
 type lines struct{}
 
 func (*lines) Decode(in []byte, m *handlers.Messages) (n int, err error) {
@@ -33,7 +33,7 @@ func (*lines) AppendMessage(dst, msg []byte, k handlers.Kind) []byte {
 	return lineFeed{}.AppendMessage(dst, msg, k)
 }
 
-// AppendClose tells of a panic and of a refusal.
+// AppendClose sends a text for a panic and for a refusal.
 func (*lines) AppendClose(dst []byte, reason error) []byte {
 	switch {
 	case errors.Is(reason, handlers.ErrPanic):

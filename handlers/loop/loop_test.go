@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	_ = flag.Set("test.parallel", "32") // they wait more than they compute
+	_ = flag.Set("test.parallel", "32") // tests wait more than they compute
 	leak.Main(m)
 }
 
@@ -28,14 +28,14 @@ func (c *fakeConn) Info() *handlers.Info       { return &c.info }
 func (c *fakeConn) NetConn() (net.Conn, error) { return c.nc, nil }
 func (c *fakeConn) Close() error               { return c.nc.Close() }
 
-// recorder is a client that remembers its events.
+// recorder is a client that records its events.
 type recorder struct {
 	onConnect func()
 	onMessage func(m handlers.Message) error
 
 	mu   sync.Mutex
 	seen []string
-	err  error // of Disconnect, when gone is closed
+	err  error // the error that Disconnect got, once gone is closed
 	gone chan struct{}
 }
 
@@ -75,7 +75,7 @@ func (r *recorder) Disconnect(err error) {
 	close(r.gone)
 }
 
-// pipe gives a driven connection of lines and the peer's end.
+// pipe returns a driven connection with a codec of lines, and the peer's end.
 func pipe(l *Loop) (Conn, *recorder, net.Conn) {
 	server, client := net.Pipe()
 	return l.New(&fakeConn{nc: server}, handlers.Attachment{Codec: &lines{}}), newRecorder(), client

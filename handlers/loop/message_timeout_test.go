@@ -9,7 +9,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// drip writes s a byte at a time until the connection is closed. It returns how long that took.
+// drip writes s byte by byte until the connection is closed. It returns how long that took.
 func drip(w io.Writer, s string, every time.Duration) time.Duration {
 	began := time.Now()
 	for i := 0; ; i = (i + 1) % len(s) {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The options reach the socket, whatever form it has.
+// Options are set on the socket, whatever type of connection it has.
 func TestOptionsOfSocket(t *testing.T) {
 	polledOptions := func(t *testing.T, nc *net.TCPConn) (set tcpOptions, done func()) {
 		r := epollRig(t, noBounds())
@@ -65,14 +65,14 @@ func TestOptionsOfSocket(t *testing.T) {
 	}
 }
 
-// connOptions are those of a driven connection.
+// connOptions has the options of a driven connection.
 type connOptions struct{ Conn }
 
 func (o connOptions) SetKeepAliveConfig(c net.KeepAliveConfig) error {
 	return o.SetKeepAlive(c.Enable, c.Idle)
 }
 
-// A Unix socket has no options of TCP, which is no error.
+// On a Unix socket the options of TCP are ignored without an error.
 func TestOptionsOfUnixSocket(t *testing.T) {
 	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {

@@ -24,7 +24,7 @@ func eachSet(t *testing.T, f func(t *testing.T, s *epollSet)) {
 	}
 }
 
-// A wait ends with an event, at its deadline, and by wake, which may come before it.
+// A wait ends with an event, at its deadline, and by wake, which may be called before it.
 func TestEpollSet(t *testing.T) {
 	eachSet(t, func(t *testing.T, s *epollSet) {
 		events := make([]unix.EpollEvent, 8)
@@ -62,7 +62,7 @@ func TestEpollSet(t *testing.T) {
 		s.arm(time.Time{})
 		done := make(chan int)
 		go func() { done <- s.wait(events) }() // ends by wake
-		time.Sleep(time.Millisecond)           // most likely it waits by then; it must end either way
+		time.Sleep(time.Millisecond)           // most likely it waits by then; it must end in any case
 		s.wake()
 		if n := <-done; n != 0 {
 			t.Errorf("%d events after wake", n)
@@ -70,7 +70,7 @@ func TestEpollSet(t *testing.T) {
 	})
 }
 
-// An event beside that of wake is not lost.
+// An event that comes together with wake is not lost.
 func TestEpollSetWakeWithEvents(t *testing.T) {
 	s, err := newEpollSet(false)
 	if err != nil {
@@ -96,8 +96,7 @@ func TestEpollSetWakeWithEvents(t *testing.T) {
 	}
 }
 
-// Another runner is worth it when what is left of the batch would wait for long, and when turns are
-// long.
+// Another runner is worth it if the rest of the batch would wait for long and if turns are long.
 func TestWorthHelp(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -118,8 +117,8 @@ func TestWorthHelp(t *testing.T) {
 	}
 }
 
-// A runner that joins ends when nothing is left and another waits. There are no more than
-// processors.
+// A runner that has joined ends when nothing is left and another runner waits. There are no more
+// runners than processors.
 func TestShare(t *testing.T) {
 	for most, want := range map[int]int{1: 1, 2: 2} {
 		p := &poller{polling: true, runners: 1, most: most, slots: make([]slot, 1), base: time.Now()}
@@ -138,7 +137,7 @@ func TestShare(t *testing.T) {
 	}
 }
 
-// A runner whose thread waits for a processor is not stuck; one that computes or sleeps is.
+// A runner whose thread waits for a processor is not stuck. One that computes or sleeps is.
 func TestStarves(t *testing.T) {
 	const cpu = time.Second
 	for _, tt := range []struct {
@@ -161,7 +160,7 @@ func TestStarves(t *testing.T) {
 	}
 }
 
-// The monitor knows from the kernel what a thread does.
+// The monitor learns from the kernel what a thread does.
 func TestThread(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -188,13 +187,14 @@ func TestThread(t *testing.T) {
 	unix.Close(p[1])
 	<-done
 	unix.Close(p[0])
-	if none := int32(1<<22 + 1); runnable(none) || processorTime(none) != 0 { // above the kernel's PID_MAX_LIMIT
+	// Above the kernel's PID_MAX_LIMIT.
+	if none := int32(1<<22 + 1); runnable(none) || processorTime(none) != 0 {
 		t.Error("a thread that does not exist runs")
 	}
 }
 
-// Once a callback has blocked, each turn has a goroutine of its own, until callbacks have not
-// blocked for a while.
+// Once a callback has blocked, each turn has its own goroutine, until no callback has blocked for a
+// while.
 func TestSpread(t *testing.T) {
 	r := epollRig(t, noBounds())
 	_, _, client := r.echo(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// tlsBench is the epoll driver with a version of TLS.
+// tlsBench returns the epoll driver with a version of TLS.
 func tlsBench(version uint16) bench {
 	server := func(t *testing.T, nc *net.TCPConn) handlers.Conn {
 		tc := tls.Server(handlers.NewSwitch(nc), &tls.Config{
@@ -38,7 +38,7 @@ func eachTLS(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
 	}
 }
 
-// Large messages both ways, with a peer that reads slowly: nothing is lost.
+// Large messages in both directions, with a peer that reads slowly, lose nothing.
 func TestTraps3Row6TLSBackpressure(t *testing.T) {
 	eachTLS(t, func() *Loop { return &Loop{MaxQueue: 64 << 10} }, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -80,7 +80,7 @@ func TestTraps3Row6TLSBackpressure(t *testing.T) {
 	})
 }
 
-// wiretap keeps what comes.
+// wiretap records what comes.
 type wiretap struct {
 	*net.TCPConn
 	mu   sync.Mutex
@@ -95,8 +95,8 @@ func (w *wiretap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A peer that has closed its half gets the answer, and a close_notify: without it TCP's FIN may be
-// anybody's (RFC 8446, section 6.1).
+// A peer that has closed its half gets the answer and a close_notify. A FIN without it could come
+// from anybody (RFC 8446, section 6.1).
 func TestTraps3Row6TLSHalfClose(t *testing.T) {
 	eachTLS(t, noBounds, func(t *testing.T, r *rig) {
 		server, nc := tcpPair(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Callbacks that block keep nobody else waiting, also when they come all at once and again.
+// Callbacks that block delay no other clients, even if they come all at once and again.
 func TestTraps3Row15BlockedCallbacks(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		const blockers, rounds, echoes = 8, 2, 10
@@ -34,14 +34,14 @@ func TestTraps3Row15BlockedCallbacks(t *testing.T) {
 			for _, p := range peers {
 				mustWrite(t, p, fmt.Sprintln(i))
 			}
-			for range echoes { // while some block, or all
+			for range echoes { // while some callbacks block, or all
 				mustWrite(t, client, "x\n")
 				mustRead(t, client, "x\n")
 			}
 			for range blockers {
 				<-in
 			}
-			for range echoes { // while all block
+			for range echoes { // while all callbacks block
 				mustWrite(t, client, "x\n")
 				mustRead(t, client, "x\n")
 			}
@@ -61,7 +61,7 @@ func TestTraps3Row15BlockedCallbacks(t *testing.T) {
 	})
 }
 
-// The order of a client's messages holds while its shard goes from one runner to another.
+// A client's messages stay in order while its shard moves from one runner to another.
 func TestTraps3Row15OrderWhileStolen(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		const clients, n = 6, 200
@@ -102,7 +102,7 @@ func TestTraps3Row15OrderWhileStolen(t *testing.T) {
 	})
 }
 
-// A panic in an event ends its own client only.
+// A panic in an event ends only its own client.
 func TestTraps3Row15PanicInMessage(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		_, otherRec, other := r.echo(t)

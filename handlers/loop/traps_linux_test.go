@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// stormTime is short unless the long forms of tests run.
+// stormTime returns how long a storm lasts: short unless the long forms of tests run.
 func stormTime() time.Duration {
 	if need.Long() {
 		return time.Minute
@@ -24,8 +24,8 @@ func stormTime() time.Duration {
 	return 300 * time.Millisecond
 }
 
-// storm opens, uses and closes connections in many goroutines: descriptors and slots are reused all
-// the time. Each connection must see its own lines only.
+// storm opens, uses and closes connections in many goroutines, so that descriptors and slots are
+// reused all the time. Each connection must see only its own lines.
 func storm(t *testing.T, r *rig, end func(i int, c Conn, client peer)) {
 	var n atomic.Int64
 	var wg sync.WaitGroup
@@ -62,7 +62,7 @@ func TestTraps3Row1Row14ReuseStorm(t *testing.T) {
 	storm(t, epollRig(t, noBounds()), func(int, Conn, peer) {})
 }
 
-// Destroy and End come from any goroutine while others write.
+// Destroy and End are called from any goroutine while others write.
 func TestTraps3Row2CloseFromAnywhere(t *testing.T) {
 	t.Parallel()
 	storm(t, epollRig(t, noBounds()), func(i int, c Conn, client peer) {
@@ -83,8 +83,8 @@ func TestTraps3Row2CloseFromAnywhere(t *testing.T) {
 	})
 }
 
-// What is in user space is served without another event: what was read before, and what the TLS
-// layer holds.
+// What is in user space is served without another event: bytes that were read before, and those
+// that the TLS layer holds.
 func TestTraps3Row6InUserSpace(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		const n = 200
@@ -95,7 +95,7 @@ func TestTraps3Row6InUserSpace(t *testing.T) {
 		want.WriteString("unread\n" + sent.String())
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &lines{}, Unread: []byte("unread\n")})
 		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
-		mustWrite(t, client, sent.String()) // pipelined, before it is driven
+		mustWrite(t, client, sent.String()) // pipelined, before the connection is driven
 		time.Sleep(10 * time.Millisecond)
 		start(c, rec)
 		mustRead(t, client, want.String())
@@ -104,7 +104,7 @@ func TestTraps3Row6InUserSpace(t *testing.T) {
 	})
 }
 
-// FIN that comes together with the last data does not take it away, however much it is.
+// FIN together with the last data does not lose that data, however much it is.
 func TestTraps3Row7LastDataWithFIN(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		for _, size := range []int{1, 1000, readSize - 1, readSize, 300_000} {
@@ -116,7 +116,7 @@ func TestTraps3Row7LastDataWithFIN(t *testing.T) {
 			}
 			if size%2 == 0 {
 				start(c, rec)
-				time.Sleep(5 * time.Millisecond) // it is idle
+				time.Sleep(5 * time.Millisecond) // the connection is idle
 			}
 			written := make(chan struct{})
 			go func() { // ends when all is taken
@@ -139,7 +139,7 @@ func TestTraps3Row7LastDataWithFIN(t *testing.T) {
 	})
 }
 
-// Beginnings of messages take small buffers, which have a budget in total.
+// Incomplete messages take small buffers, which have a budget in total.
 func TestTraps3Row9PartialBudget(t *testing.T) {
 	eachEpoll(t, func() *Loop { return &Loop{Budget: &handlers.Budget{Max: 10 << 10}} }, func(t *testing.T, r *rig) {
 		const n = 20
@@ -152,7 +152,7 @@ func TestTraps3Row9PartialBudget(t *testing.T) {
 		}
 		within(t, time.Minute, "20 small buffers", func() bool { return r.budget().Held() == n*256 })
 		for _, p := range peers {
-			io.WriteString(p, strings.Repeat("x", 900)) // a buffer of 1 KiB: for 7 of them there is room
+			io.WriteString(p, strings.Repeat("x", 900)) // takes a buffer of 1 KiB; there is room for 7
 		}
 		within(t, time.Minute, "some are ended", func() bool { return r.Len() <= 7+5 })
 		policy := 0
@@ -173,14 +173,14 @@ func TestTraps3Row9PartialBudget(t *testing.T) {
 	})
 }
 
-// Idle connections, also those with TLS, have no goroutine, and the loop no more threads.
+// Idle connections, also with TLS, have no goroutine, and need no more threads.
 func TestTraps3Row11Idle(t *testing.T) {
 	run := func(t *testing.T, r *rig) {
 		n := 1000
 		if r.tls {
 			n = 200
 		}
-		_, rec, client := r.echo(t) // makes the set
+		_, rec, client := r.echo(t) // creates the epoll set
 		mustWrite(t, client, "x\n")
 		mustRead(t, client, "x\n")
 		goroutines, threads := runtime.NumGoroutine(), pprof.Lookup("threadcreate").Count()
@@ -202,7 +202,7 @@ func TestTraps3Row11Idle(t *testing.T) {
 			goneWithin(t, time.Minute, recs[i])
 		}
 	}
-	for _, b := range benches { // one after the other: goroutines are counted
+	for _, b := range benches { // one after the other, as goroutines are counted
 		if b.driver == Auto {
 			t.Run(b.name, func(t *testing.T) { run(t, newRig(t, &Loop{Timeout: time.Hour}, b)) })
 		}
