@@ -13,16 +13,16 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// A sizeCase is a message, the size of its frames, and that of the segments in which it comes; 0 is
-// one.
+// A sizeCase has a message, the size of its frames, and that of the segments in which it comes; if
+// 0, the whole is one.
 type sizeCase struct {
 	name               string
 	op                 ws.OpCode
 	size, frame, chops int
-	count              int // of the same message
+	count              int // how often the message is sent
 }
 
-// sizeCases are those of section 9.
+// sizeCases returns the cases of section 9.
 func sizeCases() (all []sizeCase) {
 	const kib, mib = 1 << 10, 1 << 20
 	for i, op := range []ws.OpCode{text, binop} {
@@ -42,7 +42,7 @@ func sizeCases() (all []sizeCase) {
 	return all
 }
 
-// sink holds what a codec delivers against one message.
+// sink compares what a codec delivers with one message.
 type sink struct {
 	t     *testing.T
 	want  handlers.Message
@@ -63,14 +63,15 @@ func TestAutobahn9(t *testing.T) {
 		t.Errorf("%d cases, want 54", len(cases))
 	}
 	for _, tt := range cases {
-		if !need.Long() { // the sizes of Autobahn are up to 16 MiB; these cross the same limits of the frame header
+		// The sizes of Autobahn are up to 16 MiB. These cross the same bounds of the frame header.
+		if !need.Long() {
 			tt.count = max(1, tt.count/16)
 			if tt.size > 64<<10 {
 				tt.size /= 16
 			}
 		}
 		t.Run(tt.name, func(t *testing.T) {
-			// The seven bytes of the pattern have no part in common with any size of a frame.
+			// Seven bytes, the length of the pattern, and the sizes of frames have no common divisor.
 			payload := strings.Repeat("κ\U00024b62*", tt.size/7+1)[:tt.size-tt.size%7]
 			payload += strings.Repeat("*", tt.size%7)
 			if tt.op == binop {
@@ -102,7 +103,7 @@ func TestAutobahn9(t *testing.T) {
 	}
 }
 
-// run gives a codec without limits input, and waits for the Close at its end.
+// run feeds input to a codec without limits, and waits for the Close at its end.
 func run(t *testing.T, name string, input []byte, cut func(int) int, events handlers.Events) {
 	t.Helper()
 	f := (&Handler{Limit: -1}).frames(0)

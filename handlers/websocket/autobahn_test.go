@@ -8,18 +8,18 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A frameCase is what a client sends, and what it is sent by a codec that echoes, however the
-// former is cut.
+// A frameCase has the input of a client, and what an echoing codec sends back, however the input is
+// split.
 type frameCase struct {
-	name string // of the case in Autobahn's test suite, if a number
+	name string // the case in Autobahn's test suite, if it is a number
 	in   string
 	want []string
-	err  error // nil: the connection is closed in good order
+	err  error // nil: the connection is closed normally
 }
 
-// autobahn are the sections of the suite that need no time and little room, with the number of
-// their cases. Cases that differ only in how they are cut have the same bytes: every case is cut in
-// every way here.
+// autobahn has the sections of the suite that need no waiting and little memory, with the number of
+// their cases. Cases that differ only in how they are split have the same bytes: every case is
+// split in every way here.
 var autobahn = []struct {
 	section string
 	count   int
@@ -87,7 +87,7 @@ func pingCases() []frameCase {
 	}
 }
 
-// The echo comes before the failing close: TRAPS part 4, row 17.
+// The echo comes before the close frame for the error: TRAPS part 4, row 17.
 func reservedBitCases() []frameCase {
 	hello := frame(text, true, "Hello")
 	return []frameCase{
@@ -112,7 +112,7 @@ func reservedOpcodeCases() (all []frameCase) {
 			if i%2 == 1 {
 				payload = "reserved opcode payload"
 			}
-			// gobwas writes no reserved opcode: the frame is a text frame at first.
+			// gobwas cannot write a reserved opcode, so the frame is made as a text frame.
 			bad := []byte(frame(text, true, payload))
 			bad[0] = 0x80 | kind + byte(i)
 			all = append(all, frameCase{
@@ -202,7 +202,7 @@ func autoFragmentCases() []frameCase {
 	return []frameCase{{"10.1.1", split(text, s, 1300) + normal, []string{"text " + s, "close 1000"}, nil}}
 }
 
-// ourCases are not Autobahn's.
+// ourCases are additional cases, which Autobahn does not have.
 var ourCases = []frameCase{
 	{"a message of no frames", "", nil, ErrAbnormal},
 	{"fragments of nothing", frame(text, false, "") + frame(cont, false, "") + frame(cont, true, "") + normal, []string{"text ", "close 1000"}, nil},

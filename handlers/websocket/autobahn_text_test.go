@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	greek     = "κ\u1f79σμε" // the accent is that of ancient Greek, of three bytes
+	greek     = "κ\u1f79σμε" // the accent is the polytonic one, of three bytes
 	surrogate = "\xed\xa0\x80"
 	beyond    = "\xf4\x90\x80\x80"
 )
 
-// textCases are those of section 6: fragments, then one frame for each of texts.
+// textCases returns the cases of section 6: fragments, then one frame for each of texts.
 func textCases() []frameCase {
 	const mu = "Hello-µ@ßöäüàá-UTF-8!!"
 	valid := func(s string) []string { return []string{"text " + s, "close 1000"} }
@@ -49,7 +49,7 @@ func textCases() []frameCase {
 	return all
 }
 
-// texts are those of 6.5 to 6.23, of which most are from Markus Kuhn's UTF-8-test.txt.
+// texts returns the texts of 6.5 to 6.23, most of which are from Markus Kuhn's UTF-8-test.txt.
 func texts() [][]string {
 	var prefixes, starts, nonCharacters, specials []string
 	for i := range len(greek) {
@@ -105,7 +105,7 @@ func texts() [][]string {
 	}
 }
 
-// viable reports whether any text begins with s: it tries what could follow.
+// viable reports whether any valid text begins with s. It tries what could follow.
 func viable(s string) bool {
 	ends := []string{""}
 	for range utf8.UTFMax {
@@ -123,7 +123,8 @@ func viable(s string) bool {
 	return false
 }
 
-// failsAt is after how many bytes of s no text begins with them; -1 if one does.
+// failsAt returns the number of leading bytes of s with which no valid text begins; -1 if s is
+// viable.
 func failsAt(s string) int {
 	for n := range len(s) + 1 {
 		if !viable(s[:n]) {
@@ -133,7 +134,7 @@ func failsAt(s string) int {
 	return -1
 }
 
-// A text is refused at the byte that makes it wrong, whatever frames it comes in, and no earlier:
+// A text is refused at the byte that makes it invalid, whatever frames it comes in, and no earlier:
 // TRAPS part 4, row 18, and 6.4.3 and 6.4.4 of Autobahn.
 func TestTraps4Row18FailFast(t *testing.T) {
 	all := []string{
@@ -159,7 +160,7 @@ func TestTraps4Row18FailFast(t *testing.T) {
 					break
 				}
 			}
-			if want < 0 { // a text, or the first bytes of one: "m" may not follow
+			if want < 0 { // s is viable, so "m" as the next byte may be invalid
 				want = failsAt(s + "m")
 			}
 			switch {
@@ -170,7 +171,7 @@ func TestTraps4Row18FailFast(t *testing.T) {
 	}
 }
 
-// single is s in frames of one byte, of which there is one more to come.
+// single returns s in frames of one byte, with another one to follow.
 func single(s string) (frames []string) {
 	op := text
 	for i := range len(s) {
@@ -180,9 +181,9 @@ func single(s string) (frames []string) {
 	return frames
 }
 
-// The state of a text does not outlive it.
+// The state of a text does not affect the next text.
 func TestTextState(t *testing.T) {
-	// One of each class that the table of RFC 3629 tells apart.
+	// One byte of each class that the table of RFC 3629 distinguishes.
 	classes := []byte{0x00, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xff}
 	var try func(s []byte, left int)
 	try = func(s []byte, left int) {

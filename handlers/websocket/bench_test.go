@@ -11,16 +11,16 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// nobody keeps the last message.
+// nobody keeps only the last message.
 type nobody struct{ last []byte }
 
 func (*nobody) Connect(*handlers.Info)       {}
 func (n *nobody) Message(m handlers.Message) { n.last = m.Data }
 
-// sizes are those of a short message and of a long one.
+// sizes has the size of a short message and of a long one.
 var sizes = []int{64, 64 << 10}
 
-// decoder is a run of Decode over one frame that came whole, with the bytes as they came.
+// decoder returns a func that decodes one complete frame. It restores the bytes before each run.
 func decoder(tb testing.TB, op ws.OpCode, size int) (f *frames, run func()) {
 	tb.Helper()
 	f = (&Handler{}).frames(0)
@@ -53,7 +53,7 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
-// A message in fragments is put together in a buffer that is used again.
+// A fragmented message is put together in a pooled buffer.
 func TestFragmentsAreNotAllocated(t *testing.T) {
 	f, m := (&Handler{}).frames(0), handlers.Messages{Events: &nobody{}}
 	in := []byte(split(text, strings.Repeat("x", 4<<10), 64))
@@ -64,7 +64,8 @@ func TestFragmentsAreNotAllocated(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
-	if n > 4 { // without a pool 9; the race detector has every fourth buffer thrown away
+	// Without a pool it is 9. With the race detector the pool drops every fourth buffer.
+	if n > 4 {
 		t.Errorf("%v allocations, want at most 4", n)
 	}
 }
@@ -99,8 +100,8 @@ func BenchmarkAppendMessage(b *testing.B) {
 	}
 }
 
-// BenchmarkUnmask sets Decode of a frame of 64 KiB beside a mere [ws.Cipher] of its payload, each
-// at its best: what a busy machine adds is not theirs.
+// BenchmarkUnmask compares Decode of a frame of 64 KiB with a mere [ws.Cipher] of its payload. It
+// takes the best time of each, as a busy machine can only add to it.
 func BenchmarkUnmask(b *testing.B) {
 	const size = 64 << 10
 	_, run := decoder(b, binop, size)

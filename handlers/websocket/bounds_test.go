@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
-// decode feeds in to a codec in one piece.
+// decode feeds input to a codec in one piece.
 func decode(f *frames, input string) (d *driver, n int, err error) {
 	d = &driver{codec: f}
 	d.m = handlers.Messages{Events: d}
@@ -24,7 +24,7 @@ func decode(f *frames, input string) (d *driver, n int, err error) {
 	return d, n, err
 }
 
-// lengthOf is the beginning of a masked frame that says that it has n bytes.
+// lengthOf returns the beginning of a masked frame with a length of n bytes.
 func lengthOf(op ws.OpCode, rsv byte, n int) string {
 	b := []byte{0x80 | rsv | byte(op), 0x80 | 126}
 	if n < 1<<16 {
@@ -105,7 +105,7 @@ func TestCodeOfJoinedErrors(t *testing.T) {
 	}
 }
 
-// Pongs are dropped for newer ones when they are more than maxReply bytes, and not before.
+// Older pongs are dropped for newer ones once they are more than maxReply bytes.
 func TestPongsAtTheirBound(t *testing.T) {
 	f := (&Handler{}).frames(0)
 	pings := strings.Repeat(frame(ping, true, strings.Repeat("p", 125)), maxReply/127) + frame(ping, true, strings.Repeat("p", maxReply%127-2))
@@ -119,7 +119,7 @@ func TestPongsAtTheirBound(t *testing.T) {
 	}
 }
 
-// A connection without compression has the framing of all that have none.
+// All connections without compression have the same framing.
 func TestFramingWithoutWindow(t *testing.T) {
 	h := &Handler{CompressMin: 1}
 	if got := h.frames(0).Framing(nil); got != (framing{}) {
@@ -130,7 +130,7 @@ func TestFramingWithoutWindow(t *testing.T) {
 	}
 }
 
-// An output of keepOut bytes is kept for the next message, a larger one is not.
+// A buffer of keepOut bytes is kept for the next message, a larger one is not.
 func TestBuffersKept(t *testing.T) {
 	for size, kept := range map[int]bool{keepOut: true, keepOut + 1: false} {
 		c := compressors.New().(*compressor)
@@ -145,8 +145,7 @@ func TestBuffersKept(t *testing.T) {
 	}
 }
 
-// What compresses and what decompresses a message is used again. The race detector has every fourth
-// thrown away.
+// Compressors and decompressors are pooled. With the race detector the pool drops every fourth.
 func TestCompressorsAreUsedAgain(t *testing.T) {
 	h := &Handler{CompressMin: 1}
 	f, msg := h.frames(maxWindow), bytes.Repeat([]byte("hello "), 100)
@@ -167,10 +166,10 @@ func TestCompressorsAreUsedAgain(t *testing.T) {
 	}
 }
 
-// A message that compression does not make shorter is sent as it is.
+// A message that compression does not make shorter is sent uncompressed.
 func TestNotShorterIsNotCompressed(t *testing.T) {
 	c := compressors.New().(*compressor)
-	tried := map[int]bool{} // how much longer it became
+	tried := map[int]bool{} // the number of bytes that compression added
 	for n := 1; n < 400; n++ {
 		msg := []byte(strings.Repeat("a", n%20) + "bcdefghijklmnopqrstuvwxyz0123456789"[:n%35])
 		if len(msg) == 0 {
@@ -205,10 +204,10 @@ func TestWindowOfLongMessage(t *testing.T) {
 	}
 }
 
-// The end of what the decompressor reads, and its bounds.
+// The decompressor's input ends where it should, and its sizes are bounded.
 func TestInflateBounds(t *testing.T) {
 	i := inflaters.New().(*inflater)
-	final := "\x01\x00\x00\xff\xff" // an empty block that says that it is the last one
+	final := "\x01\x00\x00\xff\xff" // an empty block that is marked as the last one
 	tests := []struct {
 		name, in string
 		limit    int
@@ -255,7 +254,7 @@ func TestInflateBounds(t *testing.T) {
 	}
 }
 
-// Elements of a list, in which quotes and backslashes hide a separator.
+// Quotes and backslashes hide a separator between the elements of a list.
 func TestSplitList(t *testing.T) {
 	tests := []struct {
 		in   string
@@ -294,8 +293,8 @@ func TestServeAttachesAHandshake(t *testing.T) {
 	}
 }
 
-// What a message takes of the budget while it is decompressed it gives back, and what is not left
-// is refused.
+// Decompressing a message takes memory from the budget and gives it back. If the budget does not
+// suffice the message is refused.
 func TestInflateBudget(t *testing.T) {
 	long := strings.Repeat("x", 4*keepOut)
 	in := []byte(packedFrame(t, long))

@@ -18,7 +18,7 @@ import (
 
 const rsv1Bit = 4 // of rsv
 
-// packedFrame is the payload of a compressed message, by compress/flate.
+// packedFrame returns the payload of a message that compress/flate has compressed.
 func packedFrame(tb testing.TB, msg string) string {
 	tb.Helper()
 	var b bytes.Buffer
@@ -30,8 +30,8 @@ func packedFrame(tb testing.TB, msg string) string {
 	return strings.TrimSuffix(b.String(), syncMark)
 }
 
-// unpacked describes the frames in b, as replies does; those that were compressed have a star in
-// front.
+// unpacked describes the frames in b, as replies does. Those that were compressed begin with a
+// star.
 func unpacked(tb testing.TB, b []byte) (all []string) {
 	tb.Helper()
 	for r := bytes.NewReader(b); r.Len() > 0; {
@@ -55,7 +55,8 @@ func unpacked(tb testing.TB, b []byte) (all []string) {
 	return all
 }
 
-// What clients send, and what the hub gets of it. The first ones are of RFC 7692, section 7.2.3.
+// Compressed messages of clients, and what the hub gets. The first ones are those of RFC 7692,
+// section 7.2.3.
 func TestTraps4Row24Messages(t *testing.T) {
 	hello := "\xf2\x48\xcd\xc9\xc9\x07\x00"
 	parted := func(op ws.OpCode, payload string, n int) string {
@@ -114,7 +115,8 @@ func TestTraps4Row24Messages(t *testing.T) {
 	}
 }
 
-// A message that becomes a thousand times as long takes no more memory than the limit allows.
+// A message that becomes a thousand times as long by decompression takes no more memory than the
+// limit.
 func TestTraps4Row24aBomb(t *testing.T) {
 	bomb := packedFrame(t, strings.Repeat("\x00", 16<<20))
 	var before, after runtime.MemStats
@@ -129,7 +131,7 @@ func TestTraps4Row24aBomb(t *testing.T) {
 	}
 }
 
-// What is sent can be read back, whatever its length and the window.
+// What is sent can be decompressed, whatever its length and the window.
 func TestTraps4Row24Sends(t *testing.T) {
 	words := func(n int) string {
 		var b strings.Builder
@@ -171,7 +173,7 @@ func TestTraps4Row24Sends(t *testing.T) {
 	}
 }
 
-// No part of a message refers to what is further back than the window: it consists of parts of that
+// No part of a message refers back beyond the window, as the message consists of parts of that
 // length.
 func TestTraps4Row24eWindow(t *testing.T) {
 	msg := bytes.Repeat([]byte("0123456789"), 100)
@@ -190,7 +192,7 @@ func TestTraps4Row24eWindow(t *testing.T) {
 	}
 }
 
-// Framings are equal when the same bytes are for both clients: a room then compresses once.
+// Framings are equal if both clients can get the same bytes; then a room compresses only once.
 func TestTraps4Row24hFramings(t *testing.T) {
 	h := &Handler{CompressMin: 1}
 	if h.frames(15).Framing(nil) != h.frames(15).Framing(nil) {
@@ -217,7 +219,7 @@ func TestCompressionIsNotAllocated(t *testing.T) {
 	}
 }
 
-// Whatever comes as a compressed message, we make of it what compress/flate does.
+// A compressed message of any bytes is decompressed as by compress/flate.
 func FuzzInflate(f *testing.F) {
 	for _, s := range []string{"", "\x00", "\xf2\x48\xcd\xc9\xc9\x07\x00", "\xf3\x48\xcd\xc9\xc9\x07\x00\x00", "\x03\x00\x03\x00"} {
 		f.Add([]byte(s))

@@ -17,15 +17,14 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// driver feeds a codec as the loop does, and remembers what comes of it. It echoes messages, if it
-// is to.
+// driver feeds a codec as the loop does, and records the results. With echo it echoes messages.
 type driver struct {
 	codec handlers.Codec
 	echo  bool
 	buf   []byte
-	out   []byte // what the peer is sent
+	out   []byte // sent to the peer
 	seen  []string
-	err   error // of Decode
+	err   error // the error of Decode
 	m     handlers.Messages
 }
 
@@ -40,14 +39,14 @@ func (d *driver) Message(m handlers.Message) {
 	d.seen = append(d.seen, fmt.Sprintf("%v %s", m.Kind, m.Data))
 }
 
-// flush sends what the codec itself answers, in its place.
+// flush appends the codec's own answers, in order.
 func (d *driver) flush() {
 	d.out = append(d.out, d.m.Reply...)
 	d.m.Reply = d.m.Reply[:0]
 }
 
-// turn gives the codec what has come. What it has done with is overwritten: it must keep no
-// reference.
+// turn feeds the bytes that have come to the codec. It overwrites those that the codec has
+// consumed, to which it must keep no reference.
 func (d *driver) turn(p []byte, eof bool) {
 	d.buf = append(d.buf, p...)
 	for d.err == nil {
@@ -69,7 +68,7 @@ func (d *driver) turn(p []byte, eof bool) {
 	}
 }
 
-// run gives the codec input in segments of the sizes that cut returns, then the end.
+// run feeds input to the codec in segments of the sizes that cut returns, and then the end.
 func (d *driver) run(input []byte, cut func(left int) int) {
 	for p := input; len(p) > 0 && d.err == nil; {
 		n := cut(len(p))
@@ -81,14 +80,14 @@ func (d *driver) run(input []byte, cut func(left int) int) {
 	}
 }
 
-// feed runs a codec that echoes nothing.
+// feed runs a codec without echoing.
 func feed(codec handlers.Codec, input []byte, cut func(left int) int) *driver {
 	d := &driver{codec: codec}
 	d.run(input, cut)
 	return d
 }
 
-// echo runs a codec that echoes every message, and describes what it sends.
+// echo runs a codec, echoes every message, and describes what is sent.
 func echo(t testing.TB, h *Handler, input []byte, cut func(left int) int) ([]string, error) {
 	t.Helper()
 	d := &driver{codec: h.frames(0), echo: true}
@@ -102,10 +101,10 @@ func randomly(left int) int {
 	return 1 + rand.IntN(left)
 }
 
-// upTo cuts into segments of n bytes.
+// upTo splits input into segments of n bytes.
 func upTo(n int) func(int) int { return func(left int) int { return min(left, n) } }
 
-// cuts are the ways in which input comes.
+// cuts has the ways in which input is split.
 var cuts = []struct {
 	name string
 	cut  func(left int) int
@@ -118,7 +117,7 @@ var cuts = []struct {
 	{"cut small", func(left int) int { return 1 + rand.IntN(min(left, 8)) }},
 }
 
-// frame is a client's frame: masked.
+// frame returns a client's frame, which is masked.
 func frame(op ws.OpCode, fin bool, payload string) string {
 	var b bytes.Buffer
 	f := ws.NewFrame(op, fin, []byte(payload))
@@ -129,7 +128,7 @@ func frame(op ws.OpCode, fin bool, payload string) string {
 	return b.String()
 }
 
-// rsv is a client's frame with reserved bits.
+// rsv returns a client's frame with reserved bits.
 func rsv(bits byte, op ws.OpCode, payload string) string {
 	f := []byte(frame(op, true, payload))
 	f[0] |= bits << 4
@@ -140,7 +139,7 @@ func closeFrame(code int, reason string) string {
 	return frame(ws.OpClose, true, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+reason)
 }
 
-// split is a message in frames of n bytes.
+// split returns a message in frames of n bytes.
 func split(op ws.OpCode, payload string, n int) string {
 	var b []byte
 	for first := true; first || payload != ""; first = false {
@@ -154,7 +153,7 @@ func split(op ws.OpCode, payload string, n int) string {
 	return string(b)
 }
 
-// replies describes the frames in b: their kind and payload, close frames by code.
+// replies describes the frames in b by their opcode and payload, close frames by their code.
 func replies(t testing.TB, b []byte) []string {
 	t.Helper()
 	var all []string
@@ -182,8 +181,7 @@ func replies(t testing.TB, b []byte) []string {
 	return all
 }
 
-// ended reports whether err is want, or io.EOF if that is nil: the connection is closed in good
-// order.
+// ended reports whether err is want, or io.EOF if want is nil: the connection is closed normally.
 func ended(err, want error) bool {
 	var got, closed *CloseError
 	switch {
@@ -195,8 +193,8 @@ func ended(err, want error) bool {
 	return errors.Is(err, want)
 }
 
-// expect runs input through a codec that echoes, however it is cut; of a long one only the
-// beginning is cut into bytes.
+// expect runs input through an echoing codec, split in every way. Of a long input only the
+// beginning is split into bytes.
 func expect(t *testing.T, input string, want []string, wantErr error) {
 	t.Helper()
 	for i, c := range cuts {

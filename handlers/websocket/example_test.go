@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/handlers/websocket"
 )
 
-// port stands for a portluck.Server: it keeps the codec of the connection that is attached.
+// port takes the place of a portluck.Server: it keeps the codec of the connection that is attached.
 type port struct {
 	handlers.Port
 	codec handlers.Codec
@@ -19,13 +19,13 @@ type port struct {
 
 func (p *port) Attach(_ handlers.Conn, a handlers.Attachment) { p.codec = a.Codec }
 
-// printer stands for the loop.
+// printer takes the place of the loop.
 type printer struct{}
 
 func (printer) Connect(info *handlers.Info) { fmt.Println("connect", info.Request.URL) }
 func (printer) Message(m handlers.Message)  { fmt.Printf("%v message %q\n", m.Kind, m.Data) }
 
-// A handshake, and a message in the codec that comes after it.
+// A handshake, and a message through the codec that follows it.
 func ExampleHandler() {
 	h := &websocket.Handler{Limit: 64 << 10, Protocols: []string{"chat"}}
 	p := &port{}
@@ -57,7 +57,7 @@ func ExampleHandler() {
 	// "\x81\awelcome"
 }
 
-// What OnDisconnect may tell of a WebSocket client.
+// OnDisconnect can tell how a WebSocket client has left.
 func ExampleCloseError() {
 	onDisconnect := func(err error) {
 		var closed *websocket.CloseError

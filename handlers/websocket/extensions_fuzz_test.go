@@ -7,14 +7,14 @@ import (
 	"testing"
 )
 
-// element is one of a list, or a parameter of one, with its separator: what is between quotes may
-// have any byte, also quoted ones, and need not end.
+// element matches an element of a list, or a parameter of one, with its separator. A quoted string
+// may have any bytes, also escaped ones, and need not end.
 var element = map[byte]*regexp.Regexp{
 	',': regexp.MustCompile(`(?s)^((?:[^",]|"(?:[^"\\]|\\.)*(?:"|\\?$))*)(,|$)`),
 	';': regexp.MustCompile(`(?s)^((?:[^";]|"(?:[^"\\]|\\.)*(?:"|\\?$))*)(;|$)`),
 }
 
-// slowList is splitList by the grammar of RFC 9110, sections 5.6.1 and 5.6.4.
+// slowList is splitList, written after the grammar of RFC 9110, sections 5.6.1 and 5.6.4.
 func slowList(s string, sep byte) (all []string) {
 	for {
 		m := element[sep].FindStringSubmatch(s)
@@ -26,8 +26,8 @@ func slowList(s string, sep byte) (all []string) {
 	}
 }
 
-// FuzzSplitList holds that a list is split as its grammar says, and that what was joined is split
-// again.
+// FuzzSplitList checks that a list is split as its grammar says, and that elements that were joined
+// are split again.
 func FuzzSplitList(f *testing.F) {
 	for _, s := range []string{"", ",", "a, b", ` a;b="c,d" `, `a="\",\\",b`, `"`, `"\`, `a\,b`, "\u00a0a\u00a0,\v"} {
 		f.Add(s, ";")
@@ -50,15 +50,15 @@ func FuzzSplitList(f *testing.F) {
 	})
 }
 
-// bitsPattern is the value of a window, a token or a quoted string.
+// bitsPattern matches the value of a window, as a token or a quoted string.
 const bitsPattern = `[ \t]*=[ \t]*(?:(8|9|1[0-5])|"(\\?8|\\?9|\\?1\\?[0-5])")`
 
-// param is what one of an offer may be (RFC 7692, section 7.1): its name without what follows.
+// param matches a valid parameter of an offer (RFC 7692, section 7.1).
 var param = regexp.MustCompile(`^(?:(server_no_context_takeover|client_no_context_takeover)|` +
 	`(server_max_window_bits)` + bitsPattern + `|(client_max_window_bits)(?:` + bitsPattern + `)?)$`)
 
-// FuzzOffer holds that an offer is taken if and only if each parameter is one that RFC 7692 knows,
-// once, with a value that it has; and that the answer has only what the offer allows.
+// FuzzOffer checks that an offer is accepted if and only if it has only parameters of RFC 7692,
+// each at most once and with a valid value, and that the answer has only what the offer allows.
 func FuzzOffer(f *testing.F) {
 	for _, s := range []string{
 		"permessage-deflate", "permessage-deflate; client_max_window_bits; server_max_window_bits=10", `Permessage-Deflate;server_max_window_bits="9"`,
@@ -104,7 +104,7 @@ func FuzzOffer(f *testing.F) {
 	})
 }
 
-// checkAnswer holds an answer to an offer with these parameters.
+// checkAnswer checks an answer to an offer with these parameters.
 func checkAnswer(t *testing.T, line, answer string, offered map[string]string, keep bool) {
 	t.Helper()
 	want := "permessage-deflate; server_no_context_takeover"
@@ -122,7 +122,7 @@ func checkAnswer(t *testing.T, line, answer string, offered map[string]string, k
 	}
 }
 
-// lowerASCII is s without its capitals.
+// lowerASCII returns s with its ASCII capitals in lower case.
 func lowerASCII(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'A' && r <= 'Z' {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Offers of permessage-deflate and what becomes of them: RFC 7692, sections 5.1 and 7.1.
+// Offers of permessage-deflate, and the answers: RFC 7692, sections 5.1 and 7.1.
 func TestTraps4Row24bNegotiation(t *testing.T) {
 	tests := []struct {
 		name, offers string

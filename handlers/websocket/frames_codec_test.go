@@ -94,7 +94,8 @@ func TestTraps4Row22Limits(t *testing.T) {
 	}
 }
 
-// The number of frames of a message is not bounded, but its bytes: Autobahn 9.3.1 and 9.4.1.
+// The number of frames of a message is not bounded, but the number of bytes is: Autobahn 9.3.1 and
+// 9.4.1.
 func TestManyFrames(t *testing.T) {
 	for _, op := range []ws.OpCode{ws.OpText, ws.OpBinary} {
 		piece := strings.Repeat("x", 64)
@@ -108,8 +109,8 @@ func TestManyFrames(t *testing.T) {
 	}
 }
 
-// However a message is cut into frames, with pings and pongs between them, it is the same one, and
-// each ping is answered in its turn.
+// However a message is split into frames, with pings and pongs between them, it is the same
+// message, and each ping is answered in order.
 func TestFragmentPatterns(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range 500 {
@@ -148,7 +149,7 @@ func TestFragmentPatterns(t *testing.T) {
 	}
 }
 
-// A length is in its shortest form, whatever the frame: RFC 6455, section 5.2.
+// The length of any frame must be in its shortest form: RFC 6455, section 5.2.
 func TestShortestLength(t *testing.T) {
 	long := func(b0 byte, n, size int) string {
 		b := []byte{b0, 0x80 | 126, 0, 0}
@@ -196,8 +197,8 @@ func TestShortestLength(t *testing.T) {
 	}
 }
 
-// Our close frame is sent once and is the last one, and then only the peer's counts: rows 14 and
-// 15.
+// The server's close frame is sent once and is the last frame. After it only the peer's close frame
+// counts: rows 14 and 15.
 func TestTraps4Row15ServerCloses(t *testing.T) {
 	f := (&Handler{}).frames(0)
 	out := f.AppendClose(nil, nil)
@@ -248,7 +249,7 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// Between two messages a codec holds nothing.
+// Between two messages a codec holds no memory.
 func TestSizeOfFrames(t *testing.T) {
 	if got := unsafe.Sizeof(frames{}); unsafe.Sizeof(uintptr(0)) == 8 && got > 24 {
 		t.Errorf("a codec is %d bytes, want at most 24", got)
@@ -266,7 +267,7 @@ func TestSizeOfFrames(t *testing.T) {
 	}
 }
 
-// The loop is told how much memory the fragments of a message take: TRAPS part 3, row 9.
+// The codec reports how much memory the fragments of a message take: TRAPS part 3, row 9.
 func TestTraps3Row9FragmentsAreTold(t *testing.T) {
 	d := &driver{codec: (&Handler{}).frames(0)}
 	for i, op := range []ws.OpCode{ws.OpText, ws.OpContinuation, ws.OpContinuation} {
@@ -280,7 +281,7 @@ func TestTraps3Row9FragmentsAreTold(t *testing.T) {
 	}
 }
 
-// A ping is sent until our Close is: RFC 6455, section 5.5.2.
+// Pings are sent until the server's close frame: RFC 6455, section 5.5.2.
 func TestAppendPing(t *testing.T) {
 	f := (&Handler{}).frames(0)
 	out := f.AppendPing([]byte("before"))

@@ -13,7 +13,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// seeds are the short inputs of all tables.
+// seeds adds the short inputs of all tables.
 func seeds(f *testing.F) {
 	f.Helper()
 	for _, section := range autobahn {
@@ -28,7 +28,7 @@ func seeds(f *testing.F) {
 	}
 }
 
-// Whatever comes, and however it is cut, what is sent is the same, and is made of frames.
+// Whatever the input, what is sent does not depend on how it is split, and consists of frames.
 func FuzzDecode(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -46,9 +46,10 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// gobwas is a server that echoes, made of what gobwas has, which waits for whole frames. It returns
-// what is sent; end says that the connection is over, else the input is not whole. A length has one
-// form only, which gobwas does not hold: RFC 6455, section 5.2.
+// gobwas is an echo server made of gobwas' functions, which wait for whole frames. It returns what
+// is sent. end means that the connection has ended; otherwise the input is incomplete. gobwas
+// accepts lengths that are not in their shortest form, which RFC 6455, section 5.2, forbids; this
+// func does not.
 func gobwas(in []byte) (sent []string, end bool) {
 	state, r := ws.StateServerSide, bytes.NewReader(in)
 	var message []byte
@@ -92,7 +93,7 @@ func gobwas(in []byte) (sent []string, end bool) {
 	}
 }
 
-// shortest is the second byte of a frame of n bytes that is not masked.
+// shortest returns the second byte of an unmasked frame of n bytes.
 func shortest(n int64) byte {
 	switch {
 	case n < 126:
@@ -109,7 +110,8 @@ func gobwasClose(p []byte) string {
 	}
 	code, reason := ws.ParseCloseFrameData(p)
 	if validCode(int(code)) != (ws.CheckCloseFrameData(code, reason) == nil) && utf8.ValidString(reason) {
-		return fmt.Sprintf("close %d", map[bool]int{true: int(code), false: 1002}[validCode(int(code))]) // TRAPS part 4, row 13
+		// TRAPS part 4, row 13.
+		return fmt.Sprintf("close %d", map[bool]int{true: int(code), false: 1002}[validCode(int(code))])
 	}
 	if len(p) < 2 || ws.CheckCloseFrameData(code, reason) != nil {
 		return "close 1002"
@@ -117,8 +119,7 @@ func gobwasClose(p []byte) string {
 	return fmt.Sprintf("close %d", code)
 }
 
-// What gobwas makes of whole frames the codec makes of them too; the codec may only be earlier to
-// refuse.
+// The codec treats whole frames as gobwas does, except that it may refuse a frame earlier.
 func FuzzAgainstGobwas(f *testing.F) {
 	seeds(f)
 	f.Add([]byte("\x81\xffA0000000"))
@@ -132,9 +133,9 @@ func FuzzAgainstGobwas(f *testing.F) {
 				t.Errorf("text is refused that they take: %q", later)
 			}
 			got, want = got[:before], want[:before]
-		case ended(err, protocol) && !end: // of the last frame there is only the header, or a part
+		case ended(err, protocol) && !end: // only the header, or a part, of the last frame has come
 			got = got[:before]
-		case ended(err, handlers.ErrTooLong): // no memory can hold it, or it has too many empty frames
+		case ended(err, handlers.ErrTooLong): // no memory can hold it, or there are too many empty frames
 			got, want = got[:before], want[:min(before, len(want))]
 		}
 		if !slices.Equal(got, want) {

@@ -15,7 +15,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// The end of a head is found wherever it was cut before, and nothing else is taken for it.
+// The end of a head is found wherever the input was split before, and nothing else is taken for it.
 func TestEndOfHead(t *testing.T) {
 	for in, want := range map[string]int{
 		"":                     0,
@@ -44,7 +44,7 @@ func TestEndOfHead(t *testing.T) {
 	}
 }
 
-// A head may have maxHead bytes, and none more.
+// A head may have up to maxHead bytes.
 func TestHeadBounds(t *testing.T) {
 	long := func(n int) string {
 		return strings.Replace(good, key, key+"A: "+strings.Repeat("b", n-len(good)-len("A: \r\n"))+"\r\n", 1)
@@ -71,7 +71,7 @@ func TestHeadBounds(t *testing.T) {
 	}
 }
 
-// Which bytes may stand in the value of a field and in a Host.
+// The bytes that are allowed in the value of a field and in a Host.
 func TestBytesOfFields(t *testing.T) {
 	for c := range 0x100 {
 		if c == '\n' || c == '\r' {
@@ -103,24 +103,25 @@ func TestBytesOfFields(t *testing.T) {
 	}
 }
 
-// What a handshake needs, one thing at a time.
+// A handshake lacks one of its requirements at a time.
 func TestHandshakeNeeds(t *testing.T) {
 	with := func(field string) string { return strings.Replace(good, key, key+field+"\r\n", 1) }
 	for name, tt := range map[string]struct {
 		in     string
 		status int
 	}{
-		"a length of 0":         {with("Content-Length: 0"), 101},
-		"a length of 1":         {with("Content-Length: 1"), 400},
-		"HTTP/2.0":              {strings.Replace(good, "HTTP/1.1", "HTTP/2.0", 1), 400},
-		"HTTP/1.2":              {strings.Replace(good, "HTTP/1.1", "HTTP/1.2", 1), 101},
-		"HTTP/0.9":              {strings.Replace(good, "HTTP/1.1", "HTTP/0.9", 1), 400},
-		"Connection: close":     {strings.Replace(good, "Connection: Upgrade", "Connection: close", 1), 426},
-		"no version":            {strings.Replace(good, "Sec-WebSocket-Version: 13\r\n", "", 1), 426},
-		"an empty Host":         {strings.Replace(good, "Host: x", "Host:", 1), 400},
-		"a key of 15 bytes":     {strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j", 1), 400},
-		"a key of 17 bytes":     {strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZWE=", 1), 400},
-		"a key and more":        {strings.Replace(good, "ZQ==", "ZQ== ", 1), 101}, // white space around a value is none of it
+		"a length of 0":     {with("Content-Length: 0"), 101},
+		"a length of 1":     {with("Content-Length: 1"), 400},
+		"HTTP/2.0":          {strings.Replace(good, "HTTP/1.1", "HTTP/2.0", 1), 400},
+		"HTTP/1.2":          {strings.Replace(good, "HTTP/1.1", "HTTP/1.2", 1), 101},
+		"HTTP/0.9":          {strings.Replace(good, "HTTP/1.1", "HTTP/0.9", 1), 400},
+		"Connection: close": {strings.Replace(good, "Connection: Upgrade", "Connection: close", 1), 426},
+		"no version":        {strings.Replace(good, "Sec-WebSocket-Version: 13\r\n", "", 1), 426},
+		"an empty Host":     {strings.Replace(good, "Host: x", "Host:", 1), 400},
+		"a key of 15 bytes": {strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j", 1), 400},
+		"a key of 17 bytes": {strings.Replace(good, "dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZWE=", 1), 400},
+		// White space around a value is not a part of it.
+		"a key and more":        {strings.Replace(good, "ZQ==", "ZQ== ", 1), 101},
 		"bytes behind the head": {good + "\x81", 101},
 	} {
 		if status, _ := statusOf(t, shake(&Handler{}, tt.in, whole).out); status != tt.status {
@@ -155,7 +156,7 @@ func TestHandshakeAnsweredOnce(t *testing.T) {
 	}
 }
 
-// An offer that is declined, or none, leaves no field in the answer.
+// Without an offer, or if it is declined, the answer has no extensions field.
 func TestNoExtensionsInTheAnswer(t *testing.T) {
 	for offer, want := range map[string]bool{"": false, "foo": false, "permessage-deflate": true} {
 		in := strings.Replace(good, key, key+"Sec-WebSocket-Extensions: "+offer+"\r\n", 1)
@@ -166,7 +167,7 @@ func TestNoExtensionsInTheAnswer(t *testing.T) {
 	}
 }
 
-// Over HTTP/2 a refusal has no fields of a connection.
+// Over HTTP/2 a refusal has no connection-specific fields.
 func TestRefusalsOfBothVersions(t *testing.T) {
 	for version, want := range map[int]string{1: "close, Upgrade websocket 13", 2: "  13"} {
 		w := httptest.NewRecorder()
@@ -178,7 +179,7 @@ func TestRefusalsOfBothVersions(t *testing.T) {
 	}
 }
 
-// The reader of a head is used again. The race detector has every fourth thrown away.
+// The reader of a head is pooled. With the race detector the pool drops every fourth.
 func TestHeadReadersAreUsedAgain(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -193,7 +194,7 @@ func TestHeadReadersAreUsedAgain(t *testing.T) {
 	}
 }
 
-// deadlines records those of a connection.
+// deadlines records the deadlines of a connection.
 type deadlines struct {
 	net.Conn // nil; crash on any unexpected use
 	set      []bool
@@ -203,7 +204,7 @@ type deadlines struct {
 func (d *deadlines) SetDeadline(at time.Time) error { d.set = append(d.set, !at.IsZero()); return nil }
 func (d *deadlines) Write(p []byte) (int, error)    { return len(p), d.err }
 
-// The answer to a late handshake has a deadline, which does not stay.
+// The answer to a late handshake has a write deadline, which is removed afterwards.
 func TestGreet(t *testing.T) {
 	d := &deadlines{}
 	if err := greet(d, []byte("x")); err != nil || !slices.Equal(d.set, []bool{true, false}) {

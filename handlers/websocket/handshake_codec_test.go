@@ -27,7 +27,7 @@ func shake(h *Handler, in string, cut func(int) int) *driver {
 	return feed(&handshake{handler: h, info: &handlers.Info{Protocol: "http/1.1"}}, []byte(in), cut)
 }
 
-// statusOf is the status of the answer in b.
+// statusOf returns the status and the header of the answer in b.
 func statusOf(t testing.TB, b []byte) (int, http.Header) {
 	t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(b))), nil)
@@ -111,19 +111,19 @@ func TestSubprotocols(t *testing.T) {
 		{"a, b", []string{"c", "b", "a"}, "b"},
 		{"a", []string{"c"}, ""},
 		{"", []string{"c"}, ""},
-		{"A", []string{"a"}, ""}, // the case counts
+		{"A", []string{"a"}, ""}, // case counts
 		{"ab, b", []string{"a", "b"}, "b"},
 		{"a b, b", []string{"a", "b"}, "b"},
-		{"a\nb", []string{"c", "b", "a"}, "b"}, // in several fields
+		{"a\nb", []string{"c", "b", "a"}, "b"}, // in several header lines
 		{"a\nb, c\nd", []string{"d", "c"}, "d"},
-		{"b\na", []string{"a", "b"}, "a"}, // the best of ours first
+		{"b\na", []string{"a", "b"}, "a"}, // the first of the server's list that is offered
 		{"a, a", []string{"a"}, "a"},
 		{"a\na", []string{"a"}, "a"},
 		{"A, a", []string{"a"}, "a"},
 		{"a, A", []string{"A", "a"}, "A"},
 		{", ,a,", []string{"a"}, "a"},
 		{"\t a \t,\tb", []string{"b"}, "b"},
-		{`"a", b`, []string{"a", "b"}, "b"}, // no token
+		{`"a", b`, []string{"a", "b"}, "b"}, // not a token
 		{"a;q=1, b", []string{"a", "b"}, "b"},
 		{"*", []string{"a"}, ""},
 		{"v1.chat+json", []string{"v1.chat+json"}, "v1.chat+json"},
@@ -142,7 +142,7 @@ func TestSubprotocols(t *testing.T) {
 	}
 }
 
-// Frames that come with the request are not lost: row 1.
+// Frames that come together with the request are not lost: row 1.
 func TestTraps4Row1EarlyFrames(t *testing.T) {
 	for name, cut := range map[string]func(int) int{"whole": whole, "bytewise": bytewise} {
 		d := shake(&Handler{}, good+frame(text, true, "early")+normal, cut)
@@ -152,7 +152,7 @@ func TestTraps4Row1EarlyFrames(t *testing.T) {
 	}
 }
 
-// A handshake that is incomplete at a timeout or a shutdown is answered: row 2.
+// A handshake that is incomplete at a timeout or at a shutdown is answered: row 2.
 func TestTraps4Row2NoTime(t *testing.T) {
 	for err, want := range map[error]int{handlers.ErrTimeout: 408, handlers.ErrShutdown: 503} {
 		s := &handshake{handler: &Handler{}, info: &handlers.Info{}}
@@ -199,7 +199,7 @@ func upgrading(t *testing.T, h *Handler) (addr string, p *port) {
 	return l.Addr().String(), p
 }
 
-// A late upgrade keeps the frames that net/http has read already: row 8.
+// A late upgrade does not lose frames that net/http has read already: row 8.
 func TestTraps4Row8LateUpgrade(t *testing.T) {
 	addr, p := upgrading(t, &Handler{})
 	c, err := net.Dial("tcp", addr)
@@ -239,7 +239,7 @@ func TestLateUpgradeIsRefused(t *testing.T) {
 	}
 }
 
-// A panic of CheckOrigin costs the one handshake, which is answered with 500.
+// A panic of CheckOrigin costs only its handshake, which is answered with 500.
 func TestCheckOriginPanics(t *testing.T) {
 	funcs.Covered(t, "Handler.CheckOrigin")
 	panics := true

@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/testdata"
 )
 
-// once is a connection on which a client has sent in and then nothing.
+// once is a connection on which a client has sent in, and sends nothing more.
 type once struct {
 	in     io.Reader
 	out    bytes.Buffer
@@ -31,7 +31,7 @@ func (*once) SetDeadline(time.Time) error      { return nil }
 func (*once) SetReadDeadline(time.Time) error  { return nil }
 func (*once) SetWriteDeadline(time.Time) error { return nil }
 
-// Close may be called by net/http and by the handler, one after the other.
+// net/http and the handler may both call Close, one after the other.
 func (c *once) Close() error {
 	select {
 	case <-c.closed:
@@ -41,7 +41,7 @@ func (c *once) Close() error {
 	return nil
 }
 
-// peers are the listener of a net/http server to which connections are given.
+// peers is the listener of a net/http server, which accepts the connections that are sent to it.
 type peers chan net.Conn
 
 func (p peers) Accept() (net.Conn, error) {
@@ -54,7 +54,8 @@ func (p peers) Accept() (net.Conn, error) {
 func (peers) Close() error   { return nil }
 func (peers) Addr() net.Addr { return &net.TCPAddr{} }
 
-// theirs serves net/http with gobwas' upgrader: the requests that it upgrades come to upgraded.
+// theirs starts a net/http server with gobwas' upgrader. It sends the requests that it upgrades to
+// upgraded.
 func theirs(tb testing.TB) (conns peers, upgraded chan *http.Request) {
 	tb.Helper()
 	conns, upgraded = make(peers), make(chan *http.Request, 1)
@@ -71,14 +72,14 @@ func theirs(tb testing.TB) (conns peers, upgraded chan *http.Request) {
 			}
 		}),
 	}
-	s.SetKeepAlivesEnabled(false) // the first request is compared
+	s.SetKeepAlivesEnabled(false) // only the first request is compared
 	done := make(chan struct{})
 	go func() { defer close(done); s.Serve(conns) }() // ends with conns
 	tb.Cleanup(func() { close(conns); <-done; s.Close() })
 	return conns, upgraded
 }
 
-// accepts says what they make of in: the request, if they upgrade.
+// accepts returns the request if they upgrade it.
 func (p peers) accepts(in []byte, upgraded chan *http.Request) *http.Request {
 	c := &once{in: bytes.NewReader(in), closed: make(chan struct{})}
 	p <- c
@@ -91,7 +92,7 @@ func (p peers) accepts(in []byte, upgraded chan *http.Request) *http.Request {
 	}
 }
 
-// weRefuse says why a handshake that they accept is not for us: rows of TRAPS part 4.
+// weRefuse returns why this package refuses a handshake that they accept: a row of TRAPS part 4.
 func weRefuse(in []byte, r *http.Request) string {
 	head := in[:max(0, endOfHead(in, 0))]
 	keys := r.Header["Sec-Websocket-Key"]
@@ -116,7 +117,7 @@ func weRefuse(in []byte, r *http.Request) string {
 	return ""
 }
 
-// hosts counts the lines that name the Host: net/http takes the field out of the header.
+// hosts counts the Host lines, as net/http removes the field from the header.
 func hosts(head []byte) (n int) {
 	for line := range bytes.Lines(head) {
 		if name, _, ok := bytes.Cut(line, []byte(":")); ok && strings.EqualFold(string(name), "Host") {
@@ -126,7 +127,7 @@ func hosts(head []byte) (n int) {
 	return n
 }
 
-// plainList reports whether list is nothing but tokens, each behind a comma and a space.
+// plainList reports whether list has only tokens, separated by a comma and a space.
 func plainList(list string) bool {
 	for element := range strings.SplitSeq(list, ",") {
 		if !isToken(strings.TrimPrefix(element, " ")) {
@@ -136,7 +137,7 @@ func plainList(list string) bool {
 	return true
 }
 
-// theyRefuse says why a handshake that we accept is not for them.
+// theyRefuse returns why they refuse a handshake that this package accepts.
 func theyRefuse(r *http.Request) string {
 	connection, upgrade := r.Header["Connection"], r.Header["Upgrade"]
 	switch {
@@ -154,7 +155,7 @@ func theyRefuse(r *http.Request) string {
 	return ""
 }
 
-// Lines that one server may read as another does not.
+// Lines that servers may read differently.
 var (
 	oddRequestLines = []string{
 		"GET http://y/ HTTP/1.1", "GET http://y HTTP/1.1", "GET http:///a HTTP/1.1", "GET * HTTP/1.1", "GET a HTTP/1.1", "GET ? HTTP/1.1",
@@ -175,8 +176,8 @@ var (
 	}
 )
 
-// What net/http with gobwas' upgrader accepts we accept, and what we accept they do, but for what
-// is listed.
+// This package accepts the same handshakes as net/http with gobwas' upgrader, except for the listed
+// differences.
 func FuzzHandshake(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte(strings.Replace(good, "websocket", "h2c, WebSocket", 1)))
@@ -202,7 +203,7 @@ func FuzzHandshake(f *testing.F) {
 	conns, upgraded := theirs(f)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if endOfHead(in, 0) < 0 {
-			in = append(bytes.Clone(in), "\r\n\r\n"...) // else neither has an opinion
+			in = append(bytes.Clone(in), "\r\n\r\n"...) // otherwise neither decides
 		}
 		d := shake(&Handler{}, string(in), whole)
 		their := conns.accepts(in, upgraded)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// With KeepWindow a message may refer to earlier ones, and what is kept of them is told.
+// With KeepWindow a message may refer to earlier ones, and the memory that they take is reported.
 func TestKeepWindow(t *testing.T) {
 	const offered = "permessage-deflate"
 	for _, tt := range []struct {
@@ -44,7 +44,7 @@ func TestKeepWindow(t *testing.T) {
 	}
 }
 
-// The past is the last bytes of all messages.
+// The past has the last bytes of all messages.
 func TestPast(t *testing.T) {
 	var p *past
 	for _, tt := range []struct{ msg, want string }{

@@ -9,7 +9,7 @@ import (
 	"github.com/portluck/portluck/testdata"
 )
 
-// What is plain, and what is for net/http.
+// TestIsPlain tests which requests are plain, and which are left to net/http.
 func TestIsPlain(t *testing.T) {
 	with := func(field string) string { return strings.Replace(good, key, key+field+"\r\n", 1) }
 	for name, tt := range map[string]struct {
@@ -59,7 +59,7 @@ func TestIsPlain(t *testing.T) {
 	}
 }
 
-// A handshake that is plain is accepted, and the server of net/http reads the same request of it.
+// A plain handshake is accepted, and net/http reads the same request from it.
 func FuzzIsPlain(f *testing.F) {
 	f.Add([]byte(good))
 	for _, line := range oddRequestLines {
@@ -78,7 +78,7 @@ func FuzzIsPlain(f *testing.F) {
 	}
 	conns, requests := make(peers), make(chan *http.Request, 1)
 	s := &http.Server{MaxHeaderBytes: maxHead, Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { requests <- r })}
-	s.SetKeepAlivesEnabled(false) // the first request is compared
+	s.SetKeepAlivesEnabled(false) // only the first request is compared
 	done := make(chan struct{})
 	go func() { defer close(done); s.Serve(conns) }() // ends with conns
 	f.Cleanup(func() { close(conns); <-done; s.Close() })

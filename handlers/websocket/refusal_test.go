@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// A refusal that announces close closes: what follows in the same write is not served.
+// A refusal that says Connection: close closes the connection: what follows in the same write is
+// not served.
 func TestRefusalThroughNetHTTPCloses(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{400, 403, 405, 421, 426, 503} {
