@@ -7,7 +7,7 @@ import (
 	"github.com/portluck/portluck/handlers/raw"
 )
 
-// printer stands for the loop.
+// printer takes the place of the loop.
 type printer struct{}
 
 func (printer) Connect(*handlers.Info)     {}
@@ -51,12 +51,12 @@ func ExampleBytes() {
 	// 11 <nil>
 }
 
-// A handler for clients that put the length in front of each message, two bytes in network order.
-// It is given to a portluck.Server as OnUnmatched, or with a matcher to its Handle.
+// A handler for clients that put the length in front of each message, in two bytes and network
+// order. Give it to a portluck.Server as OnUnmatched, or with a matcher to its Handle.
 func ExampleHandler() {
 	h := &raw.Handler{NewCodec: func(info *handlers.Info) handlers.Codec {
 		if info.TLS == nil {
-			return nil // refused: only inside TLS
+			return nil // refuse clients that are not inside TLS
 		}
 		return &raw.Prefixed{Size: 2, Limit: 4 << 10}
 	}}

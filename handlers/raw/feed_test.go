@@ -6,18 +6,18 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// heard records what a codec makes of a stream.
+// heard records what a codec delivers.
 type heard struct {
 	msgs  []string
 	reply string
-	held  int // most bytes that were kept for the next Decode
+	held  int // the most bytes that were kept for the next Decode
 }
 
 func (h *heard) Connect(*handlers.Info)     {}
 func (h *heard) Message(m handlers.Message) { h.msgs = append(h.msgs, string(m.Data)) }
 
-// feed drives a codec as the loop does. The bytes that Decode leaves come again, in other memory,
-// in front of the next chunk. The last call has EOF set.
+// feed calls a codec as the loop does. Bytes that Decode leaves come again, in other memory, in
+// front of the next chunk. EOF is set in the last call.
 func feed(c handlers.Codec, chunks ...[]byte) (*heard, error) {
 	var rest []byte
 	h := &heard{}
@@ -34,7 +34,7 @@ func feed(c handlers.Codec, chunks ...[]byte) (*heard, error) {
 			return h, err
 		}
 		rest = bytes.Clone(in[n:])
-		clear(in) // a codec keeps no reference
+		clear(in) // a codec must keep no reference
 		h.held = max(h.held, len(rest))
 	}
 	return h, nil

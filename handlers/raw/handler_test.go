@@ -16,7 +16,7 @@ import (
 
 // port records what a handler does with its connection.
 type port struct {
-	handlers.Port // nil: any other call is a fault
+	handlers.Port // nil, so that any other call panics
 	attached      []handlers.Attachment
 	failed        error
 }
@@ -125,7 +125,7 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// The codec of a Handler decodes as Lines does, however the stream is cut.
+// The codec of a Handler decodes as Lines does, however the stream is split.
 func TestHandlersCodecIsLines(t *testing.T) {
 	h := &Handler{Limit: 5, Tail: true}
 	for _, in := range []string{"a\nbc\n", "abcdefghi\nb\nc", "GET / HTTP/1.1\r\nHost: x\r\n", "a\nHost: x\n", "GET /" + strings.Repeat("x", 3000) + " HTTP/1.1\n"} {
@@ -142,7 +142,7 @@ func TestHandlersCodecIsLines(t *testing.T) {
 	}
 }
 
-// A codec frames messages once for many connections, but not for a codec that embeds it.
+// A codec frames a message once for many connections. A type that embeds it does not.
 func TestFraming(t *testing.T) {
 	lines, prefixed := &Lines{Delimiter: ";"}, &Prefixed{Size: 2, LittleEndian: true}
 	shared := (&Handler{Delimiter: ";"}).Codec(nil)

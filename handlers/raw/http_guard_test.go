@@ -18,14 +18,13 @@ const headers = "User-Agent: x\r\nHost: localhost:8100\r\nContent-Length: 4\r\n\
 
 var nul = Lines{Delimiter: "\x00"}
 
-// guardTests holds part 2, row 2 of the traps: a request that reaches the raw handler is no
-// message.
+// guardTests are for TRAPS part 2, row 2: a request that reaches the raw handler is not a message.
 var guardTests = []struct {
 	name  string
 	codec Lines
 	in    string
-	want  []string // messages before it is ended
-	ok    bool     // it is not ended
+	want  []string // messages before the connection is ended
+	ok    bool     // the connection is not ended
 }{
 	{name: "POST", in: "POST /x HTTP/1.1\r\n" + headers + "evil\n"},
 	{name: "lower case", in: "post /x http/1.1\nevil\n"},
@@ -69,7 +68,8 @@ var guardTests = []struct {
 	{name: "a browser at a port by equal signs", codec: Lines{Delimiter: "="}, in: "GET /?a=b HTTP/1.1\r\n" + headers + "evil=", want: []string{"GET /?a"}},
 	{name: "a browser that takes it for a proxy", in: "CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n"},
 	{name: "a browser that takes it for a proxy of HTTP", in: "GET http://example.com/a HTTP/1.1\r\nHost: example.com\r\n\r\n"},
-	{name: "a method of a page", in: "temp: /x HTTP/1.1\n", want: []string{"temp: /x HTTP/1.1"}, ok: true}, // no token
+	// "temp:" is not a token.
+	{name: "a method of a page", in: "temp: /x HTTP/1.1\n", want: []string{"temp: /x HTTP/1.1"}, ok: true},
 	{name: "any method of a page", in: "SET /x HTTP/1.1\r\n" + headers + "evil\n"},
 	{name: "OPTIONS *", in: "OPTIONS * HTTP/1.1\r\n" + headers},
 	{name: "allowed by spaces", codec: Lines{Delimiter: " ", AllowHTTP: true}, in: "POST /x HTTP/1.1 ", want: []string{"POST", "/x", "HTTP/1.1"}, ok: true},
@@ -133,7 +133,7 @@ func TestTraps2Row2HTTPIsNoMessage(t *testing.T) {
 	}
 }
 
-// A request has a method of these bytes (RFC 9110, section 5.6.2), and no others.
+// The method of a request has these bytes (RFC 9110, section 5.6.2), and no others.
 func TestGuardKnowsTokens(t *testing.T) {
 	const token = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	for c := range 256 {
@@ -144,7 +144,7 @@ func TestGuardKnowsTokens(t *testing.T) {
 	}
 }
 
-// A browser gets a response that it understands and that ends the connection.
+// A browser gets a response that it understands, and that ends the connection.
 func TestRefusalIsHTTP(t *testing.T) {
 	answer := (&Lines{}).AppendClose(nil, handlers.ErrProtocol)
 	r := bufio.NewReader(bytes.NewReader(answer))

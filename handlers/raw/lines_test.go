@@ -101,8 +101,8 @@ func TestLinesTailIsBounded(t *testing.T) {
 	}
 }
 
-// Bytes that were searched for a delimiter are not searched again: a line of n bytes takes O(n)
-// time even if it arrives byte by byte.
+// Lines does not search bytes again for a delimiter: a line of n bytes takes O(n) time even if it
+// arrives byte by byte.
 func TestLinesLooksAtEachByteOnce(t *testing.T) {
 	for _, delim := range []string{"\n", "\r\n", "aab"} {
 		codec := Lines{Delimiter: delim, AllowHTTP: true}
@@ -112,7 +112,7 @@ func TestLinesLooksAtEachByteOnce(t *testing.T) {
 		if n, err := codec.Decode(in, m); n != 0 || err != nil {
 			t.Fatalf("Decode = %d, %v, want 0, nil", n, err)
 		}
-		copy(in[10:], delim) // nobody will look here
+		copy(in[10:], delim) // these bytes must not be searched again
 		in = append(in, delim...)
 		if n, err := codec.Decode(in, m); n != len(in) || err != nil {
 			t.Fatalf("Decode = %d, %v, want %d, nil", n, err, len(in))

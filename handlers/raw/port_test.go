@@ -12,7 +12,7 @@ import (
 )
 
 // With AllowHalfOpen a client that has closed its half still gets what the program writes later,
-// until the program ends it.
+// until the program ends the connection.
 func TestHandlerAllowHalfOpen(t *testing.T) {
 	for _, goroutines := range []bool{false, true} {
 		t.Run(fmt.Sprintf("goroutines %t", goroutines), func(t *testing.T) {

@@ -56,7 +56,7 @@ func TestPrefixed(t *testing.T) {
 	}
 }
 
-// Part 2, row 8 of the traps: an announced length takes no memory.
+// TRAPS part 2, row 8: an announced length takes no memory.
 func TestTraps2Row8AnnouncedLengthTakesNoMemory(t *testing.T) {
 	codec := &Prefixed{Limit: -1}
 	m := &handlers.Messages{Events: deaf{}}
@@ -112,7 +112,8 @@ func FuzzPrefixed(f *testing.F) {
 		if len(in) > 4<<10 {
 			return // the test is slow on long ones
 		}
-		codec := &Prefixed{Size: size, LittleEndian: little, Varint: varint, Limit: limit} // keeps nothing
+		// It keeps no state.
+		codec := &Prefixed{Size: size, LittleEndian: little, Varint: varint, Limit: limit}
 		want, wantErr := feed(codec, in)
 		for _, chunks := range [][][]byte{
 			chunktest.At(string(in), func(i int) bool { return cuts>>(i%64)&1 == 1 }),

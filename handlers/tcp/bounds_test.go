@@ -33,7 +33,7 @@ func TestBounds(t *testing.T) {
 	)
 }
 
-// left returns the time left until the deadline of ctx, to the second, or None without a deadline.
+// left returns the time until the deadline of ctx, to the second, or None without a deadline.
 func left(ctx context.Context, cancel context.CancelFunc) int64 {
 	defer cancel()
 	at, ok := ctx.Deadline()
@@ -43,7 +43,7 @@ func left(ctx context.Context, cancel context.CancelFunc) int64 {
 	return int64(time.Until(at).Round(time.Second))
 }
 
-// setUp returns a loop as it is set up for v's own streams.
+// setUp returns a loop with v's settings.
 func setUp(v *Server) *loop.Loop {
 	var l loop.Loop
 	v.setup(&l)

@@ -17,10 +17,10 @@ import (
 
 // callback is a func of the program that a server calls.
 type callback struct {
-	name string // Type.Field, if it is one
+	name string // Type.Field, if it is a field
 	// set makes the callback call f, on a server that echoes.
 	set func(v *Server, f func())
-	// raise makes the server call it. nc is a client that reads until the end.
+	// raise makes the server call the callback. nc is a client that reads until the end.
 	raise func(t *testing.T, v *Server, nc *net.TCPConn)
 }
 
@@ -88,7 +88,7 @@ var callbacks = []callback{
 	}},
 }
 
-// writeUntilQueued writes until bytes are queued. The peer may read as fast for a while.
+// writeUntilQueued writes until bytes are queued, as the peer may read as fast at first.
 func writeUntilQueued(s *Stream) {
 	p := make([]byte, 4<<20)
 	for flushed := true; flushed; {
@@ -109,7 +109,7 @@ func (l *scarce) Accept() (net.Conn, error) {
 	return l.Listener.Accept()
 }
 
-// dialScarce connects to v, which then begins to accept.
+// dialScarce connects to v, which accepts only after that.
 func dialScarce(t *testing.T, v *Server) *net.TCPConn {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -123,7 +123,7 @@ func dialScarce(t *testing.T, v *Server) *net.TCPConn {
 	return nc
 }
 
-// eachCallback calls do in each callback on both drivers, once, and then rest.
+// eachCallback calls do once in each callback, on both drivers, and then rest.
 func eachCallback(t *testing.T, do func(v *Server) error, rest func(t *testing.T, v *Server, err error)) {
 	for _, c := range callbacks {
 		for _, goroutines := range []bool{false, true} {
@@ -137,7 +137,7 @@ func eachCallback(t *testing.T, do func(v *Server) error, rest func(t *testing.T
 				c.set(v, func() {
 					if called.CompareAndSwap(false, true) {
 						err := error(nil)
-						defer func() { done <- err }() // after a panic too
+						defer func() { done <- err }() // also after a panic
 						err = do(v)
 					}
 				})
@@ -189,9 +189,9 @@ func works(t *testing.T, v *Server) {
 	}
 }
 
-// A panic in a callback ends only its own stream, and leaves nothing of it.
+// A panic in a callback ends only its own stream, of which nothing is left.
 func TestCallbacksPanic(t *testing.T) {
-	names := []string{"Stream.DialContext"} // TestDialContextPanics
+	names := []string{"Stream.DialContext"} // TestDialContextPanics tests it
 	for _, c := range callbacks {
 		names = append(names, c.name)
 	}
@@ -201,7 +201,7 @@ func TestCallbacksPanic(t *testing.T) {
 	})
 }
 
-// Close returns in each callback, and so does Shutdown when its ctx ends.
+// Every callback may call Close, which returns, and Shutdown, which returns when its ctx ends.
 func TestCallbacksClose(t *testing.T) {
 	eachCallback(t, (*Server).Close, func(t *testing.T, _ *Server, err error) {
 		if err != nil && !errors.Is(err, ErrNotListening) {

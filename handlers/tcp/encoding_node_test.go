@@ -18,8 +18,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// decoderScript answers each list of chunks, in base64, with what StringDecoder returns for each of
-// them and for the end.
+// decoderScript answers each list of chunks, in base64, with what StringDecoder returns for each
+// chunk and for the end.
 const decoderScript = `
 const { StringDecoder } = require('string_decoder')
 const lines = require('fs').readFileSync(0, 'utf8').split('\n').filter(Boolean)
@@ -32,7 +32,7 @@ process.stdout.write(answers.join('\n'))`
 
 var update = flag.Bool("update", false, "write testdata/stringdecoder.txt with what Node answers")
 
-// What each event has is what Node's StringDecoder returns, for every way to cut what is awkward.
+// Each event has what Node's StringDecoder returns, however a difficult stream is split.
 func TestEncodingIsNodes(t *testing.T) {
 	t.Parallel()
 	node := need.Program(t, "node")
@@ -52,10 +52,10 @@ func TestEncodingIsNodes(t *testing.T) {
 	}
 }
 
-// tableFile has what Node answers, where there is no Node.
+// tableFile has Node's answers, for machines without Node.
 const tableFile = "testdata/stringdecoder.txt"
 
-// The table is what Node answers.
+// The table has Node's answers.
 func TestEncodingTableIsNodes(t *testing.T) {
 	t.Parallel()
 	node := need.Program(t, "node")
@@ -90,8 +90,8 @@ func readTable(t *testing.T) []string {
 	return slices.DeleteFunc(strings.SplitAfter(string(table), "\n"), func(line string) bool { return line == "" || line[0] == '#' })
 }
 
-// What each event has is what the table has, for each pair of bytes at the borders of UTF-8's
-// ranges, cut and not, and for longer ones.
+// Each event has what the table says, for each pair of bytes at the bounds of UTF-8's ranges, split
+// and not, and for longer streams.
 func TestEncodingTable(t *testing.T) {
 	asked, table := borderline(), readTable(t)
 	if len(asked) != len(table) {
@@ -130,16 +130,16 @@ func answers(t *testing.T, node string, asked []decoding) (all [][]string) {
 	return all
 }
 
-// decoderNames are those that Node has for our encodings.
+// decoderNames has Node's names of the encodings.
 var decoderNames = map[string]Encoding{"utf8": UTF8, "base64": Base64, "latin1": ASCII}
 
 // decoding is a stream in chunks.
 type decoding struct {
-	Encoding string   `json:"encoding"` // as Node has it
+	Encoding string   `json:"encoding"` // Node's name
 	Chunks   [][]byte `json:"chunks"`
 }
 
-// line returns the line of the table for these events.
+// line returns the line of the table for a decoding with these events.
 func (d decoding) line(events []string) string {
 	line := d.Encoding
 	for _, c := range d.Chunks {
@@ -151,7 +151,7 @@ func (d decoding) line(events []string) string {
 	return line + "\n"
 }
 
-// events returns the text of each chunk, and what is told before OnEnd.
+// events returns the text of each chunk, and the text of the last event before OnEnd.
 func (d decoding) events() (all []string) {
 	own := &decoder{encoding: decoderNames[d.Encoding]}
 	for _, c := range d.Chunks {
@@ -160,7 +160,8 @@ func (d decoding) events() (all []string) {
 	return append(all, string(own.flush()))
 }
 
-// awkward returns the table's streams and random ones of bytes at the borders of UTF-8's ranges.
+// awkward returns the streams of the table, and random ones of bytes at the bounds of UTF-8's
+// ranges.
 func awkward() (all []string) {
 	for _, tt := range encodings {
 		all = append(all, tt.in)
@@ -176,7 +177,7 @@ func awkward() (all []string) {
 	return all
 }
 
-// borders are bytes at the borders of UTF-8's ranges.
+// borders are bytes at the bounds of UTF-8's ranges.
 const borders = "A\x7f\x80\x8b\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xf7\xf8\xff"
 
 // borderline returns the streams of the table.
@@ -196,7 +197,7 @@ func borderline() (all []decoding) {
 		for i := range in {
 			in[i] = borders[r.IntN(len(borders))]
 		}
-		if n%3 > 0 { // what may be a code point
+		if n%3 > 0 { // it may be a code point
 			in[0] = borders[11+r.IntN(16)]
 			in[1] = borders[2+r.IntN(7)]
 		}
@@ -216,13 +217,13 @@ func borderline() (all []decoding) {
 	return all
 }
 
-// replaced is a simple form of what UTF8 does: it follows table 3-7 of the Unicode Standard a byte
-// at a time.
+// replaced is a simple version of what UTF8 does: it follows table 3-7 of the Unicode Standard byte
+// by byte.
 func replaced(in string) string {
 	var out []byte
 	for i := 0; i < len(in); {
 		lead, more := in[i], 0
-		low, high := byte(0x80), byte(0xbf) // of the second byte
+		low, high := byte(0x80), byte(0xbf) // the bounds of the second byte
 		switch {
 		case lead <= 0x7f:
 			out = append(out, lead)

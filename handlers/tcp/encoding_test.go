@@ -33,7 +33,7 @@ var encodings = []struct {
 	{"nothing", UTF8, "", ""},
 }
 
-// The text does not depend on how the network cuts the stream.
+// The text does not depend on how the stream is split.
 func TestEncodings(t *testing.T) {
 	for _, tt := range encodings {
 		t.Run(tt.name, func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
-// decodeAll returns all the text that OnData gets of the chunks.
+// decodeAll returns all the text that OnData gets for the chunks.
 func decodeAll(e Encoding, chunks [][]byte) string {
 	var b strings.Builder
 	d := &decoder{encoding: e}

@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/handlers/tcp"
 )
 
-// The echo server of Node's document, and a client that says one thing to it.
+// The echo server of Node's documentation, and a client.
 func ExampleServer() {
 	srv := &tcp.Server{Events: &tcp.Events{
 		OnConnect: func(s *tcp.Stream) { s.Write([]byte("hello\r\n")) },
@@ -39,7 +39,7 @@ func ExampleServer() {
 	// <nil> 0
 }
 
-// A server on a Unix socket whose streams have events of their own, and one that is opened to it
+// A server on a Unix socket whose streams have their own events, and a stream that is opened to it
 // twice.
 func ExampleStream() {
 	dir, err := os.MkdirTemp("", "")
@@ -80,8 +80,7 @@ func ExampleStream() {
 	// closed <nil>
 }
 
-// Events can be shared by any number of streams, which are told apart by the stream that each func
-// gets.
+// Many streams can share Events. Each func gets the stream that it is called for.
 func ExampleEvents() {
 	events := &tcp.Events{
 		OnError: func(s *tcp.Stream, err error) { fmt.Println(s.ReadyState(), err) },

@@ -42,7 +42,7 @@ func (*nameless) RemoteAddr() net.Addr { panic("of the program") }
 // broken is a listener that panics once.
 type broken struct {
 	net.Listener
-	accept, conn, close atomic.Bool // what panics
+	accept, conn, close atomic.Bool // where to panic
 }
 
 func (l *broken) Accept() (net.Conn, error) {

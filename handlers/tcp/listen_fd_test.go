@@ -1,6 +1,6 @@
 //go:build unix
 
-// Windows gives no descriptors of listeners.
+// Listeners have no descriptors on Windows.
 
 package tcp
 
@@ -33,7 +33,7 @@ func TestNodeN10ListenFD(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { shutdown(t, v) })
-		l.Close() // the descriptor is another
+		l.Close() // the listener has another descriptor
 		getHello(t, http.DefaultTransport, "http://"+v.Addr().String())
 	})
 	for _, fd := range []uintptr{1 << 20, 1 << 31, ^uintptr(0), ^uintptr(0) &^ (1<<31 - 1)} {
@@ -43,7 +43,7 @@ func TestNodeN10ListenFD(t *testing.T) {
 	}
 }
 
-// inherited is the descriptor of f, which f does not close.
+// inherited returns the descriptor of f, which f does not close.
 func inherited(f *os.File) uintptr {
 	keep = append(keep, f)
 	return f.Fd()
@@ -51,7 +51,7 @@ func inherited(f *os.File) uintptr {
 
 var keep []*os.File
 
-// When ListenFD fails the descriptor is the caller's as it was: open, and blocking if it was.
+// If ListenFD fails, the descriptor stays as it was: open, and blocking if it was blocking.
 func TestListenFDFails(t *testing.T) {
 	busy := &Server{}
 	listen(t, busy)
@@ -132,7 +132,7 @@ func TestListenFDFails(t *testing.T) {
 				if err := tt.v.ListenFD(fd); err == nil {
 					t.Fatal("ListenFD() = nil")
 				}
-				runtime.GC() // closes what nobody holds
+				runtime.GC() // closes files that nothing refers to
 				flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
 				if err != nil || (flags&unix.O_NONBLOCK == 0) != blocks {
 					t.Errorf("flags %o, %v, want blocking %t", flags, err, blocks)

@@ -52,7 +52,7 @@ func TestListenUnix(t *testing.T) {
 		t.Errorf("Dial() = %v, want ENOENT", err)
 	}
 	d.closed(t)
-	begin() // again, and a stale socket is left
+	begin() // again, with a stale socket in the way
 	stale(t, path+"2")
 	path += "2"
 	v.Close()
@@ -62,7 +62,7 @@ func TestListenUnix(t *testing.T) {
 	closed.Wait()
 }
 
-// stale leaves a socket that nobody listens on.
+// stale leaves a socket on which nobody listens.
 func stale(t *testing.T, path string) {
 	t.Helper()
 	l, err := net.Listen("unix", path)
@@ -87,7 +87,7 @@ func TestListenUnixRegularFile(t *testing.T) {
 	}
 }
 
-// Streams live on when their server has stopped listening, and Shutdown ends them.
+// Streams stay open when their server stops listening, and Shutdown ends them.
 func TestServerClose(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		closed := make(chan struct{})
@@ -145,7 +145,7 @@ func (l *lacking) Close() error {
 	return nil
 }
 
-// A server without a descriptor for a connection waits a little and goes on.
+// A server that has no descriptor for a connection waits a little and goes on.
 func TestServerAcceptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lacking{errs: make(chan error, 10), closed: make(chan struct{})}
@@ -169,7 +169,7 @@ func TestServerAcceptFails(t *testing.T) {
 			t.Errorf("%d errors, want 10", got)
 		}
 		l.errs <- errors.New("broken")
-		<-closed // for good
+		<-closed // finally
 		if got := time.Since(began); got > 2*time.Minute {
 			t.Errorf("it took %v", got)
 		}
@@ -218,7 +218,7 @@ func (l *once) Close() error {
 	return l.lacking.Close()
 }
 
-// Shutdown returns after the last callback, also if the server had stopped listening, and if it is
+// Shutdown returns after the last callback, also if the server has stopped listening, and if it is
 // not the first Shutdown.
 func TestShutdownWaitsForCallbacks(t *testing.T) {
 	t.Parallel()

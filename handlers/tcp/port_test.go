@@ -17,10 +17,11 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// soon is how long a test waits for what should happen at once.
+// soon bounds how long a test waits for an event that should come at once.
 const soon = time.Minute
 
-// eachPort runs f with a port that has v as a route for what begins with "ECHO", on either driver.
+// eachPort runs f on each driver, with a port that has v as the route for streams that begin with
+// "ECHO".
 func eachPort(t *testing.T, v func() *tcp.Server, f func(t *testing.T, v *tcp.Server, srv *portluck.Server, addr string)) {
 	for _, goroutines := range []bool{false, true} {
 		t.Run(fmt.Sprintf("goroutines %t", goroutines), func(t *testing.T) {
@@ -109,7 +110,7 @@ func TestServerInPort(t *testing.T) {
 	})
 }
 
-// The port's shutdown ends its streams in good order.
+// The port's shutdown ends its streams gracefully.
 func TestServerInPortShutdown(t *testing.T) {
 	var closed atomic.Int64
 	v := func() *tcp.Server {
@@ -141,7 +142,7 @@ func TestServerInPortShutdown(t *testing.T) {
 	})
 }
 
-// A stream of a port can use SetSecure like any other, and loses nothing that the port has read.
+// A stream of a port can use SetSecure like any other. Bytes that the port has read are not lost.
 func TestServerInPortSecure(t *testing.T) {
 	v := func() *tcp.Server {
 		cert, err := tls.LoadX509KeyPair("testdata/agent.pem", "testdata/agent.pem")

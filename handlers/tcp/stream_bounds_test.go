@@ -31,15 +31,14 @@ func TestStreamEchoToSlowReader(t *testing.T) {
 			mustWrite(t, nc, want)
 			nc.CloseWrite()
 		}()
-		time.Sleep(100 * time.Millisecond) // what the kernel takes is full
+		time.Sleep(100 * time.Millisecond) // the kernel's buffers are full
 		if got, err := io.ReadAll(nc); string(got) != want || err != nil {
 			t.Errorf("read %d bytes, %v, want %d", len(got), err, len(want))
 		}
 	})
 }
 
-// Write to a peer that does not read returns ErrSlow in the end, and loses nothing that it
-// accepted.
+// Write to a peer that does not read returns ErrSlow in the end. What it accepted is not lost.
 func TestStreamQueueIsBounded(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		const size = 1 << 20
@@ -67,7 +66,7 @@ func TestStreamQueueIsBounded(t *testing.T) {
 	})
 }
 
-// What is queued when the peer ends, 8 MiB, is still sent.
+// 8 MiB that are queued when the peer ends are still sent.
 func TestStreamFlushesAtEnd(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
@@ -91,7 +90,8 @@ func TestStreamFlushesAtEnd(t *testing.T) {
 func TestStreamCloseTimeout(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
-		d.do.OnConnect = func(s *Stream) { s.Write(make([]byte, 15<<20)) } // less than would keep the peer's end from being read
+		// Less than would keep the peer's end from being read.
+		d.do.OnConnect = func(s *Stream) { s.Write(make([]byte, 15<<20)) }
 		v := &Server{Events: d.events(), CloseTimeout: 300 * time.Millisecond}
 		nc := plainDial(t, listen(t, v))
 		nc.CloseWrite()
@@ -136,7 +136,7 @@ func TestStreamPauseSecure(t *testing.T) {
 	})
 }
 
-// Open takes any net.Conn, also one that is not a socket, or is a tls.Conn after its handshake.
+// Open takes any net.Conn, also one that is not a socket, and a tls.Conn after its handshake.
 func TestStreamOpen(t *testing.T) {
 	cert, pool := agent()
 	for _, name := range []string{"pipe", "TLS", "TCP"} {
@@ -181,8 +181,8 @@ func TestStreamOpen(t *testing.T) {
 	}
 }
 
-// An OnClose that dials, once in vain and then with success, does not overlap the events of the new
-// connection.
+// If OnClose dials, first without success and then with success, its events do not overlap those of
+// the new connection.
 func TestStreamRedialInClose(t *testing.T) {
 	d := newDiary()
 	v := &Server{OnConnection: func(s *Stream) { s.End(nil) }}
@@ -208,7 +208,7 @@ func TestStreamRedialInClose(t *testing.T) {
 			if err := s.Dial(t.Context(), "tcp", addr); err != nil && !errors.Is(err, lost) {
 				t.Errorf("Dial() = %v", err)
 			}
-			time.Sleep(50 * time.Millisecond) // for OnConnect to come too early
+			time.Sleep(50 * time.Millisecond) // time for an OnConnect that comes too early
 		}
 	}
 	if err := s.Dial(t.Context(), "tcp", addr); err != nil {
@@ -218,7 +218,7 @@ func TestStreamRedialInClose(t *testing.T) {
 	d.await(t, want, func() bool { return fmt.Sprint(d.all()) == want })
 }
 
-// A kept part of a code point is not lost when the encoding changes.
+// An incomplete code point that was kept is not lost when the encoding changes.
 func TestStreamEncodingChanges(t *testing.T) {
 	for _, tt := range []struct {
 		e    Encoding

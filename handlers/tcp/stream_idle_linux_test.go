@@ -17,7 +17,7 @@ func TestStreamIdleHasNoGoroutine(t *testing.T) {
 		s.SetEncoding(UTF8)
 	}}
 	addr := listen(t, v)
-	first := dial(t, client, "tcp", addr) // the loops' own goroutines are there
+	first := dial(t, client, "tcp", addr) // starts the loops' own goroutines
 	server.has(t, "connect")
 	before := runtime.NumGoroutine()
 	for range n {

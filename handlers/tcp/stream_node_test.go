@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// The tests of Node's suite at the commit of the document, by their numbers in SEEDS.md, part B3.
+// The tests of Node's suite, by their numbers in part B3 of SEEDS.md.
 
 func TestNodeN1Binary(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestNodeN5KeepAlive(t *testing.T) {
 	})
 }
 
-// N18, with the states and addresses, is the same.
+// N18, which also tests states and addresses, is the same.
 func TestNodeN6N18PingPong(t *testing.T) {
 	for _, where := range []struct{ name, network, address, remote string }{
 		{"localhost", "tcp", "localhost:0", "127.0.0.1 ::1"},
@@ -172,7 +172,7 @@ func TestNodeN6N18PingPong(t *testing.T) {
 	}
 }
 
-// ponger answers each PING of a peer whose address is one of remote.
+// ponger answers each PING of a peer whose address is in remote.
 func ponger(t *testing.T, remote string) (*Server, *diary) {
 	d := newDiary()
 	v := &Server{Events: d.events(), AllowHalfOpen: true}
@@ -200,8 +200,8 @@ func ponger(t *testing.T, remote string) (*Server, *diary) {
 	return v, d
 }
 
-// pings has a client of a ponger send 1000, one after the other, and then one more with its end. It
-// counts the answers.
+// pings makes a client of a ponger send 1000, one after the other, and then another with its end.
+// It counts the answers.
 func pings(t *testing.T, d *diary) (count *int) {
 	count = new(int)
 	d.do.OnConnect = func(s *Stream) {
@@ -306,7 +306,7 @@ func TestNodeN8MaxConnections(t *testing.T) {
 	})
 }
 
-// The counter is never less than nothing nor more than what is allowed.
+// The number of connections is never negative, and never more than allowed.
 func TestServerConnections(t *testing.T) {
 	v := &Server{MaxConnections: 2}
 	check := func(s *Stream) {

@@ -27,8 +27,8 @@ func TestSecurePanics(t *testing.T) {
 	})
 }
 
-// After a panic in a callback OnError and OnClose come at once, however long the peer stays. In one
-// of some tries the machine has no other work.
+// After a panic in a callback OnError and OnClose are called at once, however long the peer stays.
+// One of several tries must be fast, as a machine may have other work.
 func TestPanicEndsAtOnce(t *testing.T) {
 	panics := map[string]func(v *Server, s *Stream){
 		"OnConnection": nil,
@@ -59,8 +59,8 @@ func TestPanicEndsAtOnce(t *testing.T) {
 	}
 }
 
-// panicTime returns how long a client that stays waits for the end of its stream. A set that is nil
-// panics itself.
+// panicTime returns how long a client that stays waits for the end of its stream. A nil set panics
+// itself.
 func panicTime(t *testing.T, set func(v *Server, s *Stream)) time.Duration {
 	t.Helper()
 	d := newDiary()

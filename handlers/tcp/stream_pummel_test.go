@@ -40,7 +40,7 @@ func getHello(t *testing.T, transport http.RoundTripper, url string) {
 	}
 }
 
-// random is n bytes that do not repeat.
+// random returns n bytes that do not repeat.
 func random(n int) string {
 	b := make([]byte, 0, n+sha256.Size)
 	for sum := sha256.Sum256(nil); len(b) < n; sum = sha256.Sum256(sum[:]) {
@@ -53,7 +53,7 @@ func TestNodeN11Pipe(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		want := random(5 << 20)
 		d := newDiary()
-		d.do.OnData = func(s *Stream, _ []byte) { // a reader that is slow
+		d.do.OnData = func(s *Stream, _ []byte) { // a slow reader
 			s.Pause()
 			time.AfterFunc(time.Microsecond, s.Resume)
 		}
@@ -89,7 +89,8 @@ func TestNodeN12PumpFile(t *testing.T) {
 		if err := os.WriteFile(path, []byte(want), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		v := &Server{OnConnection: func(s *Stream) { // in a callback, which has its own stream only to keep
+		// A callback keeps only its own stream waiting.
+		v := &Server{OnConnection: func(s *Stream) {
 			f, err := os.Open(path)
 			if err != nil {
 				t.Error(err)
@@ -294,7 +295,7 @@ func TestNodeN19Throttle(t *testing.T) {
 		s := &Stream{Events: client.events(), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			nc, err := new(net.Dialer).DialContext(ctx, network, address)
 			if err == nil {
-				err = nc.(*net.TCPConn).SetReadBuffer(64 << 10) // so that the kernel keeps little
+				err = nc.(*net.TCPConn).SetReadBuffer(64 << 10) // so that the kernel buffers little
 			}
 			return nc, err
 		}}

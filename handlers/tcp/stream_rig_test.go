@@ -17,10 +17,10 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// soon is how long a test waits for what should happen at once.
+// soon bounds how long a test waits for an event that should come at once.
 const soon = time.Minute
 
-// eachDriver runs f with either driver of the loop.
+// eachDriver runs f with each driver of the loop.
 func eachDriver(t *testing.T, f func(t *testing.T)) {
 	for _, d := range []struct {
 		name   string
@@ -34,7 +34,7 @@ func eachDriver(t *testing.T, f func(t *testing.T)) {
 	}
 }
 
-// diary remembers the events of a stream, and then does what the test wants.
+// diary records the events of a stream, and then does what the test wants.
 type diary struct {
 	do Events
 
@@ -54,7 +54,7 @@ func (d *diary) note(format string, args ...any) {
 	d.changed = make(chan struct{})
 }
 
-// events are what the diary hears of.
+// events returns Events that the diary records.
 func (d *diary) events() *Events {
 	plain := func(name string, do *func(*Stream)) func(*Stream) {
 		return func(s *Stream) {
@@ -106,7 +106,7 @@ func (d *diary) received() string {
 	return string(d.data)
 }
 
-// await waits until cond holds, which is asked after each event.
+// await waits until cond holds. It is called after each event.
 func (d *diary) await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	late := time.NewTimer(soon)
@@ -126,18 +126,18 @@ func (d *diary) await(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// brief is the last of many entries.
+// brief returns the last of many entries.
 func brief(entries []string) string {
 	return fmt.Sprintf("(%d) %q", len(entries), entries[max(0, len(entries)-20):])
 }
 
-// has waits for this entry.
+// has waits for an entry.
 func (d *diary) has(t *testing.T, entry string) {
 	t.Helper()
 	d.await(t, entry, func() bool { return slices.Contains(d.all(), entry) })
 }
 
-// got waits until all that was received is this.
+// got waits until all that was received is want.
 func (d *diary) got(t *testing.T, want string) {
 	t.Helper()
 	d.await(t, fmt.Sprintf("%.100q", want), func() bool { return len(d.received()) >= len(want) })
@@ -146,8 +146,8 @@ func (d *diary) got(t *testing.T, want string) {
 	}
 }
 
-// wants waits for the end and compares all entries. With a goroutine for each connection another
-// one writes, so that each write is queued and drained.
+// wants waits for the end and compares all entries. The goroutine driver writes in another
+// goroutine, so each write is queued and drained.
 func (d *diary) wants(t *testing.T, want ...string) {
 	t.Helper()
 	d.closed(t)
@@ -169,7 +169,7 @@ func (d *diary) closed(t *testing.T) {
 	})
 }
 
-// listen starts v on a free port of loopback and ends it with the test.
+// listen starts v on a free port of loopback, and ends it with the test.
 func listen(t *testing.T, v *Server) (addr string) {
 	t.Helper()
 	return listenOn(t, v, "tcp", "127.0.0.1:0")
@@ -207,7 +207,7 @@ func dial(t *testing.T, d *diary, network, addr string) *Stream {
 	return s
 }
 
-// plainDial is a peer that is no stream.
+// plainDial connects a peer that is not a Stream.
 func plainDial(t *testing.T, addr string) *net.TCPConn {
 	t.Helper()
 	nc, err := net.Dial("tcp", addr)
@@ -236,7 +236,7 @@ func mustRead(t *testing.T, r io.Reader, want string) {
 	}
 }
 
-// write writes what must be accepted.
+// write writes text, which must be accepted.
 func write(t *testing.T, s *Stream, text string) (flushed bool) {
 	t.Helper()
 	flushed, err := s.Write([]byte(text))
@@ -246,7 +246,7 @@ func write(t *testing.T, s *Stream, text string) (flushed bool) {
 	return flushed
 }
 
-// fill writes to a peer that does not read until the queue is full.
+// fill writes to a peer that does not read, until the queue is full.
 func fill(t *testing.T, s *Stream) {
 	t.Helper()
 	chunk := []byte(strings.Repeat("x", 1<<20))

@@ -19,13 +19,13 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// agentJSON is what OpenSSL says of the certificate in testdata.
+// agentJSON is OpenSSL's description of the certificate in testdata.
 const agentJSON = `{"subject":"/C=UK/ST=Acknack Ltd/L=Rhys Jones/O=node.js/OU=Test TLS Certificate \\xC3\\xA9/CN=localhost/DC=example/1.2.3.4=x",` +
 	`"issuer":"/C=UK/ST=Acknack Ltd/L=Rhys Jones/O=node.js/OU=Test TLS Certificate \\xC3\\xA9/CN=localhost/DC=example/1.2.3.4=x",` +
 	`"valid_from":"Nov 11 09:52:22 2009 GMT","valid_to":"Sep  1 09:52:22 2109 GMT",` +
 	`"fingerprint":"ED:5F:23:15:79:23:8D:40:68:92:46:C4:5A:DF:29:AA:D3:9E:6E:AB"}`
 
-// agent is the certificate in testdata, and a pool of nothing else.
+// agent returns the certificate in testdata, and a pool that has only that.
 var agent = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
 	file, err := os.ReadFile("testdata/agent.pem")
 	if err != nil {
@@ -140,8 +140,8 @@ func TestNodeN14HTTPS(t *testing.T) {
 	})
 }
 
-// STARTTLS: a stream is in the clear first, and then TLS. Bytes that an attacker injects behind the
-// command are not taken for bytes of TLS.
+// STARTTLS: a stream is in the clear first, and then TLS. Bytes that an attacker injects after the
+// command are not taken for TLS.
 func TestStreamStartTLS(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		_, pool := agent()
@@ -213,7 +213,7 @@ func TestStreamCut(t *testing.T) {
 	}
 }
 
-// A handshake that fails gets OnError and OnClose, also if the peer speaks in the clear, leaves or
+// A handshake that fails calls OnError and OnClose, also if the peer speaks in the clear, leaves or
 // sends nothing.
 func TestStreamHandshakeFails(t *testing.T) {
 	for _, tt := range []struct {
@@ -289,7 +289,7 @@ func TestStreamDestroyInHandshake(t *testing.T) {
 	})
 }
 
-// Pause and End before the handshake have their effect after it.
+// Pause and End before the handshake take effect after it.
 func TestStreamSecureKeepsState(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
@@ -350,7 +350,7 @@ func TestStreamHandshakeContextEnds(t *testing.T) {
 	}
 }
 
-// handshakeContextEnds is false when the machine was too busy for the callback to be called within
+// handshakeContextEnds returns false if the machine was too busy to call the callback within
 // timeout.
 func handshakeContextEnds(t *testing.T, timeout time.Duration, end func(t *testing.T, v *Server, s *Stream), want []string) bool {
 	t.Helper()

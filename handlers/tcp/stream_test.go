@@ -13,7 +13,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// The example of Node's document: hello, the echo, goodbye, close.
+// The example of Node's documentation: hello, the echo, goodbye, close.
 func TestStreamEcho(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
@@ -47,7 +47,7 @@ func TestStreamEcho(t *testing.T) {
 	})
 }
 
-// Both ends are streams: each gets all events, in Node's order.
+// Both ends are streams. Each gets all events, in Node's order.
 func TestStreamEvents(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		server, client := newDiary(), newDiary()
@@ -84,7 +84,7 @@ func TestStreamDialFails(t *testing.T) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}
-	const free = "127.0.0.1:1" // a port that no other test can be given
+	const free = "127.0.0.1:1" // no other test can get this port
 	tests := []struct {
 		name  string
 		dial  func(context.Context, string, string) (net.Conn, error)
@@ -149,7 +149,7 @@ func TestStreamDestroyOpening(t *testing.T) {
 	d.wants(t, "close false")
 }
 
-// A reset is OnError and OnClose of its own stream only.
+// A reset calls OnError and OnClose of its own stream only.
 func TestStreamReset(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()

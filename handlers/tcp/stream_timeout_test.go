@@ -17,8 +17,7 @@ func TestNodeN20Timeout(t *testing.T) {
 	})
 }
 
-// toldOnce is false when the machine was so busy that there was no byte for as long as the timeout
-// is.
+// toldOnce returns false if the machine was so busy that no byte came for as long as the timeout.
 func toldOnce(t *testing.T, timeout time.Duration) bool {
 	t.Helper()
 	server, client := newDiary(), newDiary()
@@ -43,7 +42,8 @@ func toldOnce(t *testing.T, timeout time.Duration) bool {
 	client.do.OnData = func(s *Stream, p []byte) {
 		text := string(p)
 		if exchanges.Add(1) < 5 {
-			time.AfterFunc(timeout/8, func() { _, _ = s.Write([]byte(text)) }) // it fails when that was too late
+			// It fails if it comes too late.
+			time.AfterFunc(timeout/8, func() { _, _ = s.Write([]byte(text)) })
 		}
 	}
 	dial(t, client, "tcp", listen(t, v))
@@ -61,12 +61,12 @@ func toldOnce(t *testing.T, timeout time.Duration) bool {
 	return exchanges.Load() == 5 || timeout > time.Minute
 }
 
-// OnTimeout comes again after another byte, and not before.
+// OnTimeout is called again only after another byte.
 func TestStreamTimeoutAgain(t *testing.T) {
 	eachDriver(t, func(t *testing.T) {
 		d := newDiary()
 		v := &Server{Events: d.events(), OnConnection: func(s *Stream) { s.SetTimeout(50 * time.Millisecond) }}
-		d.do.OnTimeout = func(s *Stream) { // what keeps a connection alive
+		d.do.OnTimeout = func(s *Stream) { // keeps the connection alive
 			if strings.Count(fmt.Sprint(d.all()), "timeout") < 3 {
 				write(t, s, "still there?")
 			}
