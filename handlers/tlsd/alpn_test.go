@@ -22,7 +22,7 @@ const (
 	alertNoApplicationProtocol = 120
 )
 
-// tap keeps what comes in.
+// tap records what is read.
 type tap struct {
 	net.Conn
 	in bytes.Buffer
@@ -34,7 +34,7 @@ func (t *tap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// checkAlert wants the last record to be a fatal alert in the clear.
+// checkAlert fails unless the last record is a fatal alert in the clear.
 func checkAlert(tb testing.TB, in []byte, want byte) {
 	tb.Helper()
 	last := in[max(0, len(in)-7):]
@@ -50,7 +50,7 @@ type alpnTest struct {
 	served []string // protocols that have a handler
 	first  []string // Config.NextProtos
 	offer  []string
-	want   string // the protocol agreed, routed, or empty: no_application_protocol
+	want   string // the protocol that is agreed and routed; empty for no_application_protocol
 }
 
 var alpnTests = []alpnTest{
@@ -109,7 +109,7 @@ func (test *alpnTest) run(t *testing.T, version uint16) {
 	}
 }
 
-// checkInner wants c to be what is inside of outer, for protocol.
+// checkInner fails unless c is the connection inside outer, for protocol.
 func checkInner(tb testing.TB, c handlers.Conn, outer *conn, protocol string) {
 	tb.Helper()
 	info := c.Info()
@@ -151,7 +151,7 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// A program's own GetConfigForClient is asked, and what it returns is held to the same rules.
+// The program's own GetConfigForClient is called, and its result must follow the same rules.
 func TestOwnConfigForClient(t *testing.T) {
 	broken := errors.New("broken")
 	for _, test := range []struct {

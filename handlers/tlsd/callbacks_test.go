@@ -14,13 +14,13 @@ import (
 
 func boom() { panic("of the program") }
 
-// panicking is a Rand or a KeyLogWriter.
+// panicking is a Rand or a KeyLogWriter that panics.
 type panicking struct{}
 
 func (panicking) Read([]byte) (int, error)  { panic("of the program") }
 func (panicking) Write([]byte) (int, error) { panic("of the program") }
 
-// A panic in a callback of the TLS configuration costs the one connection: the handler serves the
+// A panic in a callback of the TLS configuration costs only its connection: the handler serves the
 // next.
 func TestConfigPanics(t *testing.T) {
 	tests := map[string]func(c *tls.Config){
@@ -65,7 +65,7 @@ func TestConfigPanics(t *testing.T) {
 					return newConfig(t), nil
 				}
 			}
-			client, c, p := serveTCP(t, h) // where both may write at once
+			client, c, p := serveTCP(t, h) // both sides may write at once over TCP
 			theirs := clientConfig()
 			theirs.Certificates = newConfig(t).Certificates
 			theirs.ClientSessionCache, theirs.ServerName = tls.NewLRUClientSessionCache(1), "x"
@@ -88,7 +88,7 @@ func TestConfigPanics(t *testing.T) {
 	}
 }
 
-// A panic of OnError costs nothing: the pair before stays in use.
+// A panic of OnError has no other effect: the previous pair stays in use.
 func TestOnErrorPanics(t *testing.T) {
 	funcs.Covered(t, "Certificates.OnError")
 	called := false

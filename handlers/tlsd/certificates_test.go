@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// pair is a certificate in two files.
+// pair is a certificate and a key in two files.
 type pair struct {
 	tb        testing.TB
 	cert, key string
@@ -27,7 +27,7 @@ func newPair(tb testing.TB) *pair {
 	return p
 }
 
-// write replaces the files; a nil one is left as it is. Each version has a time of its own.
+// write replaces the files; nil leaves one as it is. Each version has another modification time.
 func (p *pair) write(cert, key []byte) {
 	p.tb.Helper()
 	p.version = p.version.Add(time.Millisecond)
@@ -42,7 +42,7 @@ func (p *pair) write(cert, key []byte) {
 	}
 }
 
-// check wants a handshake to get the certificate of name.
+// check fails unless a handshake gets the certificate of name.
 func check(tb testing.TB, c *Certificates, name string) {
 	tb.Helper()
 	cert, err := c.GetCertificate(nil)
@@ -71,7 +71,7 @@ func TestCertificatesFollowTheFiles(t *testing.T) {
 		c, told := load(t, files)
 		check(t, c, "first.test")
 		files.write(newPEM(t, "second.test"))
-		check(t, c, "first.test") // looked a moment ago
+		check(t, c, "first.test") // it has looked a moment ago
 		time.Sleep(recheck)
 		check(t, c, "second.test")
 		if len(*told) > 0 {
@@ -117,7 +117,7 @@ func TestCertificatesKeepTheOldPair(t *testing.T) {
 	}
 }
 
-// Nobody need listen to the errors, and a new one is told although another one was before.
+// OnError may be nil. A new error is reported even after another one.
 func TestCertificatesOnError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		files := newPair(t)
@@ -140,8 +140,8 @@ func TestCertificatesOnError(t *testing.T) {
 	})
 }
 
-// A new pair of the same size and time is seen, however it has come: written over the old one,
-// moved there, or behind a link that points elsewhere now.
+// A new pair of the same size and time is noticed, whether it was written over the old one, moved
+// there, or is the new target of a link.
 func TestCertificatesSameSizeAndTime(t *testing.T) {
 	long := time.Unix(1e9, 0)
 	put := func(t *testing.T, path string, data []byte) {

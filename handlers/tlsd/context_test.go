@@ -13,7 +13,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// handshaker is a port that gives up handshakes.
+// handshaker is a port that can end handshakes.
 type handshaker struct {
 	*port
 	ctx context.Context
@@ -22,7 +22,7 @@ type handshaker struct {
 func (h handshaker) HandshakeContext() context.Context { return h.ctx }
 
 // A callback of the Config that waits for the handshake's context returns at the deadline, and when
-// the port gives up.
+// the port ends the handshake.
 func TestHandshakeContextEnds(t *testing.T) {
 	waiting := map[string]func(c *tls.Config){
 		"GetCertificate": func(c *tls.Config) {

@@ -22,7 +22,7 @@ import (
 	"github.com/portluck/portluck/handlers/tlsd"
 )
 
-// goroutines stands for the port. A portluck.Server is the real one.
+// goroutines takes the place of the port, which in a program is a portluck.Server.
 type goroutines struct {
 	handlers.Port
 	wg     sync.WaitGroup
@@ -32,7 +32,7 @@ type goroutines struct {
 func (g *goroutines) Go(f func())                      { g.wg.Go(f) }
 func (g *goroutines) Fail(_ *handlers.Info, err error) { g.failed = err }
 
-// accepted stands for a connection that the port has accepted.
+// accepted takes the place of a connection that the port has accepted.
 type accepted struct{ net.Conn }
 
 func (a accepted) Info() *handlers.Info       { return &handlers.Info{} }
@@ -62,8 +62,8 @@ func development(dir string) (cert, key string, err error) {
 	return cert, key, os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600)
 }
 
-// A protocol of one's own behind TLS, with an id of its own. The certificate may be renewed while
-// it runs.
+// The program's own protocol behind TLS, with its own protocol id. The certificate may be renewed
+// while it runs.
 func ExampleHandler() {
 	dir, err := os.MkdirTemp("", "tlsd")
 	if err != nil {

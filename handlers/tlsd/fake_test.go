@@ -18,9 +18,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// port is the part of a port that a handler of this package uses.
+// port has the methods of a port that a handler of this package calls.
 type port struct {
-	handlers.Port // nil: any other call is a fault
+	handlers.Port // nil, so that any other call panics
 	wg            sync.WaitGroup
 	routed        chan handlers.Conn
 
@@ -40,8 +40,8 @@ func (p *port) Fail(info *handlers.Info, err error) {
 	p.failed, p.info = append(p.failed, err), info
 }
 
-// err waits for the handler's goroutines, and returns what failed, which must not be more than one
-// thing.
+// err waits for the handler's goroutines, and returns the failure, of which there must be at most
+// one.
 func (p *port) err(tb testing.TB) error {
 	tb.Helper()
 	p.wg.Wait()
@@ -57,7 +57,7 @@ func (p *port) err(tb testing.TB) error {
 	return nil
 }
 
-// conn is a connection as the port gives it to a handler.
+// conn is a connection as the port passes it to a handler.
 type conn struct {
 	nc     net.Conn
 	info   handlers.Info
@@ -75,7 +75,7 @@ func (c *conn) Close() error {
 	return c.nc.Close()
 }
 
-// open reports whether nobody has closed the connection yet.
+// open reports whether the connection is not closed.
 func (c *conn) open() bool {
 	select {
 	case <-c.closed:
@@ -85,7 +85,7 @@ func (c *conn) open() bool {
 	}
 }
 
-// serve has h serve one end of an in-memory connection and returns the other.
+// serve makes h serve one end of an in-memory connection and returns the other.
 func serve(tb testing.TB, h handlers.Handler) (net.Conn, *conn, *port) {
 	tb.Helper()
 	client, server := net.Pipe()
@@ -125,7 +125,7 @@ func serveTCP(tb testing.TB, h handlers.Handler) (*net.TCPConn, *conn, *port) {
 	return client.(*net.TCPConn), c, p
 }
 
-// echo is an inner handler that sends back what it reads, and that the test can look at.
+// echo is an inner handler that sends back what it reads, and shows its connections to the test.
 type echo struct{ served chan handlers.Conn }
 
 func newEcho() *echo { return &echo{served: make(chan handlers.Conn, 1)} }
@@ -151,7 +151,7 @@ func (e *echo) Serve(c handlers.Conn, p handlers.Port) {
 	})
 }
 
-// newCert makes a certificate for names, signed by itself.
+// newCert makes a self-signed certificate for names.
 func newCert(tb testing.TB, names ...string) tls.Certificate {
 	tb.Helper()
 	certPEM, keyPEM := newPEM(tb, names...)

@@ -15,12 +15,12 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// cutter sends what is written in pieces, and may wait between them.
+// cutter writes in pieces, and may wait between them.
 type cutter struct {
 	net.Conn
 	size  int
 	pause time.Duration
-	most  int // bytes that are sent at all; the rest is swallowed. No bound if zero
+	most  int // bytes that are sent at all; the rest is dropped. No bound if zero
 	sent  int
 }
 
@@ -39,7 +39,7 @@ func (c *cutter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// recorder cuts the first TLS record that is written into records of 50 bytes.
+// recorder splits the first TLS record that is written into records of 50 bytes.
 type recorder struct {
 	net.Conn
 	done bool
@@ -64,7 +64,7 @@ func clientConfig() *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"x"}}
 }
 
-// A ClientHello of Go has more bytes than fit into one segment, and it may come in any pieces.
+// Go's ClientHello does not fit into one segment, and may come in any pieces.
 func TestClientHelloInPieces(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -83,8 +83,7 @@ func TestClientHelloInPieces(t *testing.T) {
 	}
 }
 
-// Part 1, row 33 of the traps: a client that is slow but in time gets a connection that works, and
-// goes on working.
+// TRAPS part 1, row 33: a client that is slow but in time gets a connection that goes on working.
 func TestTraps1Row33SlowClientIsNotHandedOutDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &Handler{Config: newConfig(t), ALPN: map[string]handlers.Handler{"x": newEcho()}, HandshakeTimeout: 2 * time.Second}
@@ -95,7 +94,7 @@ func TestTraps1Row33SlowClientIsNotHandedOutDead(t *testing.T) {
 			t.Fatal(err)
 		}
 		slow.pause = 0
-		time.Sleep(time.Hour) // idle timeouts are the inner handler's
+		time.Sleep(time.Hour) // the inner handler has the idle timeouts
 		checkEcho(t, tc)
 		client.Close()
 		if err := p.err(t); err != nil {
@@ -104,9 +103,9 @@ func TestTraps1Row33SlowClientIsNotHandedOutDead(t *testing.T) {
 	})
 }
 
-// Part 5, row 2 of the traps, and part 2, row 7: a client that stops within its handshake,
-// wherever, is gone at the deadline and no sooner. It is not passed on, and dripping does not help
-// it.
+// TRAPS part 5, row 2, and part 2, row 7: a client that stops anywhere in its handshake is
+// disconnected at the deadline and not before, even if it drips bytes. The inner handler does not
+// get it.
 func TestTraps5Row2StalledHandshakeIsGoneAtTheDeadline(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -168,11 +167,12 @@ func TestNoHandshakeTimeout(t *testing.T) {
 	})
 }
 
-// What is no ClientHello is answered by an alert, where TLS has one for it, and never passed on.
+// Bytes that are not a ClientHello are answered with an alert, where TLS has one for them, and
+// never passed on.
 func TestGarbage(t *testing.T) {
 	for _, test := range []struct {
 		name, in string
-		alert    byte // 0: none
+		alert    byte // 0: no alert
 	}{
 		{name: "no handshake message", in: "\x16\x03\x01\x00\x05hello", alert: alertInternalError},
 		{name: "unknown handshake message", in: "\x16\x03\x01\x00\x04h\x00\x00\x00", alert: alertUnexpectedMessage},
@@ -225,7 +225,7 @@ func TestOldVersionsGetAnAlert(t *testing.T) {
 	}
 }
 
-// The alert is not lost when the client has sent more than we read: closing would reset the
+// An alert is not lost if the client has sent more than was read. Closing at once would reset the
 // connection.
 func TestAlertReachesAClientThatSendsOn(t *testing.T) {
 	for range 20 {
@@ -247,7 +247,7 @@ func TestAlertReachesAClientThatSendsOn(t *testing.T) {
 	}
 }
 
-// clientHello is what crypto/tls sends first.
+// clientHello returns the ClientHello of crypto/tls.
 func clientHello(tb testing.TB, config *tls.Config) []byte {
 	tb.Helper()
 	client, server := net.Pipe()
@@ -274,7 +274,7 @@ func TestNoConfig(t *testing.T) {
 	}
 }
 
-// A panic costs the one connection.
+// A panic costs only its connection.
 func TestPanic(t *testing.T) {
 	inner := handlers.HandlerFunc(func(handlers.Conn, handlers.Port) { panic("boom") })
 	client, c, p := serve(t, &Handler{Config: newConfig(t), ALPN: map[string]handlers.Handler{"x": inner}})
@@ -287,7 +287,7 @@ func TestPanic(t *testing.T) {
 	}
 }
 
-// Closing the inner connection closes the outer one, which gives its place back.
+// Closing the inner connection closes the outer one, which frees its place.
 func TestCloseReachesTheOuterConnection(t *testing.T) {
 	client, c, _ := serve(t, &Handler{Config: newConfig(t), ALPN: map[string]handlers.Handler{"x": handlers.Refuse}})
 	tc := tls.Client(client, clientConfig())

@@ -13,7 +13,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// openssl runs `openssl s_client` against h, sends it input, and returns what it prints.
+// openssl runs `openssl s_client` against h, sends it input, and returns its output.
 func openssl(t *testing.T, h handlers.Handler, p *port, input string, args ...string) string {
 	t.Helper()
 	path := need.Program(t, "openssl")
@@ -22,7 +22,7 @@ func openssl(t *testing.T, h handlers.Handler, p *port, input string, args ...st
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p.wg.Go(func() { // ends with the one connection, or when l is closed
+	p.wg.Go(func() { // ends with the only connection, or when l is closed
 		if nc, err := l.Accept(); err == nil {
 			h.Serve(newConn(nc), p)
 		}
@@ -33,7 +33,7 @@ func openssl(t *testing.T, h handlers.Handler, p *port, input string, args ...st
 	cmd.Stdin = strings.NewReader(input)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	_ = cmd.Run() // says 1 for an alert
+	_ = cmd.Run() // it exits with 1 after an alert
 	return out.String()
 }
 
@@ -41,7 +41,7 @@ func TestOpenSSL(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		args []string
-		want string // in what openssl prints
+		want string // in the output of openssl
 		ok   bool   // the handler was reached
 	}{
 		{"TLS 1.3", []string{"-tls1_3", "-alpn", "x"}, "New, TLSv1.3", true},
@@ -67,9 +67,9 @@ func TestOpenSSL(t *testing.T) {
 	}
 }
 
-// A raw client inside TLS offers no protocol: what it says decides.
+// A raw client inside TLS offers no protocol, so its first bytes decide.
 func TestOpenSSLWithoutALPN(t *testing.T) {
-	need.Program(t, "openssl") // before there is a goroutine that waits for it
+	need.Program(t, "openssl") // before a goroutine waits for it
 	p := newPort()
 	done := make(chan struct{})
 	go func() { // ends with the connection

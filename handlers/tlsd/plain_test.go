@@ -32,8 +32,7 @@ var plainTests = []struct{ name, in, want string }{
 	{"nothing", "", "TLS only.\n"},
 }
 
-// Part 2, row 18 of the traps: plain HTTP on a port for TLS is told so, and nothing of it is lost
-// by a reset.
+// TRAPS part 2, row 18: plain HTTP on a port for TLS gets an explanation, which no reset destroys.
 func TestTraps2Row18RequireTLS(t *testing.T) {
 	for _, test := range plainTests {
 		t.Run(test.name, func(t *testing.T) {
@@ -52,7 +51,7 @@ func TestTraps2Row18RequireTLS(t *testing.T) {
 	}
 }
 
-// checkPlain wants a whole response, and then the end.
+// checkPlain fails unless r has a whole response, and then ends.
 func checkPlain(tb testing.TB, r io.Reader, want string) {
 	tb.Helper()
 	br := bufio.NewReader(r)
@@ -84,7 +83,7 @@ func TestRequireTLSAnswersHEADWithoutBody(t *testing.T) {
 	}
 }
 
-// A client that never ends its request is answered and closed.
+// A client that never ends its request is answered and disconnected.
 func TestRequireTLSIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
@@ -111,7 +110,7 @@ func TestRequireTLSIsBounded(t *testing.T) {
 	})
 }
 
-// Without a matcher in front plain HTTP reaches the handshake.
+// Without a matcher in front of it, plain HTTP reaches the handshake.
 func TestHandshakeWithPlainHTTP(t *testing.T) {
 	client, _, p := serveTCP(t, &Handler{Config: newConfig(t)})
 	if _, err := io.WriteString(client, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"); err != nil {

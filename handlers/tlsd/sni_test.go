@@ -85,7 +85,7 @@ func TestStrictSNIHoldsForResumption(t *testing.T) {
 				if err := tc.Handshake(); err != nil {
 					return false, err
 				}
-				checkEcho(t, tc) // also takes the ticket in
+				checkEcho(t, tc) // also receives the ticket
 				<-h.ALPN["x"].(*echo).served
 				return tc.ConnectionState().DidResume, nil
 			}
@@ -101,7 +101,7 @@ func TestStrictSNIHoldsForResumption(t *testing.T) {
 	}
 }
 
-// anyName is a cache that gives a session to any name.
+// anyName is a cache that returns a session for any name.
 type anyName struct{ tls.ClientSessionCache }
 
 func (a anyName) Get(string) (*tls.ClientSessionState, bool) { return a.ClientSessionCache.Get("") }
