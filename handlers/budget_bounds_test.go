@@ -7,7 +7,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
-// Zero is the default of a bound, and a negative one is none.
+// Zero is the default of a bound, and a negative value means no bound.
 func TestBudgetBounds(t *testing.T) {
 	boundtest.Check(t, nil,
 		boundtest.Field("Max", 256<<20, boundtest.None, func(b *Budget) int64 {

@@ -33,7 +33,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// What is forced counts, also when it was not left.
+// Force counts bytes even if they exceed Max.
 func TestBudgetForce(t *testing.T) {
 	b := Budget{Max: 10}
 	b.Force(15)
@@ -53,7 +53,8 @@ func TestNoBudget(t *testing.T) {
 	}
 }
 
-// Takers at once never exceed Max, nor is what fits refused for the sake of what does not.
+// Concurrent takers never exceed Max, and a request that fits is not refused because of another
+// that does not.
 func TestBudgetAtOnce(t *testing.T) {
 	b := Budget{Max: 1000}
 	var wg sync.WaitGroup

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// atHome reports whether no stranger can point host at this machine, in whatever way it is read:
-// another way to say what [Hosts] is to hold to.
+// atHome reports whether nobody else can point host at this machine, however it is read. It is
+// another implementation of what [Hosts] must do.
 func atHome(host string) bool {
 	ways := []string{host}
 	if colon := strings.LastIndexByte(host, ':'); colon >= 0 {
@@ -30,9 +30,9 @@ func atHome(host string) bool {
 	return host == ""
 }
 
-// Without entries only what no stranger can point here is answered to. An entry that Check takes is
-// answered to in every form in which a client may send it, and a name that only ends like it is
-// not.
+// Without entries Hosts allows only names that nobody else can point at this machine. An entry that
+// Check accepts is allowed in every form in which a client may send it, and a name that only ends
+// like it is not.
 func FuzzHosts(f *testing.F) {
 	for _, s := range []string{
 		"", "*", "app.example", "*.app.example", "APP.example.", "localhost:80", "a.localhost", "[::1]:80", "[::1", "::1", "1.2.3.4.:",
@@ -59,7 +59,7 @@ func FuzzHosts(f *testing.F) {
 			}
 		}
 		for _, name := range []string{"evil" + base, base + "evil", base + ".evil", "x-" + base + ":80"} {
-			isBelow := below && strings.HasSuffix(name, "."+base) // of *.evil
+			isBelow := below && strings.HasSuffix(name, "."+base) // matches *.evil
 			if h.allow(name) && !isBelow && !atHome(name) {
 				t.Errorf("Hosts{%q} answers to %q", s, name)
 			}
@@ -67,14 +67,15 @@ func FuzzHosts(f *testing.F) {
 	})
 }
 
-// What a browser writes for a host with its port, and what may be a scheme.
+// hostPort matches what a browser writes for a host with its port; scheme matches what may be a
+// scheme.
 var (
 	hostPort = regexp.MustCompile(`^(?:[-._a-zA-Z0-9]+|\[::[0-9a-f]{1,4}\])(?::[0-9]{1,5})?$`)
 	scheme   = regexp.MustCompile(`^[a-zA-Z][-+.a-zA-Z0-9]*$`)
 )
 
-// What is of the same origin has the same host, and the same port or the one that its scheme stands
-// for. What has the same host is of the same origin, whatever its scheme.
+// If the origins are the same, so are the hosts, and the ports or those that the schemes stand for.
+// If the hosts and ports are written alike, the origins are the same, whatever the scheme.
 func FuzzSameOrigin(f *testing.F) {
 	for _, secure := range []bool{false, true} {
 		f.Add("http://localhost:8100", "localhost:8100", secure)
@@ -131,7 +132,7 @@ func FuzzHasToken(f *testing.F) {
 	})
 }
 
-// anyCase is a regexp of s with its letters, of ASCII, in either case.
+// anyCase returns a regexp for s with its ASCII letters in either case.
 func anyCase(s string) string {
 	var b strings.Builder
 	for _, r := range s {

@@ -16,7 +16,7 @@ func TestGuard(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		f    func()
-		want string // of the error; none if empty
+		want string // the text of the error; no error if empty
 	}{
 		{"returns", func() {}, ""},
 		{"panics with text", func() { panic("secret of a client") }, "callback panicked: string"},
@@ -43,8 +43,8 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// A panic that no port logs is in the standard log, once, with its stack and the type of its value;
-// of many a few are, and then how many were not.
+// A panic that no port logs is in the standard log, once, with its stack and the type of its value.
+// Of many panics only a few are logged, and then the number of the others.
 func TestLogPanicWithoutAPort(t *testing.T) {
 	var out bytes.Buffer
 	log.SetOutput(&out)
@@ -69,7 +69,7 @@ func TestLogPanicWithoutAPort(t *testing.T) {
 	if n := strings.Count(out.String(), "callback panicked"); n > 50 { // it may have taken seconds
 		t.Errorf("%d lines", n)
 	}
-	strays.second = 0 // another second
+	strays.second = 0 // begin another second
 	missing := strays.unlogged
 	LogPanic(nil, nil, boom())
 	if want := fmt.Sprintf("string; %d before it were not logged", missing); missing == 0 || !strings.Contains(out.String(), want) {
@@ -77,7 +77,7 @@ func TestLogPanicWithoutAPort(t *testing.T) {
 	}
 }
 
-// errorLog keeps what it is to log. It panics after that, as a program's may.
+// errorLog records what it is asked to log. Then it panics, as a program's logger may.
 type errorLog struct{ got []error }
 
 func (l *errorLog) LogError(_ *Info, err error) {
@@ -85,8 +85,8 @@ func (l *errorLog) LogError(_ *Info, err error) {
 	panic("of the logger")
 }
 
-// An error goes to the logger and to OnError, of which there may be none. A panic of OnError is
-// logged.
+// Report passes an error to the logger and to OnError, each of which may be nil. It logs a panic of
+// OnError.
 func TestReport(t *testing.T) {
 	var out bytes.Buffer
 	log.SetOutput(&out)
@@ -96,7 +96,7 @@ func TestReport(t *testing.T) {
 		name           string
 		logs, tells    bool
 		err            error
-		panics         bool // OnError does
+		panics         bool // OnError panics
 		logged, strays int
 	}{
 		{"a logger", true, false, io.EOF, false, 1, 0},

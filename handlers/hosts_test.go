@@ -63,7 +63,7 @@ func TestHostsAnswer(t *testing.T) {
 						if got := tt.hosts.Answers(r, addr); got != want {
 							t.Errorf("at %s: Answers(%q) = %t, want %t", local, host, got, want)
 						}
-						r = &http.Request{Host: "localhost", Header: http.Header{"Host": {host}}} // of HTTP/2
+						r = &http.Request{Host: "localhost", Header: http.Header{"Host": {host}}} // as for HTTP/2
 						if got := tt.hosts.Answers(r, addr); got != want {
 							t.Errorf("at %s: Answers(localhost with %q) = %t, want %t", local, host, got, want)
 						}
@@ -113,7 +113,7 @@ func TestHostsCheck(t *testing.T) {
 	}
 }
 
-// A server of net/http, behind the Handler, and what it tells those who ask for another name.
+// A net/http server behind the Handler, and its answer to a request for another name.
 func TestHostsHandler(t *testing.T) {
 	h := Hosts{"app.example"}.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "secret") }))
 	for _, tt := range []struct {

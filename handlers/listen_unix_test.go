@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// unixSocket binds a socket to path, which the caller closes.
+// unixSocket binds a socket to path. The caller closes it.
 func unixSocket(t *testing.T, kind int, path string) int {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_UNIX, kind|syscall.SOCK_CLOEXEC, 0)
@@ -27,7 +27,7 @@ func unixSocket(t *testing.T, kind int, path string) int {
 	return fd
 }
 
-// liveSocket is unixSocket until the test ends.
+// liveSocket is unixSocket for a socket that is closed when the test ends.
 func liveSocket(t *testing.T, kind int, path string) int {
 	t.Helper()
 	fd := unixSocket(t, kind, path)
@@ -35,7 +35,7 @@ func liveSocket(t *testing.T, kind int, path string) int {
 	return fd
 }
 
-// Only a socket that refuses is stale.
+// A socket is stale only if it refuses connections.
 func TestListenUnixInTheWay(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -121,7 +121,7 @@ func TestListenUnixInTheWay(t *testing.T) {
 	}
 }
 
-// What has become another's is not removed.
+// A file that has replaced the socket is not removed.
 func TestListenUnixCloseLeavesAnothers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := ListenUnix(path)
@@ -144,7 +144,7 @@ func TestListenUnixCloseLeavesAnothers(t *testing.T) {
 	c.Close()
 }
 
-// Of servers that start at once over a stale socket one has it, and keeps it.
+// If servers start at once over a stale socket, one of them gets the path, and keeps it.
 func TestListenUnixAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	for range 20 {

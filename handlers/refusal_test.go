@@ -11,8 +11,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A refusal is one whole response with the date and a sentence, after which the connection is
-// closed.
+// A refusal is one complete response with the date and a sentence, and closes the connection.
 func TestAppendRefusal(t *testing.T) {
 	for status, fields := range map[int][][2]string{
 		http.StatusRequestTimeout:     nil,

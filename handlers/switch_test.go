@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// named is one end of a pipe whose addresses say which one.
+// named is an end of a pipe whose addresses tell which end it is.
 type named struct {
 	net.Conn
 	name string
@@ -66,7 +66,7 @@ func TestSwitchDeadlines(t *testing.T) {
 	tests := []struct {
 		name        string
 		set         func(s *handlers.Switch) error
-		read, write bool // expires
+		read, write bool // whether it expires
 	}{
 		{"both", func(s *handlers.Switch) error { return s.SetDeadline(past) }, true, true},
 		{"read", func(s *handlers.Switch) error { return s.SetReadDeadline(past) }, true, false},
@@ -93,7 +93,7 @@ func TestSwitchDeadlines(t *testing.T) {
 	}
 }
 
-// begun tells of a Read.
+// begun reports the beginning of a Read.
 type begun struct {
 	net.Conn
 	reading chan struct{}
@@ -104,7 +104,7 @@ func (b begun) Read(p []byte) (int, error) {
 	return b.Conn.Read(p)
 }
 
-// What is exchanged is left as it is, also by a Read that is running.
+// Replacing a connection does not affect the one before, even if a Read of it is running.
 func TestSwitchLeavesTheOneBefore(t *testing.T) {
 	inner, farOne := pipe(t, "one")
 	two, farTwo := pipe(t, "two")
