@@ -15,7 +15,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// carrier is a node with a backplane, and what it has got.
+// carrier is a node with a backplane, and what it has received.
 type carrier struct {
 	*watched
 	b   *Backplane
@@ -116,7 +116,7 @@ func TestBackplane(t *testing.T) {
 	}
 }
 
-// What was published while a peer was away is told to it, and how much it was.
+// A node learns that and how much was published while a peer was away.
 func TestBackplaneGap(t *testing.T) {
 	for _, hello := range []bool{false, true} {
 		l := &lan{}
@@ -126,7 +126,7 @@ func TestBackplaneGap(t *testing.T) {
 		a.publish(t, "r", "1")
 		b.want(t, "0A:1:r:text:1")
 		conn := get(t, "connection", a.conns)
-		a.b.mu.Lock() // nothing new is connected while this is held
+		a.b.mu.Lock() // no new connection is made while this lock is held
 		conn.abort(errors.New("lost"))
 		a.b.seq += 3
 		a.b.mu.Unlock()
@@ -144,7 +144,7 @@ func TestBackplaneGap(t *testing.T) {
 	}
 }
 
-// script is a node that a test plays.
+// script is a node whose part a test plays.
 func script(t testing.TB, c *carrier, says string) net.Conn {
 	t.Helper()
 	nc, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", c.Address().Port))
@@ -282,13 +282,13 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// Messages of 100 bytes are sent and come, 1,000 on the way at the most.
+// BenchmarkBackplane publishes messages of 100 bytes, of which up to 1,000 are under way.
 func BenchmarkBackplane(b *testing.B) {
 	l := &lan{}
 	from := carry(b, &Node{Name: "x", ID: "0A", Discovery: l})
 	to := carry(b, &Node{Name: "x", ID: "0B", Discovery: l})
 	eventually(b, "they have met", func() bool { return from.b.Stats().Nodes == 1 && to.b.Stats().Nodes == 1 })
-	const window = 1000 // messages on the way
+	const window = 1000 // messages under way
 	come := make(chan struct{}, window)
 	to.b.mu.Lock()
 	to.b.subscriber = handlers.Subscriber{Deliver: func(handlers.Delivery) { come <- struct{}{} }}

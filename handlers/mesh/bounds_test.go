@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/boundtest"
 )
 
-// Zero is the default of a bound, and a negative one is none.
+// Zero is the default of a bound, and a negative value means no bound.
 func TestBounds(t *testing.T) {
 	const none = boundtest.None
 	boundtest.Check(t, nil,
@@ -26,11 +26,11 @@ func TestBounds(t *testing.T) {
 	)
 	boundtest.Check(t, nil, boundtest.Field("Limit", 1<<20, none, func(b *Backplane) int64 { return int64(b.limit()) }))
 	boundtest.Check(t, nil, boundtest.Field("Rescan", int64(5*time.Second), none, func(m *MDNS) int64 { return int64(m.rescan()) }))
-	boundtest.Check(t, []string{"Port"}, // TestDNS
+	boundtest.Check(t, []string{"Port"}, // TestDNS tests it
 		boundtest.Field("Interval", int64(30*time.Second), none, func(d *DNS) int64 { return int64(d.interval()) }))
 }
 
-// Without a PeerTimeout nothing looks for a peer that is gone: neither our keep-alives nor Go's.
+// Without a PeerTimeout nothing detects a dead peer: neither the node's keep-alives nor Go's.
 func TestNoPeerTimeout(t *testing.T) {
 	n := &Node{PeerTimeout: -1}
 	if got := n.keepAlive(); got != (net.KeepAliveConfig{}) {
@@ -41,7 +41,7 @@ func TestNoPeerTimeout(t *testing.T) {
 	}
 }
 
-// A length that no memory has is no reason to panic where there is no limit.
+// Without a limit of messages, a length for which no machine has memory causes no panic.
 func TestNoLimitOfMessages(t *testing.T) {
 	f := frames{limit: (&Backplane{Limit: -1}).limit()}
 	for _, length := range []string{"9223372036854775807", "18446744073709551615", "4611686018427387903", "5"} {

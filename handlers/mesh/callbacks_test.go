@@ -19,13 +19,13 @@ import (
 
 // callback is a func or an interface of the program.
 type callback struct {
-	name  string // Type.Field, if it is one
+	name  string // Type.Field, if it is a field
 	set   func(n *carrier, f func())
-	raise func(t *testing.T, n, peer *carrier) // nil if meeting a peer does
+	raise func(t *testing.T, n, peer *carrier) // nil if meeting a peer raises it
 	last  bool                                 // Close calls it
 }
 
-// skip has the next message of peer leave a gap.
+// skip makes the next message of peer leave a gap.
 func skip(peer *carrier) {
 	peer.b.mu.Lock()
 	defer peer.b.mu.Unlock()
@@ -103,7 +103,7 @@ func (d discovery) Discover(ctx context.Context, self Self, e Events) error {
 	return d.Discovery.Discover(ctx, self, e)
 }
 
-// port is that of the only node.
+// port returns the port of the only node.
 func (l *lan) port() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,7 +113,7 @@ func (l *lan) port() int {
 	return 0
 }
 
-// eachCallback calls do in every callback, once, and then rest.
+// eachCallback calls do once in every callback, and then rest.
 func eachCallback(t *testing.T, do func(n *carrier), rest func(t *testing.T, c callback, n, peer *carrier)) {
 	t.Parallel()
 	for _, c := range callbacks {
@@ -130,7 +130,7 @@ func eachCallback(t *testing.T, do func(n *carrier), rest func(t *testing.T, c c
 			done := make(chan struct{})
 			c.set(n, func() {
 				if called.CompareAndSwap(false, true) {
-					defer close(done) // after a panic too
+					defer close(done) // also after a panic
 					do(n)
 				}
 			})
@@ -150,8 +150,8 @@ func eachCallback(t *testing.T, do func(n *carrier), rest func(t *testing.T, c c
 	}
 }
 
-// A panic in a callback costs one connection, or one call: what the peer publishes afterwards
-// arrives, and Close ends.
+// A panic in a callback costs one connection, or one call. What the peer publishes afterwards
+// arrives, and Close returns.
 func TestCallbacksPanic(t *testing.T) {
 	var names []string
 	for _, c := range callbacks {
@@ -159,7 +159,7 @@ func TestCallbacksPanic(t *testing.T) {
 			names = append(names, c.name)
 		}
 	}
-	// The funcs of Events are the node's own.
+	// The funcs of Events are set by the node.
 	funcs.Covered(t, append(names, "Events.Ready", "Events.Found", "Events.Failed")...)
 	eachCallback(t, func(*carrier) { panic("of the program") }, goesOn)
 }
@@ -169,7 +169,7 @@ func TestCallbacksGoexit(t *testing.T) {
 	eachCallback(t, func(*carrier) { runtime.Goexit() }, goesOn)
 }
 
-// goesOn wants that n still gets messages, and ends.
+// goesOn fails unless n still gets messages, and can be closed.
 func goesOn(t *testing.T, c callback, n, peer *carrier) {
 	if !c.last {
 		eventually(t, "a message arrives", func() bool {
@@ -181,7 +181,7 @@ func goesOn(t *testing.T, c callback, n, peer *carrier) {
 	eventually(t, "the peer's connection is gone", func() bool { return len(peer.Connections()) == 0 })
 }
 
-// Close returns in every callback.
+// Every callback may call Close, which returns.
 func TestCallbacksClose(t *testing.T) {
 	eachCallback(t, func(n *carrier) {
 		n.b.Close()
@@ -193,7 +193,7 @@ func TestCallbacksClose(t *testing.T) {
 	})
 }
 
-// Close returns after the last callback, also when it is not the first.
+// Close returns after the last callback, even if it is not the first Close.
 func TestCloseWaitsForCallbacks(t *testing.T) {
 	for _, c := range callbacks {
 		if !strings.HasPrefix(c.name, "Node.") {

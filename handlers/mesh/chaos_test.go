@@ -10,14 +10,15 @@ import (
 	"time"
 )
 
-// Connections break at any time, on either side; in the end each node has one with each other one.
+// Connections break at any time, on either side. In the end each node has one connection with each
+// other node.
 func TestChaos(t *testing.T) {
 	t.Parallel()
 	const size = 6
 	tests := []struct {
 		name  string
 		hello bool
-		ids   bool // known beforehand
+		ids   bool // known before the connection
 		key   []byte
 	}{
 		{"upstream's wire", false, true, nil},
@@ -67,7 +68,7 @@ func TestChaos(t *testing.T) {
 }
 
 // stable waits until the nodes have had these numbers of connections for a while, one with each
-// other node. told: they say who they are.
+// other node. With told the nodes know each other's ids.
 func stable(t *testing.T, want []int, told bool, nodes ...*watched) {
 	t.Helper()
 	eventually(t, "there is one connection with each for a while", func() bool {
@@ -78,7 +79,7 @@ func stable(t *testing.T, want []int, told bool, nodes ...*watched) {
 	})
 }
 
-// all are the connections of the nodes.
+// all returns the connections of the nodes.
 func all(nodes []*watched) (conns [][]*Conn) {
 	for _, n := range nodes {
 		conns = append(conns, n.Connections())
@@ -86,7 +87,8 @@ func all(nodes []*watched) (conns [][]*Conn) {
 	return conns
 }
 
-// distinct says that no node has two connections with one other, as far as it is told who that is.
+// distinct reports whether no node has two connections with one other node, as far as their ids are
+// known.
 func distinct(nodes []*watched, told bool) bool {
 	for _, n := range nodes {
 		seen := map[string]bool{}

@@ -12,17 +12,17 @@ import (
 	"time"
 )
 
-// childVar names the variable that makes this test binary a node, on a host of its own.
+// childVar names the environment variable that makes this test binary a node, on a host of its own.
 const childVar = "MESH_TEST_CHILD"
 
-// childSpec is what a child is to be.
+// childSpec describes a child.
 type childSpec struct {
 	Name, ID string
-	Silent   bool   // no discovery
-	Listen   string // the address; all if empty
+	Silent   bool   // without a discovery
+	Listen   string // the address; every address if empty
 }
 
-// runChild is a node until stdin ends. It says on stdout what happens.
+// runChild runs a node until standard input ends. It prints its events to standard output.
 func runChild(spec string) int {
 	var s childSpec
 	if err := json.Unmarshal([]byte(spec), &s); err != nil {
@@ -37,7 +37,7 @@ func runChild(spec string) int {
 	tell := func(format string, args ...any) { fmt.Printf(format+"\n", args...) }
 	n.OnListening = func() { tell("listening %d", n.Address().Port) }
 	n.OnError = func(err error) { fmt.Fprintln(os.Stderr, s.ID, err) }
-	var mu sync.Mutex // what is told last is how it is
+	var mu sync.Mutex // held while printing, so that the last line is the current state
 	count := func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -57,9 +57,9 @@ func runChild(spec string) int {
 	return 0
 }
 
-// child is such a process.
+// child is a process that runs a node.
 type child struct {
-	stop func() // ends it in good order
+	stop func() // ends it gracefully
 
 	mu    sync.Mutex
 	conns int
@@ -72,7 +72,7 @@ func (c *child) get(field *int) int {
 	return *field
 }
 
-// startChild runs a node by a command that runs what follows it.
+// startChild starts a child. command, if there is one, runs the command line after it.
 func startChild(t *testing.T, s childSpec, command ...string) *child {
 	t.Helper()
 	exe, err := os.Executable()
@@ -100,7 +100,7 @@ func startChild(t *testing.T, s childSpec, command ...string) *child {
 	wg.Go(func() { // ends with the process
 		for lines := bufio.NewScanner(stdout); lines.Scan(); {
 			c.mu.Lock()
-			_, _ = fmt.Sscanf(lines.Text(), "connections %d", &c.conns) // one of the two
+			_, _ = fmt.Sscanf(lines.Text(), "connections %d", &c.conns) // only one of the two matches
 			_, _ = fmt.Sscanf(lines.Text(), "listening %d", &c.port)
 			c.mu.Unlock()
 		}
@@ -119,7 +119,7 @@ func startChild(t *testing.T, s childSpec, command ...string) *child {
 	return c
 }
 
-// testLog passes what a process says on to the test's log.
+// testLog writes the output of a process to the test's log.
 type testLog struct{ t *testing.T }
 
 func (l testLog) Write(p []byte) (int, error) {

@@ -15,7 +15,8 @@ import (
 
 // Two nodes of one process find each other on the loopback interface.
 func ExampleNode() {
-	name := fmt.Sprintf("ex%x", time.Now().UnixNano()%1e12) // "my-cluster", if not for a test
+	// a program would use a fixed name, such as "my-cluster"
+	name := fmt.Sprintf("ex%x", time.Now().UnixNano()%1e12)
 	heard := make(chan string)
 	for _, id := range []string{"0A", "0B"} {
 		node := &mesh.Node{Name: name, ID: id, OnConnection: func(c *mesh.Conn) {
@@ -98,13 +99,14 @@ func ExampleAddress() {
 }
 
 func ExampleIdentityID() {
-	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)) // keep a random one in a file
+	// A program keeps a random key in a file.
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
 	fmt.Println(mesh.IdentityID(key.Public().(ed25519.PublicKey)))
 	// Output: 34750F98BD59FCFC946DA45AAABE933BE154A4B5094E1C4ABF42
 }
 
-// A discovery that asks the DNS for the addresses of a headless service, here one that answers
-// itself.
+// A discovery looks up the addresses of a headless service in the DNS. Here a resolver in the test
+// answers.
 func ExampleDNS() {
 	d := &mesh.DNS{Host: "nodes.example.com", Port: 7000, Lookup: func(context.Context, string) ([]netip.Addr, error) {
 		return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
@@ -164,7 +166,7 @@ func ExampleDiscovery() {
 	// Output: 0A of my-cluster has come
 }
 
-// The interfaces are given where the machine has others that are none of the mesh's business.
+// Interfaces are listed if the machine has others that the mesh should not use.
 func ExampleMDNS() {
 	node := &mesh.Node{Name: "my-cluster", Discovery: &mesh.MDNS{Interfaces: []string{"lo", "eth1"}}}
 	fmt.Println(node.Discovery.(*mesh.MDNS).Interfaces)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// 30 nodes in one process, which all come at once, have 29 connections each and no more.
+// 30 nodes in one process, which all start at once, have 29 connections each and no more.
 func TestFullMesh(t *testing.T) {
 	t.Parallel()
 	const size = 30

@@ -13,8 +13,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/guarded/guardedtest"
 )
 
-// A panic in a connection or a listener of the program's, or a goroutine that it ends, costs that
-// connection: the next one is served, and Close ends.
+// A connection or a listener of the program that panics or ends its goroutine costs one connection.
+// The next one is served, and Close returns.
 func TestConnPanics(t *testing.T) {
 	for i, method := range slices.Repeat(slices.Concat(guardedtest.Methods, guardedtest.Listeners), 2) {
 		exits := i >= len(guardedtest.Methods)+len(guardedtest.Listeners)
@@ -63,7 +63,7 @@ func (l errorLog) LogError(_ *handlers.Info, err error) {
 	}
 }
 
-// echoed returns what a node echoes before it ends.
+// echoed returns what a node echoes before the connection ends.
 func echoed(t *testing.T, addr string, says bool) string {
 	t.Helper()
 	nc, err := net.Dial("tcp", addr)

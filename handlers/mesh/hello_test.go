@@ -16,7 +16,7 @@ import (
 
 var testKey = []byte("0123456789abcdef0123456789abcdef")
 
-// Who tells who it is: each side knows the other, whoever dials.
+// Nodes that send their ids know each other, whichever of them dials.
 func TestHello(t *testing.T) {
 	identity := func() ed25519.PrivateKey {
 		_, key, _ := ed25519.GenerateKey(rand.Reader)
@@ -48,7 +48,7 @@ func TestHello(t *testing.T) {
 	}
 }
 
-// A stranger on the network cannot join, and is told to OnError.
+// A stranger on the network cannot join, and is reported to OnError.
 func TestStranger(t *testing.T) {
 	t.Parallel()
 	key := func(seed byte) ed25519.PrivateKey {
@@ -84,7 +84,7 @@ func TestStranger(t *testing.T) {
 					t.Fatal(err)
 				}
 				get(t, "listening", w.listening)
-				// The stranger: whatever ids say, this is who dials.
+				// The stranger dials, whatever the order of the ids says.
 				ws := watchNode(t, s)
 				s.Discovery, s.HelloTimeout = &told{}, time.Second
 				if err := s.Listen(0, "127.0.0.1"); err != nil {
@@ -108,7 +108,7 @@ func copyNode(n *Node) *Node {
 	return &Node{ID: n.ID, Hello: n.Hello, Key: n.Key, Identity: n.Identity, Trust: n.Trust}
 }
 
-// dialDirectly has from try to make to a peer, and waits until that has failed.
+// dialDirectly makes from try to reach a peer, and waits until that has failed.
 func dialDirectly(t *testing.T, from, to *watched) {
 	t.Helper()
 	a := to.Address()
@@ -124,14 +124,14 @@ func dialDirectly(t *testing.T, from, to *watched) {
 	if c == nil {
 		return
 	}
-	// It sends nothing of itself; what it sends is no hello.
+	// It sends nothing by itself, and what it is made to send is not a hello.
 	get(t, "done", c.Done())
 	if err := get(t, "error", to.errors); err == nil {
 		t.Error("no error")
 	}
 }
 
-// A list may have the node itself in it, which is no error; another node with its id is one.
+// A list may contain the node itself, which is no error. Another node with the same id is an error.
 func TestItself(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -196,8 +196,8 @@ func FuzzHello(f *testing.F) {
 	})
 }
 
-// FuzzReadWord holds that a word is the five bytes that come, however they are cut, and that
-// nothing behind them is read: the rest is the application's.
+// FuzzReadWord checks that a word is the first five bytes, however the input is split, and that
+// nothing after them is read, as the rest is the application's.
 func FuzzReadWord(f *testing.F) {
 	f.Add("join\nrest", uint8(1))
 	f.Add("have\n", uint8(3))
@@ -217,11 +217,11 @@ func FuzzReadWord(f *testing.F) {
 	})
 }
 
-// input is a net.Conn to read from.
+// input is a net.Conn that can only be read.
 type input struct {
-	net.Conn // nil: nothing else is used
+	net.Conn // nil, so that other calls panic
 	data     string
-	most     int // that a Read gets; no bound if 0
+	most     int // the most bytes of one Read; no bound if 0
 }
 
 func (i *input) Read(p []byte) (int, error) {

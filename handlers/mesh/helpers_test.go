@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// patience is how long a test waits for what must come: other people load the machine.
+// patience bounds how long a test waits for an event, on a busy machine.
 const patience = time.Minute
 
-// eventually waits until ok.
+// eventually waits until ok returns true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for late := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
@@ -83,7 +83,7 @@ func addrsOf(self Self) (all []netip.AddrPort) {
 	return all
 }
 
-// watched is a node whose events are kept.
+// watched is a node whose events are recorded.
 type watched struct {
 	*Node
 	mu        sync.Mutex
@@ -105,13 +105,13 @@ func (w *watched) noted() []string {
 	return slices.Clone(w.events)
 }
 
-// watch takes the events of n, and closes it at the end of the test.
+// watchNode records the events of n, and closes n when the test ends.
 func watchNode(t testing.TB, n *Node) *watched {
 	w := &watched{
 		Node: n, conns: make(chan *Conn, 100), listening: make(chan struct{}), errors: make(chan error, 100),
 	}
 	for _, d := range []*time.Duration{&n.DialTimeout, &n.HelloTimeout, &n.WriteTimeout} {
-		*d = cmp.Or(*d, patience) // a busy machine is slow to answer
+		*d = cmp.Or(*d, patience) // a busy machine answers late
 	}
 	n.OnConnection = func(c *Conn) {
 		w.note("connection")
@@ -155,7 +155,7 @@ func wantConns(t testing.TB, want []int, nodes ...*watched) {
 	})
 }
 
-// say writes on c, and wants that it arrives at the other end.
+// say writes text to from, and fails unless it arrives at to.
 func say(t testing.TB, from, to net.Conn, text string) {
 	t.Helper()
 	if _, err := from.Write([]byte(text)); err != nil {
@@ -182,7 +182,7 @@ func hear(t testing.TB, c net.Conn, text string) {
 	}
 }
 
-// idOfTest is a short name for a test, another one in each run.
+// idOfTest returns a short name for a test, which differs in each run.
 func idOfTest(name string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", name, os.Getpid(), started.UnixNano()))
 	return hex.EncodeToString(sum[:5])
@@ -190,7 +190,7 @@ func idOfTest(name string) string {
 
 var started = time.Now()
 
-// failingDial is a dial of which the first one fails.
+// failingDial returns a dial whose first call fails.
 func failingDial(err error, tried *atomic.Bool) func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	return func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 		if tried.CompareAndSwap(false, true) {
@@ -201,7 +201,7 @@ func failingDial(err error, tried *atomic.Bool) func(ctx context.Context, addr n
 	}
 }
 
-// brokenListener fails once.
+// brokenListener is a listener that fails once.
 type brokenListener struct {
 	net.Listener
 	err error

@@ -13,19 +13,20 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// Of two nodes with one id the first one keeps it. The other one gets an error, and the id when the
-// first one has left.
+// If two nodes have the same id, the first one keeps it. The other one gets an error, and gets the
+// id when the first one has left.
 func TestNameConflict(t *testing.T) {
 	t.Parallel()
-	for pause := time.Second; conflict(t, pause); pause *= 2 { // a busy machine may answer no probe in time
+	// A busy machine may not answer a probe in time.
+	for pause := time.Second; conflict(t, pause); pause *= 2 {
 		if pause > patience/4 {
 			t.Fatal("both listen")
 		}
 	}
 }
 
-// conflict starts a node, and then another with the same id, which has that pause between its
-// probes. It reports whether both listen.
+// conflict starts a node, and then another with the same id, with this pause between its probes. It
+// reports whether both listen.
 func conflict(t *testing.T, pause time.Duration) (both bool) {
 	t.Helper()
 	name := testName(t)
@@ -47,7 +48,8 @@ func conflict(t *testing.T, pause time.Duration) (both bool) {
 	return false
 }
 
-// Another node that takes the id while this one has it is an error too, and this one goes on.
+// If another node takes the id of a running node, that is an error too, and the running node goes
+// on.
 func TestNameConflictLater(t *testing.T) {
 	t.Parallel()
 	n := listen(t, &Node{Name: testName(t), ID: "0A"})
@@ -106,7 +108,7 @@ func TestNameConflictLater(t *testing.T) {
 	}
 }
 
-// A node that leaves says goodbye: its peers forget it, and do not dial it again.
+// A node that leaves says goodbye. Its peers forget it, and do not dial it again.
 func TestGoodbye(t *testing.T) {
 	t.Parallel()
 	name := testName(t)
@@ -116,7 +118,7 @@ func TestGoodbye(t *testing.T) {
 	wantConns(t, []int{0}, a)
 	eventually(t, "the peer is forgotten", func() bool {
 		select {
-		case <-a.errors: // it may be dialled until the goodbye is heard
+		case <-a.errors: // it may be dialled until the goodbye has arrived
 		default:
 		}
 		a.Node.mu.Lock()

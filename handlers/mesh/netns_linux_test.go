@@ -11,14 +11,15 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// network is hosts in network namespaces, each with an interface eth0 at a switch.
+// network is a set of hosts in network namespaces, each with an interface eth0 that is connected to
+// a switch.
 type network struct {
 	t     *testing.T
-	ports string // namespace of the switch
+	ports string // the namespace of the switch
 	hosts []string
 }
 
-// newNetwork makes n hosts. Their interfaces are up if ready.
+// newNetwork makes n hosts. With ready their interfaces are up.
 func newNetwork(t *testing.T, n int, ready bool) *network {
 	t.Helper()
 	need.Namespaces(t)
@@ -53,20 +54,20 @@ func (w *network) run(command ...string) {
 	}
 }
 
-// up gives a host its address and switches its interface on.
+// up gives a host its address and sets its interface up.
 func (w *network) up(i int) {
 	w.t.Helper()
 	w.run("ip", "-n", w.hosts[i], "addr", "add", fmt.Sprintf("10.77.0.%d/24", i+1), "dev", "eth0")
 	w.run("ip", "-n", w.hosts[i], "link", "set", "eth0", "up")
 }
 
-// plug connects a host with a switch.
+// plug connects a host to a switch.
 func (w *network) plug(i int, bridge string) {
 	w.t.Helper()
 	w.run("ip", "-n", w.ports, "link", "set", fmt.Sprintf("p%d", i), "master", bridge)
 }
 
-// on is how a command is run on a host.
+// on returns the command line that runs command on a host.
 func (w *network) on(i int, command ...string) []string {
 	return append([]string{"ip", "netns", "exec", w.hosts[i]}, command...)
 }
@@ -76,8 +77,8 @@ func (w *network) node(i int, s childSpec) *child {
 	return startChild(w.t, s, w.on(i)...)
 }
 
-// Five hosts are a full mesh, also when one comes late; it falls apart with the network and grows
-// together again.
+// Five hosts form a full mesh, even if one comes late. The mesh falls apart with the network and
+// grows together again.
 func TestHosts(t *testing.T) {
 	w := newNetwork(t, 5, false)
 	var all []*child
@@ -100,8 +101,7 @@ func TestHosts(t *testing.T) {
 	wantChildren(t, []int{3, 3, 3, 3}, all[0], all[1], all[3], all[4])
 }
 
-// Hosts without IPv4 find each other by their link-local addresses, and a host may be on two
-// networks.
+// Hosts without IPv4 find each other by their link-local addresses. A host may be on two networks.
 func TestHostsIPv6(t *testing.T) {
 	w := newNetwork(t, 3, false)
 	for i := range 3 {
@@ -126,7 +126,8 @@ func TestHostsOneAddress(t *testing.T) {
 	wantChildren(t, []int{1, 1}, a, b)
 }
 
-// Avahi, on this host and on another one, sees a node; the node sees what avahi publishes.
+// Avahi, on the node's host and on another one, sees the node, and the node sees what avahi
+// publishes.
 func TestAvahi(t *testing.T) {
 	for _, name := range []string{"avahi-daemon", "avahi-browse", "avahi-publish-service", "dbus-daemon"} {
 		need.Program(t, name)
@@ -157,7 +158,7 @@ func TestAvahi(t *testing.T) {
 	})
 }
 
-// browse is what avahi knows on a host.
+// browse returns what avahi knows on a host.
 func (w *network) browse(i int, env string) (string, error) {
 	args := append([]string{"10"}, w.on(i, "env", env, "avahi-browse", "-p", "-r", "-t", "_avahi._tcp")...)
 	out, err := exec.Command("timeout", args...).Output()
@@ -173,13 +174,13 @@ func (w *network) background(command ...string) {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() {
-		_ = cmd.Process.Kill() // ip netns exec has become it
+		_ = cmd.Process.Kill() // ip netns exec has become the command, so this kills it
 		_ = cmd.Wait()
 	})
 }
 
-// avahi starts avahi and a D-Bus for it on a host. It returns the variable by which programs find
-// them.
+// avahi starts avahi and a D-Bus for it on a host. It returns the environment variable by which
+// programs find them.
 func (w *network) avahi(i int) (env string) {
 	w.t.Helper()
 	dir := w.t.TempDir()
@@ -204,7 +205,7 @@ func (w *network) avahi(i int) (env string) {
 		_, err := os.Stat(bus)
 		return err == nil
 	})
-	// ip netns exec has made a mount namespace: /run is this daemon's own, where its pid is.
+	// ip netns exec makes a mount namespace, so /run, where the pid file is, is this daemon's own.
 	daemon := "mount -t tmpfs tmpfs /run && exec env " + env +
 		" avahi-daemon --no-drop-root --no-chroot --no-rlimits --no-proc-title -f " + avahiConf
 	w.background(w.on(i, "sh", "-c", daemon)...)

@@ -29,8 +29,8 @@ func TestReconnect(t *testing.T) {
 	})
 }
 
-// When a peer cannot be reached the pauses grow, each error is told, and after Forget it is left
-// alone.
+// If a peer cannot be reached, the pauses grow and each error is reported. After Forget the node
+// does not dial it any more.
 func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration
@@ -65,7 +65,7 @@ func TestRetry(t *testing.T) {
 	})
 }
 
-// told is a discovery that says what it is told.
+// told is a discovery that finds these peers.
 type told struct{ peers []Peer }
 
 func (d *told) Discover(ctx context.Context, _ Self, e Events) error {
@@ -77,7 +77,7 @@ func (d *told) Discover(ctx context.Context, _ Self, e Events) error {
 	return nil
 }
 
-// A panic of the program's costs one connection.
+// A panic of the program costs one connection.
 func TestPanic(t *testing.T) {
 	l := &lan{}
 	a := &Node{Name: "x", ID: "0A", Discovery: l, OnConnection: func(*Conn) { panic("boom") }}
@@ -92,7 +92,7 @@ func TestPanic(t *testing.T) {
 	a.Close()
 }
 
-// What is queued when a connection is closed still arrives, and what was read ahead can be read.
+// When a connection is closed, what is queued still arrives, and what was read ahead can be read.
 func TestCloseKeepsWhatWasWritten(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		l := &lan{}
@@ -102,12 +102,12 @@ func TestCloseKeepsWhatWasWritten(t *testing.T) {
 		}
 		a, b := listen(t, na), listen(t, nb)
 		ca, cb := get(t, "connection", a.conns), get(t, "connection", b.conns)
-		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB: not all of it is on its way
+		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB: not all of it is under way
 		if err := ca.Send(data); err != nil {
 			t.Fatal(err)
 		}
 		closed := make(chan error)
-		go func() { closed <- a.Close() }() // waits until cb has read
+		go func() { closed <- a.Close() }() // returns when cb has read
 		got, err := io.ReadAll(cb)
 		if !bytes.Equal(got, data) || err != nil {
 			t.Errorf("secure %t: got %d bytes, %v, want %d", secure, len(got), err, len(data))
@@ -123,14 +123,14 @@ func TestCloseKeepsWhatWasWritten(t *testing.T) {
 	}
 }
 
-// A peer that does not read is disconnected by Broadcast, and Close does not wait for it for ever.
+// Broadcast disconnects a peer that does not read, and Close does not wait for it for ever.
 func TestSlowPeer(t *testing.T) {
 	t.Parallel()
 	l := &lan{}
 	a := listen(t, &Node{Name: "x", ID: "0A", Discovery: l, Queue: 1 << 20, CloseTimeout: 50 * time.Millisecond})
 	b := listen(t, &Node{Name: "x", ID: "0B", Discovery: l})
 	ca := get(t, "connection", a.conns)
-	get(t, "connection", b.conns) // and nobody reads
+	get(t, "connection", b.conns) // nobody reads from it
 	chunk := make([]byte, 256<<10)
 	for range 1000 {
 		if a.Broadcast(chunk) == 0 {
@@ -195,7 +195,7 @@ func TestMaxConns(t *testing.T) {
 	}
 }
 
-// Peers of which only the addresses are known: each dials each, and one connection stays.
+// If only the addresses of peers are known, each dials each other, and one connection stays.
 func TestWithoutIDs(t *testing.T) {
 	t.Parallel()
 	const size = 5

@@ -16,10 +16,10 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// patience is how long a test waits for what must come.
+// patience bounds how long a test waits for an event.
 const patience = time.Minute
 
-// shared is a portluck server of which a node is a part.
+// shared is a portluck server that a node shares.
 type shared struct {
 	addr  string
 	hub   *portluck.Hub
@@ -27,7 +27,7 @@ type shared struct {
 	plane *mesh.Backplane
 }
 
-// share makes one. With a key the nodes speak TLS.
+// share makes one. With a key the nodes use TLS.
 func share(t *testing.T, id string, key []byte, others mesh.Discovery) *shared {
 	t.Helper()
 	s := &shared{hub: &portluck.Hub{}, plane: &mesh.Backplane{}}
@@ -54,7 +54,7 @@ func share(t *testing.T, id string, key []byte, others mesh.Discovery) *shared {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		srv.Shutdown(t.Context()) // the context has ended: at once
+		srv.Shutdown(t.Context()) // the context has ended, so it closes at once
 		s.node.Close()
 		s.plane.Close()
 		<-served
@@ -62,7 +62,7 @@ func share(t *testing.T, id string, key []byte, others mesh.Discovery) *shared {
 	return s
 }
 
-// The mesh, HTTP and raw clients share one port; a room is that of both servers.
+// The mesh, HTTP and raw clients share one port. A room spans both servers.
 func TestSharedPort(t *testing.T) {
 	key := []byte("0123456789abcdef0123456789abcdef")
 	for _, key := range [][]byte{nil, key} {
@@ -100,8 +100,8 @@ func TestSharedPort(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// A node that has not joined, or has left, refuses what the port gives it; a shared port needs to
-// tell the mesh from others.
+// A node that has not joined, or has left, refuses the connections of the port. On a shared port a
+// matcher must recognise the mesh.
 func TestJoinMistakes(t *testing.T) {
 	at := netip.MustParseAddrPort("127.0.0.1:1")
 	n := &mesh.Node{Name: "x"}

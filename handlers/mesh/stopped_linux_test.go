@@ -9,7 +9,8 @@ import (
 	"github.com/portluck/portluck/handlers/internal/grace"
 )
 
-// A hello that had come when its time was up is heard: the process may have stood still.
+// A hello that has come before its deadline is read even after the deadline, as the process may
+// have been stopped.
 func TestHelloThatHasCome(t *testing.T) {
 	t.Parallel()
 	n := &Node{HelloTimeout: time.Millisecond, name: "room", id: "0A"}
@@ -40,7 +41,8 @@ func TestHelloThatHasCome(t *testing.T) {
 		return n.hear(server)
 	}
 	id, err := hear()
-	for try := 0; err != nil && try < 20; try++ { // a busy machine may take longer than the moment that is left
+	// A busy machine may take longer than the time that is left.
+	for try := 0; err != nil && try < 20; try++ {
 		id, err = hear()
 	}
 	if id != "0B" || err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// discoveries are what upstream's tests run with: multicast DNS on the loopback interface, and at
-// once.
+// discoveries runs f with each discovery of upstream's tests: multicast DNS on the loopback
+// interface, and one that finds nodes at once.
 func discoveries(t *testing.T, f func(t *testing.T, node func(id string) *Node)) {
 	t.Helper()
 	t.Run("mdns", func(t *testing.T) {
@@ -26,7 +26,7 @@ func discoveries(t *testing.T, f func(t *testing.T, node func(id string) *Node))
 	})
 }
 
-// testName is a name of a mesh that no other test has.
+// testName returns a name of a mesh that no other test has.
 func testName(t *testing.T) string {
 	t.Helper()
 	return "t" + strings.ToLower(idOfTest(t.Name()))
@@ -174,7 +174,7 @@ func TestClose(t *testing.T) {
 	})
 }
 
-// refuseFirst is a dial that fails at first.
+// refuseFirst is a dial whose first call fails.
 func TestErrors(t *testing.T) {
 	l := &lan{}
 	boom := errors.New("boom")
@@ -192,7 +192,7 @@ func TestErrors(t *testing.T) {
 			t.Errorf("OnError got %v", err)
 		}
 		ca, cb := get(t, "connection", a.conns), get(t, "connection", b.conns)
-		// T22: what happens to a connection is told by the connection.
+		// T22: the error of a connection goes to the connection.
 		cb.abort(boom)
 		if _, err := cb.Read(make([]byte, 1)); !errors.Is(err, boom) {
 			t.Errorf("T22 Read() = %v", err)
@@ -282,7 +282,7 @@ func TestWhoDials(t *testing.T) {
 				if len(a.conns)+len(b.conns) > 0 {
 					t.Error("there was another connection")
 				}
-				a.Close() // before the next node has its id
+				a.Close() // before the next node gets its id
 				b.Close()
 			})
 		}
@@ -317,7 +317,7 @@ func TestBothWriteAtOnce(t *testing.T) { // T33-34
 	})
 }
 
-func TestMistakes(t *testing.T) { // T35-42; of the types the compiler takes care
+func TestMistakes(t *testing.T) { // T35-42; the compiler checks those about types
 	tests := []struct {
 		name string
 		n    *Node

@@ -11,15 +11,15 @@ import (
 	"golang.org/x/net/ipv4"
 )
 
-// An announcement is a PTR, an SRV with the port, a TXT with one empty string, and the addresses.
+// An announcement has a PTR, an SRV with the port, a TXT with one empty string, and the addresses.
 func TestAnnouncementBytes(t *testing.T) {
 	l := &link{name: "eth0", addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1")}}
 	service, instance, host := "\x02_x\x04_tcp\x05local\x00", "\x030AF\xc0\x0c", "\x01h\xc0\x14"
 	tests := []struct {
 		name              string
 		form              form
-		class             string // of unique records
-		ptr, srv, txt, ip string // times to live
+		class             string // the class of unique records
+		ptr, srv, txt, ip string // the times to live
 	}{
 		{"announcement", regular, "\x80\x01", "\x00\x00\x11\x94", "\x00\x00\x00\x78", "\x00\x00\x11\x94", "\x00\x00\x00\x78"},
 		{"goodbye", goodbye, "\x80\x01", "\x00\x00\x00\x00", "\x00\x00\x00\x00", "\x00\x00\x00\x00", "\x00\x00\x00\x00"},
@@ -38,14 +38,14 @@ func TestAnnouncementBytes(t *testing.T) {
 	}
 }
 
-// A name that another host has announced is a conflict. It is free again after a goodbye.
+// A name that another host has announced is a conflict. After a goodbye it is free again.
 func TestConflict(t *testing.T) {
 	t.Parallel()
 	notBoth(t, probeLater)
 }
 
 // notBoth calls probe, which reports whether two hosts get the same name, with longer and longer
-// pauses between probes until it reports false: a busy machine may not answer a probe in time.
+// pauses between probes until it returns false, as a busy machine may not answer a probe in time.
 func notBoth(t *testing.T, probe func(t *testing.T, pause time.Duration) (both bool)) {
 	t.Helper()
 	for pause := time.Second; probe(t, pause); pause *= 2 {
@@ -55,7 +55,8 @@ func notBoth(t *testing.T, probe func(t *testing.T, pause time.Duration) (both b
 	}
 }
 
-// probeLater starts a host, and then another one with the same name.
+// probeLater starts a host, and then another one with the same name. It reports whether both get
+// it.
 func probeLater(t *testing.T, pause time.Duration) (both bool) {
 	t.Helper()
 	typ := service(t)
@@ -82,7 +83,7 @@ func probeLater(t *testing.T, pause time.Duration) (both bool) {
 	return false
 }
 
-// Of two hosts that probe for one name at once, one gets it.
+// If two hosts probe for one name at once, one of them gets it.
 func TestSimultaneousProbes(t *testing.T) {
 	t.Parallel()
 	notBoth(t, probeAtOnce)
@@ -106,7 +107,7 @@ func probeAtOnce(t *testing.T, pause time.Duration) (both bool) {
 	var err error
 	select {
 	case err = <-loser.done:
-	case err = <-loser.failed: // it has got the name too
+	case err = <-loser.failed: // the loser has got the name too
 		both = true
 	case <-time.After(patience):
 		t.Fatal("the loser hears nothing")
@@ -122,8 +123,8 @@ func probeAtOnce(t *testing.T, pause time.Duration) (both bool) {
 	return both
 }
 
-// A goodbye precedes the announcement, so that hosts that have an earlier life of the instance in
-// their caches see a new one. Fresh tells that it had none.
+// A goodbye precedes the announcement, so that hosts that have an earlier run of the instance in
+// their caches see a new one. Fresh says that there was none.
 func TestGoodbyeBeforeAnnouncement(t *testing.T) {
 	t.Parallel()
 	for _, fresh := range []bool{false, true} {
@@ -140,7 +141,7 @@ func TestGoodbyeBeforeAnnouncement(t *testing.T) {
 	}
 }
 
-// The announcement comes a second or more after the last goodbye, also when that was late.
+// The announcement comes at least a second after the last goodbye, even if that was late.
 func TestSilenceAfterGoodbye(t *testing.T) {
 	for _, late := range []time.Duration{0, 500 * time.Millisecond, 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -158,7 +159,7 @@ func TestSilenceAfterGoodbye(t *testing.T) {
 	}
 }
 
-// eavesdrop returns the TTLs of the PTRs of a service in responses on the loopback interface.
+// eavesdrop returns the TTLs of a service's PTRs in responses on the loopback interface.
 func eavesdrop(t *testing.T, service string) <-chan uint32 {
 	t.Helper()
 	lo, err := loopback()
@@ -200,14 +201,14 @@ func eavesdrop(t *testing.T, service string) <-chan uint32 {
 	return all
 }
 
-// Without any network the name is ours: there may be one later.
+// Without any network a host gets its name, as there may be a network later.
 func TestNoNetwork(t *testing.T) {
 	t.Parallel()
 	r := start(t, Config{Service: service(t), Instance: "0A", Interfaces: []string{"no-such-interface"}})
 	get(t, "ready", r.ready)
 }
 
-// Run finds instances, and tells when they leave.
+// Run reports instances that it finds, and those that leave.
 func TestRun(t *testing.T) {
 	t.Parallel()
 	typ := service(t)
@@ -222,7 +223,7 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A name that the DNS does not have is an error of Run.
+// Run returns an error for a name that is not valid in the DNS.
 func TestRunNames(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", 300)

@@ -47,8 +47,8 @@ func TestTopics(t *testing.T) {
 	}
 }
 
-// A truncated query waits for the known answers that follow from the same host, and is not answered
-// if the answer is among them (RFC 6762, section 7.2).
+// The answer to a truncated query waits for known answers that follow from the same host, and is
+// not sent if it is among them (RFC 6762, section 7.2).
 func TestTruncatedQuery(t *testing.T) {
 	n := fixedNames(t)
 	query := message{questions: []dnsmessage.Question{{Name: n.service, Type: dnsmessage.TypePTR}}, truncated: true}
@@ -63,7 +63,7 @@ func TestTruncatedQuery(t *testing.T) {
 	tests := []struct {
 		name  string
 		steps []step
-		least time.Duration // before it is answered
+		least time.Duration // before the answer
 		due   bool
 	}{
 		{"it is whole", []step{{a, whole}}, answerDelay, true},
@@ -89,8 +89,8 @@ func TestTruncatedQuery(t *testing.T) {
 	}
 }
 
-// A record is sent at most once a second on a link, and what was sent meanwhile answers all who
-// wait for it (RFC 6762, section 6).
+// A record is sent at most once a second on a link. What was sent meanwhile answers everybody who
+// waits for it (RFC 6762, section 6).
 func TestAnswerPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newResponder(Config{Rescan: time.Hour}, Events{}, fixedNames(t))
@@ -135,7 +135,7 @@ func TestAnswerPause(t *testing.T) {
 	})
 }
 
-// A question for records that are ours alone is answered at once (RFC 6762, section 6).
+// A question for unique records of this host only is answered at once (RFC 6762, section 6).
 func TestUniqueAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newResponder(Config{}, Events{}, fixedNames(t))
@@ -153,8 +153,9 @@ func TestUniqueAnswers(t *testing.T) {
 	})
 }
 
-// Who hears that our PTR has little time left, or a goodbye that is not ours, announces it again
-// (section 6.6). Who hears another host list the service does not (section 7.4).
+// A responder announces its PTR again when another host sends it with a short TTL, or in a goodbye
+// (section 6.6). It does not list the service type when another host has just done so (section
+// 7.4).
 func TestResponsesOfOthers(t *testing.T) {
 	n := fixedNames(t)
 	r := newResponder(Config{Instance: "0AF"}, Events{Found: func(Instance) {}}, n)
@@ -176,7 +177,7 @@ func TestResponsesOfOthers(t *testing.T) {
 	}
 }
 
-// A legacy query is answered with what it asks for, and what comes next as additional records.
+// A legacy query is answered with what it asks for, and with related records as additional ones.
 func TestLegacyAnswers(t *testing.T) {
 	n := fixedNames(t)
 	l := &link{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fe80::1")}}
@@ -222,8 +223,8 @@ func TestLegacyAnswers(t *testing.T) {
 	}
 }
 
-// A legacy answer repeats, of many questions, those about our records: no answer goes without its
-// question.
+// Of many questions in a legacy query, the answer repeats those about this host's records: every
+// answer comes with its question.
 func TestLegacyManyQuestions(t *testing.T) {
 	n := fixedNames(t)
 	l := &link{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
@@ -245,7 +246,7 @@ func TestLegacyManyQuestions(t *testing.T) {
 	}
 }
 
-// A program that asks from another port than 5353, such as dig, gets the answer to itself.
+// A program that asks from a port other than 5353, such as dig, gets the answer by unicast.
 func TestLegacyQuery(t *testing.T) {
 	t.Parallel()
 	typ := service(t)

@@ -26,7 +26,7 @@ func TestQueryPauses(t *testing.T) {
 	})
 }
 
-// Names are equal but for the case of ASCII letters.
+// Names are compared without regard to the case of ASCII letters.
 func TestSame(t *testing.T) {
 	tests := []struct {
 		a, b string

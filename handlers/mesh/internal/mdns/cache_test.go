@@ -46,7 +46,7 @@ func TestCache(t *testing.T) {
 	learn(eth0, b(regular, "192.0.2.1"))
 	learn(eth1, b(regular, "192.0.2.2"))
 	c.unplug(2)
-	if i, ok := c.instance("0B", now); len(i.Addrs) != 2 || !ok { // with the fe80::1 of before
+	if i, ok := c.instance("0B", now); len(i.Addrs) != 2 || !ok { // with the earlier fe80::1
 		t.Errorf("after unplug: %v, %t", i, ok)
 	}
 	if got := len(c.knownAnswers(now)); got != 1 {
@@ -62,7 +62,7 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// The cache is bounded, whatever others announce.
+// The cache is bounded, whatever other hosts announce.
 func TestCacheIsBounded(t *testing.T) {
 	t.Parallel()
 	n, l, c := fixedNames(t), &link{index: 1}, newCache("0AF")
@@ -90,15 +90,15 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// A record with the cache-flush bit replaces what is older than a second, on its link and of its
-// family (RFC 6762, section 10.2).
+// A record with the cache-flush bit replaces those of its link and family that are older than a
+// second (RFC 6762, section 10.2).
 func TestCacheFlush(t *testing.T) {
 	n, now := fixedNames(t), time.Now()
 	l := &link{index: 1, name: "eth0"}
 	c := newCache("0AF")
 	tests := []struct {
 		name  string
-		after time.Duration // since the one before
+		after time.Duration // after the previous record
 		addrs []string
 		want  string
 	}{
@@ -115,14 +115,14 @@ func TestCacheFlush(t *testing.T) {
 			t.Errorf("%s: %v, want %s", tt.name, found, tt.want)
 		}
 	}
-	// An address that says goodbye goes at once, those of the last second beside it stay.
+	// An address in a goodbye is removed at once. Other addresses of the last second stay.
 	gone := announcementOf(t, "0B", "b.local.", goodbye, "192.0.2.4")
 	if found, _ := c.learn(n, gone[2:], l, now); len(found) != 1 || fmt.Sprint(found[0].Addrs) != "[192.0.2.3:7 [2001:db8::1]:7]" {
 		t.Errorf("goodbye of an address: %v", found)
 	}
 }
 
-// An SRV that says goodbye is valid for a second more (RFC 6762, section 10.1).
+// An SRV in a goodbye stays valid for another second (RFC 6762, section 10.1).
 func TestGoodbyeOfService(t *testing.T) {
 	n, now := fixedNames(t), time.Now()
 	l := &link{index: 1, name: "eth0"}

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// patience is how long a test waits for what must come on a busy machine.
+// patience bounds how long a test waits for an event on a busy machine.
 const patience = time.Minute
 
 // get receives from c.
@@ -32,13 +32,13 @@ func get[T any](t testing.TB, what string, c <-chan T) (v T) {
 	return v
 }
 
-// service returns the type of a service that no other test announces, nor another run of it.
+// service returns a service type that no other test uses, nor another run of this one.
 func service(t testing.TB) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d", t.Name(), os.Getpid(), time.Now().UnixNano()))
 	return "_t" + hex.EncodeToString(sum[:5]) + "._tcp"
 }
 
-// running is a Run on the loopback interface, which the end of the test stops.
+// running is a Run on the loopback interface, which stops when the test ends.
 type running struct {
 	ready  chan struct{}
 	found  chan Instance
@@ -75,7 +75,7 @@ func isHex(name string) bool {
 	return name != "" && len(name) <= 63 && strings.Trim(name, "0123456789abcdefABCDEF") == ""
 }
 
-// fixedNames are those of the instance 0AF of the service _x._tcp, on the host h.
+// fixedNames returns the names of the instance 0AF of the service _x._tcp, on the host h.
 func fixedNames(t testing.TB) names { return namesOf(t, "0AF", "h.local.") }
 
 func namesOf(t testing.TB, instance, host string) names {

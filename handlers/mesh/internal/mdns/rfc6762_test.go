@@ -11,13 +11,13 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// RFC 6762, section 18, has a receiver ignore some messages, and some bits of others.
+// A receiver ignores some messages, and some bits of others (RFC 6762, section 18).
 func TestHeader(t *testing.T) {
 	n := fixedNames(t)
 	l := &link{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 	tests := []struct {
 		name    string
-		at      int // byte of the header
+		at      int // the offset in the header
 		bits    byte
 		ignored bool
 	}{
@@ -58,7 +58,7 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-// Messages that we send have zero in every field of the header that section 18 wants to be zero.
+// Messages that are sent have zero in every header field that must be zero (section 18).
 func TestHeaderSent(t *testing.T) {
 	n, c := fixedNames(t), newCache("0B")
 	l := &link{addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
@@ -74,7 +74,7 @@ func TestHeaderSent(t *testing.T) {
 	}
 }
 
-// Questions of another class than IN or ANY are ignored (section 18.12).
+// Questions of classes other than IN and ANY are ignored (section 18.12).
 func TestQuestionClass(t *testing.T) {
 	n := fixedNames(t)
 	for class, want := range map[dnsmessage.Class]topics{
@@ -127,8 +127,7 @@ func FuzzMessage(f *testing.F) {
 	})
 }
 
-// Whatever comes from whoever, the responder goes on, and keeps a bounded number of tasks and
-// instances.
+// Whatever comes, the responder goes on, and keeps a bounded number of tasks and instances.
 func FuzzHandle(f *testing.F) {
 	n := fixedNames(f)
 	other := namesOf(f, "0AF", "other.local.")
@@ -155,7 +154,7 @@ func FuzzHandle(f *testing.F) {
 				r.handle(packet{data: p, from: from, ifindex: 1})
 			}
 		}
-		const most = 40 + 1 // probes that were put off, a query
+		const most = 40 + 1 // delayed probes, and a query
 		if len(r.tasks) > most || len(r.cache.instances) > maxInstances {
 			t.Errorf("%d tasks, %d instances", len(r.tasks), len(r.cache.instances))
 		}
