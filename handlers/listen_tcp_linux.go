@@ -5,7 +5,8 @@ import "syscall"
 // inlineUrgent sets SO_OOBINLINE. Connections inherit it from their listener.
 func inlineUrgent(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) {
-		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_OOBINLINE, 1) // the listener works without it
+		// The listener works without it, so an error does not matter.
+		_ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_OOBINLINE, 1)
 	})
 }
 

@@ -50,7 +50,8 @@ func HasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for one := range strings.SplitSeq(line, ",") {
 			one = strings.Trim(one, " \t")
-			if len(one) == len(token) && strings.EqualFold(one, token) { // non-ASCII letters that fold to ASCII are longer
+			// Non-ASCII letters that fold to ASCII are longer.
+			if len(one) == len(token) && strings.EqualFold(one, token) {
 				return true
 			}
 		}

@@ -142,7 +142,8 @@ func (w *watch) readLines(p []byte) (n int, err error) {
 			break
 		}
 	}
-	c.begun = c.begun || c.first && n > 1 || !isEmptyLines(p[:n]) // what is empty behind "\r\r" is not first
+	// What is empty after "\r\r" does not come first.
+	c.begun = c.begun || c.first && n > 1 || !isEmptyLines(p[:n])
 	return n, err
 }
 

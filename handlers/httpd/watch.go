@@ -89,7 +89,8 @@ func (c *watch) read(p []byte) (n int, err error) {
 	}
 	var panicked error
 	if _, ok := below(c.Conn).(syscall.Conn); ok {
-		panicked = handlers.Guard(func() { n, err = c.receive(p) }) // its Read does not end the goroutine
+		// Guard suffices, as its Read does not end the goroutine.
+		panicked = handlers.Guard(func() { n, err = c.receive(p) })
 	} else {
 		n, err, panicked = c.readApart(p)
 	}

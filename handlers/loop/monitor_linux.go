@@ -165,7 +165,8 @@ func (m *monitor) thread(r *runner) thread {
 
 // processorTime returns the processor time that the thread has used, or 0 if it has ended.
 func processorTime(thread int32) time.Duration {
-	const perThread, scheduled = 4, 2 // CPUCLOCK_PERTHREAD_MASK and CPUCLOCK_SCHED of linux/posix-timers.h
+	// CPUCLOCK_PERTHREAD_MASK and CPUCLOCK_SCHED of linux/posix-timers.h.
+	const perThread, scheduled = 4, 2
 	var ts unix.Timespec
 	if unix.ClockGettime(^thread<<3|perThread|scheduled, &ts) != nil {
 		return 0

@@ -77,7 +77,8 @@ func (b *Backplane) Publish(room string, m handlers.Message) error {
 	p := appendMessage(nil, b.seq, room, m)
 	var slow []*Conn
 	for c := range b.conns {
-		if err := c.Send(p); errors.Is(err, handlers.ErrSlow) { // it only queues: under the lock, so that all get the same order
+		// Send only queues. It is called under the lock, so that all peers get the same order.
+		if err := c.Send(p); errors.Is(err, handlers.ErrSlow) {
 			slow = append(slow, c)
 		}
 	}

@@ -17,9 +17,10 @@ import (
 
 const (
 	firstPause = 100 * time.Millisecond // before the second attempt to reach a peer
-	settled    = 5 * time.Second        // how long a connection must have lived to count as one that works
-	maxPeers   = 1024
-	maxAddrs   = 16 // of one peer
+	// settled is how long a connection must have lived to count as one that works.
+	settled  = 5 * time.Second
+	maxPeers = 1024
+	maxAddrs = 16 // of one peer
 )
 
 // peer is a node that we dial.

@@ -18,7 +18,8 @@ func controlTimeout(d time.Duration) func(network, address string, c syscall.Raw
 	}
 	return func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) {
-			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds())) // a Unix socket has none
+			// A Unix socket does not have this option.
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, tcpUserTimeout, int(d.Milliseconds()))
 		})
 	}
 }

@@ -81,7 +81,8 @@ func (l *Lines) deliver(msg []byte, m *handlers.Messages) error {
 	if tooLong && !l.Tail {
 		return handlers.ErrTooLong
 	}
-	if !l.cut && l.guards() && l.speaksHTTP(msg) || l.method && endsRequest(msg) { // speaksHTTP may set l.method
+	// speaksHTTP may set l.method.
+	if !l.cut && l.guards() && l.speaksHTTP(msg) || l.method && endsRequest(msg) {
 		return errHTTP
 	}
 	if tooLong {

@@ -54,7 +54,8 @@ func negotiate(lines []string, keep bool) (answer string, window, keeps uint8) {
 // parseOffer parses the elements of an offer. The window is 0 if the offer cannot be accepted.
 func parseOffer(elements []string) (o offer) {
 	const ours = "permessage-deflate"
-	if name := elements[0]; len(name) != len(ours) || !strings.EqualFold(name, ours) { // other letters that fold are longer
+	// Non-ASCII letters that fold to ASCII are longer.
+	if name := elements[0]; len(name) != len(ours) || !strings.EqualFold(name, ours) {
 		return offer{}
 	}
 	o.window = maxWindow

@@ -18,7 +18,8 @@ const (
 // the system's own responder.
 func listen4(ifi *net.Interface) (net.PacketConn, error) {
 	return listenGroup(syscall.AF_INET, &syscall.SockaddrInet4{Port: mdnsPort, Addr: group4.Addr().As4()}, func(fd int) error {
-		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, ipMulticastAll, 0) // only what this socket has joined
+		// Receive only from groups that this socket has joined.
+		_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, ipMulticastAll, 0)
 		mreq := &syscall.IPMreqn{Multiaddr: group4.Addr().As4(), Ifindex: int32(ifi.Index)}
 		return syscall.SetsockoptIPMreqn(fd, syscall.IPPROTO_IP, syscall.IP_ADD_MEMBERSHIP, mreq)
 	})

@@ -87,7 +87,8 @@ func (r *responder) addresses(ifi net.Interface) (all []netip.Addr, has4 bool) {
 	switch {
 	case ifi.Flags&net.FlagUp == 0:
 		return nil, false
-	case ifi.Flags&(net.FlagMulticast|net.FlagLoopback) == 0: // Linux has no such flag on lo, where it works
+	// Linux does not set the flag on lo, where multicast works.
+	case ifi.Flags&(net.FlagMulticast|net.FlagLoopback) == 0:
 		return nil, false
 	case named && !slices.Contains(r.config.Interfaces, ifi.Name):
 		return nil, false
@@ -118,8 +119,9 @@ func (r *responder) open(ifi net.Interface, addrs []netip.Addr, has4 bool) {
 	} else {
 		l.v4 = ipv4.NewPacketConn(p4)
 		errs = append(errs, l.v4.SetMulticastInterface(&ifi), l.v4.SetMulticastTTL(255), l.v4.SetTTL(255), l.v4.SetMulticastLoopback(true))
-		_ = l.v4.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true) // not everywhere; then all that comes is of this interface
-		r.readers.Go(func() { r.read4(l) })                               // ends when the link is closed
+		// Not all systems can do this. Then everything that comes is from this interface.
+		_ = l.v4.SetControlMessage(ipv4.FlagInterface|ipv4.FlagDst, true)
+		r.readers.Go(func() { r.read4(l) }) // ends when the link is closed
 	}
 	if p6, err := listen6(&ifi); err != nil {
 		errs = append(errs, err)
