@@ -338,7 +338,7 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-// Later calls return the first error.
+// After several errors finish returns the first one.
 func TestFirstFailure(t *testing.T) {
 	b := newBook(t)
 	b.fails = io.ErrClosedPipe

@@ -161,7 +161,7 @@ func TestNoMessageTimeout(t *testing.T) {
 // A body that needs more memory than is left is answered with 503. The messages before it that were
 // complete are delivered.
 func TestBudget(t *testing.T) {
-	const most = 40 << 10 // net/http needs 16 KiB for HTTP/2
+	const most = 40 << 10 // over HTTP/2 net/http buffers 16 KiB
 	for _, ends := range []bool{true, false} {
 		budget := &handlers.Budget{Max: most}
 		bodies(t, func() *Handler { return &Handler{Budget: budget} }, func() *port { return &port{} },

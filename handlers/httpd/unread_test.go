@@ -43,7 +43,7 @@ func TestSettledUnread(t *testing.T) {
 	}
 }
 
-// Only a connection with a request of HTTP/1 serves one.
+// serves reports whether a connection is serving a request of HTTP/1.
 func TestLinkServes(t *testing.T) {
 	for name, change := range map[string]func(l *httpConn){
 		"serves": nil, "fresh": func(l *httpConn) { l.fresh.Store(true) }, "idle": func(l *httpConn) { l.idle.Store(true) },

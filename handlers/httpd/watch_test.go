@@ -226,8 +226,8 @@ func TestHalfCloseEnds(t *testing.T) {
 	}
 }
 
-// A second request on a connection has not ended: net/http has stopped looking for the end during
-// the first by a deadline in the past, which is not an end.
+// A later request on a connection has not ended. After the earlier one, net/http stops watching the
+// client by a read deadline in the past, which is not the client's end.
 func TestEndedOfLaterRequest(t *testing.T) {
 	t.Parallel()
 	for _, tr := range transports {
@@ -248,8 +248,7 @@ func TestEndedOfLaterRequest(t *testing.T) {
 	}
 }
 
-// Ended is never closed for a request that the handler does not serve. It may be called after the
-// end.
+// Ended returns nil for a request that no Handler serves. It may be called after the end.
 func TestEnded(t *testing.T) {
 	r, err := http.NewRequest(http.MethodGet, "/", nil)
 	if err != nil || Ended(r) != nil {
