@@ -1,5 +1,6 @@
-// Command lint holds what no other linter does: the width of comments, that exported names have a
-// doc comment, and the size of functions. It prints the sizes, and fails if something is wrong.
+// Command lint checks what no other linter does: the width of comments, that exported names have a
+// doc comment, and the size of functions. It prints the sizes and what is wrong, and fails if
+// anything is.
 //
 //	go run ./.ci/lint
 package main
@@ -40,10 +41,10 @@ func main() {
 	}
 }
 
-// metrics are the functions that were seen.
+// metrics has the sizes of the functions that were seen.
 type metrics struct {
 	lines   []int
-	nesting [maxNesting + 1]int // how many functions nest so deep, or deeper
+	nesting [maxNesting + 1]int // how many functions nest so deep; the last includes deeper ones
 }
 
 // lint reads all Go files below root, prints the metrics to w, and returns what is wrong.
@@ -86,7 +87,7 @@ func (m *metrics) percentile(p int) int {
 	return m.lines[(len(m.lines)-1)*p/100]
 }
 
-// lintFile returns what is wrong in a file, and adds its functions to m unless it is a test.
+// lintFile returns what is wrong in a file. It adds the file's functions to m unless it is a test.
 func lintFile(path string, src []byte, m *metrics) (problems []string, err error) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, path, src, parser.ParseComments|parser.SkipObjectResolution)
@@ -123,15 +124,15 @@ func lintFile(path string, src []byte, m *metrics) (problems []string, err error
 	return problems, nil
 }
 
-// isEpoll reports whether a file is of the epoll driver, whose comments and nesting stay as they
-// are.
+// isEpoll reports whether a file belongs to the epoll driver, whose comments and nesting are not
+// checked.
 func isEpoll(path string) bool {
 	dir, name := filepath.Split(filepath.ToSlash(path))
 	return strings.HasSuffix(dir, "handlers/loop/") && (strings.HasPrefix(name, "epoll") || strings.HasPrefix(name, "wheel"))
 }
 
-// checkWidth adds the lines that are a comment, or part of one, and too wide. A line with one long
-// word, as an address, cannot be broken.
+// checkWidth adds the lines that are too wide and are a comment, or a part of one. A line with one
+// long word, such as an address, cannot be broken.
 func checkWidth(file *ast.File, fset *token.FileSet, src []byte, add func(token.Pos, string, ...any)) {
 	lines := strings.Split(string(src), "\n")
 	for _, group := range file.Comments {
@@ -211,7 +212,7 @@ func checkSpec(d *ast.GenDecl, s ast.Spec, add func(token.Pos, string, ...any)) 
 // nesting returns how deep the blocks in body, those of func literals too, are nested.
 func nesting(body *ast.BlockStmt) (deepest int) {
 	var open []bool // for each node that Inspect is in, whether it is a block
-	depth := -1     // body itself is none
+	depth := -1     // the body itself does not count
 	ast.Inspect(body, func(n ast.Node) bool {
 		if n == nil {
 			if open[len(open)-1] {
