@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/matchers"
 	"golang.org/x/sys/unix"
 )
@@ -18,15 +19,15 @@ import (
 // once, on the listener: on Linux every connection accepted later inherits them.
 type descriptors struct {
 	port     *port
-	file     *os.File // a duplicate of the listener's socket: a listener's own RawConn cannot wait
-	raw      syscall.RawConn
+	fd       int // a duplicate of the listener's
+	wait     *loop.Waiter
 	local    netip.AddrPort // of every connection; zero if they differ
 	tcp      bool
 	buf      []byte
+	empty    bool // nothing was pending at the last accept4
 	early    bool // the kernel may still hold connections that came before the listener was prepared
 	multi    bool // the listener speaks multipath TCP, the default of net.Listen
 	deferred bool // the kernel holds silent connections back (TCP_DEFER_ACCEPT)
-	inRoot   bool // root's goroutine is accepting
 	accept4  func(fd, flags int) (int, syscall.Sockaddr, error)
 	peer     *handlers.Peer // of the last connection; consecutive connections of one process share it
 	spare    int            // a reserve descriptor, freed for shedOne when the process has none left; -1 if closed
@@ -43,46 +44,58 @@ func newSource(p *port, l net.Listener, shut func() error) source {
 // newDescriptors returns a source that accepts from l directly, or nil if l is not a listening
 // socket.
 func newDescriptors(p *port, l net.Listener) *descriptors {
-	d := &descriptors{port: p, accept4: syscall.Accept4} // unix.Accept4 costs another system call, for the protocol
-	var dup func() (*os.File, error)
+	// unix.Accept4 costs another system call, for the protocol.
+	d := &descriptors{port: p, accept4: syscall.Accept4}
+	var socket syscall.Conn
 	switch l := l.(type) {
 	case *net.TCPListener:
-		dup, d.tcp = l.File, true
+		socket, d.tcp = l, true
 		if addr := handlers.AddrPort(l.Addr()); !addr.Addr().IsUnspecified() {
 			d.local = addr
 		}
 	case *net.UnixListener:
-		dup = l.File
+		socket = l
 	case *handlers.UnixListener:
-		dup = l.File
+		socket = l
 	default:
 		return nil
 	}
-	file, err := dup()
-	if err != nil {
+	if !d.open(socket) {
 		return nil
 	}
-	raw, err := file.SyscallConn()
-	if err != nil {
-		file.Close()
-		return nil
-	}
-	d.file, d.raw, d.buf, d.spare = file, raw, make([]byte, matchers.Window), openSpare()
+	d.buf, d.spare = make([]byte, matchers.Window), openSpare()
 	if d.tcp {
-		_ = raw.Control(func(fd uintptr) {
-			p.prepare(fd)
-			protocol, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL)
-			d.early, d.multi = true, err == nil && protocol == unix.IPPROTO_MPTCP
-		})
-		d.deferred = p.sniff.deferred && raw.Control(deferAccept) == nil
+		p.prepare(uintptr(d.fd))
+		protocol, err := unix.GetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+		d.early, d.multi = true, err == nil && protocol == unix.IPPROTO_MPTCP
+		d.deferred = p.sniff.deferred && deferAccept(d.fd) == nil
 	}
 	return d
 }
 
+// open duplicates the descriptor of the socket. Go's poller does not know the duplicate: it would
+// wake up for each connection as well.
+func (d *descriptors) open(socket syscall.Conn) bool {
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return false
+	}
+	dupErr := error(nil)
+	err = raw.Control(func(fd uintptr) { d.fd, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0) })
+	if err != nil || dupErr != nil {
+		return false
+	}
+	if d.wait, err = d.port.loop.NewWaiter(d.fd); err != nil {
+		unix.Close(d.fd)
+		return false
+	}
+	return true
+}
+
 // deferAccept makes the kernel hold each connection back until it has data, for at most deferTime,
 // so that the connection can be classified as soon as it is accepted.
-func deferAccept(fd uintptr) {
-	_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(deferTime/time.Second))
+func deferAccept(fd int) error {
+	return unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, int(deferTime/time.Second))
 }
 
 // notSent is how many unsent bytes the kernel buffers for a client. The rest is queued in the
@@ -130,39 +143,37 @@ func openSpare() int {
 
 // accept waits for connections, accepts a batch of those that are pending and starts to classify
 // them.
-func (d *descriptors) accept(inRoot bool) error {
-	d.inRoot = inRoot
-	most := acceptBatch
-	if inRoot {
-		most = 1 // a second accept4 would mostly find none; root calls accept again
+func (d *descriptors) accept() error {
+	for {
+		if d.empty {
+			d.wait.Wait()
+		}
+		if err := d.wait.Err(); err != nil {
+			return err
+		}
+		if err := d.acceptAll(acceptBatch); !errors.Is(err, unix.EAGAIN) {
+			return err
+		}
 	}
-	var accepted error
-	err := d.raw.Read(func(fd uintptr) bool {
-		accepted = d.acceptAll(int(fd), most)
-		return !errors.Is(accepted, unix.EAGAIN)
-	})
-	if err != nil {
-		return err
-	}
-	return accepted
 }
 
 // acceptAll accepts up to most connections. It returns EAGAIN if none is pending.
-func (d *descriptors) acceptAll(fd, most int) error {
+func (d *descriptors) acceptAll(most int) error {
+	d.empty = false
 	for i := range most {
-		nfd, sa, err := d.accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		nfd, sa, err := d.accept4(d.fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
 			d.take(nfd, sa)
 		case unix.EINTR, unix.ECONNABORTED:
 		case unix.EAGAIN:
-			d.early = false
+			d.early, d.empty = false, true
 			if i > 0 {
 				return nil
 			}
 			return err
 		case unix.EMFILE, unix.ENFILE:
-			d.shedOne(fd)
+			d.shedOne()
 			return os.NewSyscallError("accept4", err)
 		default:
 			return os.NewSyscallError("accept4", err)
@@ -172,26 +183,21 @@ func (d *descriptors) acceptAll(fd, most int) error {
 }
 
 // stop makes accept return. The socket keeps listening.
-func (d *descriptors) stop(context.Context) { _ = d.file.SetReadDeadline(time.Unix(1, 0)) }
-
-// start undoes stop.
-func (d *descriptors) start() { _ = d.file.SetReadDeadline(time.Time{}) }
+func (d *descriptors) stop(context.Context) { d.wait.Stop() }
 
 // rest accepts the connections that are still in the kernel's queue before the listener is closed.
 func (d *descriptors) rest() {
-	d.inRoot = false
-	_ = d.raw.Control(func(fd uintptr) {
-		for range acceptBatch {
-			if err := d.acceptAll(int(fd), 1<<20); !isPeers(err) {
-				return
-			}
+	for range acceptBatch {
+		if err := d.acceptAll(1 << 20); !isPeers(err) {
+			return
 		}
-	})
+	}
 }
 
 // close closes the duplicate and the reserve descriptor.
 func (d *descriptors) close() {
-	d.file.Close()
+	d.wait.Close()
+	unix.Close(d.fd)
 	if d.spare >= 0 {
 		unix.Close(d.spare)
 	}
@@ -199,13 +205,13 @@ func (d *descriptors) close() {
 
 // shedOne accepts one client and closes it at once, by freeing the reserve descriptor: the process
 // has no other descriptor left.
-func (d *descriptors) shedOne(fd int) {
+func (d *descriptors) shedOne() {
 	if d.spare < 0 {
 		d.spare = openSpare()
 		return
 	}
 	unix.Close(d.spare)
-	if nfd, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK); err == nil {
+	if nfd, _, err := unix.Accept4(d.fd, unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK); err == nil {
 		unix.Close(nfd)
 	}
 	d.spare = openSpare()
@@ -215,7 +221,7 @@ func (d *descriptors) shedOne(fd int) {
 func (d *descriptors) take(fd int, sa syscall.Sockaddr) {
 	p := d.port
 	c := &conn{
-		port: p, inRoot: d.inRoot, eager: !d.tcp, sock: descriptor{fd, d.tcp}, info: newInfo(d.local, addrPortOf(sa)), sniffing: &sniffing{},
+		port: p, eager: !d.tcp, sock: descriptor{fd, d.tcp}, info: newInfo(d.local, addrPortOf(sa)), sniffing: &sniffing{},
 	}
 	if !d.tcp {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) // it inherits nothing
@@ -243,7 +249,7 @@ func (d *descriptors) take(fd int, sa syscall.Sockaddr) {
 		p.settle(c, r, first, err)
 		return
 	}
-	c.seen, c.inRoot = len(first), false
+	c.seen = len(first)
 	if !p.sniff.add(c) {
 		c.Close()
 	}

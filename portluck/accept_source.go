@@ -20,7 +20,7 @@ type listenerSource struct {
 	accepted atomic.Int64
 }
 
-func (s *listenerSource) accept(bool) error {
+func (s *listenerSource) accept() error {
 	var nc net.Conn
 	var err error
 	if panicked := handlers.Guard(func() { nc, err = s.l.Accept() }); panicked != nil {

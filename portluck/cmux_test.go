@@ -44,27 +44,3 @@ func TestTraps1Row05RootWaitsForWhatIsInTransit(t *testing.T) {
 		}
 	})
 }
-
-// A listener that root has taken over just before it is closed hears of the end: its Serve returns.
-func TestRootEndsAListener(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newRoot()
-		a := &acceptor{failed: make(chan error)}
-		ended := make(chan error, 1)
-		go func() {
-			err, ok := r.acceptFrom(a)
-			if !ok {
-				err = errors.New("root did not take the listener")
-			}
-			ended <- err
-		}()
-		synctest.Wait()
-		r.Close()
-		if _, err := r.Accept(); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("Accept() = %v, want %v", err, net.ErrClosed)
-		}
-		if err := <-ended; !errors.Is(err, net.ErrClosed) {
-			t.Errorf("acceptFrom() = %v, want %v", err, net.ErrClosed)
-		}
-	})
-}

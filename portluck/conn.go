@@ -30,9 +30,8 @@ type conn struct {
 	unproxied bool
 	// eager means that the undecided bytes are read rather than peeked at: the kernel queues few
 	// small writes on a Unix socket, so its client could block until we read.
-	eager  bool
-	inRoot bool          // root's goroutine accepted it
-	outer  handlers.Conn // the enclosing layer, such as TLS, or nil
+	eager bool
+	outer handlers.Conn // the enclosing layer, such as TLS, or nil
 
 	quota
 	*sniffing            // nil once the loop drives it

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -183,26 +182,18 @@ func (s *Server) start() (*port, error) {
 	return s.port, s.err
 }
 
-// restarter is a source that can be stopped for a moment.
-type restarter interface {
-	start() // undoes stop
-}
-
 // acceptor is the accept loop of one listener.
 type acceptor struct {
 	port  *port
 	l     net.Listener
 	close func() error // closes l, once
 	src   source
-
-	failed chan error // from root, when it accepts from this listener
 }
 
 // source accepts the connections of one listener.
 type source interface {
-	// accept waits for at least one connection and classifies those that it accepts. inRoot
-	// reports whether root's goroutine is the caller.
-	accept(inRoot bool) error
+	// accept waits for at least one connection and classifies those that it accepts.
+	accept() error
 	stop(ctx context.Context) // makes accept return os.ErrDeadlineExceeded or net.ErrClosed; returns when ctx ends at the latest
 	rest()                    // accepts the connections that are already pending
 	close()
@@ -217,7 +208,7 @@ func (p *port) newAcceptor(l net.Listener) (*acceptor, error) {
 	case p.closing:
 		return nil, ErrServerClosed
 	}
-	a := &acceptor{port: p, l: l, close: sync.OnceValue(l.Close), failed: make(chan error)}
+	a := &acceptor{port: p, l: l, close: sync.OnceValue(l.Close)}
 	a.src = newSource(p, l, a.close)
 	p.listeners = append(p.listeners, a)
 	p.accepting.Add()
@@ -240,12 +231,12 @@ func (a *acceptor) run() error {
 	failures := 0 // consecutive errors of single connections
 	for {
 		before := a.port.stats.accepted.Load()
-		err := a.accept()
+		err := a.src.accept()
 		if a.port.stats.accepted.Load() != before { // some were accepted before the error
 			pause, failures = 0, 0
 		}
 		switch {
-		case err == nil, a.resumes(err):
+		case err == nil:
 			pause, failures = 0, 0
 			continue
 		case a.port.isClosing():
@@ -266,32 +257,6 @@ func (a *acceptor) run() error {
 		a.port.log.accept(err, pause.Next())
 		handlers.Pause(a.port.closed, time.Duration(pause))
 	}
-}
-
-// accept accepts at least one connection. If root accepts from this listener, accept returns only
-// when that fails.
-func (a *acceptor) accept() error {
-	if _, ok := a.src.(restarter); ok {
-		if err, ok := a.port.root.acceptFrom(a); ok {
-			return err
-		}
-	}
-	return a.src.accept(false)
-}
-
-// resumes makes the source accept again after a stop whose purpose was to wake root's goroutine;
-// the stop may take effect after that goroutine has moved to another listener. It returns false if
-// err has any other cause.
-func (a *acceptor) resumes(err error) bool {
-	r, ok := a.src.(restarter)
-	if !ok || !errors.Is(err, os.ErrDeadlineExceeded) || a.port.isClosing() {
-		return false
-	}
-	r.start()
-	if a.port.isClosing() {
-		a.src.stop(context.Background())
-	}
-	return true
 }
 
 // acceptBatch is how many connections are accepted between two checks whether the listener is

@@ -75,7 +75,6 @@ func recvPeek(fd int, buf []byte) (int, error) {
 
 // readOn makes a reader classify c, which no other goroutine uses.
 func (p *port) readOn(c *conn) {
-	c.inRoot = false
 	nc, err := c.NetConn()
 	if err != nil {
 		p.drop(c, err)

@@ -34,6 +34,8 @@ type poller struct {
 	at, n   int               // events[at:n] are not yet given to their connections
 	began   time.Duration     // when the batch began, since base
 	late    []*polled         // their deadline may have passed
+	waiters []*Waiter
+	yields  bool // a Waiter was told: its goroutine runs before the next wait
 	wheel   wheel
 	wake    uint64 // no deadline is before; 0 if there are none
 	polling bool   // a runner waits in the kernel, or is about to
@@ -219,6 +221,10 @@ func (p *poller) popLocked() (c *polled, do todo, ok bool) {
 	for p.at < p.n {
 		ev := &p.events[p.at]
 		p.at++
+		if ev.Fd <= waiterSlot {
+			p.tellLocked(int(waiterSlot - ev.Fd))
+			continue
+		}
 		if e := &p.slots[ev.Fd]; e.conn != nil && e.generation == uint32(ev.Pad) {
 			return e.conn, todoOf(ev.Events), true
 		}
@@ -226,11 +232,24 @@ func (p *poller) popLocked() (c *polled, do todo, ok bool) {
 	return nil, 0, false
 }
 
+// tellLocked tells a Waiter of an event.
+func (p *poller) tellLocked(i int) {
+	if w := p.waiters[i]; w != nil {
+		w.tell()
+		p.yields = true
+	}
+}
+
 // pollLocked waits for events or for a deadline, with mu unlocked.
 func (p *poller) pollLocked(r *runner) {
 	p.polling, p.until = true, p.wake
 	p.set.arm(p.timeOf(p.wake))
+	yields := p.yields
+	p.yields = false
 	p.mu.Unlock()
+	if yields {
+		runtime.Gosched()
+	}
 	n := p.set.wait(p.events)
 	r.begun()
 	clock := p.clock()

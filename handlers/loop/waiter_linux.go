@@ -1,0 +1,92 @@
+package loop
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Waiter waits, with the connections of a loop, until something can be accepted from a listening
+// socket. One goroutine at a time may call Wait, any goroutine the other methods.
+type Waiter struct {
+	poller *poller
+	index  int
+	fd     int
+
+	mu      sync.Mutex
+	cond    sync.Cond
+	ready   bool // epoll has told of something since the last Wait
+	stopped bool
+}
+
+// waiterSlot is the slot that epoll tells for the first Waiter; those of others are below it.
+const waiterSlot = eventSlot - 1
+
+// NewWaiter returns a Waiter for a listening socket that does not block. It must be closed before
+// the socket is. The Loop must be shut down or closed, even if it has had no connection.
+func (l *Loop) NewWaiter(fd int) (*Waiter, error) {
+	p := &l.poller
+	if err := p.start(l); err != nil {
+		return nil, err
+	}
+	w := &Waiter{poller: p, fd: fd}
+	w.cond.L = &w.mu
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, os.ErrClosed
+	}
+	w.index = len(p.waiters)
+	p.waiters = append(p.waiters, w)
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(waiterSlot - w.index)}
+	if err := unix.EpollCtl(p.set.fd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+		p.waiters = p.waiters[:w.index]
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
+	return w, nil
+}
+
+// Wait returns when something has come since the last call, or after Stop. The caller accepts until
+// nothing is left before it waits.
+func (w *Waiter) Wait() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for !w.ready && !w.stopped {
+		w.cond.Wait()
+	}
+	w.ready = false
+}
+
+// Err returns [os.ErrDeadlineExceeded] after Stop, otherwise nil.
+func (w *Waiter) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+// Stop ends the Wait that is running, and each later one.
+func (w *Waiter) Stop() { w.set(&w.stopped) }
+
+// tell is called by a runner.
+func (w *Waiter) tell() { w.set(&w.ready) }
+
+func (w *Waiter) set(field *bool) {
+	w.mu.Lock()
+	*field = true
+	w.cond.Signal()
+	w.mu.Unlock()
+}
+
+// Close forgets the socket. Duplicates of it would otherwise keep it in the set.
+func (w *Waiter) Close() {
+	p := w.poller
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiters[w.index] = nil; !p.freed {
+		_ = unix.EpollCtl(p.set.fd, unix.EPOLL_CTL_DEL, w.fd, nil)
+	}
+}
