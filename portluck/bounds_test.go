@@ -48,6 +48,11 @@ func TestBoundsOfAServer(t *testing.T) {
 			"a first head": func(p *port) time.Duration { return p.patience(stageHead) },
 			"later heads":  func(p *port) time.Duration { return cmp.Or(p.http.HeaderTimeout, httpd.DefaultHeaderTimeout) },
 		}},
+		{"ParkAfter", func(s *Server, d time.Duration) { s.ParkAfter = d }, time.Second, map[string]func(p *port) time.Duration{
+			"HTTP": func(p *port) time.Duration {
+				return cmp.Or(max(p.http.ParkAfter, -1), httpd.DefaultParkAfter)
+			},
+		}},
 		{"ProxyTimeout", func(s *Server, d time.Duration) { s.ProxyTimeout = d }, 10 * time.Second, map[string]func(p *port) time.Duration{
 			"the header": func(p *port) time.Duration { return p.patience(stageProxy) },
 		}},
@@ -100,7 +105,7 @@ func TestLimitsOfAServer(t *testing.T) {
 // Each number and duration of a server has a row in one of the tables above. CompressMin has its in
 // that of handlers/websocket, which is given it as it is.
 func TestBoundsOfAServerAreAll(t *testing.T) {
-	rows := "SniffTimeout HeaderTimeout Timeout MessageTimeout PingInterval ProxyTimeout MessageLimit MaxSniffing MaxPartial CompressMin MaxConns MaxConnsPerIP"
+	rows := "SniffTimeout HeaderTimeout Timeout MessageTimeout PingInterval ParkAfter ProxyTimeout MessageLimit MaxSniffing MaxPartial CompressMin MaxConns MaxConnsPerIP"
 	of := reflect.TypeFor[Server]()
 	for i := range of.NumField() {
 		f := of.Field(i)

@@ -41,6 +41,12 @@ func (c *conn) Below() net.Conn {
 	defer c.mu.Unlock()
 	switch s := c.sock.(type) {
 	case *made:
+		switch nc := s.Conn.(type) {
+		case *replayConn:
+			return nc.Conn
+		case *replayTLS: // whose NetConn is what is below TLS
+			return nc.Conn
+		}
 		return s.Conn
 	case replayed:
 		return s.Conn

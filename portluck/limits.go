@@ -57,11 +57,22 @@ func (l *limits) admit(c *conn, p peer) bool {
 	s.n++
 	l.n++
 	c.share = s
+	l.listLocked(c)
+	return true
+}
+
+// list puts c, which the loop has given back with its slot, into the list.
+func (l *limits) list(c *conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.listLocked(c)
+}
+
+func (l *limits) listLocked(c *conn) {
 	if l.head != nil {
 		l.head.prev = c
 	}
 	c.next, l.head = l.head, c
-	return true
 }
 
 // rename moves c, which has no peer yet, to p. It returns false if p has too many connections.

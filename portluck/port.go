@@ -32,6 +32,7 @@ type port struct {
 	root    *root
 	limits  limits
 	budget  handlers.Budget
+	parking parkings
 	stats   counters
 	sniff   sniffer
 	readers readers

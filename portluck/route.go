@@ -155,6 +155,7 @@ func (p *port) build() {
 		Hosts: s.Hosts, Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
 		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), FirstTimeout: s.sniffTimeout(), HeaderTimeout: s.HeaderTimeout, MessageTimeout: s.messageTimeout(), Budget: &p.budget,
 	}
+	p.http.Parker, p.http.ParkAfter = p.parker(), s.ParkAfter
 	if s.RoomOf != nil {
 		p.http.Streams = p.streams
 	}

@@ -62,6 +62,11 @@ type Server struct {
 	// Timeout bounds the time in which a client neither sends nor receives a byte; 2 minutes if
 	// zero, no bound if negative.
 	Timeout time.Duration
+	// ParkAfter is the time after which an HTTP/1 connection whose client is idle costs no more than
+	// a raw one does, until its next request: it keeps a descriptor, and no goroutine; 1 second if
+	// zero, never if negative, and an eighth of Timeout at most. Timeout begins again then. It has
+	// no effect with Goroutines, and on systems other than Linux.
+	ParkAfter time.Duration
 	// MessageTimeout bounds the time from the first byte of a message to its last; 2 minutes if
 	// zero, no bound if negative. It applies to raw streams, to WebSocket, and to the bodies of
 	// HTTP requests, which get 408. Between two messages of a body only Timeout applies.

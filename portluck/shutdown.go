@@ -49,11 +49,12 @@ func (p *port) shutdown(ctx context.Context) error {
 	_ = p.subs.Wait(ctx)
 	p.drainListens(ctx)
 	p.closeListens()
+	p.endParking()
 	var wg sync.WaitGroup
 	var httpErr, packetErr error
 	wg.Go(func() { httpErr = p.http.Shutdown(ctx) })
 	wg.Go(func() { packetErr = p.packets.shutdown(ctx) })
-	loopErr := p.loop.Shutdown(ctx, farewellWindow(p.loop.Len()))
+	loopErr := p.loop.Shutdown(ctx, farewellWindow(p.loop.Len()-p.http.Parked()))
 	wg.Wait()
 	err := errors.Join(httpErr, packetErr, loopErr, p.workers.Wait(ctx), p.work.Wait(ctx), p.funcs.Wait(ctx),
 		p.loop.Shutdown(ctx, 0), p.clients.Wait(ctx)) // once more, for connections attached meanwhile

@@ -16,9 +16,10 @@ import (
 
 // httpConn is a connection that net/http serves.
 type httpConn struct {
-	conn handlers.Conn
-	port handlers.Port
-	nc   net.Conn
+	handler *Handler
+	conn    handlers.Conn
+	port    handlers.Port
+	nc      net.Conn
 	// watch wraps nc for net/http; nil if net/http has nc itself.
 	watch *watch
 	// remote is the client's address, even behind a trusted proxy; empty on a Unix socket.
@@ -30,8 +31,12 @@ type httpConn struct {
 	idle    atomic.Bool // it waits for its next request
 	// hijacked means that net/http no longer closes the connection.
 	hijacked atomic.Bool
-	first    func() bool // ends bound; nil without
-	head     headMeter
+	// parking means that it goes to the Parker as soon as net/http has dropped it.
+	parking   atomic.Bool
+	parkAfter time.Duration // how long it is idle before it is parked; 0 for ever
+	posted    bool          // the last request was a POST
+	first     func() bool   // ends bound; nil without
+	head      headMeter
 
 	mu    sync.Mutex
 	over  bool          // the client has closed its half
@@ -140,6 +145,7 @@ type conns struct {
 	byConn   sync.Map // net.Conn to *httpConn
 	count    atomic.Int64
 	fresh    atomic.Int64 // connections without a request yet
+	parked   atomic.Int64 // connections that the Parker has
 	last     atomic.Int64 // time of the last first request or end, in ns; set while draining
 	draining atomic.Bool
 }
@@ -212,8 +218,8 @@ func (s *conns) find(nc net.Conn) *httpConn {
 	return l.(*httpConn)
 }
 
-// state is the ConnState of the http.Server. It closes the connections that net/http has closed. A
-// hijacked connection belongs to its new owner.
+// state is the ConnState of the http.Server. It closes the connections that net/http has closed,
+// or parks them. A hijacked connection belongs to its new owner.
 func (s *conns) state(nc net.Conn, to http.ConnState) {
 	switch to {
 	case http.StateActive:
@@ -233,7 +239,15 @@ func (s *conns) state(nc net.Conn, to http.ConnState) {
 			l.head.begins()
 		}
 	case http.StateClosed:
-		if l := s.find(nc); l != nil {
+		l := s.find(nc)
+		switch {
+		case l == nil:
+		case l.parking.Load():
+			s.count.Add(1) // a shutdown finds it here or parked
+			s.forget(nc)
+			l.park()
+			s.count.Add(-1)
+		default:
 			l.conn.Close()
 			s.forget(nc)
 		}

@@ -20,6 +20,9 @@ var contentType = []string{"text/plain; charset=utf-8"}
 // slot.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request) {
 	l := r.Context().Value(connKey{}).(*httpConn)
+	if r.ProtoMajor == 1 {
+		l.posted = r.Method == http.MethodPost
+	}
 	panics := true
 	defer func() {
 		if !panics {
@@ -199,6 +202,9 @@ func (u upgrading) Unwrap() http.ResponseWriter { return u.ResponseWriter }
 // Hijack is http.Hijacker's.
 func (u upgrading) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	_, rw, err := http.NewResponseController(u.ResponseWriter).Hijack()
+	if err == nil {
+		u.link.watch.fill(rw)
+	}
 	return u.link.nc, rw, err
 }
 

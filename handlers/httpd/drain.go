@@ -30,14 +30,14 @@ func (s *conns) drain(ctx context.Context) {
 }
 
 // settled reports whether every connection has had a request and the last one came a while ago, or
-// whether nothing happens any more.
+// whether nothing happens any more. The Parker gives back the parked connections, or closes them.
 func (s *conns) settled() bool {
 	since := time.Since(time.Unix(0, s.last.Load()))
 	switch {
-	case s.count.Load() == 0, since > stuck:
+	case s.count.Load() == 0 && s.parked.Load() == 0, since > stuck:
 		return true
 	}
-	return s.fresh.Load() == 0 && since > quiet && !s.unread()
+	return s.fresh.Load() == 0 && s.parked.Load() == 0 && since > quiet && !s.unread()
 }
 
 // wait waits until every connection has been given back. net/http does not wait for connections

@@ -31,6 +31,7 @@ const (
 	DefaultIdleTimeout    = 2 * time.Minute
 	DefaultMessageTimeout = 2 * time.Minute
 	DefaultHeaderTimeout  = 10 * time.Second
+	DefaultParkAfter      = time.Second
 )
 
 // A Handler serves HTTP. Its zero value is ready to use. The fields must not be changed once it
@@ -91,6 +92,12 @@ type Handler struct {
 	// HTTP. The connection is then closed without an answer. If zero or negative, only
 	// HeaderTimeout applies.
 	FirstTimeout time.Duration
+	// Parker, if not nil, gets the connections of HTTP/1 whose clients are idle for ParkAfter. It
+	// must have an idle timeout of its own, which begins then.
+	Parker Parker
+	// ParkAfter is how long a connection is idle before it goes to Parker; 1 second if zero, never
+	// if negative, and an eighth of IdleTimeout at most.
+	ParkAfter time.Duration
 	// MaxHeaderBytes bounds the head of a request; 64 KiB if zero, no bound if negative.
 	MaxHeaderBytes int
 	// ErrorLog gets the log of net/http, such as panics of Pages and malformed requests. If nil the
@@ -158,6 +165,12 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	}
 	l.head.budget, l.head.h2c = h.budget(), srv == h.any
 	l.head.clock.beginsFirst(h.headerTimeout())
+	h.serveConn(srv, l, nc)
+}
+
+// serveConn has srv serve l, as nc.
+func (h *Handler) serveConn(srv *http.Server, l *httpConn, nc net.Conn) {
+	l.handler, l.parkAfter = h, h.parksAfter(l)
 	only := &single{nc: nc, conn: l}
 	h.conns.add(nc, l)
 	if l.watch == nil { // otherwise the head clock bounds the silence
@@ -166,7 +179,7 @@ func (h *Handler) serveWith(srv *http.Server, c handlers.Conn, p handlers.Port) 
 	_ = srv.Serve(only)
 	if !only.taken {
 		h.conns.forget(nc)
-		c.Close()
+		l.conn.Close()
 	}
 }
 

@@ -72,6 +72,14 @@ func (c *watch) readHead(p []byte) (int, error) {
 	head := &c.conn.head
 	c.limit(len(p))
 	n, err := c.readLines(p)
+	if c.isIdleOver(n, err) {
+		if len(p) == netHTTPBuffer && c.conn.parks() { // net/http has read nothing of the next request
+			c.conn.parking.Store(true)
+			return 0, io.EOF
+		}
+		c.waitOn()
+		n, err = c.readLines(p)
+	}
 	head.clock.saw(p[:n])
 	switch {
 	case head.clock.isPreface(p[:n]):

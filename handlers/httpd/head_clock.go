@@ -35,7 +35,7 @@ const netHTTPBuffer = 4 << 10
 // begins resets the clock for the next head.
 func (c *headClock) begins() {
 	c.first, c.begun, c.preface, c.until, c.set = false, false, -1, time.Time{}, 0
-	c.left.Store(3)
+	c.left.Store(waitLeft + 1)
 }
 
 // silent is the value of set while silence bounds the wait.
@@ -49,6 +49,19 @@ func (c *headClock) beginsFirst(timeout time.Duration) {
 		c.left.Store(2)
 	}
 }
+
+// resumes sets the clock for a head that has begun while the connection was parked.
+func (c *headClock) resumes(timeout time.Duration) {
+	c.beginsFirst(timeout)
+	c.first, c.begun, c.preface = false, true, -1
+}
+
+// waits counts a deadline that net/http sets. It reports whether it is the one for the wait before
+// a head.
+func (c *headClock) waits() bool { return c.left.Add(-1) == waitLeft }
+
+// waitLeft is the value of left when net/http has set the deadline for the wait.
+const waitLeft = 2
 
 // over reports whether net/http has read the whole head.
 func (c *headClock) over() bool { return c.left.Load() <= 0 }

@@ -134,6 +134,7 @@ func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	p.hijacked = true
+	p.conn.watch.fill(rw)
 	nc, conn := p.conn.nc, p.conn.conn
 	if _, ok := conn.(handlers.LazyConn); ok {
 		if nc, err = conn.NetConn(); err != nil {

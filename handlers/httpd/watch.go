@@ -31,7 +31,9 @@ type watch struct {
 	wanted time.Time  // the deadline of the next Read of Conn, if it is stale
 	stale  bool       // Conn has not got wanted yet
 	reads  bool       // a Read of Conn is running, or awaitBreak
+	early  bool       // the deadline of Conn is the one for parking
 	closed bool
+	unread []byte // what came while the connection was parked; Read returns it first
 }
 
 // newWatch wraps nc in a watch for net/http. The result has ReadFrom (sendfile) if nc has it.
@@ -84,7 +86,7 @@ func (c *watch) Read(p []byte) (int, error) {
 // byte. A connection made by the program may panic or end that goroutine, so read then reads in
 // another one.
 func (c *watch) read(p []byte) (n int, err error) {
-	if len(p) != 1 {
+	if len(p) != 1 || len(c.unread) > 0 {
 		return c.receive(p)
 	}
 	var panicked error
@@ -179,11 +181,14 @@ func (c *watch) releaseLocked() {
 // SetReadDeadline is [net.Conn.SetReadDeadline]. net/http ends its Read with a deadline in the
 // past. The number of deadlines set shows how far net/http has got with the head.
 func (c *watch) SetReadDeadline(t time.Time) error {
-	c.conn.head.clock.left.Add(-1)
+	waits := c.conn.head.clock.waits()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.until = t
+	c.until, c.early = t, false
 	c.releaseLocked()
+	if waits {
+		t = c.earlyLocked(t)
+	}
 	return c.setLocked(t)
 }
 
@@ -220,8 +225,15 @@ func (c *watch) end() {
 	c.reads = false
 }
 
-// receive reads from Conn.
+// receive reads what came while the connection was parked, then from Conn.
 func (c *watch) receive(p []byte) (int, error) {
+	if len(c.unread) > 0 {
+		n := copy(p, c.unread)
+		if c.unread = c.unread[n:]; len(c.unread) == 0 {
+			c.unread = nil
+		}
+		return n, nil
+	}
 	c.begin()
 	defer c.end()
 	return c.Conn.Read(p)
@@ -241,8 +253,11 @@ func (c *watch) CloseWrite() error {
 	return nil
 }
 
-// Close is [net.Conn.Close].
+// Close is [net.Conn.Close]. It leaves a connection that is being parked open.
 func (c *watch) Close() error {
+	if c.conn.parking.Load() {
+		return nil
+	}
 	c.shut()
 	return c.Conn.Close()
 }

@@ -1,0 +1,13 @@
+//go:build !linux
+
+package portluck
+
+import "github.com/portluck/portluck/handlers/httpd"
+
+type parkings struct{}
+
+// parker returns nil: the loop would spend a goroutine on each connection.
+func (*port) parker() httpd.Parker { return nil }
+
+// endParking does nothing: no connection is parked.
+func (*port) endParking() {}
