@@ -101,7 +101,7 @@ func (r *rig) lines(t *testing.T) (Conn, *recorder, peer) {
 }
 
 // tcpPair returns the ends of a connection over loopback, whose halves can be closed.
-func tcpPair(t *testing.T) (server, client *net.TCPConn) {
+func tcpPair(t testing.TB) (server, client *net.TCPConn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
