@@ -1,8 +1,11 @@
 package callosum
 
 import (
+	"context"
 	"net"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/portluck/portluck/handlers/internal/boundtest"
@@ -33,7 +36,7 @@ func TestBounds(t *testing.T) {
 	boundtest.Check(t, nil, boundtest.Field("Timeout", int64(10*time.Second), none, func(d *Dialer) int64 { return int64(d.timeout()) }))
 	boundtest.Check(t, nil,
 		boundtest.Field("Size", 100, 100, func(p *Pool) int64 { return int64(p.size()) }),
-		boundtest.Field("ProbeInterval", int64(time.Second), int64(time.Second), func(p *Pool) int64 { return int64(p.probeInterval()) }),
+		boundtest.Field("ProbeInterval", int64(time.Second), none, func(p *Pool) int64 { return probed(t, p) }),
 		boundtest.Field("Wait", int64(10*time.Second), none, func(p *Pool) int64 { return int64(p.wait()) }),
 		boundtest.Field("MaxDials", 4, none, func(p *Pool) int64 { return int64(p.maxDials()) }),
 		boundtest.Field("UnreadTimeout", int64(2*time.Minute), none, func(p *Pool) int64 { return int64(p.unreadTimeout()) }),
@@ -48,4 +51,29 @@ func slotsGiven(s *Slots) int64 {
 		}
 	}
 	return boundtest.None
+}
+
+// probed returns the mean time between two probes of p, or None.
+func probed(t *testing.T, p *Pool) (every int64) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		serve(t, &Handler{}, n.listen("a"))
+		var dials atomic.Int64
+		p.Servers, p.Size = map[string]string{"a": "a"}, 1
+		p.Dialer.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			dials.Add(1)
+			return n.dial(ctx, network, addr)
+		}
+		start(t, p)
+		time.Sleep(2 * time.Second) // it is full
+		const most = 1000
+		before := dials.Load()
+		time.Sleep(most * time.Second)
+		if n := dials.Load() - before; n > 0 {
+			every = int64((most * time.Second / time.Duration(n)).Round(time.Second))
+			return
+		}
+		every = boundtest.None
+	})
+	return every
 }

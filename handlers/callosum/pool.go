@@ -37,8 +37,8 @@ type Pool struct {
 	Servers map[string]string
 	// Size is the number of connections to keep; 100 if zero or negative.
 	Size int
-	// ProbeInterval is the time between probes; 1 second if zero or negative. There are always
-	// probes: they find a server that is back.
+	// ProbeInterval is the time between probes; 1 second if zero, no probes if negative. It is also
+	// the time until a server that has failed is tried again, which is 1 second without probes.
 	ProbeInterval time.Duration
 	// Wait bounds how long Get waits for a connection; 10 seconds if zero, bounded only by ctx if
 	// negative.
@@ -85,7 +85,10 @@ func (p *Pool) wait() time.Duration { return setting.Or(p.Wait, 10*time.Second, 
 func (p *Pool) unreadTimeout() time.Duration {
 	return setting.Or(p.UnreadTimeout, 2*time.Minute, setting.Never)
 }
-func (p *Pool) probeInterval() time.Duration { return cmp.Or(max(p.ProbeInterval, 0), time.Second) }
+
+func (p *Pool) probeInterval() time.Duration {
+	return setting.Or(p.ProbeInterval, time.Second, time.Second)
+}
 
 func (p *Pool) maxDials() int {
 	if p.MaxDials < 0 {

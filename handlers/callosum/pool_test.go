@@ -341,3 +341,21 @@ func TestPoolRebalances(t *testing.T) {
 		}
 	})
 }
+
+// A pool without probes still finds a server that is back.
+func TestPoolWithoutProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &network{}
+		p := &Pool{Servers: map[string]string{"a": "a"}, Size: 3, ProbeInterval: -1, Dialer: Dialer{DialContext: n.dial}}
+		start(t, p)
+		time.Sleep(time.Minute)
+		if got := slotsOf(p); len(got) != 0 {
+			t.Errorf("slots %d without a server", got)
+		}
+		serve(t, &Handler{}, n.listen("a"))
+		time.Sleep(2 * time.Second)
+		if got := slotsOf(p); !slices.Equal(got, []int{0, 1, 2}) {
+			t.Errorf("slots %d, want 0 to 2", got)
+		}
+	})
+}

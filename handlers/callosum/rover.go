@@ -58,13 +58,14 @@ func (r *rover) fill(ctx context.Context) {
 	}
 }
 
-// probe makes a connection although the pool is full, to see whether it has a lower slot.
+// probe makes a connection although the pool is full, to see whether it has a lower slot, unless
+// ProbeInterval is negative.
 func (r *rover) probe(ctx context.Context) {
 	if r.pool.isEmpty() {
 		r.tell("", ErrNoServers)
 		return
 	}
-	if r.dialing < r.pool.maxDials() && r.pool.missing() == 0 {
+	if r.pool.ProbeInterval >= 0 && r.dialing < r.pool.maxDials() && r.pool.missing() == 0 {
 		r.dial(ctx)
 	}
 }
