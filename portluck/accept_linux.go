@@ -18,19 +18,22 @@ import (
 // descriptors accepts bare descriptors from a listening socket. Keep-alive and no-delay are set
 // once, on the listener: on Linux every connection accepted later inherits them.
 type descriptors struct {
-	port     *port
-	fd       int // a duplicate of the listener's
-	wait     *loop.Waiter
-	local    netip.AddrPort // of every connection; zero if they differ
-	tcp      bool
-	buf      []byte
-	empty    bool // nothing was pending at the last accept4
-	early    bool // the kernel may still hold connections that came before the listener was prepared
+	port  *port
+	fd    int // a duplicate of the listener's
+	wait  *loop.Waiter
+	local netip.AddrPort // of every connection; zero if they differ
+	tcp   bool
+	buf   []byte
+	empty bool // nothing was pending at the last accept4
+	// the kernel may still hold connections that came before the listener was prepared
+	early    bool
 	multi    bool // the listener speaks multipath TCP, the default of net.Listen
 	deferred bool // the kernel holds silent connections back (TCP_DEFER_ACCEPT)
 	accept4  func(fd, flags int) (int, syscall.Sockaddr, error)
-	peer     *handlers.Peer // of the last connection; consecutive connections of one process share it
-	spare    int            // a reserve descriptor, freed for shedOne when the process has none left; -1 if closed
+	// of the last connection; consecutive connections of one process share it
+	peer *handlers.Peer
+	// a reserve descriptor, freed for shedOne when the process has none left; -1 if closed
+	spare int
 }
 
 // newSource returns the fastest source for l.
@@ -112,7 +115,8 @@ func (p *port) prepare(fd uintptr) {
 		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
 	})
-	if t := p.srv.timeout(); t > 0 { // drop a peer that acknowledges nothing, even though our writes do not block
+	// drop a peer that acknowledges nothing, even though our writes do not block
+	if t := p.srv.timeout(); t > 0 {
 		setOptions(fd, [][3]int{{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(t / time.Millisecond)}})
 	}
 	prepareOwn(fd)

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is set once on the listening socket holds for every connection, and for those that came
-// before Serve or from a listener of multipath TCP, as net.Listen makes them.
+// The socket options of the listener hold for every connection, also for those that came before
+// Serve or through a listener of multipath TCP, as net.Listen makes.
 func TestConnectionsInheritOptions(t *testing.T) {
 	for _, multipath := range []bool{false, true} {
 		t.Run(fmt.Sprintf("multipath %t", multipath), func(t *testing.T) { testInheritOptions(t, multipath) })
@@ -81,8 +81,8 @@ func testInheritOptions(t *testing.T, multipath bool) {
 	}
 }
 
-// What is wrong with one connection, or with the machine for a while, does not end Serve. A socket
-// that listens no more does.
+// An error of one connection, or a temporary one of the machine, does not end Serve. A socket that
+// no longer listens does.
 func TestAcceptErrors(t *testing.T) {
 	t.Parallel()
 	passes := []error{
@@ -132,8 +132,8 @@ func TestAcceptErrors(t *testing.T) {
 	}
 }
 
-// A lack that comes between connections costs the shortest pause each time, however often it has
-// come.
+// A lack of descriptors between connections costs the shortest pause each time, however often it
+// comes.
 func TestAcceptErrorsBetweenConnections(t *testing.T) {
 	t.Parallel()
 	hub, _ := record(echo)
@@ -185,7 +185,7 @@ func (w *waitLog) LogAttrs(_ context.Context, _ slog.Level, msg string, attrs ..
 	}
 }
 
-// An error that comes again and again, as of a firewall, does not have the server spin.
+// An error that repeats, such as that of a firewall, does not make the server spin.
 func TestAcceptErrorWithoutEnd(t *testing.T) {
 	t.Parallel()
 	s := &Server{}

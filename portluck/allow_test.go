@@ -78,7 +78,7 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// Without a hub nothing but what is mounted is there: also OPTIONS is 404 elsewhere.
+// Without a hub the server has only what is mounted: elsewhere OPTIONS gets 404 too.
 func TestAllowNothing(t *testing.T) {
 	s := &Server{}
 	s.Mount("/api/", http.NotFoundHandler())

@@ -9,8 +9,8 @@ import (
 // aloneEnv names the test that a process runs alone.
 const aloneEnv = "PORTLUCK_ALONE"
 
-// alone runs a test that measures its process in one of its own, beside the tests here. It returns
-// true there.
+// alone runs a test that measures its process in a process of its own. It returns true in that
+// process.
 func alone(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(aloneEnv) == t.Name() {

@@ -26,7 +26,7 @@ import (
 // run again. What they report besides the usual is cpu-ns/op, the user and system time of this
 // process, which is to be compared within one run, and allocs/op.
 
-// clientEnv has the work of a client process: kind, address and count.
+// clientEnv names the variable with the work of a client process: kind, address and count.
 const clientEnv = "PORTLUCK_BENCH_CLIENT"
 
 func init() {
@@ -48,7 +48,7 @@ func init() {
 // benchLine is long enough for cmux, whose matchers wait for 24 bytes.
 const benchLine = `{"event":"temperature","value":21.5}` + "\n"
 
-// clients are what a client process can do.
+// clients maps each kind of work of a client process to its function.
 var clients = map[string]func(addr string, n int) error{
 	"line": func(addr string, n int) error { return shortConns(addr, n, benchLine, benchLine) },
 	"post": func(addr string, n int) error {
@@ -305,7 +305,8 @@ func plainEcho(b testing.TB, l net.Listener) (addr string) {
 func BenchmarkSilent(b *testing.B) {
 	const processes, each = 4, 2500
 	hub := echoHub()
-	addr := serve(b, &Server{Hub: hub, SniffTimeout: time.Second}) // too short for the kernel to keep them for a second
+	// too short for the kernel to keep them for a second
+	addr := serve(b, &Server{Hub: hub, SniffTimeout: time.Second})
 	for range b.N {
 		before, goroutines := memory()
 		var all []*exec.Cmd

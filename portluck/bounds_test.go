@@ -73,7 +73,7 @@ func TestBoundsOfAServer(t *testing.T) {
 	}
 }
 
-// Limits go by the same rule.
+// The same holds for limits.
 func TestLimitsOfAServer(t *testing.T) {
 	for _, tt := range []struct {
 		name  string

@@ -33,12 +33,12 @@ func held() int {
 	return int(m.HeapInuse + m.StackInuse)
 }
 
-// lastRead is what a client may hold above MaxPartial while it is read once more, as its message
+// lastRead is what a client may hold above MaxPartial: it is read once more, because its message
 // may end there.
 const lastRead = 4 << 10
 
-// Connections of HTTP/2 with as many requests as they may have, none of which ends its message,
-// hold MaxPartial in all, and little for each.
+// HTTP/2 connections with the maximum number of requests, all with unfinished messages, hold at
+// most MaxPartial in all, and little memory each.
 func TestAttackStreams(t *testing.T) {
 	const streams = 100
 	_, conns, most := attackers()
@@ -63,7 +63,8 @@ func TestAttackStreams(t *testing.T) {
 				answers[answer]++
 				mu.Unlock()
 			})
-			sent.Go(func() { _, _ = w.Write(each) }) // ends when it was sent, or refused, or the test ends
+			// ends when it was sent, or refused, or the test ends
+			sent.Go(func() { _, _ = w.Write(each) })
 		}
 	}
 	refused := func() int {
@@ -129,10 +130,11 @@ func TestAttackPosts(t *testing.T) {
 	within(t, "nothing is held", func() bool { return s.Stats().Partial == 0 })
 }
 
-// The heads of connections that are not decided count where they are read.
+// Where first bytes are read, the heads of undecided connections count.
 func TestMaxPartialOfHeads(t *testing.T) {
 	const most, n = 8 << 10, 10
-	head := "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 1000) // a buffer of 2 KiB; it may become a WebSocket
+	// a buffer of 2 KiB; it may become a WebSocket
+	head := "GET / HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 1000)
 	for name, open := range map[string]func(t *testing.T, addr string) net.Conn{
 		"any listener": func(t *testing.T, addr string) net.Conn { return dial(t, addr) },
 		"TLS":          func(t *testing.T, addr string) net.Conn { return dialTLS(t, addr) },
@@ -157,7 +159,8 @@ func TestMaxPartialOfHeads(t *testing.T) {
 			}
 			answers := map[string]int{}
 			for _, c := range conns {
-				_, _ = io.WriteString(c, "\r\nConnection: close\r\n\r\n") // to some of them it comes too late
+				// to some of them it comes too late
+				_, _ = io.WriteString(c, "\r\nConnection: close\r\n\r\n")
 				b := make([]byte, 12)
 				n, _ := io.ReadFull(c, b)
 				answers[string(b[:n])]++
@@ -210,7 +213,7 @@ func TestMaxPartialOfInflated(t *testing.T) {
 	}
 }
 
-// within waits until ok, a minute at the most.
+// within waits until ok returns true, for at most a minute.
 func within(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for late := time.Now().Add(time.Minute); !ok(); {

@@ -21,8 +21,8 @@ type holder struct {
 	said func() string     // all that the server says
 }
 
-// holders are the ways to leave a message unfinished. A message of theirs has size bytes and a
-// little more.
+// holders are the ways to leave a message unfinished. Each message has a little more than size
+// bytes.
 var holders = []struct {
 	name, refusal string // what the server says when there is no memory for it
 	open          func(t *testing.T, addr string, size int) *holder
@@ -178,7 +178,7 @@ func eachHolder(t *testing.T, test func(t *testing.T, s *Server, i int)) {
 	}
 }
 
-// Who asks for more than MaxPartial has left is told so, and who holds memory keeps it.
+// A client that needs more than MaxPartial has left is refused. Clients that hold memory keep it.
 func TestMaxPartial(t *testing.T) {
 	const size, most = 300_000, 1 << 20 // for two buffers of 256 KiB, not for two of 512
 	eachHolder(t, func(t *testing.T, s *Server, i int) {
@@ -210,7 +210,7 @@ func TestMaxPartial(t *testing.T) {
 	})
 }
 
-// However a client ends, what it held is given back.
+// A client gives back what it holds, however it ends.
 func TestPartialIsGivenBack(t *testing.T) {
 	reset := func(h *holder) {
 		nc := h.nc

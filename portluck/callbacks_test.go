@@ -24,16 +24,16 @@ import (
 // callback is a func or an interface of the program.
 type callback struct {
 	name string // Type.Field, if it is one
-	// set has it call f, the first time.
+	// set makes it call f, the first time.
 	set func(s *Server, f func())
-	// raise has it called, by a client of addr or of the hub.
+	// raise causes the call, with a client of addr or of the hub.
 	raise func(t *testing.T, s *Server, addr string)
 	// free says that it runs in a goroutine of the program's: no shutdown waits for that, unless
 	// waited is set.
 	free, waited bool
 }
 
-// say has a client say this; whatever comes of it is of no interest.
+// say makes a client send this. It ignores the outcome.
 func say(text string) func(t *testing.T, s *Server, addr string) {
 	return func(t *testing.T, _ *Server, addr string) {
 		c := dial(t, addr)
@@ -218,8 +218,8 @@ func raise(t *testing.T, c callback, goroutines bool, do func(s *Server) error) 
 	return r
 }
 
-// A panic in a callback costs one connection, or one call: the next client is served, and nothing
-// is left of the first.
+// A panic in a callback ends one connection, or one call. The next client is served, and nothing is
+// left of the first.
 func TestCallbacksPanic(t *testing.T) {
 	var names []string
 	for _, c := range callbacks {
@@ -244,7 +244,7 @@ func TestCallbacksClose(t *testing.T) {
 	})
 }
 
-// Shutdown in a callback waits for that, and so returns the error of its ctx when that ends.
+// Shutdown in a callback waits for that callback, and so returns the error of its ctx.
 func TestCallbacksShutdown(t *testing.T) {
 	eachCallback(t, func(s *Server) error {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)

@@ -22,7 +22,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// What is wrong when a route is made panics there, with a sentence that names it.
+// A wrong route panics when it is registered, with a sentence that names the fault.
 func TestWrongRoutes(t *testing.T) {
 	t.Parallel()
 	var (
@@ -113,7 +113,7 @@ var otherKey = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 // noPrefix is one that was made of an address without as many bits; the zero one is [ProxyUnix].
 var noPrefix = netip.PrefixFrom(netip.IPv4Unspecified(), 33)
 
-// What is wrong with a field is an error before anything listens.
+// A wrong field is an error before anything listens.
 func TestWrongFields(t *testing.T) {
 	t.Parallel()
 	alpn := &Server{}
@@ -167,7 +167,8 @@ func TestWrongFields(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			taken := must(net.Listen("tcp", "127.0.0.1:0")) // to listen on it would be another error
+			// to listen on it would be another error
+			taken := must(net.Listen("tcp", "127.0.0.1:0"))
 			defer taken.Close()
 			tt.s.Addr = taken.Addr().String()
 			if err := tt.s.ListenAndServe(); err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -184,7 +185,7 @@ func TestWrongFields(t *testing.T) {
 	}
 }
 
-// What serves nothing is an error, and no panic later.
+// A handler that serves nothing is an error, not a panic later.
 func TestNothingToServe(t *testing.T) {
 	t.Parallel()
 	var noListener *net.TCPListener

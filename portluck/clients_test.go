@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// runProgram runs a client's program, which prints what is wrong.
+// runProgram runs the program of a client, which prints its failures.
 func runProgram(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -22,7 +22,7 @@ func runProgram(t *testing.T, dir string, args ...string) {
 	}
 }
 
-// echoServer has the hub's clients get back what they send.
+// echoServer returns a server that sends each message back to its client.
 func echoServer(t *testing.T, s *Server) (addr string) {
 	t.Helper()
 	s.Hub = &Hub{OnMessage: func(m Message, w *Writer, _ *Client) { w.Send(m) }}

@@ -103,7 +103,8 @@ const idleWorkers = 4
 // staff makes sure that a goroutine waits for the connections of r.
 func (p *port) staff(r *route) {
 	if r.idle.CompareAndSwap(0, 1) {
-		p.workers.Go(func() { p.acceptRoute(r) }) // ends when cmux closes the route, or when others wait
+		// ends when cmux closes the route, or when others wait
+		p.workers.Go(func() { p.acceptRoute(r) })
 	}
 }
 

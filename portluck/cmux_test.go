@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 )
 
-// What is on its way through cmux when the root is closed arrives: cmux is not told of the end
-// before a route has taken it. TRAPS part 1, row 5.
+// A connection on its way through cmux when the root is closed arrives: Accept fails only after a
+// route has taken it. TRAPS part 1, row 5.
 func TestTraps1Row05RootWaitsForWhatIsInTransit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoot()

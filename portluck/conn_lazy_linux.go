@@ -29,9 +29,10 @@ type lazyConn struct {
 
 // lazyDeadline is the read or the write deadline. A zero time is no deadline.
 type lazyDeadline struct {
-	want    time.Time // set by the user
-	set     time.Time // set on the *net.TCPConn; if earlier than want, it is set again when it expires
-	waiting int       // running calls of the *net.TCPConn
+	want time.Time // set by the user
+	// set on the *net.TCPConn; if earlier than want, it is set again when it expires
+	set     time.Time
+	waiting int // running calls of the *net.TCPConn
 }
 
 // LazyNetConn is [handlers.LazyConn.LazyNetConn].

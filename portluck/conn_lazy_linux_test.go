@@ -46,7 +46,7 @@ func TestLazyConnIsANetConn(t *testing.T) {
 	})
 }
 
-// A client that says all at once, hears the answer and goes costs no *net.TCPConn.
+// A client that sends all at once, reads the answer and leaves costs no *net.TCPConn.
 func TestLazyConnStaysADescriptor(t *testing.T) {
 	lazy, client := lazyPair(t)
 	io.WriteString(client, "question")
@@ -75,7 +75,7 @@ func TestLazyConnStaysADescriptor(t *testing.T) {
 	}
 }
 
-// A deadline that was moved is not kept: neither the earlier one, nor one that was taken away.
+// A deadline that was moved or removed does not expire.
 func TestLazyConnMovesDeadlines(t *testing.T) {
 	t.Parallel()
 	for name, move := range map[string]time.Time{"later": time.Now().Add(time.Minute), "away": {}} {
@@ -86,7 +86,7 @@ func TestLazyConnMovesDeadlines(t *testing.T) {
 	}
 }
 
-// movesDeadline is false when the machine was too busy to move it in time.
+// movesDeadline returns false if the machine was too busy to move the deadline in time.
 func movesDeadline(t *testing.T, move time.Time) bool {
 	lazy, client := lazyPair(t)
 	lazy.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
@@ -124,7 +124,8 @@ func movesDeadline(t *testing.T, move time.Time) bool {
 	return true
 }
 
-// What others get keeps the deadlines that were set, and the next ones at once.
+// The *net.TCPConn that others get keeps the deadlines that were set, and takes the next ones at
+// once.
 func TestLazyConnHandsDeadlinesOver(t *testing.T) {
 	lazy, _ := lazyPair(t)
 	lazy.SetReadDeadline(time.Unix(1, 0))

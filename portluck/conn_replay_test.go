@@ -18,8 +18,8 @@ type secureConn interface {
 	CloseWrite() error
 }
 
-// A connection that the program gets inside TLS is a *tls.Conn to whoever looks for its methods:
-// with first bytes that were read and without, from Listen, HandleFunc and a hijacked request.
+// A connection that the program gets inside TLS has the methods of a *tls.Conn, whether or not
+// first bytes were read, from Listen, HandleFunc and a hijacked request.
 func TestSecureConns(t *testing.T) {
 	t.Parallel()
 	config := withTLS()

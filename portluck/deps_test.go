@@ -14,7 +14,7 @@ import (
 
 const module = "github.com/portluck/portluck/"
 
-// TestImports holds the picture in DESIGN.md: arrows only point down, and the heavy dependencies
+// TestImports checks the picture in DESIGN.md: arrows only point down, and the heavy dependencies
 // stay out of the library.
 func TestImports(t *testing.T) {
 	t.Parallel()
@@ -64,7 +64,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// checkThirdParty holds who may import what from outside.
+// checkThirdParty checks that only the listed packages import modules of others.
 func checkThirdParty(t *testing.T, name, imported string) {
 	t.Helper()
 	may := map[string]string{ // module -> package that may import it, by prefix
@@ -96,7 +96,7 @@ func checkThirdParty(t *testing.T, name, imported string) {
 	t.Errorf("%s imports %s", name, imported)
 }
 
-// The library is light: neither the command's nor the tests' dependencies come with it.
+// The library does not depend on what only the commands and the tests need.
 func TestImportsAreLight(t *testing.T) {
 	t.Parallel()
 	out, err := exec.Command("go", "list", "-deps", module+"portluck").Output()

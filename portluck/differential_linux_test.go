@@ -22,7 +22,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// mirror answers with all that a handler can know of a request.
+// mirror answers with everything that a handler can know about a request.
 func mirror(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -54,7 +54,8 @@ var (
 		"Connection: close", "Connection: keep-alive", "Connection: Close, Foo", "Connection: Upgrade", "Upgrade: foo", "Upgrade: h2c", "Expect: 100-continue",
 		"Expect: foo", "Expect: 100-Continue", "Cookie: a=b; c=d", "Pragma: no-cache", "Te: trailers", "Trailer: X", "Range: bytes=0-1", "Accept-Encoding: gzip",
 		"X: " + strings.Repeat("y", 9000), "If-Match: *", "Origin: http://localhost", "Authorization: Basic YTpi", "Content-Type: a/b", "Upgrade: websocket",
-		"Sec-WebSocket-Version: 13", "Max-Forwards: 0", "Via: 1.1 a", strings.TrimSuffix(strings.Repeat("F: g\r\n", 300), "\r\n"), "X: " + strings.Repeat("y", 100_000), // which no buffer makes up for
+		// which no buffer makes up for
+		"Sec-WebSocket-Version: 13", "Max-Forwards: 0", "Via: 1.1 a", strings.TrimSuffix(strings.Repeat("F: g\r\n", 300), "\r\n"), "X: " + strings.Repeat("y", 100_000),
 	}
 	oddBodies = []string{
 		"\r\n", "Content-Length: 0\r\n\r\n", "Content-Length: 5\r\n\r\nhello", "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "Content-Length: 5, 5\r\n\r\nhello",
@@ -101,8 +102,8 @@ func differs(raw string) string {
 	return ""
 }
 
-// One and the same handler gives one and the same answer to a request, served by net/http alone and
-// by a port, whichever way it comes in.
+// A handler gives the same answer to a request whether net/http alone serves it or a port does, by
+// every way into the port.
 func TestLikeNetHTTP(t *testing.T) {
 	t.Parallel()
 	seed, n := uint64(1), 1000

@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Rows of README's table of what differs from the original, and of its limits, that no other test
-// holds.
+// The tests here cover rows of README's table of differences, and limits, that no other test
+// covers.
 
 // speaker is a client that sends messages, and ends its side.
 type speaker struct {

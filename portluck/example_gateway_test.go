@@ -159,7 +159,8 @@ func Example_gateway() {
 			fmt.Printf("%q\n", p[:n])
 		}
 	}
-	again, err := net.Dial("tcp", l.Addr().String()) // the boiler has lost its connection without knowing
+	// the boiler has lost its connection without knowing
+	again, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		panic(err)
 	}

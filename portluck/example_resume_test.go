@@ -39,7 +39,8 @@ func (rs *rooms) join(room *portluck.Room, since string, w *portluck.Writer, c *
 			return
 		}
 		missed, at, complete := room.Since(p)
-		if begin = p; !complete { // of another run of the server, or too long ago: from what is kept
+		// of another run of the server, or too long ago: from what is kept
+		if begin = p; !complete {
 			word, begin = "lost some", portluck.Position{Epoch: at.Epoch, Seq: at.Seq - uint64(len(missed))}
 		}
 	}

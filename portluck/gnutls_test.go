@@ -48,7 +48,8 @@ func TestGnuTLS(t *testing.T) {
 		{"TLS 1.3", "NORMAL:-VERS-ALL:+VERS-TLS1.3", tls.VersionTLS13},
 		{"TLS 1.2", "NORMAL:-VERS-ALL:+VERS-TLS1.2", tls.VersionTLS12},
 		{"ChaCha20", "NORMAL:-CIPHER-ALL:+CHACHA20-POLY1305", tls.VersionTLS13},
-		{"another group first", "NORMAL:-GROUP-ALL:+GROUP-FFDHE2048:+GROUP-SECP384R1", tls.VersionTLS13}, // HelloRetryRequest
+		// HelloRetryRequest
+		{"another group first", "NORMAL:-GROUP-ALL:+GROUP-FFDHE2048:+GROUP-SECP384R1", tls.VersionTLS13},
 		{"TLS 1.1", "LEGACY:-VERS-ALL:+VERS-TLS1.1", 0},
 	}
 	clients := []struct {

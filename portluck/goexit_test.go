@@ -130,7 +130,8 @@ func TestHandlerAttachesAndPanics(t *testing.T) {
 				s := &Server{Goroutines: goroutines, Logger: &logger, Hub: &Hub{
 					OnConnect: func(*Writer, *Client) { connects.Add(1) },
 					OnDisconnect: func(_ *Client, err error) {
-						if disconnects.Add(1); err != nil && !errors.Is(err, handlers.ErrPanic) { // nil: it was faster
+						// nil if the client was faster
+						if disconnects.Add(1); err != nil && !errors.Is(err, handlers.ErrPanic) {
 							t.Errorf("OnDisconnect(%v)", err)
 						}
 					},

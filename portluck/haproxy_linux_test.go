@@ -42,7 +42,8 @@ func TestHAProxy(t *testing.T) {
 					backend = "unix@" + backend
 				}
 				front := must(net.Listen("tcp", "127.0.0.1:0"))
-				inherited := must(front.(*net.TCPListener).File()) // a port that was let go could be another test's
+				// a port that was let go could be another test's
+				inherited := must(front.(*net.TCPListener).File())
 				defer inherited.Close()
 				config := filepath.Join(t.TempDir(), "haproxy.cfg")
 				text := fmt.Sprintf("defaults\n mode tcp\n timeout connect 60s\n timeout client 60s\n timeout server 60s\n"+
@@ -73,7 +74,8 @@ func TestHAProxy(t *testing.T) {
 				default:
 					expect(t, c, "127.0.0.1:")
 				}
-				if header != "" || network == "unix" { // a check over bare TCP resets before the kernel has a connection
+				// a check over bare TCP resets before the kernel has a connection
+				if header != "" || network == "unix" {
 					eventually(t, "it has checked", func() bool { return s.Stats().Accepted > 10 })
 				}
 				if got := e.all(); len(got) != 1 || got[0] != "connect tcp" {

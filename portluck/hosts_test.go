@@ -209,7 +209,8 @@ func TestHostsByAddress(t *testing.T) {
 					to = net.JoinHostPort(tt.dial, port)
 				}
 				if wrapped {
-					l = struct{ net.Listener }{l} // of another kind: its connections are read, not peeked at
+					// of another kind: its connections are read, not peeked at
+					l = struct{ net.Listener }{l}
 				}
 				serveOn(t, s, l)
 				c, err := net.Dial(strings.TrimRight(tt.network, "46"), to)

@@ -63,7 +63,8 @@ func init() {
 	os.Exit(0)
 }
 
-// Go asks once what the machine has: a process that starts without an address is told so.
+// Package net asks only once which addresses the machine has, so the test runs a process that
+// starts without one.
 func TestListenInANewProcess(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, lacks, addr, want string }{

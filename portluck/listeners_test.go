@@ -219,7 +219,7 @@ func TestListenAndServe(t *testing.T) {
 	t.Error("somebody has taken each port")
 }
 
-// listenAndServe is false when somebody has taken the port that it has found free.
+// listenAndServe returns false if another process has taken the port that it found free.
 func listenAndServe(t *testing.T) bool {
 	all, err := Listen("localhost:0")
 	if err != nil {

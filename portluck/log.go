@@ -33,7 +33,8 @@ type log struct {
 	lines    atomic.Int32  // lines about failures in that second
 	failures atomic.Uint64 // connections and requests that did not become clients
 	start    time.Time
-	panicAt  atomic.Int64  // earliest time of the next line about a panic, in nanoseconds from start
+	// earliest time of the next line about a panic, in nanoseconds from start
+	panicAt  atomic.Int64
 	panics   atomic.Uint64 // in all
 	unlogged atomic.Uint64 // panics since the last line about one
 	exits    exits

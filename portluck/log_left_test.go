@@ -9,8 +9,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A client that leaves in the middle of a TLS handshake is told at debug, in whatever way it
-// leaves; what breaks the rules is told at info.
+// A client that leaves in the middle of a TLS handshake, in whatever way, is logged at debug. One
+// that breaks the rules is logged at info.
 func TestEarlyEndIsForDebugging(t *testing.T) {
 	t.Parallel()
 	hello := firstRecord(t)
@@ -34,7 +34,8 @@ func TestEarlyEndIsForDebugging(t *testing.T) {
 		"inside the record's head":  {leave(hello[:4], false), "debug"},
 		"after a word of two bytes": {leave("\x16\x03", false), "debug"},
 		"with an alert": {func(_ *testing.T, c *net.TCPConn) {
-			_ = tls.Client(c, &tls.Config{ServerName: "localhost"}).Handshake() // of nobody whom it knows
+			// an authority that it does not know has signed the certificate
+			_ = tls.Client(c, &tls.Config{ServerName: "localhost"}).Handshake()
 			c.Close()
 		}, "debug"},
 		"nonsense": {leave("\x16\x03\x01\x00\x05nonsense", false), "info"},
@@ -65,7 +66,8 @@ func firstRecord(t *testing.T) string {
 	t.Helper()
 	client, server := net.Pipe()
 	defer client.Close()
-	go func() { _ = tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake() }() // ends with the pipe
+	// ends with the pipe
+	go func() { _ = tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake() }()
 	buf := make([]byte, 4<<10)
 	n, err := server.Read(buf)
 	if err != nil {

@@ -24,9 +24,11 @@ import (
 type stranger struct {
 	name        string
 	proto, says string
-	own         func(t *testing.T, s *Server, told func()) (addr string) // starts it, with s as its Log
-	shared      func(t *testing.T, s *Server, told func())               // has it on s; nil if it is not there
-	sends       string
+	// starts it, with s as its Log
+	own func(t *testing.T, s *Server, told func()) (addr string)
+	// has it on s; nil if it is not there
+	shared func(t *testing.T, s *Server, told func())
+	sends  string
 }
 
 // closesWith has f close something at the end of the test.

@@ -51,7 +51,8 @@ func TestTraps2Row21FirstBytes(t *testing.T) {
 	if strings.Contains(got, base64.StdEncoding.EncodeToString([]byte(first))[:16]) {
 		t.Errorf("what the client said is in the log, in base64: %.1000q", got)
 	}
-	if n := strings.Count(got, "\n"); n > clients/2 { // there are two lines for each, of 20 in a second
+	// there are two lines for each, of 20 in a second
+	if n := strings.Count(got, "\n"); n > clients/2 {
 		t.Errorf("%d lines of %d clients", n, clients)
 	}
 }

@@ -98,8 +98,8 @@ func TestLinesNameTheRoute(t *testing.T) {
 	}
 }
 
-// What goes wrong with a datagram is logged, whoever is told of it too, and not too often. So is a
-// panic of who is told.
+// Errors of datagrams are logged, but not too often, whether or not there is an OnError. So is a
+// panic of OnError.
 func TestDatagramErrorsAreLogged(t *testing.T) {
 	t.Parallel()
 	for name, onError := range map[string]func(netip.AddrPort, error){

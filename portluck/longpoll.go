@@ -23,7 +23,8 @@ const (
 // without messages after pollTime. It answers an empty or unknown position at once with the room's
 // history. A client that has closed its half of the connection waits like any other.
 func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
-	since, _ := ParsePosition(r.URL.Query().Get("since"))          // on error the zero position, which is unknown
+	// on error the zero position, which is unknown
+	since, _ := ParsePosition(r.URL.Query().Get("since"))
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // nothing more will be read
 	timer := time.NewTimer(pollTime)
 	defer timer.Stop()

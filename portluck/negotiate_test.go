@@ -8,45 +8,46 @@ import (
 
 func TestAccepts(t *testing.T) {
 	for accept, want := range map[string]bool{
-		"":                                                            false,
-		"text/event-stream":                                           true,
-		"Text/Event-Stream ; charset=utf-8":                           true,
-		"*/*":                                                         false,
-		"text/*":                                                      false,
-		"text/event-stream;q=0":                                       false,
-		"text/event-stream;q=0.000, */*":                              false,
-		"text/event-stream, */*":                                      true,
-		"text/event-stream;q=0.5, */*":                                false,
-		"text/event-stream;q=0.5, */*;q=0.4":                          true,
-		"text/html, text/event-stream;q=0.9":                          false,
-		"text/html;q=0.8, text/event-stream; Q=1":                     true,
-		"text/*;q=0.3, */*, text/event-stream;q=0.3":                  true,
-		`text/x;a="b,text/event-stream"`:                              false,
-		`text/x;a="\", ";q=0, text/event-stream`:                      true,
-		`text/event-stream;a=";q=0"`:                                  true,
-		"text/event-stream;q=2":                                       false,
-		"text/event-stream;q=0.1234":                                  false,
-		"text/event-stream;q=1.0.0":                                   false,
-		"text/event-stream;q=+1":                                      false,
-		"text/event-stream;q=1e0":                                     false,
-		"text/event-stream;q=1.":                                      true,
-		"text/event-stream;q=, text/event-stream;q=0.1":               true,
-		"xtext/event-stream":                                          false,
-		"text/html\ntext/event-stream":                                true, // two fields
-		"text/html;q=0\ntext/event-stream;q=0.001":                    true,
-		"application/json, text/event-stream":                         true, // clients of MCP
-		", ,\t,text/event-stream;;q=1;":                               true,
-		"text/event-stream;q=0\n*/*;q=1":                              false,
-		"*/*;q=1\ntext/event-stream;q=0":                              false,
-		"*/*;q=0, text/event-stream":                                  true,
-		"*/*;q=0\ntext/*;q=0.1":                                       false,
-		"text/event-stream;q=0.0":                                     false,
-		"text/event-stream;q=0;q=1":                                   false,
-		"text/event-stream;v=1, text/event-stream;q=0":                false, // the type has no v
-		"text/event-stream;q=0, text/event-stream;v=1":                false,
-		"text/event-stream;v=1;q=0, text/event-stream":                true,
-		"text/event-stream;v=1":                                       true,
-		"text/event-stream;q=1;v=1, text/html":                        true, // what follows q is none of the type
+		"":                                              false,
+		"text/event-stream":                             true,
+		"Text/Event-Stream ; charset=utf-8":             true,
+		"*/*":                                           false,
+		"text/*":                                        false,
+		"text/event-stream;q=0":                         false,
+		"text/event-stream;q=0.000, */*":                false,
+		"text/event-stream, */*":                        true,
+		"text/event-stream;q=0.5, */*":                  false,
+		"text/event-stream;q=0.5, */*;q=0.4":            true,
+		"text/html, text/event-stream;q=0.9":            false,
+		"text/html;q=0.8, text/event-stream; Q=1":       true,
+		"text/*;q=0.3, */*, text/event-stream;q=0.3":    true,
+		`text/x;a="b,text/event-stream"`:                false,
+		`text/x;a="\", ";q=0, text/event-stream`:        true,
+		`text/event-stream;a=";q=0"`:                    true,
+		"text/event-stream;q=2":                         false,
+		"text/event-stream;q=0.1234":                    false,
+		"text/event-stream;q=1.0.0":                     false,
+		"text/event-stream;q=+1":                        false,
+		"text/event-stream;q=1e0":                       false,
+		"text/event-stream;q=1.":                        true,
+		"text/event-stream;q=, text/event-stream;q=0.1": true,
+		"xtext/event-stream":                            false,
+		"text/html\ntext/event-stream":                  true, // two fields
+		"text/html;q=0\ntext/event-stream;q=0.001":      true,
+		"application/json, text/event-stream":           true, // clients of MCP
+		", ,\t,text/event-stream;;q=1;":                 true,
+		"text/event-stream;q=0\n*/*;q=1":                false,
+		"*/*;q=1\ntext/event-stream;q=0":                false,
+		"*/*;q=0, text/event-stream":                    true,
+		"*/*;q=0\ntext/*;q=0.1":                         false,
+		"text/event-stream;q=0.0":                       false,
+		"text/event-stream;q=0;q=1":                     false,
+		"text/event-stream;v=1, text/event-stream;q=0":  false, // the type has no v
+		"text/event-stream;q=0, text/event-stream;v=1":  false,
+		"text/event-stream;v=1;q=0, text/event-stream":  true,
+		"text/event-stream;v=1":                         true,
+		// what follows q is none of the type
+		"text/event-stream;q=1;v=1, text/html":                        true,
 		`text/event-stream;q="1"`:                                     false,
 		"text/event-stream;q":                                         false,
 		"text/event-stream;q=.5":                                      false,
@@ -75,7 +76,7 @@ func TestAccepts(t *testing.T) {
 	}
 }
 
-// A cache is told where Accept decides between a page and a stream.
+// The Vary header tells a cache where Accept decides between a page and a stream.
 func TestVaryAccept(t *testing.T) {
 	t.Parallel()
 	addr := serve(t, &Server{

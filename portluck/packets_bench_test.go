@@ -61,7 +61,8 @@ func BenchmarkSilentPackets(b *testing.B) {
 		conn.n = clients
 		goroutines, before := runtime.NumGoroutine(), memory()
 		done, ready := make(chan error, 1), conn.ready
-		go func() { done <- s.ServePacket(conn, &udp.Server{MaxClients: clients}) }() // ends with Close
+		// ends with Close
+		go func() { done <- s.ServePacket(conn, &udp.Server{MaxClients: clients}) }()
 		<-ready
 		b.ReportMetric(float64(memory()-before)/clients, "B/client")
 		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/clients, "goroutines/client")

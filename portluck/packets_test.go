@@ -236,7 +236,8 @@ func TestPacketsClose(t *testing.T) {
 	}
 }
 
-// A socket that fails, or a handler that was shut down by itself, is told.
+// ServePacket returns the error of a socket that fails, or of a handler that was shut down by
+// itself.
 func TestPacketsFail(t *testing.T) {
 	s, u := &Server{}, &udp.Server{}
 	pc := must(net.ListenPacket("udp", "127.0.0.1:0"))
@@ -266,7 +267,7 @@ func TestListenAndServePackets(t *testing.T) {
 	t.Error("somebody has taken each port")
 }
 
-// listenAndServePackets is false when somebody has taken the port that it has found free.
+// listenAndServePackets returns false if another process has taken the port that it found free.
 func listenAndServePackets(t *testing.T) bool {
 	hub, _ := record(echo)
 	s := &Server{Hub: hub, Packets: &udp.Server{}}

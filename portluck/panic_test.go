@@ -305,7 +305,8 @@ func TestPanicsAreBounded(t *testing.T) {
 	for range 100 {
 		l.panicked(nil, handlers.Guard(func() { panic(errSecret) }))
 	}
-	if n := strings.Count(out.String(), "\n"); n < 1 || n > 10 { // one a second, however long this has taken
+	// one a second, however long this has taken
+	if n := strings.Count(out.String(), "\n"); n < 1 || n > 10 {
 		t.Errorf("%d lines", n)
 	}
 	l.panicAt.Store(0) // a second later

@@ -44,7 +44,8 @@ func TestPartialOpeningsAreCheap(t *testing.T) {
 					send(t, conns[i], first)
 				}
 				eventually(t, "all are sniffed", func() bool { return s.Stats().Sniffing == n })
-				mine := int64(n) * 600 // what the clients' ends cost in this process, by less than they do
+				// what the clients' ends cost in this process, by less than they do
+				mine := int64(n) * 600
 				after, more := memory()
 				if more -= goroutines; more > 20 {
 					t.Errorf("%d goroutines", more)

@@ -56,7 +56,8 @@ func sayPreface(t *testing.T, sniffTimeout time.Duration) error {
 	send(t, below.Conn, string(below.kept))
 	pauseFor(3 * sniffTimeout)
 	below.flights = 0
-	if _, err := io.WriteString(c, "\x00\x00\x08\x06\x00\x00\x00\x00\x00portluck"); err != nil { // PING
+	// PING
+	if _, err := io.WriteString(c, "\x00\x00\x08\x06\x00\x00\x00\x00\x00portluck"); err != nil {
 		return err
 	}
 	got := make([]byte, 0, 1<<10)

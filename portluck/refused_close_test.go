@@ -102,7 +102,8 @@ func TestRefusalCloses(t *testing.T) {
 						if r.want == 408 { // it would be the rest of the message
 							follow = ""
 						}
-						_, _ = io.WriteString(c, r.raw+follow) // it may be refused before it is sent
+						// it may be refused before it is sent
+						_, _ = io.WriteString(c, r.raw+follow)
 						method, _, _ := strings.Cut(r.raw, " ")
 						resp, err := http.ReadResponse(in, &http.Request{Method: method})
 						if err != nil {

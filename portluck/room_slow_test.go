@@ -24,7 +24,7 @@ func publish(r *Room, from, to int) {
 	}
 }
 
-// A WebSocket client that is too slow is told so, when it reads.
+// A WebSocket client that was too slow gets close 1013 when it reads.
 func TestRoomTellsASlowClient(t *testing.T) {
 	t.Parallel()
 	h, r := roomOf(RoomOptions{Ring: 4})

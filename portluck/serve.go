@@ -194,8 +194,10 @@ type acceptor struct {
 type source interface {
 	// accept waits for at least one connection and classifies those that it accepts.
 	accept() error
-	stop(ctx context.Context) // makes accept return os.ErrDeadlineExceeded or net.ErrClosed; returns when ctx ends at the latest
-	rest()                    // accepts the connections that are already pending
+	// makes accept return os.ErrDeadlineExceeded or net.ErrClosed; returns when ctx ends at the
+	// latest
+	stop(ctx context.Context)
+	rest() // accepts the connections that are already pending
 	close()
 }
 

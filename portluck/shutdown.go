@@ -57,7 +57,8 @@ func (p *port) shutdown(ctx context.Context) error {
 	loopErr := p.loop.Shutdown(ctx, farewellWindow(p.loop.Len()-p.http.Parked()))
 	wg.Wait()
 	err := errors.Join(httpErr, packetErr, loopErr, p.workers.Wait(ctx), p.work.Wait(ctx), p.funcs.Wait(ctx),
-		p.loop.Shutdown(ctx, 0), p.clients.Wait(ctx)) // once more, for connections attached meanwhile
+		// once more, for connections attached meanwhile
+		p.loop.Shutdown(ctx, 0), p.clients.Wait(ctx))
 	if err != nil || ctx.Err() != nil {
 		p.hardClose()
 		return cmp.Or(context.Cause(ctx), err)

@@ -39,7 +39,8 @@ func TestListenKeepsItsConnections(t *testing.T) {
 		for _, secure := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, TLS %t", name, secure), func(t *testing.T) {
 				t.Parallel()
-				s := &Server{TLSConfig: withTLS(), SniffTimeout: 5 * time.Second} // for the one that waits
+				// for the one that waits
+				s := &Server{TLSConfig: withTLS(), SniffTimeout: 5 * time.Second}
 				l := s.Listen("mine", matchers.Prefix("MINE"))
 				addr := serve(t, s)
 				client := func() net.Conn {
@@ -78,7 +79,8 @@ func TestListenKeepsItsConnections(t *testing.T) {
 	}
 }
 
-// A func of HandleFunc is told that the server shuts down, and waited for.
+// ShuttingDown tells a func of HandleFunc that the server shuts down, and Shutdown waits for the
+// func.
 func TestHandleFuncIsToldOfShutdown(t *testing.T) {
 	t.Parallel()
 	for name, end := range ends {

@@ -25,7 +25,7 @@ func (l *deafListener) Close() error {
 	return nil
 }
 
-// packetsOf is a handler of datagrams that shuts down as it is told to.
+// packetsOf is a handler of datagrams whose Shutdown is a func of the test.
 type packetsOf struct {
 	shutdown func() error
 	done     chan struct{}

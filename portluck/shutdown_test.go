@@ -206,7 +206,8 @@ func TestShutdownEndsHandshakes(t *testing.T) {
 			l := listen(t)
 			done := make(chan error, 1)
 			go func() { done <- s.Serve(l) }()
-			go tls.Client(dial(t, l.Addr().String()), &tls.Config{InsecureSkipVerify: true}).Handshake() // ends with its connection
+			// ends with its connection
+			go tls.Client(dial(t, l.Addr().String()), &tls.Config{InsecureSkipVerify: true}).Handshake()
 			<-shaking
 			if err := end(s); err != nil {
 				t.Errorf("it returned %v", err)

@@ -217,7 +217,8 @@ func (s *sniffer) run() {
 	events := make([]unix.EpollEvent, 256)
 	for {
 		n := 0
-		err := raw.Read(func(uintptr) bool { // polls before it waits: an earlier edge is not reported again
+		// polls before it waits: an earlier edge is not reported again
+		err := raw.Read(func(uintptr) bool {
 			n, err = unix.EpollWait(s.epfd, events, 0)
 			for err == unix.EINTR {
 				n, err = unix.EpollWait(s.epfd, events, 0)

@@ -96,7 +96,8 @@ func parseProxyV2(b []byte) (h proxyHeader, n int, err error) {
 	}
 	ip := map[byte]int{0x11: 4, 0x21: 16}[family] // TCP over IPv4 and IPv6
 	if ip == 0 {
-		return h, n, nil // UNSPEC, UDP or UNIX: the receiver must accept it and use the real address
+		// UNSPEC, UDP or UNIX: the receiver must accept it and use the real address
+		return h, n, nil
 	}
 	end := 16 + 2*ip + 4
 	switch {

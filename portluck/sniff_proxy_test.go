@@ -50,7 +50,8 @@ func TestParseProxy(t *testing.T) {
 		a, b := netip.MustParseAddr(src).As16(), netip.MustParseAddr(dst).As16()
 		return string(a[:]) + string(b[:]) + "\x30\x39\x00\x50"
 	}
-	tlvs := "\x03\x00\x04\xde\xad\xbe\xef" + "\x04\xff\xff" // a checksum, and what does not end: neither is looked at
+	// a checksum, and what does not end: neither is looked at
+	tlvs := "\x03\x00\x04\xde\xad\xbe\xef" + "\x04\xff\xff"
 	v2 := func(command, family byte, body string) string {
 		return proxyV2 + string([]byte{command, family, byte(len(body) >> 8), byte(len(body))}) + body
 	}

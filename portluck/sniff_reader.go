@@ -200,7 +200,8 @@ func (r *reader) look(eof bool) (done bool) {
 		case r.conn.retires():
 			r.port.readers.remove(r)
 			if r.port.retire(r.conn) {
-				r.port.sniffReader(r.conn) // with a new reader: Take may have been called on this one
+				// with a new reader: Take may have been called on this one
+				r.port.sniffReader(r.conn)
 			}
 			return true
 		case skip == 0:

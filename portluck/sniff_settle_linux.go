@@ -55,7 +55,8 @@ func (p *port) goOn(c *conn) {
 		return
 	}
 	if !p.sniff.add(c) {
-		p.Go(func() { p.lastLook(c, make([]byte, matchers.Window)) }) // ends when the callbacks have returned
+		// ends when the callbacks have returned
+		p.Go(func() { p.lastLook(c, make([]byte, matchers.Window)) })
 	}
 }
 

@@ -43,7 +43,8 @@ func TestSpeakFirst(t *testing.T) {
 	} {
 		for kind, wrap := range map[string]func(net.Listener) net.Listener{
 			"socket": func(l net.Listener) net.Listener { return l },
-			"any":    func(l net.Listener) net.Listener { return struct{ net.Listener }{l} }, // read, not peeked at
+			// read, not peeked at
+			"any": func(l net.Listener) net.Listener { return struct{ net.Listener }{l} },
 		} {
 			t.Run(test.name+"/"+kind, func(t *testing.T) {
 				hub, e := record(echo)
@@ -77,7 +78,7 @@ func TestSpeakFirstAlone(t *testing.T) {
 	e.want(t, "connect tcp", "message line", "disconnect tcp")
 }
 
-// A handler whose connections do not end by themselves is told of a shutdown.
+// ShuttingDown tells a handler, whose connections do not end by themselves, of a shutdown.
 func TestShuttingDown(t *testing.T) {
 	ended := make(chan struct{})
 	s := &Server{SpeakFirst: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}

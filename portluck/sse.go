@@ -59,8 +59,9 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	}
 	header := w.Header()
 	header.Set("Content-Type", eventStream)
-	header.Set("Cache-Control", "no-cache, no-transform") // a compressing proxy would hold events back
-	header.Set("X-Accel-Buffering", "no")                 // nginx would hold them back
+	// a compressing proxy would hold events back
+	header.Set("Cache-Control", "no-cache, no-transform")
+	header.Set("X-Accel-Buffering", "no") // nginx would hold them back
 	var err error
 	_ = handlers.GuardExit(func() { err = session.Connect(nil) }, func(err error) {
 		s.close()
@@ -169,7 +170,8 @@ func (s *sse) write(w http.ResponseWriter, out []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.h2 && !s.destroyed { // an expired HTTP/2 deadline resets the stream even if nothing is being written
+	// an expired HTTP/2 deadline resets the stream even if nothing is being written
+	if s.h2 && !s.destroyed {
 		_ = s.rc.SetWriteDeadline(time.Time{})
 	}
 	return err

@@ -99,7 +99,8 @@ func shaking(protocols ...string) stoppedKind {
 		c := tls.Client(gate, &tls.Config{InsecureSkipVerify: true, NextProtos: protocols})
 		done, open := make(chan error, 1), sync.OnceFunc(func() { close(gate.open) })
 		t.Cleanup(open)
-		go func() { done <- c.Handshake() }() // ends with the handshake, or when the test's connection closes
+		// ends with the handshake, or when the test's connection closes
+		go func() { done <- c.Handshake() }()
 		select {
 		case <-gate.at:
 		case err := <-done:
@@ -159,7 +160,8 @@ func overHTTP2(name string, body bool) stoppedKind {
 			defer resp.Body.Close()
 			done <- string(must(io.ReadAll(resp.Body)))
 		}
-		return stoppedClient{isReady, func() { go ask() }, func() {}, func() error { // ask ends with its answer
+		// ask ends with its answer
+		return stoppedClient{isReady, func() { go ask() }, func() {}, func() error {
 			if got := <-done; got != "b\n" {
 				return fmt.Errorf("heard %q", got)
 			}

@@ -41,7 +41,8 @@ func init() {
 	if pings {
 		s.SniffTimeout, s.HeaderTimeout, s.Timeout, s.MessageTimeout, s.PingInterval = 0, 0, 0, 0, d
 	}
-	s.Mount("POST /_put", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { // with a bound of its own
+	// with a bound of its own
+	s.Mount("POST /_put", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(d))
 		if _, err := io.ReadAll(r.Body); err == nil {
 			w.WriteHeader(http.StatusCreated)

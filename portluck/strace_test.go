@@ -134,8 +134,9 @@ func TestSystemCallsOfAShortConnection(t *testing.T) {
 }
 
 var (
-	callBegins  = regexp.MustCompile(`^\d+ +(\w+)\(`)
-	callAccepts = regexp.MustCompile(`accept4.*= \d+\n?$`) // a line on which it has returned a descriptor
+	callBegins = regexp.MustCompile(`^\d+ +(\w+)\(`)
+	// a line on which it has returned a descriptor
+	callAccepts = regexp.MustCompile(`accept4.*= \d+\n?$`)
 )
 
 // ioCalls makes n connections, one after the other, and returns the server's I/O system calls from

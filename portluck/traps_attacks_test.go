@@ -14,7 +14,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// A megabyte of header lines is cut, whoever reads them: rows 37 and 38, and part 2, rows 8 and 9.
+// A megabyte of header lines is cut, whichever part of the server reads them: rows 37 and 38, and
+// part 2, rows 8 and 9.
 func TestTraps1Row37EndlessHeader(t *testing.T) {
 	if !alone(t) {
 		return

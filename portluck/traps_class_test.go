@@ -184,7 +184,8 @@ func TestTraps2Row04InsideTLS(t *testing.T) {
 		t.Errorf("HTTP inside TLS without ALPN: %q", got)
 	}
 	inner := tls.Client(lineEnds{dialTLS(t, addr)}, &tls.Config{InsecureSkipVerify: true})
-	if err := inner.Handshake(); err == nil || strings.Contains(err.Error(), "remote error") { // an alert is an answer too
+	// an alert is an answer too
+	if err := inner.Handshake(); err == nil || strings.Contains(err.Error(), "remote error") {
 		t.Errorf("TLS inside TLS is served: %v", err)
 	}
 }

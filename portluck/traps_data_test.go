@@ -49,7 +49,8 @@ func TestTraps1Row28DataAndCloseNotify(t *testing.T) {
 			msg = "GE" // undecided until the end
 		}
 		seg := &oneSegment{TCPConn: dial(t, addr)}
-		c := tls.Client(seg, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}) // whose alerts can be seen
+		// the alerts of TLS 1.2 can be read
+		c := tls.Client(seg, &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12})
 		if err := c.Handshake(); err != nil {
 			t.Fatal(err)
 		}

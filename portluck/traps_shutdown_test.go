@@ -182,7 +182,7 @@ func flooded(t *testing.T, sniff time.Duration) (addr string, in io.Writer, out 
 	return strings.TrimSpace(addr), stdin, out
 }
 
-// A client for which there is no descriptor is told so, by being closed: also part 3, row 12.
+// A client for which there is no descriptor is closed: also part 3, row 12.
 func TestTraps1Row09TheReserveSheds(t *testing.T) {
 	addr, _, _ := flooded(t, time.Hour)
 	ends := make(chan error, 100)

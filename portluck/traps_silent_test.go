@@ -52,7 +52,8 @@ func silentClients(t testing.TB, addr string, n int) (closeAll func()) {
 // Silent clients hold up nothing, however long they may be silent.
 func TestTraps1Row01SilentClientsDoNotHoldUpClose(t *testing.T) {
 	t.Parallel()
-	s := &Server{SniffTimeout: time.Hour, OnSilence: handlers.Refuse} // which has the kernel not keep them
+	// the kernel does not keep silent connections then
+	s := &Server{SniffTimeout: time.Hour, OnSilence: handlers.Refuse}
 	l := listen(t)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
@@ -144,7 +145,8 @@ func TestTraps1Row12SilentClientsAreCheap(t *testing.T) {
 	}
 	const few, more = 500, 3000
 	hub := echoHub()
-	s := &Server{Hub: hub, SniffTimeout: deferTime} // they are not kept by the kernel, and announced after
+	// the kernel does not keep them, and they are announced afterwards
+	s := &Server{Hub: hub, SniffTimeout: deferTime}
 	addr := serve(t, s)
 	talk(t, addr, "{}\n")
 	begin := runtime.NumGoroutine()

@@ -21,7 +21,8 @@ func TestDrain(t *testing.T) {
 	if err := w.Drain(t.Context()); err != nil || w.Queued() != 0 {
 		t.Errorf("Drain() = %v with %d bytes queued, want nothing", err, w.Queued())
 	}
-	fill := func() (n int) { // until Drain does not return, several times: the machine may have been busy
+	// until Drain does not return, several times: the machine may have been busy
+	fill := func() (n int) {
 		for late := 0; late < 4; {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			err := w.Drain(ctx)

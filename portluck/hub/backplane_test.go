@@ -52,7 +52,7 @@ func (p *wirePort) Subscribe(s handlers.Subscriber) error {
 
 func (*wirePort) Close() error { return nil }
 
-// gaps are what OnGap was told.
+// gaps holds the arguments of OnGap.
 type gaps struct{ told []string }
 
 func (g *gaps) note(origin string, missed uint64) {
@@ -97,8 +97,8 @@ func TestCarry(t *testing.T) {
 	}
 }
 
-// What is lost is told: by the backplane, by a room that has no place for it, and when it could not
-// be sent.
+// OnGap reports lost messages: those that the backplane lost, those that a room had no space for,
+// and those that could not be sent.
 func TestCarryGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w wire

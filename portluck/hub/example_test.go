@@ -8,7 +8,7 @@ import (
 	"github.com/portluck/portluck/portluck/hub"
 )
 
-// printer is the stream of a client: what is sent to it is printed.
+// printer is the stream of a client. It prints what is sent to the client.
 type printer struct {
 	handlers.Stream
 	name string

@@ -11,7 +11,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// What a client costs while it is idle.
+// An idle client takes little memory.
 func TestSizes(t *testing.T) {
 	if got := unsafe.Sizeof(Client{}); got > 80 {
 		t.Errorf("a Client is %d bytes, want at most 80", got)
@@ -39,7 +39,7 @@ func raw(local, remote netip.AddrPort) handlers.Info {
 	return handlers.Info{Protocol: handlers.ProtocolTCP, Local: local, Remote: remote}
 }
 
-// Whatever form it is kept in, the info of a client is the same.
+// Info returns the same for every form in which the hub keeps it.
 func TestIdentities(t *testing.T) {
 	const head = "GET /path?q HTTP/1.1\r\nHost: example.com\r\nCookie: a=b\r\n\r\n"
 	keyed := func(key string) string {

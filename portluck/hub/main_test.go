@@ -15,8 +15,8 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m) }
 
-// patience is how long a test waits for what must come: it is no bound of ours, for a machine may
-// have other work.
+// patience is how long a test waits for what must come. It is long because the machine may have
+// other work.
 const patience = time.Minute
 
 // eventually waits until ok.
@@ -52,7 +52,7 @@ func (lines) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(append(dst, msg...), '\n')
 }
 
-// sink is the stream of a client that is no connection. It takes room bytes before it is full.
+// sink is the stream of a client without a connection. It takes room bytes before it is full.
 type sink struct {
 	mu      sync.Mutex
 	got     bytes.Buffer
@@ -86,7 +86,7 @@ func (s *sink) Feed(p []byte, f loop.FrameSource) (int, error) {
 	return n, nil
 }
 
-// read makes room for n bytes, or without end if n is negative.
+// read makes room for n bytes, or for any number if n is negative.
 func (s *sink) read(n int) {
 	s.mu.Lock()
 	s.room = n
@@ -135,7 +135,7 @@ func (s *hooked) Feed(p []byte, f loop.FrameSource) (int, error) {
 
 func (s *hooked) client(h *Hub) *Client { return connect(h, s) }
 
-// single is a stream that takes one message at a time, as often as take says.
+// single is a stream that takes one message at a time, take of them in all.
 type single struct {
 	handlers.Stream
 	take func(msg string) error

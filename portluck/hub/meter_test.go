@@ -8,7 +8,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// ended is a Log that keeps what it is told of the end of a client.
+// ended is a Log that keeps the arguments of Disconnected.
 type ended struct {
 	Log
 	traffic *Traffic
@@ -18,7 +18,7 @@ func (*ended) Connected(*Session) {}
 
 func (e *ended) Disconnected(_ *Session, t *Traffic, _ error) { e.traffic = t }
 
-// What a client sends and is sent is counted until its end, if that is wanted.
+// With traffic the binding counts what a client sends and is sent, until the client ends.
 func TestTraffic(t *testing.T) {
 	for _, counted := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {

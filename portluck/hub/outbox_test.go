@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers/mesh"
 )
 
-// Every server has the messages of an origin in the order in which that numbered them.
+// Every server gets the messages of an origin in the order of their numbers.
 func TestCarryOrder(t *testing.T) {
 	const publishers, each = 8, 501
 	var w wire
@@ -61,7 +61,7 @@ func TestCarryOrder(t *testing.T) {
 	}
 }
 
-// slowWire is a backplane each of whose messages waits to be let go.
+// slowWire is a backplane that holds each message until the test releases it.
 type slowWire struct {
 	handlers.Backplane
 	next chan struct{}
@@ -76,8 +76,8 @@ func (w *slowWire) Publish(_ string, m handlers.Message) error {
 	return nil
 }
 
-// A slow backplane holds up those who publish when a bounded number of messages wait for it, and
-// nothing is lost.
+// Publishers wait for a slow backplane once a bounded number of messages is queued. Nothing is
+// lost.
 func TestCarrySlow(t *testing.T) {
 	for _, tt := range []struct {
 		name string

@@ -28,7 +28,8 @@ func (h *Hub) Room(name string) *Room {
 func (h *Hub) newRoom(name string) *Room {
 	r := &Room{hub: h, name: name}
 	if h.RoomOptions != nil {
-		h.panicked(handlers.Guard(func() { r.opts = h.RoomOptions(name) })) // zero options if it panics
+		// zero options if it panics
+		h.panicked(handlers.Guard(func() { r.opts = h.RoomOptions(name) }))
 	}
 	r.ring = newRing()
 	r.free.L = &r.mu

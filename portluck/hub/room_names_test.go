@@ -6,7 +6,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Rooms that nobody is in cost nothing, whatever is asked of them.
+// Rooms without members cost nothing, whichever methods are called.
 func TestRoomsAreForgotten(t *testing.T) {
 	h := &Hub{RoomOptions: func(name string) RoomOptions { return RoomOptions{History: len(name) - 1} }}
 	for _, name := range []string{"x", "with history"} {

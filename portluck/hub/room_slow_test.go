@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// What a delivery is about to send is not taken away from under it.
+// The room keeps the messages that a delivery is about to send.
 func TestRoomDropsWhileItSends(t *testing.T) {
 	h, r := roomOf(RoomOptions{Ring: 2, Policy: DropOldest})
 	var got []string
@@ -67,7 +67,8 @@ func TestRoomMaxLatencyOfEach(t *testing.T) {
 			publish(r, 1, 1)
 			time.Sleep(900 * time.Millisecond)
 			publish(r, 2, 2)
-			time.Sleep(102 * time.Millisecond) // the first is late with message 1, the second not yet with 2
+			// the first is late with message 1, the second not yet with 2
+			time.Sleep(102 * time.Millisecond)
 			if got := slow.Load(); got != map[Policy]int64{Disconnect: 2, DropOldest: 1}[policy] {
 				t.Errorf("missed %d after a second", got)
 			}

@@ -59,7 +59,8 @@ func TestRoomMembers(t *testing.T) {
 	}
 }
 
-// A room without members and history is forgotten; who still has it goes on with its successor.
+// The hub forgets a room without members and history. A *Room that the program still has then
+// stands for its successor.
 func TestRoomIsForgotten(t *testing.T) {
 	h := &Hub{}
 	s := &sink{room: -1}
@@ -122,7 +123,7 @@ func TestRoomHistory(t *testing.T) {
 	}
 }
 
-// What becomes of a member that takes 5 bytes, two messages and a half, and then no more for a
+// The policies apply to a member that takes 5 bytes, two and a half messages, and then none for a
 // while, in a ring of 4.
 func TestRoomPolicies(t *testing.T) {
 	tests := []struct {

@@ -21,7 +21,7 @@ func (r *Room) kept() int {
 	return len(r.ring.messages)
 }
 
-// History does not count as messages that somebody has not got.
+// The history does not count as messages that a member has yet to get.
 func TestRoomBackpressureWithHistory(t *testing.T) {
 	for _, o := range []RoomOptions{{Ring: 4, History: 4}, {Ring: 100, History: 50, RingBytes: 3}} {
 		o.Policy = Backpressure
@@ -36,7 +36,7 @@ func TestRoomBackpressureWithHistory(t *testing.T) {
 	}
 }
 
-// A member that drains, or leaves, while a delivery that has counted it as behind is under way.
+// A member may drain or leave during a delivery that has counted it as behind.
 func TestRoomDrainedDuringDelivery(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -80,7 +80,7 @@ func TestRoomDrainedDuringDelivery(t *testing.T) {
 	}
 }
 
-// Who joins a room with history while it is flooded gets messages, or is told to be slow, but is
+// A client that joins a flooded room with history gets messages or is disconnected as slow. It is
 // never forgotten.
 func TestRoomJoinsInAFlood(t *testing.T) {
 	t.Parallel()
@@ -121,7 +121,7 @@ func (r *Room) delivers() bool {
 	return slices.ContainsFunc(r.groups, func(g *group) bool { return g.running })
 }
 
-// Who publishes does not deliver for ever what others publish.
+// A publisher does not go on delivering what others publish.
 func TestRoomPublishReturns(t *testing.T) {
 	h, r := roomOf(RoomOptions{})
 	var done atomic.Bool
@@ -145,7 +145,7 @@ func TestRoomPublishReturns(t *testing.T) {
 	eventually(t, "everything is delivered", func() bool { return !r.delivers() })
 }
 
-// Members come and go while others deliver: everybody who stays gets everything once.
+// Members come and go during deliveries: those that stay get every message once.
 func TestRoomMembersChangePlaces(t *testing.T) {
 	t.Parallel()
 	h, r := roomOf(RoomOptions{Ring: 8, Policy: Backpressure, MaxLatency: time.Millisecond})
@@ -186,7 +186,8 @@ func TestRoomMembersChangePlaces(t *testing.T) {
 	}
 }
 
-// A member leaves when a delivery has been to all: those that take other places know them.
+// When a member leaves after a delivery has visited all, the members that move to other places know
+// their places.
 func TestRoomPlacesAfterLeave(t *testing.T) {
 	t.Parallel()
 	h, r := roomOf(RoomOptions{})

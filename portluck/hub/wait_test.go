@@ -52,7 +52,7 @@ func TestWaitForOnSlow(t *testing.T) {
 	}
 }
 
-// A client that has gone has no OnSlow, however much it has missed.
+// OnSlow is not called for a client that has gone, however much it has missed.
 func TestNoOnSlowOfWhoHasGone(t *testing.T) {
 	h, r := roomOf(RoomOptions{Ring: 1, Policy: SkipToLatest, OnSlow: func(*Room, *Client, uint64) { t.Error("OnSlow is called") }})
 	c := (&sink{}).client(h)
@@ -68,7 +68,7 @@ func TestNoOnSlowOfWhoHasGone(t *testing.T) {
 	}
 }
 
-// An OnSlow that ends its goroutine costs neither the other members nor the room anything.
+// An OnSlow that ends its goroutine does not affect the other members or the room.
 func TestOnSlowEndsItsGoroutine(t *testing.T) {
 	var mu sync.Mutex
 	var told []uint64
