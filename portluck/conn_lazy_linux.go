@@ -276,7 +276,11 @@ func (l *lazyConn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(l.conn.
 // RemoteAddr is net.Conn's.
 func (l *lazyConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(l.conn.info.Remote) }
 
-var errLate = &net.OpError{Op: "wait", Net: "tcp", Err: os.ErrDeadlineExceeded}
+// Each connection of net/http meets one of these, mostly both.
+var (
+	errLate = &net.OpError{Op: "wait", Net: "tcp", Err: os.ErrDeadlineExceeded}
+	errShut = &net.OpError{Op: "use", Net: "tcp", Err: net.ErrClosed}
+)
 
 // wrap makes a [net.OpError] of an error that does not come from the *net.TCPConn.
 func (l *lazyConn) wrap(op string, err error) error {
@@ -284,7 +288,9 @@ func (l *lazyConn) wrap(op string, err error) error {
 	case nil:
 		return nil
 	case os.ErrDeadlineExceeded:
-		return errLate // preallocated: net/http ends each request with one
+		return errLate
+	case net.ErrClosed:
+		return errShut
 	}
 	if errno, ok := err.(syscall.Errno); ok {
 		err = os.NewSyscallError(op, errno)

@@ -209,8 +209,14 @@ const stackNeed = 4 << 10
 //go:noinline
 func makeRoom(*[stackNeed]byte) {}
 
-// find returns the connection that net/http knows as nc, or nil once it was forgotten.
+// find returns the connection that net/http knows as nc, or nil if it is not known.
 func (s *conns) find(nc net.Conn) *httpConn {
+	switch c := nc.(type) {
+	case *watch:
+		return c.conn
+	case *watchFiles:
+		return c.conn
+	}
 	l, ok := s.byConn.Load(nc)
 	if !ok {
 		return nil

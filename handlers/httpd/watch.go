@@ -38,19 +38,21 @@ type watch struct {
 
 // newWatch wraps nc in a watch for net/http. The result has ReadFrom (sendfile) if nc has it.
 func newWatch(nc net.Conn, l *httpConn, d *delays) net.Conn {
-	w := &watch{halves: halves{nc}, conn: l, delays: d}
+	w := &watchFiles{watch: watch{halves: halves{nc}, conn: l, delays: d}}
 	w.wake.L = &w.mu
-	l.watch = w
+	l.watch = &w.watch
 	l.head.on.Store(true)
-	if from, ok := nc.(io.ReaderFrom); ok {
-		return &watchFiles{w, from}
+	from, ok := nc.(io.ReaderFrom)
+	if !ok {
+		return &w.watch
 	}
+	w.from = from
 	return w
 }
 
 // watchFiles is a watch of a connection that supports sendfile.
 type watchFiles struct {
-	*watch
+	watch
 	from io.ReaderFrom
 }
 
