@@ -211,11 +211,11 @@ func (s *Server) wind(ctx context.Context, sockets []*socket) error {
 			return err
 		}
 	}
-	if err := await(ctx, s.dismiss(handlers.ErrShutdown)); err != nil {
+	if err := tasks.Await(ctx, s.dismiss(handlers.ErrShutdown)); err != nil {
 		return err
 	}
 	for _, k := range sockets {
-		if err := await(ctx, k.out.drained()); err != nil {
+		if err := tasks.Await(ctx, k.out.drained()); err != nil {
 			return err
 		}
 	}
@@ -230,7 +230,7 @@ const dryTime = 5 * restTime
 // after dryTime, as its deadlines may not work.
 func (k *socket) awaitDry(ctx context.Context) error {
 	if _, ok := k.pc.(guarded); !ok {
-		return await(ctx, k.dry)
+		return tasks.Await(ctx, k.dry)
 	}
 	t := time.NewTimer(dryTime)
 	defer t.Stop()
@@ -240,23 +240,7 @@ func (k *socket) awaitDry(ctx context.Context) error {
 	case <-k.dry:
 		return nil
 	case <-ctx.Done():
-		return await(ctx, k.dry)
-	}
-}
-
-// await waits until done is closed or ctx ends. It returns nil if done is closed, even if ctx has
-// ended too.
-func await(ctx context.Context, done <-chan struct{}) error {
-	select {
-	case <-done:
-		return nil
-	default:
-	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+		return tasks.Await(ctx, k.dry)
 	}
 }
 

@@ -94,6 +94,12 @@ func (g *Group) wait(ctx context.Context, ended *chan struct{}) error {
 	done := *ended
 	g.lookLocked()
 	g.mu.Unlock()
+	return Await(ctx, done)
+}
+
+// Await waits until done is closed. If ctx ends first, it returns the error of ctx. If both have
+// ended it returns nil.
+func Await(ctx context.Context, done <-chan struct{}) error {
 	select {
 	case <-done:
 		return nil

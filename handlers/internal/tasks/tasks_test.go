@@ -149,3 +149,20 @@ func TestWaitWhileStarting(t *testing.T) {
 		t.Errorf("Wait() = %v with %d running", err, g.n.Load())
 	}
 }
+
+// A wait that is over is no error, even if its context has ended too.
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	done := make(chan struct{})
+	if err := Await(ended, done); !errors.Is(err, context.Canceled) {
+		t.Errorf("Await() = %v, want %v", err, context.Canceled)
+	}
+	close(done)
+	for range 100 {
+		if err := Await(ended, done); err != nil {
+			t.Fatalf("Await() = %v once done is closed", err)
+		}
+	}
+}
