@@ -2,6 +2,7 @@ package loop
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -117,7 +118,11 @@ func takeFrom(src handlers.Conn) (d detached, err error) {
 
 // take duplicates the descriptor of nc and closes nc, whose registration with Go's poller ends with it.
 func take(nc net.Conn) (int, error) {
-	raw, err := socketOf(nc).SyscallConn()
+	socket := socketOf(nc)
+	if socket == nil { // it was one when canDetach looked
+		return -1, errors.ErrUnsupported
+	}
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return -1, err
 	}

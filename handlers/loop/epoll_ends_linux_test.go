@@ -1,7 +1,9 @@
 package loop
 
 import (
+	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -190,3 +192,35 @@ func (r refused) Connect(info *handlers.Info) error {
 }
 
 func (*rude) AppendClose([]byte, error) []byte { panic("oops") }
+
+// changing is a connection that has turned into something else when the loop asks for its descriptor.
+type changing struct {
+	fakeConn
+	asked bool
+}
+
+func (c *changing) NetConn() (net.Conn, error) {
+	if !c.asked {
+		c.asked = true
+		return c.nc, nil
+	}
+	return struct{ net.Conn }{c.nc}, nil
+}
+
+// A connection that has no descriptor any more ends with an error, and costs nobody else anything.
+func TestNoDescriptorAnyMore(t *testing.T) {
+	r := epollRig(t, noBounds())
+	server, client := tcpPair(t)
+	rec := newRecorder()
+	start(r.New(&changing{fakeConn: fakeConn{nc: server}}, handlers.Attachment{Codec: &lines{}}), rec)
+	mustWrite(t, client, "x\n")
+	goneWithin(t, time.Minute, rec)
+	if !errors.Is(rec.err, errors.ErrUnsupported) {
+		t.Errorf("it ends with %v", rec.err)
+	}
+	_, otherRec, other := r.echo(t)
+	mustWrite(t, other, "x\n")
+	mustRead(t, other, "x\n")
+	other.Close()
+	goneWithin(t, time.Minute, otherRec)
+}
