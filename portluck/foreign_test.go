@@ -9,7 +9,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// wrapped is a matcher of the program that leaves its work to another.
+// wrapped is a matcher of the program that calls another one.
 type wrapped struct{ matchers.Matcher }
 
 // Only matchers in which code of the program may run are asked in a goroutine of their own.

@@ -35,9 +35,9 @@ func gnutls(t *testing.T, addr string, args ...string) (in io.WriteCloser, out *
 	return in, out, func() { _ = cmd.Process.Kill() }
 }
 
-// GnuTLS is a TLS of its own, beside Go's and OpenSSL's: it shakes hands by each of its priorities,
-// raw and HTTP clients are told apart inside, and its close_notify makes the difference between a
-// last line and half a line.
+// GnuTLS, which shares no code with Go's TLS or OpenSSL, completes the handshake with each of its
+// priorities. The port tells raw and HTTP clients inside apart, and the close_notify a last line
+// from half a line.
 func TestGnuTLS(t *testing.T) {
 	need.Program(t, "gnutls-cli")
 	priorities := []struct {

@@ -69,8 +69,8 @@ func (c *leaverConn) Close() error {
 	return c.Conn.Close()
 }
 
-// A connection of the program's that ends the goroutine that calls it costs itself only; a listener
-// that does is one that has failed. Shutdown waits for neither.
+// If a method of the program's net.Conn ends its goroutine, only that connection ends. If a method
+// of a listener does, the listener has failed. Shutdown waits for neither.
 func TestConnectionsEndTheGoroutine(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"Accept", "first Read", "later Read", "Write", "SetReadDeadline", "Close"} {

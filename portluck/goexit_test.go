@@ -16,8 +16,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A callback that ends its goroutine, as FailNow of a test does, costs one client: it gets its
-// OnDisconnect, others are served, and Shutdown does not wait for it.
+// A callback that ends its goroutine, as FailNow of a test does, ends one client. The client gets
+// its OnDisconnect, others are served, and Shutdown does not wait for the callback.
 func TestCallbacksGoexit(t *testing.T) {
 	t.Parallel()
 	for _, c := range callbacks {

@@ -17,7 +17,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// halfConn is a connection of a client that can end its half.
+// halfConn is a client's connection whose half the client can close.
 type halfConn interface {
 	net.Conn
 	CloseWrite() error
@@ -69,7 +69,7 @@ func (w *waitingRoom) ended(t *testing.T) {
 	t.Fatal("the server has not seen the end of the client's half")
 }
 
-// halfWays are the ways in on which a client can end its half.
+// halfWays are the ways into the port on which a client can close its half.
 var halfWays = []struct {
 	name, network string
 	dial          func(t *testing.T, addr string) halfConn
@@ -111,7 +111,7 @@ func afterFirst(t *testing.T, c net.Conn, first string) *http.Response {
 	return must(http.ReadResponse(in, nil))
 }
 
-// A long poll whose client has ended its half is answered when there is something to tell.
+// A long poll whose client has closed its half is answered when a message comes.
 func TestHalfClosedPoll(t *testing.T) {
 	eachHalfWay(t, func(t *testing.T, w *waitingRoom, c halfConn, first string) {
 		room := w.hub.Room("lobby")
@@ -127,7 +127,7 @@ func TestHalfClosedPoll(t *testing.T) {
 	})
 }
 
-// A stream of events whose client has ended its half goes on until the client is gone.
+// An event stream whose client has closed its half goes on until the client is gone.
 func TestHalfClosedEvents(t *testing.T) {
 	eachHalfWay(t, func(t *testing.T, w *waitingRoom, c halfConn, first string) {
 		send(t, c, first+"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
@@ -165,7 +165,7 @@ func TestClosedEvents(t *testing.T) {
 	})
 }
 
-// nc -N ends its half with its input, and still gets what it has asked for.
+// nc -N closes its half at the end of its input, and still gets the answer.
 func TestHalfClosedByPrograms(t *testing.T) {
 	t.Parallel()
 	w := newWaitingRoom(t, "tcp", false)

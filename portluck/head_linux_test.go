@@ -76,7 +76,7 @@ var (
 	firstPage = [2]string{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "Allowed methods are POST or PUT."}
 )
 
-// second returns c after a first request.
+// second sends a first request on c, reads its answer and returns c.
 func second(t *testing.T, c net.Conn, first [2]string) net.Conn {
 	t.Helper()
 	send(t, c, first[0])
@@ -90,7 +90,7 @@ func second(t *testing.T, c net.Conn, first [2]string) net.Conn {
 	return c
 }
 
-// routed has a server that has a route for m.
+// routed gives the server a route for m.
 func routed(m matchers.Matcher) func(s *Server) {
 	return func(s *Server) { s.HandleFunc("other", m, func(c net.Conn) { _, _ = io.WriteString(c, "other") }) }
 }
@@ -198,7 +198,7 @@ func TestLateHeads(t *testing.T) {
 	}
 }
 
-// A head whose end tells whose it is finds its route, however slow it is.
+// A head whose last bytes choose the route finds its route, however slowly it comes.
 func TestSlowHeadFindsItsRoute(t *testing.T) {
 	t.Parallel()
 	var all []client
@@ -251,7 +251,7 @@ func TestHeadsWithoutBound(t *testing.T) {
 	}
 }
 
-// A head that is whole while a route of the program cannot say is no longer waited for as a head.
+// HeaderTimeout no longer applies to a whole head about which a route of the program is undecided.
 func TestWholeHeadOfUndecidedRoute(t *testing.T) {
 	t.Parallel()
 	s := &Server{}

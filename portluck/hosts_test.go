@@ -15,7 +15,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// secretRoom is a server in whose room a secret was said. It tells it in every way that there is.
+// secretRoom is a server with a secret in the history of its room. It gives the secret to every
+// kind of client.
 func secretRoom(hosts ...string) (*Server, *events) {
 	hub, e := record(echo)
 	hub.RoomOptions = func(string) RoomOptions { return RoomOptions{History: 10} }
@@ -30,8 +31,8 @@ func secretRoom(hosts ...string) (*Server, *events) {
 
 const upgradeTo = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
-// hostRequests are what a page can have its browser send, and what only a program does. HOST stands
-// for a name.
+// hostRequests are requests that a page can make its browser send, and some that only a program
+// sends. HOST stands for a name.
 var hostRequests = []struct {
 	name, raw string
 	status    int // for a name of ours
@@ -57,8 +58,8 @@ var hostRequests = []struct {
 	{"half a handshake", "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 426},
 }
 
-// askFor sends a request on c for the name host, and holds the answer to what is wanted for a name
-// of ours, or not.
+// askFor sends a request for the name host on c, and checks that the answer is the one for a name
+// that the server answers to, or does not.
 func askFor(t *testing.T, c io.ReadWriter, raw, host string, want int) {
 	t.Helper()
 	r := bufio.NewReader(c)
@@ -83,8 +84,8 @@ func askFor(t *testing.T, c io.ReadWriter, raw, host string, want int) {
 	}
 }
 
-// What a stranger's page asks of a server on loopback, by a name of its own, is answered 421,
-// whatever it is: no page, no message, no client.
+// Every request of a stranger's page to a server on loopback, by a name of the stranger, gets 421:
+// no page, no message, no client.
 func TestHosts(t *testing.T) {
 	t.Parallel()
 	s, e := secretRoom("app.example")
@@ -245,7 +246,8 @@ func TestSameOriginByListener(t *testing.T) {
 	}
 }
 
-// AllowOrigin says who may ask, Hosts whom: the one does not stand for the other.
+// AllowOrigin lists the pages that may send requests, Hosts the names that they may ask for.
+// Neither replaces the other.
 func TestHostsBesideOrigins(t *testing.T) {
 	t.Parallel()
 	s, _ := secretRoom()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What is known of a client can be asked for at any time, whatever the driver has kept of it.
+// Info returns everything known about a client at any time, whatever the driver keeps.
 func TestInfoOfDrivenClients(t *testing.T) {
 	t.Parallel()
 	hub, e := record(nil)

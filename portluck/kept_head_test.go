@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The head of a WebSocket handshake that is long counts for MaxPartial as long as its client keeps
-// it, also that of a later request, and the client that it is too much for is told so.
+// A long head of a WebSocket handshake, also one of a later request, counts for MaxPartial until
+// its client ends. A client whose head exceeds MaxPartial is refused.
 func TestKeptHeadsCount(t *testing.T) {
 	t.Parallel()
 	const size, most = 6 << 10, 24 << 10

@@ -23,7 +23,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// Limits give their places back, whatever a connection was: TRAPS part 2, row 10.
+// Every kind of connection gives its MaxConns slot back: TRAPS part 2, row 10.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	tests := map[string]*Server{"in all": {MaxConns: 4}, "per address": {MaxConnsPerIP: 4}}
@@ -259,7 +259,7 @@ func listenAndServe(t *testing.T) bool {
 	return true
 }
 
-// A log line has the first bytes in hex, and what clients say nowhere: part 2, row 21.
+// OnVerdict gets the route, the first bytes and the address of a connection: part 2, row 21.
 func TestVerdict(t *testing.T) {
 	got := make(chan string, 4)
 	addr := serve(t, &Server{OnVerdict: func(v Verdict) { got <- fmt.Sprintf("%s %q %s", v.Route, v.First, v.Info.Remote.Addr()) }})

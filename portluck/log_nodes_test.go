@@ -19,8 +19,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A stranger is somebody who has a node or a server on a port of its own, or a handler on a shared
-// one, fail.
+// A stranger makes a node, a server on a port of its own, or a handler on a shared port fail.
 type stranger struct {
 	name        string
 	proto, says string
@@ -31,7 +30,7 @@ type stranger struct {
 	sends  string
 }
 
-// closesWith has f close something at the end of the test.
+// closesWith calls f, which closes something, at the end of the test.
 func closesWith(t *testing.T, f func() error) {
 	t.Cleanup(func() {
 		if err := f(); err != nil {
@@ -103,9 +102,8 @@ var strangers = []stranger{
 	},
 }
 
-// What goes wrong at a handler is logged by the server that it is on, or that is its Log, and told
-// to its OnError: neither takes the place of the other. Whatever strangers do, the lines are few,
-// and have none of their words.
+// The errors of a handler go both to its OnError and to the log of its server, or of the server
+// that is its Log. Whatever strangers do, the lines are few and have none of their words.
 func TestErrorsOfHandlersAreLogged(t *testing.T) {
 	t.Parallel()
 	for _, tt := range strangers {

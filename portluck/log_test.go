@@ -25,7 +25,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Of what no route knows not one byte is logged, in no form, and not too often.
+// The bytes of a client that no route matches are not logged in any form, and the lines about such
+// clients are few.
 func TestTraps2Row21FirstBytes(t *testing.T) {
 	out := &logBuffer{}
 	logger := zerolog.New(out).Level(zerolog.TraceLevel)
@@ -95,7 +96,7 @@ func TestTraps2Row21Errors(t *testing.T) {
 	}
 }
 
-// What clients say is in no line, whatever becomes of them.
+// No line has what a client says, however the client ends.
 func TestTraps2Row21NoPayload(t *testing.T) {
 	t.Parallel()
 	const secret = "SECRET"

@@ -17,7 +17,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// logBuffer is what was logged.
+// logBuffer holds the lines that were logged.
 type logBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -35,7 +35,7 @@ func (b *logBuffer) String() string {
 	return b.buf.String()
 }
 
-// A line is what both kinds of logger write.
+// A line has the fields that both kinds of logger write.
 type line struct{ Message, Msg, Level, Proto, Route, Remote, Error string }
 
 func (l line) text() string { return l.Message + l.Msg }

@@ -58,7 +58,7 @@ func serveOn(t testing.TB, s *Server, l net.Listener) {
 	})
 }
 
-// events remembers what the hub tells.
+// events records the events of the hub.
 type events struct {
 	mu   sync.Mutex
 	cond sync.Cond
@@ -105,8 +105,8 @@ func (e *events) all() []string {
 	return slices.Clone(e.seen)
 }
 
-// patience is how long a test waits for what must come: it is no bound of ours, for a machine may
-// have other work.
+// patience is how long a test waits for what must come. It is long because the machine may have
+// other work.
 const patience = time.Minute
 
 // waitFor waits until there are n events, and returns all.
@@ -126,7 +126,7 @@ func (e *events) waitFor(n int) []string {
 	return slices.Clone(e.seen)
 }
 
-// want holds that the events are these, and no more come while the server is idle.
+// want checks that the events are these, and that no more come while the server is idle.
 func (e *events) want(t testing.TB, want ...string) {
 	t.Helper()
 	got := e.waitFor(len(want))
@@ -135,7 +135,7 @@ func (e *events) want(t testing.TB, want ...string) {
 	}
 }
 
-// wantError holds that the only event is an error that contains text.
+// wantError checks that the only event is an error that contains text.
 func (e *events) wantError(t testing.TB, text string) {
 	t.Helper()
 	got := e.waitFor(1)
@@ -210,7 +210,7 @@ func talk(t testing.TB, addr, s string) string {
 	return expectEnd(t, c)
 }
 
-// eventually waits until ok.
+// eventually waits until ok returns true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for late := time.Now().Add(patience); !ok(); {
@@ -232,7 +232,7 @@ func unlessSilent(s *Server, f func() error) error {
 	}
 }
 
-// endsEmpty has c say first, and holds that it ends in good order and without an answer.
+// endsEmpty sends first on c and checks that the connection ends in good order without an answer.
 func endsEmpty(c net.Conn, first string) error {
 	defer c.Close()
 	_, _ = io.WriteString(c, first) // what was taken for silent may be closed by now
@@ -273,7 +273,7 @@ func allowHandshakes(t testing.TB, s *Server) {
 	p.loop.HandshakeTimeout = time.Minute
 }
 
-// must is for what cannot fail in a test.
+// must returns v and panics if err is not nil.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)

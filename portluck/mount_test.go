@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// mountEcho mounts a handler that tells what it got.
+// mountEcho mounts a handler that answers with what it got.
 func mountEcho(s *Server) *Server {
 	s.Mount("/api/{name}", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -21,8 +21,8 @@ func mountEcho(s *Server) *Server {
 	return s
 }
 
-// What is mounted is served by every kind of HTTP and is no client; the rest of the port is as
-// ever.
+// Every version of HTTP reaches a mounted handler, whose requests are no clients. The rest of the
+// port is unchanged.
 func TestMount(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -158,7 +158,7 @@ func TestMountPanics(t *testing.T) {
 	}
 }
 
-// Where there is no hub, a request that nobody answers is for nothing that exists.
+// Without a hub, a request that nothing answers gets 404.
 func TestMountWithoutHub(t *testing.T) {
 	t.Parallel()
 	pages := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "page ", r.Method) })

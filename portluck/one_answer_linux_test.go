@@ -21,8 +21,8 @@ import (
 const plainShake = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
-// manyWays are requests that two parsers might read in two ways, or to which two codes might have
-// two answers; and what all have to answer.
+// manyWays are requests that two parsers might read, or two handlers might answer, in different
+// ways, with the one right answer.
 var manyWays = []struct {
 	name, raw string
 	want      int
@@ -117,7 +117,7 @@ var waysIn = []struct {
 
 func way(c net.Conn) (net.Conn, *bufio.Reader) { return c, bufio.NewReader(c) }
 
-// behindOne has one request answered on c.
+// behindOne sends a request on c and reads its answer.
 func behindOne(t *testing.T, c net.Conn) (net.Conn, *bufio.Reader) {
 	t.Helper()
 	_, r := way(c)
@@ -148,7 +148,7 @@ func throughUnix(t *testing.T, s *Server) net.Conn {
 	return c
 }
 
-// A request has one answer, one course of events and one end, whichever way it comes.
+// A request has the same answer, events and end by every way into the port.
 func TestOneAnswer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range manyWays {

@@ -25,7 +25,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// errSecret is what callbacks panic with: its text must be nowhere.
+// errSecret is the value of the callbacks' panics. Its text must appear nowhere.
 var errSecret = errors.New("SECRET of a client")
 
 // panicsLogged wants n panics in the log of s, each with the stack of this package's tests, and not
@@ -297,7 +297,7 @@ func serveSlots(t *testing.T, h *callosum.Handler) (addr string) {
 	return l.Addr().String()
 }
 
-// Of many panics at once one is logged, and how many were not with the next that is.
+// Of many panics at once one is logged. The next line has the number of those that were not.
 func TestPanicsAreBounded(t *testing.T) {
 	out := &logBuffer{}
 	logger := zerolog.New(out)

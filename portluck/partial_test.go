@@ -84,7 +84,7 @@ func peekedAndRead(t *testing.T, f func(t *testing.T, serve func(t *testing.T, s
 	}
 }
 
-// However a request or a ClientHello is cut, it is served like the whole one.
+// A request or a ClientHello that comes in pieces is served like a whole one.
 func TestOpeningsInPieces(t *testing.T) {
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
 		addr := serve(t, &Server{Hub: echoHub(), TLSConfig: withTLS(), SniffTimeout: time.Minute})
@@ -134,8 +134,8 @@ func (d *dripping) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// What does not become whole is closed at its deadline, HTTP with a 408, and never becomes a raw
-// client or another route's.
+// A connection whose request or ClientHello stays incomplete is closed at its deadline, HTTP with a
+// 408. It never becomes a raw client or goes to another route.
 func TestPartialOpeningsEnd(t *testing.T) {
 	for name, tt := range map[string]struct{ first, answer string }{
 		"a request line":     {"POST / HT", "HTTP/1.1 408 "},

@@ -141,7 +141,7 @@ func TestMaxConnsPerIPBehindAProxy(t *testing.T) {
 	expect(t, from("1.1.1.1"), "{}\n")
 }
 
-// A raw callback that does not return holds a shutdown up no longer than its context lasts.
+// A raw callback that does not return delays a shutdown only until the context ends.
 func TestShutdownDeadlineOfRaw(t *testing.T) {
 	t.Parallel()
 	block := make(chan struct{})

@@ -21,8 +21,7 @@ func longHeader(n int) string {
 	return proxyV2 + "\x21\x11" + string(size) + "\xc0\x00\x02\x07\xc0\x00\x02\x01\x03\xe8\x00\x50" + strings.Repeat("v", n)
 }
 
-// A header may be as long as its length says, and comes however it comes; what is behind it is
-// served.
+// A PROXY header may have any length and may come in any pieces. What follows it is served.
 func TestLongProxyHeaders(t *testing.T) {
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
 		hub, e := record(nil)

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// handshake is one of WebSocket, but for its end.
+// handshake is a WebSocket handshake without its end.
 const handshake = "GET / HTTP/1.1\r\nHost: localhost\r\n" + upgradeTo
 
 // refusals are requests that are refused, by us or by net/http, with the status.

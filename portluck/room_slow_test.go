@@ -60,7 +60,7 @@ func TestRoomTellsASlowClient(t *testing.T) {
 	}
 }
 
-// A client of server-sent events that does not read is ended, or does not take longer than Timeout.
+// A client of server-sent events that does not read is disconnected within Timeout.
 func TestEventsStuckClient(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -15,7 +15,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// settled is what is left of a process.
+// settled counts what a process still holds.
 func settled() (goroutines int, heap uint64) {
 	runtime.GC()
 	runtime.GC()

@@ -54,7 +54,7 @@ func TestServeClosesItsListenerOnce(t *testing.T) {
 	}
 }
 
-// A second Serve of a listener leaves it to the first.
+// A second Serve of the same listener does not close it: the first goes on.
 func TestServeTwice(t *testing.T) {
 	s := &Server{Hub: echoHub()}
 	l := listen(t)

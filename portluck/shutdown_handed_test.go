@@ -111,7 +111,7 @@ func TestHandleFuncIsToldOfShutdown(t *testing.T) {
 	}
 }
 
-// One that does not watch gets its connection closed when the time is up.
+// Shutdown closes the connection of a func that does not watch ShuttingDown when its context ends.
 func TestHandleFuncLosesItsConnection(t *testing.T) {
 	t.Parallel()
 	for name, end := range ends {
