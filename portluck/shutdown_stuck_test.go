@@ -41,7 +41,7 @@ func (h *packetsOf) Shutdown(context.Context) error { return h.shutdown() }
 
 func (*packetsOf) Close() error { return nil }
 
-// Shutdown ends with its ctx, and Close soon, whatever code of the program does not.
+// Shutdown ends with its ctx, and Close soon, even if code of the program does not return.
 func TestShutdownStuck(t *testing.T) {
 	t.Parallel()
 	stop := map[string]func(s *Server) error{

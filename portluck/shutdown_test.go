@@ -219,7 +219,7 @@ func TestShutdownEndsHandshakes(t *testing.T) {
 	}
 }
 
-// After Shutdown no connection is open but those that the program has taken over.
+// After Shutdown only the connections that the program has taken over are open.
 func TestNothingIsOpenAfterShutdown(t *testing.T) {
 	for range 5 {
 		s := &Server{Hub: echoHub(), TLSConfig: withTLS(), Goroutines: byGoroutines, Pages: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

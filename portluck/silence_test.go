@@ -107,7 +107,7 @@ func TestSilenceIsNoFailure(t *testing.T) {
 	})
 }
 
-// mute is a server, and what a client sends before it goes without a word.
+// mute is a server and the bytes that a client sends before it leaves.
 type mute struct {
 	from   []netip.Prefix
 	first  string

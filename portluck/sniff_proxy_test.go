@@ -91,7 +91,7 @@ func TestParseProxy(t *testing.T) {
 	}
 }
 
-// However the header is cut, it is read to the same end.
+// A header that comes in pieces is read like a whole one.
 func FuzzParseProxy(f *testing.F) {
 	f.Add([]byte("PROXY TCP4 1.2.3.4 5.6.7.8 12345 80\r\nrest"))
 	f.Add([]byte("PROXY UNKNOWN\r\n"))

@@ -68,7 +68,7 @@ func TestSpeakFirst(t *testing.T) {
 	}
 }
 
-// SpeakFirst has no say without an OnSilence.
+// SpeakFirst has no effect without an OnSilence.
 func TestSpeakFirstAlone(t *testing.T) {
 	hub, e := record(echo)
 	s := &Server{Hub: hub, SpeakFirst: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}

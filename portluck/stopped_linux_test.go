@@ -64,8 +64,8 @@ func init() {
 	s.Serve(all[0])
 }
 
-// Who has sent something while the process stood still, for longer than it waits for anybody, is
-// served: it is judged only after what it has sent was read.
+// A client that has sent something while the process stood still for longer than its timeouts is
+// served: the server reads what has come before it ends a client.
 func TestStoppedProcess(t *testing.T) {
 	for _, how := range []string{"epoll", "goroutines", "read"} {
 		t.Run(how, func(t *testing.T) {

@@ -105,9 +105,9 @@ var schedulerCalls = regexp.MustCompile(`^(futex|nanosleep|sched_\w+|epoll_pwait
 // its poller, and the loop its runner.
 const schedulerWakes = `"\1\0\0\0\0\0\0\0", 8`
 
-// TestSystemCallsOfAShortConnection counts what one connection costs the server: connect, a line,
-// its echo, close, one at a time. It takes the cheaper ones: one that the machine holds up for a
-// millisecond has its client watched.
+// TestSystemCallsOfAShortConnection counts the system calls of the server for one connection:
+// connect, a line, its echo, close. It takes the cheapest of several: a connection that the machine
+// delays for a millisecond needs more.
 func TestSystemCallsOfAShortConnection(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

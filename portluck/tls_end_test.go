@@ -31,9 +31,9 @@ var endings = []struct {
 	{"RST", false, func(_ *tls.Conn, nc *net.TCPConn) { nc.SetLinger(0); nc.Close() }},
 }
 
-// The last line of a raw client may lack its end only if the client tells that it is the last, by a
-// close_notify: everything else may be somebody on the way who cuts "pay 1000" to "pay 100". A
-// WebSocket ends with its close frame or abnormally.
+// The last line of a raw client may lack its end only if a close_notify follows. Without that an
+// attacker on the path may have cut "pay 1000" to "pay 100". A WebSocket ends with its close frame
+// or abnormally.
 func TestTLSEndings(t *testing.T) {
 	upgrade := "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -166,8 +166,8 @@ func TestTraps2Row03ALPN(t *testing.T) {
 	}
 }
 
-// The same line in the clear and over TLS is told apart: part 2, row 4. Inside TLS everything is
-// sniffed again.
+// The program can tell a line in the clear from the same line over TLS: part 2, row 4. Inside TLS
+// the port classifies each connection again.
 func TestTraps2Row04InsideTLS(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)

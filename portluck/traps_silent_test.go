@@ -49,7 +49,7 @@ func silentClients(t testing.TB, addr string, n int) (closeAll func()) {
 	return closeAll
 }
 
-// Silent clients hold up nothing, however long they may be silent.
+// Silent clients delay nothing, however long they are silent.
 func TestTraps1Row01SilentClientsDoNotHoldUpClose(t *testing.T) {
 	t.Parallel()
 	// the kernel does not keep silent connections then
