@@ -1,9 +1,11 @@
 package portluck
 
 import (
+	"bufio"
 	"crypto/tls"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"runtime"
 	"syscall"
@@ -114,9 +116,12 @@ func askFD(t *testing.T, secure bool, fd fdConn) fdConn {
 	if _, err := io.WriteString(c, postHi); err != nil {
 		t.Fatal(err)
 	}
-	b := make([]byte, 4096)
-	if n, err := c.Read(b); err != nil || string(b[:min(n, 15)]) != "HTTP/1.1 200 OK" {
-		t.Fatalf("answer %q, %v", b[:max(n, 0)], err)
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s, %v", res.Status, err)
 	}
 	return fd
 }
