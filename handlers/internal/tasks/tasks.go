@@ -128,8 +128,8 @@ func (g *Group) Settle(ctx context.Context, quiet time.Duration) {
 
 // Inside reports whether it is called in a goroutine that some Group started. If so the caller is a
 // callback, which must not wait for itself. Inside looks for run on the stack: a callback may call
-// Shutdown with any context, so none can carry a token, and goroutines that a callback starts, which
-// are not inside, would inherit the labels of package runtime/pprof.
+// Shutdown with any context, so none can carry a token. Labels of package runtime/pprof would also
+// mark goroutines that a callback starts, which are not inside.
 func Inside() bool {
 	pcs := make([]uintptr, 32)
 	for skip := 1; ; skip += len(pcs) {
