@@ -155,7 +155,8 @@ func (w *twin) play(t *testing.T, pieces []string, secure bool) (all string, res
 		if _, err := io.WriteString(c, piece); err != nil {
 			break
 		}
-		pauseFor(time.Millisecond) // so that it mostly comes alone, and is mostly answered before the next
+		// So that it mostly comes alone, and is mostly answered before the next.
+		pauseFor(time.Millisecond)
 	}
 	_ = c.(interface{ CloseWrite() error }).CloseWrite()
 	all = <-got

@@ -80,7 +80,8 @@ func (g *gateway) command(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err != nil:
 		http.Error(w, "the command is too long", http.StatusRequestEntityTooLarge)
-	case d == nil || d.c.Writer().Send(portluck.Message{Data: order}) != nil: // framed as the device frames messages
+	// Send frames the order as the device frames messages.
+	case d == nil || d.c.Writer().Send(portluck.Message{Data: order}) != nil:
 		http.Error(w, "no such device is online", http.StatusNotFound)
 	}
 }

@@ -207,7 +207,9 @@ type Server struct {
 
 // A Verdict says how a connection was classified.
 type Verdict struct {
-	Route string // "http", "h2c", "websocket", "tls", "proxy", "raw", "silent", "stalled", or a route of the program's
+	// Route is "http", "h2c", "websocket", "tls", "proxy", "raw", "silent", "stalled", or a route of
+	// the program.
+	Route string
 	Info  *Info
 	// First has up to 64 bytes of what the client has sent by then. It is valid during the call. It
 	// may contain a secret of the user (Authorization, cookies, a token in a query, PASS): do not

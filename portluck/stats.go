@@ -4,21 +4,25 @@ import "sync/atomic"
 
 // Stats holds the counters of a [Server]. They count from the start of serving unless noted.
 type Stats struct {
-	Accepted      uint64            // connections accepted
-	Open          int               // connections open now
-	Sniffing      int               // connections that are undecided now, or whose first message is incomplete
-	Clients       int               // clients of the hub now
-	Refused       uint64            // closed for MaxConns or MaxConnsPerIP
-	Shed          uint64            // closed for MaxSniffing
-	Silent        uint64            // announced as raw clients after SniffTimeout without a byte
-	Stalled       uint64            // stopped before their protocol, ClientHello or request head was complete
-	ProxyTimeouts uint64            // PROXY headers that were incomplete at ProxyTimeout
-	Failed        uint64            // connections and requests that did not become clients, see OnError
-	AcceptErrors  uint64            // failures to accept
-	Panics        uint64            // panics in the program's code, logged or not
-	Partial       int64             // bytes that unfinished messages hold now
-	Overloads     uint64            // clients ended for MaxPartial
-	Routes        map[string]uint64 // connections by route
+	Accepted uint64 // connections accepted
+	Open     int    // connections open now
+	// Sniffing counts the connections that are undecided now, or whose first message is incomplete.
+	Sniffing int
+	Clients  int    // clients of the hub now
+	Refused  uint64 // closed for MaxConns or MaxConnsPerIP
+	Shed     uint64 // closed for MaxSniffing
+	Silent   uint64 // announced as raw clients after SniffTimeout without a byte
+	// Stalled counts clients that stopped before their protocol, ClientHello or request head was
+	// complete.
+	Stalled       uint64
+	ProxyTimeouts uint64 // PROXY headers that were incomplete at ProxyTimeout
+	// Failed counts connections and requests that did not become clients; see OnError.
+	Failed       uint64
+	AcceptErrors uint64            // failures to accept
+	Panics       uint64            // panics in the program's code, logged or not
+	Partial      int64             // bytes that unfinished messages hold now
+	Overloads    uint64            // clients ended for MaxPartial
+	Routes       map[string]uint64 // connections by route
 }
 
 type counters struct {

@@ -18,8 +18,10 @@ const askTime = 90 * time.Second
 
 // A request asks a server to do something: a line of JSON on its stdin.
 type request struct {
-	Do   string
-	Keep int    `json:",omitempty"` // bytes that the kernel keeps for a client that does not read; its own bound if 0
+	Do string
+	// Keep is how many bytes the kernel keeps for a client that does not read; the kernel's default if
+	// 0.
+	Keep int    `json:",omitempty"`
 	Path string `json:",omitempty"` // of a profile
 }
 
@@ -87,7 +89,8 @@ func (c *child) stop() {
 		return
 	}
 	c.in.Close()
-	watchdog := time.AfterFunc(time.Second, func() { _ = c.cmd.Process.Kill() }) // it is over either way
+	// The process ends in either case.
+	watchdog := time.AfterFunc(time.Second, func() { _ = c.cmd.Process.Kill() })
 	defer watchdog.Stop()
 	_ = c.cmd.Wait() // what it answered is what counts
 }

@@ -132,9 +132,10 @@ type line struct {
 	Peer     string  `json:"peer,omitempty"` // none if the aim is a figure of its own
 	PeerHas  float64 `json:"peer_has,omitempty"`
 	Ratio    float64 `json:"ratio,omitempty"`
-	Aim      float64 `json:"aim,omitempty"` // the most that the ratio, or portluck's figure, may be; no aim if 0
-	Reached  bool    `json:"reached"`
-	Note     string  `json:"note,omitempty"`
+	// Aim is the most that the ratio, or portluck's figure, may be; no aim if 0.
+	Aim     float64 `json:"aim,omitempty"`
+	Reached bool    `json:"reached"`
+	Note    string  `json:"note,omitempty"`
 }
 
 // result is the result of the whole run.

@@ -15,22 +15,25 @@ import (
 
 // A work is a command of portload with its flags.
 type work struct {
-	do    string        // conn, echo, fanout or idle
-	proto string        // tcp, tls, http, https, ws or wss
-	serve string        // the protocol of the server, if it is not proto
-	get   bool          // HTTP: get a page
-	rate  float64       // echo: operations a second; as fast as it can if 0
-	part  float64       // of a capacity that is measured first: it becomes rate
-	count int           // echo: messages of a round, instead of time
-	conns int           // clients or connections, or members that read
-	from  int           // idle: connections of the first measure
-	stuck int           // fanout: more members, that never read
-	size  int           // bytes of a message; idle: of the one that each connection sends later, if any
-	depth int           // messages in flight: for each client, or of the publisher
-	batch int           // fanout: messages in one write
-	join  bool          // idle: the connections become members of a room
-	keep  int           // bytes that the server's kernel keeps for a client that does not read; its own bound if 0
-	time  time.Duration // of a round
+	do    string  // conn, echo, fanout or idle
+	proto string  // tcp, tls, http, https, ws or wss
+	serve string  // the protocol of the server, if it is not proto
+	get   bool    // HTTP: get a page
+	rate  float64 // echo: operations a second; as fast as it can if 0
+	part  float64 // of a capacity that is measured first: it becomes rate
+	count int     // echo: messages of a round, instead of time
+	conns int     // clients or connections, or members that read
+	from  int     // idle: connections of the first measure
+	stuck int     // fanout: more members, that never read
+	// size is the bytes of a message; idle: of the one that each connection sends later, if any.
+	size  int
+	depth int  // messages in flight: for each client, or of the publisher
+	batch int  // fanout: messages in one write
+	join  bool // idle: the connections become members of a room
+	// keep is how many bytes the server's kernel keeps for a client that does not read; its default if
+	// 0.
+	keep int
+	time time.Duration // of a round
 }
 
 // stuckBuffer is what the kernel may hold for a client that does not read.

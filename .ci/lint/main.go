@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	maxColumns = 100 // of a line that is a comment, with a tab as one column
+	maxColumns = 100 // of a line that is a comment or ends in one, with a tab as one column
 	maxMedian  = 8   // lines of functions
 	maxLines   = 60  // of a function
 	maxNesting = 3   // of blocks in a function
@@ -131,8 +131,8 @@ func isEpoll(path string) bool {
 	return strings.HasSuffix(dir, "handlers/loop/") && (strings.HasPrefix(name, "epoll") || strings.HasPrefix(name, "wheel"))
 }
 
-// checkWidth adds the lines that are too wide and are a comment, or a part of one. A line with one
-// long word, such as an address, cannot be broken.
+// checkWidth adds the lines that are too wide and are a comment, a part of one, or end in one. A
+// line of a comment with one long word, such as an address, cannot be broken.
 func checkWidth(file *ast.File, fset *token.FileSet, src []byte, add func(token.Pos, string, ...any)) {
 	lines := strings.Split(string(src), "\n")
 	for _, group := range file.Comments {
@@ -142,12 +142,17 @@ func checkWidth(file *ast.File, fset *token.FileSet, src []byte, add func(token.
 		first, last := fset.Position(group.Pos()), fset.Position(group.End())
 		for n := first.Line; n <= last.Line; n++ {
 			line := strings.TrimSuffix(lines[n-1], "\r")
-			text := strings.TrimLeft(line, " \t")
-			if n == first.Line && len(line)-len(text) != first.Column-1 || strings.HasPrefix(text, "//go:") {
-				continue // it follows code, or is for the compiler
+			wide, text := utf8.RuneCountInString(line), strings.TrimLeft(line, " \t")
+			isBehind := n == first.Line && len(line)-len(text) != first.Column-1
+			if isBehind {
+				text = line[first.Column-1:]
 			}
-			if wide := utf8.RuneCountInString(line); wide > maxColumns && len(strings.Fields(text)) > 2 {
-				add(fset.File(group.Pos()).LineStart(n), "a comment of %d columns, want at most %d", wide, maxColumns)
+			switch at := fset.File(group.Pos()).LineStart(n); {
+			case wide <= maxColumns, strings.HasPrefix(text, "//go:"), strings.HasPrefix(text, "//nolint:"):
+			case !isBehind && len(strings.Fields(text)) > 2:
+				add(at, "a comment of %d columns, want at most %d", wide, maxColumns)
+			case isBehind && (n < last.Line || last.Column > len(line)):
+				add(at, "%d columns with the comment behind the code, want at most %d", wide, maxColumns)
 			}
 		}
 	}

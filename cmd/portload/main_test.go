@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) == "portload" {
 		os.Exit(run())
 	}
-	os.Setenv("GORACE", "atexit_sleep_ms=0") // for those others: the race detector's default is a second
+	// For those others: the race detector's default is a second.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	leak.Main(m)
 }
 
@@ -195,8 +196,10 @@ func TestEchoWrong(t *testing.T) {
 		want  string // a regular expression
 	}{
 		{"lost", 0, "echo 6 is lost"},
-		{"doubled", 2, "echo 7 is lost, out of order|an echo came twice"},         // as the server reads 7 before or after
-		{"closed", -1, "the server closed with messages in flight|reset by peer"}, // as it has read 7 and 8, or not
+		// It depends on whether the server reads 7 before or after.
+		{"doubled", 2, "echo 7 is lost, out of order|an echo came twice"},
+		// It depends on whether it has read 7 and 8.
+		{"closed", -1, "the server closed with messages in flight|reset by peer"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := startServer(t, "tcp", &testServer{answers: func(_ int, msg []byte) int {

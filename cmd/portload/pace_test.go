@@ -214,7 +214,8 @@ func TestRateFails(t *testing.T) {
 		if err != nil || got.Failed != 1 || got.Error != "no echo within 10s (--timeout)" {
 			t.Errorf("%+v, %v", got, err)
 		}
-		if took := time.Since(begin); took != 10*time.Second+300*time.Millisecond { // message 3 is due at 0.3 s
+		// Message 3 is due at 0.3 s.
+		if took := time.Since(begin); took != 10*time.Second+300*time.Millisecond {
 			t.Errorf("it took %v, want 10.3s", took)
 		}
 		time.Sleep(time.Minute) // the end of the server

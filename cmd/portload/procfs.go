@@ -72,7 +72,8 @@ func usageOf(pid int) (u usage, err error) {
 	status := fields(fmt.Sprintf("/proc/%d/status", pid))
 	u.Threads, u.Waits = first(status["Threads"]), waitsOf(pid)
 	u.RSS, u.Anon = kilo(status["VmRSS"]), kilo(status["RssAnon"])
-	if rollup := fields(fmt.Sprintf("/proc/%d/smaps_rollup", pid)); rollup["Rss"] != nil { // exact, but only for the owner
+	// This is exact, but only the owner may read it.
+	if rollup := fields(fmt.Sprintf("/proc/%d/smaps_rollup", pid)); rollup["Rss"] != nil {
 		u.RSS, u.Anon = kilo(rollup["Rss"]), kilo(rollup["Anonymous"])
 	}
 	u.Sockets = socketBytes(fields("/proc/net/sockstat"))

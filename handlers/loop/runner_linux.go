@@ -34,9 +34,10 @@ type runner struct {
 
 	turns uint64
 
-	cur    atomic.Pointer[polled] // conn, for the monitor
-	state  atomic.Uint64          // odd in a turn, even between two; stuck if a turn has been taking its time
-	thread atomic.Int32           // that it was last seen on
+	cur atomic.Pointer[polled] // conn, for the monitor
+	// state is odd in a turn and even between two; stuck if a turn is taking long.
+	state  atomic.Uint64
+	thread atomic.Int32 // that it was last seen on
 
 	// These are the monitor's, under the crew's mu.
 	index int

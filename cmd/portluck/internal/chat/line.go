@@ -19,8 +19,9 @@ type Line struct {
 	Client uint64    `json:"client,omitempty"` // the author; 0 for a client of another server
 	Scheme string    `json:"scheme,omitempty"` // what the client speaks
 	From   string    `json:"from,omitempty"`   // its address
-	Server string    `json:"server,omitempty"` // id of the author's server in the mesh; empty for this one
-	Text   string    `json:"text"`
+	// Server is the id of the author's server in the mesh; empty for this one.
+	Server string `json:"server,omitempty"`
+	Text   string `json:"text"`
 }
 
 // hello is the first message that a page gets.
