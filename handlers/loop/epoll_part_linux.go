@@ -13,13 +13,14 @@ const smallPart = 16 << 10
 // space is where to read to, behind what there is of a message.
 func (c *polled) space(r *runner) (buf []byte, have int) {
 	if !c.part {
-		return r.buffer(), 0
+		return r.buffer(0), 0
 	}
 	x := c.x
 	have = len(x.part)
 	if have <= smallPart {
-		copy(r.buffer(), x.part)
-		return r.in, have
+		buf = r.buffer(have)
+		copy(buf, x.part)
+		return buf, have
 	}
 	if have == cap(x.part) {
 		c.mu.Lock()

@@ -138,7 +138,7 @@ func (c *polled) yield() {
 // linger swallows what comes.
 func (c *polled) linger(r *runner) {
 	for {
-		n, err := readFD(int(c.fd), r.buffer())
+		n, err := readFD(int(c.fd), r.buffer(0))
 		if err == unix.EAGAIN {
 			return
 		}

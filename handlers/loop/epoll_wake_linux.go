@@ -59,7 +59,7 @@ func (c *polled) stay() bool {
 
 // listen finds out whether a peer that has sent its last has also gone. Reading tells only of its FIN.
 func (c *polled) listen(r *runner) {
-	_, err := readFD(int(c.fd), r.buffer())
+	_, err := readFD(int(c.fd), r.buffer(0))
 	if err == nil || err == unix.EAGAIN {
 		c.mu.Lock()
 		if err = nil; !c.shut { // else both sides have ended

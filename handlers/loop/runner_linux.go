@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readSize is how much is read at once, and turnSize how much by a runner that takes a single turn:
-// there may be thousands, each with a callback that blocks.
+// readSize is how much a runner that serves the set reads at once, and turnSize how much one that
+// takes a single turn: there may be thousands, each with a callback that blocks.
 const (
 	readSize = 128 << 10
-	turnSize = smallPart + 4<<10
+	turnSize = 4 << 10
 )
 
 // A runner is a goroutine that drives connections, with the buffers that it takes from one to the
@@ -54,11 +54,11 @@ func newRunner() *runner {
 	return r
 }
 
-// buffer is in, made on demand: a runner that is only to end a connection, as thousands may be at
-// once, needs none.
-func (r *runner) buffer() []byte {
-	if n := r.size(); len(r.in) < n {
-		r.in = make([]byte, n)
+// buffer returns in, with room for a read behind the bytes that the caller has. It is made on
+// demand: a runner that only ends a connection, as thousands may at once, needs none.
+func (r *runner) buffer(have int) []byte {
+	if n := have + turnSize; len(r.in) < max(n, r.size()) {
+		r.in = make([]byte, max(n, r.size()))
 	}
 	return r.in
 }
