@@ -9,76 +9,77 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// polled is a connection of the epoll driver: while it is idle, this struct and a descriptor.
+// A polled is a connection of the epoll driver. While it is idle, it takes this struct and a
+// descriptor.
 //
-// Whoever has set busy owns it: a runner, or a goroutine of its own that takes a turn. Only the owner decodes and
-// raises events. Any goroutine may write, under mu.
+// The goroutine that has set busy owns it: a runner, or a goroutine that takes a single turn. Only
+// the owner decodes and raises events. Any goroutine may write, under mu.
 type polled struct {
 	loop  *Loop
-	place io.Closer // what is left of the connection, besides its descriptor; before it is driven, an opening
+	place io.Closer // an opening until it is driven, then what Close releases
 	ev    Events
 	link  *tlsLink // nil in the clear
 
 	// These are the owner's.
 	eof   bool // the peer has sent FIN
-	cut   bool // that was no end in good order
-	hung  bool // epoll has told of a FIN or an error: read on until it is there
-	marks bool // a read ends at each mark: read on until there is no more
+	cut   bool // that end was not clean
+	hung  bool // epoll reported a FIN or an error: read until it comes
+	marks bool // a read stops at each mark: read until EAGAIN
 	shake bool // the client is not connected yet
-	begun bool // a message has begun: x stays
+	begun bool // a message has begun: keep x
 	asked bool // the peer was pinged, and has sent nothing since
-	part  bool // there is a message that is not whole: x stays, and its part is the owner's to read
-	late  bool // its time is up, and it has had a moment more
+	part  bool // a message is incomplete: keep x; the owner may read x.part
+	late  bool // its deadline has passed, and it was given a grace period
 
 	// These are the wheel's.
 	later, sooner *polled
 	bucket        uint16
 	timed         bool
 
-	slow   atomic.Bool   // its last turn took its time: the next one has a goroutine of its own
+	slow   atomic.Bool   // its last turn was slow: run the next in its own goroutine
 	dead   atomic.Bool   // destroyed: no more events but the last
-	active atomic.Uint32 // when bytes last came or went, in milliseconds
-	heard  uint32        // when bytes last came; the owner's
+	active atomic.Uint32 // when bytes were last read or written, in ms
+	heard  uint32        // when bytes were last read; the owner's
 
 	mu      sync.Mutex
-	codec   handlers.Codec // Decode is the owner's, which alone sets it
-	x       *extra         // nil while there is nothing to be kept
+	codec   handlers.Codec // only the owner calls Decode and sets it
+	x       *extra         // nil while there is nothing to keep
 	fd      int32          // -1 before it is opened and after it is closed
 	slot    int32
 	todo    todo // for the owner
-	busy    bool // somebody owns it
-	turning bool // the owner will write what is queued when it has decoded
-	parked  bool // its parking has it
-	lent    bool // it has not begun, or its parking has it or has yet to say so: nobody may own it
-	watched bool // epoll knows it
-	blocked bool // epoll tells when it can be written to
-	ended   bool // the farewell is queued or was written: nothing is added
+	busy    bool // it has an owner
+	turning bool // the owner writes the queue after decoding
+	parked  bool // its parking holds it
+	lent    bool // not begun, parked or being parked: it has no owner
+	watched bool // it is in the epoll set
+	blocked bool // epoll reports when it is writable
+	ended   bool // the farewell is queued or written: queue nothing more
 	shut    bool // our FIN was sent
-	broken  bool // nothing can be written any more
+	broken  bool // writing has failed
 	paused  bool // it is not read
-	half    bool // the peer has sent its last, and the program may still write; the owner sets it
-	leaving bool // it ends once what is queued has gone
-	lingers bool // what comes is swallowed
+	half    bool // after the peer's FIN the program may still write; the owner sets it
+	leaving bool // it ends once the queue is written
+	lingers bool // input is discarded
 	over    bool // it has ended
 }
 
-// todo is what the owner of a connection is to do.
+// todo is a set of tasks for the owner of a connection.
 type todo uint16
 
 const (
 	doOpen   todo = 1 << iota // announce it
-	doDrive                   // watch it: it was announced, or waited to be
-	doRead                    // there is something to be read
+	doDrive                   // watch it: it was announced or waited for that
+	doRead                    // there is input
 	doHangup                  // the other side has closed
 	doMark                    // there is urgent data, whose place is a mark
-	doWrite                   // there is room in the kernel
+	doWrite                   // the socket is writable
 	doTimer                   // a deadline may have passed
-	doEnd                     // it was destroyed, or is to be looked at for its end
+	doEnd                     // it was destroyed, or may be able to end
 	doHalt                    // the loop is shutting down
-	doQuit                    // it is to leave, for x.quit
-	doTake                    // its parking is to be asked for it
-	doWake                    // its events are to be woken
-	doResume                  // what is left of the last read may be decoded again
+	doQuit                    // leave for the reason x.quit
+	doTake                    // take it from its parking
+	doWake                    // call Wake of its events
+	doResume                  // decode the rest of the last read
 )
 
 // opening is what a connection needs until it is driven.
@@ -98,39 +99,39 @@ func (o *opening) Close() error {
 	return o.Conn.Close()
 }
 
-// opening is nil once the connection is driven.
+// opening returns the state before the connection is driven, nil from then on.
 func (c *polled) opening() *opening {
 	o, _ := c.place.(*opening)
 	return o
 }
 
-// extra is what a connection has while it is not idle.
+// extra holds what a connection needs only while it is not idle.
 type extra struct {
-	out   []byte // to be written from at on
+	out   []byte // the queue; out[at:] is unwritten
 	at    int
-	part  []byte // the beginning of a message that is not whole
-	over  bool   // part is longer than the budget allows
-	kept  int    // bytes of it that the codec keeps
-	since uint64 // when the message that is not whole began; 0 if there is none
-	held  bool   // it is not read until its peer reads
-	asked int    // bytes of out that the codec has answered
+	part  []byte // the beginning of an incomplete message
+	over  bool   // part exceeds the budget
+	kept  int    // bytes of it inside the codec
+	since uint64 // when the incomplete message began; 0 if there is none
+	held  bool   // reading waits until the peer reads
+	asked int    // bytes of out that are replies of the codec
 
-	why     error     // what its farewell tells
-	quit    error     // it is to leave
-	cause   error     // why nothing can be written
-	reason  reason    // what Disconnect tells; a good end if none is given
-	shakeBy uint64    // by then the handshake is complete
-	haltBy  uint64    // the loop is shutting down: by then it ends
-	closeBy uint64    // our side has ended: by then it closes
-	swallow int       // bytes that were swallowed
-	room    sync.Cond // of writers that wait
-	waiting int       // how many
-	feeds   []Drainer // that wait for the queue to be empty
+	why     error     // the reason in its farewell
+	quit    error     // why Quit ended it
+	cause   error     // why writing fails
+	reason  reason    // the error for Disconnect; nil means a clean end
+	shakeBy uint64    // deadline of the handshake
+	haltBy  uint64    // deadline to end while the loop shuts down
+	closeBy uint64    // deadline to close after our side has ended
+	swallow int       // bytes that were discarded
+	room    sync.Cond // where writers wait for space
+	waiting int       // number of these writers
+	feeds   []Drainer // called once the queue is empty
 }
 
 var extras = sync.Pool{New: func() any { return new(extra) }}
 
-// keepOut is the largest queue whose memory is used again.
+// keepOut is the capacity of the largest queue that is reused.
 const keepOut = 256 << 10
 
 var _ Conn = (*polled)(nil)
@@ -155,11 +156,12 @@ func (c *polled) Start(ev Events) (run func()) {
 	c.mu.Unlock()
 	c.dead.Store(true)
 	c.place.Close()
-	c.loop.tasks.Go(func() { ev.Disconnect(handlers.ErrShutdown) }) // a callback must not run in the accepting goroutine
+	c.loop.tasks.Go(func() { ev.Disconnect(handlers.ErrShutdown) }) // not in the accepting goroutine
 	return nil
 }
 
-// attach makes a descriptor of the connection.
+// attach gets the connection's descriptor. It returns false, and ends the connection, if that
+// fails.
 func (c *polled) attach() bool {
 	c.mu.Lock()
 	ok := c.attachLocked()
@@ -170,7 +172,8 @@ func (c *polled) attach() bool {
 	return ok
 }
 
-// attachLocked is attach without its end, which is the owner's. In the first turn it may be called by a writer too.
+// attachLocked is like attach but leaves it to the owner to end the connection. In the first turn a
+// writer may call it too.
 func (c *polled) attachLocked() bool {
 	switch {
 	case c.fd >= 0:
@@ -186,13 +189,14 @@ func (c *polled) attachLocked() bool {
 	}
 	c.fd, c.link = int32(d.fd), d.link
 	info := start.Conn.Info()
-	c.marks = info.Peer != nil || !info.Remote.IsValid() // a Unix socket, on which descriptors may be passed
+	c.marks = info.Peer != nil || !info.Remote.IsValid() // a Unix socket may pass descriptors
 	start.Conn, start.place = nil, d.place
 	start.unread = append(d.unread, start.unread...)
 	return true
 }
 
-// watch tells epoll of a connection that is still there after its first turn: a short one never gets so far.
+// watch adds a connection that outlives its first turn to the epoll set. A short one never needs
+// it.
 func (c *polled) watch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,7 +205,8 @@ func (c *polled) watch() {
 	}
 }
 
-// watchLocked has epoll tell of what comes and, once there was none, of room to write; also of what it has told already.
+// watchLocked adds the connection to the epoll set: for input and, after a write has blocked, for
+// writability. epoll also reports what is ready already.
 func (c *polled) watchLocked() {
 	if c.over || c.fd < 0 {
 		return

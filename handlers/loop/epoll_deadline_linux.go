@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// halted ends a connection whose peer has been quiet for a moment, or when its time is up.
+// halted ends a connection during shutdown, once its peer has been quiet for a moment or its
+// deadline has passed.
 func (c *polled) halted(r *runner) {
 	c.mu.Lock()
 	now := c.now()
@@ -21,7 +22,8 @@ func (c *polled) halted(r *runner) {
 	time.AfterFunc(quiet, func() { c.post(doHalt | doRead) })
 }
 
-// sinceActive is how long no byte has come or gone. What has come after now, in another goroutine, is no age.
+// sinceActive returns the milliseconds since a byte was last read or written. It returns 0 if
+// another goroutine has noted one later than now.
 func (c *polled) sinceActive(now uint64) uint64 {
 	age := uint32(now) - c.active.Load()
 	if age > math.MaxUint32-uint32(time.Minute/time.Millisecond) {
@@ -30,14 +32,15 @@ func (c *polled) sinceActive(now uint64) uint64 {
 	return uint64(age)
 }
 
-// hear notes that the peer has sent something.
+// hear records that the peer has sent something.
 func (c *polled) hear(now uint64) {
 	c.active.Store(uint32(now))
 	c.heard, c.asked = uint32(now), false
 }
 
-// timer ends a connection whose deadline had passed by then, or looks again when it will have, at once if
-// it has passed since. then is what isLate returned before the connection was read.
+// timer ends a connection whose deadline had passed at then, the result of isLate before the
+// connection was read. Otherwise it schedules the next look, at once if the deadline has passed
+// since.
 func (c *polled) timer(then uint64) {
 	c.mu.Lock()
 	if c.over || c.lent {
@@ -51,12 +54,13 @@ func (c *polled) timer(then uint64) {
 	due, err := c.dueLocked(now)
 	if due == 0 || due > then {
 		if due != 0 {
-			c.loop.poller.schedule(c, due) // under mu: a later call must not put off the deadline that End sets
+			c.loop.poller.schedule(c, due) // under mu, or it might postpone End's deadline
 		}
 		c.mu.Unlock()
 		return
 	}
-	if x := c.x; x != nil && x.closeBy != 0 && c.queuedLocked() > 0 && (!c.leaving || x.why == nil) { // something is lost
+	// Queued data is lost.
+	if x := c.x; x != nil && x.closeBy != 0 && c.queuedLocked() > 0 && (!c.leaving || x.why == nil) {
 		c.leaving, x.why = true, handlers.ErrSlow
 		x.reason.fail(handlers.ErrSlow)
 	}
@@ -68,8 +72,9 @@ func (c *polled) timer(then uint64) {
 	c.leave(err)
 }
 
-// isLate returns the time if the peer's time seems to be up, and else 0. It is judged by that only after
-// a read, and by no later time: the process may have stood still while bytes came.
+// isLate returns the current time if the peer's deadline seems to have passed, otherwise 0. The
+// deadline is enforced only after a read, and as of this time, because the process may have been
+// suspended while bytes arrived.
 func (c *polled) isLate() (now uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -88,8 +93,8 @@ func (c *polled) isLate() (now uint64) {
 // readsLocked reports whether the connection is read.
 func (c *polled) readsLocked() bool { return !c.leaving && c.fd >= 0 && c.watched }
 
-// hasMoment gives a peer of which something was read a moment for the rest, if its time is still up:
-// one moment, as it may go on sending. It is false when the connection is ending.
+// hasMoment grants a late peer that has just sent something a single grace period for the rest. It
+// returns false if the connection is ending.
 func (c *polled) hasMoment() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,8 +107,8 @@ func (c *polled) hasMoment() bool {
 	return true
 }
 
-// overdueLocked ends a connection whose peer takes nothing, when its time is up. Its owner may be in a callback that waits
-// for the peer, and would not look at the deadline.
+// overdueLocked ends a connection past the deadline of a peer that does not read. The owner may be
+// in a callback that waits for this peer and so cannot check the deadline.
 func (c *polled) overdueLocked() {
 	due := c.slowByLocked()
 	switch {
@@ -119,7 +124,7 @@ func (c *polled) overdueLocked() {
 	}
 }
 
-// slowByLocked is when a peer that takes nothing is too slow; 0 for never.
+// slowByLocked returns when a peer that does not read is too slow; 0 means never.
 func (c *polled) slowByLocked() (due uint64) {
 	if c.loop.Timeout <= 0 {
 		return 0
@@ -128,7 +133,7 @@ func (c *polled) slowByLocked() (due uint64) {
 	return now - c.sinceActive(now) + uint64(c.loop.Timeout/time.Millisecond)
 }
 
-// dueLocked is when the connection is to end and why; 0 for never.
+// dueLocked returns when the connection must end and why; 0 means never.
 func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 	l := c.loop
 	switch {
@@ -155,8 +160,8 @@ func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 	return due, err
 }
 
-// lostByLocked pings a peer that has been silent for the interval. It returns when the peer is to be
-// pinged, or is lost; 0 for never.
+// lostByLocked pings a peer that has been silent for the interval. It returns when to ping the peer
+// or declare it lost; 0 means never.
 func (c *polled) lostByLocked(now uint64) (by uint64) {
 	interval := uint64(max(c.loop.PingInterval, 0) / time.Millisecond)
 	p, ok := c.codec.(handlers.Pinger)
@@ -178,7 +183,7 @@ func (c *polled) lostByLocked(now uint64) (by uint64) {
 	return now - c.sinceActive(now) + interval
 }
 
-// shakeByLocked is when the handshake must be complete.
+// shakeByLocked returns the deadline of the handshake.
 func (c *polled) shakeByLocked(now uint64) uint64 {
 	l := c.loop
 	if l.HandshakeTimeout <= 0 {

@@ -14,29 +14,30 @@ import (
 
 // A Descriptor is a connection that may be a bare descriptor, which Go's poller does not know.
 type Descriptor interface {
-	// Below is what its net.Conn is, or will be, made of; nil if it is a bare descriptor.
+	// Below returns what its net.Conn is or will be made of, nil for a bare descriptor.
 	Below() net.Conn
-	// Descriptor returns the bare descriptor, which is the loop's from then on, and what [handlers.Detacher] would.
+	// Descriptor returns the bare descriptor, which the loop owns from then on, and its place, as
+	// [handlers.Detacher] does.
 	Descriptor() (fd int, place io.Closer, err error)
 }
 
-// A Replayer is a net.Conn some of whose bytes were read already.
+// A Replayer is a net.Conn some of whose bytes have already been read.
 type Replayer interface {
-	// NetConn is the net.Conn below.
+	// NetConn returns the net.Conn below.
 	NetConn() net.Conn
-	// Replay returns it and those bytes, which are given only once.
+	// Replay returns the net.Conn below and those bytes. It returns the bytes only once.
 	Replay() (nc net.Conn, unread []byte)
 }
 
-// detached is a connection that was taken away from Go's poller.
+// detached is a connection that was removed from Go's poller.
 type detached struct {
 	fd     int
 	link   *tlsLink
 	unread []byte
-	place  io.Closer // what is to be closed besides the descriptor
+	place  io.Closer // what to close besides the descriptor
 }
 
-// canDetach reports whether detach can have the descriptor of c.
+// canDetach reports whether detach can take the descriptor of c.
 func canDetach(c handlers.Conn) bool {
 	var nc net.Conn
 	if d, ok := c.(Descriptor); ok {
@@ -62,7 +63,7 @@ func canDetach(c handlers.Conn) bool {
 	return socketOf(nc) != nil
 }
 
-// socketOf is a connection of the kernel's, or nil.
+// socketOf returns the kernel socket of nc, or nil if it has none.
 func socketOf(nc net.Conn) syscall.Conn {
 	switch nc := nc.(type) {
 	case *net.TCPConn:
@@ -73,7 +74,7 @@ func socketOf(nc net.Conn) syscall.Conn {
 	return nil
 }
 
-// detach takes the descriptor of src, of which nothing but its place is left.
+// detach takes the descriptor of src. Only the place of src is left.
 func detach(src handlers.Conn) (d detached, err error) {
 	if b, ok := src.(Descriptor); ok && b.Below() == nil {
 		d.fd, d.place, err = b.Descriptor()
@@ -89,7 +90,7 @@ func detach(src handlers.Conn) (d detached, err error) {
 	return d, nil
 }
 
-// takeFrom takes the descriptor below a net.Conn.
+// takeFrom takes the descriptor below the net.Conn of src.
 func takeFrom(src handlers.Conn) (d detached, err error) {
 	nc, err := src.NetConn()
 	if err != nil {
@@ -106,7 +107,7 @@ func takeFrom(src handlers.Conn) (d detached, err error) {
 	sw := tc.NetConn().(*handlers.Switch)
 	link := &tlsLink{conn: tc}
 	nc = sw.Current()
-	if old, ok := nc.(*hijacked); ok { // it has left a loop in the clear
+	if old, ok := nc.(*hijacked); ok { // hijacked from a loop, without TLS
 		nc, link.in = old.Conn, old.unread
 	}
 	if d.fd, err = take(nc); err == nil {
@@ -116,10 +117,10 @@ func takeFrom(src handlers.Conn) (d detached, err error) {
 	return d, err
 }
 
-// take duplicates the descriptor of nc and closes nc, whose registration with Go's poller ends with it.
+// take duplicates the descriptor of nc and closes nc, which removes it from Go's poller.
 func take(nc net.Conn) (int, error) {
 	socket := socketOf(nc)
-	if socket == nil { // it was one when canDetach looked
+	if socket == nil { // it has changed since canDetach
 		return -1, errors.ErrUnsupported
 	}
 	raw, err := socket.SyscallConn()
@@ -133,6 +134,6 @@ func take(nc net.Conn) (int, error) {
 	if dupErr != nil {
 		return -1, os.NewSyscallError("fcntl", dupErr)
 	}
-	_ = nc.Close() // of the duplicate's socket nothing is closed
+	_ = nc.Close() // the duplicate keeps the socket open
 	return fd, nil
 }

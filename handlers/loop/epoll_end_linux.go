@@ -7,7 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// leave ends the connection for reason, in good order if it is nil: it tells the peer, and closes once that has gone out.
+// leave ends the connection for reason, nil for a clean end. It tells the peer and closes once that
+// is written.
 func (c *polled) leave(reason error) {
 	c.mu.Lock()
 	c.leaveLocked(reason)
@@ -15,7 +16,7 @@ func (c *polled) leave(reason error) {
 	c.settle()
 }
 
-// leaveLocked is leave without the first step, which is the caller's to take.
+// leaveLocked is like leave but leaves the first call of settle to the caller.
 func (c *polled) leaveLocked(reason error) {
 	if c.leaving || c.over {
 		return
@@ -28,13 +29,13 @@ func (c *polled) leaveLocked(reason error) {
 	if !c.ended && !c.broken {
 		c.endLocked(reason)
 	}
-	c.shut = c.shut || c.eof && c.link == nil // closing is as good a FIN, but no close_notify
+	c.shut = c.shut || c.eof && c.link == nil // closing sends the FIN, but not a close_notify
 	c.flushLocked()
 }
 
-// settle brings a connection that leaves a step nearer to its end: what is queued is written, our FIN sent, and that of
-// the peer awaited, for a moment. Closing with unread bytes would reset the connection, and the peer would lose our last
-// words (RFC 9112, section 9.6).
+// settle advances a leaving connection: it writes the queue, sends our FIN and waits briefly for
+// the peer's. Closing with unread bytes would reset the connection, and the peer would lose our
+// last bytes (RFC 9112, section 9.6).
 func (c *polled) settle() {
 	c.mu.Lock()
 	if c.over {
@@ -67,7 +68,7 @@ func (c *polled) settle() {
 // LogPanic is [Conn.LogPanic].
 func (c *polled) LogPanic(err error) { c.loop.panicked(c.ev, err) }
 
-// byLocked bounds what is left to do by d from now on, unless it has a bound.
+// byLocked bounds the rest of the connection's life to d from now, unless it has a bound.
 func (c *polled) byLocked(d time.Duration) {
 	if c.x.closeBy == 0 {
 		c.x.closeBy = c.now() + uint64(d/time.Millisecond)
@@ -75,7 +76,7 @@ func (c *polled) byLocked(d time.Duration) {
 	}
 }
 
-// finishLocked closes the connection and tells its client. It unlocks mu.
+// finishLocked closes the connection and reports its end to the client. It unlocks mu.
 func (c *polled) finishLocked() {
 	c.over, c.broken = true, true
 	err := error(nil)
@@ -89,7 +90,7 @@ func (c *polled) finishLocked() {
 	c.fd = -1
 	c.wakeLocked()
 	c.drainedLocked()
-	c.dropPartLocked() // a writer that still waits keeps the rest
+	c.dropPartLocked() // a waiting writer still needs the rest of x
 	c.dropLocked()
 	c.mu.Unlock()
 	c.place.Close()

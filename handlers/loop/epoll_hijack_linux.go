@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hijack takes the connection out of the loop, and gives it to take in a goroutine of its own. Its client ends. The caller
-// owns it. It is false when the connection has ended.
+// hijack removes the connection from the loop, ends its client and calls take with the connection
+// in a new goroutine. The caller must own c. It returns false if the connection has ended.
 func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 	c.mu.Lock()
 	if c.over || c.broken || c.ended {
@@ -37,7 +37,7 @@ func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 	c.dropLocked()
 	c.mu.Unlock()
 	c.ev.Disconnect(nil)
-	go func() { // ends when take has; Loop.Wait waits for it
+	go func() { // ends when take returns; Loop.Wait waits for it
 		defer c.loop.poller.left()
 		var err error
 		if d.Conn, err = c.reattach(fd, wire, cipher); err != nil {
@@ -48,12 +48,12 @@ func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 	return true
 }
 
-// reattach makes a net.Conn of the descriptor again. Of TLS wire is what was encrypted and not sent, and cipher what was
-// received and not decrypted.
+// reattach returns a net.Conn for the descriptor fd. For TLS, wire holds encrypted bytes that were
+// not sent, and cipher received bytes that were not decrypted.
 func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "")
 	nc, err := net.FileConn(f)
-	f.Close() // net.FileConn has a duplicate
+	f.Close() // net.FileConn duplicates it
 	if err != nil || c.link == nil {
 		return nc, err
 	}
@@ -71,7 +71,7 @@ func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
 	return c.link.conn, nil
 }
 
-// quit ends the link, of which this is left.
+// quit ends the link and returns its unsent and undecrypted bytes.
 func (t *tlsLink) quit() (wire, cipher []byte) {
 	if t == nil {
 		return nil, nil
