@@ -98,9 +98,7 @@ func lintFile(path string, src []byte, m *metrics) (problems []string, err error
 		at := fset.Position(pos)
 		problems = append(problems, fmt.Sprintf("%s:%d: %s", path, at.Line, fmt.Sprintf(format, args...)))
 	}
-	if !isEpoll(path) {
-		checkWidth(file, fset, src, add)
-	}
+	checkWidth(file, fset, src, add)
 	if strings.HasSuffix(path, "_test.go") {
 		return problems, nil
 	}
@@ -124,8 +122,7 @@ func lintFile(path string, src []byte, m *metrics) (problems []string, err error
 	return problems, nil
 }
 
-// isEpoll reports whether a file belongs to the epoll driver, whose comments and nesting are not
-// checked.
+// isEpoll reports whether a file belongs to the epoll driver, whose nesting is not checked.
 func isEpoll(path string) bool {
 	dir, name := filepath.Split(filepath.ToSlash(path))
 	return strings.HasSuffix(dir, "handlers/loop/") && (strings.HasPrefix(name, "epoll") || strings.HasPrefix(name, "wheel"))

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A shutdown that comes while OnConnect runs is one of a connection that nobody reads yet.
+// A shutdown during OnConnect ends a connection that nothing reads yet.
 func TestHaltWhileConnecting(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		for _, parked := range []bool{false, true} {
@@ -45,7 +45,7 @@ func TestHaltWhileConnecting(t *testing.T) {
 	})
 }
 
-// A shutdown may find a connection that was admitted and is not yet driven.
+// A shutdown ends a connection that was admitted and is not driven yet.
 func TestHaltBeforeRun(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -62,7 +62,7 @@ func TestHaltBeforeRun(t *testing.T) {
 	})
 }
 
-// A parked connection that its parking is about to retire may be destroyed any number of times.
+// A parked connection may be destroyed repeatedly while its parking retires it.
 func TestDestroyWhileRetiring(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		for range 20 {
@@ -90,13 +90,13 @@ func TestDestroyWhileRetiring(t *testing.T) {
 // words is a codec with a farewell.
 type words struct{ lines }
 
-// A peer that reads neither what is queued nor the farewell does not stay.
+// A connection ends even if its peer reads neither the queue nor the farewell.
 func TestFarewellIsNotRead(t *testing.T) {
 	r := epollRig(t, &Loop{MaxQueue: 64 << 10})
 	conn, rec, _ := r.connect(t, handlers.Attachment{Codec: &words{}})
 	c := conn.(*polled)
 	start(c, rec)
-	for full := 0; full < 10; { // the kernel makes room as it hands on what it has
+	for full := 0; full < 10; { // the kernel makes room as it passes data on
 		if full++; c.TrySend(make([]byte, 8<<10), handlers.Auto) == nil {
 			full = 0
 			continue
@@ -116,7 +116,7 @@ func TestFarewellIsNotRead(t *testing.T) {
 // refused is a client whose OnConnect panics.
 type refused struct{ *recorder }
 
-// A connection that ends before it was ever watched is still told when its peer goes.
+// A connection that ends before it is watched still notices that its peer goes.
 func TestConnectFails(t *testing.T) {
 	eachDriver(t, patient, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -146,7 +146,7 @@ func TestFarewellPanics(t *testing.T) {
 	})
 }
 
-// Slots are not given away twice, and what is late is forgotten once it has gone.
+// A slot is not given away twice, and a late connection is forgotten when it ends.
 func TestLateAreForgotten(t *testing.T) {
 	r := epollRig(t, &Loop{Timeout: 50 * time.Millisecond})
 	recs := make([]*recorder, 50)
@@ -171,7 +171,7 @@ func TestLateAreForgotten(t *testing.T) {
 	}
 }
 
-// A loop that has too few descriptors for an epoll set falls back on goroutines, and can be closed.
+// A loop without enough descriptors for an epoll set falls back on goroutines and can be closed.
 func TestTooFewDescriptors(t *testing.T) {
 	var l Loop
 	l.poller.once.Do(func() { l.poller.err = unix.EMFILE })
@@ -193,7 +193,7 @@ func (r refused) Connect(info *handlers.Info) error {
 
 func (*rude) AppendClose([]byte, error) []byte { panic("oops") }
 
-// changing is a connection that has turned into something else when the loop asks for its descriptor.
+// changing is a connection that has changed when the loop asks for its descriptor.
 type changing struct {
 	fakeConn
 	asked bool
@@ -207,7 +207,7 @@ func (c *changing) NetConn() (net.Conn, error) {
 	return struct{ net.Conn }{c.nc}, nil
 }
 
-// A connection that has no descriptor any more ends with an error, and costs nobody else anything.
+// A connection that has lost its descriptor ends with an error and affects no other.
 func TestNoDescriptorAnyMore(t *testing.T) {
 	r := epollRig(t, noBounds())
 	server, client := tcpPair(t)

@@ -13,12 +13,12 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// epollRig is a rig without TLS.
+// epollRig returns a rig without TLS.
 func epollRig(t *testing.T, l *Loop) *rig {
 	return newRig(t, l, bench{name: "epoll", server: plainServer})
 }
 
-// A runner may end its turn, and be given back, while the monitor takes it for lost.
+// A runner may end its turn and be put back while the monitor declares it stuck.
 func TestMonitorAndEndingTurn(t *testing.T) {
 	var (
 		p = &poller{runners: 1, polling: true}
@@ -49,7 +49,7 @@ func TestMonitorAndEndingTurn(t *testing.T) {
 	wg.Wait()
 }
 
-// leaky panics with an answer, and a codec, that are not for the next connection.
+// leaky panics with a reply and a next codec set; the next connection must not get them.
 type leaky struct{ lines }
 
 func (*leaky) Decode(_ []byte, m *handlers.Messages) (int, error) {
@@ -75,7 +75,7 @@ func TestPanicLeavesNothingBehind(t *testing.T) {
 	}
 }
 
-// Writers come and go while the owner reads: the extra is given back and fetched all the time.
+// Writers come and go while the owner reads, so the extra is freed and created all the time.
 func TestWritersWhileReading(t *testing.T) {
 	r := epollRig(t, noBounds())
 	c, rec, client := r.lines(t)
@@ -103,7 +103,7 @@ func TestWritersWhileReading(t *testing.T) {
 	}
 }
 
-// What OnConnect sends may be more than the kernel takes and than may be queued: it waits for the peer to read.
+// OnConnect may send more than the kernel accepts and the queue holds: it waits for the peer.
 func TestConnectSendsMuch(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
 		for _, parked := range []bool{false, true} {
@@ -128,7 +128,7 @@ func TestConnectSendsMuch(t *testing.T) {
 	})
 }
 
-// What OnConnect sends to a client that is to be parked is sent although it has not returned.
+// Data that OnConnect sends to a client to be parked is written before OnConnect returns.
 func TestParkedConnectTakesItsTime(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -150,7 +150,7 @@ func TestParkedConnectTakesItsTime(t *testing.T) {
 	})
 }
 
-// slowLot takes its time to park.
+// slowLot is slow to park.
 type slowLot struct {
 	lot
 	parking, goOn chan struct{}
@@ -162,7 +162,7 @@ func (l *slowLot) Park() {
 	l.lot.Park()
 }
 
-// The program may write while the connection is on its way to be parked.
+// The program may write while the connection is being parked.
 func TestWriteWhileParking(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -178,7 +178,7 @@ func TestWriteWhileParking(t *testing.T) {
 	})
 }
 
-// What a callback writes is sent although it takes its time, also when the one before has taken its time.
+// Data of a slow callback is written before it returns, even if the callback before was slow.
 func TestSecondBlockedCallback(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -212,7 +212,7 @@ func TestSecondBlockedCallback(t *testing.T) {
 	})
 }
 
-// The runner that takes a lost one's place does not go by a clock of its own.
+// The runner that replaces a stuck one does not use a clock of its own.
 func TestClockOfReplacement(t *testing.T) {
 	r := epollRig(t, noBounds())
 	var conns []*polled
@@ -254,7 +254,7 @@ func TestClockOfReplacement(t *testing.T) {
 	}
 }
 
-// eachEpoll runs f with every bench of the epoll driver.
+// eachEpoll runs f on every bench of the epoll driver.
 func eachEpoll(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
 	t.Parallel()
 	for _, b := range benches {
@@ -267,7 +267,7 @@ func eachEpoll(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
 	}
 }
 
-// Bytes that come while it is asked how long there were none are no eternity ago.
+// Bytes that arrive while the idle time is computed do not make it huge.
 func TestSinceActive(t *testing.T) {
 	c := &polled{}
 	for _, tt := range []struct {

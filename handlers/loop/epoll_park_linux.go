@@ -17,7 +17,7 @@ func (c *polled) Adopt(codec handlers.Codec) {
 func (c *polled) StartParked(ev Events, p Parking) {
 	c.opening().parking = p
 	if run := c.Start(ev); run != nil {
-		go run() // ends when it is parked, or with its first turn; Loop.Wait waits for it
+		go run() // ends when parked or after the first turn; Loop.Wait waits for it
 	}
 }
 
@@ -52,7 +52,7 @@ func (c *polled) Expire(err error) {
 	c.postLocked(doEnd)
 }
 
-// park parks the connection, unless there is something to do for it.
+// park parks the connection unless its owner has work to do.
 func (c *polled) park() bool {
 	c.mu.Lock()
 	c.parked = c.fd < 0 && c.queuedLocked() == 0 && !c.ended && !c.broken && (c.x == nil || c.x.haltBy == 0)
@@ -73,17 +73,17 @@ func (c *polled) unparkLocked() {
 	} // else it is only about to be parked
 }
 
-// takeLocked asks the parking for the connection, if that is to be done.
+// takeLocked asks the parking for the connection if doTake is set.
 func (c *polled) takeLocked() {
 	if c.todo&doTake == 0 {
 		return
 	}
 	c.todo &^= doTake
 	if !c.lent || c.over {
-		return // it has answered already
+		return // its parking has released it already
 	}
 	p := c.opening().parking
-	go func() { // ends at once; somebody else may be about to drive it
+	go func() { // ends at once; another goroutine may drive c
 		if !p.Take() {
 			return
 		}

@@ -7,12 +7,12 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// told is a Drainer that is told once.
+// told is a Drainer that is called once.
 type told chan struct{}
 
 func (f told) Drained() { close(f) }
 
-// Who waits for what was written to be read is told when the connection turns out to be something else meanwhile.
+// A Drainer is called when the connection changes into another while it waits.
 func TestRetireTellsWhoWaits(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)

@@ -6,11 +6,11 @@ import (
 	"github.com/portluck/portluck/handlers/internal/parts"
 )
 
-// smallPart is up to where a message that is not whole is put in front of what is read next; a longer one is read into its
-// own buffer.
+// smallPart is the largest incomplete message that is copied in front of the next read. A longer
+// one is read into its own buffer.
 const smallPart = 16 << 10
 
-// space is where to read to, behind what there is of a message.
+// space returns the buffer for the next read and how many of its bytes hold the incomplete message.
 func (c *polled) space(r *runner) (buf []byte, have int) {
 	if !c.part {
 		return r.buffer(0), 0
@@ -30,8 +30,8 @@ func (c *polled) space(r *runner) (buf []byte, have int) {
 	return x.part[:cap(x.part)], have
 }
 
-// growPartLocked makes room for more of a message. When that is not left it makes a little, which keep takes away unless
-// the message is whole then.
+// growPartLocked makes room for more of a message. If the budget is exhausted it makes a little
+// room, which keep takes away unless that completes the message.
 func (c *polled) growPartLocked() {
 	if x := c.x; !c.resizePartLocked(cap(x.part) + 1) {
 		buf := make([]byte, 0, cap(x.part)+smallPart)
@@ -41,7 +41,7 @@ func (c *polled) growPartLocked() {
 	}
 }
 
-// keep keeps what the codec has left over, in a buffer of its size.
+// keep stores what the codec has left over in a buffer of its size.
 func (c *polled) keep(r *runner, rest []byte) bool {
 	begun := len(rest) > 0 || r.m.Partial
 	if !begun && !c.begun && r.m.Kept == 0 {
@@ -58,7 +58,7 @@ func (c *polled) keep(r *runner, rest []byte) bool {
 	return true
 }
 
-// keepRestLocked reports whether there is memory for rest.
+// keepRestLocked stores rest and reports whether there was memory for it.
 func (c *polled) keepRestLocked(rest []byte) bool {
 	if len(rest) == 0 {
 		c.dropRestLocked()
@@ -74,15 +74,16 @@ func (c *polled) keepRestLocked(rest []byte) bool {
 		}
 		x.part = append(x.part, rest...)
 		return true
-	case x.over, cap(x.part) > smallPart && cap(x.part)/4 >= len(rest): // the long message that it was for was delivered
+	case x.over, cap(x.part) > smallPart && cap(x.part)/4 >= len(rest): // its long message is complete
 		x.part = x.part[:copy(x.part[:len(rest)], rest)]
 		return c.resizePartLocked(len(rest))
 	}
-	x.part = x.part[:copy(x.part[:len(rest)], rest)] // they may be the same
+	x.part = x.part[:copy(x.part[:len(rest)], rest)] // they may overlap
 	return true
 }
 
-// clockLocked measures how long a message takes. What was delivered last is whole: what is there now is another.
+// clockLocked measures how long a message takes. Once a message was delivered, what is left is a
+// new one.
 func (c *polled) clockLocked(r *runner, begun bool) {
 	goesOn := c.begun && !r.told
 	c.begun = begun
@@ -98,8 +99,8 @@ func (c *polled) clockLocked(r *runner, begun bool) {
 	}
 }
 
-// resizePartLocked gives part a buffer for n bytes, with what is in it now as far as there is room. It is false, and nothing
-// has changed, when that is not left.
+// resizePartLocked gives part a buffer for n bytes and copies its content as far as that fits. It
+// returns false and changes nothing if the budget is exhausted.
 func (c *polled) resizePartLocked(n int) bool {
 	size := parts.Size(n)
 	if !c.loop.budget().Take(size - cap(c.x.part)) {
@@ -117,7 +118,7 @@ func (c *polled) swapPartLocked(buf []byte) {
 	x.part, x.over = buf, false
 }
 
-// keptLocked notes that the codec keeps n bytes. It is false when they are not left.
+// keptLocked records that the codec keeps n bytes. It returns false if the budget is exhausted.
 func (c *polled) keptLocked(n int) bool {
 	x := c.needLocked()
 	if n == x.kept {
@@ -130,7 +131,7 @@ func (c *polled) keptLocked(n int) bool {
 	return true
 }
 
-// dropPartLocked is the end of a message that is not whole. The codec keeps nothing either.
+// dropPartLocked drops an incomplete message. The codec must keep none of it either.
 func (c *polled) dropPartLocked() {
 	c.dropRestLocked()
 	if c.x != nil {
@@ -139,7 +140,7 @@ func (c *polled) dropPartLocked() {
 	}
 }
 
-// dropRestLocked gives back what the codec had left over.
+// dropRestLocked frees what the codec had left over.
 func (c *polled) dropRestLocked() {
 	c.part = false
 	if c.x == nil || c.x.part == nil {

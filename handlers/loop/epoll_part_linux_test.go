@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A queue that is never quite empty does not keep what was sent.
+// A queue that is never quite empty does not keep the bytes that were sent.
 func TestQueueIsCompacted(t *testing.T) {
 	r := newRig(t, &Loop{MaxQueue: 256 << 10}, bench{name: "epoll", server: func(t *testing.T, nc *net.TCPConn) handlers.Conn {
 		if err := nc.SetWriteBuffer(8 << 10); err != nil { // the kernel never takes all
@@ -47,7 +47,7 @@ func TestQueueIsCompacted(t *testing.T) {
 	goneWithin(t, time.Minute, rec)
 }
 
-// The budget for messages that are not whole is given back whoever waits.
+// The budget for incomplete messages is returned whichever goroutine waits.
 func TestPartIsGivenBack(t *testing.T) {
 	r := epollRig(t, &Loop{MaxQueue: 1})
 	conn, rec, client := r.lines(t)
@@ -77,7 +77,7 @@ func TestPartIsGivenBack(t *testing.T) {
 	}
 }
 
-// A long message that is followed by the beginning of a short one does not keep its buffer.
+// A long message followed by the beginning of a short one does not keep its buffer.
 func TestPartShrinks(t *testing.T) {
 	r := epollRig(t, noBounds())
 	c, rec, client := r.lines(t)
@@ -94,7 +94,7 @@ func TestPartShrinks(t *testing.T) {
 	}
 }
 
-// Callbacks that block keep little memory each, however many there are.
+// Blocked callbacks keep little memory each, however many there are.
 func TestBlockedCallbacksAreCheap(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		const n = 100
@@ -133,7 +133,7 @@ func TestBlockedCallbacksAreCheap(t *testing.T) {
 	})
 }
 
-// hoarder is a codec that keeps all that comes until there is a line end.
+// hoarder is a codec that keeps all input until a line ends.
 type hoarder struct {
 	lines
 	kept []byte
@@ -148,7 +148,7 @@ func (h *hoarder) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return len(in), nil
 }
 
-// What codecs keep of messages that are not whole has the same budget: TRAPS part 3, row 9.
+// Incomplete messages inside codecs count towards the same budget: TRAPS part 3, row 9.
 func TestTraps3Row9KeptByCodecs(t *testing.T) {
 	const clients, each, budget = 20, 8 << 10, 64 << 10
 	eachEpoll(t, func() *Loop { return &Loop{Budget: &handlers.Budget{Max: budget}} }, func(t *testing.T, r *rig) {

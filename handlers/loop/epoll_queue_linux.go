@@ -7,20 +7,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// flush writes what the kernel takes of the queue.
+// flush writes as much of the queue as the kernel accepts.
 func (c *polled) flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flushLocked()
 }
 
-// flushLocked writes what the kernel takes of the queue, and FIN behind a farewell.
+// flushLocked writes as much of the queue as the kernel accepts, and FIN after a farewell.
 func (c *polled) flushLocked() {
 	if c.broken || c.fd < 0 && !c.openLocked() {
 		return
 	}
 	for !c.broken && c.queuedLocked() > 0 {
-		x := c.needLocked() // what is queued may all be encrypted already
+		x := c.needLocked() // the rest of the queue may be in the TLS link
 		n, err := c.writeLocked(x.out[x.at:])
 		if n > 0 {
 			c.active.Store(uint32(c.now()))
@@ -49,13 +49,13 @@ func (c *polled) flushLocked() {
 	c.resumeLocked()
 }
 
-// openLocked makes a descriptor of a connection in its first turn, because something is to be written: its callback takes
-// its time, or waits for room.
+// openLocked gets the descriptor of a connection in its first turn, in order to write: its callback
+// is slow or waits for room.
 func (c *polled) openLocked() bool {
 	return c.busy && !c.lent && c.queuedLocked() > 0 && c.attachLocked()
 }
 
-// resumeLocked goes on with what has waited for room.
+// resumeLocked resumes what has waited for room.
 func (c *polled) resumeLocked() {
 	x := c.x
 	if x == nil {
@@ -75,24 +75,24 @@ func (c *polled) resumeLocked() {
 	if x.held && x.asked <= c.loop.maxReplies()/2 {
 		x.held = false
 		if x.since != 0 {
-			x.since = c.now() // the peer could not go on with its message
+			x.since = c.now() // the peer could not continue its message
 		}
 		c.postLocked(doRead | doTimer)
 	}
 }
 
-// drainedLocked tells those that feed the connection to go on.
+// drainedLocked calls the Drainers that wait for an empty queue.
 func (c *polled) drainedLocked() {
 	if c.x == nil {
 		return
 	}
 	for _, f := range c.x.feeds {
-		c.loop.tasks.Go(f.Drained) // ends when it has fed what there is
+		c.loop.tasks.Go(f.Drained) // ends when it has fed what it has
 	}
 	c.x.feeds = nil
 }
 
-// blockedLocked has epoll tell when there is room in the kernel, from the first time on that there was none.
+// blockedLocked makes epoll report writability from now on: a write has blocked.
 func (c *polled) blockedLocked() {
 	if !c.blocked {
 		c.blocked = true
@@ -100,7 +100,7 @@ func (c *polled) blockedLocked() {
 	}
 }
 
-// queuedLocked is how many bytes wait to be written.
+// queuedLocked returns how many bytes wait to be written.
 func (c *polled) queuedLocked() int {
 	n := c.link.queued()
 	if c.x != nil {
@@ -109,7 +109,7 @@ func (c *polled) queuedLocked() int {
 	return n
 }
 
-// writeLocked writes without waiting. The error is EAGAIN when the kernel takes no more.
+// writeLocked writes without waiting. It returns EAGAIN when the kernel accepts no more.
 func (c *polled) writeLocked(p []byte) (int, error) {
 	if c.link != nil {
 		return c.link.write(int(c.fd), p)
@@ -125,7 +125,7 @@ func writeFD(fd int, p []byte) (int, error) {
 		case err != nil:
 			return 0, err
 		case n < len(p):
-			return n, unix.EAGAIN // it would say so
+			return n, unix.EAGAIN // another write would fail with it
 		default:
 			return n, nil
 		}
@@ -149,15 +149,15 @@ func (c *polled) closeWriteLocked() {
 	}
 }
 
-// writeFailedLocked stops writing. What the peer has sent is still read; unless the peer only reads no more, or has ended
-// before, its end is no good one.
+// writeFailedLocked stops writing. Input is still read. The end is not clean, unless the peer has
+// only stopped reading or has already ended.
 func (c *polled) writeFailedLocked(err error) {
 	if (deaf(err) || c.eof && !c.cut) && !c.half {
 		c.breakLocked(nil)
 		return
 	}
 	c.breakLocked(fmt.Errorf("write: %w", err))
-	if c.half || c.paused { // there is nothing to wait for
+	if c.half || c.paused { // nothing more will be read
 		c.postLocked(doEnd)
 	}
 }
@@ -175,7 +175,7 @@ func (c *polled) breakLocked(cause error) {
 	c.drainedLocked()
 }
 
-// wakeLocked wakes those that wait for room: there will be none.
+// wakeLocked wakes the writers that wait for room, as there will be none.
 func (c *polled) wakeLocked() {
 	if c.x != nil && c.x.waiting > 0 {
 		c.x.room.Broadcast()
@@ -189,12 +189,12 @@ func (c *polled) endLocked(reason error) {
 	c.wakeLocked()
 }
 
-// lastWord queues what the codec has answered at the end: nothing that others send may follow it.
+// lastWord queues the last replies of the codec. Nothing may be queued after them.
 func (c *polled) lastWord(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.replyLocked(m)
-	c.eof = c.eof || c.ended // both sides have said goodbye: there is nothing to linger for
+	c.eof = c.eof || c.ended // both sides have ended: no need to linger
 	if !c.ended && !c.broken {
 		c.endLocked(nil)
 	}
@@ -211,7 +211,7 @@ func (c *polled) replyLocked(m *handlers.Messages) {
 	}
 }
 
-// needLocked is the connection's extra, from now on.
+// needLocked returns the connection's extra, which it creates if there is none.
 func (c *polled) needLocked() *extra {
 	if c.x == nil {
 		c.x = extras.Get().(*extra)
@@ -219,7 +219,7 @@ func (c *polled) needLocked() *extra {
 	return c.x
 }
 
-// tidyLocked gives the extra back if there is nothing in it.
+// tidyLocked frees the extra if it holds nothing.
 func (c *polled) tidyLocked() {
 	x := c.x
 	if x == nil || c.turning || x.at < len(x.out) || len(x.part) > 0 || x.waiting > 0 || len(x.feeds) > 0 ||
@@ -230,7 +230,7 @@ func (c *polled) tidyLocked() {
 	c.dropLocked()
 }
 
-// dropLocked gives the extra back.
+// dropLocked frees the extra.
 func (c *polled) dropLocked() {
 	x := c.x
 	if x == nil || x.waiting > 0 {
@@ -250,7 +250,7 @@ func (x *extra) resetOut() {
 	x.out = x.out[:0]
 }
 
-// compact forgets what was sent of a queue that is never empty.
+// compact drops the sent bytes of a queue that is never empty.
 func (x *extra) compact() {
 	if x.at >= len(x.out)-x.at {
 		x.out = x.out[:copy(x.out, x.out[x.at:])]

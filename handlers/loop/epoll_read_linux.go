@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// readBudget is how much of one connection is read in a turn while others wait.
+// readBudget limits how much one turn reads from a connection while others wait.
 const readBudget = 64 << 10
 
-// read reads and decodes what there is.
+// read reads and decodes the available input.
 func (c *polled) read(r *runner) {
 	switch {
 	case c.lingers:
@@ -49,21 +49,22 @@ func (c *polled) read(r *runner) {
 		if c.decode(r, buf[:have+n], false) || drained {
 			return
 		}
-		if c.link == nil { // which counts what comes over the wire
+		if c.link == nil { // a link counts the bytes of the wire
 			r.budget -= n
 		}
 	}
 }
 
-// finish notes the end of what the peer sends. It is none in good order where a write has found out that the peer is gone.
+// finish records the end of the peer's input. It is not clean if a write has found that the peer is
+// gone.
 func (c *polled) finish(good bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.eof, c.cut = true, !good || c.broken && c.x.cause != nil
 }
 
-// readFailed ends the connection. Where the kernel has lost it, nothing is written any more; the peer of a failed TLS layer
-// may still be told.
+// readFailed ends the connection after a failed read. If the kernel has lost it, nothing more is
+// written; after a TLS error the peer may still get an alert.
 func (c *polled) readFailed(err error) {
 	if errno := unix.Errno(0); errors.As(err, &errno) {
 		c.mu.Lock()
@@ -73,10 +74,10 @@ func (c *polled) readFailed(err error) {
 	c.leave(fmt.Errorf("read: %w", err))
 }
 
-// errBudget means that it is the turn of others.
+// errBudget means that it is the turn of other connections.
 var errBudget = errors.New("read enough for now")
 
-// receive reads once. drained means that there is no more for now: epoll will tell.
+// receive reads once. drained means that there is no more for now; epoll reports more.
 func (c *polled) receive(r *runner, p []byte) (n int, drained bool, err error) {
 	if c.link != nil {
 		return c.link.read(c, r, p)
@@ -91,8 +92,8 @@ func (c *polled) receive(r *runner, p []byte) (n int, drained bool, err error) {
 	return n, c.drains(n, len(p)), err
 }
 
-// drains reports whether a read of n bytes, where there was room for more, proves that there were no
-// more. It does not where a read ends before that: at what epoll has told of, and at a mark.
+// drains reports whether a read of n bytes into a larger buffer proves that no more is available.
+// It does not if a read may stop early: at a FIN or error that epoll reported, or at a mark.
 func (c *polled) drains(n, room int) bool { return n < room && !c.hung && !c.marks }
 
 func readFD(fd int, p []byte) (int, error) {
@@ -108,8 +109,8 @@ func readFD(fd int, p []byte) (int, error) {
 	}
 }
 
-// hold says that the connection is not read now: its peer does not read, and what it asks for would be queued without
-// bound.
+// hold reports whether the connection is not to be read now: it is paused or destroyed, or its peer
+// does not read, so that replies would be queued without bound.
 func (c *polled) hold() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,7 +125,7 @@ func (c *polled) hold() bool {
 	return true
 }
 
-// yield lets others have their turn: epoll tells again what there is to be read.
+// yield gives other connections a turn. epoll reports the unread input again.
 func (c *polled) yield() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -135,7 +136,7 @@ func (c *polled) yield() {
 	}
 }
 
-// linger swallows what comes.
+// linger discards input.
 func (c *polled) linger(r *runner) {
 	for {
 		n, err := readFD(int(c.fd), r.buffer(0))
@@ -153,8 +154,8 @@ func (c *polled) linger(r *runner) {
 	}
 }
 
-// decode hands data to the codec, until that wants more, and keeps what it has left over. It reports whether the
-// connection leaves.
+// decode passes data to the codec until it needs more, and keeps the rest. It reports whether the
+// connection is leaving.
 func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 	r.failed, r.told = nil, false
 	for {
@@ -200,7 +201,7 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 	}
 }
 
-// upgrade makes the codec that Decode named the connection's.
+// upgrade installs the codec that Decode returned as the next one.
 func (c *polled) upgrade(r *runner) {
 	if r.m.Next == nil {
 		return
@@ -210,7 +211,7 @@ func (c *polled) upgrade(r *runner) {
 	c.mu.Unlock()
 }
 
-// Connect announces the client, whose codec is the one that the handshake chose.
+// Connect announces the client with the codec that the handshake chose.
 func (r *runner) Connect(info *handlers.Info) {
 	c := r.conn
 	c.upgrade(r)
@@ -223,12 +224,12 @@ func (r *runner) Connect(info *handlers.Info) {
 	c.shake = false
 	r.tick()
 	c.hear(r.now)
-	c.post(doTimer) // the handshake's bound is no longer the one
+	c.post(doTimer) // the handshake's deadline no longer applies
 	r.told = true
 	r.failed = c.ev.Connect(info)
 }
 
-// Message raises the event, unless the connection was destroyed by an earlier one.
+// Message raises the event unless an earlier event destroyed the connection.
 func (r *runner) Message(m handlers.Message) {
 	c := r.conn
 	if r.failed != nil || c.dead.Load() {
@@ -243,7 +244,8 @@ func (r *runner) Message(m handlers.Message) {
 	r.failed = c.ev.Message(m)
 }
 
-// carry decodes what was read by somebody else, or keeps it for later.
+// carry decodes bytes that were read elsewhere, or keeps them for later if the connection is
+// paused.
 func (c *polled) carry(r *runner, p []byte) {
 	if c.isPaused() {
 		r.told, r.m.Partial, r.m.Kept = false, false, 0

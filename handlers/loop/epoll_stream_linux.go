@@ -71,10 +71,10 @@ func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
 	switch {
 	case c.ended || c.broken:
 		return 0, handlers.ErrClosed
-	case c.turning || c.fd < 0: // goes with what the turn writes, or with the first that is written
+	case c.turning || c.fd < 0: // the turn's or the first write sends it
 		queued, most := c.queuedLocked(), c.loop.maxQueue()
 		if n = len(p); queued+n > most {
-			if n = 0; queued == 0 { // somebody has to see to it that the rest gets its turn
+			if n = 0; queued == 0 { // or nothing would call f again for the rest
 				n = f.End(min(len(p), most))
 			}
 		}
@@ -114,8 +114,8 @@ func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
 	return n, nil
 }
 
-// End is [handlers.Stream.End]. What the peer still sends is delivered; a peer that does not answer a farewell of the
-// protocol is closed after quitTime.
+// End is [handlers.Stream.End]. Input is still delivered. A peer that does not answer a farewell of
+// the protocol is closed after quitTime.
 func (c *polled) End() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,7 +137,7 @@ func (c *polled) Quit(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.over || c.leaving || c.broken || c.x != nil && c.x.quit != nil {
-		return // what has ended it is bounded
+		return // it is ending, within a bound
 	}
 	parked := c.parked
 	if !c.ended {
@@ -155,7 +155,7 @@ func (c *polled) Quit(err error) {
 	}
 }
 
-// quitted is what is left to do after Quit.
+// quitted ends the connection after Quit.
 func (c *polled) quitted() {
 	c.mu.Lock()
 	err := error(nil)
@@ -166,7 +166,7 @@ func (c *polled) quitted() {
 	c.leave(err)
 }
 
-// Destroy is [handlers.Stream.Destroy]. What the kernel takes at once of what was written still goes out.
+// Destroy is [handlers.Stream.Destroy]. It still writes what the kernel accepts at once.
 func (c *polled) Destroy() {
 	c.mu.Lock()
 	c.flushLocked()
@@ -189,12 +189,12 @@ func (c *polled) abort(cause error) {
 		return
 	}
 	if c.busy && c.fd >= 0 {
-		_ = unix.Shutdown(int(c.fd), unix.SHUT_RDWR) // its owner may be a while
+		_ = unix.Shutdown(int(c.fd), unix.SHUT_RDWR) // its owner may be slow
 	}
 	c.postLocked(doEnd)
 }
 
-// halt asks the connection to end: what the peer has sent already is still served.
+// halt asks the connection to end. Bytes that the peer has already sent are still served.
 func (c *polled) halt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -212,7 +212,8 @@ func (c *polled) halt() {
 	}
 }
 
-// roomLocked waits for room in the queue, or says that there is none.
+// roomLocked returns once the queue has room. It waits for that if wait is set; otherwise it
+// returns [handlers.ErrSlow].
 func (c *polled) roomLocked(wait bool) error {
 	for {
 		switch {
@@ -230,7 +231,7 @@ func (c *polled) roomLocked(wait bool) error {
 		x := c.needLocked()
 		x.room.L = &c.mu
 		if due := c.slowByLocked(); due != 0 {
-			c.loop.poller.hasten(c, due) // it may not have been told of its deadline yet: this may be its first turn
+			c.loop.poller.hasten(c, due) // the first turn may not have scheduled it
 		}
 		x.waiting++
 		x.room.Wait()
@@ -238,7 +239,7 @@ func (c *polled) roomLocked(wait bool) error {
 	}
 }
 
-// kickLocked sees to it that what is queued gets written: by the turn's end if one is running.
+// kickLocked writes the queue, or leaves that to the end of a running turn.
 func (c *polled) kickLocked() {
 	switch {
 	case c.parked:

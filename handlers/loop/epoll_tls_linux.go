@@ -12,25 +12,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tlsLink is TLS over a bare descriptor. It is the net.Conn under the tls.Conn, which never waits there: a Read is given
-// what was received, one record at a time so that the tls.Conn does not keep a larger buffer than that takes, and then
-// errNoData, which is temporary; a Write only queues. A nil link is a connection in the clear.
+// tlsLink runs TLS over a bare descriptor. It is the net.Conn below the tls.Conn and never waits:
+// Read returns received bytes, at most one record at a time so that the tls.Conn keeps a small
+// buffer, and then errNoData, which is temporary; Write only queues. A nil link is a connection
+// without TLS.
 type tlsLink struct {
 	conn *tls.Conn
 
 	// These are the owner's.
 	in      []byte  // received, not yet given to conn
 	drained bool    // there was no more to receive
-	header  [5]byte // of the record at hand, as far as it was given to conn
+	header  [5]byte // of the current record, as far as it was given to conn
 	have    int     // bytes of header
 	body    int     // bytes to the end of the record
-	end     error   // of what was received
+	end     error   // the error that ended receiving
 
-	mu   sync.Mutex // after the connection's, and after those of conn
-	wire []byte     // encrypted, to be written
+	mu   sync.Mutex // locked after the connection's mu and the locks of conn
+	wire []byte     // encrypted and not yet written
 }
 
-// TLSConn is the TLS layer; nil if there is none, or the connection has not been driven yet.
+// TLSConn returns the TLS layer, or nil if there is none or the connection is not driven yet.
 func (c *polled) TLSConn() *tls.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -40,7 +41,7 @@ func (c *polled) TLSConn() *tls.Conn {
 	return c.link.conn
 }
 
-// errNoData is what a Read says that would wait.
+// errNoData is the error of a Read that would have to wait.
 var errNoData net.Error = noData{}
 
 type noData struct{}
@@ -61,13 +62,13 @@ func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err
 		n, err = t.conn.Read(p)
 		t.flushReplies(c)
 		switch {
-		case n > 0: // an error behind it comes again
+		case n > 0: // an error after it comes again
 			return n, false, nil
 		case !errors.Is(err, errNoData):
 			return 0, false, cutError(t.conn, err)
 		case t.drained:
 			return 0, true, unix.EAGAIN
-		case r.budget <= 0: // nothing is left in conn that epoll would not tell of
+		case r.budget <= 0: // conn holds no data that epoll would not report
 			return 0, false, errBudget
 		}
 		got, err := readFD(int(c.fd), r.cipher)
@@ -77,13 +78,13 @@ func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err
 		case got == 0:
 			t.end = io.EOF
 		}
-		r.budget -= got // a record of one byte takes as long as a longer one
+		r.budget -= got // even a one-byte record costs a decryption
 		t.in = r.cipher[:got]
 		t.drained = 0 < got && c.drains(got, len(r.cipher))
 	}
 }
 
-// save keeps what conn has not taken of the runner's buffer, at the end of a turn.
+// save copies what conn has not read of the runner's buffer at the end of a turn.
 func (t *tlsLink) save() {
 	if t == nil {
 		return
@@ -94,7 +95,7 @@ func (t *tlsLink) save() {
 	}
 }
 
-// flushReplies writes what reading has made conn answer: an alert, a key update.
+// flushReplies writes what conn sends because of a read: an alert or a key update.
 func (t *tlsLink) flushReplies(c *polled) {
 	t.mu.Lock()
 	n := len(t.wire)
@@ -104,7 +105,7 @@ func (t *tlsLink) flushReplies(c *polled) {
 	}
 }
 
-// Read is net.Conn's, for conn. It returns at the end of a record (RFC 8446, section 5.1).
+// Read implements net.Conn for conn. It returns at the end of a record (RFC 8446, section 5.1).
 func (t *tlsLink) Read(p []byte) (n int, err error) {
 	if len(t.in) == 0 {
 		if t.end != nil {
@@ -125,7 +126,7 @@ func (t *tlsLink) Read(p []byte) (n int, err error) {
 	return n + k, nil
 }
 
-// Write is net.Conn's, for conn.
+// Write implements net.Conn for conn.
 func (t *tlsLink) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -133,7 +134,7 @@ func (t *tlsLink) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// write encrypts p and writes it, as much as the kernel takes. What was encrypted counts as written.
+// write encrypts p and writes as much as the kernel accepts. Encrypted bytes count as written.
 func (t *tlsLink) write(fd int, p []byte) (n int, err error) {
 	for {
 		if err := t.flush(fd); err != nil || n == len(p) {
@@ -147,7 +148,7 @@ func (t *tlsLink) write(fd int, p []byte) (n int, err error) {
 	}
 }
 
-// flush writes what is encrypted.
+// flush writes the encrypted bytes.
 func (t *tlsLink) flush(fd int) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -162,7 +163,7 @@ func (t *tlsLink) flush(fd int) error {
 	return nil
 }
 
-// queued is how many bytes are encrypted and not written.
+// queued returns how many encrypted bytes are unwritten.
 func (t *tlsLink) queued() int {
 	if t == nil {
 		return 0
@@ -181,7 +182,7 @@ func (t *tlsLink) drop() {
 	t.mu.Unlock()
 }
 
-// closeWrite sends the close_notify. The error is EAGAIN when some of it waits.
+// closeWrite sends the close_notify. It returns EAGAIN if some of it is still queued.
 func (t *tlsLink) closeWrite(fd int) error {
 	_ = t.conn.CloseWrite() // queues it
 	return t.flush(fd)
@@ -189,13 +190,13 @@ func (t *tlsLink) closeWrite(fd int) error {
 
 // The rest of net.Conn: crypto/tls sets deadlines and may close.
 
-// Close is not the tls.Conn's to do.
+// Close does nothing: the loop closes the descriptor.
 func (t *tlsLink) Close() error { return nil }
 
-// LocalAddr is not known here.
+// LocalAddr returns an empty address.
 func (t *tlsLink) LocalAddr() net.Addr { return &net.TCPAddr{} }
 
-// RemoteAddr is not known here.
+// RemoteAddr returns an empty address.
 func (t *tlsLink) RemoteAddr() net.Addr { return &net.TCPAddr{} }
 
 // SetDeadline does nothing: nothing waits.

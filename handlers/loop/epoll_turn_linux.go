@@ -4,7 +4,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// open takes the first turn, in the goroutine that has accepted the connection: its first bytes are there.
+// open takes the first turn in the goroutine that accepted the connection. The first bytes are
+// available.
 func (c *polled) open() {
 	c.mu.Lock()
 	c.lent = false
@@ -19,7 +20,7 @@ func (c *polled) own(do todo) {
 	}
 }
 
-// goOn takes the turn that begin has begun.
+// goOn takes the turn for which begin has made the caller the owner.
 func (c *polled) goOn() {
 	p := &c.loop.poller
 	r := p.crew.get(false)
@@ -32,7 +33,7 @@ func (c *polled) goOn() {
 	p.crew.put(r)
 }
 
-// post has somebody take a turn: the owner if there is one, else a new goroutine.
+// post assigns do to the owner or, if there is none, to a new goroutine.
 func (c *polled) post(do todo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -42,11 +43,12 @@ func (c *polled) post(do todo) {
 func (c *polled) postLocked(do todo) {
 	c.todo |= do
 	if !c.busy && !c.over && !c.lent {
-		go c.own(do) // ends with the turn; Loop.Wait waits for what it may come to
+		go c.own(do) // ends with the turn; Loop.Wait waits for c
 	}
 }
 
-// begin makes the caller the owner. It is false when there is one, which does it then, or nothing to be done.
+// begin makes the caller the owner. It returns false if there is another owner, which then does the
+// work, or if there is nothing to do.
 func (c *polled) begin(do todo) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -72,7 +74,7 @@ func (c *polled) begin(do todo) bool {
 	return mine && c.busy
 }
 
-// turn does what there is to do. The caller owns c, and no longer when it returns.
+// turn does what is to be done. The caller owns c until turn returns.
 func (c *polled) turn(r *runner) {
 	for {
 		c.mu.Lock()
@@ -90,21 +92,21 @@ func (c *polled) turn(r *runner) {
 		r.tick()
 		if err := c.guard(r, do); err != nil {
 			c.leave(err)
-			c.watch() // the first turn may not have got so far
+			c.watch() // the first turn may not have called it
 		}
 	}
 }
 
-// guard is step, in which a panic of a codec costs this connection only, and so does a callback that ends
-// its goroutine: others take the places of this one.
+// guard calls step. A panic of a codec ends only this connection, and so does a callback that ends
+// its goroutine: new goroutines then replace this one.
 func (c *polled) guard(r *runner, do todo) error {
 	err := handlers.GuardExit(func() { c.step(r, do) }, func(err error) {
 		r.clean()
 		p := &c.loop.poller
-		served := r.serves && r.end() // else another has its place already
+		served := r.serves && r.end() // if not, it was replaced already
 		p.crew.put(r)
 		if served {
-			go p.run() // ends as this runner would have
+			go p.run() // ends like this runner
 		}
 		go c.exited(err) // ends with the turn
 	})
@@ -116,7 +118,7 @@ func (c *polled) guard(r *runner, do todo) error {
 	return err
 }
 
-// exited goes on with the turn of a goroutine that has ended in it.
+// exited continues a turn whose goroutine has ended.
 func (c *polled) exited(err error) {
 	c.endTurn(nil)
 	c.loop.panicked(c.ev, err)
@@ -175,8 +177,8 @@ func (c *polled) step(r *runner, do todo) {
 	}
 }
 
-// announce opens a connection, tells its client if that needs no handshake, and parks it if it is to be parked. It is
-// false when there is nothing to drive.
+// announce opens a connection, announces its client unless that needs a handshake, and parks it if
+// requested. It returns false if there is nothing to drive.
 func (c *polled) announce(r *runner) bool {
 	if c.shake {
 		return true
@@ -197,7 +199,7 @@ func (c *polled) announce(r *runner) bool {
 	return start.parking == nil || !c.park()
 }
 
-// drive takes the connection over as a descriptor, and decodes what was read of it before.
+// drive takes over the connection's descriptor and decodes the bytes that were read before.
 func (c *polled) drive(r *runner) bool {
 	if !c.attach() {
 		return false
@@ -212,14 +214,15 @@ func (c *polled) drive(r *runner) bool {
 	return true
 }
 
-// cork has what is written wait for the end of the turn, unless that has taken its time already: nobody would uncork it.
+// cork delays writes until the end of the turn, unless the turn is slow already: then nothing would
+// uncork it early.
 func (c *polled) cork(r *runner) {
 	c.mu.Lock()
 	c.turning = !r.stuck()
 	c.mu.Unlock()
 }
 
-// uncork sends what a callback that takes its time has written, and what it goes on to write.
+// uncork writes what a slow callback has queued and stops delaying its writes.
 func (c *polled) uncork() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -229,7 +232,7 @@ func (c *polled) uncork() {
 	}
 }
 
-// endTurn writes what the turn has produced.
+// endTurn writes the replies and the queue at the end of a turn.
 func (c *polled) endTurn(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -16,7 +16,8 @@ func (c *polled) Pause() {
 	c.paused = true
 }
 
-// Resume is [Conn.Resume]. What epoll has told meanwhile it does not tell again.
+// Resume is [Conn.Resume]. It posts a read, because epoll does not repeat what it reported during
+// the pause.
 func (c *polled) Resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -32,12 +33,13 @@ func (c *polled) isPaused() bool {
 	return c.paused
 }
 
-// resumed decodes what was kept while nothing was to be delivered. It is false when the connection leaves.
+// resumed decodes what was kept during a pause. It returns false if the connection is leaving.
 func (c *polled) resumed(r *runner) bool {
 	return !c.part || c.leaving || c.isPaused() || !c.decode(r, c.x.part, false)
 }
 
-// stay keeps a connection whose peer has sent its last. It is false when the program has ended it too.
+// stay keeps a connection whose peer has sent FIN. It returns false if the program has ended it
+// too.
 func (c *polled) stay() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,12 +59,12 @@ func (c *polled) stay() bool {
 	return true
 }
 
-// listen finds out whether a peer that has sent its last has also gone. Reading tells only of its FIN.
+// listen checks whether a peer that has sent FIN is gone. A read alone reports only the FIN.
 func (c *polled) listen(r *runner) {
 	_, err := readFD(int(c.fd), r.buffer(0))
 	if err == nil || err == unix.EAGAIN {
 		c.mu.Lock()
-		if err = nil; !c.shut { // else both sides have ended
+		if err = nil; !c.shut { // if not, both sides have ended
 			err = lost(int(c.fd))
 		}
 		c.mu.Unlock()
@@ -72,7 +74,7 @@ func (c *polled) listen(r *runner) {
 	}
 }
 
-// lost is why nothing can be sent to the peer of a socket that is open; nil if something can.
+// lost returns why nothing can be sent on an open socket, or nil if something can.
 func lost(fd int) error {
 	p := []unix.PollFd{{Fd: int32(fd)}}
 	if n, err := unix.Poll(p, 0); n <= 0 || err != nil || p[0].Revents&(unix.POLLERR|unix.POLLHUP) == 0 {
@@ -93,7 +95,7 @@ func (c *polled) Wake(d time.Duration) {
 	c.loop.poller.hasten(c, c.now()+uint64((d+time.Millisecond-1)/time.Millisecond))
 }
 
-// wakes wakes the events, and reports whether that took the connection out of the loop.
+// wakes calls Wake of the events and reports whether that took the connection out of the loop.
 func (c *polled) wakes(r *runner) bool {
 	w, ok := c.ev.(Waker)
 	if !ok || c.dead.Load() || c.leaving {

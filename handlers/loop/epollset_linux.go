@@ -11,10 +11,10 @@ import (
 
 // An epollSet is an epoll set and the way to wait for it.
 //
-// Where Go has processors to spare, the wait is a system call that blocks. It costs less than a wait
+// Where Go has processors to spare, the wait is a blocking system call. It costs less than a wait
 // in Go's poller, and its end does not wait for Go's scheduler. An eventfd ends it early. With one
-// processor Go's poller watches the set: a system call that blocks would keep the processor from
-// the other goroutines until the runtime takes it away.
+// processor Go's poller watches the set: a blocking system call would keep the processor from the
+// other goroutines until the runtime takes it away.
 type epollSet struct {
 	fd     int
 	event  int             // the eventfd
@@ -23,10 +23,10 @@ type epollSet struct {
 
 	// The poller's mu protects these.
 	until time.Time // when the wait ends
-	woken bool      // the deadline of file is not until
+	woken bool      // the deadline of file differs from until
 }
 
-// eventSlot is the slot that epoll tells for the eventfd.
+// eventSlot is the slot in the epoll events of the eventfd.
 const eventSlot = -1
 
 func newEpollSet(nested bool) (*epollSet, error) {
@@ -64,8 +64,8 @@ func (s *epollSet) addEvent() (err error) {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(s.fd, unix.EPOLL_CTL_ADD, s.event, &ev))
 }
 
-// arm has the next wait end by until, or by nothing but events and wake if that is zero. The caller
-// holds the poller's mu, as does that of wake.
+// arm makes the next wait end at until, or only for events and wake if until is zero. The caller of
+// arm and wake holds the poller's mu.
 func (s *epollSet) arm(until time.Time) {
 	if s.file == nil {
 		s.until = until
@@ -75,14 +75,14 @@ func (s *epollSet) arm(until time.Time) {
 	}
 }
 
-// wait waits for events and returns how many there are, which is zero if the wait ended without.
+// wait waits for events and returns their number, which is zero if the wait ended without any.
 func (s *epollSet) wait(events []unix.EpollEvent) int {
 	if s.file != nil {
 		return s.waitNested(events)
 	}
 	n, _ := unix.EpollWait(s.fd, events, s.timeout()) // EINTR is as good as a timeout
 	for i := range max(n, 0) {
-		if events[i].Fd == eventSlot { // edge-triggered: nobody need read it
+		if events[i].Fd == eventSlot { // edge-triggered: no read is needed
 			n--
 			events[i] = events[n]
 			break
@@ -100,7 +100,8 @@ func (s *epollSet) timeout() int {
 	return int(min(max(ms, 0), math.MaxInt32))
 }
 
-// waitNested tries before it waits: Go's poller tells of an edge once.
+// waitNested is wait in Go's poller. It polls before it waits, because Go's poller reports an edge
+// once.
 func (s *epollSet) waitNested(events []unix.EpollEvent) (n int) {
 	_ = s.nested.Read(func(uintptr) bool {
 		n, _ = unix.EpollWait(s.fd, events, 0)

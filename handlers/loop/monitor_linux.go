@@ -24,8 +24,8 @@ type spread struct {
 // spreadFor is how long callbacks must not block until turns are taken by the runners again.
 const spreadFor = 250 * time.Millisecond
 
-// monitor looks for runners that do not come back from a callback. It sends what that has written,
-// and sees to it that somebody serves the set. It sleeps while nothing happens.
+// monitor looks for runners that are stuck in a callback. It sends what the callback has written
+// and makes another runner serve the set. It sleeps while nothing happens.
 type monitor struct {
 	asleep atomic.Bool
 	wake   chan struct{}
@@ -34,7 +34,7 @@ type monitor struct {
 	threads map[int32]thread // of one look
 }
 
-// rouse sees to it that the monitor is awake.
+// rouse wakes the monitor if it sleeps.
 func (m *monitor) rouse() {
 	if m.asleep.Load() && m.asleep.CompareAndSwap(true, false) {
 		select {
@@ -116,8 +116,8 @@ func (m *monitor) look(p *poller) (alive bool) {
 	return alive
 }
 
-// replace has another runner serve the set instead of those n that got stuck, or beside one that
-// the kernel does not let run.
+// replace makes other runners serve the set: in place of the n that got stuck, or beside one that
+// is starved of processor time.
 func (p *poller) replace(n int, starved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -43,7 +43,7 @@ func (c *polled) option(set func(fd int) error) error {
 	return optionError(set(int(c.fd)))
 }
 
-// optionError leaves out that a Unix socket has no options of TCP.
+// optionError wraps err, but returns nil if a Unix socket reported that it has no TCP options.
 func optionError(err error) error {
 	if err == unix.EOPNOTSUPP || err == unix.ENOPROTOOPT {
 		return nil

@@ -35,7 +35,7 @@ type poller struct {
 	began   time.Duration     // when the batch began, since base
 	late    []*polled         // their deadline may have passed
 	waiters []*Waiter
-	yields  bool // a Waiter was told: its goroutine runs before the next wait
+	yields  bool // a Waiter is ready: let it run before the next wait
 	wheel   wheel
 	wake    uint64 // no deadline is before; 0 if there are none
 	polling bool   // a runner waits in the kernel, or is about to
@@ -47,8 +47,8 @@ type poller struct {
 	freed   bool // the set is closed too
 }
 
-// A slot is a connection's place in the poller. Descriptors are reused, so epoll tells slot and
-// generation.
+// A slot is a connection's place in the poller. Descriptors are reused, so events carry slot and
+// generation instead.
 type slot struct {
 	conn       *polled
 	generation uint32
@@ -156,7 +156,7 @@ func (p *poller) closeIfEmptyLocked() {
 	}
 }
 
-// watch has epoll tell of what comes for c, also of what has come before.
+// watch makes epoll report events of c, including those that are already there.
 func (p *poller) watch(c *polled, op int, events uint32) error {
 	p.mu.Lock()
 	generation := p.slots[c.slot].generation
@@ -165,7 +165,7 @@ func (p *poller) watch(c *polled, op int, events uint32) error {
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.set.fd, op, int(c.fd), &ev))
 }
 
-// schedule has a runner look at the deadline of c at the time t.
+// schedule makes a runner check the deadline of c at the time t.
 func (p *poller) schedule(c *polled, t uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -174,7 +174,7 @@ func (p *poller) schedule(c *polled, t uint64) {
 	}
 }
 
-// hasten has a runner look at c by t, if none would anyway.
+// hasten makes a runner check c by t, if none would anyway.
 func (p *poller) hasten(c *polled, t uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -232,7 +232,7 @@ func (p *poller) popLocked() (c *polled, do todo, ok bool) {
 	return nil, 0, false
 }
 
-// tellLocked tells a Waiter of an event.
+// tellLocked notifies a Waiter of an event.
 func (p *poller) tellLocked(i int) {
 	if w := p.waiters[i]; w != nil {
 		w.tell()

@@ -45,7 +45,7 @@ type runner struct {
 	cpu   time.Duration // of thread at the last look
 }
 
-// stuck is the state of a runner whose turn takes its time.
+// stuck is the state of a runner whose turn is taking long.
 const stuck = ^uint64(0)
 
 func newRunner() *runner {
@@ -86,17 +86,17 @@ func (r *runner) end() bool { return r.state.CompareAndSwap(r.turns|1, r.turns) 
 // clean drops what a codec has left, which is not for the runner's next connection.
 func (r *runner) clean() { r.m.Reply, r.m.Next, r.m.Hijack = r.m.Reply[:0], nil, nil }
 
-// stuck reports whether the turn takes its time.
+// stuck reports whether the turn is taking long.
 func (r *runner) stuck() bool { return r.state.Load() == stuck }
 
-// tick sets the clock of a turn that takes its time.
+// tick updates now in a turn that is taking long.
 func (r *runner) tick() {
 	if r.stuck() {
 		r.now = r.conn.now()
 	}
 }
 
-// crew is the runners of a loop. A few that have nothing to do are kept: their buffers are large.
+// crew holds the runners of a loop. It keeps a few idle ones, because their buffers are large.
 type crew struct {
 	mu   sync.Mutex
 	all  []*runner
@@ -190,7 +190,7 @@ const (
 	helpLeft = time.Millisecond      // so is what is left of the batch
 )
 
-// share has another runner help with the batch if what is left of it would wait for long.
+// share makes another runner help with the batch if the rest of it would wait for long.
 func (p *poller) share() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

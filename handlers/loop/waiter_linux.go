@@ -16,11 +16,11 @@ type Waiter struct {
 
 	mu      sync.Mutex
 	cond    sync.Cond
-	ready   bool // epoll has told of something since the last Wait
+	ready   bool // epoll has reported an event since the last Wait
 	stopped bool
 }
 
-// waiterSlot is the slot that epoll tells for the first Waiter; those of others are below it.
+// waiterSlot is the slot in the epoll events of the first Waiter. Other Waiters have lower ones.
 const waiterSlot = eventSlot - 1
 
 // NewWaiter returns a Waiter for a listening socket that does not block. It must be closed before
@@ -71,7 +71,7 @@ func (w *Waiter) Err() error {
 // Stop ends the Wait that is running, and each later one.
 func (w *Waiter) Stop() { w.set(&w.stopped) }
 
-// tell is called by a runner.
+// tell marks the socket as ready. A runner calls it.
 func (w *Waiter) tell() { w.set(&w.ready) }
 
 func (w *Waiter) set(field *bool) {

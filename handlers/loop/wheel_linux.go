@@ -5,8 +5,8 @@ import "time"
 // wheelSize is how many ticks ahead a deadline can be. A later one is looked at again then.
 const wheelSize = 512
 
-// wheel has the deadlines of a poller's connections, in milliseconds, to the next tick. It costs a
-// connection two pointers and no timer.
+// wheel holds the deadlines of a poller's connections, in milliseconds, rounded up to a tick. It
+// costs a connection two pointers and no timer.
 type wheel struct {
 	tick    uint64 // length in milliseconds
 	at      uint64 // ticks up to here have been looked at
@@ -25,7 +25,7 @@ func tickOf(l *Loop) uint64 {
 	return uint64(max(least/16, 4*time.Millisecond) / time.Millisecond)
 }
 
-// put has c looked at from t on, or earlier, and returns when. It may be in the wheel already.
+// put schedules a look at c at t or earlier, and returns when. c may be in the wheel already.
 func (w *wheel) put(c *polled, t, now uint64) uint64 {
 	w.remove(c)
 	if w.n == 0 {

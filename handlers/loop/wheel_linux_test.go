@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// dueAt is when the wheel lets go of c, if it is asked at every millisecond up to end.
+// dueAt returns when the wheel releases each connection if advanced every millisecond up to end.
 func dueAt(w *wheel, from, end uint64) map[*polled]uint64 {
 	due := map[*polled]uint64{}
 	for now := from; now <= end; now++ {
@@ -68,7 +68,7 @@ func TestWheelRemove(t *testing.T) {
 	}
 }
 
-// A wheel that was not asked for long gives all at once.
+// A wheel that was not advanced for long releases everything at once.
 func TestWheelSleeps(t *testing.T) {
 	w := &wheel{tick: 10}
 	var cs [600]polled
@@ -100,7 +100,7 @@ func TestWheelLooksBy(t *testing.T) {
 	}
 }
 
-// None is ever late by more than a tick, whatever is put and removed.
+// No connection is released more than a tick late, whatever is put and removed.
 func TestWheelRandomly(t *testing.T) {
 	const tick = 7
 	rnd := rand.New(rand.NewPCG(1, 2))
