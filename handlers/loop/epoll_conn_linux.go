@@ -91,7 +91,7 @@ type opening struct {
 	place   io.Closer // of the Conn that was detached
 }
 
-// Close closes the connection, or gives back the place of one that was detached.
+// Close closes the connection, or releases the place of one that was detached.
 func (o *opening) Close() error {
 	if o.place != nil {
 		return o.place.Close()

@@ -94,7 +94,7 @@ func (c *polled) isLate() (now uint64) {
 func (c *polled) readsLocked() bool { return !c.leaving && c.fd >= 0 && c.watched }
 
 // hasMoment grants a late peer that has just sent something a single grace period for the rest. It
-// returns false if the connection is ending.
+// reports whether it did.
 func (c *polled) hasMoment() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

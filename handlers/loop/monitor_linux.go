@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stuckAfter is how long a turn may take, and at the most as much again, until others stop waiting
-// for its runner.
+// stuckAfter is how long a turn may take before others stop waiting for its runner. It may take up
+// to twice as long until the monitor notices.
 const stuckAfter = 2 * time.Millisecond
 
 // A spread is the state in which each turn has a goroutine of its own, because callbacks of the
@@ -44,7 +44,7 @@ func (m *monitor) rouse() {
 	}
 }
 
-// sleepy is after how many looks at which nothing has happened the monitor sleeps.
+// sleepy is the number of uneventful looks after which the monitor sleeps.
 const sleepy = 16
 
 // run looks at the runners every stuckAfter while something happens.

@@ -136,7 +136,7 @@ func (p *poller) dismiss(c *polled) {
 	p.free = append(p.free, c.slot)
 }
 
-// left is the end of a connection that was dismissed.
+// left accounts for the end of a connection that was dismissed.
 func (p *poller) left() {
 	p.mu.Lock()
 	p.used--

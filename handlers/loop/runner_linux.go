@@ -103,7 +103,7 @@ type crew struct {
 	free []*runner
 }
 
-// keepRunners is how many of them.
+// keepRunners is the number of idle runners that a crew keeps.
 const keepRunners = 8
 
 // get returns a runner that serves the set, or one that takes a single turn.
@@ -140,8 +140,9 @@ func (w *crew) put(r *runner) {
 	w.all = w.all[:last]
 }
 
-// run gives events to connections, until another runner does it alone or the poller is closed. A
-// runner that gets stuck in a callback keeps only its own connection, and another goes on.
+// run passes events to connections until another runner serves the set alone or the poller is
+// closed. A runner that gets stuck in a callback keeps only its own connection, and another
+// continues.
 func (p *poller) run() {
 	r := p.crew.get(true)
 	r.now = p.now()
@@ -174,7 +175,7 @@ func (p *poller) serve(r *runner) bool {
 	return true
 }
 
-// retire is the end of a runner. The last one closes the set.
+// retire ends a runner that serves the set. The last one closes the set.
 func (p *poller) retire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -2,7 +2,8 @@ package loop
 
 import "time"
 
-// wheelSize is how many ticks ahead a deadline can be. A later one is looked at again then.
+// wheelSize is the number of buckets, and so how many ticks ahead a deadline can be. A later one is
+// checked early and put back.
 const wheelSize = 512
 
 // wheel holds the deadlines of a poller's connections, in milliseconds, rounded up to a tick. It
@@ -14,7 +15,7 @@ type wheel struct {
 	buckets [wheelSize]*polled
 }
 
-// tickOf is fine enough for the shortest of the loop's bounds.
+// tickOf returns a tick that is fine enough for the shortest bound of the loop.
 func tickOf(l *Loop) uint64 {
 	least := closeWait
 	for _, d := range []time.Duration{l.Timeout, l.HandshakeTimeout, l.MessageTimeout, l.PingInterval, lingerTime} {
@@ -44,7 +45,7 @@ func (w *wheel) put(c *polled, t, now uint64) uint64 {
 	return (w.at + ahead) * w.tick
 }
 
-// looksBy reports whether c is looked at by t.
+// looksBy reports whether the wheel releases c by t.
 func (w *wheel) looksBy(c *polled, t uint64) bool {
 	ahead := (uint64(c.bucket) + wheelSize - w.at%wheelSize) % wheelSize
 	return c.timed && (w.at+ahead)*w.tick <= t+w.tick
@@ -66,7 +67,7 @@ func (w *wheel) remove(c *polled) {
 	w.n--
 }
 
-// first is when the next bucket that is not empty is due.
+// first returns when the next bucket that is not empty is due.
 func (w *wheel) first() (t uint64, ok bool) {
 	if w.n == 0 {
 		return 0, false
@@ -79,7 +80,7 @@ func (w *wheel) first() (t uint64, ok bool) {
 	return (w.at + 1) * w.tick, true
 }
 
-// advance takes out all that is due by now and appends it to late.
+// advance removes all connections due by now and appends them to late.
 func (w *wheel) advance(now uint64, late []*polled) []*polled {
 	for end := now / w.tick; w.at < end && w.n > 0; {
 		w.at++
