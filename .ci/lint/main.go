@@ -115,17 +115,11 @@ func lintFile(path string, src []byte, m *metrics) (problems []string, err error
 		if lines > maxLines {
 			add(f.Pos(), "%s has %d lines, want at most %d", f.Name.Name, lines, maxLines)
 		}
-		if deep > maxNesting && !isEpoll(path) {
+		if deep > maxNesting {
 			add(f.Pos(), "%s nests %d deep, want at most %d", f.Name.Name, deep, maxNesting)
 		}
 	}
 	return problems, nil
-}
-
-// isEpoll reports whether a file belongs to the epoll driver, whose nesting is not checked.
-func isEpoll(path string) bool {
-	dir, name := filepath.Split(filepath.ToSlash(path))
-	return strings.HasSuffix(dir, "handlers/loop/") && (strings.HasPrefix(name, "epoll") || strings.HasPrefix(name, "wheel"))
 }
 
 // checkWidth adds the lines that are too wide and are a comment, a part of one, or end in one. A
