@@ -29,8 +29,7 @@ import (
 // second about panics.
 type log struct {
 	to       Logger        // nil: nothing is logged
-	window   atomic.Int64  // the second, in Unix time, that lines counts in
-	lines    atomic.Int32  // lines about failures in that second
+	window   atomic.Uint64 // the second from start that lines are counted in, and how many there were
 	failures atomic.Uint64 // connections and requests that did not become clients
 	start    time.Time
 	// earliest time of the next line about a panic, in nanoseconds from start
@@ -251,9 +250,15 @@ func (l *log) allow(level slog.Level) bool {
 	if !l.enabled(level) {
 		return false
 	}
-	now := time.Now().Unix()
-	if l.window.Swap(now) != now {
-		l.lines.Store(0)
+	for {
+		second := uint64(time.Since(l.start)/time.Second) << 32
+		old := l.window.Load()
+		next := max(old, second) + 1 // a caller that is late counts in the present second
+		if uint32(next) > failuresPerSecond {
+			return false
+		}
+		if l.window.CompareAndSwap(old, next) {
+			return true
+		}
 	}
-	return l.lines.Add(1) <= failuresPerSecond
 }
