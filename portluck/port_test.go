@@ -51,6 +51,19 @@ func TestStatsBeforeServe(t *testing.T) {
 // plainListener is a listener that cannot be peeked at.
 type plainListener struct{ net.Listener }
 
+// seen waits until s has accepted so many connections, has so many undecided, and has looked at
+// bytes of each: who is oldest is known once all are in one stage.
+func seen(t *testing.T, s *Server, accepted, undecided int) {
+	t.Helper()
+	p := must(s.start())
+	eventually(t, "they are seen", func() bool {
+		p.sniff.mu.Lock()
+		first := p.sniff.lists[stageFirst].n
+		p.sniff.mu.Unlock()
+		return first == 0 && s.Stats().Accepted == uint64(accepted) && s.Stats().Sniffing == undecided
+	})
+}
+
 // The oldest undecided connection goes when there are too many, however it is sniffed.
 func TestMaxSniffingShedsTheOldest(t *testing.T) {
 	for name, wrap := range map[string]func(net.Listener) net.Listener{
@@ -66,14 +79,7 @@ func TestMaxSniffingShedsTheOldest(t *testing.T) {
 			for i := range 6 {
 				all = append(all, dial(t, l.Addr().String()))
 				send(t, all[i], "GE")
-				// Who is oldest is known once all are in one stage.
-				eventually(t, "it is seen", func() bool {
-					p := must(s.start())
-					p.sniff.mu.Lock()
-					first := p.sniff.lists[stageFirst].n
-					p.sniff.mu.Unlock()
-					return first == 0 && s.Stats().Accepted == uint64(i+1) && s.Stats().Sniffing == min(i+1, 3)
-				})
+				seen(t, s, i+1, min(i+1, 3))
 			}
 			for _, c := range all[:3] {
 				if b, err := net.Conn(c).Read(make([]byte, 1)); b > 0 || err == nil {
