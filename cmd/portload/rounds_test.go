@@ -130,7 +130,8 @@ func TestRoundsOfIdle(t *testing.T) {
 	for _, conns := range []float64{3, 9, 9, 9, 9} {
 		want(t, r.round(t), map[string]float64{"conns": conns, "closed": 0, "failed": 0})
 	}
-	for late := time.Now().Add(time.Minute); s.open() < 9; time.Sleep(time.Millisecond) { // the server may not have accepted all
+	// The server may not have accepted all of them yet.
+	for late := time.Now().Add(time.Minute); s.open() < 9; time.Sleep(time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("%d connections are open after the last report, want 9", s.open())
 		}
