@@ -201,6 +201,7 @@ func (p *poller) next(r *runner) (c *polled, do todo, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
+		p.shareLocked()
 		if c, do, ok = p.popLocked(); ok {
 			return c, do, true
 		}

@@ -24,19 +24,27 @@ func eachSet(t *testing.T, f func(t *testing.T, s *epollSet)) {
 	}
 }
 
+// watchedPipe returns the ends of a pipe, of which s tells as slot 7.
+func watchedPipe(t *testing.T, s *epollSet) (p [2]int) {
+	t.Helper()
+	if err := unix.Pipe2(p[:], unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		unix.Close(p[0])
+		unix.Close(p[1])
+	})
+	if err := unix.EpollCtl(s.fd, unix.EPOLL_CTL_ADD, p[0], &unix.EpollEvent{Events: pollEvents, Fd: 7}); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // A wait ends with an event, at its deadline, and by wake, which may be called before it.
 func TestEpollSet(t *testing.T) {
 	eachSet(t, func(t *testing.T, s *epollSet) {
 		events := make([]unix.EpollEvent, 8)
-		var p [2]int
-		if err := unix.Pipe2(p[:], unix.O_NONBLOCK); err != nil {
-			t.Fatal(err)
-		}
-		defer unix.Close(p[0])
-		defer unix.Close(p[1])
-		if err := unix.EpollCtl(s.fd, unix.EPOLL_CTL_ADD, p[0], &unix.EpollEvent{Events: pollEvents, Fd: 7}); err != nil {
-			t.Fatal(err)
-		}
+		p := watchedPipe(t, s)
 		for range 3 {
 			s.arm(time.Time{})
 			s.wake()
@@ -77,15 +85,7 @@ func TestEpollSetWakeWithEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_NONBLOCK); err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(p[0])
-	defer unix.Close(p[1])
-	if err := unix.EpollCtl(s.fd, unix.EPOLL_CTL_ADD, p[0], &unix.EpollEvent{Events: pollEvents, Fd: 7}); err != nil {
-		t.Fatal(err)
-	}
+	p := watchedPipe(t, s)
 	s.wake()
 	if _, err := unix.Write(p[1], []byte("x")); err != nil {
 		t.Fatal(err)
@@ -124,7 +124,9 @@ func TestShare(t *testing.T) {
 		p := &poller{polling: true, runners: 1, most: most, slots: make([]slot, 1), base: time.Now()}
 		p.events, p.at, p.n = make([]unix.EpollEvent, 64), 1, 64
 		p.began = -time.Second
-		p.share()
+		p.mu.Lock()
+		p.shareLocked()
+		p.mu.Unlock()
 		if want > 1 {
 			within(t, time.Minute, "the rest of the batch is taken, and the helper ends", func() bool {
 				p.mu.Lock()

@@ -168,11 +168,7 @@ func (p *poller) serve(r *runner) bool {
 	r.begin(c)
 	p.mon.rouse()
 	c.turn(r)
-	if !r.end() {
-		return false
-	}
-	p.share()
-	return true
+	return r.end()
 }
 
 // retire ends a runner that serves the set. The last one closes the set.
@@ -185,16 +181,14 @@ func (p *poller) retire() {
 	}
 }
 
-// Bounds of share.
+// Bounds of worthHelpLocked.
 const (
 	helpTurn = 50 * time.Microsecond // turns as long as this are worth a helper each
 	helpLeft = time.Millisecond      // so is what is left of the batch
 )
 
-// share makes another runner help with the batch if the rest of it would wait for long.
-func (p *poller) share() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// shareLocked starts another runner to help with the batch if the rest of it would wait for long.
+func (p *poller) shareLocked() {
 	if p.leftLocked() > 0 && p.runners < p.most && p.worthHelpLocked(p.clock()-p.began) {
 		p.joinLocked()
 	}
