@@ -209,7 +209,6 @@ func unframed(answers string) string {
 // Whatever a client sends, in whatever pieces, it cannot tell a server that parks its connection
 // between any two of them from one that never does, and nor can the program.
 func TestParkedLikeUnparked(t *testing.T) {
-	onlyPolled(t)
 	t.Parallel()
 	seed, n := uint64(1), 25
 	if need.Long() {

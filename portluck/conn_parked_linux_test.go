@@ -47,14 +47,6 @@ func answerOf(t testing.TB, br *bufio.Reader) string {
 
 const postHi = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
 
-// onlyPolled skips a test of what the goroutine driver does not do.
-func onlyPolled(t *testing.T) {
-	t.Helper()
-	if byGoroutines {
-		t.Skip("the goroutine driver parks nothing")
-	}
-}
-
 // allWays are the ways in by which a connection comes to net/http.
 func allWays(t *testing.T, s *Server, addr string) map[string]net.Conn {
 	t.Helper()
@@ -67,7 +59,6 @@ func allWays(t *testing.T, s *Server, addr string) map[string]net.Conn {
 
 // An idle connection is parked on every way in, and each request takes it out and is answered.
 func TestParked(t *testing.T) {
-	onlyPolled(t)
 	t.Parallel()
 	hub, e := record(echo)
 	s := &Server{Hub: hub, ParkAfter: parksAtOnce, TLSConfig: withTLS()}
@@ -98,7 +89,6 @@ func TestParked(t *testing.T) {
 
 // What a request is told of its connection is the same before and after it was parked.
 func TestParkedInfo(t *testing.T) {
-	onlyPolled(t)
 	t.Parallel()
 	s := &Server{ParkAfter: parksAtOnce, TLSConfig: withTLS()}
 	s.Mount("/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -143,7 +133,6 @@ func TestNotParked(t *testing.T) {
 
 // A connection that the loop gives a goroutine, as it has no epoll set, comes back too.
 func TestParkedInAGoroutine(t *testing.T) {
-	onlyPolled(t)
 	t.Parallel()
 	hub, _ := record(echo)
 	s := &Server{Hub: hub, ParkAfter: parksAtOnce, TLSConfig: withTLS()}
@@ -165,7 +154,6 @@ func TestParkedInAGoroutine(t *testing.T) {
 
 // A client that sends its request in single bytes after it was parked is served.
 func TestParkedEveryByte(t *testing.T) {
-	onlyPolled(t)
 	t.Parallel()
 	hub, _ := record(echo)
 	s := &Server{Hub: hub, ParkAfter: parksAtOnce}
@@ -189,7 +177,6 @@ func TestParkedEveryByte(t *testing.T) {
 
 // A parked connection is closed after Timeout, with close_notify over TLS.
 func TestParkedTimeout(t *testing.T) {
-	onlyPolled(t)
 	t.Parallel()
 	const timeout = 200 * time.Millisecond
 	hub, _ := record(echo)
@@ -212,7 +199,6 @@ func TestParkedTimeout(t *testing.T) {
 
 // A head that has begun in the loop gets HeaderTimeout, and 408.
 func TestParkedHeaderTimeout(t *testing.T) {
-	onlyPolled(t)
 	t.Parallel()
 	hub, e := record(echo)
 	s := &Server{Hub: hub, ParkAfter: parksAtOnce, HeaderTimeout: 100 * time.Millisecond}

@@ -17,7 +17,6 @@ import (
 
 // Shutdown closes parked connections, and answers the requests that came before it.
 func TestParkedShutdown(t *testing.T) {
-	onlyPolled(t)
 	t.Parallel()
 	hub, _ := record(echo)
 	s := &Server{Hub: hub, ParkAfter: parksAtOnce, TLSConfig: withTLS()}
@@ -67,7 +66,6 @@ func TestParkedShutdown(t *testing.T) {
 
 // Clients that ask, leave and come back at any moment get their own answers.
 func TestParkedStorm(t *testing.T) {
-	onlyPolled(t)
 	t.Parallel()
 	for _, end := range []string{"Shutdown", "Close"} {
 		t.Run(end, func(t *testing.T) {
