@@ -104,6 +104,18 @@ func TestMaxSniffing(t *testing.T) {
 	e.wantError(t, ErrShed.Error())
 }
 
+// MaxSniffing holds for connections that are accepted all at once, too.
+func TestMaxSniffingOfMany(t *testing.T) {
+	t.Parallel()
+	s := &Server{MaxSniffing: 5, SniffTimeout: time.Minute}
+	l := listen(t)
+	for range 40 {
+		send(t, dial(t, l.Addr().String()), "GE")
+	}
+	serveOn(t, s, l)
+	seen(t, s, 40, 5)
+}
+
 // pipeListener is a listener without a socket.
 type pipeListener struct {
 	conns chan net.Conn

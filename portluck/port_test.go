@@ -60,7 +60,8 @@ func seen(t *testing.T, s *Server, accepted, undecided int) {
 		p.sniff.mu.Lock()
 		first := p.sniff.lists[stageFirst].n
 		p.sniff.mu.Unlock()
-		return first == 0 && s.Stats().Accepted == uint64(accepted) && s.Stats().Sniffing == undecided
+		st := s.Stats()
+		return first == 0 && st.Accepted == uint64(accepted) && st.Sniffing == undecided && st.Shed == uint64(accepted-undecided)
 	})
 }
 

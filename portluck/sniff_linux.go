@@ -21,13 +21,14 @@ type sniffer struct {
 	done     chan struct{}
 	buf      []byte // owned by the goroutine
 
-	mu      sync.Mutex
-	cond    sync.Cond // signals that a place is no longer busy
-	slots   []*conn   // by place.slot; events carry slot and generation, as descriptors are reused
-	free    []int32
-	lists   [stages]fifo // by stage
-	wake    time.Time    // when the goroutine next checks deadlines; zero if there are none
-	closing bool
+	mu       sync.Mutex
+	cond     sync.Cond // signals that a place is no longer busy
+	slots    []*conn   // by place.slot; events carry slot and generation, as descriptors are reused
+	free     []int32
+	lists    [stages]fifo // by stage
+	wake     time.Time    // when the goroutine next checks deadlines; zero if there are none
+	shedding bool         // shed is running
+	closing  bool
 }
 
 const sniffEvents = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET&0xffffffff
@@ -84,9 +85,9 @@ func (s *sniffer) add(c *conn) bool {
 		return false
 	}
 	s.armLocked()
-	if n, oldest := s.undecidedLocked(); n > s.port.srv.maxSniffing() {
-		w := oldest.undecided()
-		s.port.work.Go(func() { s.shed(w) }) // ends at once; the accepting goroutine must not wait
+	if n, _ := s.undecidedLocked(); n > s.port.srv.maxSniffing() && !s.shedding {
+		s.shedding = true
+		s.port.work.Go(s.shed) // ends at once; the accepting goroutine must not wait
 	}
 	return true
 }
@@ -189,10 +190,23 @@ func (s *sniffer) undecidedLocked() (n int, oldest *conn) {
 	return n, oldest
 }
 
-func (s *sniffer) shed(w undecided) {
-	if s.take(w) {
-		s.port.stats.shed.Add(1)
-		s.port.drop(w.conn, ErrShed)
+// shed drops the connections that have been in their stage for longest, as long as there are more
+// than MaxSniffing.
+func (s *sniffer) shed() {
+	for {
+		s.mu.Lock()
+		n, oldest := s.undecidedLocked()
+		if n <= s.port.srv.maxSniffing() {
+			s.shedding = false
+			s.mu.Unlock()
+			return
+		}
+		w := oldest.undecided()
+		s.mu.Unlock()
+		if s.take(w) {
+			s.port.stats.shed.Add(1)
+			s.port.drop(w.conn, ErrShed)
+		}
 	}
 }
 
