@@ -37,9 +37,11 @@ func serve(t testing.TB, s *Server) (addr string) {
 // ParkAfter runs on the epoll driver in both, as no other parks.
 var byGoroutines = os.Getenv("PORTLUCK_DRIVER") == "goroutines"
 
+// serveOn serves s on l until the test ends. A second call for the same s only reads its fields, as
+// the first Serve does by then.
 func serveOn(t testing.TB, s *Server, l net.Listener) {
 	t.Helper()
-	if byGoroutines && s.ParkAfter == 0 {
+	if byGoroutines && !s.Goroutines && s.ParkAfter == 0 {
 		s.Goroutines = true
 	}
 	if s.SniffTimeout == 0 {
