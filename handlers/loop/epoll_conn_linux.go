@@ -46,6 +46,8 @@ type polled struct {
 	x       *extra         // nil while there is nothing to keep
 	fd      int32          // -1 before it is opened and after it is closed
 	slot    int32
+	life    life // only the owner changes it
+	sending sending
 	todo    todo // for the owner
 	busy    bool // it has an owner
 	turning bool // the owner writes the queue after decoding
@@ -53,14 +55,7 @@ type polled struct {
 	lent    bool // not begun, parked or being parked: it has no owner
 	watched bool // it is in the epoll set
 	blocked bool // epoll reports when it is writable
-	ended   bool // the farewell is queued or written: queue nothing more
-	shut    bool // our FIN was sent
-	broken  bool // writing has failed
 	paused  bool // it is not read
-	half    bool // after the peer's FIN the program may still write; the owner sets it
-	leaving bool // it ends once the queue is written
-	lingers bool // input is discarded
-	over    bool // it has ended
 }
 
 // todo is a set of tasks for the owner of a connection.
@@ -111,6 +106,8 @@ type extra struct {
 	at    int
 	part  []byte // the beginning of an incomplete message
 	over  bool   // part exceeds the budget
+	half  bool   // it was half-open before it left
+	ended bool   // the farewell was queued before writing failed
 	kept  int    // bytes of it inside the codec
 	since uint64 // when the incomplete message began; 0 if there is none
 	held  bool   // reading waits until the peer reads
@@ -152,7 +149,7 @@ func (c *polled) Start(ev Events) (run func()) {
 		return c.open
 	}
 	c.mu.Lock()
-	c.broken, c.over = true, true
+	c.sending, c.life = sendingBroken, lifeOver
 	c.mu.Unlock()
 	c.dead.Store(true)
 	c.place.Close()
@@ -178,7 +175,7 @@ func (c *polled) attachLocked() bool {
 	switch {
 	case c.fd >= 0:
 		return true
-	case c.broken:
+	case c.sending == sendingBroken:
 		return false
 	}
 	start := c.opening()
@@ -208,7 +205,7 @@ func (c *polled) watch() {
 // watchLocked adds the connection to the epoll set: for input and, after a write has blocked, for
 // writability. epoll also reports what is ready already.
 func (c *polled) watchLocked() {
-	if c.over || c.fd < 0 {
+	if c.life == lifeOver || c.fd < 0 {
 		return
 	}
 	op, events := unix.EPOLL_CTL_ADD, uint32(pollEvents)

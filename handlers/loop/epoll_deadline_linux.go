@@ -13,7 +13,7 @@ import (
 func (c *polled) halted(r *runner) {
 	c.mu.Lock()
 	now := c.now()
-	end := c.leaving || c.over || c.sinceActive(now) >= uint64(quiet/time.Millisecond) || now >= c.x.haltBy
+	end := c.life >= lifeLeaving || c.sinceActive(now) >= uint64(quiet/time.Millisecond) || now >= c.x.haltBy
 	c.mu.Unlock()
 	if end {
 		c.leave(handlers.ErrShutdown)
@@ -43,7 +43,7 @@ func (c *polled) hear(now uint64) {
 // since.
 func (c *polled) timer(then uint64) {
 	c.mu.Lock()
-	if c.over || c.lent {
+	if c.life == lifeOver || c.lent {
 		c.mu.Unlock()
 		return
 	}
@@ -60,11 +60,11 @@ func (c *polled) timer(then uint64) {
 		return
 	}
 	// Queued data is lost.
-	if x := c.x; x != nil && x.closeBy != 0 && c.queuedLocked() > 0 && (!c.leaving || x.why == nil) {
-		c.leaving, x.why = true, handlers.ErrSlow
+	if x := c.x; x != nil && x.closeBy != 0 && c.queuedLocked() > 0 && (c.life < lifeLeaving || x.why == nil) {
+		c.life, x.why = max(c.life, lifeLeaving), handlers.ErrSlow
 		x.reason.fail(handlers.ErrSlow)
 	}
-	if c.leaving {
+	if c.life >= lifeLeaving {
 		c.finishLocked()
 		return
 	}
@@ -78,7 +78,7 @@ func (c *polled) timer(then uint64) {
 func (c *polled) isLate() (now uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over || c.lent || !c.readsLocked() {
+	if c.lent || !c.readsLocked() {
 		return 0
 	}
 	now = c.now()
@@ -91,7 +91,7 @@ func (c *polled) isLate() (now uint64) {
 }
 
 // readsLocked reports whether the connection is read.
-func (c *polled) readsLocked() bool { return !c.leaving && c.fd >= 0 && c.watched }
+func (c *polled) readsLocked() bool { return c.life < lifeLeaving && c.fd >= 0 && c.watched }
 
 // hasMoment grants a late peer that has just sent something a single grace period for the rest. It
 // reports whether it did.
@@ -99,7 +99,7 @@ func (c *polled) hasMoment() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	if due, _ := c.dueLocked(now); c.over || c.lent || c.leaving || c.late || due == 0 || due > now {
+	if due, _ := c.dueLocked(now); c.life >= lifeLeaving || c.lent || c.late || due == 0 || due > now {
 		return false
 	}
 	c.late = true
@@ -139,7 +139,7 @@ func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 	switch {
 	case c.x != nil && c.x.closeBy != 0:
 		return c.x.closeBy, nil
-	case c.leaving:
+	case c.life >= lifeLeaving:
 		return 0, nil
 	case c.shake:
 		return c.shakeByLocked(now), handlers.ErrTimeout
@@ -165,7 +165,7 @@ func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 func (c *polled) lostByLocked(now uint64) (by uint64) {
 	interval := uint64(max(c.loop.PingInterval, 0) / time.Millisecond)
 	p, ok := c.codec.(handlers.Pinger)
-	if interval == 0 || !ok || c.ended || c.broken || c.half {
+	if interval == 0 || !ok || c.sending > sendingOpen || c.life == lifeHalfOpen {
 		return 0
 	}
 	if !c.asked {

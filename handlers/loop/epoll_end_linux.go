@@ -18,18 +18,20 @@ func (c *polled) leave(reason error) {
 
 // leaveLocked is like leave but leaves the first call of settle to the caller.
 func (c *polled) leaveLocked(reason error) {
-	if c.leaving || c.over {
+	if c.life >= lifeLeaving {
 		return
 	}
-	c.leaving = true
 	x := c.needLocked()
+	c.life, x.half = lifeLeaving, c.life == lifeHalfOpen
 	x.why = reason
 	x.reason.fail(reason)
 	c.dropPartLocked()
-	if !c.ended && !c.broken {
+	if c.sending == sendingOpen {
 		c.endLocked(reason)
 	}
-	c.shut = c.shut || c.eof && c.link == nil // closing sends the FIN, but not a close_notify
+	if c.eof && c.link == nil { // closing sends the FIN, but not a close_notify
+		c.sending = max(c.sending, sendingFIN)
+	}
 	c.flushLocked()
 }
 
@@ -38,26 +40,25 @@ func (c *polled) leaveLocked(reason error) {
 // last bytes (RFC 9112, section 9.6).
 func (c *polled) settle() {
 	c.mu.Lock()
-	if c.over {
+	if c.life == lifeOver {
 		c.mu.Unlock()
 		return
 	}
-	if c.half && c.shut { // both sides have ended
-		c.needLocked()
-		c.leaving = true
+	if c.life == lifeHalfOpen && c.sending == sendingFIN { // both sides have ended
+		c.life, c.needLocked().half = lifeLeaving, true
 	}
 	switch {
-	case c.broken || c.fd < 0:
+	case c.sending == sendingBroken || c.fd < 0:
 		c.finishLocked()
 		return
-	case !c.leaving:
+	case c.life < lifeLeaving:
 	case c.queuedLocked() > 0:
 		c.byLocked(c.loop.closeTimeout())
 	case c.eof || c.x.why == handlers.ErrTimeout:
 		c.finishLocked()
 		return
-	case !c.lingers:
-		c.lingers = true
+	case c.life == lifeLeaving:
+		c.life = lifeLingering
 		c.x.closeBy = 0
 		c.byLocked(c.loop.lingerTime())
 		c.todo |= doRead
@@ -78,7 +79,7 @@ func (c *polled) byLocked(d time.Duration) {
 
 // finishLocked closes the connection and reports its end to the client. It unlocks mu.
 func (c *polled) finishLocked() {
-	c.over, c.broken = true, true
+	c.life, c.sending = lifeOver, sendingBroken
 	err := error(nil)
 	if x := c.x; x != nil {
 		err = x.reason.err

@@ -14,7 +14,7 @@ import (
 // in a new goroutine. The caller must own c. It returns false if the connection has ended.
 func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 	c.mu.Lock()
-	if c.over || c.broken || c.ended {
+	if c.life == lifeOver || c.sending > sendingOpen {
 		c.mu.Unlock()
 		c.loop.hand(nil, take)
 		return false
@@ -30,7 +30,7 @@ func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 	fd := int(c.fd)
 	wire, cipher := c.link.quit()
 	c.loop.poller.dismiss(c)
-	c.over, c.broken, c.fd = true, true, -1
+	c.life, c.sending, c.fd = lifeOver, sendingBroken, -1
 	c.wakeLocked()
 	c.drainedLocked()
 	c.dropPartLocked()

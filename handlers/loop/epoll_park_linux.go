@@ -25,12 +25,12 @@ func (c *polled) StartParked(ev Events, p Parking) {
 func (c *polled) Retire() bool {
 	c.mu.Lock()
 	c.lent = false
-	silent := c.fd < 0 && c.queuedLocked() == 0 && !c.ended && !c.broken
+	silent := c.fd < 0 && c.queuedLocked() == 0 && c.sending == sendingOpen
 	var cause error
 	if c.x != nil {
 		cause = c.x.reason.err
 	}
-	c.parked, c.broken, c.over = false, true, true
+	c.parked, c.sending, c.life = false, sendingBroken, lifeOver
 	c.loop.poller.dismiss(c)
 	c.wakeLocked()
 	c.drainedLocked()
@@ -55,7 +55,7 @@ func (c *polled) Expire(err error) {
 // park parks the connection unless its owner has work to do.
 func (c *polled) park() bool {
 	c.mu.Lock()
-	c.parked = c.fd < 0 && c.queuedLocked() == 0 && !c.ended && !c.broken && (c.x == nil || c.x.haltBy == 0)
+	c.parked = c.fd < 0 && c.queuedLocked() == 0 && c.sending == sendingOpen && (c.x == nil || c.x.haltBy == 0)
 	c.lent = c.parked
 	parked := c.parked
 	c.mu.Unlock()
@@ -79,7 +79,7 @@ func (c *polled) takeLocked() {
 		return
 	}
 	c.todo &^= doTake
-	if !c.lent || c.over {
+	if !c.lent || c.life == lifeOver {
 		return // its parking has released it already
 	}
 	p := c.opening().parking
@@ -90,7 +90,7 @@ func (c *polled) takeLocked() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.lent = false
-		if c.broken {
+		if c.sending == sendingBroken {
 			c.postLocked(doEnd)
 			return
 		}

@@ -16,10 +16,10 @@ func (c *polled) flush() {
 
 // flushLocked writes as much of the queue as the kernel accepts, and FIN after a farewell.
 func (c *polled) flushLocked() {
-	if c.broken || c.fd < 0 && !c.openLocked() {
+	if c.sending == sendingBroken || c.fd < 0 && !c.openLocked() {
 		return
 	}
-	for !c.broken && c.queuedLocked() > 0 {
+	for c.sending < sendingBroken && c.queuedLocked() > 0 {
 		x := c.needLocked() // the rest of the queue may be in the TLS link
 		n, err := c.writeLocked(x.out[x.at:])
 		if n > 0 {
@@ -39,11 +39,11 @@ func (c *polled) flushLocked() {
 	if x := c.x; x != nil {
 		x.resetOut()
 	}
-	if c.ended && !c.shut && !c.broken {
-		c.shut = true
+	if c.sending == sendingFarewell {
+		c.sending = sendingFIN
 		c.closeWriteLocked()
 	}
-	if c.leaving || c.half && c.shut {
+	if c.life >= lifeLeaving || c.life == lifeHalfOpen && c.sending == sendingFIN {
 		c.postLocked(doEnd)
 	}
 	c.resumeLocked()
@@ -63,13 +63,13 @@ func (c *polled) resumeLocked() {
 	}
 	queued := c.queuedLocked()
 	x.asked = min(x.asked, queued)
-	if !c.broken && queued > c.loop.maxQueue()/2 {
+	if c.sending < sendingBroken && queued > c.loop.maxQueue()/2 {
 		return
 	}
 	if x.waiting > 0 {
 		x.room.Broadcast()
 	}
-	if c.broken || queued == 0 {
+	if c.sending == sendingBroken || queued == 0 {
 		c.drainedLocked()
 	}
 	if x.held && x.asked <= c.loop.maxReplies()/2 {
@@ -152,12 +152,13 @@ func (c *polled) closeWriteLocked() {
 // writeFailedLocked stops writing. Input is still read. The end is not clean, unless the peer has
 // only stopped reading or has already ended.
 func (c *polled) writeFailedLocked(err error) {
-	if (deaf(err) || c.eof && !c.cut) && !c.half {
+	half := c.life == lifeHalfOpen || c.x != nil && c.x.half
+	if (deaf(err) || c.eof && !c.cut) && !half {
 		c.breakLocked(nil)
 		return
 	}
 	c.breakLocked(fmt.Errorf("write: %w", err))
-	if c.half || c.paused { // nothing more will be read
+	if half || c.paused { // nothing more will be read
 		c.postLocked(doEnd)
 	}
 }
@@ -168,7 +169,10 @@ func (c *polled) breakLocked(cause error) {
 		x.cause = cause
 	}
 	x.reason.fail(cause)
-	c.broken = true
+	if c.sending < sendingBroken {
+		x.ended = c.sending > sendingOpen
+		c.sending = sendingBroken
+	}
 	c.x.out, c.x.at = nil, 0
 	c.link.drop()
 	c.wakeLocked()
@@ -183,7 +187,7 @@ func (c *polled) wakeLocked() {
 }
 
 func (c *polled) endLocked(reason error) {
-	c.ended = true
+	c.sending = sendingFarewell
 	x := c.needLocked()
 	x.out = c.loop.farewell(c.ev, c.codec, x.out, reason)
 	c.wakeLocked()
@@ -194,14 +198,14 @@ func (c *polled) lastWord(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.replyLocked(m)
-	c.eof = c.eof || c.ended // both sides have ended: no need to linger
-	if !c.ended && !c.broken {
+	c.eof = c.eof || c.sending > sendingOpen // both sides have ended: no need to linger
+	if c.sending == sendingOpen {
 		c.endLocked(nil)
 	}
 }
 
 func (c *polled) replyLocked(m *handlers.Messages) {
-	if !c.broken && !c.shut {
+	if c.sending < sendingFIN {
 		x := c.needLocked()
 		x.out = append(x.out, m.Reply...)
 		x.asked += len(m.Reply)
@@ -223,7 +227,7 @@ func (c *polled) needLocked() *extra {
 func (c *polled) tidyLocked() {
 	x := c.x
 	if x == nil || c.turning || x.at < len(x.out) || len(x.part) > 0 || x.waiting > 0 || len(x.feeds) > 0 ||
-		x.held || x.kept > 0 || c.leaving || c.broken ||
+		x.held || x.kept > 0 || c.life >= lifeLeaving || c.sending == sendingBroken ||
 		x.shakeBy|x.haltBy|x.closeBy|x.since != 0 {
 		return
 	}

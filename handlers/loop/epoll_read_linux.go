@@ -14,16 +14,16 @@ const readBudget = 64 << 10
 
 // read reads and decodes the available input.
 func (c *polled) read(r *runner) {
-	switch {
-	case c.lingers:
+	switch c.life {
+	case lifeLingering:
 		c.linger(r)
 		return
-	case c.half:
+	case lifeHalfOpen:
 		c.listen(r)
 		return
 	}
 	defer c.link.save()
-	for r.budget = readBudget; !c.leaving; {
+	for r.budget = readBudget; c.life < lifeLeaving; {
 		if c.hold() {
 			return
 		}
@@ -60,7 +60,7 @@ func (c *polled) read(r *runner) {
 func (c *polled) finish(good bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.eof, c.cut = true, !good || c.broken && c.x.cause != nil
+	c.eof, c.cut = true, !good || c.sending == sendingBroken && c.x.cause != nil
 }
 
 // readFailed ends the connection after a failed read. If the kernel has lost it, nothing more is
@@ -118,7 +118,7 @@ func (c *polled) hold() bool {
 		return true
 	}
 	l := c.loop
-	if c.broken || c.queuedLocked() < l.maxQueue() && (c.x == nil || c.x.asked < l.maxReplies()) {
+	if c.sending == sendingBroken || c.queuedLocked() < l.maxQueue() && (c.x == nil || c.x.asked < l.maxReplies()) {
 		return c.dead.Load()
 	}
 	c.needLocked().held = true

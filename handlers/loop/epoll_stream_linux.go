@@ -42,14 +42,14 @@ func (c *polled) send(p []byte, k handlers.Kind, wait bool) error {
 func (c *polled) Queued() (n int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.queuedLocked(), !c.broken
+	return c.queuedLocked(), c.sending < sendingBroken
 }
 
 // Drain is [Conn.Drain].
 func (c *polled) Drain(f Drainer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.broken || c.queuedLocked() == 0 {
+	if c.sending == sendingBroken || c.queuedLocked() == 0 {
 		return false
 	}
 	x := c.needLocked()
@@ -69,7 +69,7 @@ func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.ended || c.broken:
+	case c.sending > sendingOpen:
 		return 0, handlers.ErrClosed
 	case c.turning || c.fd < 0: // the turn's or the first write sends it
 		queued, most := c.queuedLocked(), c.loop.maxQueue()
@@ -119,7 +119,7 @@ func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
 func (c *polled) End() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended || c.broken {
+	if c.sending > sendingOpen {
 		return handlers.ErrClosed
 	}
 	x := c.needLocked()
@@ -136,11 +136,11 @@ func (c *polled) End() error {
 func (c *polled) Quit(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over || c.leaving || c.broken || c.x != nil && c.x.quit != nil {
+	if c.life >= lifeLeaving || c.sending == sendingBroken || c.x != nil && c.x.quit != nil {
 		return // it is ending, within a bound
 	}
 	parked := c.parked
-	if !c.ended {
+	if c.sending == sendingOpen {
 		c.endLocked(err)
 	}
 	x := c.needLocked()
@@ -179,7 +179,7 @@ func (c *polled) abort(cause error) {
 	c.dead.Store(true)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over {
+	if c.life == lifeOver {
 		return
 	}
 	c.needLocked().reason.give(cause)
@@ -199,7 +199,7 @@ func (c *polled) halt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.over:
+	case c.life == lifeOver:
 	case c.parked:
 		c.needLocked().haltBy = c.now()
 		c.unparkLocked()
@@ -217,12 +217,12 @@ func (c *polled) halt() {
 func (c *polled) roomLocked(wait bool) error {
 	for {
 		switch {
-		case c.ended || c.broken:
+		case c.sending > sendingOpen:
 			return handlers.ErrClosed
 		case c.queuedLocked() < c.loop.maxQueue():
 			return nil
 		}
-		if c.flushLocked(); c.broken || c.queuedLocked() < c.loop.maxQueue() {
+		if c.flushLocked(); c.sending == sendingBroken || c.queuedLocked() < c.loop.maxQueue() {
 			continue
 		}
 		if !wait {

@@ -42,7 +42,7 @@ func (c *polled) post(do todo) {
 
 func (c *polled) postLocked(do todo) {
 	c.todo |= do
-	if !c.busy && !c.over && !c.lent {
+	if !c.busy && c.life < lifeOver && !c.lent {
 		go c.own(do) // ends with the turn; Loop.Wait waits for c
 	}
 }
@@ -52,7 +52,7 @@ func (c *polled) postLocked(do todo) {
 func (c *polled) begin(do todo) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.over {
+	if c.life == lifeOver {
 		return false
 	}
 	c.todo |= do &^ doWrite
@@ -79,7 +79,7 @@ func (c *polled) turn(r *runner) {
 	for {
 		c.mu.Lock()
 		do := c.todo
-		if do == 0 || c.over || c.lent {
+		if do == 0 || c.life == lifeOver || c.lent {
 			c.slow.Store(r.stuck())
 			c.busy = false
 			c.takeLocked()

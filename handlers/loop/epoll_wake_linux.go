@@ -35,7 +35,7 @@ func (c *polled) isPaused() bool {
 
 // resumed decodes what was kept during a pause. It returns false if the connection is leaving.
 func (c *polled) resumed(r *runner) bool {
-	return !c.part || c.leaving || c.isPaused() || !c.decode(r, c.x.part, false)
+	return !c.part || c.life >= lifeLeaving || c.isPaused() || !c.decode(r, c.x.part, false)
 }
 
 // stay keeps a connection whose peer has sent FIN. It returns false if the program has ended it
@@ -44,13 +44,13 @@ func (c *polled) stay() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.ended || c.dead.Load():
+	case c.dead.Load(), c.sending > sendingOpen && (c.sending < sendingBroken || c.x.ended):
 		return false
-	case c.broken:
+	case c.sending == sendingBroken:
 		c.leaveLocked(errLost)
 		return false
 	}
-	c.half, c.begun = true, false
+	c.life, c.begun = lifeHalfOpen, false
 	c.dropPartLocked()
 	if c.x != nil {
 		c.x.since = 0
@@ -64,7 +64,7 @@ func (c *polled) listen(r *runner) {
 	_, err := readFD(int(c.fd), r.buffer(0))
 	if err == nil || err == unix.EAGAIN {
 		c.mu.Lock()
-		if err = nil; !c.shut { // if not, both sides have ended
+		if err = nil; c.sending != sendingFIN { // if not, both sides have ended
 			err = lost(int(c.fd))
 		}
 		c.mu.Unlock()
@@ -98,7 +98,7 @@ func (c *polled) Wake(d time.Duration) {
 // wakes calls Wake of the events and reports whether that took the connection out of the loop.
 func (c *polled) wakes(r *runner) bool {
 	w, ok := c.ev.(Waker)
-	if !ok || c.dead.Load() || c.leaving {
+	if !ok || c.dead.Load() || c.life >= lifeLeaving {
 		return false
 	}
 	c.cork(r)

@@ -1,0 +1,23 @@
+package loop
+
+// life is how far a connection has come. It never goes back. Its owner changes it.
+type life uint8
+
+const (
+	lifeOpen      life = iota
+	lifeHalfOpen       // the peer has sent FIN; the program may still write
+	lifeLeaving        // it ends once the queue is written
+	lifeLingering      // its input is discarded until the peer's FIN
+	lifeOver           // its descriptor is closed, or another owns it
+)
+
+// sending is the state of a connection's own direction. It never goes back. Any goroutine changes
+// it, under mu.
+type sending uint8
+
+const (
+	sendingOpen     sending = iota
+	sendingFarewell         // the farewell is queued: nothing may follow it
+	sendingFIN              // the queue is written and our FIN, or the close_notify of TLS, follows
+	sendingBroken           // nothing can be written any more
+)
