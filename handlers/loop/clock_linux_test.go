@@ -24,14 +24,9 @@ func init() {
 // pass advances the time of the epoll driver, when no turns run except those that wait for a peer.
 func (r *rig) pass(t *testing.T, d time.Duration) {
 	t.Helper()
-	var all []*polled
 	p := &r.poller
 	p.mu.Lock()
-	for _, e := range p.slots {
-		if e.conn != nil {
-			all = append(all, e.conn)
-		}
-	}
+	all := p.slots.all()
 	p.mu.Unlock()
 	for _, c := range all {
 		within(t, time.Minute, "its turn ends", func() bool {

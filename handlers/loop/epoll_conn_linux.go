@@ -18,44 +18,43 @@ type polled struct {
 	loop  *Loop
 	place io.Closer // an opening until it is driven, then what Close releases
 	ev    Events
-	link  *tlsLink // nil in the clear
+	codec handlers.Codec // the owner calls Decode, and sets it under mu
+	tls   *tlsLink       // nil in the clear
+	x     *extra         // nil while there is nothing to keep; under mu
+
+	mu    sync.Mutex
+	fd    int32 // -1 before it is opened and after it is closed; under mu
+	slot  int32
+	flags atomic.Uint32
+
+	active atomic.Uint32 // when bytes were last read or written, in ms
+	heard  uint32        // when bytes were last read; the owner's
+
+	// These are the wheel's.
+	next, prev link   // in the list of its bucket
+	bucket     uint16 // plus one; 0 if it is not in the wheel
+
+	// These are guarded by mu.
+	todo    todo // for the owner
+	life    life // the owner changes it, and may read it without mu
+	sending sending
+	busy    bool // it has an owner
+	turning bool // the owner writes the queue after decoding
+	watched bool // it is in the epoll set
+	blocked bool // epoll reports when it is writable
+	paused  bool // it is not read
+	parked  bool // its parking holds it
+	lent    bool // not begun, parked or being parked: it has no owner
 
 	// These are the owner's.
 	eof   bool // the peer has sent FIN
 	cut   bool // that end was not clean
 	hung  bool // epoll reported a FIN or an error: read until it comes
 	marks bool // a read stops at each mark: read until EAGAIN
-	shake bool // the client is not connected yet
 	begun bool // a message has begun: keep x
 	asked bool // the peer was pinged, and has sent nothing since
 	part  bool // a message is incomplete: keep x; the owner may read x.part
 	late  bool // its deadline has passed, and it was given a grace period
-
-	// These are the wheel's.
-	later, sooner *polled
-	bucket        uint16
-	timed         bool
-
-	slow   atomic.Bool   // its last turn was slow: run the next in its own goroutine
-	dead   atomic.Bool   // destroyed: no more events but the last
-	active atomic.Uint32 // when bytes were last read or written, in ms
-	heard  uint32        // when bytes were last read; the owner's
-
-	mu      sync.Mutex
-	codec   handlers.Codec // only the owner calls Decode and sets it
-	x       *extra         // nil while there is nothing to keep
-	fd      int32          // -1 before it is opened and after it is closed
-	slot    int32
-	life    life // only the owner changes it
-	sending sending
-	todo    todo // for the owner
-	busy    bool // it has an owner
-	turning bool // the owner writes the queue after decoding
-	parked  bool // its parking holds it
-	lent    bool // not begun, parked or being parked: it has no owner
-	watched bool // it is in the epoll set
-	blocked bool // epoll reports when it is writable
-	paused  bool // it is not read
 }
 
 // todo is a set of tasks for the owner of a connection.
@@ -151,7 +150,7 @@ func (c *polled) Start(ev Events) (run func()) {
 	c.mu.Lock()
 	c.sending, c.life = sendingBroken, lifeOver
 	c.mu.Unlock()
-	c.dead.Store(true)
+	c.flags.Or(flagDestroyed)
 	c.place.Close()
 	c.loop.tasks.Go(func() { ev.Disconnect(handlers.ErrShutdown) }) // not in the accepting goroutine
 	return nil
@@ -184,7 +183,7 @@ func (c *polled) attachLocked() bool {
 		c.breakLocked(err)
 		return false
 	}
-	c.fd, c.link = int32(d.fd), d.link
+	c.fd, c.tls = int32(d.fd), d.tls
 	info := start.Conn.Info()
 	c.marks = info.Peer != nil || !info.Remote.IsValid() // a Unix socket may pass descriptors
 	start.Conn, start.place = nil, d.place

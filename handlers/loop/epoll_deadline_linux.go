@@ -116,7 +116,7 @@ func (c *polled) overdueLocked() {
 	case due > c.now():
 		c.loop.poller.schedule(c, due)
 	default:
-		c.dead.Store(true)
+		c.flags.Or(flagDestroyed)
 		c.breakLocked(handlers.ErrSlow)
 		if c.fd >= 0 {
 			_ = unix.Shutdown(int(c.fd), unix.SHUT_RDWR)

@@ -32,7 +32,7 @@ type Replayer interface {
 // detached is a connection that was removed from Go's poller.
 type detached struct {
 	fd     int
-	link   *tlsLink
+	tls    *tlsLink
 	unread []byte
 	place  io.Closer // what to close besides the descriptor
 }
@@ -111,7 +111,7 @@ func takeFrom(src handlers.Conn) (d detached, err error) {
 		nc, link.in = old.Conn, old.unread
 	}
 	if d.fd, err = take(nc); err == nil {
-		d.link = link
+		d.tls = link
 		sw.Set(link)
 	}
 	return d, err

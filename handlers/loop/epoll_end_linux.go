@@ -29,7 +29,7 @@ func (c *polled) leaveLocked(reason error) {
 	if c.sending == sendingOpen {
 		c.endLocked(reason)
 	}
-	if c.eof && c.link == nil { // closing sends the FIN, but not a close_notify
+	if c.eof && c.tls == nil { // closing sends the FIN, but not a close_notify
 		c.sending = max(c.sending, sendingFIN)
 	}
 	c.flushLocked()

@@ -166,8 +166,8 @@ func TestLateAreForgotten(t *testing.T) {
 			t.Errorf("late[%d] is kept", i)
 		}
 	}
-	if len(p.free) != len(p.slots) {
-		t.Errorf("%d slots, %d free", len(p.slots), len(p.free))
+	if len(p.slots.free) != int(p.slots.n) {
+		t.Errorf("%d slots, %d free", p.slots.n, len(p.slots.free))
 	}
 }
 

@@ -28,7 +28,7 @@ func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 		_ = unix.EpollCtl(c.loop.poller.set.fd, unix.EPOLL_CTL_DEL, int(c.fd), nil)
 	}
 	fd := int(c.fd)
-	wire, cipher := c.link.quit()
+	wire, cipher := c.tls.quit()
 	c.loop.poller.dismiss(c)
 	c.life, c.sending, c.fd = lifeOver, sendingBroken, -1
 	c.wakeLocked()
@@ -54,7 +54,7 @@ func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "")
 	nc, err := net.FileConn(f)
 	f.Close() // net.FileConn duplicates it
-	if err != nil || c.link == nil {
+	if err != nil || c.tls == nil {
 		return nc, err
 	}
 	if len(wire) > 0 {
@@ -67,8 +67,8 @@ func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
 	if len(cipher) > 0 {
 		nc = &hijacked{Conn: nc, unread: cipher}
 	}
-	c.link.conn.NetConn().(*handlers.Switch).Set(nc)
-	return c.link.conn, nil
+	c.tls.conn.NetConn().(*handlers.Switch).Set(nc)
+	return c.tls.conn, nil
 }
 
 // quit ends the link and returns its unsent and undecrypted bytes.

@@ -35,7 +35,7 @@ func (c *polled) Retire() bool {
 	c.wakeLocked()
 	c.drainedLocked()
 	c.mu.Unlock()
-	c.dead.Store(true)
+	c.flags.Or(flagDestroyed)
 	go func() { // ends when the callback returns; Loop.Wait waits for it
 		defer c.loop.poller.left()
 		c.ev.Disconnect(cause)

@@ -102,7 +102,7 @@ func (c *polled) blockedLocked() {
 
 // queuedLocked returns how many bytes wait to be written.
 func (c *polled) queuedLocked() int {
-	n := c.link.queued()
+	n := c.tls.queued()
 	if c.x != nil {
 		n += len(c.x.out) - c.x.at
 	}
@@ -111,8 +111,8 @@ func (c *polled) queuedLocked() int {
 
 // writeLocked writes without waiting. It returns EAGAIN when the kernel accepts no more.
 func (c *polled) writeLocked(p []byte) (int, error) {
-	if c.link != nil {
-		return c.link.write(int(c.fd), p)
+	if c.tls != nil {
+		return c.tls.write(int(c.fd), p)
 	}
 	return writeFD(int(c.fd), p)
 }
@@ -135,8 +135,8 @@ func writeFD(fd int, p []byte) (int, error) {
 // closeWriteLocked sends FIN, or the close_notify of TLS.
 func (c *polled) closeWriteLocked() {
 	var err error
-	if c.link != nil {
-		err = c.link.closeWrite(int(c.fd))
+	if c.tls != nil {
+		err = c.tls.closeWrite(int(c.fd))
 	} else {
 		err = unix.Shutdown(int(c.fd), unix.SHUT_WR)
 	}
@@ -174,7 +174,7 @@ func (c *polled) breakLocked(cause error) {
 		c.sending = sendingBroken
 	}
 	c.x.out, c.x.at = nil, 0
-	c.link.drop()
+	c.tls.drop()
 	c.wakeLocked()
 	c.drainedLocked()
 }

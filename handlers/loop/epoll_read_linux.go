@@ -22,7 +22,7 @@ func (c *polled) read(r *runner) {
 		c.listen(r)
 		return
 	}
-	defer c.link.save()
+	defer c.tls.save()
 	for r.budget = readBudget; c.life < lifeLeaving; {
 		if c.hold() {
 			return
@@ -49,7 +49,7 @@ func (c *polled) read(r *runner) {
 		if c.decode(r, buf[:have+n], false) || drained {
 			return
 		}
-		if c.link == nil { // a link counts the bytes of the wire
+		if c.tls == nil { // a link counts the bytes of the wire
 			r.budget -= n
 		}
 	}
@@ -79,8 +79,8 @@ var errBudget = errors.New("read enough for now")
 
 // receive reads once. drained means that there is no more for now; epoll reports more.
 func (c *polled) receive(r *runner, p []byte) (n int, drained bool, err error) {
-	if c.link != nil {
-		return c.link.read(c, r, p)
+	if c.tls != nil {
+		return c.tls.read(c, r, p)
 	}
 	if r.budget <= 0 {
 		return 0, false, errBudget
@@ -119,7 +119,7 @@ func (c *polled) hold() bool {
 	}
 	l := c.loop
 	if c.sending == sendingBroken || c.queuedLocked() < l.maxQueue() && (c.x == nil || c.x.asked < l.maxReplies()) {
-		return c.dead.Load()
+		return c.isDestroyed()
 	}
 	c.needLocked().held = true
 	return true
@@ -232,7 +232,7 @@ func (r *runner) Connect(info *handlers.Info) {
 // Message raises the event unless an earlier event destroyed the connection.
 func (r *runner) Message(m handlers.Message) {
 	c := r.conn
-	if r.failed != nil || c.dead.Load() {
+	if r.failed != nil || c.isDestroyed() {
 		return
 	}
 	if len(r.m.Reply) > 0 {

@@ -11,6 +11,28 @@ const (
 	lifeOver           // its descriptor is closed, or another owns it
 )
 
+// The flags of a connection.
+const (
+	flagDestroyed uint32 = 1 << iota // no more events but the last
+	flagSlow                         // its last turn was slow: run the next in its own goroutine
+)
+
+// isDestroyed reports whether no more events but the last may be raised.
+func (c *polled) isDestroyed() bool { return c.flags.Load()&flagDestroyed != 0 }
+
+// isSlow reports whether the connection's last turn was slow.
+func (c *polled) isSlow() bool { return c.flags.Load()&flagSlow != 0 }
+
+// setSlow records whether the turn that ends now was slow.
+func (c *polled) setSlow(on bool) {
+	switch {
+	case on:
+		c.flags.Or(flagSlow)
+	case c.isSlow():
+		c.flags.And(^flagSlow)
+	}
+}
+
 // sending is the state of a connection's own direction. It never goes back. Any goroutine changes
 // it, under mu.
 type sending uint8

@@ -97,7 +97,7 @@ func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
 		if n > 0 {
 			c.active.Store(uint32(c.now()))
 		}
-		if n == len(p) && c.link.queued() == 0 {
+		if n == len(p) && c.tls.queued() == 0 {
 			return n, nil
 		}
 		if end := f.End(n); end > n {
@@ -176,7 +176,7 @@ func (c *polled) Destroy() {
 
 // abort closes the connection at once.
 func (c *polled) abort(cause error) {
-	c.dead.Store(true)
+	c.flags.Or(flagDestroyed)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.life == lifeOver {

@@ -35,10 +35,10 @@ type tlsLink struct {
 func (c *polled) TLSConn() *tls.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.link == nil {
+	if c.tls == nil {
 		return nil
 	}
-	return c.link.conn
+	return c.tls.conn
 }
 
 // errNoData is the error of a Read that would have to wait.

@@ -80,7 +80,7 @@ func (c *polled) turn(r *runner) {
 		c.mu.Lock()
 		do := c.todo
 		if do == 0 || c.life == lifeOver || c.lent {
-			c.slow.Store(r.stuck())
+			c.setSlow(r.stuck())
 			c.busy = false
 			c.takeLocked()
 			c.tidyLocked()
@@ -172,7 +172,7 @@ func (c *polled) step(r *runner, do todo) {
 	if do&(doTimer|doOpen|doDrive|doWake) != 0 && c.wakes(r) {
 		return
 	}
-	if do&doEnd != 0 || c.dead.Load() {
+	if do&doEnd != 0 || c.isDestroyed() {
 		c.settle()
 	}
 }
@@ -184,7 +184,7 @@ func (c *polled) announce(r *runner) bool {
 		return true
 	}
 	start := c.opening()
-	if (start.parking == nil || c.dead.Load()) && !c.attach() {
+	if (start.parking == nil || c.isDestroyed()) && !c.attach() {
 		return false
 	}
 	c.cork(r)

@@ -44,7 +44,7 @@ func (c *polled) stay() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.dead.Load(), c.sending > sendingOpen && (c.sending < sendingBroken || c.x.ended):
+	case c.isDestroyed(), c.sending > sendingOpen && (c.sending < sendingBroken || c.x.ended):
 		return false
 	case c.sending == sendingBroken:
 		c.leaveLocked(errLost)
@@ -98,7 +98,7 @@ func (c *polled) Wake(d time.Duration) {
 // wakes calls Wake of the events and reports whether that took the connection out of the loop.
 func (c *polled) wakes(r *runner) bool {
 	w, ok := c.ev.(Waker)
-	if !ok || c.dead.Load() || c.life >= lifeLeaving {
+	if !ok || c.isDestroyed() || c.life >= lifeLeaving {
 		return false
 	}
 	c.cork(r)

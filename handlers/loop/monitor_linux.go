@@ -96,7 +96,7 @@ func (m *monitor) look(p *poller) (alive bool) {
 		case r.state.CompareAndSwap(now, stuck):
 			alive = true
 			conns = append(conns, c)
-			fresh = fresh || !c.slow.Load()
+			fresh = fresh || !c.isSlow()
 			if r.serves {
 				served++
 			}

@@ -28,8 +28,7 @@ type poller struct {
 	most   int // runners that serve the set at once
 
 	mu      sync.Mutex
-	slots   []slot
-	free    []int32
+	slots   slotTable
 	events  []unix.EpollEvent // the batch
 	at, n   int               // events[at:n] are not yet given to their connections
 	began   time.Duration     // when the batch began, since base
@@ -47,13 +46,6 @@ type poller struct {
 	freed   bool // the set is closed too
 }
 
-// A slot is a connection's place in the poller. Descriptors are reused, so events carry slot and
-// generation instead.
-type slot struct {
-	conn       *polled
-	generation uint32
-}
-
 // batchSize is how many events are taken from the kernel at once.
 const batchSize = 256
 
@@ -67,7 +59,7 @@ func (p *poller) start(l *Loop) error {
 			return
 		}
 		p.events = make([]unix.EpollEvent, batchSize)
-		p.wheel.tick = tickOf(l)
+		p.wheel.tick, p.wheel.slots = tickOf(l), &p.slots
 		p.mon.wake = make(chan struct{}, 1)
 		p.mon.done = make(chan struct{})
 		p.runners = 1
@@ -96,10 +88,8 @@ func (p *poller) refuse(all []ender) []ender {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closing = true
-	for _, e := range p.slots {
-		if e.conn != nil {
-			all = append(all, e.conn)
-		}
+	for _, c := range p.slots.all() {
+		all = append(all, c)
 	}
 	p.closeIfEmptyLocked()
 	return all
@@ -112,14 +102,7 @@ func (p *poller) admit(c *polled) bool {
 	if p.closing {
 		return false
 	}
-	if n := len(p.free); n > 0 {
-		c.slot = p.free[n-1]
-		p.free = p.free[:n-1]
-	} else {
-		c.slot = int32(len(p.slots))
-		p.slots = append(p.slots, slot{})
-	}
-	p.slots[c.slot].conn = c
+	p.slots.add(c)
 	p.used++
 	p.loop.admitted()
 	return true
@@ -130,10 +113,7 @@ func (p *poller) dismiss(c *polled) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wheel.remove(c)
-	e := &p.slots[c.slot]
-	e.conn = nil
-	e.generation++
-	p.free = append(p.free, c.slot)
+	p.slots.remove(c)
 }
 
 // left accounts for the end of a connection that was dismissed.
@@ -159,7 +139,7 @@ func (p *poller) closeIfEmptyLocked() {
 // watch makes epoll report events of c, including those that are already there.
 func (p *poller) watch(c *polled, op int, events uint32) error {
 	p.mu.Lock()
-	generation := p.slots[c.slot].generation
+	generation := p.slots.at(c.slot).generation
 	p.mu.Unlock()
 	ev := unix.EpollEvent{Events: events, Fd: c.slot, Pad: int32(generation)}
 	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(p.set.fd, op, int(c.fd), &ev))
@@ -169,7 +149,7 @@ func (p *poller) watch(c *polled, op int, events uint32) error {
 func (p *poller) schedule(c *polled, t uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.slots[c.slot].conn == c {
+	if p.slots.has(c) {
 		p.putLocked(c, t)
 	}
 }
@@ -178,7 +158,7 @@ func (p *poller) schedule(c *polled, t uint64) {
 func (p *poller) hasten(c *polled, t uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.slots[c.slot].conn == c && !p.wheel.looksBy(c, t) {
+	if p.slots.has(c) && !p.wheel.looksBy(c, t) {
 		p.putLocked(c, t)
 	}
 }
@@ -226,7 +206,7 @@ func (p *poller) popLocked() (c *polled, do todo, ok bool) {
 			p.tellLocked(int(waiterSlot - ev.Fd))
 			continue
 		}
-		if e := &p.slots[ev.Fd]; e.conn != nil && e.generation == uint32(ev.Pad) {
+		if e := p.slots.at(ev.Fd); e.conn != nil && e.generation == uint32(ev.Pad) {
 			return e.conn, todoOf(ev.Events), true
 		}
 	}

@@ -121,7 +121,10 @@ func TestWorthHelp(t *testing.T) {
 // runners than processors.
 func TestShare(t *testing.T) {
 	for most, want := range map[int]int{1: 1, 2: 2} {
-		p := &poller{polling: true, runners: 1, most: most, slots: make([]slot, 1), base: time.Now()}
+		p := &poller{polling: true, runners: 1, most: most, base: time.Now()}
+		c := &polled{}
+		p.slots.add(c)
+		p.slots.remove(c) // nobody gets its events
 		p.events, p.at, p.n = make([]unix.EpollEvent, 64), 1, 64
 		p.began = -time.Second
 		p.mu.Lock()

@@ -161,7 +161,7 @@ func (p *poller) serve(r *runner) bool {
 		return false
 	case !c.begin(do):
 		return true
-	case c.slow.Load() || p.spread.on.Load():
+	case c.isSlow() || p.spread.on.Load():
 		go c.goOn() // ends with the turn
 		return true
 	}

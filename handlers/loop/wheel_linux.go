@@ -7,13 +7,22 @@ import "time"
 const wheelSize = 512
 
 // wheel holds the deadlines of a poller's connections, in milliseconds, rounded up to a tick. It
-// costs a connection two pointers and no timer.
+// costs a connection ten bytes and no timer.
 type wheel struct {
+	slots   *slotTable
 	tick    uint64 // length in milliseconds
 	at      uint64 // ticks up to here have been looked at
 	n       int
-	buckets [wheelSize]*polled
+	buckets [wheelSize]link // the first connection of each list
 }
+
+// A link is the slot of the neighbor in a list of the wheel, plus one. Zero means none.
+type link int32
+
+func linkTo(c *polled) link { return link(c.slot + 1) }
+
+// conn returns the connection that l, which is not zero, leads to.
+func (w *wheel) conn(l link) *polled { return w.slots.at(int32(l - 1)).conn }
 
 // tickOf returns a tick that is fine enough for the shortest bound of the loop.
 func tickOf(l *Loop) uint64 {
@@ -33,37 +42,36 @@ func (w *wheel) put(c *polled, t, now uint64) uint64 {
 		w.at = now / w.tick
 	}
 	ahead := min(max((t+w.tick-1)/w.tick, w.at+1)-w.at, wheelSize-1)
-	c.bucket = uint16((w.at + ahead) % wheelSize)
-	head := &w.buckets[c.bucket]
-	c.later, c.sooner = *head, nil
-	if *head != nil {
-		(*head).sooner = c
+	b := (w.at + ahead) % wheelSize
+	c.bucket = uint16(b + 1)
+	head := &w.buckets[b]
+	if c.next = *head; c.next != 0 {
+		w.conn(c.next).prev = linkTo(c)
 	}
-	*head = c
-	c.timed = true
+	*head = linkTo(c)
 	w.n++
 	return (w.at + ahead) * w.tick
 }
 
 // looksBy reports whether the wheel releases c by t.
 func (w *wheel) looksBy(c *polled, t uint64) bool {
-	ahead := (uint64(c.bucket) + wheelSize - w.at%wheelSize) % wheelSize
-	return c.timed && (w.at+ahead)*w.tick <= t+w.tick
+	ahead := (uint64(c.bucket) - 1 + wheelSize - w.at%wheelSize) % wheelSize
+	return c.bucket != 0 && (w.at+ahead)*w.tick <= t+w.tick
 }
 
 func (w *wheel) remove(c *polled) {
-	if !c.timed {
+	if c.bucket == 0 {
 		return
 	}
-	if c.sooner != nil {
-		c.sooner.later = c.later
+	if c.prev != 0 {
+		w.conn(c.prev).next = c.next
 	} else {
-		w.buckets[c.bucket] = c.later
+		w.buckets[c.bucket-1] = c.next
 	}
-	if c.later != nil {
-		c.later.sooner = c.sooner
+	if c.next != 0 {
+		w.conn(c.next).prev = c.prev
 	}
-	c.later, c.sooner, c.timed = nil, nil, false
+	c.next, c.prev, c.bucket = 0, 0, 0
 	w.n--
 }
 
@@ -73,7 +81,7 @@ func (w *wheel) first() (t uint64, ok bool) {
 		return 0, false
 	}
 	for i := uint64(1); i < wheelSize; i++ {
-		if w.buckets[(w.at+i)%wheelSize] != nil {
+		if w.buckets[(w.at+i)%wheelSize] != 0 {
 			return (w.at + i) * w.tick, true
 		}
 	}
@@ -84,8 +92,8 @@ func (w *wheel) first() (t uint64, ok bool) {
 func (w *wheel) advance(now uint64, late []*polled) []*polled {
 	for end := now / w.tick; w.at < end && w.n > 0; {
 		w.at++
-		for b := w.at % wheelSize; w.buckets[b] != nil; {
-			c := w.buckets[b]
+		for b := w.at % wheelSize; w.buckets[b] != 0; {
+			c := w.conn(w.buckets[b])
 			w.remove(c)
 			late = append(late, c)
 		}

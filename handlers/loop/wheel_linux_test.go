@@ -5,6 +5,16 @@ import (
 	"testing"
 )
 
+// newTestWheel returns a wheel for n connections.
+func newTestWheel(tick uint64, n int) (*wheel, []*polled) {
+	w, cs := &wheel{tick: tick, slots: &slotTable{}}, make([]*polled, n)
+	for i := range cs {
+		cs[i] = &polled{}
+		w.slots.add(cs[i])
+	}
+	return w, cs
+}
+
 // dueAt returns when the wheel releases each connection if advanced every millisecond up to end.
 func dueAt(w *wheel, from, end uint64) map[*polled]uint64 {
 	due := map[*polled]uint64{}
@@ -37,13 +47,14 @@ func TestWheel(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w, c := &wheel{tick: tick}, &polled{}
+			w, cs := newTestWheel(tick, 1)
+			c := cs[0]
 			w.put(c, tt.t, tt.now)
 			got, ok := dueAt(w, tt.now, tt.now+2*far)[c]
 			if !ok || got < tt.min || got > tt.max {
 				t.Errorf("due at %d, %t, want %d to %d", got, ok, tt.min, tt.max)
 			}
-			if w.n != 0 || c.timed {
+			if w.n != 0 || c.bucket != 0 {
 				t.Errorf("n = %d after the last one", w.n)
 			}
 		})
@@ -51,16 +62,15 @@ func TestWheel(t *testing.T) {
 }
 
 func TestWheelRemove(t *testing.T) {
-	w := &wheel{tick: 10}
-	var cs [5]polled
+	w, cs := newTestWheel(10, 5)
 	for i := range cs {
-		w.put(&cs[i], 100, 0)
+		w.put(cs[i], 100, 0)
 	}
 	for _, i := range []int{0, 4, 2, 2} {
-		w.remove(&cs[i])
+		w.remove(cs[i])
 	}
-	w.put(&cs[3], 300, 0) // later than before
-	if due := dueAt(w, 0, 1000); len(due) != 2 || due[&cs[1]] != 100 || due[&cs[3]] != 300 {
+	w.put(cs[3], 300, 0) // later than before
+	if due := dueAt(w, 0, 1000); len(due) != 2 || due[cs[1]] != 100 || due[cs[3]] != 300 {
 		t.Errorf("due %v", due)
 	}
 	if _, ok := w.first(); ok {
@@ -70,22 +80,22 @@ func TestWheelRemove(t *testing.T) {
 
 // A wheel that was not advanced for long releases everything at once.
 func TestWheelSleeps(t *testing.T) {
-	w := &wheel{tick: 10}
-	var cs [600]polled
+	w, cs := newTestWheel(10, 600)
 	for i := range cs {
-		w.put(&cs[i], uint64(10*i), 0)
+		w.put(cs[i], uint64(10*i), 0)
 	}
 	if got := len(w.advance(1_000_000, nil)); got != len(cs) {
 		t.Errorf("%d are due, want %d", got, len(cs))
 	}
-	w.put(&cs[0], 1_000_020, 1_000_000)
-	if got := dueAt(w, 1_000_000, 1_001_000)[&cs[0]]; got != 1_000_020 {
+	w.put(cs[0], 1_000_020, 1_000_000)
+	if got := dueAt(w, 1_000_000, 1_001_000)[cs[0]]; got != 1_000_020 {
 		t.Errorf("due at %d, want 1000020", got)
 	}
 }
 
 func TestWheelLooksBy(t *testing.T) {
-	w, c := &wheel{tick: 10}, &polled{}
+	w, cs := newTestWheel(10, 1)
+	c := cs[0]
 	if w.looksBy(c, 1000) {
 		t.Error("looksBy() = true for one that is not there")
 	}
@@ -104,11 +114,10 @@ func TestWheelLooksBy(t *testing.T) {
 func TestWheelRandomly(t *testing.T) {
 	const tick = 7
 	rnd := rand.New(rand.NewPCG(1, 2))
-	w := &wheel{tick: tick}
-	cs := make([]polled, 50)
+	w, cs := newTestWheel(tick, 50)
 	want := map[*polled]uint64{}
 	for now := uint64(1); now < 50_000; now++ {
-		c := &cs[rnd.IntN(len(cs))]
+		c := cs[rnd.IntN(len(cs))]
 		switch rnd.IntN(4) {
 		case 0:
 			at := now + rnd.Uint64N(2*wheelSize*tick)
@@ -126,8 +135,8 @@ func TestWheelRandomly(t *testing.T) {
 		}
 	}
 	for c, at := range want {
-		if at+2*tick < 50_000 || !c.timed {
-			t.Errorf("due at %d and still there: %t", at, c.timed)
+		if at+2*tick < 50_000 || c.bucket == 0 {
+			t.Errorf("due at %d and still there: %t", at, c.bucket != 0)
 		}
 	}
 }
