@@ -24,7 +24,7 @@ func TestDeadlines(t *testing.T) {
 	}
 	boundtest.Check(t, []string{"Driver", "CloseTimeout", "MaxQueue"},
 		boundtest.Field("Timeout", boundtest.None, boundtest.None, due(func(*polled) {})),
-		boundtest.Field("HandshakeTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.shake = true })),
+		boundtest.Field("HandshakeTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.life = lifeHandshaking })),
 		boundtest.Field("MessageTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.needLocked().since = c.now() })),
 		boundtest.Field("PingInterval", boundtest.None, boundtest.None, due(func(c *polled) { c.codec, c.heard = &pings{}, c.active.Load() })),
 	) // TestBounds tests the defaults

@@ -79,10 +79,11 @@ const (
 // opening is what a connection needs until it is driven.
 type opening struct {
 	handlers.Conn
-	info    *handlers.Info
-	unread  []byte
-	parking Parking
-	place   io.Closer // of the Conn that was detached
+	info      *handlers.Info
+	unread    []byte
+	handshake bool // the codec connects the client
+	parking   Parking
+	place     io.Closer // of the Conn that was detached
 }
 
 // Close closes the connection, or releases the place of one that was detached.
@@ -136,8 +137,8 @@ func (l *Loop) newPolled(c handlers.Conn, a handlers.Attachment) Conn {
 	if !canDetach(c) || l.poller.start(l) != nil {
 		return nil
 	}
-	start := &opening{Conn: c, info: a.Info, unread: a.Unread}
-	return &polled{loop: l, place: start, codec: a.Codec, shake: a.Handshake, fd: -1, slot: -1}
+	start := &opening{Conn: c, info: a.Info, unread: a.Unread, handshake: a.Handshake}
+	return &polled{loop: l, place: start, codec: a.Codec, fd: -1, slot: -1}
 }
 
 // Start is [Conn.Start].

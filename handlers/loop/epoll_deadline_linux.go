@@ -141,7 +141,7 @@ func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 		return c.x.closeBy, nil
 	case c.life >= lifeLeaving:
 		return 0, nil
-	case c.shake:
+	case c.life == lifeHandshaking:
 		return c.shakeByLocked(now), handlers.ErrTimeout
 	case l.Timeout > 0:
 		due, err = c.slowByLocked(), handlers.ErrTimeout

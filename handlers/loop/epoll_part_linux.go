@@ -93,7 +93,7 @@ func (c *polled) clockLocked(r *runner, begun bool) {
 	case !goesOn:
 		r.tick()
 		x.since = max(r.now, 1)
-		if t := c.loop.MessageTimeout; t > 0 && !c.shake {
+		if t := c.loop.MessageTimeout; t > 0 && c.life != lifeHandshaking {
 			c.loop.poller.hasten(c, x.since+uint64(t/time.Millisecond))
 		}
 	}

@@ -220,8 +220,8 @@ func (r *runner) Connect(info *handlers.Info) {
 	if c.x != nil {
 		c.x.shakeBy = 0
 	}
+	c.life = max(c.life, lifeOpen)
 	c.mu.Unlock()
-	c.shake = false
 	r.tick()
 	c.hear(r.now)
 	c.post(doTimer) // the handshake's deadline no longer applies

@@ -4,11 +4,13 @@ package loop
 type life uint8
 
 const (
-	lifeOpen      life = iota
-	lifeHalfOpen       // the peer has sent FIN; the program may still write
-	lifeLeaving        // it ends once the queue is written
-	lifeLingering      // its input is discarded until the peer's FIN
-	lifeOver           // its descriptor is closed, or another owns it
+	lifeOpening     life = iota // place is an opening
+	lifeHandshaking             // it is driven, but its client is not connected yet
+	lifeOpen
+	lifeHalfOpen  // the peer has sent FIN; the program may still write
+	lifeLeaving   // it ends once the queue is written
+	lifeLingering // its input is discarded until the peer's FIN
+	lifeOver      // its descriptor is closed, or another owns it
 )
 
 // The flags of a connection.

@@ -180,10 +180,10 @@ func (c *polled) step(r *runner, do todo) {
 // announce opens a connection, announces its client unless that needs a handshake, and parks it if
 // requested. It returns false if there is nothing to drive.
 func (c *polled) announce(r *runner) bool {
-	if c.shake {
+	start := c.opening()
+	if start.handshake {
 		return true
 	}
-	start := c.opening()
 	if (start.parking == nil || c.isDestroyed()) && !c.attach() {
 		return false
 	}
@@ -206,8 +206,13 @@ func (c *polled) drive(r *runner) bool {
 	}
 	start := c.opening()
 	unread := start.unread
+	c.mu.Lock()
+	if c.life = lifeOpen; start.handshake {
+		c.life = lifeHandshaking
+	}
 	c.place = start.place
-	c.flush()
+	c.flushLocked()
+	c.mu.Unlock()
 	if len(unread) > 0 {
 		c.carry(r, unread)
 	}
