@@ -11,8 +11,8 @@ type slot struct {
 const chunkSize = 512
 
 // slotTable numbers the connections of a poller. It grows by chunks, so that it never copies and
-// has little room to spare. The numbers of connections that have gone are used again. The zero value
-// is an empty table.
+// has little room to spare. The numbers of connections that have gone are used again. The zero
+// value is an empty table.
 type slotTable struct {
 	chunks []*[chunkSize]slot
 	n      int32 // slots that were ever taken
@@ -45,7 +45,7 @@ func (t *slotTable) remove(c *polled) {
 	t.free = append(t.free, c.slot)
 }
 
-// has reports whether c has its slot still.
+// has reports whether c still has its slot.
 func (t *slotTable) has(c *polled) bool { return t.at(c.slot).conn == c }
 
 // all returns the connections.
