@@ -6,13 +6,13 @@ import (
 )
 
 // A Hub receives the events of every client of every protocol. Its fields are the callbacks
-// OnConnect, OnMessage, OnDisconnect, OnError, OnGap and RoomOptions; its methods are Broadcast,
-// Clients, Len, Room and Carry. Its zero value is ready. Hub is [hub.Hub].
+// OnConnect, OnMessage, OnDisconnect, OnJoin, OnError, OnGap and RoomOptions; its methods are
+// Broadcast, Clients, Len, Room and Carry. Its zero value is ready. Hub is [hub.Hub].
 type Hub = hub.Hub
 
 // A Client is one client of a [Hub], connected or gone. Its methods ID, Protocol, Scheme, Local,
-// Remote, TLS, Request and Info tell who it is; Writer returns the [Writer] that sends to it.
-// Client is [hub.Client].
+// Remote, TLS, Request and Info tell who it is; Rooms returns its rooms, and Writer the [Writer]
+// that sends to it. Client is [hub.Client].
 type Client = hub.Client
 
 // A Writer sends to one client: Send sends a message, Write and WriteString send bytes as they are.

@@ -113,6 +113,10 @@ var callbacks = []callback{
 	{name: "Server.RoomOf", raise: say(get), set: func(s *Server, f func()) {
 		s.RoomOf = func(*http.Request) (string, bool) { f(); return "", false }
 	}},
+	{name: "Hub.OnJoin", raise: say(get), set: func(s *Server, f func()) {
+		s.RoomOf = func(*http.Request) (string, bool) { return "x", true }
+		s.Hub.OnJoin = func(*Room, *Client) error { f(); return nil }
+	}},
 	{name: "a matcher", raise: say("!x"), set: func(s *Server, f func()) {
 		s.HandleFunc("first", matchers.MatcherFunc(func(matchers.Hello) matchers.Verdict { f(); return matchers.No }), func(net.Conn) {})
 	}},

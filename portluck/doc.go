@@ -20,6 +20,7 @@
 //   - [Hub] has the callbacks. Clients and Len return its clients, Broadcast sends to all of them,
 //     Room returns a room, Carry connects the rooms with those of other servers.
 //   - [Client] tells who a client is: ID, Protocol, Scheme, Local, Remote, TLS, Request, Info.
+//     Rooms returns its rooms.
 //   - [Writer] sends to one client: Send a message, Write and WriteString bytes as they are. End
 //     and Destroy end the client.
 //   - [Room] has members: Join, Leave, Publish; after a break JoinSince and Since. [RoomOptions]
@@ -56,7 +57,7 @@
 //
 // What is published in a [Room] goes to its members, clients of any protocol ([Hub.Room]);
 // [Hub.Broadcast] is the room that everybody is in. With [Server.RoomOf] a GET request is a member
-// too: server-sent events, or a long poll.
+// too: server-sent events, or a long poll. Hub.OnJoin may refuse it.
 //
 // Publish does not wait: messages that a member has not read yet are kept once for all members, in
 // a ring. The [Policy] in [RoomOptions] decides what happens to a member that falls further

@@ -22,7 +22,10 @@ const (
 // or as JSON if the client accepts it. If there is none, poll waits for the next, and answers
 // without messages after pollTime. It answers an empty or unknown position at once with the room's
 // history. A client that has closed its half of the connection waits like any other.
-func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
+func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room, info *Info) {
+	if p.hub.OnJoin != nil && !p.mayJoin(w, p.clients.NewSession(info, newMute(w)), room) {
+		return
+	}
 	// on error the zero position, which is unknown
 	since, _ := ParsePosition(r.URL.Query().Get("since"))
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // nothing more will be read
@@ -57,6 +60,11 @@ func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room) {
 		out = append(append(out, m.Data...), '\n')
 	}
 	_, _ = w.Write(out)
+}
+
+// newMute returns the stream of a client that nothing can be sent to.
+func newMute(w http.ResponseWriter) *sse {
+	return &sse{header: w.Header(), ended: true, over: true, cancel: func() {}}
 }
 
 // polled is the JSON response to a poll.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/httpd"
 	"github.com/portluck/portluck/handlers/loop"
+	"github.com/portluck/portluck/portluck/hub"
 )
 
 // eventStream is the media type of server-sent events (HTML Living Standard, section 9.2).
@@ -36,7 +38,7 @@ func (p *port) streams(r *http.Request, info *handlers.Info) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if poll {
-			p.poll(w, r, p.hub.Room(name))
+			p.poll(w, r, p.hub.Room(name), info)
 			return
 		}
 		p.events(w, r, p.hub.Room(name), info)
@@ -51,6 +53,9 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	s := &sse{header: w.Header(), ready: make(chan struct{}, 1), cancel: cancel, rc: http.NewResponseController(w)}
 	s.timeout, s.interval, s.h2 = p.srv.timeout(), p.srv.pingInterval(), r.ProtoMajor == 2
 	session := p.clients.NewSession(info, s)
+	if !p.mayJoin(w, session, room) {
+		return
+	}
 	s.put([]byte(": connected\n\n"))
 	if err := s.join(room, session.Client(), r.Header.Get("Last-Event-ID")); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -77,6 +82,22 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	if destroyed {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// mayJoin reports whether the hub's OnJoin lets the client of s join room. If not, it answers the
+// request.
+func (p *port) mayJoin(w http.ResponseWriter, s *hub.Session, room *Room) bool {
+	err := s.AskJoin(room)
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, handlers.ErrPanic):
+		http.Error(w, "internal error", http.StatusInternalServerError)
+	default:
+		http.Error(w, "You may not join this room.", http.StatusForbidden)
+	}
+	p.Fail(s.Client().Info(), fmt.Errorf("join: %w", err))
+	return false
 }
 
 // sse is the stream of a client that gets server-sent events.

@@ -44,6 +44,18 @@ func (c *Client) Local() netip.AddrPort { return c.who.Load().info.Local }
 // Writer returns the writer that sends to the client: the one that its callbacks get.
 func (c *Client) Writer() *Writer { return (*Writer)(c) }
 
+// Rooms returns the rooms that the client is a member of, in no particular order.
+func (c *Client) Rooms() []*Room {
+	h := c.hub()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var all []*Room
+	for m := c.rooms; m != nil; m = m.sibling {
+		all = append(all, m.group.room)
+	}
+	return all
+}
+
 func (c *Client) binding() *Binding { return c.who.Load().binding }
 
 func (c *Client) hub() *Hub { return c.binding().hub }

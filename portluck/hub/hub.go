@@ -36,6 +36,11 @@ type Hub struct {
 	// [RoomOptions]. Any goroutine may call it, whenever [Hub.Room] is called for a room that the
 	// hub does not know. The name "" is the room of [Hub.Broadcast].
 	RoomOptions func(name string) RoomOptions
+	// OnJoin decides whether a client that asks to join a room may; nil lets all in. An error refuses
+	// the client, over HTTP with 403. Clients ask by an event stream or a long poll (RoomOf of the
+	// server), and have had no OnConnect then. OnJoin may block. A program that calls [Room.Join]
+	// itself is not asked.
+	OnJoin func(r *Room, c *Client) error
 	// OnError runs for a connection or a request that failed before it became a client: it sent
 	// garbage, was refused, or stalled.
 	OnError func(info *handlers.Info, err error)

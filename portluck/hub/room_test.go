@@ -237,3 +237,30 @@ func TestRoomMaxLatency(t *testing.T) {
 		}
 	})
 }
+
+func TestClientRooms(t *testing.T) {
+	h := &Hub{}
+	c := (&sink{room: -1}).client(h)
+	rooms := func() string {
+		var names []string
+		for _, r := range c.Rooms() {
+			names = append(names, r.Name())
+		}
+		slices.Sort(names)
+		return fmt.Sprintf("%q", names)
+	}
+	for _, step := range []struct {
+		do   func()
+		want string
+	}{
+		{func() {}, `[]`},
+		{func() { h.Room("b").Join(c); h.Room("a").Join(c); h.Room("a").Join(c) }, `["a" "b"]`},
+		{func() { h.Room("b").Leave(c) }, `["a"]`},
+		{func() { h.Broadcast(text("x")) }, `["" "a"]`},
+		{func() { (*Session)(c).Disconnect(nil) }, `[]`},
+	} {
+		if step.do(); rooms() != step.want {
+			t.Errorf("Rooms() = %s, want %s", rooms(), step.want)
+		}
+	}
+}

@@ -49,6 +49,20 @@ func (s *Session) Connect(info *handlers.Info) error {
 	return err
 }
 
+// AskJoin asks OnJoin whether the client may join r, for a client that wants to. It returns the
+// error of OnJoin, or [handlers.ErrPanic] if that panics.
+func (s *Session) AskJoin(r *Room) (err error) {
+	c := s.Client()
+	h := c.hub()
+	if h.OnJoin == nil {
+		return nil
+	}
+	if panicked := c.guard(func() { err = h.OnJoin(r, c) }); panicked != nil {
+		return panicked
+	}
+	return err
+}
+
 // Message raises OnMessage; see [handlers.Client].
 func (s *Session) Message(m handlers.Message) error {
 	c := s.Client()

@@ -1,0 +1,68 @@
+package portluck
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/portluck/portluck/handlers"
+)
+
+// OnJoin is asked once for each client that asks to join, before OnConnect, and not for those whom
+// the program makes join.
+func TestOnJoin(t *testing.T) {
+	t.Parallel()
+	h, e := record(nil)
+	var asked atomic.Int64
+	h.OnJoin = func(r *Room, c *Client) error {
+		asked.Add(1)
+		if _, err := c.Writer().WriteString("lost"); !errors.Is(err, handlers.ErrClosed) && strings.Contains(c.Request().URL.RawQuery, "since") {
+			t.Errorf("WriteString to a poll = %v, want ErrClosed", err)
+		}
+		c.Writer().Header().Set("X-Room", r.Name())
+		switch {
+		case c.Request().Header.Get("Pass") != "":
+			return nil
+		case r.Name() == "panics":
+			panic("of the program")
+		}
+		return errors.New("the program's secret reason")
+	}
+	h.RoomOptions = func(string) RoomOptions { return RoomOptions{History: 1} }
+	addr := serve(t, &Server{Hub: h, RoomOf: func(r *http.Request) (string, bool) { return r.URL.Path[1:], true }})
+	h.Room("lobby").Publish(TextMessage("hello"))
+	tests := []struct {
+		name, path, pass string
+		status           int
+		body             string // its beginning
+	}{
+		{"events, refused", "/lobby", "", 403, "You may not join this room.\n"},
+		{"poll, refused", "/lobby?since=", "", 403, "You may not join this room.\n"},
+		{"events, panic", "/panics", "", 500, "internal error\n"},
+		{"poll, panic", "/panics?since=", "", 500, "internal error\n"},
+		{"events", "/lobby", "yes", 200, ""},
+		{"poll", "/lobby?since=", "yes", 200, "hello\n"},
+	}
+	for i, tt := range tests {
+		_, resp := stream(t, "http://"+addr+tt.path, "", "Pass", tt.pass)
+		if resp.StatusCode != tt.status || resp.Header.Get("X-Room") != h.Room(strings.TrimSuffix(tt.path[1:], "?since=")).Name() {
+			t.Errorf("%s: %s, %v, want %d", tt.name, resp.Status, resp.Header, tt.status)
+		}
+		if tt.body != "" {
+			if got := string(must(io.ReadAll(resp.Body))); got != tt.body {
+				t.Errorf("%s: %q, want %q", tt.name, got, tt.body)
+			}
+		}
+		if got := asked.Load(); got != int64(i+1) {
+			t.Errorf("%s: asked %d times in all, want %d", tt.name, got, i+1)
+		}
+	}
+	e.want(t, "error join: the program's secret reason", "error join: the program's secret reason",
+		"error join: callback panicked", "error join: callback panicked", "connect http")
+	if err := h.Room("lobby").Join(h.Clients()[0]); err != nil || asked.Load() != int64(len(tests)) {
+		t.Errorf("Join = %v, asked %d times", err, asked.Load())
+	}
+}
