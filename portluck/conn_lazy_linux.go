@@ -13,26 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lazyConn is the net.Conn of a TCP descriptor. It becomes a *net.TCPConn only when it has to wait
-// for the peer: making one takes a dozen system calls, and a client that sends one request and
-// leaves needs none. Deadlines are passed to the *net.TCPConn when a call waits, and only if the
-// one already set would come too late.
+// lazyConn is the net.Conn of a TCP descriptor. Go's poller knows the descriptor only once a call
+// has to wait for the peer, then as an os.File, which takes two system calls to make. A
+// *net.TCPConn, which takes a dozen, is made only if somebody asks for it. Deadlines are passed on
+// when a call waits, and only if the one already set would come too late.
 type lazyConn struct {
 	conn *conn
 
 	mu      sync.Mutex
-	fd      int // -1 once it is closed or a *net.TCPConn
-	tcp     *net.TCPConn
+	fd      int            // -1 once it is closed or nc
+	nc      loop.Transport // a fileTransport, or the *net.TCPConn; nil before a call waits
 	in, out lazyDeadline
-	exact   bool // real has handed out the *net.TCPConn
+	exact   bool // nc is a *net.TCPConn, which others have as well
 }
 
 // lazyDeadline is the read or the write deadline. A zero time is no deadline.
 type lazyDeadline struct {
-	want time.Time // set by the user
-	// set on the *net.TCPConn; if earlier than want, it is set again when it expires
-	set     time.Time
-	waiting int // running calls of the *net.TCPConn
+	want    time.Time // set by the user
+	set     time.Time // set on nc; if earlier than want, it is set again when it expires
+	waiting int       // running calls of nc
 }
 
 // LazyNetConn is [handlers.LazyConn.LazyNetConn].
@@ -71,12 +70,10 @@ func (s lazySocket) kill() { s.Close() }
 
 // Read is net.Conn's.
 func (l *lazyConn) Read(p []byte) (int, error) {
-	tcp, n, err := l.begin(&l.in, p, unix.Read)
-	for tcp != nil {
-		n, err = tcp.Read(p)
-		if !l.end(tcp, &l.in, err) {
-			return n, err
-		}
+	nc, n, err := l.begin(&l.in, p, unix.Read)
+	for nc != nil {
+		n, err = nc.Read(p)
+		nc = l.end(nc, &l.in, err)
 	}
 	if err == nil && n == 0 && len(p) > 0 {
 		return 0, io.EOF
@@ -86,13 +83,12 @@ func (l *lazyConn) Read(p []byte) (int, error) {
 
 // Write is net.Conn's.
 func (l *lazyConn) Write(p []byte) (int, error) {
-	tcp, sent, err := l.begin(&l.out, p, unix.Write)
-	for sent = max(sent, 0); tcp != nil; {
-		n, err := tcp.Write(p[sent:])
+	nc, sent, err := l.begin(&l.out, p, unix.Write)
+	for sent = max(sent, 0); nc != nil; {
+		var n int
+		n, err = nc.Write(p[sent:])
 		sent += n
-		if !l.end(tcp, &l.out, err) {
-			return sent, err
-		}
+		nc = l.end(nc, &l.out, err)
 	}
 	if err == nil && sent < len(p) {
 		n, err := l.Write(p[sent:])
@@ -101,46 +97,47 @@ func (l *lazyConn) Write(p []byte) (int, error) {
 	return sent, l.wrap("write", err)
 }
 
-// begin makes the system call if it need not wait. Otherwise it returns the *net.TCPConn to wait
+// begin makes the system call if it need not wait. Otherwise it returns the connection to wait
 // with, and the caller must call end.
-func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) (int, error)) (tcp *net.TCPConn, n int, err error) {
+func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) (int, error)) (nc loop.Transport, n int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.tcp == nil {
+	for l.nc == nil {
 		switch {
 		case l.fd < 0:
 			return nil, 0, net.ErrClosed
 		case d.passed():
 			return nil, 0, os.ErrDeadlineExceeded
 		}
-		switch n, err = call(l.fd, p); {
-		case err == syscall.EINTR:
-		case err != syscall.EAGAIN:
-			return nil, n, err
+		switch n, err = call(l.fd, p); err {
+		case syscall.EINTR:
+		case syscall.EAGAIN:
+			l.nc, l.fd = fileTransport{os.NewFile(uintptr(l.fd), "")}, -1
 		default:
-			if _, err := l.tcpLocked(); err != nil {
-				return nil, 0, err
-			}
+			return nil, n, err
 		}
 	}
 	if !l.exact {
 		l.armLocked(d)
 	}
 	d.waiting++
-	return l.tcp, 0, nil
+	return l.nc, 0, nil
 }
 
-// end ends a call that begin began. It reports whether the caller must try again: the deadline
-// that expired was earlier than the wanted one.
-func (l *lazyConn) end(tcp *net.TCPConn, d *lazyDeadline, err error) (again bool) {
+// end ends a call of nc that begin began. If the caller must try again end returns the connection
+// to try with: real has replaced nc, or the deadline that expired was earlier than the wanted one.
+func (l *lazyConn) end(nc loop.Transport, d *lazyDeadline, err error) (again loop.Transport) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.exact && errors.Is(err, os.ErrDeadlineExceeded) && !d.passed() {
-		l.setLocked(tcp, d, d.want)
-		return true
+	switch late := errors.Is(err, os.ErrDeadlineExceeded); {
+	case nc != l.nc && (late || errors.Is(err, os.ErrClosed)):
+		return l.nc
+	case late && !l.exact && !d.passed():
+		l.setLocked(d, d.want)
+		return nc
 	}
 	d.waiting--
-	return false
+	return nil
 }
 
 func (d *lazyDeadline) passed() bool { return !d.want.IsZero() && !time.Now().Before(d.want) }
@@ -150,17 +147,17 @@ func (l *lazyConn) armLocked(d *lazyDeadline) {
 	switch {
 	case d.set.IsZero() && d.want.IsZero():
 	case d.set.IsZero(), !d.want.IsZero() && d.want.Before(d.set), !time.Now().Before(d.set):
-		l.setLocked(l.tcp, d, d.want)
+		l.setLocked(d, d.want)
 	}
 }
 
-func (l *lazyConn) setLocked(tcp *net.TCPConn, d *lazyDeadline, t time.Time) {
+func (l *lazyConn) setLocked(d *lazyDeadline, t time.Time) {
 	d.set = t
 	if d == &l.in {
-		_ = tcp.SetReadDeadline(t)
+		_ = l.nc.SetReadDeadline(t)
 		return
 	}
-	_ = tcp.SetWriteDeadline(t)
+	_ = l.nc.SetWriteDeadline(t)
 }
 
 func (l *lazyConn) deadline(d *lazyDeadline, t time.Time) error {
@@ -168,11 +165,11 @@ func (l *lazyConn) deadline(d *lazyDeadline, t time.Time) error {
 	defer l.mu.Unlock()
 	d.want = t
 	switch {
-	case l.tcp == nil && l.fd < 0:
+	case l.nc == nil && l.fd < 0:
 		return l.wrap("set", net.ErrClosed)
 	case l.exact:
-		l.setLocked(l.tcp, d, t)
-	case l.tcp != nil && d.waiting > 0:
+		l.setLocked(d, t)
+	case l.nc != nil && d.waiting > 0:
 		l.armLocked(d)
 	}
 	return nil
@@ -192,36 +189,40 @@ func (l *lazyConn) SetDeadline(t time.Time) error {
 	return l.SetWriteDeadline(t)
 }
 
-// tcpLocked returns the *net.TCPConn, and makes it if need be.
-func (l *lazyConn) tcpLocked() (*net.TCPConn, error) {
-	if l.tcp != nil {
-		return l.tcp, nil
-	}
-	if l.fd < 0 {
-		return nil, net.ErrClosed
-	}
-	nc, err := descriptor{fd: l.fd}.netConn()
-	l.fd = -1
-	if err != nil {
-		return nil, err
-	}
-	l.tcp = nc.(*net.TCPConn)
-	return l.tcp, nil
-}
-
 // real returns the *net.TCPConn for others to use. From then on every deadline is passed on at
 // once.
 func (l *lazyConn) real() (*net.TCPConn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	tcp, err := l.tcpLocked()
-	if err != nil || l.exact {
-		return tcp, err
+	if l.exact && l.nc != nil {
+		return l.nc.(*net.TCPConn), nil
 	}
-	l.exact = true
-	l.setLocked(tcp, &l.in, l.in.want)
-	l.setLocked(tcp, &l.out, l.out.want)
+	tcp, err := l.makeLocked()
+	if err != nil {
+		return nil, err
+	}
+	l.nc, l.fd, l.exact = tcp, -1, true
+	l.setLocked(&l.in, l.in.want)
+	l.setLocked(&l.out, l.out.want)
 	return tcp, nil
+}
+
+// makeLocked makes the *net.TCPConn. Calls that wait with the os.File go on with it.
+func (l *lazyConn) makeLocked() (*net.TCPConn, error) {
+	f, waits := l.nc.(fileTransport)
+	switch {
+	case !waits && l.fd < 0:
+		return nil, net.ErrClosed
+	case !waits:
+		f.File, l.fd = os.NewFile(uintptr(l.fd), ""), -1
+	}
+	defer f.Close() // net.FileConn duplicates it
+	nc, err := net.FileConn(f.File)
+	if err != nil {
+		l.nc = nil
+		return nil, err
+	}
+	return nc.(*net.TCPConn), nil
 }
 
 // SyscallConn returns the raw connection of the *net.TCPConn.
@@ -247,8 +248,8 @@ func (l *lazyConn) CloseWrite() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.tcp != nil:
-		return l.tcp.CloseWrite()
+	case l.nc != nil:
+		return l.wrap("close", l.nc.CloseWrite())
 	case l.fd < 0:
 		return l.wrap("close", net.ErrClosed)
 	}
@@ -259,14 +260,14 @@ func (l *lazyConn) CloseWrite() error {
 func (l *lazyConn) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	nc, fd := l.nc, l.fd
+	l.nc, l.fd = nil, -1
 	switch {
-	case l.tcp != nil:
-		return l.tcp.Close()
-	case l.fd < 0:
+	case nc != nil:
+		return l.wrap("close", nc.Close())
+	case fd < 0:
 		return l.wrap("close", net.ErrClosed)
 	}
-	fd := l.fd
-	l.fd = -1
 	return l.wrap("close", os.NewSyscallError("close", unix.Close(fd)))
 }
 
@@ -284,16 +285,22 @@ var (
 
 // wrap makes a [net.OpError] of an error that does not come from the *net.TCPConn.
 func (l *lazyConn) wrap(op string, err error) error {
+	if of, ok := err.(*os.PathError); ok {
+		err = of.Err
+	}
 	switch err {
-	case nil:
-		return nil
+	case nil, io.EOF:
+		return err
 	case os.ErrDeadlineExceeded:
 		return errLate
-	case net.ErrClosed:
+	case net.ErrClosed, os.ErrClosed:
 		return errShut
 	}
-	if errno, ok := err.(syscall.Errno); ok {
-		err = os.NewSyscallError(op, errno)
+	switch of := err.(type) {
+	case *net.OpError:
+		return err
+	case syscall.Errno:
+		err = os.NewSyscallError(op, of)
 	}
 	return &net.OpError{Op: op, Net: "tcp", Source: l.LocalAddr(), Addr: l.RemoteAddr(), Err: err}
 }

@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -46,7 +47,8 @@ func TestLazyConnIsANetConn(t *testing.T) {
 	})
 }
 
-// A client that sends all at once, reads the answer and leaves costs no *net.TCPConn.
+// A client that sends all at once, reads the answer and leaves costs neither an os.File nor a
+// *net.TCPConn.
 func TestLazyConnStaysADescriptor(t *testing.T) {
 	lazy, client := lazyPair(t)
 	io.WriteString(client, "question")
@@ -64,8 +66,8 @@ func TestLazyConnStaysADescriptor(t *testing.T) {
 	if got, err := io.ReadAll(client); string(got) != "answer" || err != nil {
 		t.Errorf("ReadAll() = %q, %v", got, err)
 	}
-	if lazy.tcp != nil {
-		t.Error("it has become a *net.TCPConn")
+	if lazy.nc != nil {
+		t.Errorf("it has become a %T", lazy.nc)
 	}
 	if err := lazy.Close(); err != nil {
 		t.Errorf("Close() = %v", err)
@@ -140,6 +142,87 @@ func TestLazyConnHandsDeadlinesOver(t *testing.T) {
 	tcp.SetWriteDeadline(time.Unix(1, 0))
 	if _, err := lazy.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("Write() = %v", err)
+	}
+}
+
+// Calls that wait go on, with all of their bytes and their deadlines, when somebody asks for the
+// *net.TCPConn.
+func TestLazyConnIsReplacedWhileCallsWait(t *testing.T) {
+	lazy, client := lazyPair(t)
+	if err := lazy.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	sent := bytes.Repeat([]byte("0123456789abcdef"), 1<<20)
+	errs := make(chan error, 2)
+	go func() { // ends when the client has read
+		_, err := lazy.Write(sent)
+		errs <- err
+	}()
+	go func() { // ends when the client writes
+		_, err := lazy.Read(make([]byte, 1))
+		errs <- err
+	}()
+	eventually(t, "two calls that wait", func() bool {
+		lazy.mu.Lock()
+		defer lazy.mu.Unlock()
+		return lazy.in.waiting+lazy.out.waiting == 2
+	})
+	if _, file := lazy.nc.(fileTransport); !file {
+		t.Errorf("they wait with a %T", lazy.nc)
+	}
+	tcp, err := lazy.real()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := lazy.real(); again != tcp || err != nil {
+		t.Errorf("real() = %p, %v, then %p", tcp, err, again)
+	}
+	io.WriteString(client, "x")
+	got := make([]byte, len(sent))
+	if _, err := io.ReadFull(client, got); err != nil || !bytes.Equal(got, sent) {
+		t.Errorf("the client has read something else, %v", err)
+	}
+	for range 2 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	go func() { // ends by the deadline
+		_, err := lazy.Read(make([]byte, 1))
+		errs <- err
+	}()
+	lazy.SetReadDeadline(time.Unix(1, 0))
+	if err := <-errs; !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("Read() = %v", err)
+	}
+}
+
+// Once a lazyConn is closed nothing is made of it, whatever it was.
+func TestLazyConnIsClosed(t *testing.T) {
+	for name, use := range map[string]func(*lazyConn){
+		"descriptor": func(*lazyConn) {},
+		"file": func(l *lazyConn) {
+			l.SetReadDeadline(time.Now().Add(time.Millisecond))
+			l.Read(make([]byte, 1))
+		},
+		"TCPConn": func(l *lazyConn) { l.real() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			lazy, _ := lazyPair(t)
+			use(lazy)
+			if err := lazy.Close(); err != nil {
+				t.Errorf("Close() = %v", err)
+			}
+			_, read := lazy.Read(make([]byte, 1))
+			_, write := lazy.Write([]byte("x"))
+			_, from := lazy.ReadFrom(bytes.NewReader(nil))
+			_, raw := lazy.SyscallConn()
+			for i, err := range []error{read, write, from, raw, lazy.CloseWrite(), lazy.SetDeadline(time.Time{}), lazy.Close()} {
+				if _, ok := err.(*net.OpError); !ok || !errors.Is(err, net.ErrClosed) {
+					t.Errorf("%d: %v", i, err)
+				}
+			}
+		})
 	}
 }
 
