@@ -45,7 +45,8 @@ func newSource(p *port, l net.Listener, shut func() error) source {
 }
 
 // newDescriptors returns a source that accepts from l directly, or nil if l is not a listening
-// socket.
+// socket. It closes a TCP listener: Go's poller would wake a thread for each connection as well. A
+// Unix listener stays open, for its Close removes the path.
 func newDescriptors(p *port, l net.Listener) *descriptors {
 	// unix.Accept4 costs another system call, for the protocol.
 	d := &descriptors{port: p, accept4: syscall.Accept4}
@@ -68,6 +69,7 @@ func newDescriptors(p *port, l net.Listener) *descriptors {
 	}
 	d.buf, d.spare = make([]byte, matchers.Window), openSpare()
 	if d.tcp {
+		l.Close()
 		p.prepare(uintptr(d.fd))
 		protocol, err := unix.GetsockoptInt(d.fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
 		d.early, d.multi = true, err == nil && protocol == unix.IPPROTO_MPTCP
@@ -76,8 +78,7 @@ func newDescriptors(p *port, l net.Listener) *descriptors {
 	return d
 }
 
-// open duplicates the descriptor of the socket. Go's poller does not know the duplicate: it would
-// wake up for each connection as well.
+// open duplicates the descriptor of the socket. Go's poller does not know the duplicate.
 func (d *descriptors) open(socket syscall.Conn) bool {
 	raw, err := socket.SyscallConn()
 	if err != nil {

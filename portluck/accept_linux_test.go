@@ -214,3 +214,24 @@ func TestAcceptErrorWithoutEnd(t *testing.T) {
 		t.Errorf("%d calls", n)
 	}
 }
+
+// Serve takes a TCP listener over: Go's poller, which would wake a thread for each connection, does
+// not know it any more. Its address is still known, and a Close by the program changes nothing.
+func TestServeTakesTheListener(t *testing.T) {
+	t.Parallel()
+	for name, l := range map[string]net.Listener{"multipath": listen(t), "plain": must(Listen("127.0.0.1:0"))[0]} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			serveOn(t, &Server{Hub: echoHub()}, l)
+			if got := talk(t, l.Addr().String(), "a\n"); got != "a\n" {
+				t.Errorf("talk() = %q, want the echo", got)
+			}
+			if err := l.Close(); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("Close() = %v, want net.ErrClosed", err)
+			}
+			if got := talk(t, l.Addr().String(), "b\n"); got != "b\n" {
+				t.Errorf("after Close talk() = %q, want the echo", got)
+			}
+		})
+	}
+}

@@ -137,8 +137,11 @@ func (s *Server) listen(addr string) ([]net.Listener, []net.PacketConn, error) {
 
 // Serve serves the connections of l until Shutdown or Close, then returns [ErrServerClosed]. If l
 // fails, Serve returns that error. It closes l. Serve may be called for several listeners of any
-// kind at once. The first call freezes the configuration. On Linux a connection of [net.Listen],
-// which speaks multipath TCP, takes two more system calls than one of [Listen].
+// kind at once. The first call freezes the configuration.
+//
+// On Linux Serve closes a [net.TCPListener] at once, and accepts from a duplicate of its
+// descriptor: call File and SyscallConn of l before Serve. A connection of [net.Listen], which
+// speaks multipath TCP, takes two more system calls than one of [Listen].
 func (s *Server) Serve(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("portluck: Serve: the listener is nil")

@@ -47,8 +47,9 @@ func (e endpoint) secured() net.Listener {
 
 // served is the state of a child process with a server.
 type served struct {
-	listener net.Listener
-	profile  *os.File
+	addr    string
+	socket  int // a duplicate of the listener's descriptor, for its server may close the listener
+	profile *os.File
 }
 
 // newServed starts the server. If the server fails, the process exits.
@@ -58,6 +59,10 @@ func newServed(name, proto string) *served {
 	if err == nil && serve == nil {
 		err = errors.New("no such server")
 	}
+	socket := -1
+	if err == nil {
+		socket, err = duplicate(l)
+	}
 	e := endpoint{Listener: l, proto: proto}
 	if err == nil && (isSecure(proto) || proto == mixed) {
 		e.tls, err = newTLS()
@@ -66,7 +71,19 @@ func newServed(name, proto string) *served {
 		fail(name, err)
 	}
 	go func() { fail(name, serve(e)) }() // ends with the process
-	return &served{listener: l}
+	return &served{addr: l.Addr().String(), socket: socket}
+}
+
+// duplicate returns a duplicate of the descriptor of l, unknown to Go's poller.
+func duplicate(l net.Listener) (socket int, err error) {
+	raw, err := l.(*net.TCPListener).SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	failed := raw.Control(func(fd uintptr) {
+		socket, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+	})
+	return socket, errors.Join(failed, err)
 }
 
 func fail(name string, err error) {
@@ -77,7 +94,7 @@ func fail(name string, err error) {
 func (s *served) do(q request) (answer, error) {
 	switch q.Do {
 	case "addr":
-		return answer{Addr: s.listener.Addr().String()}, s.limit(q.Keep)
+		return answer{Addr: s.addr}, s.limit(q.Keep)
 	case "goroutines":
 		return answer{Goroutines: runtime.NumGoroutine()}, nil
 	case "collect":
@@ -92,18 +109,10 @@ func (s *served) do(q request) (answer, error) {
 
 // limit sets the send buffer of future connections to n bytes, if n is not 0.
 func (s *served) limit(n int) error {
-	l, ok := s.listener.(*net.TCPListener)
-	if !ok || n == 0 {
+	if n == 0 {
 		return nil
 	}
-	c, err := l.SyscallConn()
-	if err != nil {
-		return err
-	}
-	failed := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, n) //nolint:gosec // a descriptor
-	})
-	return errors.Join(failed, err)
+	return unix.SetsockoptInt(s.socket, unix.SOL_SOCKET, unix.SO_SNDBUF, n)
 }
 
 // record begins a CPU profile, or ends it if path is empty.
