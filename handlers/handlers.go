@@ -22,7 +22,8 @@ import (
 	"reflect"
 )
 
-// Errors that end a client. A codec's farewell ([Codec.AppendClose]) tells the peer which it was.
+// Errors that end a client. [FarewellOf] says what the peer is told; a codec tells it with
+// [Codec.AppendClose].
 var (
 	// ErrTooLong means that a message is longer than the limit: 413, close 1009, an error line.
 	ErrTooLong = errors.New("message too long")
@@ -30,8 +31,11 @@ var (
 	ErrProtocol = errors.New("protocol error")
 	// ErrInvalidText means that a text message is not UTF-8: close 1007.
 	ErrInvalidText = errors.New("text is not valid UTF-8")
-	// ErrPolicy means that the server refuses this client: 403, close 1008.
+	// ErrPolicy means that the server refuses this client: 403, close 1008, an error line.
 	ErrPolicy = errors.New("refused")
+	// ErrExpired means that the login of the client has ended: 401, close 3000, an error line. A
+	// client that logs in again is welcome.
+	ErrExpired = errors.New("the login has expired, log in again")
 	// ErrPanic means that a callback of the program panicked: 500, close 1011.
 	ErrPanic = errors.New("callback panicked")
 	// ErrStalled means that the client stopped sending before its first bytes showed its protocol,

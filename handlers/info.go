@@ -40,6 +40,9 @@ type Info struct {
 	// context. It drops the Sec-WebSocket-Key, so that all clients that sent the same head share
 	// one copy.
 	Head string
+	// Login is what the program's OnHandshake has said of the client; nil if there was none, or it
+	// has said nothing.
+	Login *Login
 }
 
 // Peer identifies the process at the other end of a Unix socket, with its user and group at the

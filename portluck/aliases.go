@@ -6,8 +6,8 @@ import (
 )
 
 // A Hub receives the events of every client of every protocol. Its fields are the callbacks
-// OnConnect, OnMessage, OnDisconnect, OnJoin, OnError, OnGap and RoomOptions; its methods are
-// Broadcast, Clients, Len, Room and Carry. Its zero value is ready. Hub is [hub.Hub].
+// OnHandshake, OnConnect, OnMessage, OnDisconnect, OnJoin, OnError, OnGap and RoomOptions; its
+// methods are Broadcast, Clients, Len, Room and Carry. Its zero value is ready. Hub is [hub.Hub].
 type Hub = hub.Hub
 
 // A Client is one client of a [Hub], connected or gone. Its methods ID, Protocol, Scheme, Local,
@@ -70,6 +70,14 @@ type Position = handlers.Position
 // ParsePosition parses what the String method of a [Position] returns. It is
 // [handlers.ParsePosition].
 func ParsePosition(s string) (Position, error) { return handlers.ParsePosition(s) }
+
+// A Handshake is a client that asks the OnHandshake of a [Hub] to be admitted. Handshake is
+// [handlers.Handshake].
+type Handshake = handlers.Handshake
+
+// A Refusal is an error that refuses or ends a client and says what the client is told. Refusal is
+// [handlers.Refusal].
+type Refusal = handlers.Refusal
 
 // Info says who a connection or a client is. Info is [handlers.Info].
 type Info = handlers.Info

@@ -48,6 +48,9 @@ func TestBoundsOfAServer(t *testing.T) {
 			"a first head": func(p *port) time.Duration { return p.patience(stageHead) },
 			"later heads":  func(p *port) time.Duration { return cmp.Or(p.http.HeaderTimeout, httpd.DefaultHeaderTimeout) },
 		}},
+		{"HandshakeTimeout", func(s *Server, d time.Duration) { s.HandshakeTimeout = d }, 10 * time.Second, map[string]func(p *port) time.Duration{
+			"OnHandshake": func(p *port) time.Duration { return p.srv.handshakeTimeout() },
+		}},
 		{"ParkAfter", func(s *Server, d time.Duration) { s.ParkAfter = d }, time.Second, map[string]func(p *port) time.Duration{
 			"HTTP": func(p *port) time.Duration {
 				return cmp.Or(max(p.http.ParkAfter, -1), httpd.DefaultParkAfter)
@@ -85,6 +88,7 @@ func TestLimitsOfAServer(t *testing.T) {
 		{"MessageLimit", func(s *Server, n int) { s.MessageLimit = n }, 1 << 20, -1, func(p *port) int { return max(p.lines.Limit, -1) }},
 		{"MessageLimit of HTTP", func(s *Server, n int) { s.MessageLimit = n }, 1 << 20, -1, func(p *port) int { return max(p.http.Limit, -1) }},
 		{"MaxSniffing", func(s *Server, n int) { s.MaxSniffing = n }, 16 << 10, math.MaxInt, func(p *port) int { return p.srv.maxSniffing() }},
+		{"MaxHandshakes", func(s *Server, n int) { s.MaxHandshakes = n }, 16 << 10, math.MaxInt, func(p *port) int { return p.srv.maxHandshakes() }},
 		{"MaxPartial", func(s *Server, n int) { s.MaxPartial = int64(n) }, 256 << 20, math.MaxInt, func(p *port) int { return left(&p.budget) }},
 		{"MaxConns", func(s *Server, n int) { s.MaxConns = n }, math.MaxInt, math.MaxInt, admitted},
 		{"MaxConnsPerIP", func(s *Server, n int) { s.MaxConnsPerIP = n }, math.MaxInt, math.MaxInt, admitted},
@@ -105,7 +109,7 @@ func TestLimitsOfAServer(t *testing.T) {
 // Each number and duration of a server has a row in one of the tables above. CompressMin has its in
 // that of handlers/websocket, which is given it as it is.
 func TestBoundsOfAServerAreAll(t *testing.T) {
-	rows := "SniffTimeout HeaderTimeout Timeout MessageTimeout PingInterval ParkAfter ProxyTimeout MessageLimit MaxSniffing MaxPartial CompressMin MaxConns MaxConnsPerIP"
+	rows := "SniffTimeout HeaderTimeout Timeout MessageTimeout PingInterval ParkAfter ProxyTimeout HandshakeTimeout MessageLimit MaxSniffing MaxHandshakes MaxPartial CompressMin MaxConns MaxConnsPerIP"
 	of := reflect.TypeFor[Server]()
 	for i := range of.NumField() {
 		f := of.Field(i)

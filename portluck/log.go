@@ -124,7 +124,11 @@ func remoteName(remote netip.AddrPort) string {
 // is replaced by its type.
 func ours(err error) error {
 	closed, ok := errors.AsType[*websocket.CloseError](err)
+	refusal, refused := errors.AsType[*handlers.Refusal](err)
 	switch {
+	case refused:
+		f, _ := handlers.FarewellOf(refusal)
+		return fmt.Errorf("refused with status %d", f.Status)
 	case ok:
 		return fmt.Errorf("websocket: closed with code %d", closed.Code)
 	case errors.Is(err, tlsd.ErrALPN):

@@ -74,6 +74,7 @@ func TestTraps2Row21Errors(t *testing.T) {
 		{closed, closed.Error()},
 		{fmt.Errorf("upgrade: %w", closed), "upgrade: " + closed.Error()},
 		{fmt.Errorf("origin: %w", handlers.ErrPolicy), "origin: refused"},
+		{fmt.Errorf("x: %w", &handlers.Refusal{Status: 401, Text: "ann's password is wrong"}), "refused with status 401"},
 		{fmt.Errorf("%w: %w", ErrProxy, errProxy), "portluck: PROXY header: malformed"},
 		{os.ErrDeadlineExceeded, "i/o timeout"},
 		{number, "*strconv.NumError"},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"sync/atomic"
 
@@ -37,6 +38,8 @@ type port struct {
 	sniff   sniffer
 	readers readers
 	packets packets
+
+	admissions admissions
 
 	// handshakes is cancelled, by giveUp, when handshakes are no longer waited for.
 	handshakes context.Context
@@ -98,7 +101,10 @@ func newPort(s *Server) (*port, error) {
 	return p, nil
 }
 
-var _ loop.Host = (*port)(nil)
+var (
+	_ loop.Host         = (*port)(nil)
+	_ handlers.Admitter = (*port)(nil)
+)
 
 // broken ends a connection whose handler has panicked, and its client if there is one.
 func (p *port) broken(c *conn, err error) {
@@ -164,6 +170,17 @@ func (p *port) newSession(c handlers.Conn, a handlers.Attachment) (*hub.Session,
 
 // Connect announces a client that its handler drives itself; see [handlers.Port].
 func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
+	ctx, header := context.Background(), http.Header(nil)
+	if info.Request != nil {
+		ctx = info.Request.Context()
+	}
+	if r, ok := s.(handlers.Response); ok && p.Admits(info) {
+		header = r.Header()
+	}
+	info, err := p.admitted(ctx, info, header)
+	if err != nil {
+		return nil, err
+	}
 	return p.clients.Connect(info, s)
 }
 

@@ -55,6 +55,14 @@ type Server struct {
 	// SniffTimeout bounds the time that a client takes to show its protocol, and the time of its
 	// handshake; 2 seconds if zero, no bound if negative.
 	SniffTimeout time.Duration
+	// HandshakeTimeout bounds the time that the OnHandshake of a [Hub] takes for a client; 10 seconds
+	// if zero, no bound if negative. The client is then refused with 503, close 1013, or a line, also
+	// if OnHandshake has not returned.
+	HandshakeTimeout time.Duration
+	// MaxHandshakes bounds the calls of OnHandshake at one time; 16,384 if zero, no bound if
+	// negative. Any more clients are refused at once, with 503, close 1013, or a line. A call counts
+	// until it returns, also after HandshakeTimeout.
+	MaxHandshakes int
 	// HeaderTimeout bounds the time of the head of an HTTP/1 request, from the moment when it is
 	// certain to be one; 10 seconds if zero, no bound if negative. A head that has begun and is not
 	// complete by then gets 408.
@@ -225,14 +233,21 @@ func (s *Server) pingInterval() time.Duration   { return cmp.Or(s.PingInterval, 
 func (s *Server) timeout() time.Duration        { return cmp.Or(s.Timeout, 2*time.Minute) }
 func (s *Server) messageLimit() int             { return cmp.Or(s.MessageLimit, 1<<20) }
 
-func (s *Server) maxSniffing() int {
+func (s *Server) handshakeTimeout() time.Duration { return cmp.Or(s.HandshakeTimeout, 10*time.Second) }
+
+func (s *Server) maxHandshakes() int { return atMost(s.MaxHandshakes, 16<<10) }
+
+func (s *Server) maxSniffing() int { return atMost(s.MaxSniffing, 16<<10) }
+
+// atMost returns the bound that a field means: def if it is zero, one out of reach if negative.
+func atMost(field, def int) int {
 	switch {
-	case s.MaxSniffing == 0:
-		return 16 << 10
-	case s.MaxSniffing < 0:
+	case field == 0:
+		return def
+	case field < 0:
 		return math.MaxInt
 	}
-	return s.MaxSniffing
+	return field
 }
 
 // settleTimeout is how long a shutdown waits for handshakes.

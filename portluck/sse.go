@@ -37,6 +37,11 @@ func (p *port) streams(r *http.Request, info *handlers.Info) http.Handler {
 		return nil
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		info, err := p.admitted(r.Context(), info, w.Header())
+		if err != nil {
+			refuseRequest(w, err)
+			return
+		}
 		if poll {
 			p.poll(w, r, p.hub.Room(name), info)
 			return

@@ -283,15 +283,19 @@ func (a *answer) failLocked(err error) error {
 		return err
 	}
 	a.pace.begin()
-	code, text := status(err)
-	if code == http.StatusServiceUnavailable {
-		a.w.Header().Set("Retry-After", "1")
-		if errors.Is(err, errRefused) {
-			a.w.Header().Set("Connection", "close")
-		}
+	f := farewell(err)
+	if f.Status == http.StatusServiceUnavailable && errors.Is(err, errRefused) {
+		a.w.Header().Set("Connection", "close")
 	}
-	http.Error(a.w, text, code)
+	f.Answer(a.w)
 	return err
+}
+
+// adoptHeader makes the header that the port has set that of a refusal.
+func (a *answer) adoptHeader() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.adoptHeaderLocked()
 }
 
 // adoptHeaderLocked copies the program's header into the header of w, once.

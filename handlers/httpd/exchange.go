@@ -53,6 +53,7 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	case errors.Is(err, handlers.ErrPanic):
 		_ = e.end(err)
 	default:
+		a.adoptHeader()
 		_ = e.end(fmt.Errorf("%w: %w", errRefused, err))
 	}
 	if a.cut() {
@@ -162,22 +163,15 @@ func (e *exchangeState) message(msg []byte) error {
 	return e.client.Message(handlers.Message{Data: msg})
 }
 
-// status returns the status code and the text for a request that fails with err before its answer
-// has begun.
-func status(err error) (code int, text string) {
+// farewell returns what the client of a request that fails with err, before its answer has begun,
+// is told. An error that is none of package handlers is one of the request.
+func farewell(err error) handlers.Farewell {
+	f, ok := handlers.FarewellOf(err)
 	switch {
-	case errors.Is(err, handlers.ErrTooLong):
-		return http.StatusRequestEntityTooLarge, handlers.ErrTooLong.Error()
-	case errors.Is(err, handlers.ErrOverload):
-		return http.StatusServiceUnavailable, handlers.ErrOverload.Error()
-	case errors.Is(err, errUnanswered), errors.Is(err, errRefused), errors.Is(err, handlers.ErrShutdown):
-		code = http.StatusServiceUnavailable
-	case errors.Is(err, handlers.ErrTimeout):
-		code = http.StatusRequestTimeout
-	case errors.Is(err, handlers.ErrPanic):
-		code = http.StatusInternalServerError
-	default:
-		code = http.StatusBadRequest
+	case errors.Is(err, errUnanswered), !ok && errors.Is(err, errRefused):
+		return handlers.Farewell{Status: http.StatusServiceUnavailable, RetryAfter: time.Second}
+	case !ok:
+		return handlers.Farewell{Status: http.StatusBadRequest}
 	}
-	return code, http.StatusText(code)
+	return f
 }

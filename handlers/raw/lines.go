@@ -150,25 +150,26 @@ func (d delimited) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(append(dst, msg...), d...)
 }
 
-// AppendClose appends one line that tells a person at the other end why the connection ends: a
-// message too long, a panic, a refusal, or a lack of memory. It answers an HTTP request with an
-// HTTP response. It appends nothing for a normal end, a timeout or a shutdown.
+// AppendClose appends one line that tells a person at the other end why the connection ends, such
+// as a message too long, a panic, a refusal, or a lack of memory; see [handlers.FarewellOf]. It
+// answers an HTTP request with an HTTP response. It appends nothing for a normal end, a timeout or
+// a shutdown.
 func (l *Lines) AppendClose(dst []byte, reason error) []byte {
 	switch {
+	case reason == nil:
+		return dst
 	case errors.Is(reason, handlers.ErrProtocol):
 		return handlers.AppendRefusal(dst, http.StatusBadRequest, httpRefusal)
 	case errors.Is(reason, handlers.ErrTooLong):
 		dst = append(dst, "error: message longer than "...)
 		dst = strconv.AppendInt(dst, int64(limitOf(l.Limit)), 10)
 		dst = append(dst, " bytes"...)
-	case errors.Is(reason, handlers.ErrPanic):
-		dst = append(dst, "error: internal server error"...)
-	case errors.Is(reason, handlers.ErrPolicy):
-		dst = append(dst, "error: refused"...)
-	case errors.Is(reason, handlers.ErrOverload):
-		dst = append(append(dst, "error: "...), handlers.ErrOverload.Error()...)
 	default:
-		return dst
+		f, _ := handlers.FarewellOf(reason)
+		if f.Line == "" {
+			return dst
+		}
+		dst = append(append(dst, "error: "...), f.Line...)
 	}
 	return append(dst, l.delimiter()...)
 }

@@ -2,7 +2,6 @@ package websocket
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"unicode/utf8"
@@ -36,7 +35,7 @@ func (f *frames) close(body []byte, m *handlers.Messages) error {
 	code, reason := 0, []byte(nil)
 	if len(body) > 0 {
 		code, reason = int(binary.BigEndian.Uint16(body)), body[2:]
-		if !validCode(code) {
+		if !handlers.ValidCloseCode(code) {
 			return protocolError("the close code is not valid")
 		}
 		if !utf8.Valid(reason) {
@@ -55,46 +54,31 @@ func (f *frames) close(body []byte, m *handlers.Messages) error {
 	return &CloseError{Code: code, Reason: string(reason)}
 }
 
-// validCode reports whether a peer may send this close code (RFC 6455, section 7.4, and IANA's
-// registry).
-func validCode(code int) bool {
-	return 1000 <= code && code <= 1003 || 1007 <= code && code <= 1014 || 3000 <= code && code <= 4999
-}
-
-// tryAgainLater is a code of IANA's registry, which package ws does not name.
-const tryAgainLater ws.StatusCode = 1013
-
-// codes maps errors to close codes. The first match counts.
-var codes = []struct {
-	err  error
-	code ws.StatusCode
-}{
-	{handlers.ErrTooLong, ws.StatusMessageTooBig},
-	{handlers.ErrInvalidText, ws.StatusInvalidFramePayloadData},
-	{handlers.ErrProtocol, ws.StatusProtocolError},
-	{handlers.ErrPolicy, ws.StatusPolicyViolation},
-	{handlers.ErrTimeout, ws.StatusGoingAway},
-	{handlers.ErrShutdown, ws.StatusGoingAway},
-	{handlers.ErrSlow, tryAgainLater},
-	{handlers.ErrOverload, tryAgainLater},
-	{io.ErrUnexpectedEOF, ws.StatusProtocolError},
-}
-
 // AppendClose appends a close frame with the code of reason, unless one was sent before.
 func (f *frames) AppendClose(dst []byte, reason error) []byte {
 	if f.sent.Swap(true) {
 		return dst
 	}
-	code, text := ws.StatusNormalClosure, ""
+	code, text := uint16(ws.StatusNormalClosure), ""
 	if reason != nil {
-		code, text = ws.StatusInternalServerError, "internal error"
-		for _, c := range codes {
-			if errors.Is(reason, c.err) {
-				code, text = c.code, c.err.Error()
-				break
-			}
-		}
+		f, _ := handlers.FarewellOf(reason)
+		code, text = f.Close, shorten(f.Text)
 	}
 	dst = appendHeader(dst, ws.OpClose, 2+len(text))
-	return append(binary.BigEndian.AppendUint16(dst, uint16(code)), text...)
+	return append(binary.BigEndian.AppendUint16(dst, code), text...)
+}
+
+// maxReason is how much of a reason a close frame has room for (RFC 6455, section 5.5).
+const maxReason = 125 - 2
+
+// shorten returns the part of text, which is UTF-8, that fits in a close frame.
+func shorten(text string) string {
+	if len(text) <= maxReason {
+		return text
+	}
+	n := maxReason
+	for !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
 }

@@ -109,9 +109,9 @@ func gobwasClose(p []byte) string {
 		return "close 0"
 	}
 	code, reason := ws.ParseCloseFrameData(p)
-	if validCode(int(code)) != (ws.CheckCloseFrameData(code, reason) == nil) && utf8.ValidString(reason) {
+	if handlers.ValidCloseCode(int(code)) != (ws.CheckCloseFrameData(code, reason) == nil) && utf8.ValidString(reason) {
 		// TRAPS part 4, row 13.
-		return fmt.Sprintf("close %d", map[bool]int{true: int(code), false: 1002}[validCode(int(code))])
+		return fmt.Sprintf("close %d", map[bool]int{true: int(code), false: 1002}[handlers.ValidCloseCode(int(code))])
 	}
 	if len(p) < 2 || ws.CheckCloseFrameData(code, reason) != nil {
 		return "close 1002"

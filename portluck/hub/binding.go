@@ -56,6 +56,28 @@ func (b *Binding) Wait(ctx context.Context) error {
 	return b.hub.tasks.Wait(ctx)
 }
 
+// Admits reports whether the hub has an OnHandshake.
+func (b *Binding) Admits() bool { return b.hub.OnHandshake != nil }
+
+// Admit calls OnHandshake and returns its error; nil if there is no OnHandshake. It logs a panic
+// and returns [handlers.ErrPanic]. If OnHandshake ends its goroutine, Admit calls exited instead of
+// returning.
+func (b *Binding) Admit(ctx context.Context, h *handlers.Handshake, exited func(err error)) (err error) {
+	if !b.Admits() {
+		return nil
+	}
+	failed := func(err error) { b.panicked(h.Info, err) }
+	panicked := handlers.GuardExit(func() { err = b.hub.OnHandshake(ctx, h) }, func(err error) {
+		failed(err)
+		exited(handlers.ErrPanic)
+	})
+	if panicked != nil {
+		failed(panicked)
+		return handlers.ErrPanic
+	}
+	return err
+}
+
 // NewSession makes a client that is not connected yet: it may join rooms, but raises no events.
 // What is sent to it goes to s. The caller must not change info from then on.
 func (b *Binding) NewSession(info *handlers.Info, s handlers.Stream) *Session {

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 
@@ -21,6 +22,17 @@ import (
 // A raw TCP connection is one client, and so is a WebSocket. Over HTTP each POST or PUT request is
 // one.
 type Hub struct {
+	// OnHandshake, if not nil, is asked about each client before its OnConnect: it returns nil to
+	// admit the client, after it has set what it knows in h, or the error that refuses it. A
+	// *[handlers.Refusal] says what the client is told; any other error that [handlers.FarewellOf]
+	// does not know refuses it as [handlers.ErrPolicy]. OnError gets the error.
+	//
+	// So far it is asked about HTTP requests, event streams, polls and datagrams.
+	//
+	// It runs in a goroutine of its own and may block. ctx ends at the server's HandshakeTimeout, at
+	// the end of a shutdown's patience, and when an HTTP client goes: the client is refused then,
+	// whether or not OnHandshake has returned. A panic refuses the client.
+	OnHandshake func(ctx context.Context, h *handlers.Handshake) error
 	// OnConnect runs when a client has connected, before its first message. A raw client that says
 	// nothing is connected after the server's SniffTimeout.
 	OnConnect func(w *Writer, c *Client)

@@ -152,7 +152,7 @@ func (c *Client) setInfo(b *Binding, info *handlers.Info) {
 	}
 	switch i := c.who.Load(); {
 	case i != nil && k.is(i):
-	case k.info.TLS != nil && k.info.TLS != askConn: // no other client has this state
+	case k.info.Login != nil, k.info.TLS != nil && k.info.TLS != askConn: // no other client has this
 		k.info.Head = k.before + k.after
 		c.setIdentity(&identity{binding: b, info: &k.info})
 	default:

@@ -1,0 +1,58 @@
+package handlers
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// A Handshake is a client that asks to be admitted. The program's OnHandshake sees who it is and
+// decides: it returns an error to refuse the client, such as a *[Refusal], or sets the fields below
+// and returns nil. A Handshake belongs to OnHandshake until that returns.
+type Handshake struct {
+	// Info says who the client is: its addresses, its route, the TLS state, the request, the process
+	// at the other end of a Unix socket. It must not be changed. Info.Protocol is what the client
+	// speaks.
+	*Info
+	// Protocols are the subprotocols that a WebSocket client offers, in its order.
+	Protocols []string
+	// Protocol is set to the one that the server chooses. If it is empty, or the client has not
+	// offered it, the server chooses as without OnHandshake.
+	Protocol string
+	// User is set to the name of the client's user. Several clients may have the same user.
+	User string
+	// Header is set to fields of the response, such as Set-Cookie: of the HTTP response, also of a
+	// refusal, or of the 101 of a WebSocket. It is nil for other protocols, as setting a field of a
+	// nil header panics; check Request.
+	Header http.Header
+	// Expires is set to the time when the login ends: the client then ends with [ErrExpired]. If it
+	// is zero the login does not end.
+	Expires time.Time
+}
+
+// A Login is what OnHandshake has found out about a client.
+type Login struct {
+	User    string    // empty for none
+	Expires time.Time // zero for never
+}
+
+// Login returns what h says of the client's login, or nil if that is nothing.
+func (h *Handshake) Login() *Login {
+	if h.User == "" && h.Expires.IsZero() {
+		return nil
+	}
+	return &Login{User: h.User, Expires: h.Expires}
+}
+
+// An Admitter is a [Port] that asks the program whether to admit a client. [Port.Connect] asks by
+// itself, unless the Attachment or the Info says that the client is admitted. A handler that must
+// know the answer earlier, such as before it answers an upgrade, asks itself.
+type Admitter interface {
+	Port
+	// Admits reports whether the program wants to be asked about clients like info. It returns at
+	// once.
+	Admits(info *Info) bool
+	// Admit asks the program about h. It waits for the answer, up to the port's deadline, or until
+	// ctx ends. The error is for [FarewellOf].
+	Admit(ctx context.Context, h *Handshake) error
+}
