@@ -22,8 +22,13 @@ type Writer = hub.Writer
 
 // A Room sends each message that is published in it to all its members, which are clients of any
 // protocol. The Room method of a [Hub] returns a room by its name. Its methods are Join, JoinSince,
-// Leave, Publish, TryPublish, Since, Position, Members, Len, Name and Stats. Room is [hub.Room].
+// Leave, Publish, TryPublish, PublishContext, Since, Position, Members, Len, Name and Stats. Room
+// is [hub.Room].
 type Room = hub.Room
+
+// PublishOptions say to whom a message in a room goes: Except, To. ID is the message's own, so that
+// it is not sent twice. PublishOptions is [hub.PublishOptions].
+type PublishOptions = hub.PublishOptions
 
 // RoomOptions are the bounds of a room. Ring, RingBytes and MaxLatency bound what it keeps for
 // members that are behind; Policy and OnSlow are for those that are further behind; a client that

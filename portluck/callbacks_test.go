@@ -107,6 +107,17 @@ var callbacks = []callback{
 			r.Publish(TextMessage("x"))
 		}
 	}},
+	{name: "PublishOptions.To", free: true, set: func(s *Server, f func()) {
+		s.Hub.OnGap = func(string, uint64) { f() } // called by raise
+	}, raise: func(_ *testing.T, s *Server, _ string) {
+		r := s.Hub.Room("x")
+		c := must(s.port.Connect(&Info{Protocol: "tcp"}, stuck{}))
+		_ = r.Join(c.(*hub.Session).Client())
+		_, _ = r.PublishContext(context.Background(), TextMessage("x"), &PublishOptions{To: func(*Client) bool {
+			s.Hub.OnGap("", 0)
+			return true
+		}})
+	}},
 	{name: "Server.OnVerdict", raise: say("x\n"), set: func(s *Server, f func()) {
 		s.OnVerdict = func(Verdict) { f() }
 	}},

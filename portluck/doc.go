@@ -24,7 +24,8 @@
 //   - [Writer] sends to one client: Send a message, Write and WriteString bytes as they are. End
 //     and Destroy end the client.
 //   - [Room] has members: Join, Leave, Publish; after a break JoinSince and Since. [RoomOptions]
-//     bound what it keeps for members that read too slowly.
+//     bound what it keeps for members that read too slowly. [PublishOptions] choose the members
+//     that get a message.
 //   - [Message], which has a [Kind], is what a client says or is sent. [Info] is what is known of a
 //     connection. [Position] is where in a room a client is.
 //

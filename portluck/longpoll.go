@@ -23,7 +23,8 @@ const (
 // without messages after pollTime. It answers an empty or unknown position at once with the room's
 // history. A client that has closed its half of the connection waits like any other.
 func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room, info *Info) {
-	if p.hub.OnJoin != nil && !p.mayJoin(w, p.clients.NewSession(info, newMute(w)), room) {
+	session := p.clients.NewSession(info, newMute(w))
+	if !p.mayJoin(w, session, room) {
 		return
 	}
 	// on error the zero position, which is unknown
@@ -41,7 +42,7 @@ func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room, info *In
 		case <-p.closed:
 		}
 	}
-	all, at, complete := room.Since(since)
+	all, at, complete := session.Since(room, since)
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set(positionHeader, at.String())

@@ -66,3 +66,22 @@ func TestOnJoin(t *testing.T) {
 		t.Errorf("Join = %v, asked %d times", err, asked.Load())
 	}
 }
+
+// A message with To goes to the poll that it is true for, and to no other.
+func TestPollTo(t *testing.T) {
+	t.Parallel()
+	url, h, _ := eventRoom(t)
+	room := h.Room("lobby")
+	first := room.Publish(TextMessage("1"))
+	mine := &PublishOptions{To: func(c *Client) bool { return c.Request().Header.Get("Who") == "me" }}
+	if _, err := room.PublishContext(t.Context(), TextMessage("2"), mine); err != nil {
+		t.Fatal(err)
+	}
+	room.Publish(TextMessage("3"))
+	for who, want := range map[string]string{"me": "2\n3\n", "you": "3\n"} {
+		_, resp := stream(t, url+"/room/lobby?since="+first.String(), "", "Who", who)
+		if got := string(must(io.ReadAll(resp.Body))); got != want || resp.Header.Get(completeHeader) != "" {
+			t.Errorf("%s got %q, %v, want %q", who, got, resp.Header, want)
+		}
+	}
+}

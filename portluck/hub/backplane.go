@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"errors"
 
 	"github.com/portluck/portluck/handlers"
@@ -18,7 +19,11 @@ var errCarried = errors.New("portluck: the hub has a backplane already")
 // The other hubs get the messages of h in one order, which for each room is the order of
 // publishing. One publishing goroutine at a time calls b.Publish; the others queue their messages
 // and go on. When 16,384 messages or 4 MiB are queued for a slow b, Publish and Broadcast wait
-// until fewer are, and TryPublish fails. b.Publish must not call any of them.
+// until fewer are, or the context of PublishContext ends, and TryPublish fails. b.Publish must not
+// call any of them.
+//
+// What [PublishOptions] say stays here: a message with To is not carried, and the other hubs know
+// neither the ID of a message nor whom it excepts.
 //
 // OnGap runs for messages that were lost on the way. Each hub has its own positions: a client that
 // resumes at another server gets the history of the room there.
@@ -35,7 +40,7 @@ func (h *Hub) Carry(b handlers.Backplane) error {
 			if r.opts.Local {
 				return
 			}
-			if _, err := r.publish(d.Message, publishing{}); err != nil {
+			if _, err := r.publish(context.Background(), d.Message, &publishing{}); err != nil {
 				h.gap(d.Origin, 1)
 			}
 		},

@@ -144,3 +144,10 @@ type single struct {
 func (s *single) TrySend(p []byte, _ handlers.Kind) error { return s.take(string(p)) }
 
 func (s *single) client(h *Hub) *Client { return connect(h, s) }
+
+// null is a sink that keeps nothing.
+type null struct{ sink }
+
+func (*null) Feed(p []byte, _ loop.FrameSource) (int, error) { return len(p), nil }
+
+func (s *null) client(h *Hub) *Client { return connect(h, s) }

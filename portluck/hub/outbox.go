@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"context"
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
@@ -33,12 +34,6 @@ func (o *outbox) put(m outgoing) {
 	defer o.mu.Unlock()
 	o.queue = append(o.queue, m)
 	o.bytes += len(m.message.Data)
-}
-
-func (o *outbox) isFull() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.fullLocked()
 }
 
 func (o *outbox) fullLocked() bool { return len(o.queue) >= maxOutgoing || o.bytes >= maxOutgoingBytes }
@@ -79,29 +74,47 @@ func (o *outbox) more() bool {
 	return false
 }
 
-// wait waits while the outbox is full.
-func (o *outbox) wait() {
+// ready returns nil when the outbox is not full. If it is, ready returns the error of ctx when that
+// ends, or at once [handlers.ErrSlow] without wait.
+func (o *outbox) ready(ctx context.Context, wait bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if !o.fullLocked() {
+		return nil
+	}
+	if !wait {
+		return handlers.ErrSlow
+	}
 	o.fewer.L = &o.mu
+	defer wakeAtEnd(ctx, &o.fewer)()
 	for o.posting && o.fullLocked() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		o.fewer.Wait()
 	}
+	return nil
+}
+
+// wakeAtEnd wakes who waits for c when ctx ends. The caller calls stop when it waits no more.
+func wakeAtEnd(ctx context.Context, c *sync.Cond) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		c.L.Lock() // not before the caller waits
+		defer c.L.Unlock()
+		c.Broadcast()
+	})
 }
 
 // post gives the queue to the backplane, unless another goroutine is posting. The caller posts what
-// is queued now. The publisher has other work, so a new goroutine posts what comes meanwhile. With
-// wait, post returns when the outbox is not full.
-func (h *Hub) post(wait bool) {
+// is queued now, unless apart is set. The publisher has other work, so a new goroutine posts what
+// comes meanwhile.
+func (h *Hub) post(apart bool) {
 	n, ok := h.outbox.begin()
-	if ok && h.postSome(n) {
+	if ok && (apart || h.postSome(n)) {
 		h.tasks.Go(func() { // ends when the outbox is empty
 			for h.postSome(1) {
 			}
 		})
-	}
-	if wait {
-		h.outbox.wait()
 	}
 }
 

@@ -29,6 +29,7 @@ type Room struct {
 	ring   ring
 	free   sync.Cond // signals to Publish with Backpressure that members have got more
 	groups []*group
+	joins  uint64        // how many members have come
 	late   *time.Timer   // calls checkLate; nil before it is first needed
 	lateAt time.Time     // when late fires; zero if it does not
 	news   chan struct{} // closed by the next Publish; nil if nobody waits
@@ -80,14 +81,9 @@ func (r *Room) positionLocked() handlers.Position {
 
 // Since returns the messages after p that the room keeps, and the position of the last one.
 // complete reports whether these are all messages since p. The caller must not change their Data.
+// Messages that were published with To are not among them: they are not for everybody.
 func (r *Room) Since(p handlers.Position) (all []handlers.Message, at handlers.Position, complete bool) {
-	r = r.lock()
-	defer r.mu.Unlock()
-	from, complete := r.resumeLocked(p)
-	for _, m := range r.ring.from(from) {
-		all = append(all, handlers.Message{Data: m.data, Kind: m.kind})
-	}
-	return all, r.positionLocked(), complete
+	return r.since(p, nil)
 }
 
 // Watch serves a port whose client polls r: it returns a channel that the next Publish closes. The
@@ -138,18 +134,21 @@ func (r *Room) JoinSince(c *Client, p handlers.Position) (complete bool, err err
 
 func (r *Room) join(c *Client, since *handlers.Position) (complete bool, err error) {
 	m := &membership{client: c}
-	var framing handlers.Framing
+	how := joining{since: since}
 	if f, ok := c.stream.(feeder); ok {
-		if err := c.guard(func() { framing = f.Framing() }); err != nil {
+		if err := c.guard(func() { how.framing = f.Framing() }); err != nil {
 			return false, err
 		}
 	}
 	for {
 		r = r.lockLive()
 		g := r.groupLocked()
+		aimed := r.ring.aimed
+		how.asked = r.ring.next
 		r.mu.Unlock()
-		switch complete, err = g.add(m, framing, since); err {
-		case errForgotten:
+		how.ask(c, aimed)
+		switch complete, err = g.add(m, &how); err {
+		case errAgain:
 		case errMember:
 			return true, nil
 		default:
@@ -164,61 +163,6 @@ func (r *Room) Leave(c *Client) {
 	if m := c.exit(r); m != nil {
 		m.leave()
 	}
-}
-
-// Publish sends m to every member, copies m.Data, and returns the position of m. With
-// [Backpressure] it waits while a member is too far behind, so a callback of a member must not call
-// it. It also waits for a slow backplane, see [Hub.Carry].
-func (r *Room) Publish(m handlers.Message) handlers.Position {
-	p, _ := r.publish(m, publishing{wait: true, carry: true})
-	return p
-}
-
-// TryPublish is Publish without waiting. It returns [handlers.ErrSlow], and publishes nothing,
-// where Publish would wait.
-func (r *Room) TryPublish(m handlers.Message) (handlers.Position, error) {
-	return r.publish(m, publishing{carry: true})
-}
-
-// publishing says how to publish.
-type publishing struct {
-	wait  bool // for members and the backplane
-	carry bool // to the other hubs, over the backplane
-}
-
-func (r *Room) publish(m handlers.Message, how publishing) (handlers.Position, error) {
-	r = r.lockToPublish()
-	how.carry = how.carry && !r.opts.Local && r.hub.backplane.Load() != nil
-	if how.carry && !how.wait && r.hub.outbox.isFull() {
-		r.mu.Unlock()
-		return handlers.Position{}, handlers.ErrSlow
-	}
-	for r.opts.Policy == Backpressure && !r.ring.makeRoom(&r.opts, r.lowLocked()) {
-		if !how.wait {
-			r.mu.Unlock()
-			return handlers.Position{}, handlers.ErrSlow
-		}
-		if r.free.Wait(); r.dead {
-			r = r.unlocked().lockToPublish()
-		}
-	}
-	m.Data = r.ring.append(m)
-	if how.carry {
-		r.hub.outbox.put(outgoing{r.name, m}) // under the lock: in the order of the room
-	}
-	var few [8]*group // spares an allocation on most machines
-	at, idle := r.publishedLocked(few[:0])
-	failed := r.ring.failed
-	r.ring.failed = nil
-	r.mu.Unlock()
-	if failed != nil {
-		r.hub.panicked(failed)
-	}
-	r.start(idle)
-	if how.carry {
-		r.hub.post(how.wait)
-	}
-	return at, nil
 }
 
 // publishedLocked is called after a message was added to the ring. It returns the message's
@@ -261,6 +205,6 @@ const inlineMembers = 16
 
 // Errors of adding a member to a group.
 var (
-	errMember    = errors.New("a member already")
-	errForgotten = errors.New("the hub has forgotten the room")
+	errMember = errors.New("a member already")
+	errAgain  = errors.New("the room has changed meanwhile")
 )

@@ -113,17 +113,18 @@ func (g *group) serve(m *membership, slow []slowMember) []slowMember {
 		slow = appendSlow(slow, slowMember{client: m.client, missed: from - m.next})
 		m.next = from
 	}
-	if before := m.next; !m.waiting && before < b.next {
-		if err := handlers.Guard(func() { m.take(b) }); err != nil {
+	if !m.waiting && m.next < b.next {
+		taken := 0
+		if err := handlers.Guard(func() { taken = m.take(b) }); err != nil {
 			m.next, m.lost = b.next, true
 			slow = appendSlow(slow, slowMember{client: m.client, err: err})
 		}
 		if !m.lost {
-			g.room.stats.delivered.Add(m.next - before)
+			g.room.stats.delivered.Add(uint64(taken))
 		}
 	}
 	if most := g.room.opts.maxLatency(); most > 0 && m.waiting && m.next < b.next {
-		if due := b.messages[m.next-b.first].at.Add(most); g.due.IsZero() || due.Before(g.due) {
+		if due := b.messages[b.index(m.next)].at.Add(most); g.due.IsZero() || due.Before(g.due) {
 			g.due = due
 		}
 	}
@@ -138,7 +139,7 @@ func (r *Room) fill(b *batch, l *framedLog) {
 }
 
 func (r *Room) batchLocked(l *framedLog) batch {
-	return batch{first: r.ring.first, next: r.ring.next, messages: r.ring.from(r.ring.first), log: l, segment: l.segment}
+	return batch{first: r.ring.first, next: r.ring.next, messages: r.ring.messages, log: l, segment: l.segment, mixed: r.ring.details > 0}
 }
 
 // resumeAt returns the number of the message that m gets next: m.next, or a later one if m is too
@@ -146,7 +147,7 @@ func (r *Room) batchLocked(l *framedLog) batch {
 func (r *Room) resumeAt(m *membership, b *batch) (from uint64) {
 	from = max(m.next, b.first)
 	if most := r.opts.maxLatency(); m.waiting && most > 0 {
-		for from < b.next && time.Since(b.messages[from-b.first].at) > most {
+		for from < b.next && time.Since(b.messages[b.index(from)].at) > most {
 			from++
 		}
 	}

@@ -52,6 +52,24 @@ type batch struct {
 	log         *framedLog
 	segment     segment // of log
 	base        int     // offset in segment.buf of what is being fed
+	mixed       bool    // some of messages are not for all members
+}
+
+// index returns the index of message seq in messages, and in segment.
+func (b *batch) index(seq uint64) int { return int(seq - b.first) }
+
+// run returns the range of the next messages that are for c, at i or later, up to one that is not.
+func (b *batch) run(i int, c *Client) (from, to int) {
+	if !b.mixed {
+		return i, len(b.messages)
+	}
+	for i < len(b.messages) && !b.messages[i].detail.isFor(c) {
+		i++
+	}
+	for to = i; to < len(b.messages) && b.messages[to].detail.isFor(c); {
+		to++
+	}
+	return i, to
 }
 
 // groupSize is the number of members from which on a room has a group for each processor.
@@ -75,10 +93,10 @@ func (r *Room) groupLocked() *group {
 }
 
 // add makes m a member and sends it the messages that it joins behind.
-func (g *group) add(m *membership, framing handlers.Framing, since *handlers.Position) (complete bool, err error) {
+func (g *group) add(m *membership, how *joining) (complete bool, err error) {
 	g.mu.Lock()
 	low := g.low.Load()
-	if complete, err = g.admitLocked(m, framing, since); err != nil {
+	if complete, err = g.admitLocked(m, how); err != nil {
 		g.mu.Unlock()
 		return false, err
 	}
@@ -94,21 +112,23 @@ func (g *group) add(m *membership, framing handlers.Framing, since *handlers.Pos
 }
 
 // admitLocked makes m a member. From then on the room keeps the messages that m has yet to get.
-func (g *group) admitLocked(m *membership, framing handlers.Framing, since *handlers.Position) (complete bool, err error) {
+func (g *group) admitLocked(m *membership, how *joining) (complete bool, err error) {
 	r := g.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.dead {
-		return false, errForgotten
+	if r.dead || r.ring.aimedSince(how.asked) {
+		return false, errAgain
 	}
 	m.group = g
 	if err := m.client.enter(m); err != nil {
 		return false, err
 	}
-	m.log = r.ring.logFor(framing)
+	how.choose(m.client)
+	r.joins++
+	m.log = r.ring.logFor(how.framing)
 	m.next, complete = r.ring.next-min(r.ring.next-r.ring.first, r.opts.history()), true
-	if since != nil {
-		m.next, complete = r.resumeLocked(*since)
+	if how.since != nil {
+		m.next, complete = r.resumeLocked(*how.since)
 	}
 	r.members.Add(1)
 	m.at = int32(len(g.members))
@@ -139,6 +159,7 @@ func (m *membership) remove() (kept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ring.leave(m.log)
+	r.ring.unaim(m.client)
 	r.trimLocked()
 	return m.next < r.ring.next && g.holdsLocked(m.next)
 }
@@ -171,29 +192,42 @@ func (g *group) moveLocked(from, to int) {
 // next that was.
 func (g *group) holdsLocked(next uint64) bool { return next <= max(g.low.Load(), g.lowest) }
 
-// take gives m's stream as much of b as it takes.
-func (m *membership) take(b *batch) {
-	if m.log.framing != nil {
-		m.feed(b)
-		return
+// take gives m's stream as much of b as it takes. It returns the number of messages.
+func (m *membership) take(b *batch) (taken int) {
+	for to := b.index(m.next); ; {
+		var from int
+		if from, to = b.run(to, m.client); from == to {
+			m.next = b.next
+			return taken
+		}
+		m.next = b.first + uint64(from)
+		if m.log.framing != nil {
+			taken += m.feed(b, from, to)
+		} else {
+			taken += m.send(b, from, to)
+		}
+		if m.waiting || m.lost {
+			return taken
+		}
 	}
-	m.send(b)
 }
 
-// feed gives the stream framed messages.
-func (m *membership) feed(b *batch) {
-	b.base = b.segment.begin(m.next)
-	n, err := m.client.stream.(feeder).Feed(b.segment.buf[b.base:], m)
+// feed gives the stream the framed messages of the range. It returns how many it has taken.
+func (m *membership) feed(b *batch, from, to int) (taken int) {
+	end := b.segment.ends[to-1]
+	b.base = b.segment.begin(from)
+	n, err := m.client.stream.(feeder).Feed(b.segment.buf[b.base:end], m)
 	m.client.sent(n)
 	switch {
 	case err != nil:
 		m.next, m.lost = b.next, true
-	case b.base+n == len(b.segment.buf):
-		m.next = b.next
-	default:
-		m.next = b.segment.after(b.base + n)
+		return 0
+	case b.base+n < end:
+		to = b.segment.after(b.base + n)
 		m.waiting = true
 	}
+	m.next += uint64(to - from)
+	return to - from
 }
 
 // End is [loop.FrameSource.End].
@@ -202,21 +236,23 @@ func (m *membership) End(n int) int {
 	return b.segment.end(b.base+n) - b.base
 }
 
-// send sends one message after the other.
-func (m *membership) send(b *batch) {
-	for _, msg := range b.messages[m.next-b.first:] {
+// send sends the messages of the range, one after the other. It returns how many were taken.
+func (m *membership) send(b *batch, from, to int) (taken int) {
+	for _, msg := range b.messages[from:to] {
 		switch err := m.client.stream.TrySend(msg.data, msg.kind); {
 		case err == handlers.ErrSlow:
 			m.waiting = true
 			time.AfterFunc(retrySlow, m.Drained)
-			return
+			return taken
 		case err != nil:
 			m.next, m.lost = b.next, true
-			return
+			return 0
 		}
 		m.client.sent(len(msg.data))
 		m.next++
+		taken++
 	}
+	return taken
 }
 
 // retrySlow is the time until a full stream that is no feeder is tried again.

@@ -17,14 +17,18 @@ type ring struct {
 	messages    []published
 	bytes       int // of data in messages
 	logs        []*framedLog
+	details     int       // messages that have a detail
+	aimed       []*detail // those of messages with To, in order
+	ids         ids
 	failed      error // the panic of a framing, until it is logged
 }
 
 // published is a message in a ring.
 type published struct {
-	data []byte
-	kind handlers.Kind
-	at   time.Time
+	data   []byte
+	kind   handlers.Kind
+	at     time.Time
+	detail *detail // nil if the message is for all members
 }
 
 // framedLog holds the messages of a ring in one framing, back to back, so that one write can send
@@ -35,19 +39,19 @@ type framedLog struct {
 	segment
 }
 
-// segment is a run of framed messages.
+// segment is a run of framed messages, each at the index that it has in ring.messages.
 type segment struct {
-	first uint64 // number of the first message
-	start int    // offset of the first message in buf
+	start int // offset of the first message in buf
 	buf   []byte
 	ends  []int // offset in buf where each message ends
 }
 
 // append adds a message and returns its copy of the data, which never changes.
-func (g *ring) append(m handlers.Message) []byte {
+func (g *ring) append(m handlers.Message, d *detail) []byte {
 	data := bytes.Clone(m.Data)
-	g.messages = append(g.messages, published{data: data, kind: m.Kind, at: time.Now()})
+	g.messages = append(g.messages, published{data: data, kind: m.Kind, at: time.Now(), detail: d})
 	g.bytes += len(data)
+	g.note(d)
 	for _, l := range g.logs {
 		g.add(l, g.next, data, m.Kind)
 	}
@@ -73,7 +77,7 @@ func (g *ring) logFor(f handlers.Framing) *framedLog {
 			return l
 		}
 	}
-	l := &framedLog{framing: f, used: 1, segment: segment{first: g.first}}
+	l := &framedLog{framing: f, used: 1}
 	for i, m := range g.messages {
 		g.add(l, g.first+uint64(i), m.data, m.kind)
 	}
@@ -125,6 +129,7 @@ func (g *ring) drop(to uint64) {
 	n := int(to - g.first)
 	for i := range g.messages[:n] {
 		g.bytes -= len(g.messages[i].data)
+		g.forget(g.messages[i].detail)
 	}
 	g.first = to
 	switch g.messages = g.messages[n:]; {
@@ -134,7 +139,7 @@ func (g *ring) drop(to uint64) {
 		g.messages = slices.Clone(g.messages) // the array would keep the dropped ones alive
 	}
 	for _, l := range g.logs {
-		l.drop(to)
+		l.drop(n)
 	}
 }
 
@@ -149,11 +154,10 @@ func (g *ring) from(n uint64) []published {
 // append frames the message at this position.
 func (l *framedLog) append(at handlers.Position, data []byte, k handlers.Kind) {
 	if l.framing == nil {
-		l.first = min(l.first, at.Seq)
 		return
 	}
 	if len(l.ends) == 0 {
-		l.first, l.start = at.Seq, len(l.buf)
+		l.start = len(l.buf)
 	}
 	if f, ok := l.framing.(handlers.PositionFraming); ok {
 		l.buf = f.AppendMessageAt(l.buf, data, k, at)
@@ -163,17 +167,16 @@ func (l *framedLog) append(at handlers.Position, data []byte, k handlers.Kind) {
 	l.ends = append(l.ends, len(l.buf))
 }
 
-// drop drops the messages numbered below to. Once most of buf is unused, it copies the rest to a
-// smaller one.
-func (l *framedLog) drop(to uint64) {
-	switch n := int(to - l.first); {
-	case n <= 0 || l.framing == nil:
+// drop drops the first n messages. Once most of buf is unused, it copies the rest to a smaller one.
+func (l *framedLog) drop(n int) {
+	switch {
+	case n == 0 || l.framing == nil:
 		return
 	case n >= len(l.ends):
-		l.segment = segment{first: to}
+		l.segment = segment{}
 		return
 	default:
-		l.start, l.ends, l.first = l.ends[n-1], l.ends[n:], to
+		l.start, l.ends = l.ends[n-1], l.ends[n:]
 	}
 	if l.start < len(l.buf)/2 {
 		return
@@ -182,19 +185,19 @@ func (l *framedLog) drop(to uint64) {
 	for i, e := range l.ends {
 		ends[i] = e - l.start
 	}
-	l.segment = segment{first: l.first, buf: bytes.Clone(l.buf[l.start:]), ends: ends}
+	l.segment = segment{buf: bytes.Clone(l.buf[l.start:]), ends: ends}
 }
 
-// begin returns the offset in buf where message seq begins.
-func (s *segment) begin(seq uint64) int {
-	if seq == s.first {
+// begin returns the offset in buf where message i begins.
+func (s *segment) begin(i int) int {
+	if i == 0 {
 		return s.start
 	}
-	return s.ends[seq-s.first-1]
+	return s.ends[i-1]
 }
 
 // end returns the first offset in buf, from at on, where a message ends.
 func (s *segment) end(at int) int { return s.ends[sort.SearchInts(s.ends, at)] }
 
-// after returns the number of the first message that ends after offset at.
-func (s *segment) after(at int) uint64 { return s.first + uint64(sort.SearchInts(s.ends, at+1)) }
+// after returns the index of the first message that ends after offset at.
+func (s *segment) after(at int) int { return sort.SearchInts(s.ends, at+1) }
