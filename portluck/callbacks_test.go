@@ -118,6 +118,16 @@ var callbacks = []callback{
 			return true
 		}})
 	}},
+	{name: "Server.OnListening", free: true, set: func(s *Server, f func()) {
+		var listening atomic.Int32
+		s.OnListening = func(net.Addr) {
+			if listening.Add(1) > 1 { // raise is for the second
+				f()
+			}
+		}
+	}, raise: func(t *testing.T, s *Server, _ string) {
+		serveOn(t, s, must(net.Listen("tcp", "127.0.0.1:0")))
+	}},
 	{name: "Server.OnVerdict", raise: say("x\n"), set: func(s *Server, f func()) {
 		s.OnVerdict = func(Verdict) { f() }
 	}},

@@ -61,6 +61,8 @@ func TestWrongRoutes(t *testing.T) {
 		{"the last built-in", `Handle("stalled"): the name is`, func(s *Server) { s.Handle("stalled", yes, handlers.Refuse) }},
 		{"ALPN, nil", `HandleALPN("x"): the handler is nil`, func(s *Server) { s.HandleALPN("x", nil) }},
 		{"ALPN, empty", `HandleALPN(""): a protocol has`, func(s *Server) { s.HandleALPN("", handlers.Refuse) }},
+		{"ALPN listener, empty", `ListenALPN(""): a protocol has`, func(s *Server) { s.ListenALPN("") }},
+		{"ALPN listener, twice", `ListenALPN("x"): there is a handler`, func(s *Server) { s.ListenALPN("x"); s.ListenALPN("x") }},
 		{"ALPN, long", `a protocol has`, func(s *Server) { s.HandleALPN(strings.Repeat("x", 256), handlers.Refuse) }},
 		{"ALPN, twice", `HandleALPN("x"): there is a handler`, func(s *Server) { s.HandleALPN("x", handlers.Refuse); s.HandleALPN("x", handlers.Refuse) }},
 		{"mount nil", "nil handler", func(s *Server) { s.Mount("/", nil) }},

@@ -81,7 +81,9 @@ func (r *root) Addr() net.Addr { return &net.TCPAddr{} }
 // dispatch sends a classified connection through cmux to its route.
 func (p *port) dispatch(c *conn, r *route, first []byte) {
 	c.route = r
-	c.info.Route = r.name
+	if c.info.Route = r.name; r.own {
+		c.info.Protocol = r.name
+	}
 	r.count.Add(1)
 	if p.srv.OnVerdict != nil {
 		c.first = bytesOf(first)

@@ -35,8 +35,8 @@
 // client, whose messages are its messages. Over HTTP/1.1 and HTTP/2 every POST or PUT request is
 // one client, and the lines of its body are its messages; what the program writes is the body of
 // the answer. Requests under a path that the program gives to an [http.Handler] with [Server.Mount]
-// are that handler's, and no clients. Over UDP ([Server.Packets] and handlers/udp) an address is
-// one client, and each datagram is a message.
+// are that handler's, and no clients; so are WebSockets with [Server.MountWebSocket]. Over UDP
+// ([Server.Packets] and handlers/udp) an address is one client, and each datagram is a message.
 //
 // # How the protocol is found
 //

@@ -80,7 +80,7 @@ func TestLinesNameTheRoute(t *testing.T) {
 			want := []string{
 				"debug connect tcp raw", "debug disconnect tcp raw", "debug connect http http", "debug disconnect http http",
 				"debug connect udp udp",
-				"error panic in the program tcp mine", "client failed tls tls",
+				"error panic in the program mine mine", "client failed tls tls",
 			}
 			eventually(t, "all is logged", func() bool {
 				got := ""

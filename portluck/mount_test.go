@@ -187,3 +187,122 @@ func TestMountWithoutHub(t *testing.T) {
 		})
 	}
 }
+
+// shake answers a WebSocket handshake as a library that hijacks the connection does, sends hello
+// and echoes what the client sends until it leaves.
+func shake(hello string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		nc, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		defer nc.Close()
+		fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nX-Path: %s\r\n\r\n%s", r.URL.Path, hello)
+		_ = rw.Flush()
+		_, _ = io.Copy(nc, rw)
+	})
+}
+
+// opens is an opening handshake for path, with more fields.
+func opens(path string, fields ...string) string {
+	return "GET " + path + " HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + strings.Join(append(fields, ""), "\r\n") + "\r\n"
+}
+
+// A mounted library gets the handshakes of its path, on a new connection and on one that was used,
+// in the clear and in TLS. All others are clients of the hub, and other requests for the path are
+// served as before.
+func TestMountWebSocket(t *testing.T) {
+	t.Parallel()
+	for _, secure := range []bool{false, true} {
+		hub, e := record(echo)
+		s := &Server{Hub: hub, TLSConfig: withTLS(), Pages: http.NotFoundHandler()}
+		s.MountWebSocket("/chat/{room}", shake("hello"))
+		addr := serve(t, s)
+		connect := func() net.Conn {
+			if secure {
+				return dialTLS(t, addr, "http/1.1")
+			}
+			return dial(t, addr)
+		}
+		c := connect()
+		send(t, c, opens("/chat/a?x")+"first")
+		expect(t, c, "HTTP/1.1 101 Switching Protocols\r\nX-Path: /chat/a\r\n\r\nhellofirst")
+		send(t, c, "second")
+		expect(t, c, "second")
+		c.Close()
+
+		used := connect()
+		buf := bufio.NewReader(used)
+		if resp, _ := request(t, used, buf, "GET /chat/a HTTP/1.1\r\nHost: localhost\r\n\r\n"); resp.StatusCode != 404 {
+			t.Errorf("the page /chat/a: %s", resp.Status)
+		}
+		send(t, used, opens("/chat/b"))
+		expect(t, buf, "HTTP/1.1 101 Switching Protocols\r\nX-Path: /chat/b\r\n\r\nhello")
+		used.Close()
+		e.want(t)
+
+		other := connect()
+		send(t, other, opens("/chat"))
+		expect(t, other, "HTTP/1.1 101")
+		scheme := map[bool]string{false: "ws", true: "wss"}[secure]
+		if got := e.waitFor(1); got[0] != "connect "+scheme {
+			t.Errorf("events %q", got)
+		}
+		other.Close()
+	}
+}
+
+// The port refuses the pages of other origins and names that are not the server's, unless the
+// mount does its own CORS: then it checks the name only.
+func TestOwnCORS(t *testing.T) {
+	t.Parallel()
+	s := &Server{}
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "mine ", r.Method, " ", r.PathValue("x")) })
+	s.Mount("/port/{x}", answer)
+	s.Mount("/own/{x}", answer, OwnCORS)
+	s.Mount("POST /post/{x}", answer, OwnCORS)
+	s.MountWebSocket("/port", shake(""))
+	s.MountWebSocket("/own", shake(""), OwnCORS)
+	addr := serve(t, s)
+	const evil = "Origin: http://evil\r\n"
+	const asks = evil + "Access-Control-Request-Method: POST\r\n"
+	for _, tt := range []struct {
+		request string
+		status  int
+		body    string
+	}{
+		{"POST /port/a HTTP/1.1\r\nHost: localhost\r\n" + evil, 403, ""},
+		{"POST /own/a HTTP/1.1\r\nHost: localhost\r\n" + evil, 200, "mine POST a"},
+		{"GET /own/a HTTP/1.1\r\nHost: localhost\r\n" + evil, 200, "mine GET a"},
+		{"OPTIONS /port/a HTTP/1.1\r\nHost: localhost\r\n" + asks, 403, ""},
+		{"OPTIONS /own/a HTTP/1.1\r\nHost: localhost\r\n" + asks, 200, "mine OPTIONS a"},
+		{"OPTIONS /own/a HTTP/1.1\r\nHost: localhost\r\n" + evil, 200, "mine OPTIONS a"},
+		{"OPTIONS /post/a HTTP/1.1\r\nHost: localhost\r\n" + asks, 200, "mine OPTIONS "},
+		{"POST /post/a HTTP/1.1\r\nHost: localhost\r\n" + evil, 200, "mine POST a"},
+		{"POST /own/a HTTP/1.1\r\nHost: evil\r\n" + evil, 421, ""},
+		{strings.TrimSuffix(opens("/port", "Origin: http://evil"), "\r\n"), 403, ""},
+		{strings.TrimSuffix(opens("/own", "Origin: http://evil"), "\r\n"), 101, ""},
+		{strings.Replace(strings.TrimSuffix(opens("/own"), "\r\n"), "localhost", "evil", 1), 421, ""},
+	} {
+		c := dial(t, addr)
+		send(t, c, tt.request+map[bool]string{true: "Content-Length: 0\r\n"}[tt.request[0] == 'P']+"\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: "POST"})
+		if err != nil {
+			t.Fatalf("%q: %v", tt.request, err)
+		}
+		body := ""
+		if tt.status == 200 {
+			all, _ := io.ReadAll(resp.Body)
+			body = string(all)
+		}
+		if resp.StatusCode != tt.status || body != tt.body {
+			t.Errorf("%q: %s %q, want %d %q", tt.request, resp.Status, body, tt.status, tt.body)
+		}
+		if cors := resp.Header["Access-Control-Allow-Origin"]; strings.Contains(tt.request, " /own") && cors != nil {
+			t.Errorf("%q: the port has added %q", tt.request, cors)
+		}
+		c.Close()
+	}
+}

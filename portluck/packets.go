@@ -52,6 +52,7 @@ func (s *Server) ServePacket(pc net.PacketConn, h handlers.PacketHandler) error 
 		return ErrServerClosed
 	}
 	defer p.packets.leave()
+	defer p.listens(pc.LocalAddr())()
 	if panicked := handlers.Guard(func() { err = h.ServePacket(pc, packetPort{p}) }); panicked != nil {
 		pc.Close()
 		p.log.panicked(nil, panicked)

@@ -35,6 +35,7 @@ type route struct {
 	name    string
 	matcher matchers.Matcher // nil: the route is reached by name only
 	handler handlers.Handler
+	own     bool     // the program's
 	outer   bool     // not asked inside TLS
 	inline  bool     // Serve calls Attach before it returns
 	opening *opening // what must have come before the handler is called; nil for nothing
@@ -59,7 +60,8 @@ func (r *route) matchesCmux(w io.Writer, _ io.Reader) bool { return w.(*conn).ro
 // Handle routes the connections that m matches to h. The routes are asked in the order of the
 // calls, before the built-in ones. They are also asked inside TLS, for clients that offer no ALPN;
 // a client that chooses a protocol by ALPN reaches the handler of that protocol, see HandleALPN,
-// whatever m says. name identifies the route in [Verdict] and [Stats].
+// whatever m says. name identifies the route in [Verdict] and [Stats], and is the Protocol and the
+// Scheme of its clients unless h is a handler of a protocol that has a name.
 //
 // Handle panics after Serve, if m or h is nil or a nil pointer, and if name is empty or names
 // another route.
@@ -69,7 +71,7 @@ func (s *Server) Handle(name string, m matchers.Matcher, h handlers.Handler) {
 }
 
 func (s *Server) route(name string, m matchers.Matcher, h handlers.Handler) {
-	s.routes = append(s.routes, &route{name: name, matcher: m, handler: h})
+	s.routes = append(s.routes, &route{name: name, matcher: m, handler: h, own: true})
 }
 
 // HandleFunc routes the connections that m matches to f. f runs in a goroutine of its own and owns
@@ -99,47 +101,24 @@ func (s *Server) HandleFunc(name string, m matchers.Matcher, f func(c net.Conn))
 // The server handles "h2" and "http/1.1" itself unless they are set here. HandleALPN panics after
 // Serve, if h is nil, if id is empty or longer than 255 bytes (RFC 7301, section 3.1), and if id
 // has a handler already.
-func (s *Server) HandleALPN(id string, h handlers.Handler) {
+func (s *Server) HandleALPN(id string, h handlers.Handler) { s.handleALPN("HandleALPN", id, h) }
+
+// handleALPN is HandleALPN for the method call, which messages name.
+func (s *Server) handleALPN(call, id string, h handlers.Handler) {
 	if s.serving.Load() {
-		panic("portluck: HandleALPN after Serve: the protocols are frozen; make them first")
+		panic("portluck: " + call + " after Serve: the protocols are frozen; make them first")
 	}
 	switch {
 	case handlers.IsNil(h):
-		panic(fmt.Sprintf("portluck: HandleALPN(%q): the handler is nil", id))
+		panic(fmt.Sprintf("portluck: %s(%q): the handler is nil", call, id))
 	case len(id) == 0 || len(id) > 255:
-		panic(fmt.Sprintf("portluck: HandleALPN(%q): a protocol has 1 to 255 bytes", id))
+		panic(fmt.Sprintf("portluck: %s(%q): a protocol has 1 to 255 bytes", call, id))
 	case s.alpn[id] != nil:
-		panic(fmt.Sprintf("portluck: HandleALPN(%q): there is a handler for it", id))
+		panic(fmt.Sprintf("portluck: %s(%q): there is a handler for it", call, id))
 	case s.alpn == nil:
 		s.alpn = map[string]handlers.Handler{}
 	}
 	s.alpn[id] = h
-}
-
-// Mount makes h answer the HTTP requests that match pattern, a pattern of [http.ServeMux], over
-// HTTP/1.1, h2 and TLS. Unless pattern names a method it covers all of them, also POST and PUT,
-// which are then no clients of the hub. Pages of another origin may not send POST and PUT unless
-// AllowOrigin allows it. A WebSocket handshake becomes a client of the hub under pattern too.
-// Shutdown waits for the requests that have begun.
-//
-// The context of a request is not done when the client has closed its half of the connection, as
-// the client may still wait for the answer; [httpd.Ended] reports that. It is done when the
-// connection breaks. A client that is gone is noticed when something is written to it, or by
-// keep-alive, after 75 seconds on Linux.
-//
-// Mount panics after Serve, if h is nil, and if pattern is malformed or conflicts with an earlier
-// one.
-func (s *Server) Mount(pattern string, h http.Handler) {
-	if s.serving.Load() {
-		panic("portluck: Mount after Serve: the patterns are frozen; mount them first")
-	}
-	if handlers.IsNil(h) {
-		panic(fmt.Sprintf("portluck: Mount(%q): nil handler", pattern))
-	}
-	if s.mux == nil {
-		s.mux = http.NewServeMux()
-	}
-	s.mux.Handle(pattern, h)
 }
 
 // build makes the routes from the server's fields.
@@ -152,7 +131,7 @@ func (p *port) build() {
 		KeepWindow: s.KeepWindow,
 	}
 	p.http = &httpd.Handler{
-		Hosts: s.Hosts, Pages: s.Pages, Mux: s.mux, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
+		Hosts: s.Hosts, Pages: s.Pages, Mux: s.mux, WebSockets: s.webSockets, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
 		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), FirstTimeout: s.sniffTimeout(), HeaderTimeout: s.HeaderTimeout, MessageTimeout: s.messageTimeout(), Budget: &p.budget,
 	}
 	p.http.Parker, p.http.ParkAfter = p.parker(), s.ParkAfter
@@ -176,7 +155,7 @@ func (p *port) build() {
 		&route{name: RouteH2C, matcher: matchers.HTTP2(), handler: p.http},
 		&route{
 			name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true, opening: headOpening,
-			plain: websocket.IsPlain, otherwise: web,
+			plain: s.isHubWebSocket, otherwise: web,
 		},
 		web)
 	p.named = named{

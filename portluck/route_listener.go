@@ -28,10 +28,23 @@ const listenerQueue = 1024
 // Listen panics after Serve, if m is nil, and if name is empty or names another route.
 func (s *Server) Listen(name string, m matchers.Matcher) net.Listener {
 	s.checkRoute("Listen", name, m, false)
-	l := &listener{name: name, patience: s.sniffTimeout, ready: make(chan struct{}, listenerQueue), done: make(chan struct{})}
+	l := s.newListener(name)
 	s.route(name, m, l)
 	s.listens = append(s.listens, l)
 	return l
+}
+
+// ListenALPN is like Listen for the TLS clients that choose the protocol id: the connections embed
+// a *tls.Conn whose handshake is complete. It panics as HandleALPN does.
+func (s *Server) ListenALPN(id string) net.Listener {
+	l := s.newListener(id)
+	s.handleALPN("ListenALPN", id, l)
+	s.listens = append(s.listens, l)
+	return l
+}
+
+func (s *Server) newListener(name string) *listener {
+	return &listener{name: name, patience: s.sniffTimeout, ready: make(chan struct{}, listenerQueue), done: make(chan struct{})}
 }
 
 // listener is a route that is a net.Listener.
@@ -146,7 +159,7 @@ func (l *listener) Close() error {
 	return nil
 }
 
-// Addr names the route.
+// Addr names the route or the protocol.
 func (l *listener) Addr() net.Addr { return routeAddr(l.name) }
 
 // routeAddr is the address of a listener that has no socket.

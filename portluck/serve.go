@@ -158,6 +158,7 @@ func (s *Server) Serve(l net.Listener) error {
 		}
 		return err
 	}
+	defer p.listens(l.Addr())()
 	if _, foreign := a.src.(*listenerSource); !foreign {
 		defer p.accepting.Done()
 		return a.run()

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"math"
+	"net"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -191,15 +192,22 @@ type Server struct {
 	// Errors of handlers are logged whether or not they have an OnError; nodes and servers on ports
 	// of their own log here if their Log is this server.
 	Log Logger
+	// OnListening, if not nil, is called once for each listener and each socket of datagrams, before
+	// the server accepts from it, with its address: where Addr has port 0, the port is known then.
+	// A client that connects at once is served when OnListening has returned. OnListening must not
+	// wait for Shutdown.
+	OnListening func(net.Addr)
 	// OnVerdict, if not nil, is called with the classification of each connection, before the
 	// handler of its route, and of each client of datagrams, whose Route is its protocol. Many
 	// goroutines call it at once; the connection waits for it.
 	OnVerdict func(Verdict)
 
-	routes  []*route                    // of Handle, in order
-	listens []*listener                 // of Listen
-	alpn    map[string]handlers.Handler // of HandleALPN
-	mux     *http.ServeMux              // of Mount; nil without
+	routes     []*route                    // of Handle, in order
+	listens    []*listener                 // of Listen and ListenALPN
+	alpn       map[string]handlers.Handler // of HandleALPN
+	mux        *http.ServeMux              // of Mount; nil without
+	webSockets *http.ServeMux              // of MountWebSocket; nil without
+	addrs      addrs
 
 	closingOnce sync.Once // makes
 	closing     chan struct{}

@@ -62,7 +62,7 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	if r.TLS == nil {
 		r.TLS = l.secure()
 	}
-	if !h.answers(w, r, l) || h.mounted(w, r, l) {
+	if !h.answers(w, r, l) || h.mountedWebSocket(w, r, l) || h.mounted(w, r, l) {
 		return
 	}
 	if h.streamed(w, r, l) {

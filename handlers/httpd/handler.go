@@ -48,8 +48,11 @@ type Handler struct {
 	// Mux, if not nil, answers the requests of any method that match one of its patterns, before
 	// they become clients. The Origin is checked unless the method is GET or HEAD, and the waits
 	// for their clients are bounded. Mux does not get WebSocket handshakes, CONNECT, or requests
-	// for the target *.
+	// for the target *. For a handler that [OwnCORS] has marked the Origin is not checked.
 	Mux *http.ServeMux
+	// WebSockets, if not nil, answers the WebSocket handshakes that match one of its patterns,
+	// before Upgrade. The Origin is checked as in Mux, for every method.
+	WebSockets *http.ServeMux
 	// Claim reports whether Pages answers r although its method is POST, PUT or OPTIONS, as for
 	// gRPC or an upload. If nil, Pages answers no such request. Claim is also called to make the
 	// Allow header of other answers.

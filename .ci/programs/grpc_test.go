@@ -1,6 +1,6 @@
 // Package grpc tests README's recipe for gRPC with grpc-go, and that for an http.Handler with a
 // router of a framework. It is a module of its own, so that the library needs neither.
-package grpc
+package programs
 
 import (
 	"crypto/ecdsa"
@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -28,8 +27,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// serve serves gRPC's health check and the hub on one port.
-func serve(t *testing.T) (addr string) {
+// serveRPC serves gRPC's health check and the hub on one port.
+func serveRPC(t *testing.T) (addr string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -49,23 +48,13 @@ func serve(t *testing.T) (addr string) {
 	for service := range rpc.GetServiceInfo() {
 		srv.Mount("/"+service+"/", rpc)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error)
-	go func() { served <- srv.Serve(l) }() // ends with Close
-	t.Cleanup(func() {
-		srv.Close()
-		<-served
-	})
-	return l.Addr().String()
+	return serve(t, srv)
 }
 
 // A real gRPC client is served over h2c and TLS, unary and streaming, on the port that serves HTTP
 // and WebSocket.
 func TestHealth(t *testing.T) {
-	addr := serve(t)
+	addr := serveRPC(t)
 	anyCert := &tls.Config{InsecureSkipVerify: true}
 	for name, creds := range map[string]credentials.TransportCredentials{
 		"h2c": insecure.NewCredentials(), "TLS": credentials.NewTLS(anyCert),

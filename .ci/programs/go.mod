@@ -1,12 +1,15 @@
-module github.com/portluck/portluck/ci/grpc
+module github.com/portluck/portluck/ci/programs
 
 go 1.26.0
 
 replace github.com/portluck/portluck => ../..
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/go-chi/chi/v5 v5.5.0
 	github.com/gobwas/ws v1.5.0
+	github.com/gorilla/websocket v1.5.3
+	github.com/olahol/melody v1.1.4
 	github.com/portluck/portluck v0.0.0-00010101000000-000000000000
 	google.golang.org/grpc v1.85.0
 )

@@ -1,4 +1,4 @@
-package grpc
+package programs
 
 import (
 	"io"
@@ -22,17 +22,8 @@ func TestRouter(t *testing.T) {
 		Hub: &portluck.Hub{OnMessage: func(m portluck.Message, w *portluck.Writer, _ *portluck.Client) { w.Send(m) }},
 	}
 	srv.Mount("/api/", api)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error)
-	go func() { served <- srv.Serve(l) }() // ends with Close
-	t.Cleanup(func() {
-		srv.Close()
-		<-served
-	})
-	url := "http://" + l.Addr().String()
+	addr := serve(t, srv)
+	url := "http://" + addr
 	client := &http.Client{Timeout: time.Minute}
 	for _, tt := range []struct{ method, path, body, want string }{
 		{"GET", "/api/devices/7", "", "200 device 7"},
@@ -54,7 +45,7 @@ func TestRouter(t *testing.T) {
 			t.Errorf("%s %s: %q, %v, want %q", tt.method, tt.path, got, err, tt.want)
 		}
 	}
-	c, err := net.Dial("tcp", l.Addr().String())
+	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
