@@ -267,6 +267,9 @@ func TestCarryWithOptions(t *testing.T) {
 	post(t, a.Room("x"), "secret", &PublishOptions{To: all})
 	post(t, a.Room("x"), "fromHere", &PublishOptions{Except: c, ID: "1"})
 	post(t, a.Room("x"), "again", &PublishOptions{ID: "1"})
+	if err := a.tasks.Wait(t.Context()); err != nil { // for the backplane
+		t.Fatal(err)
+	}
 	wantLines(t, here, "secret")
 	wantLines(t, there, "fromHere")
 }
