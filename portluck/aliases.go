@@ -32,8 +32,8 @@ type PublishOptions = hub.PublishOptions
 
 // RoomOptions are the bounds of a room. Ring, RingBytes and MaxLatency bound what it keeps for
 // members that are behind; Policy and OnSlow are for those that are further behind; a client that
-// joins gets the History. The callback RoomOptions of a [Hub] returns them. RoomOptions is
-// [hub.RoomOptions].
+// joins gets the History, as far as it is younger than HistoryAge. The callback RoomOptions of a
+// [Hub] returns them. RoomOptions is [hub.RoomOptions].
 type RoomOptions = hub.RoomOptions
 
 // RoomStats are counters of a room: Published, Delivered, Missed and Slow. RoomStats is

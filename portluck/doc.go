@@ -64,7 +64,8 @@
 // a ring. The [Policy] in [RoomOptions] decides what happens to a member that falls further
 // behind. By default it is told so (close 1013) and disconnected; or it skips to the newest or to
 // the oldest message that is kept; or Publish waits for it. No loss is silent: see [RoomStats] and
-// RoomOptions.OnSlow. With RoomOptions.History a new member gets the last messages, and one that
+// RoomOptions.OnSlow. With RoomOptions.History a new member gets the last messages, those of the
+// last RoomOptions.HistoryAge if that is set, and one that
 // returns gets those after its [Position] ([Room.JoinSince], Last-Event-ID, ?since=). A room
 // without members and history costs nothing.
 //

@@ -29,6 +29,7 @@ type Room struct {
 	ring   ring
 	free   sync.Cond // signals to Publish with Backpressure that members have got more
 	groups []*group
+	aging  bool          // age will be called
 	joins  uint64        // how many members have come
 	late   *time.Timer   // calls checkLate; nil before it is first needed
 	lateAt time.Time     // when late fires; zero if it does not
@@ -113,10 +114,35 @@ func Watch(r *Room, p handlers.Position) (news <-chan struct{}, done func()) {
 // resumeLocked returns the number of the first message to send after p. complete reports whether no
 // message between is missing.
 func (r *Room) resumeLocked(p handlers.Position) (from uint64, complete bool) {
-	if p.Epoch != r.ring.epoch || p.Seq >= r.ring.next || p.Seq+1 < r.ring.first {
-		return max(r.ring.first, r.ring.next-min(r.ring.next, r.opts.history())), false
+	if p.Epoch != r.ring.epoch || p.Seq >= r.ring.next || p.Seq+1 < r.ring.young(r.opts.HistoryAge) {
+		return r.historyLocked(), false
 	}
 	return p.Seq + 1, true
+}
+
+// historyLocked returns the number of the first message of the history.
+func (r *Room) historyLocked() uint64 {
+	n := min(r.ring.next-r.ring.first, r.opts.history())
+	return max(r.ring.next-n, r.ring.young(r.opts.HistoryAge))
+}
+
+// ageLocked has age called when the next message of the history is too old.
+func (r *Room) ageLocked() {
+	young := r.ring.from(r.ring.young(r.opts.HistoryAge)) // a slow member may still need older ones
+	if r.opts.ages() && !r.aging && len(young) > 0 {
+		r.aging = true
+		time.AfterFunc(time.Until(young[0].at.Add(r.opts.HistoryAge)), r.age)
+	}
+}
+
+// age drops what is too old.
+func (r *Room) age() {
+	r.mu.Lock()
+	r.aging = false
+	r.trimLocked()
+	r.ageLocked()
+	r.mu.Unlock()
+	r.forget()
 }
 
 // Join makes c a member: c gets the room's history, if the room has one, and every message from now
@@ -184,6 +210,9 @@ func (r *Room) publishedLocked(idle []*group) (handlers.Position, []*group) {
 	}
 	if len(r.groups) == 0 {
 		r.trimLocked()
+	}
+	if r.opts.ages() && !r.aging {
+		r.ageLocked()
 	}
 	return at, idle
 }

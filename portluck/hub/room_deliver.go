@@ -253,6 +253,5 @@ func (r *Room) trimLocked() {
 	if r.ring.first == r.ring.next {
 		return
 	}
-	keep := r.ring.next - min(r.ring.next-r.ring.first, r.opts.history())
-	r.ring.drop(min(r.lowLocked(), keep))
+	r.ring.drop(min(r.lowLocked(), r.historyLocked()))
 }

@@ -126,7 +126,7 @@ func (g *group) admitLocked(m *membership, how *joining) (complete bool, err err
 	how.choose(m.client)
 	r.joins++
 	m.log = r.ring.logFor(how.framing)
-	m.next, complete = r.ring.next-min(r.ring.next-r.ring.first, r.opts.history()), true
+	m.next, complete = r.historyLocked(), true
 	if how.since != nil {
 		m.next, complete = r.resumeLocked(*how.since)
 	}

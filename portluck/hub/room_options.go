@@ -31,6 +31,10 @@ type RoomOptions struct {
 	// [Room.Since] returns, as far as Ring and RingBytes allow; none if zero or negative. The hub
 	// keeps a room with history when its last member leaves, and forgets one without.
 	History int
+	// HistoryAge bounds the age of the messages that a client gets when it joins or resumes, and
+	// that [Room.Since] returns; no bound if zero or negative. The room drops older ones, unless a
+	// member has yet to get them, and the hub forgets it when it has neither any nor members.
+	HistoryAge time.Duration
 	// Policy applies to members that are further behind; [Disconnect] if zero.
 	Policy Policy
 	// MaxLatency bounds the age of the first message that a member has yet to get, whatever Ring
@@ -58,6 +62,9 @@ func (o *RoomOptions) ringBytes() int {
 }
 
 func (o *RoomOptions) history() uint64 { return uint64(min(max(o.History, 0), o.ring())) }
+
+// ages reports whether the history ends by age.
+func (o *RoomOptions) ages() bool { return o.HistoryAge > 0 && o.history() > 0 }
 
 // maxLatency returns the effective MaxLatency; no bound if zero or negative.
 func (o *RoomOptions) maxLatency() time.Duration {

@@ -10,16 +10,20 @@ import (
 // A room has a ring, so a negative size of it is the default; no history and no bound on the
 // latency are the default.
 func TestBoundsOfARoom(t *testing.T) {
-	for value, want := range map[int][4]int{0: {256, 1 << 20, 0, 0}, -7: {256, 1 << 20, 0, 0}, 5: {5, 5, 5, 5}} {
+	for value, want := range map[int][5]int{0: {256, 1 << 20, 0, 0, 0}, -7: {256, 1 << 20, 0, 0, 0}, 5: {5, 5, 5, 5, 5}} {
 		o := &RoomOptions{Ring: value, RingBytes: value, History: value, MaxLatency: time.Duration(value)}
-		if got := [4]int{o.ring(), o.ringBytes(), int(o.history()), int(max(o.maxLatency(), 0))}; got != want {
-			t.Errorf("%d: ring, bytes, history and latency are %v, want %v", value, got, want)
+		age := 0
+		if o.HistoryAge = time.Duration(value); o.ages() {
+			age = int(o.HistoryAge)
+		}
+		if got := [5]int{o.ring(), o.ringBytes(), int(o.history()), int(max(o.maxLatency(), 0)), age}; got != want {
+			t.Errorf("%d: ring, bytes, history, latency and age are %v, want %v", value, got, want)
 		}
 	}
 	of := reflect.TypeFor[RoomOptions]()
 	for i := range of.NumField() {
 		f := of.Field(i)
-		if f.Type.ConvertibleTo(reflect.TypeFor[int64]()) && !slices.Contains([]string{"Ring", "RingBytes", "History", "Policy", "MaxLatency"}, f.Name) {
+		if f.Type.ConvertibleTo(reflect.TypeFor[int64]()) && !slices.Contains([]string{"Ring", "RingBytes", "History", "HistoryAge", "Policy", "MaxLatency"}, f.Name) {
 			t.Errorf("RoomOptions.%s has no row", f.Name)
 		}
 	}

@@ -151,6 +151,17 @@ func (g *ring) from(n uint64) []published {
 	return g.messages[n-g.first:]
 }
 
+// young returns the number of the first message that is younger than age; the first if age is no
+// bound.
+func (g *ring) young(age time.Duration) uint64 {
+	if age <= 0 {
+		return g.first
+	}
+	oldest := time.Now().Add(-age)
+	n := sort.Search(len(g.messages), func(i int) bool { return g.messages[i].at.After(oldest) })
+	return g.first + uint64(n)
+}
+
 // append frames the message at this position.
 func (l *framedLog) append(at handlers.Position, data []byte, k handlers.Kind) {
 	if l.framing == nil {
