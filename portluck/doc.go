@@ -26,17 +26,18 @@
 //   - [Room] has members: Join, Leave, Publish; after a break JoinSince and Since. [RoomOptions]
 //     bound what it keeps for members that read too slowly. [PublishOptions] choose the members
 //     that get a message.
-//   - [Message], which has a [Kind], is what a client says or is sent. [Info] is what is known of a
-//     connection. [Position] is where in a room a client is.
+//   - [Message], which has a [Kind], is what a client says or is sent. [Info] describes a
+//     connection. A [Position] is a place in the messages of a room.
 //
 // # What a client is
 //
 // A raw TCP or TLS connection is one client, whose lines are its messages. A WebSocket is one
 // client, whose messages are its messages. Over HTTP/1.1 and HTTP/2 every POST or PUT request is
 // one client, and the lines of its body are its messages; what the program writes is the body of
-// the answer. Requests under a path that the program gives to an [http.Handler] with [Server.Mount]
-// are that handler's, and no clients; so are WebSockets with [Server.MountWebSocket]. Over UDP
-// ([Server.Packets] and handlers/udp) an address is one client, and each datagram is a message.
+// the answer. A request for a path that the program has mounted ([Server.Mount]) goes to the
+// mounted [http.Handler] and is not a client; nor is a WebSocket for a path of
+// [Server.MountWebSocket]. Over UDP ([Server.Packets] and handlers/udp) an address is one client,
+// and each datagram is a message.
 //
 // # How the protocol is found
 //
@@ -45,8 +46,8 @@
 // knowledge, WebSocket and HTTP/1.1; what no matcher knows is raw. Inside TLS the client's ALPN
 // decides; for a client that offers none the decrypted bytes are looked at in the same way. A
 // client that says nothing becomes a raw client after [Server.SniffTimeout], and is still
-// classified by what it says later; or a client of [Server.OnSilence], whose server speaks first:
-// at once, for the addresses of [Server.SpeakFirst].
+// classified by what it says later. For protocols whose server speaks first, [Server.OnSilence]
+// serves such a client instead; clients from the addresses of [Server.SpeakFirst] get it at once.
 //
 // # Your own protocol
 //
@@ -56,18 +57,18 @@
 //
 // # Rooms
 //
-// What is published in a [Room] goes to its members, clients of any protocol ([Hub.Room]);
-// [Hub.Broadcast] is the room that everybody is in. With [Server.RoomOf] a GET request is a member
-// too: server-sent events, or a long poll. Hub.OnJoin may refuse it.
+// A message that is published in a [Room] ([Hub.Room]) goes to all its members, which are clients
+// of any protocol. Every client is in the room of [Hub.Broadcast]. With [Server.RoomOf] a GET
+// request is a member too: server-sent events, or a long poll. Hub.OnJoin may refuse it.
 //
 // Publish does not wait: messages that a member has not read yet are kept once for all members, in
-// a ring. The [Policy] in [RoomOptions] decides what happens to a member that falls further
-// behind. By default it is told so (close 1013) and disconnected; or it skips to the newest or to
-// the oldest message that is kept; or Publish waits for it. No loss is silent: see [RoomStats] and
-// RoomOptions.OnSlow. With RoomOptions.History a new member gets the last messages, those of the
-// last RoomOptions.HistoryAge if that is set, and one that
-// returns gets those after its [Position] ([Room.JoinSince], Last-Event-ID, ?since=). A room
-// without members and history costs nothing.
+// a ring. The [Policy] in [RoomOptions] decides what happens to a member that falls further behind.
+// By default such a member is disconnected, a WebSocket client with close 1013. Otherwise it skips
+// to the newest or to the oldest message that is kept, or Publish waits for it. No loss is silent:
+// see [RoomStats] and RoomOptions.OnSlow. With RoomOptions.History a new member gets the last
+// messages, or only those that are younger than RoomOptions.HistoryAge. A member that returns gets
+// those after its [Position] ([Room.JoinSince], Last-Event-ID, ?since=). A room without members and
+// history costs nothing.
 //
 // Several servers share their rooms over a [Backplane], such as that of package handlers/mesh,
 // whose servers find each other ([Hub.Carry]).

@@ -19,8 +19,8 @@ type MountOption int
 const OwnCORS MountOption = 1
 
 // Mount makes h answer the HTTP requests that match pattern, a pattern of [http.ServeMux], over
-// HTTP/1.1, h2 and TLS. Unless pattern names a method it covers all of them, also POST and PUT,
-// which are then no clients of the hub. Pages of another origin may not send POST and PUT unless
+// HTTP/1.1, h2 and TLS. A pattern without a method covers all methods. POST and PUT requests that
+// match are then not clients of the hub. Pages of another origin may not send POST and PUT unless
 // AllowOrigin allows it, or the mount has OwnCORS. A WebSocket handshake becomes a client of the
 // hub under pattern too; see MountWebSocket. Shutdown waits for the requests that have begun.
 //

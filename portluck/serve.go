@@ -140,8 +140,9 @@ func (s *Server) listen(addr string) ([]net.Listener, []net.PacketConn, error) {
 // kind at once. The first call freezes the configuration.
 //
 // On Linux Serve closes a [net.TCPListener] at once, and accepts from a duplicate of its
-// descriptor: call File and SyscallConn of l before Serve. A connection of [net.Listen], which
-// speaks multipath TCP, takes two more system calls than one of [Listen].
+// descriptor: call File and SyscallConn of l before Serve. A connection that comes through a
+// listener of [net.Listen], which speaks multipath TCP, takes two more system calls than one that
+// comes through a listener of [Listen].
 func (s *Server) Serve(l net.Listener) error {
 	if handlers.IsNil(l) {
 		return errors.New("portluck: Serve: the listener is nil")

@@ -48,9 +48,9 @@ type Server struct {
 	// RoomOf returns the room of a GET request that asks for a stream of messages: server-sent
 	// events (Accept: text/event-stream, resumed by Last-Event-ID), which are a client of the hub,
 	// or a long poll (?since=POSITION), which needs a room with History. If RoomOf is nil or ok is
-	// false, the request is for a page like any other. RoomOf is called more than once for a
-	// request, also to find the methods of its path (Allow), and whether another Accept would get a
-	// stream (Vary): it must have no effects.
+	// false, the request is for a page like any other. RoomOf must have no effects, because it is
+	// called more than once for a request: also for the Allow header, which lists the methods of a
+	// path, and for the Vary header, which tells whether another Accept would get a stream.
 	RoomOf func(r *http.Request) (room string, ok bool)
 
 	// SniffTimeout bounds the time that a client takes to show its protocol, and the time of its
@@ -71,10 +71,11 @@ type Server struct {
 	// Timeout bounds the time in which a client neither sends nor receives a byte; 2 minutes if
 	// zero, no bound if negative.
 	Timeout time.Duration
-	// ParkAfter is the time after which an HTTP/1 connection whose client is idle costs no more than
-	// a raw one does, until its next request: it keeps a descriptor, and no goroutine; 1 second if
-	// zero, never if negative, and an eighth of Timeout at most. Timeout begins again then. It has
-	// no effect with Goroutines, and on systems other than Linux.
+	// ParkAfter is the idle time after which an HTTP/1 connection is parked: until its next request
+	// it keeps only a descriptor, without a goroutine, and costs no more than a raw connection; 1
+	// second if zero, never if negative, and at most an eighth of Timeout. Timeout starts again
+	// when the connection is parked. It has no effect with Goroutines, and on systems other than
+	// Linux.
 	ParkAfter time.Duration
 	// MessageTimeout bounds the time from the first byte of a message to its last; 2 minutes if
 	// zero, no bound if negative. It applies to raw streams, to WebSocket, and to the bodies of
@@ -91,18 +92,18 @@ type Server struct {
 	ProxyTimeout time.Duration
 	// OnSilence serves a connection that has not sent a byte by SniffTimeout: it is for a protocol
 	// whose server speaks first. If it is nil, the connection becomes a raw client of the hub, and
-	// what it says later is still classified; where raw is refused, it waits, up to Timeout.
-	// [handlers.Refuse] closes it. [handlers.HandlerFunc] makes a Handler of a func, here and for
-	// OnStall and OnUnmatched.
+	// what it says later is still classified. With an OnUnmatched it is not connected before it has
+	// said something, and may wait for that up to Timeout. [handlers.Refuse] closes it.
+	// [handlers.HandlerFunc] makes a Handler of a func, here and for OnStall and OnUnmatched.
 	OnSilence handlers.Handler
 	// SpeakFirst are the addresses of clients that wait for the server to speak. OnSilence serves
 	// them at once, and they reach no other protocol. Without OnSilence, SpeakFirst has no effect.
 	SpeakFirst []netip.Prefix
-	// OnStall serves a connection that has sent bytes by SniffTimeout which could still become a
-	// protocol of the server, or which are of no protocol and do not end a line. An undecided route
-	// of the program counts as No then. If OnStall is nil, the connection is closed; one that began
-	// a request gets 408. A connection whose ClientHello or request head is not complete is always
-	// closed.
+	// OnStall serves a connection that is undecided at SniffTimeout although it has sent bytes:
+	// they could still become a protocol of the server, or they are of no protocol and do not end a
+	// line. From then on an undecided route of the program counts as No. If OnStall is nil, the
+	// connection is closed; one that began a request gets 408. A connection whose ClientHello or
+	// request head is not complete is always closed.
 	OnStall handlers.Handler
 	// OnUnmatched serves a connection that no route matches. If it is nil, the connection is a raw
 	// client (upstream's rawFallback: true). [handlers.Refuse] closes it, after an OnError
@@ -132,9 +133,9 @@ type Server struct {
 	// and bodies that have not ended; compressed messages while they are inflated; first bytes that
 	// are read, not peeked at; and heads of HTTP requests above 4 KiB, until the request is
 	// answered, or until the WebSocket client ends. A client that needs more than is left ends with
-	// [handlers.ErrOverload]: 503, close 1013, an error line. Memory that a client holds is not
-	// taken from it, and a message is never refused after its last byte was read, so that one more
-	// read of 4 KiB for each client that holds memory may exceed the bound.
+	// [handlers.ErrOverload]: 503, close 1013, an error line. A client keeps the memory that it
+	// holds, and no message is refused once its last byte was read. So the total may exceed the
+	// bound by one read of 4 KiB for each client that holds memory.
 	MaxPartial int64
 	// CompressMin is the length in bytes of the shortest message that is compressed for WebSocket
 	// clients that offer permessage-deflate; if it is zero or negative nothing is compressed. A
@@ -158,11 +159,11 @@ type Server struct {
 	ProxyFrom []netip.Prefix
 
 	// Hosts are the names by which HTTP and WebSocket clients may ask for the server, besides
-	// localhost, *.localhost, IP addresses and no name: app.example, without a port;
-	// *.app.example, which includes app.example; or * for every name. A request for another name
-	// gets 421. If Hosts is empty, only connections whose local address is loopback are checked: a
-	// stranger's page whose name resolves to this machine (DNS rebinding) would look like our own
-	// there. Set Hosts also where only a firewall keeps strangers off. A Unix socket accepts every
+	// localhost, *.localhost, IP addresses and no name: app.example, without a port; *.app.example,
+	// which includes app.example; or * for every name. A request for another name gets 421. If
+	// Hosts is empty, only connections whose local address is loopback are checked: a stranger's
+	// page whose name resolves to this machine (DNS rebinding) would look like our own there. Set
+	// Hosts also if only a firewall keeps strangers from the server. A Unix socket accepts every
 	// name.
 	Hosts []string
 	// AllowOrigin are the web origins whose pages may talk to the server: host or host:port,
@@ -170,8 +171,8 @@ type Server struct {
 	// example.com and everything below it; host:* is any port or none; * is every origin, also
 	// null, file:// and others without a host. If both AllowOrigin and AllowOriginRegexp are unset,
 	// only pages of the host and port that the request is for may talk to the server, whatever
-	// their scheme: https where a proxy ends TLS, capacitor in an app. Pages of http may not where
-	// the server has TLS.
+	// their scheme: https where a proxy ends TLS, capacitor in an app. The exception is a request
+	// over TLS, which a page of http may not send.
 	AllowOrigin []string
 	// AllowOriginRegexp allows the origins that it matches as a whole, without their scheme.
 	AllowOriginRegexp *regexp.Regexp
@@ -189,8 +190,8 @@ type Server struct {
 	// writer must not block.
 	Logger *zerolog.Logger
 	// Log receives the same lines instead of Logger, if it is not nil: for example a *slog.Logger.
-	// Errors of handlers are logged whether or not they have an OnError; nodes and servers on ports
-	// of their own log here if their Log is this server.
+	// Errors of handlers are logged even if the handler has an OnError. A node or server on a port
+	// of its own logs here if its Log is this server.
 	Log Logger
 	// OnListening, if not nil, is called once for each listener and each socket of datagrams, before
 	// the server accepts from it, with its address: where Addr has port 0, the port is known then.
@@ -227,9 +228,9 @@ type Verdict struct {
 	// the program.
 	Route string
 	Info  *Info
-	// First has up to 64 bytes of what the client has sent by then. It is valid during the call. It
-	// may contain a secret of the user (Authorization, cookies, a token in a query, PASS): do not
-	// log it or show it to others.
+	// First holds the first bytes that the client has sent, 64 at most. It is valid during the
+	// call. It may contain a secret of the user (Authorization, cookies, a token in a query, PASS):
+	// do not log it or show it to others.
 	First []byte
 }
 

@@ -13,8 +13,8 @@ var errCarried = errors.New("portluck: the hub has a backplane already")
 // published in one is published in all, unless the room is [RoomOptions.Local]. A message from
 // another hub goes to the members here, and no further. Call Carry once. The caller closes b.
 //
-// Every hub on b may publish in every room that is not Local. So others choose names for which h
-// calls RoomOptions: it should give History only to rooms that it knows.
+// Every hub on b may publish in every room that is not Local. So RoomOptions is also called for
+// names that others have chosen: it should give History only to names that the program knows.
 //
 // The other hubs get the messages of h in one order, which for each room is the order of
 // publishing. One publishing goroutine at a time calls b.Publish; the others queue their messages

@@ -45,9 +45,10 @@ func Bind(h *Hub, l Log, traffic bool) *Binding {
 	return b
 }
 
-// Wait ends a server whose clients have gone: it returns when the last callback about them has, and
-// for the last server of a hub when nothing is being delivered or given to the backplane any more.
-// When ctx ends first it returns the error of ctx. It may be called again.
+// Wait is the last step of a shutdown, after the server's clients have gone. It returns when the
+// last callback about them has returned. If no other server uses the hub, it also waits until the
+// hub has stopped delivering and has given everything to the backplane. When ctx ends first it
+// returns the error of ctx. It may be called again.
 func (b *Binding) Wait(ctx context.Context) error {
 	b.once.Do(func() { b.hub.bound.Add(-1) })
 	if err := b.tasks.Wait(ctx); err != nil || b.hub.bound.Load() > 0 {

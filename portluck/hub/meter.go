@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Traffic is what a client sent and was sent.
+// Traffic counts what a client has sent and received.
 type Traffic struct {
 	Duration time.Duration // from OnConnect to OnDisconnect
 	In, Out  uint64        // bytes of the client's messages; bytes written to it

@@ -77,7 +77,7 @@ func (o *RoomOptions) maxLatency() time.Duration {
 // RoomStats are counters of a room since the hub began to know it.
 type RoomStats struct {
 	Published uint64 // messages
-	Delivered uint64 // messages times the members that each has reached
-	Missed    uint64 // messages times the members that each will not reach
+	Delivered uint64 // deliveries: each message counts once for each member it reached
+	Missed    uint64 // as Delivered, of the members that a message will not reach
 	Slow      uint64 // applications of the policy
 }

@@ -107,8 +107,8 @@ func (w *Writer) Done() error {
 // delivered.
 func (w *Writer) End() error { return w.stream.End() }
 
-// Destroy closes the client at once. What is still queued, and the kernel does not take at once, is
-// lost.
+// Destroy closes the client at once. It sends what the kernel takes of the queue at once; the rest
+// is lost.
 func (w *Writer) Destroy() { w.stream.Destroy() }
 
 // Header returns the header of the HTTP response, which may be changed until the first write. It is
@@ -121,7 +121,7 @@ func (w *Writer) Header() http.Header {
 }
 
 // WriteHeader starts an HTTP response with this status. Without it the first write starts one with
-// 200. It has no effect on other clients, nor the second time.
+// 200. It has no effect on other clients, and a second call has none at all.
 func (w *Writer) WriteHeader(status int) {
 	if r, ok := w.stream.(handlers.Response); ok {
 		r.WriteHeader(status)
