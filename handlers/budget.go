@@ -40,8 +40,8 @@ func (b *Budget) Take(n int) bool {
 	}
 }
 
-// Force takes n bytes even if fewer are left. It is for memory that is given back before the next
-// Read, as a message that already holds memory may be about to end.
+// Force takes n bytes even if fewer are left. A reader takes the memory of its next read with it: a
+// message that already holds memory may end in that read, and so must not be refused.
 func (b *Budget) Force(n int) {
 	if b != nil {
 		b.held.Add(int64(n))

@@ -196,8 +196,8 @@ type Handshaker interface {
 	HandshakeContext() context.Context
 }
 
-// An ErrorLogger logs the errors of handlers that are not the end of a client. The port of a
-// portluck server is one, and so is the server itself, for handlers on ports of their own.
+// An ErrorLogger logs those errors of handlers that do not end a client. The port of a portluck
+// server is one, and so is the server itself, for handlers on ports of their own.
 type ErrorLogger interface {
 	// LogError logs err at a bounded rate and without payloads. It logs a *[PanicError] with its
 	// stack, unless that was logged before. info is nil if err is not about one peer. Several

@@ -14,7 +14,7 @@ import (
 // ErrHost means that a request is for a name that the server does not answer to: 421.
 var ErrHost = errors.New("the server does not answer to this host")
 
-// HostAdvice is the text of the answer to a request for such a name.
+// HostAdvice is the text of the answer to a request for a name that the server does not answer to.
 const HostAdvice = "This server does not answer to the name in the request's Host, which a stranger may have pointed at " +
 	"it (DNS rebinding). Use localhost or an IP address, or tell the server its name: Server.Hosts in a program, " +
 	"--host NAME for the command."

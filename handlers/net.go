@@ -15,9 +15,9 @@ func CloseWrite(nc net.Conn) error {
 	return errors.ErrUnsupported
 }
 
-// AddrPort returns the address and port of a, if it is a [net.TCPAddr] or a [net.UDPAddr], and else
-// the zero AddrPort: the text of any other address may be what the peer has chosen, as on a Unix
-// socket. An IPv4 address in IPv6 becomes IPv4, as a server with both has it from its listener.
+// AddrPort returns the address and port of a [net.TCPAddr] or a [net.UDPAddr]. For any other
+// address it returns the zero AddrPort, because the peer may have chosen the text, as on a Unix
+// socket. An IPv4 address that is mapped to IPv6, as a listener for both has it, becomes IPv4.
 func AddrPort(a net.Addr) netip.AddrPort {
 	var at netip.AddrPort
 	switch a := a.(type) {

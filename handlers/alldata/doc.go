@@ -57,7 +57,7 @@
 // commit takes two syncs. It never overwrites a page that is in use, so a crash leaves nothing to
 // repair, and there is no log to replay or compact. An LSM tree (Pebble, Badger) would write random
 // keys faster, but AllData's keys come in order, and it brings compaction in the background, many
-// files and many dependencies. SQLite needs cgo, or its C code translated to Go.
+// files and many dependencies. SQLite needs cgo, or a translation of its C code to Go.
 //
 // A put waits for the disk. Puts that come during a commit share the next one: a single writer pays
 // two syncs for each event, a hundred writers share them. Putting the same event again writes
@@ -88,17 +88,17 @@
 //   - a meta page, at the head of the file, that was overwritten. Open restores it if the rest of
 //     the file leaves no doubt what it was.
 //
-// They do not find damage to what nothing reads: free pages, unused room in other pages, and the
-// state before the last one. They do not find a change by somebody who computes the checksums too,
-// or who puts an older copy of the file back. Nor do they find damage that happens while the store
-// is open. Then Get, Range and Put return an ErrDamaged for a damaged event; but if a key or a page
-// is damaged, until the next Open Get may return [ErrNotFound], and Put may store a second event or
-// never return.
+// They do not find damage to parts that nothing reads: free pages, unused room in other pages, and
+// the state before the last commit. Nor do they find a change by somebody who also computes the
+// checksums, or who puts back an older copy of the file. Damage that happens while the store is
+// open is found by the next Open. Until then Get, Range and Put return an ErrDamaged for a damaged
+// event, but with a damaged key or page Get may return [ErrNotFound], and Put may store a second
+// event or never return.
 //
 // If the file is in memory, verifying it takes 1 to 2 seconds per GiB with events of 200 bytes and
 // half a second with events of 64 KiB; otherwise it takes as long as the disk takes to read the
 // file (go test -run '^$' -bench Open ./handlers/alldata). With [Store.SkipVerify] Open does not
-// verify the events, and takes 0.8 and 0.15 seconds.
+// verify the events, and takes 0.8 and 0.15 seconds per GiB instead.
 //
 // # From upstream
 //
@@ -127,7 +127,7 @@
 //     every path.
 //   - A key must be a string that is not empty, and there must be an event; upstream accepts any
 //     value, and no key.
-//   - Text that is not UTF-8 is refused; upstream stores it damaged, and so it does a character
+//   - Text that is not UTF-8 is refused; upstream stores it damaged, it also damages a character
 //     that is split between two packets.
 //   - The size of a body, the memory of all bodies, and every wait are bounded. If OnPut never
 //     returns, the answer is 503.

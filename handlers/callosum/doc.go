@@ -71,7 +71,7 @@
 // address, 0.06 to 0.3 ms by the preface, and 0.05 to 0.16 ms on a port of its own. This was
 // measured on a loaded machine of 2 cores: go test -run '^$' -bench FirstLine/Own -benchtime 2000x
 // ./handlers/callosum; likewise SpeakFirst and Preface, and OnSilence with -benchtime 5x. A server
-// on its own port removes the preface too. No upstream client sends it.
+// on a port of its own accepts the preface too, and removes it. No upstream client sends it.
 //
 // # Upstream's names
 //

@@ -45,8 +45,9 @@ type Pool struct {
 	Wait time.Duration
 	// MaxDials bounds the connections that Run makes at once; 4 if zero, no bound if negative.
 	MaxDials int
-	// UnreadTimeout is how long 64 KiB may wait in a connection that nobody reads, as
-	// [Handler.UnreadTimeout]; 2 minutes if zero, no bound if negative.
+	// UnreadTimeout is how long 64 KiB that a server has sent may wait for the program to read
+	// them; 2 minutes if zero, no bound if negative. After that the pool closes the connection. It
+	// applies where [Handler.UnreadTimeout] does.
 	UnreadTimeout time.Duration
 	// Dialer makes the connections.
 	Dialer Dialer

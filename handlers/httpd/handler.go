@@ -67,7 +67,7 @@ type Handler struct {
 	// nil, requests without an Origin and requests from the same origin are allowed.
 	CheckOrigin func(r *http.Request) bool
 	// Upgrade gets the GET requests that ask for a WebSocket, with their connection. Once Upgrade
-	// has hijacked the connection it owns it. If nil, these are requests like any other.
+	// has hijacked the connection it owns it. If nil, they are treated like any other request.
 	Upgrade func(w http.ResponseWriter, r *http.Request, c handlers.Conn, p handlers.Port)
 	// Limit is the longest message in bytes; 1 MiB if zero, none if negative. A longer one is
 	// answered with 413; with Tail its last Limit bytes are the message.

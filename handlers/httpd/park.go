@@ -35,7 +35,7 @@ type Idle struct {
 }
 
 // Next returns the bytes that the next request begins with, once it has begun. They end with in,
-// which Next has taken as a whole. As in net/http, bytes that may be empty lines begin no request
+// all of which Next has taken. As in net/http, bytes that may be empty lines begin no request
 // before there are four of them, and behind a POST these four are skipped.
 func (i *Idle) Next(in []byte) (first []byte, begun bool) {
 	for int(i.seen) < len(i.empty) && len(in) > 0 && isEmptyLines(in[:1]) {
@@ -60,8 +60,8 @@ func (i *Idle) Resume(c handlers.Conn, p handlers.Port, first []byte) {
 	i.Done()
 }
 
-// Done tells that the connection is no longer parked: it has been given back, or is being closed. A
-// second call does nothing.
+// A Parker calls Done when the connection is no longer parked: it was given back, or is being
+// closed. A second call does nothing.
 func (i *Idle) Done() {
 	if !i.over.Swap(true) {
 		s := &i.handler.conns

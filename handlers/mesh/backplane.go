@@ -18,13 +18,13 @@ import (
 // [Node]. The zero value is ready.
 //
 // Each node sends its messages to all others, and none forwards them. A peer that does not keep up
-// is disconnected. Its Subscriber learns how many messages it missed until the next connection.
+// is disconnected. When it connects again, its Subscriber learns how many messages it has missed.
 type Backplane struct {
 	// Limit is the longest message in bytes, sent and received; 1 MiB if zero, none if negative.
 	// Without one a peer can fill the memory.
 	Limit int
-	// OnLine is called with each line that is not of this protocol, one at a time for each peer.
-	// line is valid during the call.
+	// OnLine is called with each line that does not belong to this protocol; calls for one peer do
+	// not overlap. line is valid during the call.
 	OnLine func(c *Conn, line []byte)
 
 	mu         sync.Mutex
@@ -44,8 +44,8 @@ var _ handlers.Backplane = (*Backplane)(nil)
 type BackplaneStats struct {
 	Published uint64 // here
 	Delivered uint64 // from elsewhere
-	Missed    uint64 // of which is known that they were published elsewhere and will not come
-	Nodes     int    // that speak this protocol, and are connected now
+	Missed    uint64 // published elsewhere and known to be lost
+	Nodes     int    // connected now that speak this protocol
 }
 
 // origin is another node that publishes.
@@ -117,8 +117,8 @@ func (b *Backplane) Stats() BackplaneStats {
 	return s
 }
 
-// Close ends the connections. It does not wait for callbacks, which may call it: one may still run
-// when Close returns. The node lives on.
+// Close ends the connections. A callback may call it, so it does not wait for callbacks: one may
+// still run when Close returns. The node goes on.
 func (b *Backplane) Close() error {
 	b.mu.Lock()
 	b.closed = true

@@ -30,10 +30,10 @@ type Self struct {
 
 // Events are the funcs that Discover calls, from any goroutine, until it returns.
 type Events struct {
-	// Ready reports that the ID is this node's, and that the others can find it within a second or
-	// two. Only the first call counts.
+	// Ready reports that no other node has this node's ID, and that the others can find this one
+	// within a second or two. Only the first call counts.
 	Ready func()
-	// Found reports a node, each time that there is news of it.
+	// Found reports a node each time something about it has changed.
 	Found func(p Peer)
 	// Failed reports an error after which discovery goes on.
 	Failed func(err error)

@@ -55,23 +55,22 @@
 //
 // If either side closes a connection, the node dials it again: to leave the mesh, close the node.
 //
-// On upstream's wire the node that is dialled does not know by whom: [Conn.Peer] is empty there.
-// When such a peer is cut off and dials again, the node has its old connection beside the new one
-// until it notices that it is dead, after PeerTimeout at the latest. With Hello the new one takes
-// its place.
+// On upstream's wire a node does not learn who has dialled it: [Conn.Peer] is empty there. When
+// such a peer is cut off and dials again, the node keeps the old connection beside the new one
+// until it notices that the old one is dead, after PeerTimeout at the latest. With Hello the new
+// one takes its place.
 //
 // # Who may join
 //
 // With [Node.Key], a secret of all nodes, connections are TLS 1.3 with certificates on both sides,
-// signed by an authority whose private key is derived from the secret: who knows it can make one,
-// and nobody else; a recorded conversation stays secret when the Key becomes known. It is standard
-// TLS with nothing added, which is why it is that and no handshake of our own. The Key must be
-// random: one who can connect can try to guess it at leisure (PBKDF2 with 600,000 rounds makes each
-// guess dear, not impossible).
+// signed by an authority whose private key is derived from the secret: only who knows it can make
+// one. A recorded conversation stays secret even when the Key becomes known later. This is standard
+// TLS without additions of our own. The Key must be random, because anybody who can connect can try
+// to guess it (PBKDF2 with 600,000 rounds makes each guess expensive, not impossible).
 //
-// With [Node.Identity], a key of the node's own, its id is the fingerprint of it, so that an id
-// cannot be taken by another: no authority is needed, and [Node.Trust] lists the ids that may join.
-// Both can be combined.
+// With [Node.Identity], a private key of the node's own, the node's id is the fingerprint of that
+// key, so no other node can take the id. No authority is needed: [Node.Trust] lists the ids that
+// may join. Key and Identity can be combined.
 //
 // # On a shared port
 //
@@ -99,6 +98,6 @@
 // # Discovery
 //
 // [MDNS] is the default. [Static] is a list, [DNS] looks a name up, and a program can write its own
-// [Discovery]. If it does not know ids, the nodes need Hello, Key or Identity to tell them, and one
-// connection of each pair stays.
+// [Discovery]. If it does not know the ids, the nodes need Hello, Key or Identity to tell each
+// other theirs. Of two connections between the same nodes one is kept.
 package mesh

@@ -229,9 +229,9 @@ func (n *Node) reportErrors(errs <-chan error, closed <-chan struct{}) {
 
 // Close leaves the mesh: it withdraws the announcement, sends what is queued, ends every connection
 // and waits until all are closed; peers that do not end theirs are cut off after
-// [Node.CloseTimeout]. It returns when the callbacks have, or after CloseTimeout, and OnClose, the
-// last one. A callback may call it: it does not wait for itself. It may be called at any time and
-// again.
+// [Node.CloseTimeout]. It waits for the callbacks, OnClose last, but no longer than CloseTimeout. A
+// callback may call Close, which then does not wait for that callback. Close may be called at any
+// time, and more than once.
 func (n *Node) Close() error {
 	n.mu.Lock()
 	n.makeClosedLocked()

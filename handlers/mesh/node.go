@@ -58,7 +58,7 @@ type Node struct {
 	// Discovery finds the other nodes; [MDNS] if nil.
 	Discovery Discovery
 
-	// Hello has both sides of a connection begin with a line that tells their name and id. Then the
+	// Hello makes both sides of a connection begin with a line that has their name and id. Then the
 	// nodes can share a port with other protocols, see [HelloPrefix]. Without Hello, Key and
 	// Identity only the program's bytes are sent, as upstream does.
 	Hello bool
@@ -83,8 +83,8 @@ type Node struct {
 	// CloseTimeout bounds the end of a connection, and each of the three steps of [Node.Close]; 5
 	// seconds if zero, no bound if negative.
 	CloseTimeout time.Duration
-	// PeerTimeout bounds the time until a peer whose machine has died is noticed; 30 seconds if
-	// zero, no bound if negative.
+	// PeerTimeout bounds the time until the node notices that a peer's machine has died; 30 seconds
+	// if zero, no bound if negative.
 	PeerTimeout time.Duration
 	// Retry is the longest pause between attempts to reach a peer; 30 seconds if zero, no bound if
 	// negative. The first is 100 ms, and each is twice the one before.

@@ -66,7 +66,7 @@
 // # What differs from Node, on purpose
 //
 //   - OnEnd can write to the stream even without AllowHalfOpen: the stream ends itself after OnEnd.
-//     In Node it had ended before, so that the echo server of Node's own document crashed.
+//     In Node the stream had ended before, so the echo server of Node's own documentation crashed.
 //   - OnClose(true) always follows OnError, also when a name cannot be resolved. Dial returns the
 //     error too.
 //   - OnTimeout comes again after a byte has come or gone and the stream is idle once more. In Node

@@ -32,9 +32,9 @@
 // A client is a remote address and port that talks to one local address. Replies come from that
 // local address, even if the host has several. The events of a client come one at a time, in the
 // order in which its datagrams came, which may differ from the order in which they were sent. A
-// callback may block: its client waits, the others do not. Datagrams that come from an address
-// after End, Destroy or a disconnect belong to a new client, whose OnConnect runs after the
-// OnDisconnect of the old one.
+// callback may block: its client waits, the others do not. Once a client has ended, by End, Destroy
+// or a disconnect, the next datagram from its address begins a new client, whose OnConnect runs
+// after the OnDisconnect of the old one.
 //
 // Sending never waits for the network. What the system does not take at once is queued, up to
 // MaxQueue; beyond that Send returns [handlers.ErrSlow]. A datagram that was sent may be lost,
@@ -51,7 +51,7 @@
 // ([ErrUnvalidated]; RFC 9000, section 8.1). All unvalidated clients of one network share
 // UnvalidatedRate. A client is validated when
 //
-//   - its address is on loopback, as the system lets no forged datagrams in from there; or
+//   - its address is on loopback, from where the system accepts no forged datagrams; or
 //   - its address is in one of the Trusted networks; or
 //   - it has sent a datagram that begins with the token which [Server.Token] has made for its
 //     address, and which the program has sent to it.

@@ -29,12 +29,12 @@ const DefaultLimit = 1 << 20
 // it serves.
 type Handler struct {
 	// Hosts are the host names that a handshake may ask for, besides localhost and IP addresses;
-	// see [handlers.Hosts]. A handshake for another name gets 421. If empty, any name is good, but
-	// not over loopback.
+	// see [handlers.Hosts]. A handshake for another name gets 421. If empty, every name is allowed
+	// except on loopback addresses.
 	Hosts handlers.Hosts
 	// CheckOrigin reports whether the page that a handshake comes from may connect. If nil, a
-	// handshake may have the same origin as the server, or none. If CheckOrigin panics, the
-	// handshake gets 500.
+	// handshake must come from a page of the same origin or have no Origin. If CheckOrigin panics,
+	// the handshake gets 500.
 	CheckOrigin func(r *http.Request) bool
 	// Limit is the length of the longest message in bytes; [DefaultLimit] if zero, no limit if
 	// negative. A longer message ends the client with close code 1009.
