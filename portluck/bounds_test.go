@@ -106,10 +106,11 @@ func TestLimitsOfAServer(t *testing.T) {
 	}
 }
 
-// Each number and duration of a server has a row in one of the tables above. CompressMin has its in
-// that of handlers/websocket, which is given it as it is.
+// Each number and duration of a server has a row in one of the tables above. CompressMin and
+// MaxInlineRequest have theirs in those of handlers/websocket and httpd, which are given them as
+// they are.
 func TestBoundsOfAServerAreAll(t *testing.T) {
-	rows := "SniffTimeout HeaderTimeout Timeout MessageTimeout PingInterval ParkAfter ProxyTimeout HandshakeTimeout MessageLimit MaxSniffing MaxHandshakes MaxPartial CompressMin MaxConns MaxConnsPerIP"
+	rows := "SniffTimeout HeaderTimeout Timeout MessageTimeout PingInterval ParkAfter ProxyTimeout HandshakeTimeout MessageLimit MaxSniffing MaxHandshakes MaxPartial CompressMin MaxInlineRequest MaxConns MaxConnsPerIP"
 	of := reflect.TypeFor[Server]()
 	for i := range of.NumField() {
 		f := of.Field(i)

@@ -21,6 +21,8 @@ type parked struct {
 	remote netip.AddrPort
 	shared *Info // the rest; many connections have the same
 	awake  bool  // resume calls idle.Done
+	// stream gets the answers of the lane; nil over TLS and in a goroutine, where there is none.
+	stream laneStream
 }
 
 // parkings is what a port knows of its parked connections.
@@ -95,7 +97,11 @@ func (p *port) Park(c handlers.Conn, idle *httpd.Idle) bool {
 		return true
 	}
 	k := &parked{port: p, idle: idle, remote: c.Info().Remote, shared: p.sharedInfo(c.Info())}
-	run := p.loop.New(c, handlers.Attachment{Codec: k}).Start(k)
+	lc := p.loop.New(c, handlers.Attachment{Codec: k})
+	if c.Info().TLS == nil {
+		k.stream, _ = lc.(laneStream)
+	}
+	run := lc.Start(k)
 	p.parking.mu.RUnlock()
 	if run != nil {
 		run()
@@ -122,9 +128,14 @@ func (p *port) sharedInfo(info *Info) *Info {
 	return &rest
 }
 
-// Decode is [handlers.Codec.Decode]. The next request takes the connection out of the loop.
+// Decode is [handlers.Codec.Decode]. The next request that is not the lane's takes the connection
+// out of the loop.
 func (k *parked) Decode(in []byte, m *handlers.Messages) (int, error) {
-	if first, begun := k.idle.Next(in); begun {
+	n, open := k.serve(in, m)
+	if !open {
+		return n, io.EOF
+	}
+	if first, begun := k.idle.Next(in[n:]); begun {
 		k.wake(first, m)
 		return len(in), nil
 	}
@@ -160,8 +171,8 @@ func (k *parked) resume(nc net.Conn, first []byte) {
 	}
 }
 
-// AppendWrite is [handlers.Codec.AppendWrite]. Nothing is sent to an idle client.
-func (*parked) AppendWrite(dst, _ []byte, _ handlers.Kind) []byte { return dst }
+// AppendWrite is [handlers.Codec.AppendWrite].
+func (*parked) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
 
 // AppendMessage is [handlers.Codec.AppendMessage].
 func (*parked) AppendMessage(dst, _ []byte, _ handlers.Kind) []byte { return dst }

@@ -118,7 +118,7 @@ func TestParkedInfo(t *testing.T) {
 // where ParkAfter is negative.
 func TestNotParked(t *testing.T) {
 	t.Parallel()
-	for name, s := range map[string]*Server{"never": {ParkAfter: -1}, "goroutines": {ParkAfter: parksAtOnce, Goroutines: true}} {
+	for name, s := range map[string]*Server{"never": {ParkAfter: -1, MaxInlineRequest: -1}, "goroutines": {ParkAfter: parksAtOnce, Goroutines: true}} {
 		s.Hub, _ = record(echo)
 		c := dial(t, serve(t, s))
 		br := bufio.NewReader(c)

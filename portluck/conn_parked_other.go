@@ -2,7 +2,10 @@
 
 package portluck
 
-import "github.com/portluck/portluck/handlers/httpd"
+import (
+	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/httpd"
+)
 
 type parkings struct{}
 
@@ -11,3 +14,9 @@ func (*port) parker() httpd.Parker { return nil }
 
 // endParking does nothing: no connection is parked.
 func (*port) endParking() {}
+
+// inLane returns false: every HTTP connection has a goroutine anyway.
+func (*port) inLane([]byte) bool { return false }
+
+// serveLane is not called.
+func (*port) serveLane(handlers.Conn, handlers.Port) {}

@@ -134,7 +134,7 @@ func (p *port) build() {
 		Hosts: s.Hosts, Pages: s.Pages, Mux: s.mux, WebSockets: s.webSockets, CheckOrigin: check, Upgrade: ws.Upgrade, Limit: s.messageLimit(), Tail: s.MessageTail,
 		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), FirstTimeout: s.sniffTimeout(), HeaderTimeout: s.HeaderTimeout, MessageTimeout: s.messageTimeout(), Budget: &p.budget,
 	}
-	p.http.Parker, p.http.ParkAfter = p.parker(), s.ParkAfter
+	p.http.Parker, p.http.ParkAfter, p.http.MaxInline = p.parker(), s.ParkAfter, s.MaxInlineRequest
 	if s.RoomOf != nil {
 		p.http.Streams = p.streams
 	}
@@ -156,6 +156,10 @@ func (p *port) build() {
 		&route{
 			name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true, opening: headOpening,
 			plain: s.isHubWebSocket, otherwise: web,
+		},
+		&route{
+			name: RouteHTTP, matcher: matchers.HTTP1(), handler: handlers.HandlerFunc(p.serveLane), outer: true, inline: true,
+			opening: headOpening, plain: p.inLane, otherwise: web,
 		},
 		web)
 	p.named = named{

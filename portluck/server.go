@@ -77,6 +77,11 @@ type Server struct {
 	// when the connection is parked. It has no effect with Goroutines, and on systems other than
 	// Linux.
 	ParkAfter time.Duration
+	// MaxInlineRequest is the size in bytes, head and body, up to which the loop itself answers the
+	// POST and PUT requests of HTTP/1.1 that it understands wholly and that have come whole; 4 KiB
+	// if zero and at most, none if negative. All others are net/http's. It has no effect over TLS,
+	// with Goroutines, and on systems other than Linux, where each request has a goroutine anyway.
+	MaxInlineRequest int
 	// MessageTimeout bounds the time from the first byte of a message to its last; 2 minutes if
 	// zero, no bound if negative. It applies to raw streams, to WebSocket, and to the bodies of
 	// HTTP requests, which get 408. Between two messages of a body only Timeout applies.

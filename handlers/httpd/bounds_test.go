@@ -43,4 +43,9 @@ func TestBoundsOfAHandler(t *testing.T) {
 			t.Errorf("MaxHeaderBytes %d: net/http has %d, want %d", value, got, want)
 		}
 	}
+	for value, want := range map[int]int{0: laneMost, -1: 0, 100: 100, 1 << 20: laneMost} {
+		if got := (&Handler{MaxInline: value}).maxInline(); got != want {
+			t.Errorf("MaxInline %d: %d, want %d", value, got, want)
+		}
+	}
 }

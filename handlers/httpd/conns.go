@@ -37,10 +37,14 @@ type httpConn struct {
 	posted    bool          // the last request was a POST
 	first     func() bool   // ends bound; nil without
 	head      headMeter
+	lane      *lane // nil without
+	// resumed is what the first request goes on with, if the lane has begun it.
+	resumed atomic.Pointer[exchangeState]
 
-	mu    sync.Mutex
-	over  bool          // the client has closed its half
-	ended chan struct{} // closed with over; nil until whenEnded is called
+	mu     sync.Mutex
+	over   bool          // the client has closed its half
+	ended  chan struct{} // closed with over; nil until whenEnded is called
+	before *httpConn     // ends with it: that of its first request, in the lane
 }
 
 type connKey struct{}
@@ -82,10 +86,25 @@ func (l *httpConn) end() {
 	if l.ended != nil {
 		close(l.ended)
 	}
+	if l.before != nil {
+		l.before.end()
+	}
+}
+
+// continues has the end of l end before, which was the same connection in the lane.
+func (l *httpConn) continues(before *httpConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.before = before; l.over {
+		before.end()
+	}
 }
 
 // whenEnded returns a channel that is closed once the client has closed its half.
 func (l *httpConn) whenEnded() <-chan struct{} {
+	if l.lane != nil {
+		l.lane.watch()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.ended == nil {
@@ -161,6 +180,7 @@ func (s *conns) add(nc net.Conn, l *httpConn) {
 type single struct {
 	nc    net.Conn
 	conn  *httpConn
+	relay *laneRelay // in place of conn
 	taken bool
 }
 
@@ -270,6 +290,9 @@ func (s *conns) forget(nc net.Conn) *httpConn {
 		return nil
 	}
 	l := v.(*httpConn)
+	if e := l.resumed.Swap(nil); e != nil {
+		e.lost()
+	}
 	l.head.ends()
 	s.shown(l)
 	s.count.Add(-1)

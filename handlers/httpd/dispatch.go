@@ -62,6 +62,10 @@ func (h *Handler) dispatch(w http.ResponseWriter, r *http.Request, l *httpConn) 
 	if r.TLS == nil {
 		r.TLS = l.secure()
 	}
+	if e := l.resumed.Swap(nil); e != nil {
+		e.resume(h, w, r, l)
+		return
+	}
 	if !h.answers(w, r, l) || h.mountedWebSocket(w, r, l) || h.mounted(w, r, l) {
 		return
 	}

@@ -56,7 +56,7 @@ func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *httpConn) 
 		a.adoptHeader()
 		_ = e.end(fmt.Errorf("%w: %w", errRefused, err))
 	}
-	if a.cut() {
+	if !e.away && a.cut() {
 		panic(http.ErrAbortHandler) // net/http closes the connection, or resets the stream
 	}
 }
@@ -82,6 +82,7 @@ type exchangeState struct {
 	client handlers.Client
 	split  splitter
 	whole  bool // the body has been read to its end
+	away   bool // the lane leaves the rest to net/http
 }
 
 // serve delivers the messages, ends the answer and disconnects the client, even if a callback ends
@@ -89,14 +90,18 @@ type exchangeState struct {
 func (e *exchangeState) serve(h *Handler) {
 	why, ended := handlers.ErrPanic, false
 	defer func() {
-		if !ended {
+		switch {
+		case e.away:
+			return
+		case !ended:
 			why = e.end(why)
 		}
 		e.client.Disconnect(why)
 	}()
 	err := e.run(h)
-	ended = true
-	why = e.end(err)
+	if ended = true; !e.away {
+		why = e.end(err)
+	}
 }
 
 // run delivers the messages and waits for the end of the answer.
@@ -107,7 +112,7 @@ func (e *exchangeState) run(h *Handler) error {
 	}
 	err := e.readBody(h.messageTimeout())
 	e.answer.endTurn(true)
-	if err != nil || e.answer.over() {
+	if err != nil || e.answer.over() || e.leaves(h.ExplicitDone) {
 		return err
 	}
 	return e.answer.settle(h.ExplicitDone)

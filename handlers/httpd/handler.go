@@ -23,6 +23,7 @@ import (
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/internal/grace"
+	"github.com/portluck/portluck/handlers/internal/setting"
 )
 
 // Defaults of a [Handler].
@@ -101,6 +102,9 @@ type Handler struct {
 	// ParkAfter is how long a connection is idle before it goes to Parker; 1 second if zero, never
 	// if negative, and an eighth of IdleTimeout at most.
 	ParkAfter time.Duration
+	// MaxInline bounds the requests that [Idle.Serve] serves, head and body, in bytes; 4 KiB if zero
+	// and at most, none if negative.
+	MaxInline int
 	// MaxHeaderBytes bounds the head of a request; 64 KiB if zero, no bound if negative.
 	MaxHeaderBytes int
 	// ErrorLog gets the log of net/http, such as panics of Pages and malformed requests. If nil the
@@ -113,6 +117,9 @@ type Handler struct {
 	conns  conns
 	delays delays
 	own    handlers.Budget // without Budget
+
+	relaysOnce  sync.Once // makes relayServer
+	relayServer *http.Server
 }
 
 // Bounds of an HTTP/2 connection. A client may have 100 requests at once (RFC 9113, section 6.5.2).
@@ -262,6 +269,8 @@ func (h *Handler) headerTimeout() time.Duration { return cmp.Or(h.HeaderTimeout,
 func (h *Handler) messageTimeout() time.Duration {
 	return cmp.Or(h.MessageTimeout, DefaultMessageTimeout)
 }
+
+func (h *Handler) maxInline() int { return min(setting.Or(h.MaxInline, laneMost, 0), laneMost) }
 
 func (h *Handler) maxHeaderBytes() int {
 	if h.MaxHeaderBytes < 0 {

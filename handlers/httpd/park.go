@@ -32,6 +32,8 @@ type Idle struct {
 	seen    int8    // bytes of empty
 	empty   [4]byte // CR and LF that have come before the next request
 	over    atomic.Bool
+	// exchange is the one that the next request goes on with; nil without.
+	exchange *exchangeState
 }
 
 // Next returns the bytes that the next request begins with, once it has begun. They end with in,
@@ -56,13 +58,19 @@ func (i *Idle) Next(in []byte) (first []byte, begun bool) {
 // what Next has returned.
 func (i *Idle) Resume(c handlers.Conn, p handlers.Port, first []byte) {
 	i.handler.start()
-	i.handler.resume(c, p, first)
+	e := i.exchange
+	i.exchange = nil
+	i.handler.resume(c, p, first, e)
 	i.Done()
 }
 
 // A Parker calls Done when the connection is no longer parked: it was given back, or is being
 // closed. A second call does nothing.
 func (i *Idle) Done() {
+	if e := i.exchange; e != nil {
+		i.exchange = nil
+		e.lost()
+	}
 	if !i.over.Swap(true) {
 		s := &i.handler.conns
 		if s.parked.Add(-1); s.draining.Load() {
@@ -108,7 +116,7 @@ func (l *httpConn) park() {
 	}
 	if grace.HasUnread(l.nc) { // a request that was sent before the shutdown
 		_ = l.nc.SetReadDeadline(time.Time{})
-		h.resume(l.conn, l.port, nil)
+		h.resume(l.conn, l.port, nil, nil)
 	} else {
 		l.conn.Close()
 	}
@@ -117,13 +125,16 @@ func (l *httpConn) park() {
 
 // resume serves the rest of a connection that was parked. first is what has come of the next
 // request.
-func (h *Handler) resume(c handlers.Conn, p handlers.Port, first []byte) {
+func (h *Handler) resume(c handlers.Conn, p handlers.Port, first []byte, e *exchangeState) {
 	nc, err := netConn(c)
 	if err != nil {
-		c.Close()
+		if c.Close(); e != nil {
+			e.lost()
+		}
 		return
 	}
 	l := newHTTPConn(c, p, nc)
+	l.resumed.Store(e)
 	nc = newWatch(nc, l, &h.delays)
 	l.watch.unread = first
 	l.head.budget = h.budget()

@@ -22,6 +22,30 @@ func awaitBreak(c syscall.Conn) error {
 	return io.EOF
 }
 
+// awaitInput waits until a Read of c would return, and returns what that would be, for one byte. It
+// reads nothing. If c is closed first, awaitInput returns that error.
+func awaitInput(c syscall.Conn) (n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	failed := raw.Read(func(fd uintptr) bool {
+		for {
+			n, _, err = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			if err != syscall.EINTR {
+				return err != syscall.EAGAIN
+			}
+		}
+	})
+	switch {
+	case failed != nil:
+		return 0, failed
+	case n == 0 && err == nil:
+		return 0, io.EOF
+	}
+	return max(n, 0), err
+}
+
 // pollFD is struct pollfd (poll(2)). POLLERR (a reset) and POLLHUP (both halves have ended) are
 // always reported, without being requested.
 type pollFD struct {

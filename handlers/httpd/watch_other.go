@@ -9,3 +9,5 @@ import "syscall"
 const tellsBreak = false
 
 func awaitBreak(syscall.Conn) error { panic("not called") }
+
+func awaitInput(syscall.Conn) (int, error) { panic("not called") }

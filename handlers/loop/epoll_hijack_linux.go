@@ -71,6 +71,23 @@ func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
 	return c.tls.conn, nil
 }
 
+// Dup returns a net.Conn with a duplicate of the descriptor, without TLS. It lets others wait for
+// the end of the connection, even while a callback runs.
+func (c *polled) Dup() (net.Conn, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.fd < 0 {
+		return nil, net.ErrClosed
+	}
+	fd, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close() // net.FileConn duplicates it
+	return net.FileConn(f)
+}
+
 // quit ends the link and returns its unsent and undecrypted bytes.
 func (t *tlsLink) quit() (wire, cipher []byte) {
 	if t == nil {
