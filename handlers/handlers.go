@@ -16,7 +16,6 @@ package handlers
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"reflect"
@@ -87,30 +86,13 @@ type Conn interface {
 	// Info returns what the port knows about the connection. The caller must not change it.
 	Info() *Info
 	// NetConn makes the net.Conn at the first call and returns the same one at later calls: a
-	// *net.TCPConn for TCP, a *net.UnixConn for a Unix socket, a *tls.Conn inside TLS.
+	// *net.TCPConn for TCP, a *net.UnixConn for a Unix socket, a *tls.Conn inside TLS. [Detacher]
+	// has what costs less.
 	NetConn() (net.Conn, error)
 	// Close closes the connection and frees its MaxConns slot. A handler that neither attaches nor
 	// routes its connection must call Close when it has finished, even if it closed the net.Conn. A
 	// second call does nothing.
 	Close() error
-}
-
-// A LazyConn is a [Conn] that also has a cheaper net.Conn. This one makes the net.Conn of NetConn
-// only when it first has to wait for the peer, or when NetConn is called, and uses it from then on.
-type LazyConn interface {
-	Conn
-	// LazyNetConn returns the cheaper net.Conn, or that of NetConn. It must be called only once.
-	LazyNetConn() (net.Conn, error)
-}
-
-// A Detacher is a [Conn] that can be dropped while its socket lives on. Only its MaxConns slot
-// stays.
-type Detacher interface {
-	Conn
-	// Detach leaves the socket to the caller, who has already taken it and must close it. The
-	// caller closes place, once, to free the MaxConns slot. From then on Close does nothing, and no
-	// other method may be called.
-	Detach() (place io.Closer)
 }
 
 // A Port is the handler's side of a port. Several goroutines may call its methods at once.

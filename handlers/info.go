@@ -2,8 +2,6 @@ package handlers
 
 import (
 	"crypto/tls"
-	"io"
-	"net"
 	"net/http"
 	"net/netip"
 )
@@ -65,34 +63,4 @@ func (i *Info) Scheme() string {
 		return secure
 	}
 	return plain
-}
-
-// Wrap returns a Conn for an inner layer of outer. nc is its net.Conn and info describes it. Its
-// Close closes nc, then outer.
-func Wrap(outer Conn, nc net.Conn, info *Info) Conn {
-	return &wrapped{outer: outer, nc: nc, info: info}
-}
-
-type wrapped struct {
-	outer Conn
-	nc    net.Conn
-	info  *Info
-}
-
-func (w *wrapped) Info() *Info                { return w.info }
-func (w *wrapped) NetConn() (net.Conn, error) { return w.nc, nil }
-
-// Detach detaches the outer connection. If that is no [Detacher], it returns w, whose Close closes
-// both layers.
-func (w *wrapped) Detach() io.Closer {
-	if d, ok := w.outer.(Detacher); ok {
-		return d.Detach()
-	}
-	return w
-}
-
-func (w *wrapped) Close() error {
-	err := w.nc.Close()
-	w.outer.Close()
-	return err
 }

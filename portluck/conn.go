@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/matchers"
 	"github.com/portluck/portluck/portluck/hub"
 )
@@ -47,8 +46,8 @@ type conn struct {
 type socket interface {
 	// netConn returns a net.Conn, which takes over the socket.
 	netConn() (net.Conn, error)
-	// transport returns the transport for the loop, and the form that the socket has from then on.
-	transport() (loop.Transport, socket, error)
+	// form returns the socket as the loop takes it.
+	form() handlers.Socket
 	// kill ends the connection without closing a descriptor that another goroutine may be using.
 	kill()
 	Close() error
@@ -91,16 +90,14 @@ type resetConn struct {
 // RemoteAddr returns the client's address.
 func (c *resetConn) RemoteAddr() net.Addr { return c.remote }
 
-// Transport is [loop.Source.Transport].
-func (c *conn) Transport() (loop.Transport, error) {
+// Socket is [handlers.Detacher.Socket].
+func (c *conn) Socket() handlers.Socket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return nil, net.ErrClosed
+		return handlers.Socket{FD: -1}
 	}
-	t, sock, err := c.sock.transport()
-	c.sock = sock
-	return t, err
+	return c.sock.form()
 }
 
 // attached returns the session that the handler made of c with Attach, or nil.
@@ -132,31 +129,19 @@ func (c *conn) Close() error {
 
 // Detach is [handlers.Detacher.Detach]. From then on the loop tracks the connection and kills it
 // if need be.
-func (c *conn) Detach() io.Closer {
+func (c *conn) Detach() (place io.Closer, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.detachLocked()
-}
-
-func (c *conn) detachLocked() io.Closer {
 	if c.closed {
-		return nowhere{} // its slot is free already
+		return nil, net.ErrClosed
 	}
 	c.closed = true
 	if c.outer != nil {
-		if d, ok := c.outer.(handlers.Detacher); ok {
-			return d.Detach()
-		}
-		return c.outer
+		return handlers.AsDetacher(c.outer).Detach()
 	}
 	c.port.limits.forget(c)
-	return c.share
+	return c.share, nil
 }
-
-// nowhere is the share of a connection that no longer holds a slot.
-type nowhere struct{}
-
-func (nowhere) Close() error { return nil }
 
 // kill ends the connection, even while others use it.
 func (c *conn) kill() {
@@ -179,8 +164,15 @@ type made struct{ net.Conn }
 
 func (m *made) netConn() (net.Conn, error) { return m.Conn, nil }
 
-func (m *made) transport() (loop.Transport, socket, error) {
-	return loop.NetTransport(m.Conn), m, nil
+// form returns what is below a replayConn or replayTLS that NetConn has returned.
+func (m *made) form() handlers.Socket {
+	switch nc := m.Conn.(type) {
+	case *replayConn:
+		return nc.form()
+	case *replayTLS:
+		return nc.in.form()
+	}
+	return handlers.Socket{Conn: m.Conn}
 }
 
 func (m *made) kill() { m.Conn.Close() }
@@ -200,11 +192,6 @@ func (r replayed) netConn() (net.Conn, error) {
 		return &replayTLS{layer, r.replayConn}, nil
 	}
 	return r.replayConn, nil
-}
-
-func (r replayed) transport() (loop.Transport, socket, error) {
-	nc, err := r.netConn()
-	return loop.NetTransport(nc), r, err
 }
 
 func (r replayed) kill() { r.Conn.Close() }

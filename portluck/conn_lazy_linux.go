@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ type lazyConn struct {
 
 	mu      sync.Mutex
 	fd      int            // -1 once it is closed or nc
-	nc      loop.Transport // a fileTransport, or the *net.TCPConn; nil before a call waits
+	nc      loop.Transport // a loop.File, or the *net.TCPConn; nil before a call waits
 	in, out lazyDeadline
 	exact   bool // nc is a *net.TCPConn, which others have as well
 }
@@ -34,7 +35,7 @@ type lazyDeadline struct {
 	waiting int       // running calls of nc
 }
 
-// LazyNetConn is [handlers.LazyConn.LazyNetConn].
+// LazyNetConn is [handlers.Detacher.LazyNetConn].
 func (c *conn) LazyNetConn() (net.Conn, error) {
 	if nc := c.lazy(); nc != nil {
 		return nc, nil
@@ -61,9 +62,12 @@ type lazySocket struct{ *lazyConn }
 
 func (s lazySocket) netConn() (net.Conn, error) { return s.real() }
 
-func (s lazySocket) transport() (loop.Transport, socket, error) {
+func (s lazySocket) form() handlers.Socket {
 	tcp, err := s.real()
-	return tcp, s, err
+	if err != nil {
+		return handlers.Socket{FD: -1}
+	}
+	return handlers.Socket{Conn: tcp}
 }
 
 func (s lazySocket) kill() { s.Close() }
@@ -112,7 +116,7 @@ func (l *lazyConn) begin(d *lazyDeadline, p []byte, call func(fd int, p []byte) 
 		switch n, err = call(l.fd, p); err {
 		case syscall.EINTR:
 		case syscall.EAGAIN:
-			l.nc, l.fd = fileTransport{os.NewFile(uintptr(l.fd), "")}, -1
+			l.nc, l.fd = loop.NewFile(l.fd), -1
 		default:
 			return nil, n, err
 		}
@@ -209,12 +213,12 @@ func (l *lazyConn) real() (*net.TCPConn, error) {
 
 // makeLocked makes the *net.TCPConn. Calls that wait with the os.File go on with it.
 func (l *lazyConn) makeLocked() (*net.TCPConn, error) {
-	f, waits := l.nc.(fileTransport)
+	f, waits := l.nc.(loop.File)
 	switch {
 	case !waits && l.fd < 0:
 		return nil, net.ErrClosed
 	case !waits:
-		f.File, l.fd = os.NewFile(uintptr(l.fd), ""), -1
+		f, l.fd = loop.NewFile(l.fd), -1
 	}
 	defer f.Close() // net.FileConn duplicates it
 	nc, err := net.FileConn(f.File)

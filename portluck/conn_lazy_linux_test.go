@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
 	"golang.org/x/net/nettest"
 	"golang.org/x/sys/unix"
 )
@@ -167,7 +168,7 @@ func TestLazyConnIsReplacedWhileCallsWait(t *testing.T) {
 		defer lazy.mu.Unlock()
 		return lazy.in.waiting+lazy.out.waiting == 2
 	})
-	if _, file := lazy.nc.(fileTransport); !file {
+	if _, file := lazy.nc.(loop.File); !file {
 		t.Errorf("they wait with a %T", lazy.nc)
 	}
 	tcp, err := lazy.real()

@@ -43,11 +43,10 @@ func (p *port) parker() httpd.Parker {
 
 // CanPark is [httpd.Parker.CanPark].
 func (p *port) CanPark(c handlers.Conn) bool {
-	if pc, ok := c.(*conn); ok {
-		return pc.isLazy() || isBare(pc.Below())
+	if pc, ok := c.(*conn); ok && pc.isLazy() {
+		return true
 	}
-	nc, err := c.NetConn()
-	return err == nil && isBare(nc)
+	return isBare(handlers.AsDetacher(c).Socket().Conn)
 }
 
 // isLazy reports whether the connection is in use as a [lazyConn].
@@ -80,7 +79,7 @@ func isBare(nc net.Conn) bool {
 // hijacked is a connection that has left the loop.
 type hijacked interface {
 	NetConn() net.Conn
-	Detach() (place io.Closer)
+	Detach() (place io.Closer, err error)
 }
 
 // Park is [httpd.Parker.Park].
@@ -158,7 +157,8 @@ func (k *parked) resume(nc net.Conn, first []byte) {
 	if !ok {
 		return
 	}
-	switch place := left.Detach().(type) {
+	place, _ := left.Detach()
+	switch place := place.(type) {
 	case *share:
 		c := &conn{port: k.port, info: *k.shared, route: k.port.named.request, sock: &made{left.NetConn()}}
 		c.info.Remote, c.share = k.remote, place

@@ -37,12 +37,9 @@ func (r *replayConn) Read(p []byte) (int, error) {
 // NetConn returns the connection below, without the first bytes.
 func (r *replayConn) NetConn() net.Conn { return r.Conn }
 
-// Replay is [loop.Replayer.Replay]. An error that Read would return comes from the connection
-// again.
-func (r *replayConn) Replay() (nc net.Conn, unread []byte) {
-	unread, r.prefix = r.prefix, nil
-	return r.Conn, unread
-}
+// form returns the connection below and the first bytes. An error that Read would return comes from
+// the connection again.
+func (r *replayConn) form() handlers.Socket { return handlers.Socket{Conn: r.Conn, Unread: r.prefix} }
 
 // ReadFrom copies from src with the fastest method of the connection.
 func (r *replayConn) ReadFrom(src io.Reader) (int64, error) { return io.Copy(r.Conn, src) }
@@ -72,6 +69,3 @@ type replayTLS struct {
 
 // Read reads the first bytes, then from the connection.
 func (r *replayTLS) Read(p []byte) (int, error) { return r.in.Read(p) }
-
-// Replay is [loop.Replayer.Replay].
-func (r *replayTLS) Replay() (nc net.Conn, unread []byte) { return r.in.Replay() }

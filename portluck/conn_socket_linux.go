@@ -1,7 +1,6 @@
 package portluck
 
 import (
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"time"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/loop"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,83 +25,14 @@ func (d descriptor) netConn() (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-func (d descriptor) transport() (loop.Transport, socket, error) {
-	o := opened{fileTransport{os.NewFile(uintptr(d.fd), "")}}
-	return o.fileTransport, o, nil
-}
-
-func (d descriptor) kill()        { _ = unix.Shutdown(d.fd, unix.SHUT_RDWR) }
-func (d descriptor) Close() error { return os.NewSyscallError("close", unix.Close(d.fd)) }
-
-// Below is [loop.Descriptor.Below].
-func (c *conn) Below() net.Conn {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch s := c.sock.(type) {
-	case *made:
-		switch nc := s.Conn.(type) {
-		case *replayConn:
-			return nc.Conn
-		case *replayTLS: // whose NetConn is what is below TLS
-			return nc.Conn
-		}
-		return s.Conn
-	case replayed:
-		return s.Conn
-	case lazySocket:
-		if tcp, err := s.real(); err == nil {
-			return tcp
-		}
-	}
-	return nil
-}
-
-// Descriptor is [loop.Descriptor.Descriptor].
-func (c *conn) Descriptor() (fd int, place io.Closer, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if fd, err = c.fdLocked(); err != nil {
-		return fd, nil, err
-	}
-	return fd, c.detachLocked(), nil
-}
-
-// fileTransport reads and writes a socket as an os.File, which takes half the system calls to make
-// that a net.Conn does.
-type fileTransport struct{ *os.File }
-
-// CloseWrite sends FIN.
-func (t fileTransport) CloseWrite() error {
-	raw, err := t.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var sysErr error
-	if err := raw.Control(func(fd uintptr) { sysErr = unix.Shutdown(int(fd), unix.SHUT_WR) }); err != nil {
-		return err
-	}
-	return os.NewSyscallError("shutdown", sysErr)
-}
-
-// opened is a socket that the loop uses as an os.File.
-type opened struct{ fileTransport }
-
-func (o opened) netConn() (net.Conn, error) {
-	defer o.File.Close()
-	return net.FileConn(o.File)
-}
-
-func (o opened) transport() (loop.Transport, socket, error) { return o.fileTransport, o, nil }
-func (o opened) kill()                                      { o.File.Close() }
+func (d descriptor) form() handlers.Socket { return handlers.Socket{FD: d.fd} }
+func (d descriptor) kill()                 { _ = unix.Shutdown(d.fd, unix.SHUT_RDWR) }
+func (d descriptor) Close() error          { return os.NewSyscallError("close", unix.Close(d.fd)) }
 
 // fd returns the descriptor of a connection that is still bare, for the sniffer.
 func (c *conn) fd() (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.fdLocked()
-}
-
-func (c *conn) fdLocked() (int, error) {
 	if d, ok := c.sock.(descriptor); ok && !c.closed {
 		return d.fd, nil
 	}

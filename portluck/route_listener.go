@@ -103,8 +103,8 @@ func (l *listener) giveUp() {
 func (l *listener) Accept() (net.Conn, error) {
 	for {
 		if c := l.next(); c != nil {
-			if nc, err := c.NetConn(); err == nil {
-				return counted(c, nc), nil
+			if nc, err := counted(c); err == nil {
+				return nc, nil
 			}
 			c.Close()
 			continue
@@ -168,13 +168,21 @@ type routeAddr string
 func (routeAddr) Network() string  { return "portluck" }
 func (a routeAddr) String() string { return string(a) }
 
-// counted wraps nc so that Close frees its MaxConns slot. The program owns nc from now on. The
-// concrete type stays embedded for the methods that servers look for.
-func counted(c handlers.Conn, nc net.Conn) net.Conn {
-	p := &freed{of: c}
-	if d, ok := c.(handlers.Detacher); ok {
-		p.of = d.Detach()
+// counted returns the net.Conn of c. Its Close frees the MaxConns slot, and the program owns it
+// from now on. The concrete type stays embedded for the methods that servers look for.
+func counted(c handlers.Conn) (net.Conn, error) {
+	nc, err := c.NetConn()
+	if err != nil {
+		return nil, err
 	}
+	place, err := handlers.AsDetacher(c).Detach()
+	if err != nil {
+		return nil, err
+	}
+	return countedAs(nc, &freed{of: place}), nil
+}
+
+func countedAs(nc net.Conn, p *freed) net.Conn {
 	switch nc := nc.(type) {
 	case *net.TCPConn:
 		return &countedTCP{nc, p}

@@ -27,6 +27,9 @@ func newSource(p *port, l net.Listener, shut func() error) source {
 
 func (*conn) sayFarewell() {}
 
+// LazyNetConn is [handlers.Detacher.LazyNetConn].
+func (c *conn) LazyNetConn() (net.Conn, error) { return c.NetConn() }
+
 func learnPeer(net.Conn, *handlers.Info) {}
 
 func hasUnread(net.Conn) bool { return false }

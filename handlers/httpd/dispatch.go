@@ -149,7 +149,7 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *httpConn, h
 	pace.begin()
 	conn, upgraded := l.conn, false
 	if held > 0 {
-		kept := &keptHead{l.conn, sync.OnceFunc(func() { h.budget().Take(-held) })}
+		kept := &keptHead{handlers.AsDetacher(l.conn), sync.OnceFunc(func() { h.budget().Take(-held) })}
 		conn = kept
 		defer func() {
 			if !upgraded {
@@ -163,22 +163,23 @@ func (h *Handler) upgrade(w http.ResponseWriter, r *http.Request, l *httpConn, h
 
 // keptHead is a connection whose client keeps a request head that counts against the budget.
 type keptHead struct {
-	handlers.Conn
+	handlers.Detacher
 	free func()
 }
 
 // Close is [handlers.Conn.Close].
 func (c *keptHead) Close() error {
 	c.free()
-	return c.Conn.Close()
+	return c.Detacher.Close()
 }
 
 // Detach is [handlers.Detacher.Detach].
-func (c *keptHead) Detach() io.Closer {
-	if d, ok := c.Conn.(handlers.Detacher); ok {
-		return keptPlace{d.Detach(), c.free}
+func (c *keptHead) Detach() (io.Closer, error) {
+	place, err := c.Detacher.Detach()
+	if err != nil {
+		return nil, err
 	}
-	return c
+	return keptPlace{place, c.free}, nil
 }
 
 // keptPlace is the slot of a detached connection, with its head.

@@ -196,11 +196,7 @@ func (h *Handler) serveConn(srv *http.Server, l *httpConn, nc net.Conn) {
 // netConn makes the net.Conn that costs least, with deadlines that spare a client that has sent
 // something.
 func netConn(c handlers.Conn) (net.Conn, error) {
-	get := c.NetConn
-	if lazy, ok := c.(handlers.LazyConn); ok {
-		get = lazy.LazyNetConn
-	}
-	nc, err := get()
+	nc, err := handlers.AsDetacher(c).LazyNetConn()
 	if err != nil {
 		return nil, err
 	}

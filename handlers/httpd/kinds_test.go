@@ -129,8 +129,7 @@ type lazy struct {
 	err error
 }
 
-func (l lazy) LazyNetConn() (net.Conn, error) { return l.conn.Conn, nil }
-func (l lazy) NetConn() (net.Conn, error)     { return l.conn.Conn, l.err }
+func (l lazy) NetConn() (net.Conn, error) { return l.conn.Conn, l.err }
 
 // hijackable is a book that can be hijacked.
 type hijackable struct {

@@ -135,11 +135,10 @@ func (p *page1) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	}
 	p.hijacked = true
 	p.conn.watch.fill(rw)
-	nc, conn := p.conn.nc, p.conn.conn
-	if _, ok := conn.(handlers.LazyConn); ok {
-		if nc, err = conn.NetConn(); err != nil {
-			return nil, nil, err
-		}
+	conn := p.conn.conn
+	nc, err := conn.NetConn()
+	if err != nil {
+		return nil, nil, err
 	}
 	switch nc := nc.(type) {
 	case *net.TCPConn:

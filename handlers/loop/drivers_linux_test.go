@@ -38,10 +38,10 @@ func bareServer(t *testing.T, nc *net.TCPConn) handlers.Conn {
 	return &bareConn{fd: fd}
 }
 
-func (*bareConn) Below() net.Conn { return nil }
-func (c *bareConn) Close() error  { return unix.Close(c.fd) }
-
-func (c *bareConn) Descriptor() (int, io.Closer, error) { return c.fd, io.NopCloser(nil), nil }
+func (c *bareConn) Close() error                   { return unix.Close(c.fd) }
+func (c *bareConn) Socket() handlers.Socket        { return handlers.Socket{FD: c.fd} }
+func (c *bareConn) LazyNetConn() (net.Conn, error) { return c.NetConn() }
+func (c *bareConn) Detach() (io.Closer, error)     { return io.NopCloser(nil), nil }
 
 // A duplicate keeps a closed descriptor's entry in the epoll set. Its events reach no other
 // connection.

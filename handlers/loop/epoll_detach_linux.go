@@ -12,23 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Descriptor is a connection that may be a bare descriptor, which Go's poller does not know.
-type Descriptor interface {
-	// Below returns what its net.Conn is or will be made of, nil for a bare descriptor.
-	Below() net.Conn
-	// Descriptor returns the bare descriptor, which the loop owns from then on, and its place, as
-	// [handlers.Detacher] does.
-	Descriptor() (fd int, place io.Closer, err error)
-}
-
-// A Replayer is a net.Conn some of whose bytes have already been read.
-type Replayer interface {
-	// NetConn returns the net.Conn below.
-	NetConn() net.Conn
-	// Replay returns the net.Conn below and those bytes. It returns the bytes only once.
-	Replay() (nc net.Conn, unread []byte)
-}
-
 // detached is a connection that was removed from Go's poller.
 type detached struct {
 	fd     int
@@ -39,16 +22,10 @@ type detached struct {
 
 // canDetach reports whether detach can take the descriptor of c.
 func canDetach(c handlers.Conn) bool {
-	var nc net.Conn
-	if d, ok := c.(Descriptor); ok {
-		if nc = d.Below(); nc == nil {
-			return true
-		}
-	} else if nc, _ = c.NetConn(); nc == nil {
-		return false
-	}
-	if r, ok := nc.(Replayer); ok {
-		nc = r.NetConn()
+	s := handlers.AsDetacher(c).Socket()
+	nc := s.Conn
+	if nc == nil {
+		return s.FD >= 0
 	}
 	if tc, ok := nc.(*tls.Conn); ok {
 		sw, ok := tc.NetConn().(*handlers.Switch)
@@ -76,37 +53,33 @@ func socketOf(nc net.Conn) syscall.Conn {
 
 // detach takes the descriptor of src. Only the place of src is left.
 func detach(src handlers.Conn) (d detached, err error) {
-	if b, ok := src.(Descriptor); ok && b.Below() == nil {
-		d.fd, d.place, err = b.Descriptor()
-		return d, err
+	from := handlers.AsDetacher(src)
+	s := from.Socket()
+	if d.fd = s.FD; s.Conn != nil {
+		d, err = takeFrom(s)
+	} else if s.FD < 0 { // closed since canDetach
+		err = net.ErrClosed
 	}
-	if d, err = takeFrom(src); err != nil {
-		return d, err
-	}
-	d.place = src
-	if o, ok := src.(handlers.Detacher); ok {
-		d.place = o.Detach()
-	}
-	return d, nil
-}
-
-// takeFrom takes the descriptor below the net.Conn of src.
-func takeFrom(src handlers.Conn) (d detached, err error) {
-	nc, err := src.NetConn()
 	if err != nil {
 		return d, err
 	}
-	if r, ok := nc.(Replayer); ok {
-		nc, d.unread = r.Replay()
+	if d.place, err = from.Detach(); err != nil && s.Conn != nil {
+		unix.Close(d.fd)
 	}
-	tc, ok := nc.(*tls.Conn)
+	return d, err
+}
+
+// takeFrom takes the descriptor below the net.Conn of s.
+func takeFrom(s handlers.Socket) (d detached, err error) {
+	d.unread = s.Unread
+	tc, ok := s.Conn.(*tls.Conn)
 	if !ok {
-		d.fd, err = take(nc)
+		d.fd, err = take(s.Conn)
 		return d, err
 	}
 	sw := tc.NetConn().(*handlers.Switch)
 	link := &tlsLink{conn: tc}
-	nc = sw.Current()
+	nc := sw.Current()
 	if old, ok := nc.(*hijacked); ok { // hijacked from a loop, without TLS
 		nc, link.in = old.Conn, old.unread
 	}
@@ -136,4 +109,9 @@ func take(nc net.Conn) (int, error) {
 	}
 	_ = nc.Close() // the duplicate keeps the socket open
 	return fd, nil
+}
+
+// shutWrite sends FIN.
+func shutWrite(fd int) error {
+	return os.NewSyscallError("shutdown", unix.Shutdown(fd, unix.SHUT_WR))
 }

@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"errors"
 	"net"
 	"syscall"
 
@@ -13,6 +14,9 @@ import (
 type poller struct{}
 
 func (*poller) refuse(all []ender) []ender { return all }
+
+// shutWrite is not called: no connection is a bare descriptor.
+func shutWrite(int) error { return errors.ErrUnsupported }
 
 func (*Loop) newPolled(handlers.Conn, handlers.Attachment) Conn { return nil }
 

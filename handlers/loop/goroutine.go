@@ -17,7 +17,6 @@ import (
 // goConn is a connection of the goroutine driver.
 type goConn struct {
 	loop *Loop
-	src  handlers.Conn
 	ev   Events
 
 	// These belong to the driving goroutine.
@@ -36,7 +35,8 @@ type goConn struct {
 	dead atomic.Bool // destroyed: no event but Disconnect follows
 
 	mu       sync.Mutex
-	cond     sync.Cond      // out has room again, or nothing can be written any more
+	cond     sync.Cond // out has room again, or nothing can be written any more
+	src      handlers.Conn
 	rw       Transport      // nil until opened
 	codec    handlers.Codec // only the driving goroutine sets it and calls Decode
 	out      []byte         // not yet written

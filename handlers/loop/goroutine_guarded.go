@@ -10,10 +10,10 @@ import (
 
 // guardTransport wraps t so that a panic in one of its methods becomes the error of that method.
 // The program may have made the connection, or a layer below it, and the loop calls it in its own
-// goroutines. guardTransport returns sockets of package net unchanged.
+// goroutines. guardTransport returns sockets unchanged.
 func guardTransport(t Transport) Transport {
 	switch t.(type) {
-	case *net.TCPConn, *net.UnixConn:
+	case *net.TCPConn, *net.UnixConn, *fileConn:
 		return t
 	}
 	return &guardedTransport{t}
@@ -53,4 +53,9 @@ func (g *guardedTransport) SetWriteDeadline(at time.Time) error {
 }
 
 // closeSource closes the underlying connection. It ignores a panic of Close.
-func (c *goConn) closeSource() { _ = handlers.Guard(func() { c.src.Close() }) }
+func (c *goConn) closeSource() {
+	c.mu.Lock()
+	src := c.src
+	c.mu.Unlock()
+	_ = handlers.Guard(func() { src.Close() })
+}

@@ -10,12 +10,7 @@ import (
 	"github.com/portluck/portluck/handlers/internal/guarded"
 )
 
-// A Source is a connection with a cheaper form than a net.Conn.
-type Source interface {
-	Transport() (Transport, error)
-}
-
-// Transport is the part of a connection that the goroutine driver uses.
+// A Transport is the part of a connection that the goroutine driver uses.
 type Transport interface {
 	Read(p []byte) (int, error)
 	Write(p []byte) (int, error)
@@ -26,23 +21,26 @@ type Transport interface {
 	SetWriteDeadline(t time.Time) error
 }
 
-func transport(c handlers.Conn) (Transport, error) {
-	if s, ok := c.(Source); ok {
-		return s.Transport()
+// openLocked makes the transport of c. A bare descriptor becomes the connection's own.
+func (c *goConn) openLocked() (Transport, error) {
+	src := handlers.AsDetacher(c.src)
+	if s := src.Socket(); s.Conn == nil && s.FD >= 0 {
+		place, err := src.Detach()
+		if err != nil {
+			return nil, err
+		}
+		f := &fileConn{File: NewFile(s.FD), info: src.Info(), place: place}
+		c.src = (*fileSource)(f)
+		return f, nil
 	}
-	nc, err := c.NetConn()
+	nc, err := src.NetConn()
 	if err != nil {
 		return nil, err
 	}
-	return NetTransport(nc), nil
-}
-
-// NetTransport returns nc as a Transport.
-func NetTransport(nc net.Conn) Transport {
 	if t, ok := nc.(Transport); ok {
-		return t
+		return t, nil
 	}
-	return noHalfClose{nc}
+	return noHalfClose{nc}, nil
 }
 
 // transportLocked opens the connection for reading and writing, if that has not been done. If it
@@ -56,7 +54,7 @@ func (c *goConn) transportLocked() error {
 	}
 	var rw Transport
 	err := guarded.Call(func() (err error) {
-		rw, err = transport(c.src)
+		rw, err = c.openLocked()
 		return err
 	})
 	if err != nil {

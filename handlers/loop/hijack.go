@@ -75,11 +75,11 @@ func (d *hijacked) CloseWrite() error {
 }
 
 // Detach is [handlers.Detacher.Detach].
-func (d *hijacked) Detach() io.Closer {
+func (d *hijacked) Detach() (place io.Closer, err error) {
 	if d.place == nil || d.closed.Swap(true) {
-		return io.NopCloser(nil)
+		return nil, net.ErrClosed
 	}
-	return d.place
+	return d.place, nil
 }
 
 // Close closes the connection and frees its slot.

@@ -151,7 +151,7 @@ func (g *listening) serve(nc net.Conn) {
 	}
 	handlers.InlineUrgent(nc)
 	shared := g.shared.retain() // its loop refuses nc after a Shutdown
-	v.start(&plain{nc}, remote, &shared.loop, shared)
+	v.start(handlers.Wrap(nil, nc, &unknown), remote, &shared.loop, shared)
 }
 
 // exhausted reports whether err means that there are no descriptors left.

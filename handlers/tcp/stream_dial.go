@@ -3,7 +3,6 @@ package tcp
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"time"
@@ -107,7 +106,7 @@ func (s *Stream) start(nc net.Conn, remote netip.AddrPort) {
 	shared := clients.acquire(setupClients)
 	s.mu.Lock()
 	s.shared, s.remote = shared, remote
-	run := s.startLocked(&plain{nc}, &shared.loop)
+	run := s.startLocked(handlers.Wrap(nil, nc, &unknown), &shared.loop)
 	conn, destroyed := s.conn, s.destroyed
 	s.mu.Unlock()
 	if destroyed { // Destroy was called while the stream was opening
@@ -141,23 +140,6 @@ func (s *Stream) startLocked(c handlers.Conn, l *loop.Loop) (run func()) {
 	return run
 }
 
-// plain is the [handlers.Conn] of a connection that comes from no port.
-type plain struct{ net.Conn }
-
 // unknown is the Info of connections without a port. The stream itself has the address and the
 // state of TLS.
 var unknown = handlers.Info{Protocol: handlers.ProtocolTCP}
-
-// Info implements [handlers.Conn.Info].
-func (p *plain) Info() *handlers.Info { return &unknown }
-
-// NetConn implements [handlers.Conn.NetConn].
-func (p *plain) NetConn() (net.Conn, error) { return p.Conn, nil }
-
-// Detach implements [handlers.Detacher.Detach]. No port counts the connection.
-func (p *plain) Detach() io.Closer { return nowhere{} }
-
-// nowhere is the place of a connection that no port counts.
-type nowhere struct{}
-
-func (nowhere) Close() error { return nil }

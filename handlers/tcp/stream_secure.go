@@ -152,7 +152,7 @@ func (s *Stream) resume(nc net.Conn, tc *tls.Conn) {
 	}
 	s.rare.secure, s.rare.transit = tc, nil
 	s.securing, s.moving = false, false
-	run := s.startLocked(&secured{tc, nc}, s.loop)
+	run := s.startLocked(&secured{handlers.Wrap(nil, tc, &unknown), nc}, s.loop)
 	s.mu.Unlock()
 	if run != nil {
 		go run() // ends with its first turn; its loop waits for the connection
@@ -161,25 +161,19 @@ func (s *Stream) resume(nc net.Conn, tc *tls.Conn) {
 
 // secured is the [handlers.Conn] of a connection after the handshake.
 type secured struct {
-	tc    *tls.Conn
-	below net.Conn
+	handlers.Detacher // of the *tls.Conn
+	below             net.Conn
 }
-
-// Info implements [handlers.Conn.Info].
-func (c *secured) Info() *handlers.Info { return &unknown }
-
-// NetConn implements [handlers.Conn.NetConn].
-func (c *secured) NetConn() (net.Conn, error) { return c.tc, nil }
 
 // Close implements [handlers.Conn.Close].
 func (c *secured) Close() error { return c.below.Close() }
 
 // Detach implements [handlers.Detacher.Detach] by that of the connection below TLS.
-func (c *secured) Detach() io.Closer {
-	if d, ok := c.below.(interface{ Detach() io.Closer }); ok {
+func (c *secured) Detach() (io.Closer, error) {
+	if d, ok := c.below.(interface{ Detach() (io.Closer, error) }); ok {
 		return d.Detach()
 	}
-	return nowhere{}
+	return c.Detacher.Detach()
 }
 
 // secureLocked reports whether the stream is TLS.
