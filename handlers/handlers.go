@@ -123,6 +123,9 @@ type Attachment struct {
 	// then the port's handshake deadline applies and a failure is reported to OnError. If Handshake
 	// is false, OnConnect runs at once.
 	Handshake bool
+	// Admitted means that the handler has asked the port, or asks it before it announces the client;
+	// see [Admitter]. Otherwise Attach asks, before OnConnect and before the handshake of the codec.
+	Admitted bool
 }
 
 // A Client is the hub's side of a client that its handler drives itself. One goroutine at a time

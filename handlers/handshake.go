@@ -45,8 +45,8 @@ func (h *Handshake) Login() *Login {
 }
 
 // An Admitter is a [Port] that asks the program whether to admit a client. [Port.Connect] asks by
-// itself, unless the Attachment or the Info says that the client is admitted. A handler that must
-// know the answer earlier, such as before it answers an upgrade, asks itself.
+// itself, and so does [Port.Attach] unless the [Attachment] is Admitted. A handler that must know
+// the answer earlier, such as before it answers an upgrade, asks itself.
 type Admitter interface {
 	Port
 	// Admits reports whether the program wants to be asked about clients like info. It returns at

@@ -26,6 +26,9 @@ var (
 // admissions counts the calls of OnHandshake that run.
 type admissions struct{ running atomic.Int64 }
 
+// asks reports whether OnHandshake may be asked about a client.
+func (p *port) asks() bool { return p.clients.Admits() }
+
 // Admits is [handlers.Admitter.Admits].
 func (p *port) Admits(*Info) bool { return p.clients.Admits() }
 

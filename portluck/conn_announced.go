@@ -15,27 +15,52 @@ import (
 type announced struct {
 	loop.Conn
 	session *hub.Session
+	login   *handlers.Login
 }
 
 // adopt makes the loop drive the connection with codec, once it has turned out to be raw. info
 // replaces the client's Info: a PROXY header may have changed it.
 func (a *announced) adopt(codec handlers.Codec, info *Info) {
+	if a.login != nil {
+		own := *info
+		own.Login = a.login
+		info = &own
+	}
 	a.session.SetInfo(info)
 	a.Adopt(codec)
 }
 
-// announce makes a raw client of a connection that was silent for SniffTimeout. The connection is
-// still sniffed, without a goroutine, until it shows its protocol or the program writes to it.
+// announce makes a raw client of a connection that was silent for SniffTimeout, once OnHandshake
+// has admitted it. The connection is still sniffed, without a goroutine, until it shows its
+// protocol or the program writes to it.
 func (p *port) announce(c *conn, where loop.Parking) {
 	p.stats.silent.Add(1)
 	c.info.Route = RouteSilent
+	if c.info.Protocol == handlers.ProtocolTLS {
+		c.info.Protocol = handlers.ProtocolTCP // a raw client, until it shows another protocol
+	}
 	a := handlers.Attachment{Codec: &unknown{port: p, conn: c}}
-	if c.info.Remote.Addr().Zone() != "" { // the session would keep c.info, which may still change
+	asks := p.Admits(&c.info)
+	if asks || c.info.Remote.Addr().Zone() != "" { // others would keep c.info, which may still change
 		info := c.info
 		a.Info = &info
 	}
+	if !asks {
+		p.announceAs(c, a, where)
+		return
+	}
+	p.Go(func() { // ends with OnHandshake
+		if err := p.askAbout(a.Info, &a); err == nil {
+			p.announceAs(c, a, where)
+		} else if run := p.start(c, a, err); run != nil {
+			go run() // ends with the connection; Shutdown waits for it
+		}
+	})
+}
+
+func (p *port) announceAs(c *conn, a handlers.Attachment, where loop.Parking) {
 	session, lc := p.newSession(c, a)
-	c.pending = &announced{lc, session}
+	c.pending = &announced{lc, session, infoOf(c, a).Login}
 	lc.StartParked(session, where)
 }
 

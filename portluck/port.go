@@ -142,30 +142,78 @@ func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
 		pc.pending.adopt(a.Codec, c.Info())
 		return
 	}
-	session, lc := p.newSession(c, a)
 	if pc, ok := c.(*conn); ok {
 		pc.sniffing = nil
-		pc.mu.Lock()
-		pc.session = session
-		pc.mu.Unlock()
-		if pc.route.inline {
-			pc.run = lc.Start(session)
-			return
-		}
 	}
-	if run := lc.Start(session); run != nil {
+	if info := infoOf(c, a); !a.Admitted && p.Admits(info) {
+		p.Go(func() { // ends with OnHandshake
+			if run := p.start(c, a, p.askAbout(info, &a)); run != nil {
+				go run() // ends with the connection; Shutdown waits for it
+			}
+		})
+		return
+	}
+	run := p.start(c, a, nil)
+	if pc, ok := c.(*conn); ok && pc.route.inline {
+		pc.run = run
+		return
+	}
+	if run != nil {
 		go run() // ends with the connection; Shutdown waits for it
 	}
 }
 
+// askAbout asks OnHandshake about the client of info and puts its login into a.
+func (p *port) askAbout(info *Info, a *handlers.Attachment) error {
+	h := &Handshake{Info: info}
+	if err := p.Admit(context.Background(), h); err != nil {
+		return err
+	}
+	own := *info
+	own.Login = h.Login()
+	a.Info = &own
+	return nil
+}
+
+// start makes the loop drive c. If err is not nil the client is refused: the loop says farewell.
+func (p *port) start(c handlers.Conn, a handlers.Attachment, err error) (run func()) {
+	if err != nil {
+		a.Handshake = false // it is over before it begins
+	}
+	session, lc := p.newSession(c, a)
+	if pc, ok := c.(*conn); ok {
+		pc.mu.Lock()
+		pc.session = session
+		pc.mu.Unlock()
+	}
+	if err != nil {
+		return lc.Start(&refusedSession{session, err})
+	}
+	return lc.Start(session)
+}
+
+// refusedSession has the events of a connection whose client was refused: Disconnect raises
+// OnError.
+type refusedSession struct {
+	*hub.Session
+	err error
+}
+
+// Connect is [loop.Events.Connect].
+func (s *refusedSession) Connect(*Info) error { return s.err }
+
+// infoOf returns the Info of the client that a makes of c.
+func infoOf(c handlers.Conn, a handlers.Attachment) *Info {
+	if a.Info != nil {
+		return a.Info
+	}
+	return c.Info()
+}
+
 // newSession returns the session and the loop connection of a client that the loop is to drive.
 func (p *port) newSession(c handlers.Conn, a handlers.Attachment) (*hub.Session, loop.Conn) {
-	info := a.Info
-	if info == nil {
-		info = c.Info()
-	}
 	lc := p.loop.New(c, a)
-	return p.clients.NewSession(info, lc), lc
+	return p.clients.NewSession(infoOf(c, a), lc), lc
 }
 
 // Connect announces a client that its handler drives itself; see [handlers.Port].

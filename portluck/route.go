@@ -135,6 +135,9 @@ func (p *port) build() {
 		ExplicitDone: s.ExplicitDone, IdleTimeout: s.timeout(), FirstTimeout: s.sniffTimeout(), HeaderTimeout: s.HeaderTimeout, MessageTimeout: s.messageTimeout(), Budget: &p.budget,
 	}
 	p.http.Parker, p.http.ParkAfter, p.http.MaxInline = p.parker(), s.ParkAfter, s.MaxInlineRequest
+	if p.asks() {
+		p.http.MaxInline = -1 // OnHandshake may block, so the loop leaves the requests to net/http
+	}
 	if s.RoomOf != nil {
 		p.http.Streams = p.streams
 	}
@@ -155,7 +158,7 @@ func (p *port) build() {
 		&route{name: RouteH2C, matcher: matchers.HTTP2(), handler: p.http},
 		&route{
 			name: RouteWebSocket, matcher: matchers.WebSocket(), handler: ws, inline: true, opening: headOpening,
-			plain: s.isHubWebSocket, otherwise: web,
+			plain: p.isPlain, otherwise: web,
 		},
 		&route{
 			name: RouteHTTP, matcher: matchers.HTTP1(), handler: handlers.HandlerFunc(p.serveLane), outer: true, inline: true,
@@ -170,6 +173,10 @@ func (p *port) build() {
 	}
 	p.routes = append(p.routes, p.named.unmatched, p.named.silent, p.named.stalled)
 }
+
+// isPlain reports whether the loop may read the WebSocket handshake b. net/http reads it if the
+// program is asked about it.
+func (p *port) isPlain(b []byte) bool { return !p.asks() && p.srv.isHubWebSocket(b) }
 
 // isForeign reports whether code of the program runs in m: it is none of package matchers, or one
 // that calls others.

@@ -67,28 +67,46 @@ func (h *Handler) Serve(c handlers.Conn, p handlers.Port) {
 // It also refuses HTTP/2, because RFC 8441 is not supported. The client keeps r, with a context
 // that is never done.
 func (h *Handler) Upgrade(w http.ResponseWriter, r *http.Request, c handlers.Conn, p handlers.Port) {
-	accepted, refusal := h.check(r, c.Info())
-	if refusal != nil {
+	info := h.infoOf(c.Info(), r)
+	if refusal := h.check(r, c.Info()); refusal != nil {
 		refusal.write(w, r)
-		p.Fail(h.infoOf(c.Info(), r), refusal)
+		p.Fail(info, refusal)
+		return
+	}
+	asked, refused := ask(r.Context(), info, p)
+	if refused != nil && !closes(refused) {
+		refuse(w, asked, refused)
+		p.Fail(info, refused)
 		return
 	}
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		http.Error(w, "this connection cannot become a WebSocket", http.StatusNotImplemented)
-		p.Fail(h.infoOf(c.Info(), r), fmt.Errorf("upgrade: %w", err))
+		p.Fail(info, fmt.Errorf("upgrade: %w", err))
 		return
 	}
 	unread, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	unread = bytes.Clone(unread) // so that the reader and its 4 KiB can be freed
-	r = r.WithContext(context.WithoutCancel(r.Context()))
-	info := h.infoOf(c.Info(), r)
+	info = h.infoOf(c.Info(), r.WithContext(context.WithoutCancel(r.Context())))
+	info.Login = asked.Login()
+	accepted := h.accept(r, asked)
 	if err := greet(nc, accepted.answer); err != nil {
 		c.Close()
 		p.Fail(info, fmt.Errorf("upgrade: %w", err))
 		return
 	}
-	p.Attach(c, handlers.Attachment{Codec: h.open(accepted), Info: info, Unread: unread})
+	p.Attach(c, h.attachment(accepted, info, unread, refused))
+}
+
+// attachment returns what the loop needs to drive an open connection. If refused is not nil, the
+// connection is closed with it before it has a client.
+func (h *Handler) attachment(a accepted, info *handlers.Info, unread []byte, refused error) handlers.Attachment {
+	if refused == nil {
+		return handlers.Attachment{Codec: h.open(a), Info: info, Unread: unread, Admitted: true}
+	}
+	return handlers.Attachment{
+		Codec: &refusing{h.open(a), refused}, Info: info, Unread: []byte{0}, Handshake: true, Admitted: true,
+	}
 }
 
 // greet sends the answer to a handshake. Any socket buffer has room for it.

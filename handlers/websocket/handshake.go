@@ -45,11 +45,11 @@ func (s *handshake) Decode(in []byte, m *handlers.Messages) (int, error) {
 	if r.TLS = s.info.TLS; s.info.Remote.IsValid() {
 		r.RemoteAddr = s.info.Remote.String()
 	}
-	accepted, err := s.handler.check(r, s.info)
-	if err != nil {
+	if err := s.handler.check(r, s.info); err != nil {
 		return s.refuse(m, err)
 	}
 	s.answered = true
+	accepted := s.handler.accept(r, &handlers.Handshake{})
 	m.Reply = append(m.Reply, accepted.answer...)
 	m.Next = s.handler.open(accepted)
 	info := s.handler.infoOf(s.info, r)
@@ -171,32 +171,29 @@ type accepted struct {
 	keeps  uint8 // window that the client keeps between messages; 0 if it keeps none
 }
 
-// check checks the handshake r and returns the answer or a refusal (RFC 6455, sections 4.2.1 and
-// 4.2.2).
-func (h *Handler) check(r *http.Request, conn *handlers.Info) (a accepted, refused *refusal) {
+// check checks the handshake r (RFC 6455, sections 4.2.1 and 4.2.2). It returns nil if that is
+// right.
+func (h *Handler) check(r *http.Request, conn *handlers.Info) *refusal {
 	keys, versions := r.Header["Sec-Websocket-Key"], r.Header["Sec-Websocket-Version"]
 	switch {
 	case !h.Hosts.Answers(r, conn.Local.Addr()):
-		return a, misdirected
+		return misdirected
 	case r.Method != http.MethodGet:
-		return a, &refusal{status: http.StatusMethodNotAllowed, why: "a WebSocket handshake is a GET request"}
+		return &refusal{status: http.StatusMethodNotAllowed, why: "a WebSocket handshake is a GET request"}
 	case r.ProtoMajor != 1 || r.ProtoMinor < 1:
-		return a, bad("a WebSocket handshake needs HTTP/1.1")
+		return bad("a WebSocket handshake needs HTTP/1.1")
 	case !handlers.HasToken(r.Header["Upgrade"], "websocket") || !handlers.HasToken(r.Header["Connection"], "upgrade"):
-		return a, &refusal{status: http.StatusUpgradeRequired, why: "there is only WebSocket here"}
+		return &refusal{status: http.StatusUpgradeRequired, why: "there is only WebSocket here"}
 	case len(versions) != 1 || versions[0] != "13":
-		return a, &refusal{status: http.StatusUpgradeRequired, why: "the version must be 13"}
+		return &refusal{status: http.StatusUpgradeRequired, why: "the version must be 13"}
 	case r.Host == "":
-		return a, bad("there must be a Host")
+		return bad("there must be a Host")
 	case len(keys) != 1 || !isKey(keys[0]):
-		return a, bad("there must be one Sec-WebSocket-Key, of 16 bytes in base64")
+		return bad("there must be one Sec-WebSocket-Key, of 16 bytes in base64")
 	case r.ContentLength > 0 || len(r.TransferEncoding) > 0:
-		return a, bad("a WebSocket handshake has no body")
+		return bad("a WebSocket handshake has no body")
 	}
-	if refused := h.refuses(r); refused != nil {
-		return a, refused
-	}
-	return h.accept(r, keys[0]), nil
+	return h.refuses(r)
 }
 
 func isKey(s string) bool {
@@ -205,13 +202,13 @@ func isKey(s string) bool {
 	return err == nil && len(key) == 16 && len(s) == base64.StdEncoding.EncodedLen(16)
 }
 
-// accept returns the answer to a handshake that is right.
-func (h *Handler) accept(r *http.Request, key string) (a accepted) {
-	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see above
+// accept returns the answer to a handshake that is right, and of which the program has said asked.
+func (h *Handler) accept(r *http.Request, asked *handlers.Handshake) (a accepted) {
+	sum := sha1.Sum([]byte(r.Header["Sec-Websocket-Key"][0] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // see above
 	b := make([]byte, 0, 192)
 	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	b = base64.StdEncoding.AppendEncode(b, sum[:])
-	if p := h.subprotocol(r.Header["Sec-Websocket-Protocol"]); p != "" {
+	if p := h.subprotocol(offered(r), asked.Protocol); p != "" {
 		b = append(b, "\r\nSec-WebSocket-Protocol: "...)
 		b = append(b, p...)
 	}
@@ -222,7 +219,7 @@ func (h *Handler) accept(r *http.Request, key string) (a accepted) {
 			b = append(b, extensions...)
 		}
 	}
-	a.answer = append(b, "\r\n\r\n"...)
+	a.answer = append(appendFields(append(b, "\r\n"...), asked.Header), "\r\n"...)
 	return a
 }
 
@@ -236,13 +233,21 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-// subprotocol returns the first of h.Protocols that the client offers, or "".
-func (h *Handler) subprotocol(lines []string) string {
-	var offered []string
-	for _, line := range lines {
+// offered returns the subprotocols that the client of r offers.
+func offered(r *http.Request) (all []string) {
+	for _, line := range r.Header["Sec-Websocket-Protocol"] {
 		for one := range strings.SplitSeq(line, ",") {
-			offered = append(offered, strings.TrimSpace(one))
+			all = append(all, strings.TrimSpace(one))
 		}
+	}
+	return all
+}
+
+// subprotocol returns chosen if it is among those that the client offers, else the first of
+// h.Protocols that is, or "".
+func (h *Handler) subprotocol(offered []string, chosen string) string {
+	if isToken(chosen) && slices.Contains(offered, chosen) {
+		return chosen
 	}
 	for _, p := range h.Protocols {
 		if slices.Contains(offered, p) {

@@ -85,6 +85,7 @@ func (c *Client) connect() error {
 	c.connected = true
 	b := c.binding()
 	b.meter(c)
+	c.startExpiry()
 	b.hub.add(c)
 	if b.log != nil {
 		b.log.Connected((*Session)(c))

@@ -27,8 +27,6 @@ type Hub struct {
 	// *[handlers.Refusal] says what the client is told; any other error that [handlers.FarewellOf]
 	// does not know refuses it as [handlers.ErrPolicy]. OnError gets the error.
 	//
-	// So far it is asked about HTTP requests, event streams, polls and datagrams.
-	//
 	// It runs in a goroutine of its own and may block. ctx ends at the server's HandshakeTimeout, at
 	// the end of a shutdown's patience, and when an HTTP client goes: the client is refused then,
 	// whether or not OnHandshake has returned. A panic refuses the client.

@@ -86,6 +86,7 @@ func (s *Session) Disconnect(err error) {
 		return
 	}
 	c.gone = true
+	c.stopExpiry()
 	s.LogPanic(err) // a panic of the handler that drives the client
 	if cause := c.who.Load().cause; cause != nil && !c.quits() {
 		err = *cause
