@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The socket options of the listener hold for every connection, also for those that came before
-// Serve or through a listener of multipath TCP, as net.Listen makes.
+// Every connection has the socket options of its listener, even one that came before Serve, or
+// through a listener of net.Listen, which speaks multipath TCP.
 func TestConnectionsInheritOptions(t *testing.T) {
 	for _, multipath := range []bool{false, true} {
 		t.Run(fmt.Sprintf("multipath %t", multipath), func(t *testing.T) { testInheritOptions(t, multipath) })
@@ -35,7 +35,7 @@ func testInheritOptions(t *testing.T, multipath bool) {
 		{"SO_OOBINLINE", unix.SOL_SOCKET, unix.SO_OOBINLINE, 1},
 		{"TCP_KEEPIDLE", unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
 	}
-	if !multipath { // where it stays with its listener
+	if !multipath { // with it, the option stays with the listener
 		options = append(options, option{"TCP_USER_TIMEOUT", unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 90_000})
 	}
 	s := &Server{Timeout: 90 * time.Second}
@@ -81,8 +81,8 @@ func testInheritOptions(t *testing.T, multipath bool) {
 	}
 }
 
-// An error of one connection, or a temporary one of the machine, does not end Serve. A socket that
-// no longer listens does.
+// Serve goes on after an error of one connection and after a temporary error of the machine. It
+// ends if the socket no longer listens.
 func TestAcceptErrors(t *testing.T) {
 	t.Parallel()
 	passes := []error{
@@ -132,8 +132,7 @@ func TestAcceptErrors(t *testing.T) {
 	}
 }
 
-// A lack of descriptors between connections costs the shortest pause each time, however often it
-// comes.
+// Each lack of descriptors that follows a successful accept costs only the shortest pause.
 func TestAcceptErrorsBetweenConnections(t *testing.T) {
 	t.Parallel()
 	hub, _ := record(echo)
@@ -185,7 +184,8 @@ func (w *waitLog) LogAttrs(_ context.Context, _ slog.Level, msg string, attrs ..
 	}
 }
 
-// An error that repeats, such as that of a firewall, does not make the server spin.
+// An error that is returned again and again, such as that of a firewall, does not make the server
+// spin.
 func TestAcceptErrorWithoutEnd(t *testing.T) {
 	t.Parallel()
 	s := &Server{}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Allow names the methods that are served at a path, in every 405 and in the answer to OPTIONS:
-// never the one that was refused (RFC 9110, sections 10.2.1 and 15.5.6).
+// In every 405 and in the answer to OPTIONS, the Allow header lists the methods that are served at
+// the path, and never the one that was refused (RFC 9110, sections 10.2.1 and 15.5.6).
 func TestAllow(t *testing.T) {
 	t.Parallel()
 	page := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
@@ -20,8 +20,8 @@ func TestAllow(t *testing.T) {
 		server *Server
 		mounts mounts
 		target string
-		want   string // of OPTIONS, and of each refusal but for its own method
-		served string // the methods that are not refused, of those that are tried
+		want   string // Allow for OPTIONS; a refusal leaves out its own method
+		served string // those of the tried methods that are not refused
 	}{
 		{"a hub", &Server{Hub: &Hub{}}, nil, "/", "POST, PUT, OPTIONS", "POST PUT OPTIONS"},
 		{"a hub, any target", &Server{Hub: &Hub{}}, nil, "*", "POST, PUT, OPTIONS", "POST PUT OPTIONS"},
@@ -50,7 +50,7 @@ func TestAllow(t *testing.T) {
 					target = "localhost:1"
 				}
 				if target == "*" && method != "OPTIONS" {
-					continue // a request for everything is OPTIONS only
+					continue // only OPTIONS may have the target *
 				}
 				c := dial(t, addr)
 				send(t, c, method+" "+target+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")

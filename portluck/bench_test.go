@@ -22,9 +22,9 @@ import (
 	"github.com/soheilhy/cmux"
 )
 
-// The benchmarks measure the server alone: its clients are processes of their own, this test binary
-// run again. What they report besides the usual is cpu-ns/op, the user and system time of this
-// process, which is to be compared within one run, and allocs/op.
+// The benchmarks measure the server alone: its clients run in processes of their own, which are
+// this test binary. The benchmarks also report allocs/op and cpu-ns/op, the user and system time of
+// this process. Compare cpu-ns/op only within one run.
 
 // clientEnv names the variable with the work of a client process: kind, address and count.
 const clientEnv = "PORTLUCK_BENCH_CLIENT"
@@ -184,9 +184,9 @@ type contender struct{ name, addr string }
 // perRound is how often a client process does its work before the next contender has its turn.
 const perRound = 1000
 
-// compare has client processes do their work b.N times on each contender, in turns, for this
-// machine's speed changes from second to second. It reports the median CPU time of each and its
-// ratio to that of the first.
+// compare makes client processes do their work b.N times on each contender. The contenders take
+// turns, because the speed of the machine changes from second to second. compare reports the median
+// CPU time of each contender, and its ratio to that of the first.
 func compare(b *testing.B, kind string, all ...contender) {
 	b.Helper()
 	used := make([][]float64, len(all))
@@ -205,7 +205,7 @@ func compare(b *testing.B, kind string, all ...contender) {
 			ratio[i] = append(ratio[i], used[i][len(used[i])-1]/used[0][len(used[i])-1])
 		}
 	}
-	b.ReportMetric(0, "ns/op") // the time of all of them says nothing
+	b.ReportMetric(0, "ns/op") // the sum of all contenders means nothing
 	for i, c := range all {
 		b.ReportMetric(median(used[i]), c.name+"-cpu-ns/op")
 		b.ReportMetric(median(allocated[i]), c.name+"-allocs/op")
@@ -272,8 +272,8 @@ func listen(b testing.TB) net.Listener {
 	return l
 }
 
-// plainEcho echoes what the connections of l send, a goroutine each: what one writes without
-// portluck.
+// plainEcho echoes what the connections of l send, with a goroutine for each. That is what one
+// would write without portluck.
 func plainEcho(b testing.TB, l net.Listener) (addr string) {
 	b.Helper()
 	go func() { // ends when the listener is closed
@@ -300,12 +300,12 @@ func plainEcho(b testing.TB, l net.Listener) (addr string) {
 	return l.Addr().String()
 }
 
-// BenchmarkSilent holds 10,000 silent clients, b.N times over. It reports what one of them costs
-// the server.
+// BenchmarkSilent opens 10,000 silent clients, b.N times. It reports what one of them costs the
+// server.
 func BenchmarkSilent(b *testing.B) {
 	const processes, each = 4, 2500
 	hub := echoHub()
-	// too short for the kernel to keep them for a second
+	// with such a short SniffTimeout the kernel does not hold back silent connections
 	addr := serve(b, &Server{Hub: hub, SniffTimeout: time.Second})
 	for range b.N {
 		before, goroutines := memory()
@@ -347,7 +347,7 @@ func startSilent(b testing.TB, addr string, n int) *exec.Cmd {
 	return cmd
 }
 
-// memory is what is in use for heap and stacks, and how many goroutines there are.
+// memory returns the bytes that heap and stacks use, and the number of goroutines.
 func memory() (inUse int64, goroutines int) {
 	runtime.GC()
 	runtime.GC()

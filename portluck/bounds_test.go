@@ -16,8 +16,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// Zero is the default of a bound and a negative one is none, in the server and in each handler that
-// it passes the bound on to.
+// A bound of zero means the default and a negative one means no bound, in the server and in each
+// handler that gets the bound from it.
 func TestBoundsOfAServer(t *testing.T) {
 	const set = 5 * time.Second
 	for _, tt := range []struct {
@@ -106,9 +106,9 @@ func TestLimitsOfAServer(t *testing.T) {
 	}
 }
 
-// Each number and duration of a server has a row in one of the tables above. CompressMin and
-// MaxInlineRequest have theirs in those of handlers/websocket and httpd, which are given them as
-// they are.
+// Each number and duration of a server has a row in one of the tables above. The rows of
+// CompressMin and MaxInlineRequest are in the tables of handlers/websocket and httpd, which get
+// them unchanged.
 func TestBoundsOfAServerAreAll(t *testing.T) {
 	rows := "SniffTimeout HeaderTimeout Timeout MessageTimeout PingInterval ParkAfter ProxyTimeout HandshakeTimeout MessageLimit MaxSniffing MaxHandshakes MaxPartial CompressMin MaxInlineRequest MaxConns MaxConnsPerIP"
 	of := reflect.TypeFor[Server]()
@@ -120,8 +120,8 @@ func TestBoundsOfAServerAreAll(t *testing.T) {
 	}
 }
 
-// left is how much of a budget that holds nothing may be taken, of the amounts that are tried;
-// math.MaxInt if any.
+// left returns the largest of the tried amounts that an unused budget gives, or math.MaxInt if it
+// gives any amount.
 func left(b *handlers.Budget) int {
 	for _, n := range []int{5, 256 << 20} {
 		if b.Take(n + 1) {
@@ -133,7 +133,7 @@ func left(b *handlers.Budget) int {
 	return math.MaxInt
 }
 
-// portOf is the port of s, which serves nothing yet.
+// portOf returns the port of s, which serves nothing yet.
 func portOf(t *testing.T, s *Server) *port {
 	t.Helper()
 	s.Listen("nobody", matchers.Prefix())
@@ -142,8 +142,8 @@ func portOf(t *testing.T, s *Server) *port {
 	return p
 }
 
-// admitted is how many connections of one address the port lets in; math.MaxInt if that does not
-// end.
+// admitted returns how many connections of one address the port admits, or math.MaxInt if there is
+// no bound.
 func admitted(p *port) int {
 	who := peerOf(netip.MustParseAddrPort("192.0.2.1:1"))
 	l := limits{max: p.limits.max, perIP: p.limits.perIP}

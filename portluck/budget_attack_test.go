@@ -16,8 +16,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// attackers is how many connections of HTTP/1 and of HTTP/2 the attacks have, and the MaxPartial of
-// the server that they meet: many in the long form.
+// attackers returns how many connections of HTTP/1 and of HTTP/2 attack, which are more in the long
+// form, and the MaxPartial of the server.
 func attackers() (conns, h2Conns, most int) {
 	if need.Long() {
 		return 5000, 20, 256 << 20
@@ -33,12 +33,12 @@ func held() int {
 	return int(m.HeapInuse + m.StackInuse)
 }
 
-// lastRead is what a client may hold above MaxPartial: it is read once more, because its message
-// may end there.
+// lastRead is how much a client may hold above MaxPartial: the server reads once more, because the
+// message may end there.
 const lastRead = 4 << 10
 
-// HTTP/2 connections with the maximum number of requests, all with unfinished messages, hold at
-// most MaxPartial in all, and little memory each.
+// HTTP/2 connections that each have as many requests as allowed, all with unfinished messages, hold
+// at most MaxPartial together, and little memory each.
 func TestAttackStreams(t *testing.T) {
 	const streams = 100
 	_, conns, most := attackers()
@@ -94,7 +94,7 @@ func TestAttackStreams(t *testing.T) {
 	within(t, "nothing is held", func() bool { return s.Stats().Partial == 0 })
 }
 
-// Requests over HTTP/1 whose bodies have no line end hold MaxPartial in all.
+// HTTP/1 requests whose bodies have no line end hold at most MaxPartial together.
 func TestAttackPosts(t *testing.T) {
 	conns, _, most := attackers()
 	before := held()
@@ -130,7 +130,7 @@ func TestAttackPosts(t *testing.T) {
 	within(t, "nothing is held", func() bool { return s.Stats().Partial == 0 })
 }
 
-// Where first bytes are read, the heads of undecided connections count.
+// If first bytes are read, not peeked at, the heads of undecided connections count for MaxPartial.
 func TestMaxPartialOfHeads(t *testing.T) {
 	const most, n = 8 << 10, 10
 	// a buffer of 2 KiB; it may become a WebSocket
@@ -159,7 +159,7 @@ func TestMaxPartialOfHeads(t *testing.T) {
 			}
 			answers := map[string]int{}
 			for _, c := range conns {
-				// to some of them it comes too late
+				// some of them have been refused by now
 				_, _ = io.WriteString(c, "\r\nConnection: close\r\n\r\n")
 				b := make([]byte, 12)
 				n, _ := io.ReadFull(c, b)

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// holder is a client whose message is not whole.
+// A holder is a client whose message is incomplete.
 type holder struct {
 	nc   net.Conn
 	fill func(n int) error // sends n bytes of it
@@ -180,7 +180,7 @@ func eachHolder(t *testing.T, test func(t *testing.T, s *Server, i int)) {
 
 // A client that needs more than MaxPartial has left is refused. Clients that hold memory keep it.
 func TestMaxPartial(t *testing.T) {
-	const size, most = 300_000, 1 << 20 // for two buffers of 256 KiB, not for two of 512
+	const size, most = 300_000, 1 << 20 // room for two buffers of 256 KiB, but not for two of 512
 	eachHolder(t, func(t *testing.T, s *Server, i int) {
 		whole := make(chan int, 10)
 		s.MaxPartial = most
@@ -230,7 +230,7 @@ func TestPartialIsGivenBack(t *testing.T) {
 		"Shutdown": func(t *testing.T, s *Server, _ *holder) {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
-			_ = s.Shutdown(ctx) // it does not wait for HTTP requests without end
+			_ = s.Shutdown(ctx) // requests that never end must not hold it up
 		},
 	}
 	eachHolder(t, func(t *testing.T, _ *Server, i int) {
@@ -241,7 +241,7 @@ func TestPartialIsGivenBack(t *testing.T) {
 			}
 			addr := serve(t, s)
 			h := holders[i].open(t, addr, 10_000)
-			if err := h.fill(10_000); err != nil && name != "timeout" { // that may come before
+			if err := h.fill(10_000); err != nil && name != "timeout" { // refused before all is sent
 				t.Fatal(err)
 			}
 			eventually(t, name+": the part is held", func() bool { return s.Stats().Partial > 0 || name == "timeout" })

@@ -21,19 +21,19 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// callback is a func or an interface of the program.
+// A callback is a func or an interface that the program provides.
 type callback struct {
-	name string // Type.Field, if it is one
-	// set makes it call f, the first time.
+	name string // Type.Field, if it is a field
+	// set installs a callback that calls f the first time.
 	set func(s *Server, f func())
-	// raise causes the call, with a client of addr or of the hub.
+	// raise causes the call, by a client of addr or of the hub.
 	raise func(t *testing.T, s *Server, addr string)
-	// free says that it runs in a goroutine of the program's: no shutdown waits for that, unless
-	// waited is set.
+	// free means that the callback runs in a goroutine of the program. A shutdown does not wait for
+	// that goroutine unless waited is set.
 	free, waited bool
 }
 
-// say makes a client send this. It ignores the outcome.
+// say returns a raise that makes a client send text and ignores what follows.
 func say(text string) func(t *testing.T, s *Server, addr string) {
 	return func(t *testing.T, _ *Server, addr string) {
 		c := dial(t, addr)
@@ -42,7 +42,7 @@ func say(text string) func(t *testing.T, s *Server, addr string) {
 	}
 }
 
-// stuck is the stream of a client that takes nothing.
+// stuck is the stream of a client that accepts nothing.
 type stuck struct{ handlers.Stream }
 
 func (stuck) TrySend([]byte, Kind) error { return handlers.ErrSlow }
@@ -180,7 +180,7 @@ func sayTLS(t *testing.T, _ *Server, addr string) {
 	go func() { _ = c.Handshake() }() // ends with the connection
 }
 
-// raised is a server one of whose callbacks has ended.
+// A raised is a server after one of its callbacks has ended.
 type raised struct {
 	*Server
 	addr string
@@ -188,7 +188,7 @@ type raised struct {
 	log  *logBuffer
 }
 
-// eachCallback calls do in every callback on both drivers, once, and then rest.
+// eachCallback calls do once in every callback, with both drivers, and then rest.
 func eachCallback(t *testing.T, do func(s *Server) error, rest func(t *testing.T, c callback, r raised)) {
 	t.Parallel()
 	for _, c := range callbacks {
@@ -201,7 +201,7 @@ func eachCallback(t *testing.T, do func(s *Server) error, rest func(t *testing.T
 	}
 }
 
-// raise calls do in the callback c, once.
+// raise calls do once in the callback c.
 func raise(t *testing.T, c callback, goroutines bool, do func(s *Server) error) raised {
 	t.Helper()
 	out := &logBuffer{}

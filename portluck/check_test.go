@@ -22,7 +22,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// A wrong route panics when it is registered, with a sentence that names the fault.
+// Registering a wrong route panics with a sentence that names the fault.
 func TestWrongRoutes(t *testing.T) {
 	t.Parallel()
 	var (
@@ -99,7 +99,8 @@ func TestWrongRoutes(t *testing.T) {
 	}
 }
 
-// A pointer is a type of a program that is all that can be registered, by its pointer.
+// A pointer implements everything that can be registered, with methods of its pointer, so that a
+// nil pointer of it can be registered by mistake.
 type pointer struct{ name string }
 
 func (p *pointer) Match(matchers.Hello) matchers.Verdict           { return matchers.No }
@@ -112,7 +113,8 @@ func (p *pointer) Close() error                                    { panic(p.nam
 // otherKey is the key of no certificate.
 var otherKey = must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 
-// noPrefix is one that was made of an address without as many bits; the zero one is [ProxyUnix].
+// noPrefix is an invalid prefix: it has more bits than its address. It is not the zero Prefix,
+// which is [ProxyUnix].
 var noPrefix = netip.PrefixFrom(netip.IPv4Unspecified(), 33)
 
 // A wrong field is an error before anything listens.
@@ -169,7 +171,7 @@ func TestWrongFields(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			// to listen on it would be another error
+			// an address in use: to listen on it would be another error
 			taken := must(net.Listen("tcp", "127.0.0.1:0"))
 			defer taken.Close()
 			tt.s.Addr = taken.Addr().String()
@@ -224,7 +226,7 @@ func TestNothingToServe(t *testing.T) {
 	}
 }
 
-// A quotation that the expression ends with does not reach what it is wrapped in.
+// A \Q at the end of the expression does not quote what the server puts around the expression.
 func TestOriginRegexp(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]map[string]bool{

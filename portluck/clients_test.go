@@ -10,7 +10,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// runProgram runs the program of a client, which prints its failures.
+// runProgram runs a client program, which prints what fails.
 func runProgram(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 )
 
-// A connection on its way through cmux when the root is closed arrives: Accept fails only after a
+// A connection that is in cmux when the root is closed still arrives: Accept fails only after a
 // route has taken it. TRAPS part 1, row 5.
 func TestTraps1Row05RootWaitsForWhatIsInTransit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -60,8 +60,8 @@ func (c *wsClient) receive(t *testing.T) (s string, packed bool) {
 	return string(f.Payload), packed
 }
 
-// With CompressMin long messages are compressed for the clients that offer it, in rooms too; others
-// see no difference.
+// With CompressMin, long messages are compressed for the clients that offer compression, also in
+// rooms. Other clients see no difference.
 func TestCompression(t *testing.T) {
 	h := &Hub{}
 	h.OnConnect = func(_ *Writer, c *Client) { _ = h.Room("room").Join(c) }

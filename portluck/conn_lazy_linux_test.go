@@ -39,8 +39,8 @@ func lazyPair(t testing.TB) (*lazyConn, *net.TCPConn) {
 	return lazy, client
 }
 
-// It is not parallel: each part has a minute in package nettest, in which a thousand round trips
-// between goroutines may not end where others keep all processors.
+// It is not parallel: package nettest allows each part one minute, which a thousand round trips
+// between goroutines may exceed while other tests use all processors.
 func TestLazyConnIsANetConn(t *testing.T) {
 	nettest.TestConn(t, func() (c1, c2 net.Conn, stop func(), err error) {
 		lazy, client := lazyPair(t)
@@ -89,7 +89,8 @@ func TestLazyConnMovesDeadlines(t *testing.T) {
 	}
 }
 
-// movesDeadline returns false if the machine was too busy to move the deadline in time.
+// movesDeadline moves the deadline of a waiting Read. It returns false if the machine was too busy
+// to do so in time.
 func movesDeadline(t *testing.T, move time.Time) bool {
 	lazy, client := lazyPair(t)
 	lazy.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
@@ -127,8 +128,8 @@ func movesDeadline(t *testing.T, move time.Time) bool {
 	return true
 }
 
-// The *net.TCPConn that others get keeps the deadlines that were set, and takes the next ones at
-// once.
+// The *net.TCPConn of a lazyConn has the deadlines that were set before, and later ones apply to it
+// at once.
 func TestLazyConnHandsDeadlinesOver(t *testing.T) {
 	lazy, _ := lazyPair(t)
 	lazy.SetReadDeadline(time.Unix(1, 0))

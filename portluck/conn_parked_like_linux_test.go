@@ -20,7 +20,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// counting counts the connections that are parked.
+// counting counts how often a connection is parked.
 type counting struct {
 	httpd.Parker
 	n *atomic.Int64
@@ -137,9 +137,9 @@ func (w *twin) dial(t *testing.T, secure bool) net.Conn {
 	return dial(t, w.addr)
 }
 
-// play sends pieces and returns all that comes back, how the connection ends, and the events. reset
-// means that the connection was reset, by what the server has not read: the end of an answer may
-// then be lost.
+// play sends pieces. It returns everything that comes back, how the connection ends, and the
+// events. reset reports whether the connection was reset, which happens if the server leaves bytes
+// unread: the end of an answer may then be lost.
 func (w *twin) play(t *testing.T, pieces []string, secure bool) (all string, reset bool) {
 	c := w.dial(t, secure)
 	defer c.Close()
@@ -155,7 +155,7 @@ func (w *twin) play(t *testing.T, pieces []string, secure bool) (all string, res
 		if _, err := io.WriteString(c, piece); err != nil {
 			break
 		}
-		// So that it mostly comes alone, and is mostly answered before the next.
+		// So a piece mostly arrives alone, and mostly is answered before the next one.
 		pauseFor(time.Millisecond)
 	}
 	_ = c.(interface{ CloseWrite() error }).CloseWrite()
@@ -169,7 +169,8 @@ func (w *twin) play(t *testing.T, pieces []string, secure bool) (all string, res
 	return all + "\n" + told, reset
 }
 
-// differ returns what a and b answer, if that differs. It plays again if a reset may be why.
+// differ returns the answers of a and b if they differ. It plays again if a reset may be the
+// reason.
 func differ(t *testing.T, a, b *twin, pieces []string, secure bool) (ofA, ofB string) {
 	for range 20 {
 		x, resetX := a.play(t, pieces, secure)
@@ -184,8 +185,8 @@ func differ(t *testing.T, a, b *twin, pieces []string, secure bool) (ofA, ofB st
 	return ofA, ofB
 }
 
-// unframed returns answers without what time makes of them: their date, and whether a body is in
-// chunks.
+// unframed removes from answers what depends on the time: their date, and whether and how a body is
+// split into chunks.
 func unframed(answers string) string {
 	const chunked = "Transfer-Encoding: chunked\r\n"
 	head, body, ok := strings.Cut(answers, chunked)
@@ -206,8 +207,9 @@ func unframed(answers string) string {
 	return head + fields + "\r\n" + string(whole) + unframed(strings.TrimPrefix(string(rest), "\r\n"))
 }
 
-// Whatever a client sends, in whatever pieces, it cannot tell a server that parks its connection
-// between any two of them from one that never does, and nor can the program.
+// A server that parks a connection between any two pieces answers like one that never parks,
+// whatever the client sends and in whatever pieces. Neither the client nor the program sees a
+// difference.
 func TestParkedLikeUnparked(t *testing.T) {
 	t.Parallel()
 	seed, n := uint64(1), 25

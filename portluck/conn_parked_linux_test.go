@@ -47,7 +47,7 @@ func answerOf(t testing.TB, br *bufio.Reader) string {
 
 const postHi = "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"
 
-// allWays are the ways in by which a connection comes to net/http.
+// allWays returns a connection for each way on which connections reach net/http.
 func allWays(t *testing.T, s *Server, addr string) map[string]net.Conn {
 	t.Helper()
 	hidden := listen(t)
@@ -57,7 +57,8 @@ func allWays(t *testing.T, s *Server, addr string) map[string]net.Conn {
 	}
 }
 
-// An idle connection is parked on every way in, and each request takes it out and is answered.
+// An idle connection is parked, whatever way it came, and each request takes it out again and is
+// answered.
 func TestParked(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)
@@ -87,7 +88,7 @@ func TestParked(t *testing.T) {
 	}
 }
 
-// What a request is told of its connection is the same before and after it was parked.
+// A request has the same Info and context values before and after its connection was parked.
 func TestParkedInfo(t *testing.T) {
 	t.Parallel()
 	s := &Server{ParkAfter: parksAtOnce, TLSConfig: withTLS()}
@@ -114,8 +115,8 @@ func TestParkedInfo(t *testing.T) {
 	}
 }
 
-// A connection that is not a descriptor of the loop's stays with net/http, and so does every one
-// where ParkAfter is negative.
+// A connection that the loop cannot have as a descriptor stays with net/http. With a negative
+// ParkAfter every connection does.
 func TestNotParked(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]*Server{"never": {ParkAfter: -1, MaxInlineRequest: -1}, "goroutines": {ParkAfter: parksAtOnce, Goroutines: true}} {
@@ -131,7 +132,7 @@ func TestNotParked(t *testing.T) {
 	}
 }
 
-// A connection that the loop gives a goroutine, as it has no epoll set, comes back too.
+// A connection to which the loop gives a goroutine, because it has no epoll set, also comes back.
 func TestParkedInAGoroutine(t *testing.T) {
 	t.Parallel()
 	hub, _ := record(echo)
@@ -164,7 +165,7 @@ func TestParkedEveryByte(t *testing.T) {
 		ask(t, c, br, postHi)
 		waitParked(t, s, 1)
 		send(t, c, postHi[:cut])
-		if cut > 0 && cut < len(postHi) { // else it may be parked again already
+		if cut > 0 && cut < len(postHi) { // with more bytes it may already be parked again
 			waitParked(t, s, 0)
 		}
 		if got := ask(t, c, br, postHi[cut:]); got != "200 OK hi\n" {
@@ -185,7 +186,7 @@ func TestParkedTimeout(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			br := bufio.NewReader(c)
-			begin := time.Now() // before the answer: this goroutine may be late
+			begin := time.Now() // taken before the answer, since this goroutine may be late
 			ask(t, c, br, postHi)
 			if b, err := io.ReadAll(br); len(b) > 0 || err != nil {
 				t.Errorf("reads %q, %v, want io.EOF", b, err)
@@ -197,7 +198,7 @@ func TestParkedTimeout(t *testing.T) {
 	}
 }
 
-// A head that has begun in the loop gets HeaderTimeout, and 408.
+// A head that begins on a parked connection is bounded by HeaderTimeout and answered with 408.
 func TestParkedHeaderTimeout(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)

@@ -44,7 +44,7 @@ func dialFD(t *testing.T, addr netip.AddrPort) fdConn {
 	return fdConn(fd)
 }
 
-// live returns what is in use of the heap, and the goroutines.
+// live returns how many bytes of the heap are in use, and the number of goroutines.
 func live() (bytes int64, goroutines int) {
 	for range 3 {
 		runtime.GC()
@@ -94,7 +94,7 @@ func TestParkedMemory(t *testing.T) {
 				}
 				return live()
 			}
-			before, goroutines := fill(n / 6) // with what the server itself has
+			before, goroutines := fill(n / 6) // includes what the server itself needs
 			after, more := fill(n)
 			each := (after - before) / int64(n-n/6)
 			t.Logf("%d bytes for each of %d connections, %d more goroutines", each, n-n/6, more-goroutines)
@@ -105,7 +105,8 @@ func TestParkedMemory(t *testing.T) {
 	}
 }
 
-// askFD sends a request and reads its answer. Of TLS nothing is left but the descriptor.
+// askFD sends a request and reads its answer. It drops the client's state of TLS and returns only
+// the descriptor.
 func askFD(t *testing.T, secure bool, fd fdConn) fdConn {
 	t.Helper()
 	var c net.Conn = fd

@@ -99,7 +99,7 @@ func TestParkedStorm(t *testing.T) {
 	}
 }
 
-// storm is one client after the other.
+// storm runs one client after another until stop.
 func storm(t *testing.T, addr string, id int, answered *atomic.Int64, stop chan struct{}) {
 	r := rand.New(rand.NewPCG(uint64(id), 0))
 	for n := 0; ; {

@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// ownRoutes returns servers without a route of the program's own, and with one that is asked first:
-// by a matcher of package matchers, or by one that is the program's.
+// ownRoutes returns three servers: without a route of the program, with a route whose matcher comes
+// from package matchers, and with one whose matcher is the program's own.
 func ownRoutes() (none, builtin, foreign *Server) {
 	with := func(m matchers.Matcher) *Server {
 		s := &Server{Hub: echoHub()}
@@ -35,8 +35,7 @@ func BenchmarkOwnRoute(b *testing.B) {
 		contender{"none", serve(b, none)}, contender{"builtin", serve(b, builtin)}, contender{"foreign", serve(b, foreign)})
 }
 
-// BenchmarkPings is messages over WebSockets that are pinged when they are silent, and over such
-// that are not.
+// BenchmarkPings sends messages over WebSockets, with and without pings to silent clients.
 func BenchmarkPings(b *testing.B) {
 	compare(b, "websocket",
 		contender{"none", serve(b, &Server{Hub: echoHub(), PingInterval: -1})},
@@ -68,7 +67,7 @@ func webSockets(addr string, n int) error {
 	})
 }
 
-// BenchmarkJudge is the classification of a line, with and without a route of the program's own.
+// BenchmarkJudge classifies a line, with and without a route of the program's own.
 func BenchmarkJudge(b *testing.B) {
 	none, builtin, foreign := ownRoutes()
 	for name, s := range map[string]*Server{"none": none, "builtin": builtin, "foreign": foreign} {

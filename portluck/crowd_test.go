@@ -21,9 +21,9 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// crowd is rooms with members of every kind that come and go. In each room several publish messages
-// with the numbers 1, 2, 3 ... of their own: "room publisher number". From the first that a reader
-// gets of one on, it gets every one, once and in order.
+// A crowd is a set of rooms whose members, of every kind, come and go. In each room several
+// publishers number their own messages 1, 2, 3 and so on: "room publisher number". A reader gets
+// every message of a publisher once and in order, from the first one that it has got.
 type crowd struct {
 	rooms, publishers int
 
@@ -39,8 +39,8 @@ func (c *crowd) errorf(format string, args ...any) {
 	}
 }
 
-// server is the server of a crowd: a client is in the room that it names in its first line, or its
-// path.
+// server returns the server of a crowd. A client joins the room that its first line, or its path,
+// names.
 func (c *crowd) server() *Server {
 	h := &Hub{RoomOptions: func(name string) RoomOptions {
 		if name == stuckRoom {
@@ -76,12 +76,12 @@ func (c *crowd) server() *Server {
 	}
 }
 
-// stuckRoom is for the clients that read nothing: what is published there is long.
+// stuckRoom is the room of the clients that read nothing. Its messages are long.
 const stuckRoom = "stuck"
 
 func (c *crowd) room(i int) string { return fmt.Sprint("room", i) }
 
-// publish publishes in every room, every pause, until ctx ends.
+// publish publishes in every room once in each pause, until ctx ends.
 func (c *crowd) publish(ctx context.Context, h *Hub, pause time.Duration) {
 	var wg sync.WaitGroup
 	wg.Go(func() { // ends with ctx
@@ -105,8 +105,8 @@ func (c *crowd) publish(ctx context.Context, h *Hub, pause time.Duration) {
 	wg.Wait()
 }
 
-// during is a context that is canceled after d: unlike one with a deadline nothing fails before it
-// has ended.
+// during returns a context that is canceled after d. It has no deadline, so nothing fails early
+// because one is near.
 func during(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := time.AfterFunc(d, cancel).Stop
@@ -120,8 +120,8 @@ func nap(ctx context.Context, d time.Duration) {
 	}
 }
 
-// visit is what one client after the other does until ctx ends: n of them at any time, one in 53 of
-// which is stuck.
+// visit keeps n clients connected until ctx ends: when one leaves, another comes. One in 53 is
+// stuck.
 func (c *crowd) visit(ctx context.Context, addr string, n int, hold time.Duration) {
 	var wg sync.WaitGroup
 	for i := range n {
@@ -142,7 +142,7 @@ func (c *crowd) visit(ctx context.Context, addr string, n int, hold time.Duratio
 
 var kinds = []string{"raw", "ws", "tls", "wss", "sse"}
 
-// session is one client: it joins, reads until end, and goes in one of several ways.
+// session runs one client. It joins, reads until end, and leaves in one of several ways.
 func (c *crowd) session(ctx context.Context, addr string, k int, room string, end time.Time) error {
 	kind := kinds[k%len(kinds)]
 	stuck := k%53 == 7
@@ -178,7 +178,7 @@ func (c *crowd) session(ctx context.Context, addr string, k int, room string, en
 	return c.leave(conn, next, kind, room, seen)
 }
 
-// check holds that a message is the next one of its publisher.
+// check checks that a message is the next one of its publisher.
 func (c *crowd) check(text, room string, seen map[string]int) error {
 	f := strings.SplitN(text, " ", 4)
 	if len(f) != 4 || f[0] != room {
@@ -193,7 +193,8 @@ func (c *crowd) check(text, room string, seen map[string]int) error {
 	return nil
 }
 
-// leave goes without a word, half the time, or after all that is on its way.
+// leave closes the connection: half the time at once, and otherwise after reading everything that
+// is on its way.
 func (c *crowd) leave(conn net.Conn, next func() (string, error), kind, room string, seen map[string]int) error {
 	half, ok := conn.(interface{ CloseWrite() error })
 	if !ok || kind == "sse" || kind == "wss" || rand.IntN(2) == 0 {

@@ -26,7 +26,7 @@ func TestImports(t *testing.T) {
 		"handlers/internal/grace", "handlers/internal/guarded", "handlers/internal/linger", "handlers/internal/parts",
 		"handlers/internal/setting", "handlers/internal/tasks",
 	}
-	may := map[string][]string{ // package -> what it may import of the module, by prefix
+	may := map[string][]string{ // package -> prefixes of what it may import of the module
 		"matchers":             nil,
 		"matchers/matchertest": {"matchers"},
 		"handlers":             {"handlers/internal/grace"},
@@ -67,7 +67,7 @@ func TestImports(t *testing.T) {
 // checkThirdParty checks that only the listed packages import modules of others.
 func checkThirdParty(t *testing.T, name, imported string) {
 	t.Helper()
-	may := map[string]string{ // module -> package that may import it, by prefix
+	may := map[string]string{ // module -> prefix of the packages that may import it
 		"github.com/soheilhy/cmux":   "portluck matchers",
 		"github.com/gobwas/ws":       "handlers/websocket cmd",
 		"github.com/rs/zerolog":      "portluck cmd",
@@ -131,7 +131,7 @@ func TestImporterDownloadsLittle(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// The module cache has what the tests of this package need, which is more.
+	// The module cache has everything, because the tests of this package need more.
 	cmd := exec.Command("go", "mod", "tidy")
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOPROXY=off", "GOSUMDB=off", "GOWORK=off")

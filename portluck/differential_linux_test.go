@@ -22,11 +22,11 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// mirror answers with everything that a handler can know about a request.
+// mirror answers a request with everything that a handler can know about it.
 func mirror(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		body = append(body, "\nand an error"...) // whose text is not for others
+		body = append(body, "\nand an error"...) // its text differs between servers
 	}
 	w.Header().Set("Content-Type", "text/plain")
 	fmt.Fprintf(w, "%s %s %s %q\n", r.Method, r.RequestURI, r.Proto, r.Host)
@@ -36,7 +36,7 @@ func mirror(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintf(w, "%d %v %x %q\n", r.ContentLength, r.TransferEncoding, sha256.Sum256(body), r.Trailer)
 }
 
-// Parts of requests. One of each is chosen, nearly always a legal one.
+// These are parts of requests. oddRequest chooses one of each, nearly always a legal one.
 var (
 	oddLines = []string{
 		"GET / HTTP/1.1", "POST /a HTTP/1.1", "PUT /a?b=c HTTP/1.1", "HEAD / HTTP/1.1", "DELETE /a/../b HTTP/1.1", "OPTIONS / HTTP/1.1",
@@ -54,7 +54,7 @@ var (
 		"Connection: close", "Connection: keep-alive", "Connection: Close, Foo", "Connection: Upgrade", "Upgrade: foo", "Upgrade: h2c", "Expect: 100-continue",
 		"Expect: foo", "Expect: 100-Continue", "Cookie: a=b; c=d", "Pragma: no-cache", "Te: trailers", "Trailer: X", "Range: bytes=0-1", "Accept-Encoding: gzip",
 		"X: " + strings.Repeat("y", 9000), "If-Match: *", "Origin: http://localhost", "Authorization: Basic YTpi", "Content-Type: a/b", "Upgrade: websocket",
-		// which no buffer makes up for
+		// some are longer than any buffer
 		"Sec-WebSocket-Version: 13", "Max-Forwards: 0", "Via: 1.1 a", strings.TrimSuffix(strings.Repeat("F: g\r\n", 300), "\r\n"), "X: " + strings.Repeat("y", 100_000),
 	}
 	oddBodies = []string{
@@ -86,7 +86,7 @@ func oddRequest(r *rand.Rand) string {
 	return strings.Join(lines, "\r\n") + "\r\n" + pick(oddBodies, 3)
 }
 
-// differs is why net/http itself may have another answer to raw than we do; empty if it may not.
+// differs returns why net/http itself may answer raw otherwise than we do, or "" if it may not.
 func differs(raw string) string {
 	line, _, _ := strings.Cut(raw, "\n")
 	switch {
@@ -102,7 +102,7 @@ func differs(raw string) string {
 	return ""
 }
 
-// A handler gives the same answer to a request whether net/http alone serves it or a port does, by
+// A handler answers a request in the same way whether net/http alone serves it or a port does, on
 // every way into the port.
 func TestLikeNetHTTP(t *testing.T) {
 	t.Parallel()
@@ -151,7 +151,7 @@ func TestLikeNetHTTP(t *testing.T) {
 	}
 }
 
-// pieces sends a byte in a segment of its own, then the rest.
+// pieces sends the first byte in a segment of its own, then the rest.
 type pieces struct{ *net.TCPConn }
 
 func (c pieces) Write(p []byte) (int, error) {
@@ -162,7 +162,7 @@ func (c pieces) Write(p []byte) (int, error) {
 	return n + 1, err
 }
 
-// exchangeOf sends raw and one more request, and returns all that is answered.
+// exchangeOf sends raw and one more request, and returns everything that the server answers.
 func exchangeOf(t *testing.T, c net.Conn, raw string) string {
 	defer c.Close()
 	go func() { // ends with c
@@ -172,7 +172,8 @@ func exchangeOf(t *testing.T, c net.Conn, raw string) string {
 	var all strings.Builder
 	method, _, _ := strings.Cut(raw, " ")
 	closes := false
-	// What it has refused, or what follows the last request, net/http reads for half a second only.
+	// net/http reads the rest of a refused request, or what follows the last one, for half a second
+	// only.
 	isEnd := func(err error) bool { return closes && errors.Is(err, syscall.ECONNRESET) }
 	for br := bufio.NewReader(c); ; {
 		resp, err := http.ReadResponse(br, &http.Request{Method: method})

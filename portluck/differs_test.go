@@ -15,20 +15,20 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// The tests here cover rows of README's table of differences, and limits, that no other test
-// covers.
+// The tests in this file cover the rows of README's table of differences, and the limits, that no
+// other test covers.
 
-// speaker is a client that sends messages, and ends its side.
+// A speaker is a client that sends messages and ends its side.
 type speaker struct {
 	scheme string
 	dial   func(t *testing.T, addr string) net.Conn // a connection of the raw, or HTTP, client
-	say    func(t *testing.T, c net.Conn, s string) // s is one message
+	say    func(t *testing.T, c net.Conn, s string) // sends s as one message
 }
 
 // sayLine sends s without a line end, which ends the stream.
 func sayLine(t *testing.T, c net.Conn, s string) {
 	t.Helper()
-	_, _ = io.WriteString(c, s) // a server that refuses it may close before all is sent
+	_, _ = io.WriteString(c, s) // a server that refuses the client may close before all is sent
 	_ = c.(interface{ CloseWrite() error }).CloseWrite()
 }
 
@@ -57,7 +57,8 @@ var everyClient = []speaker{
 	{"wss", func(t *testing.T, addr string) net.Conn { return dialWS(t, "wss://"+addr) }, sayFrame},
 }
 
-// heard is what a server says to a client until it ends, or to a WebSocket in one message.
+// heard returns everything that a server sends to a client until the end, or one message to a
+// WebSocket.
 func heard(t *testing.T, scheme string, c net.Conn) string {
 	t.Helper()
 	if strings.HasPrefix(scheme, "ws") {
@@ -80,8 +81,8 @@ func heard(t *testing.T, scheme string, c net.Conn) string {
 	return joined(string(got))
 }
 
-// A message that is too long is answered as its protocol has it, and with MessageTail keeps its
-// end, but that of a WebSocket.
+// A message that is too long gets the error of its protocol. With MessageTail its end is delivered
+// instead, except over WebSocket.
 func TestMessageLimitOfEveryClient(t *testing.T) {
 	t.Parallel()
 	refusals := map[string]string{
@@ -110,7 +111,7 @@ func TestMessageLimitOfEveryClient(t *testing.T) {
 	}
 }
 
-// Send is one message, framed as the protocol frames messages.
+// Send sends one message, framed as the protocol frames messages.
 func TestSend(t *testing.T) {
 	t.Parallel()
 	hub := &Hub{OnMessage: func(_ Message, w *Writer, _ *Client) {
@@ -134,7 +135,7 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// Every way to write after the end returns an error, and sends nothing.
+// After the end, every method that writes returns an error and sends nothing.
 func TestWriteAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(w *Writer){
@@ -194,7 +195,7 @@ func TestSSLv2IsRaw(t *testing.T) {
 	}
 }
 
-// What WebSocket was before its RFC is refused, plain and inside TLS.
+// The versions of WebSocket before RFC 6455 are refused, plain and inside TLS.
 func TestOldWebSockets(t *testing.T) {
 	const upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n"
 	hub, _ := record(echo)
@@ -219,8 +220,8 @@ func TestOldWebSockets(t *testing.T) {
 	c.expectClose(t, ws.StatusProtocolError)
 }
 
-// A refused origin gets 403 and a sentence, whatever it asks for; so does a missing one with
-// RequireOrigin.
+// A request of a refused origin gets 403 and a sentence, whatever it asks for. With RequireOrigin
+// so does a request without an origin.
 func TestRefusedOrigins(t *testing.T) {
 	t.Parallel()
 	for _, require := range []bool{false, true} {

@@ -9,8 +9,8 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// Two servers share their rooms. They would find each other by multicast DNS; here one is told
-// where the other is.
+// Two servers share their rooms. Normally they find each other by multicast DNS; here one gets the
+// other's address.
 func ExampleHub_Carry() {
 	var hubs []*portluck.Hub
 	known := make(chan mesh.Static, 1)

@@ -28,7 +28,7 @@ type chat struct {
 	names sync.Map // *portluck.Client to string
 }
 
-// room is that of the WebSocket's path; who comes over raw TCP is in that of "/".
+// room returns the room of the WebSocket's path. Clients of raw TCP are in the room of "/".
 func (ch *chat) room(c *portluck.Client) *portluck.Room {
 	if r := c.Request(); r != nil {
 		return ch.hub.Room(r.URL.Path)
@@ -57,7 +57,7 @@ func (ch *chat) message(m portluck.Message, w *portluck.Writer, c *portluck.Clie
 	case !ok:
 		ch.say(c, "%s: %s", ch.name(c), m)
 	case len(name) > 20:
-		w.Send(portluck.TextMessage("that name is too long")) // to its client alone
+		w.Send(portluck.TextMessage("that name is too long")) // only this client gets it
 	default:
 		ch.say(c, "%s is now %s", ch.name(c), name)
 		ch.names.Store(c, name)
@@ -69,7 +69,7 @@ func (ch *chat) disconnect(c *portluck.Client, _ error) {
 	ch.names.Delete(c)
 }
 
-// A chat in the browser, with a room for each path. Lines of netcat are in the room of "/" too.
+// A chat in the browser, with a room for each path. Netcat's lines go to the room of "/" too.
 func Example_chat() {
 	ch := &chat{}
 	ch.hub.OnConnect, ch.hub.OnMessage, ch.hub.OnDisconnect = ch.connect, ch.message, ch.disconnect
@@ -95,7 +95,7 @@ func Example_chat() {
 		panic(err)
 	}
 	defer browser.Close()
-	in := struct { // what has come together with the handshake's answer is in early
+	in := struct { // early holds what came together with the handshake's answer
 		io.Reader
 		io.Writer
 	}{browser, browser}

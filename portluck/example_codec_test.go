@@ -14,8 +14,8 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// netstrings is a codec of a text protocol: "5:hello," is the message hello. It keeps nothing, so
-// one serves all connections.
+// netstrings is a codec of a text protocol: "5:hello," is the message hello. It keeps no state, so
+// one value serves all connections.
 type netstrings struct{}
 
 // The longest message, and the longest length in front of it.
@@ -24,7 +24,7 @@ const (
 	netstringDigits = len("65536")
 )
 
-// Decode leaves a message that is not whole in in: it comes again, with more.
+// Decode leaves an incomplete message in in: the next call gets it again, with more bytes.
 func (netstrings) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	for n < len(in) {
 		digits := bytes.IndexByte(in[n:], ':')
@@ -58,15 +58,15 @@ func (netstrings) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	return n, nil
 }
 
-// AppendWrite appends what [portluck.Writer.Write] is given.
+// AppendWrite appends the bytes of [portluck.Writer.Write].
 func (netstrings) AppendWrite(dst, p []byte, _ handlers.Kind) []byte { return append(dst, p...) }
 
-// AppendMessage appends what [portluck.Writer.Send] is given.
+// AppendMessage appends the message of [portluck.Writer.Send] as a netstring.
 func (netstrings) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(append(append(strconv.AppendInt(dst, int64(len(msg)), 10), ':'), msg...), ',')
 }
 
-// AppendClose says what was wrong, in the peer's own protocol.
+// AppendClose tells the peer, in its own protocol, what was wrong.
 func (c netstrings) AppendClose(dst []byte, reason error) []byte {
 	switch reason {
 	case handlers.ErrProtocol, handlers.ErrTooLong:
@@ -75,8 +75,8 @@ func (c netstrings) AppendClose(dst []byte, reason error) []byte {
 	return dst
 }
 
-// A program's own protocol on the port, beside the built-in ones: a matcher that knows its first
-// bytes, and a codec.
+// A protocol of the program's own beside the built-in ones: a matcher recognises its first bytes,
+// and a codec reads and writes its messages.
 func Example_codec() {
 	hub := &portluck.Hub{
 		OnMessage: func(m portluck.Message, w *portluck.Writer, _ *portluck.Client) {

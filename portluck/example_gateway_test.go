@@ -16,9 +16,9 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// A gateway has one port for all devices and for who looks after them. A device says its name in
-// its first message, and then what it measures. Old ones speak lines, the others a binary protocol
-// with a preface and a length before each message.
+// A gateway has one port for devices and for the people who look after them. A device sends its
+// name in its first message and measurements in the others. Old devices send lines. New ones speak
+// a binary protocol, with a preface and a length before each message.
 type gateway struct {
 	hub portluck.Hub
 
@@ -45,7 +45,7 @@ func (g *gateway) message(m portluck.Message, w *portluck.Writer, c *portluck.Cl
 		}
 		g.names[c] = name
 		if old := g.devices[name]; old != nil {
-			old.c.Writer().Destroy() // the connection that the device has lost
+			old.c.Writer().Destroy() // the device's earlier connection, which it has lost
 		}
 		g.devices[name] = &device{Online: true, c: c}
 		return
@@ -86,7 +86,7 @@ func (g *gateway) command(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// binary is the newer devices' protocol. Its preface tells the port from all others.
+// binary is the codec of the new devices. By its preface the port recognises them.
 type binary struct {
 	raw.Prefixed
 	begun bool
@@ -94,7 +94,7 @@ type binary struct {
 
 const preface = "\x00GW1"
 
-// Decode leaves out the preface, which the matcher has seen.
+// Decode skips the preface, which the matcher has checked.
 func (b *binary) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	if !b.begun {
 		b.begun, n = true, len(preface)
@@ -160,7 +160,7 @@ func Example_gateway() {
 			fmt.Printf("%q\n", p[:n])
 		}
 	}
-	// the boiler has lost its connection without knowing
+	// the boiler's first connection is lost, but nobody has noticed
 	again, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		panic(err)

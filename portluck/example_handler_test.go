@@ -12,10 +12,10 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// daytime is a handler of a protocol of its own: a client that says DAYTIME is told the time.
+// daytime is the handler of a small protocol: a client sends DAYTIME and gets the time.
 type daytime struct{ now func() time.Time }
 
-// Serve returns soon: what waits for the peer runs in a goroutine that Shutdown waits for.
+// Serve must return soon. So it waits for the peer in a goroutine, which Shutdown waits for.
 func (d daytime) Serve(c handlers.Conn, p handlers.Port) {
 	p.Go(func() {
 		defer c.Close()
@@ -25,7 +25,7 @@ func (d daytime) Serve(c handlers.Conn, p handlers.Port) {
 			return
 		}
 		_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
-		var word [len("DAYTIME\n")]byte // the matcher has only looked at it
+		var word [len("DAYTIME\n")]byte // the matcher has not consumed it
 		if _, err := io.ReadFull(nc, word[:]); err != nil {
 			p.Fail(c.Info(), err)
 			return

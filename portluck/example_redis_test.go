@@ -17,18 +17,18 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// resp is the codec of Redis' protocol, RESP 2. A message is a whole command, as it has come:
-// [command] reads it again. What is sent goes out as it is: only the program knows which of RESP's
-// types it is.
+// resp is the codec of Redis' protocol, RESP 2. A message is one whole command in the bytes of the
+// client, which command parses. Replies are sent unchanged, because only the program knows which
+// type of RESP they have.
 type resp struct{ raw.Bytes }
 
-// What a client may ask for at once.
+// These bound what a client may ask for at once.
 const (
 	respArgs = 64
 	respSize = 64 << 10
 )
 
-// Decode delivers each command that is whole.
+// Decode delivers each complete command.
 func (resp) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	for n < len(in) {
 		_, size, err := command(in[n:])
@@ -47,7 +47,7 @@ func (resp) Decode(in []byte, m *handlers.Messages) (n int, err error) {
 	return n, nil
 }
 
-// AppendClose appends an error as Redis has it.
+// AppendClose appends an error in the form of Redis.
 func (resp) AppendClose(dst []byte, reason error) []byte {
 	switch reason {
 	case handlers.ErrProtocol, handlers.ErrTooLong, handlers.ErrOverload:
@@ -104,7 +104,7 @@ func respNumber(in []byte, kind byte, limit int) (v, n int, err error) {
 	return int(u), end + 2, nil
 }
 
-// A cache is a small Redis: its strings and its channels. The channels are rooms.
+// A cache is a small Redis with strings and channels. The channels are rooms.
 type cache struct {
 	hub    portluck.Hub
 	values sync.Map // string to string
@@ -141,7 +141,7 @@ func (s *cache) message(m portluck.Message, w *portluck.Writer, c *portluck.Clie
 	}
 }
 
-// bulk is a string of RESP.
+// bulk returns s as a bulk string of RESP.
 func bulk(s string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(s), s) }
 
 // A server that speaks Redis' protocol, beside HTTP, WebSocket and raw lines on the same port.

@@ -14,7 +14,7 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// A notebook is a REST API. Whoever is connected over another protocol hears of each new note.
+// A notebook is a REST API. Clients of other protocols get each new note.
 type notebook struct {
 	hub portluck.Hub
 
@@ -54,8 +54,7 @@ func (b *notebook) get(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(b.notes[id-1])
 }
 
-// A REST API beside the events of the hub: an http.ServeMux as it is, and a line of raw TCP for
-// each change.
+// A REST API on an http.ServeMux, beside the hub: raw TCP clients get a line for each change.
 func Example_rest() {
 	b := &notebook{}
 	connected := make(chan struct{}, 1)
@@ -79,7 +78,7 @@ func Example_rest() {
 		panic(err)
 	}
 	defer listener.Close()
-	fmt.Fprintln(listener, "hello") // without which it is a client after 2 seconds
+	fmt.Fprintln(listener, "hello") // otherwise it becomes a client only after 2 seconds
 	<-connected
 	show := func(response *http.Response, err error) {
 		if err != nil {

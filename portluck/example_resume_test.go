@@ -10,9 +10,10 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// Rooms resume after a break: a client says "join ROOM" or "join ROOM POSITION", and is told the
-// position at which what it gets then begins. It counts the messages from there; that is what it
-// says when it comes again. Each other line is for the room that it names.
+// rooms serves rooms that clients can resume after a break. A client sends "join ROOM" or "join
+// ROOM POSITION", and gets the position from which it then gets messages. It adds the number of
+// messages that it gets, and sends the sum when it comes back. Every other line is a room's name
+// and a message for that room.
 type rooms struct{ hub portluck.Hub }
 
 func (rs *rooms) message(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
@@ -39,14 +40,14 @@ func (rs *rooms) join(room *portluck.Room, since string, w *portluck.Writer, c *
 			return
 		}
 		missed, at, complete := room.Since(p)
-		// of another run of the server, or too long ago: from what is kept
+		// an old position, or one of another run of the server: begin with what is kept
 		if begin = p; !complete {
 			word, begin = "lost some", portluck.Position{Epoch: at.Epoch, Seq: at.Seq - uint64(len(missed))}
 		}
 	}
 	fmt.Fprintf(w, "%s at %s\n", word, begin)
 	if complete, err := room.JoinSince(c, begin); err == nil && !complete {
-		w.Destroy() // 100 messages have come since the lines above: it begins again
+		w.Destroy() // 100 messages have come since the lines above: the client must join again
 	}
 }
 
@@ -63,8 +64,8 @@ func Example_resume() {
 	go server.Serve(l) // ends with Shutdown
 	defer server.Shutdown(context.Background())
 
-	// session says these lines and reads as many, of which the first tells a position. It returns
-	// the one at its end.
+	// session sends the lines of say and reads as many as lines says. The first of them has a
+	// position. session returns the position after the last one.
 	session := func(lines int, say ...string) portluck.Position {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
@@ -87,7 +88,7 @@ func Example_resume() {
 	session(1, "join news", "say news three, while nobody is there")
 	at = session(2, fmt.Sprint("join news ", at), "say news four")
 	session(1, fmt.Sprint("join news ", at), "say news five")
-	at.Epoch++ // as if the server had been started again
+	at.Epoch++ // as after a restart of the server
 	session(5, fmt.Sprint("join news ", at))
 	// Output:
 	// joined <nil>

@@ -13,10 +13,10 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// A backend is the address of a server that gets the bytes of the connections as they are.
+// A backend is the address of a server to which connections are passed on unchanged.
 type backend string
 
-// serve passes on what either side says until both have ended. It is for
+// serve copies bytes in both directions until both sides have ended. It is for
 // [portluck.Server.HandleFunc], which closes c.
 func (b backend) serve(c net.Conn) {
 	up, err := net.Dial("tcp", string(b))
@@ -33,11 +33,11 @@ func (b backend) serve(c net.Conn) {
 	<-ended
 }
 
-// pass copies what from says to to, and its end: half of a connection may be closed before the
-// other.
+// pass copies from from to to, and passes on the end, because one half of a connection may be
+// closed before the other.
 func pass(to, from net.Conn) {
 	if _, err := io.Copy(to, from); err != nil {
-		to.Close() // broken: neither half has a meaning any more
+		to.Close() // the connection is broken: end the other half too
 		from.Close()
 		return
 	}
@@ -46,8 +46,7 @@ func pass(to, from net.Conn) {
 	}
 }
 
-// Serve is the same for a connection of which nothing is known: an SSH client may wait for the
-// server's first line.
+// Serve does the same for a silent connection: an SSH client may wait for the server's first line.
 func (b backend) Serve(c handlers.Conn, p handlers.Port) {
 	p.Go(func() {
 		defer c.Close()
@@ -57,8 +56,8 @@ func (b backend) Serve(c handlers.Conn, p handlers.Port) {
 	})
 }
 
-// splitter is one port for a server of ssh, one of https, whose TLS is passed on as it is, and one
-// of http, as sslh does it. What is none of them is closed.
+// splitter returns one port for three servers, as sslh does: ssh, https, whose TLS is passed on
+// unchanged, and http. It closes connections of other protocols.
 func splitter(ssh, https, http backend) *portluck.Server {
 	server := &portluck.Server{OnUnmatched: handlers.Refuse, OnSilence: ssh}
 	server.HandleFunc("ssh", matchers.SSH(), ssh.serve)

@@ -14,7 +14,7 @@ import (
 	"github.com/portluck/portluck/portluck"
 )
 
-// listen is a listener of loopback, and its address.
+// listen returns a listener on loopback, and its address.
 func listen() (net.Listener, string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -23,8 +23,7 @@ func listen() (net.Listener, string) {
 	return l, l.Addr().String()
 }
 
-// The first line of a client names the room that it joins, what it says later is for everybody in
-// it.
+// The first line of a client names the room that it joins. Later lines go to everybody in the room.
 func ExampleRoom() {
 	hub := &portluck.Hub{}
 	hub.OnMessage = func(m portluck.Message, w *portluck.Writer, c *portluck.Client) {
@@ -72,8 +71,8 @@ func ExampleRoom() {
 	// 2 members
 }
 
-// A browser's EventSource gets what is published in the room that the path names, and what it has
-// missed when it comes again: the id of the last event says where it was.
+// A browser's EventSource gets the messages of the room that the path names. When it reconnects it
+// also gets those that it has missed: it sends the id of the last event that it has seen.
 func ExampleServer_events() {
 	hub := &portluck.Hub{RoomOptions: func(string) portluck.RoomOptions {
 		return portluck.RoomOptions{History: 100}
@@ -119,7 +118,7 @@ func ExampleServer_slog() {
 	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{
 		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
 			if a.Key == slog.TimeKey || a.Key == "remote" {
-				return slog.Attr{} // which are different each time
+				return slog.Attr{} // they differ from run to run
 			}
 			return a
 		},

@@ -12,7 +12,7 @@ import (
 // wrapped is a matcher of the program that calls another one.
 type wrapped struct{ matchers.Matcher }
 
-// Only matchers in which code of the program may run are asked in a goroutine of their own.
+// A matcher is asked in a goroutine of its own only if code of the program may run in it.
 func TestForeignMatchers(t *testing.T) {
 	t.Parallel()
 	own := matchers.MatcherFunc(func(matchers.Hello) matchers.Verdict { return matchers.No })

@@ -14,8 +14,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// gnutls starts gnutls-cli: what is written to in goes through TLS, closing it ends TLS in good
-// order, and kill ends the process without a word. What comes out of TLS can be read.
+// gnutls starts gnutls-cli. Bytes written to in go through TLS, and closing in ends TLS in good
+// order; kill ends the process without that. Bytes that come out of TLS can be read.
 func gnutls(t *testing.T, addr string, args ...string) (in io.WriteCloser, out *bufio.Reader, kill func()) {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(addr)
@@ -36,13 +36,13 @@ func gnutls(t *testing.T, addr string, args ...string) (in io.WriteCloser, out *
 }
 
 // GnuTLS, which shares no code with Go's TLS or OpenSSL, completes the handshake with each of its
-// priorities. The port tells raw and HTTP clients inside apart, and the close_notify a last line
-// from half a line.
+// priorities. Inside TLS the port tells raw clients from HTTP clients, and a last line that ends
+// with a close_notify from half a line.
 func TestGnuTLS(t *testing.T) {
 	need.Program(t, "gnutls-cli")
 	priorities := []struct {
 		name, priority string
-		version        uint16 // 0 if it must not be had
+		version        uint16 // 0 if the handshake must fail
 	}{
 		{"default", "NORMAL", tls.VersionTLS13},
 		{"TLS 1.3", "NORMAL:-VERS-ALL:+VERS-TLS1.3", tls.VersionTLS13},

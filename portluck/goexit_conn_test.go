@@ -12,8 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// leaver is a listener of the program, whose methods and those of whose connections end their
-// goroutine once leave says so.
+// leaver is a listener of the program. Once leave says so, its methods and the methods of its
+// connections end their goroutine.
 type leaver struct {
 	net.Listener
 	leave func(method string) bool

@@ -29,7 +29,7 @@ func TestCallbacksGoexit(t *testing.T) {
 				t.Parallel()
 				r := raise(t, c, goroutines, func(*Server) error { runtime.Goexit(); return nil })
 				eventually(t, "the connection is gone", func() bool { return r.Stats().Open == 0 && r.Hub.Len() == 0 })
-				for range 20 { // whoever serves, none of the goroutines is missing
+				for range 20 { // all goroutines still serve, whichever takes a client
 					nc := dial(t, r.addr)
 					send(t, nc, "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 					expect(t, nc, "HTTP/1.1 200 OK\r\n")
@@ -46,7 +46,8 @@ func TestCallbacksGoexit(t *testing.T) {
 	}
 }
 
-// It is OnDisconnect's reason, in every event and on both drivers, also when all runners end so.
+// OnDisconnect gets the Goexit as the reason, in every event and on both drivers, even if all
+// runners end in this way.
 func TestGoexitIsTheReason(t *testing.T) {
 	t.Parallel()
 	for _, goroutines := range []bool{false, true} {
@@ -116,8 +117,8 @@ func (e *exiting) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return e.Lines.Decode(in, m)
 }
 
-// A handler that gives its connection away and then panics, or ends its goroutine, costs that
-// client: it gets its events in order, once each, whatever has come of it by then.
+// A handler that attaches its connection and then panics, or ends its goroutine, ends that client.
+// The client's events come in order and once each, whatever has happened to the client by then.
 func TestHandlerAttachesAndPanics(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(){"panics": func() { panic(errSecret) }, "ends": runtime.Goexit} {

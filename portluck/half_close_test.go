@@ -23,8 +23,8 @@ type halfConn interface {
 	CloseWrite() error
 }
 
-// waitingRoom is a server of events and polls. What is asked for tells when its client has ended
-// its half.
+// waitingRoom is a server of event streams and long polls. It learns when the client of a request
+// has closed its half.
 type waitingRoom struct {
 	addr  string
 	hub   *Hub
@@ -52,8 +52,7 @@ func newWaitingRoom(t *testing.T, network string, goroutines bool) *waitingRoom 
 	return w
 }
 
-// ended waits until the server has seen that the client of the request it was asked last has ended
-// its half.
+// ended waits until the server has noticed that the client of the last request has closed its half.
 func (w *waitingRoom) ended(t *testing.T) {
 	t.Helper()
 	late := time.After(patience)
@@ -151,8 +150,8 @@ func TestHalfClosedEvents(t *testing.T) {
 	})
 }
 
-// A client of events that closes its connection, which looks like the end of its half, is gone at
-// once.
+// A client of an event stream that closes its connection is gone at once, although at first that
+// looks as if it had closed its half only.
 func TestClosedEvents(t *testing.T) {
 	eachHalfWay(t, func(t *testing.T, w *waitingRoom, c halfConn, first string) {
 		send(t, c, first+"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")

@@ -15,8 +15,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// HAProxy's connections with a PROXY header are those of its clients, over TCP and a Unix socket,
-// and its checks, with a header and without, are no clients and no failures.
+// Connections from HAProxy with a PROXY header are its clients, over TCP and over a Unix socket.
+// Its health checks, with and without a header, are neither clients nor failures.
 func TestHAProxy(t *testing.T) {
 	haproxy := need.Program(t, "haproxy")
 	for _, header := range []string{"send-proxy", "send-proxy-v2", "send-proxy-v2 proxy-v2-options crc32c,unique-id", ""} {
@@ -42,7 +42,7 @@ func TestHAProxy(t *testing.T) {
 					backend = "unix@" + backend
 				}
 				front := must(net.Listen("tcp", "127.0.0.1:0"))
-				// a port that was let go could be another test's
+				// a port that is closed could be taken by another test
 				inherited := must(front.(*net.TCPListener).File())
 				defer inherited.Close()
 				config := filepath.Join(t.TempDir(), "haproxy.cfg")

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// An empty line before a connection's first request is read over, on every way in and however it is
-// cut.
+// An empty line before the first request of a connection is skipped, on every way in and wherever
+// the bytes are cut.
 func TestEmptyLinesBeforeTheFirstRequest(t *testing.T) {
 	t.Parallel()
 	var all []client
@@ -44,7 +44,7 @@ func TestEmptyLinesBeforeTheFirstRequest(t *testing.T) {
 	}
 }
 
-// A raw client's empty line is a message, whatever begins like a request behind it.
+// An empty line of a raw client is a message, even if what follows begins like a request.
 func TestEmptyLinesOfRawClients(t *testing.T) {
 	t.Parallel()
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {

@@ -18,7 +18,7 @@ import (
 // A head is a request whose head comes in two pieces, cut at |.
 type head struct{ name, send, status, ends string }
 
-// heads are of every kind of request, and cut at every kind of place.
+// heads has every kind of request, cut at every kind of place.
 var heads = []head{
 	{"GET", "GET / HTTP/1.1\r\nHost: localhost\r\n|Connection: close\r\n\r\n", "405", ""},
 	{"GET, in the target", "GET /a|bc HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", "405", ""},
@@ -34,7 +34,7 @@ var heads = []head{
 		"\r\n\r\n\x88\x80\x00\x00\x00\x00", "101", "\x88\x00"},
 }
 
-// ways are those on which a request reaches the server: each prepares a server and connects to it.
+// ways are the ways on which a request reaches a server. Each prepares a server and connects to it.
 var ways = []struct {
 	name    string
 	set     func(s *Server)
@@ -70,7 +70,7 @@ var ways = []struct {
 	}},
 }
 
-// Requests that others follow on their connection, and their answers.
+// These are first requests on a connection, and their answers.
 var (
 	firstPost = [2]string{"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nfirst", "first\n"}
 	firstPage = [2]string{"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", "Allowed methods are POST or PUT."}
@@ -95,7 +95,7 @@ func routed(m matchers.Matcher) func(s *Server) {
 	return func(s *Server) { s.HandleFunc("other", m, func(c net.Conn) { _, _ = io.WriteString(c, "other") }) }
 }
 
-// A client has sent the first piece of a head.
+// A client is one that has sent the first piece of a head.
 type client struct {
 	net.Conn
 	head
@@ -103,9 +103,9 @@ type client struct {
 	of   *Server
 }
 
-// everyWay connects a client for each head to a server of each way, over connections that are
-// peeked at and that are read, and sends the first piece. The clients wait together: that takes no
-// longer than one.
+// everyWay connects a client for each head and each way, over connections that are peeked at and
+// over ones that are read, and sends the first piece of the head. All clients then wait at the same
+// time, so that the test takes no longer than with one.
 func everyWay(t *testing.T, server func() *Server) (all []client) {
 	t.Helper()
 	begin := func(name string, s *Server, connect func() net.Conn) {
@@ -146,13 +146,14 @@ func dialUnix(t *testing.T, l net.Listener) net.Conn {
 	return c
 }
 
-// statusOf is the status of an answer.
+// statusOf returns the status of an answer.
 func statusOf(answer string) string {
 	_, status, _ := strings.Cut(answer, " ")
 	return status[:min(3, len(status))]
 }
 
-// Once a client speaks HTTP for certain its head may take HeaderTimeout, whatever the method.
+// Once it is certain that a client speaks HTTP, its head may take HeaderTimeout, whatever the
+// method.
 func TestSlowHeads(t *testing.T) {
 	t.Parallel()
 	all := everyWay(t, func() *Server {
@@ -170,7 +171,7 @@ func TestSlowHeads(t *testing.T) {
 	}
 }
 
-// A head that does not become whole is answered with 408, whatever the method and whatever else is
+// A head that stays incomplete is answered with 408, whatever the method, and even if a route is
 // undecided.
 func TestLateHeads(t *testing.T) {
 	t.Parallel()
@@ -198,7 +199,7 @@ func TestLateHeads(t *testing.T) {
 	}
 }
 
-// A head whose last bytes choose the route finds its route, however slowly it comes.
+// A head whose last bytes decide the route reaches that route, however slowly it comes.
 func TestSlowHeadFindsItsRoute(t *testing.T) {
 	t.Parallel()
 	var all []client
@@ -216,7 +217,7 @@ func TestSlowHeadFindsItsRoute(t *testing.T) {
 			for _, method := range []string{"GET", "POST"} {
 				h := head{name: name + ", " + method, send: method + " / HTTP/1.1\r\nHost: localhost\r\n"}
 				all = append(all, client{dial(t, addr), h, t2.Name(), s})
-				if name == "a field" { // the other costs a ClientHello its second
+				if name == "a field" { // with the other way a ClientHello waits for a second
 					all = append(all, client{dialTLS(t, addr), h, t2.Name() + ", TLS", s})
 				}
 			}
@@ -251,7 +252,8 @@ func TestHeadsWithoutBound(t *testing.T) {
 	}
 }
 
-// HeaderTimeout no longer applies to a whole head about which a route of the program is undecided.
+// HeaderTimeout does not apply to a complete head while a route of the program is undecided about
+// it.
 func TestWholeHeadOfUndecidedRoute(t *testing.T) {
 	t.Parallel()
 	s := &Server{}
@@ -278,7 +280,7 @@ func TestWholeHeadOfUndecidedRoute(t *testing.T) {
 	}
 }
 
-// A client of a Unix socket that drips its head is never blocked by bytes that nobody has read.
+// A client of a Unix socket that sends its head byte by byte is never blocked by unread bytes.
 func TestDrippedHeadsOnAUnixSocket(t *testing.T) {
 	t.Parallel()
 	l := must(Listen("unix:" + t.TempDir() + "/sock"))[0]

@@ -15,7 +15,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// secretRoom is a server with a secret in the history of its room. It gives the secret to every
+// secretRoom returns a server that sends a secret, which is in the history of its room, to every
 // kind of client.
 func secretRoom(hosts ...string) (*Server, *events) {
 	hub, e := record(echo)
@@ -58,8 +58,8 @@ var hostRequests = []struct {
 	{"half a handshake", "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 426},
 }
 
-// askFor sends a request for the name host on c, and checks that the answer is the one for a name
-// that the server answers to, or does not.
+// askFor sends a request for the name host on c. It checks that the answer fits: with ours, the
+// answer for a name of the server, and otherwise a refusal.
 func askFor(t *testing.T, c io.ReadWriter, raw, host string, want int) {
 	t.Helper()
 	r := bufio.NewReader(c)
@@ -76,7 +76,7 @@ func askFor(t *testing.T, c io.ReadWriter, raw, host string, want int) {
 	if want != http.StatusMisdirectedRequest {
 		return
 	}
-	defer resp.Body.Close() // only now: it reads to the end, which a stream of events has not
+	defer resp.Body.Close() // Close reads to the end, which an event stream lacks
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || method != "HEAD" && !strings.Contains(string(body), "--host") || strings.Contains(string(body), "secret") ||
 		resp.Header.Get("Access-Control-Allow-Origin") != "" || !resp.Close {
@@ -84,7 +84,7 @@ func askFor(t *testing.T, c io.ReadWriter, raw, host string, want int) {
 	}
 }
 
-// Every request of a stranger's page to a server on loopback, by a name of the stranger, gets 421:
+// If a stranger's page asks a server on loopback by a name of the stranger, every request gets 421:
 // no page, no message, no client.
 func TestHosts(t *testing.T) {
 	t.Parallel()
@@ -136,7 +136,7 @@ func TestHosts(t *testing.T) {
 	})
 }
 
-// The names hold in HTTP/2 too, where a request may have two.
+// HTTP/2 requests, which may have two names, are checked too.
 func TestHostsHTTP2(t *testing.T) {
 	t.Parallel()
 	s, _ := secretRoom()
@@ -167,7 +167,7 @@ func TestHostsHTTP2(t *testing.T) {
 	}
 }
 
-// It is the end of the connection that counts, not the address that the server listens on.
+// What counts is the local address of the connection, not the address that the server listens on.
 func TestHostsByAddress(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "s")
@@ -210,7 +210,7 @@ func TestHostsByAddress(t *testing.T) {
 					to = net.JoinHostPort(tt.dial, port)
 				}
 				if wrapped {
-					// of another kind: its connections are read, not peeked at
+					// hides the listener's type, so that its connections are read, not peeked at
 					l = struct{ net.Listener }{l}
 				}
 				serveOn(t, s, l)
@@ -226,8 +226,8 @@ func TestHostsByAddress(t *testing.T) {
 	}
 }
 
-// A page of our host is of our origin, on every kind of listener, unless it came in the clear and
-// its request comes over TLS.
+// A page of the server's own host has the same origin on every kind of listener, unless the page
+// came in the clear and its request comes over TLS.
 func TestSameOriginByListener(t *testing.T) {
 	t.Parallel()
 	for _, wrapped := range []bool{false, true} {
@@ -246,8 +246,8 @@ func TestSameOriginByListener(t *testing.T) {
 	}
 }
 
-// AllowOrigin lists the pages that may send requests, Hosts the names that they may ask for.
-// Neither replaces the other.
+// AllowOrigin lists the pages that may send requests, and Hosts the names that requests may ask
+// for. Neither replaces the other.
 func TestHostsBesideOrigins(t *testing.T) {
 	t.Parallel()
 	s, _ := secretRoom()

@@ -9,8 +9,9 @@ import (
 	"testing"
 )
 
-// A long head of a WebSocket handshake, also one of a later request, counts for MaxPartial until
-// its client ends. A client whose head exceeds MaxPartial is refused.
+// The long head of a WebSocket handshake counts for MaxPartial until its client ends, even if the
+// handshake is a later request of its connection. A client whose head exceeds MaxPartial is
+// refused.
 func TestKeptHeadsCount(t *testing.T) {
 	t.Parallel()
 	const size, most = 6 << 10, 24 << 10

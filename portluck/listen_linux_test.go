@@ -96,7 +96,8 @@ func TestListenInANewProcess(t *testing.T) {
 	}
 }
 
-// Localhost is what the machine has of it, and all addresses are all that it has.
+// On a machine with one IP family, localhost is the one loopback address that exists, and an empty
+// host means all addresses that exist.
 func TestListenWithOneFamily(t *testing.T) {
 	t.Parallel()
 	v4, v6 := netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
@@ -152,7 +153,7 @@ func TestListenWithOneFamily(t *testing.T) {
 	}
 }
 
-// A Unix socket that was put in the place of ours outlives us.
+// A server does not remove a Unix socket that has replaced its own.
 func TestServerLeavesAnothersSocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	s := &Server{Hub: echoHub()}

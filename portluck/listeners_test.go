@@ -104,7 +104,7 @@ func TestMaxSniffing(t *testing.T) {
 	e.wantError(t, ErrShed.Error())
 }
 
-// MaxSniffing holds for connections that are accepted all at once, too.
+// MaxSniffing also holds for connections that are all accepted at once.
 func TestMaxSniffingOfMany(t *testing.T) {
 	t.Parallel()
 	s := &Server{MaxSniffing: 5, SniffTimeout: time.Minute}
@@ -139,7 +139,7 @@ func (l *pipeListener) Close() error {
 
 func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-// hiding hides what a listener is: its connections cannot be peeked at.
+// hiding hides the type of a listener, so that its connections cannot be peeked at.
 type hiding struct{ net.Listener }
 
 // Several listeners of any kind are served at once, in the same way.

@@ -9,8 +9,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A client that leaves in the middle of a TLS handshake, in whatever way, is logged at debug. One
-// that breaks the rules is logged at info.
+// A client that leaves in the middle of a TLS handshake, in whatever way, is logged at level debug.
+// One that breaks the protocol is logged at level info.
 func TestEarlyEndIsForDebugging(t *testing.T) {
 	t.Parallel()
 	hello := firstRecord(t)
@@ -34,7 +34,7 @@ func TestEarlyEndIsForDebugging(t *testing.T) {
 		"inside the record's head":  {leave(hello[:4], false), "debug"},
 		"after a word of two bytes": {leave("\x16\x03", false), "debug"},
 		"with an alert": {func(_ *testing.T, c *net.TCPConn) {
-			// an authority that it does not know has signed the certificate
+			// the client does not know the authority of the certificate
 			_ = tls.Client(c, &tls.Config{ServerName: "localhost"}).Handshake()
 			c.Close()
 		}, "debug"},

@@ -19,18 +19,19 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// A stranger makes a node, a server on a port of its own, or a handler on a shared port fail.
+// A stranger makes something fail: a node or server on a port of its own, or a handler on a shared
+// port.
 type stranger struct {
 	name        string
 	proto, says string
-	// starts it, with s as its Log
+	// own starts it on a port of its own, with s as its Log.
 	own func(t *testing.T, s *Server, told func()) (addr string)
-	// has it on s; nil if it is not there
+	// shared adds it to the port of s. It is nil if the handler cannot share a port.
 	shared func(t *testing.T, s *Server, told func())
 	sends  string
 }
 
-// closesWith calls f, which closes something, at the end of the test.
+// closesWith calls f, which closes something, when the test ends.
 func closesWith(t *testing.T, f func() error) {
 	t.Cleanup(func() {
 		if err := f(); err != nil {
@@ -39,7 +40,7 @@ func closesWith(t *testing.T, f func() error) {
 	})
 }
 
-// free is a listener on a free port.
+// free returns a listener on a free port.
 func free(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -102,8 +103,9 @@ var strangers = []stranger{
 	},
 }
 
-// The errors of a handler go both to its OnError and to the log of its server, or of the server
-// that is its Log. Whatever strangers do, the lines are few and have none of their words.
+// The errors of a handler go to its OnError and also to the log of its server, or of the server
+// that is its Log. Whatever strangers do, the lines are few and contain nothing that strangers
+// send.
 func TestErrorsOfHandlersAreLogged(t *testing.T) {
 	t.Parallel()
 	for _, tt := range strangers {
@@ -170,7 +172,7 @@ func (l *lame) Accept() (net.Conn, error) {
 	return nil, syscall.EMFILE
 }
 
-// What goes wrong with a listener is a line too, and so are the program's own panics, with a stack.
+// A failure of a listener is logged, and so are panics of the program, with their stack.
 func TestErrorsOfListenersAreLogged(t *testing.T) {
 	t.Parallel()
 	for name, serve := range map[string]func(t *testing.T, s *Server, l net.Listener){

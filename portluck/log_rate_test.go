@@ -12,8 +12,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// However many fail at once, and just before and after a second ends, no second has more lines than
-// failuresPerSecond.
+// No second has more than failuresPerSecond lines, however many clients fail at once, and even
+// around the end of a second.
 func TestLinesPerSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logger := zerolog.New(io.Discard)

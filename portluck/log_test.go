@@ -58,7 +58,8 @@ func TestTraps2Row21FirstBytes(t *testing.T) {
 	}
 }
 
-// An error is logged as it is if no word of a client can be in it, else by its type.
+// An error is logged in full if its text cannot contain anything that a client has sent. Otherwise
+// only its type is logged.
 func TestTraps2Row21Errors(t *testing.T) {
 	const secret = "SECRET"
 	_, number := strconv.Atoi(secret)
@@ -97,7 +98,7 @@ func TestTraps2Row21Errors(t *testing.T) {
 	}
 }
 
-// No line has what a client says, however the client ends.
+// No line contains what a client has sent, however the client ends.
 func TestTraps2Row21NoPayload(t *testing.T) {
 	t.Parallel()
 	const secret = "SECRET"
@@ -151,8 +152,8 @@ func TestTraps2Row21NoPayload(t *testing.T) {
 	}
 }
 
-// A line at the end of each client tells who it was, for how long, and how much it has sent and
-// got.
+// At the end of each client a line tells who it was, how long it was connected, and how much it has
+// sent and received.
 func TestDisconnectLine(t *testing.T) {
 	for _, network := range []string{"tcp", "unix"} {
 		t.Run(network, func(t *testing.T) {

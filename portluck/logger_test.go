@@ -53,7 +53,7 @@ func linesOf(t *testing.T, text string) (all []line) {
 	return all
 }
 
-// Each line names the route, the same to a slog.Logger as to zerolog's.
+// Each line names the route, with a slog.Logger as well as with zerolog.
 func TestLinesNameTheRoute(t *testing.T) {
 	for _, kind := range []string{"zerolog", "slog"} {
 		t.Run(kind, func(t *testing.T) {
@@ -153,7 +153,7 @@ func (b brokenLogger) LogAttrs(context.Context, slog.Level, string, ...slog.Attr
 	panic("of the logger")
 }
 
-// A panic of the logger costs lines only.
+// A panic of the logger costs nothing but lines.
 func TestLoggerPanics(t *testing.T) {
 	for _, logger := range []Logger{brokenLogger{true}, brokenLogger{false}, (*slog.Logger)(nil)} {
 		s := &Server{Log: logger, Hub: &Hub{OnMessage: func(m Message, w *Writer, _ *Client) { _ = w.Send(m) }}}
@@ -165,7 +165,8 @@ func TestLoggerPanics(t *testing.T) {
 	}
 }
 
-// The kinds of attributes that the lines have are those of zerolog's own methods.
+// Each kind of attribute that lines have is written as zerolog's own method for that kind writes
+// it.
 func TestZeroLogger(t *testing.T) {
 	var got, want bytes.Buffer
 	logger, own := zerolog.New(&got), zerolog.New(&want)

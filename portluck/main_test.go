@@ -33,8 +33,8 @@ func serve(t testing.TB, s *Server) (addr string) {
 	return l.Addr().String()
 }
 
-// byGoroutines makes the tests run on the other driver: CI runs them on both. Only a test that sets
-// ParkAfter runs on the epoll driver in both, as no other parks.
+// byGoroutines makes the tests use the goroutine driver. CI runs the tests with both drivers. A
+// test that sets ParkAfter always uses the epoll driver, the only one that parks.
 var byGoroutines = os.Getenv("PORTLUCK_DRIVER") == "goroutines"
 
 // serveOn serves s on l until the test ends. A second call for the same s only reads its fields, as
@@ -45,7 +45,7 @@ func serveOn(t testing.TB, s *Server, l net.Listener) {
 		s.Goroutines = true
 	}
 	if s.SniffTimeout == 0 {
-		s.SniffTimeout = patience // who does not wait for it does not depend on it
+		s.SniffTimeout = patience // a test that does not wait for SniffTimeout does not depend on it
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
@@ -68,8 +68,8 @@ type events struct {
 	seen []string
 }
 
-// record makes a hub of what reply does with each message, and remembers its events: "connect tcp",
-// "message a", "disconnect tcp", "error ...".
+// record returns a hub that calls reply for each message, and a record of its events: "connect
+// tcp", "message a", "disconnect tcp", "error ...".
 func record(reply func(m Message, w *Writer)) (*Hub, *events) {
 	e := &events{}
 	e.cond.L = &e.mu
@@ -129,7 +129,7 @@ func (e *events) waitFor(n int) []string {
 	return slices.Clone(e.seen)
 }
 
-// want checks that the events are these, and that no more come while the server is idle.
+// want checks that these events come, and that no others follow while the server is idle.
 func (e *events) want(t testing.TB, want ...string) {
 	t.Helper()
 	got := e.waitFor(len(want))
@@ -187,8 +187,9 @@ func expectEnd(t testing.TB, r io.Reader) string {
 	return joined(string(got))
 }
 
-// joined returns got with its body in one piece, if it is one HTTP response in chunks: how many
-// chunks a response has, and whether it has any, depends on the time between its messages.
+// joined returns got. If got is one HTTP response in chunks, joined makes its body one piece,
+// because the time between the messages decides how many chunks a response has, and whether it has
+// any.
 func joined(got string) string {
 	head, body, _ := strings.Cut(got, "\r\n\r\n")
 	if !strings.HasPrefix(head, "HTTP/1.") || !strings.Contains(head, "\r\nTransfer-Encoding: chunked") {
@@ -224,8 +225,9 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 }
 
-// unlessSilent runs f, whose clients say something at once, and again when s has taken one for
-// silent: the machine was too busy for its SniffTimeout. The OnSilence of s closes such a client.
+// unlessSilent runs f, whose clients say something at once. It runs f again if s has taken one of
+// them for silent, because the machine was too busy for the SniffTimeout. The OnSilence of s closes
+// such a client.
 func unlessSilent(s *Server, f func() error) error {
 	for {
 		before := s.Stats().Routes[RouteSilent]
@@ -238,7 +240,7 @@ func unlessSilent(s *Server, f func() error) error {
 // endsEmpty sends first on c and checks that the connection ends in good order without an answer.
 func endsEmpty(c net.Conn, first string) error {
 	defer c.Close()
-	_, _ = io.WriteString(c, first) // what was taken for silent may be closed by now
+	_, _ = io.WriteString(c, first) // a client that was taken for silent may be closed by now
 	got, err := io.ReadAll(c)
 	if err != nil || len(got) > 0 {
 		return fmt.Errorf("%q: read %q, %w", first, got, err)
@@ -264,7 +266,7 @@ func dialTLS(t testing.TB, addr string, protos ...string) *tls.Conn {
 	return c
 }
 
-// allowHandshakes gives the handshakes of s a minute, whatever its SniffTimeout.
+// allowHandshakes allows the handshakes of s a minute, whatever its SniffTimeout.
 func allowHandshakes(t testing.TB, s *Server) {
 	t.Helper()
 	p := must(s.start())

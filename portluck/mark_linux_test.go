@@ -59,8 +59,9 @@ func sendMarked(t *testing.T, c net.Conn, before, after string) {
 	}
 }
 
-// Urgent data is data, and a descriptor that is passed is closed. What comes behind either is read
-// like all else: while the protocol is unknown, in a line, in a request and in a frame.
+// Urgent data is read like other data, and a descriptor that a client passes is closed. The bytes
+// that follow either are read too: while the protocol is unknown, in a line, in a request and in a
+// frame.
 func TestMarks(t *testing.T) {
 	const (
 		request = "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 3\r\n\r\nhi\n"

@@ -9,8 +9,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// The server ends a client of any protocol that does not finish its message, but not one that is
-// silent between two messages.
+// A client of any protocol that does not finish its message is ended, but not one that is silent
+// between two messages.
 func TestMessageTimeout(t *testing.T) {
 	ended := make(chan error, 1)
 	addr := serve(t, &Server{MessageTimeout: 200 * time.Millisecond, Hub: &Hub{

@@ -21,7 +21,7 @@ func mountEcho(s *Server) *Server {
 	return s
 }
 
-// Every version of HTTP reaches a mounted handler, whose requests are no clients. The rest of the
+// Requests of every version of HTTP reach a mounted handler, and are not clients. The rest of the
 // port is unchanged.
 func TestMount(t *testing.T) {
 	t.Parallel()
@@ -65,7 +65,7 @@ func TestMount(t *testing.T) {
 	}
 }
 
-// The pages of another origin may not send to what is mounted, unless the server lets them.
+// Pages of another origin may not send to a mounted handler unless the server allows it.
 func TestMountOrigin(t *testing.T) {
 	tests := []struct {
 		name, origin string
@@ -98,7 +98,7 @@ func TestMountOrigin(t *testing.T) {
 	}
 }
 
-// Shutdown waits for the requests of what is mounted.
+// Shutdown waits for the requests of mounted handlers.
 func TestMountShutdown(t *testing.T) {
 	t.Parallel()
 	begun, end := make(chan struct{}), make(chan struct{})
@@ -129,7 +129,7 @@ func TestMountShutdown(t *testing.T) {
 	}
 }
 
-// Mistakes of the program are panics that say so, as in Handle.
+// Mistakes of the program panic with a clear text, as in Handle.
 func TestMountPanics(t *testing.T) {
 	frozen := &Server{}
 	serve(t, frozen)
@@ -165,7 +165,7 @@ func TestMountWithoutHub(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		pages http.Handler
-		want  map[string]string // by method and path: the status, and the body if it is 200
+		want  map[string]string // method and path -> the status, and the body if it is 200
 	}{
 		{"nothing else", nil, map[string]string{
 			"POST /nosuch": "404", "PUT /nosuch": "404", "GET /nosuch": "404", "DELETE /": "404", "POST /api/a": `200 HTTP/1.1 POST a "x"`,

@@ -46,7 +46,7 @@ func TestAccepts(t *testing.T) {
 		"text/event-stream;q=0, text/event-stream;v=1":  false,
 		"text/event-stream;v=1;q=0, text/event-stream":  true,
 		"text/event-stream;v=1":                         true,
-		// what follows q is none of the type
+		// parameters after q do not belong to the type
 		"text/event-stream;q=1;v=1, text/html":                        true,
 		`text/event-stream;q="1"`:                                     false,
 		"text/event-stream;q":                                         false,
@@ -76,7 +76,7 @@ func TestAccepts(t *testing.T) {
 	}
 }
 
-// The Vary header tells a cache where Accept decides between a page and a stream.
+// If Accept decides between a page and a stream, the Vary header tells caches so.
 func TestVaryAccept(t *testing.T) {
 	t.Parallel()
 	addr := serve(t, &Server{
@@ -116,7 +116,8 @@ func TestVaryAccept(t *testing.T) {
 	}
 }
 
-// Whatever Accept is, a weight is one, and another order of the fields does not change the answer.
+// For every Accept, the weight is between 0 and 1, and the order of the fields does not change the
+// answer.
 func FuzzAccept(f *testing.F) {
 	f.Add("text/event-stream;q=0.5", `*/*;a="\"";q=1`)
 	f.Add("text/html, text/event-stream;q=0.9", "text/*")

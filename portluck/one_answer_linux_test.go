@@ -17,12 +17,12 @@ import (
 	"time"
 )
 
-// plainShake is an opening handshake, in lines.
+// plainShake is an opening handshake without its end.
 const plainShake = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 	"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
-// manyWays are requests that two parsers might read, or two handlers might answer, in different
-// ways, with the one right answer.
+// manyWays are requests that two parsers could read in different ways, or two handlers could answer
+// in different ways, each with its one right answer.
 var manyWays = []struct {
 	name, raw string
 	want      int
@@ -91,8 +91,8 @@ var manyWays = []struct {
 	{"CONNECT", "CONNECT localhost:80 HTTP/1.1\r\nHost: localhost:80\r\n\r\n", 405},
 }
 
-// waysIn are the ways on which a request can come. Each returns a connection to a server and what
-// has to be read before the answer to a request that is sent next.
+// waysIn are the ways on which a request can come. Each returns a connection to a server and its
+// reader, ready for a request and its answer.
 var waysIn = []struct {
 	name  string
 	serve func(t *testing.T, s *Server) (net.Conn, *bufio.Reader)
@@ -148,7 +148,7 @@ func throughUnix(t *testing.T, s *Server) net.Conn {
 	return c
 }
 
-// A request has the same answer, events and end by every way into the port.
+// A request has the same answer, the same events and the same end on every way into the port.
 func TestOneAnswer(t *testing.T) {
 	t.Parallel()
 	for _, tt := range manyWays {
@@ -163,7 +163,7 @@ func TestOneAnswer(t *testing.T) {
 						Pages: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%s %s", r.Method, r.RequestURI) }),
 					}
 					if tt.want == http.StatusMisdirectedRequest && in.name == "Unix" {
-						return // whose server has no names
+						return // a Unix socket, whose server has no names
 					}
 					c, r := in.serve(t, s)
 					scheme := "http"
@@ -171,8 +171,8 @@ func TestOneAnswer(t *testing.T) {
 						scheme = "https"
 					}
 					raw := strings.Replace(tt.raw, "SCHEME", scheme, 1)
-					// What follows is served as a request where the answer leaves the connection
-					// open. To a WebSocket it is a frame that is malformed.
+					// If the answer leaves the connection open, what follows is served as the next
+					// request. For a WebSocket it is a malformed frame.
 					go func() {
 						_, _ = io.WriteString(c, raw+"GET /next HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 					}()
@@ -180,11 +180,11 @@ func TestOneAnswer(t *testing.T) {
 					c.Close()
 					ctx, cancel := context.WithTimeout(t.Context(), patience)
 					defer cancel()
-					if err := s.Shutdown(ctx); err != nil { // all events have come then
+					if err := s.Shutdown(ctx); err != nil { // after it all events have come
 						t.Fatal(err)
 					}
 					events := e.all()
-					slices.Sort(events) // OnError has a goroutine of its own
+					slices.Sort(events) // OnError may run beside the other events
 					switch course := insecure.Replace(fmt.Sprintf("%s\nevents %q", got, events)); {
 					case !strings.HasPrefix(got, fmt.Sprint(tt.want, " ")):
 						t.Errorf("%s\nwant %d", course, tt.want)
@@ -199,11 +199,11 @@ func TestOneAnswer(t *testing.T) {
 	}
 }
 
-// insecure takes TLS out of the name of a protocol.
+// insecure replaces the names of protocols over TLS by those without it.
 var insecure = strings.NewReplacer("connect https", "connect http", "connect wss", "connect ws", "disconnect https", "disconnect http", "disconnect wss", "disconnect ws")
 
-// answers reads all that comes until the end, and returns of each answer what a client can tell
-// apart.
+// answers reads to the end, and returns the parts of each answer by which a client can tell it from
+// others.
 func answers(t *testing.T, r *bufio.Reader, raw string) string {
 	t.Helper()
 	method, _, _ := strings.Cut(raw, " ")
@@ -223,7 +223,7 @@ func answers(t *testing.T, r *bufio.Reader, raw string) string {
 	}
 }
 
-// ending is how a connection has ended: cleanly, or not.
+// ending returns how a connection has ended: cleanly or not.
 func ending(err error) string {
 	switch {
 	case err == nil, errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):

@@ -11,7 +11,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// browserHost is what browsers write for a host, with its port if that is not the scheme's.
+// browserHost matches a host as browsers write it, with the port unless it is the default of the
+// scheme.
 var browserHost = regexp.MustCompile(`^((?:[a-z0-9_-]+\.)*[a-z0-9_-]+\.?|\[[0-9a-f:]+\])(?::([1-9][0-9]{0,4}))?$`)
 
 // isBrowserHost reports whether a browser may send host in an Origin.
@@ -36,8 +37,9 @@ func isBrowserHost(host string) bool {
 	return true
 }
 
-// globs reports whether s matches pattern, in which a * stands for one or more of letters, digits,
-// hyphens and underscores: another way to say what [Server.AllowOrigin] is to hold to.
+// globs reports whether s matches pattern, in which a * stands for one or more letters, digits,
+// hyphens and underscores. It is a second, independent implementation of what [Server.AllowOrigin]
+// promises.
 func globs(pattern, s string) bool {
 	ok := []bool{true} // whether pattern to here matches the first i bytes of s
 	ok = append(ok, make([]bool, len(s))...)
@@ -52,8 +54,8 @@ func globs(pattern, s string) bool {
 	return ok[len(s)]
 }
 
-// A pattern that is refused matches no origin of a browser. Another one matches what it says,
-// without a * only itself, in any case of ASCII.
+// A pattern that is refused would match no origin of a browser. An accepted one matches as globs
+// does; without a * it matches only itself, in any case of ASCII letters.
 func FuzzAllowOrigin(f *testing.F) {
 	for _, pattern := range []string{
 		"example.com", "*.example.com", "example.com:*", "EXAMPLE.com.:80*", "foo*.com", "10.*.0.1", "*.0.1", "*.*.*.1", "[::1]", "[fe80::*]",

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// The tests of origins, by their number in SEEDS.md part B1. A refused one gets 403 here, and 400
-// upstream.
+// These are upstream's tests of origins, by their number in SEEDS.md part B1. A refused origin gets
+// 403 here and 400 upstream.
 func TestUpstreamOrigins(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -112,7 +112,7 @@ func ExampleServer_AllowOrigin() {
 	// https://evilexample.com false
 }
 
-// Who may talk to the server may do so over HTTP, event streams and WebSocket alike.
+// The same origins may talk to the server over HTTP, event streams and WebSocket.
 func TestOriginsOfEveryKind(t *testing.T) {
 	t.Parallel()
 	const wsFields = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"

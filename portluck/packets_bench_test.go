@@ -44,8 +44,7 @@ func (s *silentPackets) SetDeadline(time.Time) error      { return nil }
 func (s *silentPackets) SetReadDeadline(time.Time) error  { return nil }
 func (s *silentPackets) SetWriteDeadline(time.Time) error { return nil }
 
-// BenchmarkSilentPackets measures what a client of UDP costs that has nothing to say: memory, and
-// goroutines.
+// BenchmarkSilentPackets measures the memory and the goroutines that a silent UDP client costs.
 func BenchmarkSilentPackets(b *testing.B) {
 	const clients = 100_000
 	memory := func() (n uint64) {

@@ -165,7 +165,7 @@ func TestPacketsCallbacks(t *testing.T) {
 	}
 }
 
-// Shutdown serves what was sent before it, and disconnects each client once.
+// Shutdown serves the datagrams that were sent before it, and disconnects each client once.
 func TestPacketsShutdown(t *testing.T) {
 	hub, e := record(echo)
 	s, u := &Server{Hub: hub}, &udp.Server{}
@@ -236,8 +236,8 @@ func TestPacketsClose(t *testing.T) {
 	}
 }
 
-// ServePacket returns the error of a socket that fails, or of a handler that was shut down by
-// itself.
+// ServePacket returns the error of a socket that fails, or of a handler that the program has shut
+// down itself.
 func TestPacketsFail(t *testing.T) {
 	s, u := &Server{}, &udp.Server{}
 	pc := must(net.ListenPacket("udp", "127.0.0.1:0"))

@@ -28,8 +28,8 @@ import (
 // errSecret is the value of the callbacks' panics. Its text must appear nowhere.
 var errSecret = errors.New("SECRET of a client")
 
-// panicsLogged wants n panics in the log of s, each with the stack of this package's tests, and not
-// a word of what they panicked with.
+// panicsLogged checks that the log of s has n panics, each with a stack that includes this
+// package's tests, and nothing of the values of the panics.
 func panicsLogged(t *testing.T, s *Server, out *logBuffer, n uint64) {
 	t.Helper()
 	eventually(t, "it is counted", func() bool { return s.Stats().Panics >= n })
@@ -60,7 +60,7 @@ func TestCallbacksPanicLogged(t *testing.T) {
 	}
 }
 
-// http.ErrAbortHandler is no panic to log.
+// A panic with http.ErrAbortHandler is not logged.
 func TestAbortHandlerIsNotLogged(t *testing.T) {
 	t.Parallel()
 	for _, c := range callbacks {
@@ -75,7 +75,8 @@ func TestAbortHandlerIsNotLogged(t *testing.T) {
 	}
 }
 
-// brittle is a codec that panics in one of its methods, and tells the peer why it ends.
+// brittle is a codec that panics in one of its methods, and that tells the peer the reason of the
+// end.
 type brittle struct {
 	raw.Lines
 	in string
@@ -111,8 +112,8 @@ func (b *brittle) AppendClose(dst []byte, reason error) []byte {
 	return fmt.Appendf(dst, "bye: %v\n", reason)
 }
 
-// A panic in a codec is logged with its stack and route, and the farewell, also of a codec that
-// sends the reason as it is, tells the peer no more than that there was one.
+// A panic in a codec is logged with its stack and route. The farewell tells the peer only that
+// there was a panic, even if the codec sends the reason unchanged.
 func TestCodecPanics(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"NewCodec", "Decode", "AppendMessage", "AppendWrite", "AppendClose", "Leave", "OnMessage"} {
@@ -151,7 +152,7 @@ func TestCodecPanics(t *testing.T) {
 	}
 }
 
-// The panics of a stream that is a route of the port are logged too.
+// Panics of the callbacks of a tcp.Stream are logged too if its server is a route of the port.
 func TestStreamPanicsLogged(t *testing.T) {
 	t.Parallel()
 	boom := func(*tcp.Stream) { panic(errSecret) }
@@ -177,7 +178,7 @@ func TestStreamPanicsLogged(t *testing.T) {
 	}
 }
 
-// Handlers that recover panics by themselves have the port log them.
+// Handlers that recover panics themselves pass them to the port, which logs them.
 func TestHandlersPanicsLogged(t *testing.T) {
 	t.Parallel()
 	for name, set := range map[string]func(h *callosum.Handler){
@@ -205,7 +206,7 @@ func TestHandlersPanicsLogged(t *testing.T) {
 	}
 }
 
-// So do nodes that share the port.
+// So do mesh nodes that share the port.
 func TestNodePanicsLogged(t *testing.T) {
 	t.Parallel()
 	out := &logBuffer{}
@@ -232,8 +233,8 @@ func TestNodePanicsLogged(t *testing.T) {
 	}
 }
 
-// On ports of their own the standard logger has them, unless OnError is told; and what that panics
-// with.
+// On ports of their own, the standard logger logs panics unless OnError gets them. It also logs a
+// panic of OnError.
 func TestPanicsOnOwnPortsLogged(t *testing.T) {
 	out := &logBuffer{}
 	stdlog.SetOutput(out)
@@ -297,7 +298,7 @@ func serveSlots(t *testing.T, h *callosum.Handler) (addr string) {
 	return l.Addr().String()
 }
 
-// Of many panics at once one is logged. The next line has the number of those that were not.
+// If many panics come at once, one is logged. The next line has the number of those that were not.
 func TestPanicsAreBounded(t *testing.T) {
 	out := &logBuffer{}
 	logger := zerolog.New(out)
@@ -317,7 +318,7 @@ func TestPanicsAreBounded(t *testing.T) {
 	}
 }
 
-// ownRuntimeError is a program's: its text may be anything.
+// ownRuntimeError is an error of the program, whose text may be anything.
 type ownRuntimeError struct{ error }
 
 func (ownRuntimeError) RuntimeError() {}
@@ -337,8 +338,8 @@ func TestPanicValuesAreNotLogged(t *testing.T) {
 	}
 }
 
-// OnDisconnect gets the panic, also when the server is closed, or the client killed, before the
-// peer has ended its side.
+// OnDisconnect gets the panic as the reason, even if the server is closed or the client is killed
+// before the peer has ended its side.
 func TestPanicIsTheReason(t *testing.T) {
 	t.Parallel()
 	for _, goroutines := range []bool{false, true} {

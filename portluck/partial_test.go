@@ -15,8 +15,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A client that has begun a ClientHello, or the head of a request, costs no more than a descriptor
-// that is looked at: the attack of TRAPS part 2, row 8, is 1,000 of them.
+// A client that has sent part of a ClientHello, or part of the head of a request, costs only a
+// descriptor that the port peeks at. The attack of TRAPS part 2, row 8, has 1,000 such clients.
 func TestPartialOpeningsAreCheap(t *testing.T) {
 	const n, most = 1000, 2 << 10
 	for name, first := range map[string]string{
@@ -44,7 +44,7 @@ func TestPartialOpeningsAreCheap(t *testing.T) {
 					send(t, conns[i], first)
 				}
 				eventually(t, "all are sniffed", func() bool { return s.Stats().Sniffing == n })
-				// what the clients' ends cost in this process, by less than they do
+				// a low estimate of what the clients' ends cost in this process
 				mine := int64(n) * 600
 				after, more := memory()
 				if more -= goroutines; more > 20 {
@@ -122,7 +122,7 @@ func TestOpeningsInPieces(t *testing.T) {
 	})
 }
 
-// dripping sends its first writes byte by byte.
+// dripping splits its first writes into single bytes.
 type dripping struct{ net.Conn }
 
 func (d *dripping) Write(p []byte) (int, error) {
@@ -170,7 +170,7 @@ func TestPartialOpeningsEnd(t *testing.T) {
 	}
 }
 
-// A client that was announced as silent is no raw client any more once it has begun something else,
+// A client that was announced as silent stops being a raw client once it begins another protocol,
 // however slowly.
 func TestAnnouncedClientsThatBeginSomethingElse(t *testing.T) {
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
@@ -189,7 +189,7 @@ func TestAnnouncedClientsThatBeginSomethingElse(t *testing.T) {
 	})
 }
 
-// A Unix socket keeps few writes that nobody has read: its client is not to wait for us.
+// A Unix socket holds few unread writes. Its client must not have to wait for the server.
 func TestOpeningsByteByByteOnAUnixSocket(t *testing.T) {
 	l := must(Listen("unix:" + t.TempDir() + "/sock"))[0]
 	serveOn(t, &Server{Hub: echoHub()}, l)
@@ -205,7 +205,7 @@ func TestOpeningsByteByByteOnAUnixSocket(t *testing.T) {
 	}
 }
 
-// BenchmarkDrippedHead is the CPU that each byte of a head of 16,000 bytes costs that comes byte by
+// BenchmarkDrippedHead sends a head of 16,000 bytes byte by byte, and measures the CPU time of each
 // byte.
 func BenchmarkDrippedHead(b *testing.B) {
 	addr := serve(b, &Server{Hub: echoHub(), SniffTimeout: time.Minute})

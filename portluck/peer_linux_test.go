@@ -10,7 +10,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A client of a Unix socket is known by its process, whatever it speaks; one of TCP is not.
+// Info.Peer is the process of a client of a Unix socket, whatever it speaks. For a TCP client it is
+// nil.
 func TestPeerOfAUnixClient(t *testing.T) {
 	t.Parallel()
 	const upgrade = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +

@@ -17,7 +17,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A silent WebSocket client is pinged, whatever way it came, and is lost when it does not answer.
+// A silent WebSocket client is pinged, whatever way it came, and ended if it does not answer.
 func TestPingInterval(t *testing.T) {
 	t.Parallel()
 	for _, goroutines := range []bool{false, true} {
@@ -52,8 +52,8 @@ func TestPingInterval(t *testing.T) {
 	}
 }
 
-// A stream beats after the interval without an event, not at fixed times, and never if there is no
-// interval.
+// An event stream gets a comment when there was no event for the interval, not at fixed times, and
+// never if the interval is negative.
 func TestEventStreamsBeatInSilence(t *testing.T) {
 	t.Parallel()
 	for _, interval := range []time.Duration{10 * time.Second, -1} {
@@ -83,7 +83,7 @@ func TestEventStreamsBeatInSilence(t *testing.T) {
 	}
 }
 
-// An event stream that has nothing to tell beats at the same interval.
+// An event stream without events gets a comment at that interval.
 func TestEventStreamsBeat(t *testing.T) {
 	t.Parallel()
 	s := &Server{PingInterval: 30 * time.Millisecond, RoomOf: func(*http.Request) (string, bool) { return "room", true }}

@@ -8,8 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers/loop"
 )
 
-// What drives a client is for ports: a program that could raise events itself could have two
-// OnMessage of one client at once, or a client whose connection lives on after its OnDisconnect.
+// The methods that raise events are for ports only. A program that had them could run two OnMessage
+// of one client at once, or disconnect a client whose connection goes on.
 func TestProgramsDriveNothing(t *testing.T) {
 	types := []reflect.Type{
 		reflect.TypeFor[*Client](), reflect.TypeFor[*Writer](), reflect.TypeFor[*Hub](), reflect.TypeFor[*Room](),

@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// A server accepts from several listeners, again and again.
+// A server goes on accepting from several listeners.
 func TestAcceptingGoesOn(t *testing.T) {
 	s := &Server{Hub: echoHub()}
 	listeners := []net.Listener{listen(t), listen(t), listen(t)}
@@ -51,8 +51,8 @@ func TestStatsBeforeServe(t *testing.T) {
 // plainListener is a listener that cannot be peeked at.
 type plainListener struct{ net.Listener }
 
-// seen waits until s has accepted so many connections, has so many undecided, and has looked at
-// bytes of each: who is oldest is known once all are in one stage.
+// seen waits until s has accepted that many connections, that many are undecided, and s has looked
+// at bytes of each. Then all are in one stage, and it is certain which is the oldest.
 func seen(t *testing.T, s *Server, accepted, undecided int) {
 	t.Helper()
 	p := must(s.start())
@@ -65,7 +65,8 @@ func seen(t *testing.T, s *Server, accepted, undecided int) {
 	})
 }
 
-// The oldest undecided connection goes when there are too many, however it is sniffed.
+// If there are too many undecided connections, the oldest is closed, whether it is peeked at or
+// read.
 func TestMaxSniffingShedsTheOldest(t *testing.T) {
 	for name, wrap := range map[string]func(net.Listener) net.Listener{
 		"peeked": func(l net.Listener) net.Listener { return l },
@@ -115,7 +116,7 @@ func TestMaxSniffingShedsTheOldest(t *testing.T) {
 	})
 }
 
-// Behind a proxy MaxConnsPerIP is for each client, not for the proxy.
+// Behind a proxy MaxConnsPerIP applies to each client, not to the proxy.
 func TestMaxConnsPerIPBehindAProxy(t *testing.T) {
 	hub, e := record(echo)
 	s := &Server{Hub: hub, MaxConnsPerIP: 2, ProxyFrom: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
@@ -168,7 +169,8 @@ func TestShutdownDeadlineOfRaw(t *testing.T) {
 	<-done
 }
 
-// Every connection that does not become a client is counted, also one that the loop had already.
+// Every connection that does not become a client is counted, even one that the loop has already
+// got.
 func TestFailedIsCounted(t *testing.T) {
 	hub, e := record(echo)
 	s := &Server{Hub: hub}

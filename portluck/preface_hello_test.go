@@ -9,14 +9,15 @@ import (
 	"time"
 )
 
-// heldBack is a connection that keeps what it is to send after the first flight until it is let go.
+// heldBack is a connection that sends its first flight, and holds later writes back until it is
+// released.
 type heldBack struct {
 	net.Conn
 	flights int
 	kept    []byte
 }
 
-// Write sends the first flight, and keeps the others.
+// Write sends the first flight and keeps later writes.
 func (c *heldBack) Write(b []byte) (int, error) {
 	if c.flights++; c.flights == 1 {
 		return c.Conn.Write(b)
@@ -25,8 +26,8 @@ func (c *heldBack) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// A client of HTTP/2 whose preface comes in the last segment of its handshake is not silent. On a
-// machine that is busy for longer than SniffTimeout nobody has read the preface by then.
+// A client of HTTP/2 whose preface comes in the last segment of its handshake is not silent. If the
+// machine is busy for longer than SniffTimeout, the preface may be there without having been read.
 func TestPrefaceInTheLastSegment(t *testing.T) {
 	t.Parallel()
 	for d := 100 * time.Millisecond; ; d *= 2 {
@@ -40,8 +41,8 @@ func TestPrefaceInTheLastSegment(t *testing.T) {
 	}
 }
 
-// sayPreface has a client send its preface with the end of its handshake, and a ping when
-// SniffTimeout is over. The error is that the ping was not answered.
+// sayPreface makes a client send its preface together with the end of its handshake, and a ping
+// after SniffTimeout. It returns an error if the ping is not answered.
 func sayPreface(t *testing.T, sniffTimeout time.Duration) error {
 	t.Helper()
 	s := &Server{TLSConfig: withTLS(), SniffTimeout: sniffTimeout}

@@ -15,7 +15,8 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// longHeader is a PROXY header of version 2 of a TCP client, with n bytes after the addresses.
+// longHeader returns a PROXY header of version 2 for a TCP client, with n bytes after the
+// addresses.
 func longHeader(n int) string {
 	size := binary.BigEndian.AppendUint16(nil, uint16(12+n))
 	return proxyV2 + "\x21\x11" + string(size) + "\xc0\x00\x02\x07\xc0\x00\x02\x01\x03\xe8\x00\x50" + strings.Repeat("v", n)
@@ -53,7 +54,7 @@ func TestLongProxyHeaders(t *testing.T) {
 	})
 }
 
-// ProxyUnix is every client of a Unix socket, and no other.
+// ProxyUnix means every client of a Unix socket, and no other.
 func TestProxyOverAUnixSocket(t *testing.T) {
 	hub := &Hub{OnMessage: func(m Message, w *Writer, c *Client) { _ = w.Send(TextMessage(c.Remote().String() + " " + m.String())) }}
 	for _, hide := range []bool{false, true} {
@@ -91,7 +92,7 @@ func TestZoneOfAPeer(t *testing.T) {
 	s := &Server{Hub: &Hub{
 		OnConnect: func(_ *Writer, c *Client) { got <- c.Remote() }, OnMessage: func(Message, *Writer, *Client) {},
 	}}
-	listen(t) // package net looks once at what the machine has: not in the namespace
+	listen(t) // package net asks only once what the machine has: not inside the namespace
 	inNamespace(t, "127.0.0.1/8", func() error {
 		if out, err := exec.Command("ip", "addr", "add", "fe80::1/64", "dev", "lo", "nodad").CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)

@@ -19,8 +19,8 @@ var fromLoopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 
 const proxyHead = "PROXY TCP4 192.0.2.7 192.0.2.1 1000 80\r\n"
 
-// A PROXY header is mandatory: whatever a server does with silent, stalled or unknown clients, a
-// connection that has not shown its header gets nothing of it.
+// A PROXY header is mandatory. Whatever a server does with silent, stalled or unknown clients, it
+// serves nothing to a connection before its header.
 func TestNothingIsServedBeforeTheProxyHeader(t *testing.T) {
 	greet := handlers.HandlerFunc(func(c handlers.Conn, _ handlers.Port) {
 		if nc, err := c.NetConn(); err == nil {
@@ -81,7 +81,7 @@ func TestNothingIsServedBeforeTheProxyHeader(t *testing.T) {
 	}
 }
 
-// A header that is late, but in time, is read; SniffTimeout begins after it.
+// A header that comes late, but before ProxyTimeout, is read. SniffTimeout begins after it.
 func TestProxyHeaderAfterSniffTimeout(t *testing.T) {
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
 		hub, e := record(echo)
@@ -112,7 +112,7 @@ func TestProxyHeaderAfterSniffTimeout(t *testing.T) {
 	})
 }
 
-// The layer inside TLS has no PROXY header of its own, wherever the client says that it is.
+// Inside TLS a PROXY header is not read, whatever address it has.
 func TestProxyHeaderOutsideTLSOnly(t *testing.T) {
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
 		for _, head := range []string{"PROXY UNKNOWN\r\n", "PROXY TCP4 127.0.0.9 127.0.0.1 1000 80\r\n", proxyV2 + "\x20\x00\x00\x00"} {
@@ -126,7 +126,8 @@ func TestProxyHeaderOutsideTLSOnly(t *testing.T) {
 	})
 }
 
-// At a shutdown nothing is served before the header either, and what is whole is.
+// At a shutdown, too, nothing is served before the header. Connections whose header is complete are
+// served.
 func TestShutdownBeforeTheProxyHeader(t *testing.T) {
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {
 		hub, e := record(echo)
@@ -155,8 +156,8 @@ func TestShutdownBeforeTheProxyHeader(t *testing.T) {
 	})
 }
 
-// Zero is 10 seconds, a negative bound none; the kernel keeps no silent connection for longer than
-// there is.
+// Zero means 10 seconds and a negative value no bound. The kernel does not hold back a silent
+// connection for longer than the bound.
 func TestProxyTimeout(t *testing.T) {
 	for _, tt := range []struct {
 		set, want time.Duration

@@ -46,7 +46,7 @@ func TestSilentClientIsAnnounced(t *testing.T) {
 	e.want(t, "connect tcp", "message x y", "disconnect tcp")
 }
 
-// A raw client is held for a browser by a request line first, and by nothing else.
+// A raw client is taken for a browser only if its first line is a request line.
 func TestRawGuard(t *testing.T) {
 	t.Parallel()
 	const request = "GET\t/ HTTP/1.1\n"

@@ -53,11 +53,11 @@ var refusals = []struct {
 	{"a slow message", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\nx", 408},
 }
 
-// following is what comes in the same write as a request that is refused.
+// following is sent in the same write as a request that is refused.
 const following = "POST /following HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nfollowing"
 
-// A refusal that announces that the connection closes is the last answer there, and what follows in
-// the same write is no request (RFC 9112, section 9.6), whatever way it has come in.
+// If a refusal says that the connection closes, it is the last answer on that connection. What
+// follows in the same write is not served as a request (RFC 9112, section 9.6), on every way in.
 func TestRefusalCloses(t *testing.T) {
 	t.Parallel()
 	ways := []struct {

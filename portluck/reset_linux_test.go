@@ -9,8 +9,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// The connection of a client that has reset it by the time that the program gets it has its
-// address: a program that logs it calls String.
+// A connection has its remote address even if the client has reset it before the program gets it: a
+// program that logs the address calls its String.
 func TestResetConnHasAddress(t *testing.T) {
 	t.Parallel()
 	for name, route := range map[string]func(s *Server, got chan<- net.Conn){

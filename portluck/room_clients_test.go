@@ -17,8 +17,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Clients of every kind are in a room, while others come and go; several publish at once. Nobody
-// misses a message or gets one twice, and those of each publisher come in their order.
+// A room has clients of every kind, others come and go, and several publish at once. No member
+// misses a message or gets one twice, and the messages of each publisher come in order.
 func TestRoomOfAllKinds(t *testing.T) {
 	t.Parallel()
 	const publishers, each = 4, 300
@@ -81,7 +81,7 @@ func TestRoomOfAllKinds(t *testing.T) {
 	pass.Wait()
 }
 
-// wsLines gives the messages of a WebSocket as lines.
+// wsLines returns the messages of a WebSocket as lines.
 func wsLines(c *wsClient) io.Reader {
 	r, w := io.Pipe()
 	go func() { // ends when the connection does
@@ -115,7 +115,7 @@ func TestRoomStuckMember(t *testing.T) {
 	fmt.Fprintln(reader, "hello")
 	eventually(t, "both are there", func() bool { return r.Len() == 2 })
 	const size = 64 << 10
-	ahead := make(chan struct{}, 4) // of the reader, which is never too slow
+	ahead := make(chan struct{}, 4) // keeps the reader from falling behind
 	go func() {                     // ends when the other one is gone
 		for r.Len() == 2 {
 			r.Publish(Message{Data: bytes.Repeat([]byte("x"), size)})

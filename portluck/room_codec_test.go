@@ -9,7 +9,7 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// Codecs of a program that embed one of ours. Each has its own AppendMessage, but for kept.
+// These are codecs of a program that embed one of ours. Each but kept has its own AppendMessage.
 type (
 	overBytes    struct{ raw.Bytes }
 	overLines    struct{ raw.Lines }
@@ -28,7 +28,7 @@ func (overShared) AppendMessage(dst, msg []byte, _ Kind) []byte   { return own(d
 func (overPrefixed) AppendMessage(dst, msg []byte, _ Kind) []byte { return own(dst, msg) }
 func (overAny) AppendMessage(dst, msg []byte, _ Kind) []byte      { return own(dst, msg) }
 
-// A room sends a message as the client's codec frames it, also one that embeds a codec of ours.
+// A room sends a message as the client's codec frames it, even if that codec embeds one of ours.
 func TestRoomHearsEmbeddingCodecs(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -69,7 +69,8 @@ func TestRoomHearsEmbeddingCodecs(t *testing.T) {
 	}
 }
 
-// Our codecs are framed once for all who have the same; those that embed them are not.
+// A message is framed once for all clients that have the same codec of ours. Codecs that embed ours
+// frame it themselves.
 func TestFramingOfCodecs(t *testing.T) {
 	t.Parallel()
 	lines := (&raw.Handler{}).Codec(&Info{})

@@ -15,7 +15,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// settled counts what a process still holds.
+// settled returns how many goroutines, and how much of the heap, this process still has.
 func settled() (goroutines int, heap uint64) {
 	runtime.GC()
 	runtime.GC()
@@ -63,8 +63,8 @@ func TestRoomStress(t *testing.T) {
 		c.sessions.Load(), c.stuck.Load(), c.connects.Load(), c.slow.Load(), c.published.Load(), c.messages.Load(), heap>>10, after>>10, runtime.NumGoroutine())
 }
 
-// soak is how long TestRoomSoak lasts and with how many clients: 10 minutes with 15,000 in the long
-// form, or as long as PORTLUCK_SOAK says. Its processes of clients are told by environment
+// soak holds how long TestRoomSoak lasts and how many clients it has: 10 minutes and 15,000 clients
+// in the long form, or as long as PORTLUCK_SOAK says. Client processes get it in environment
 // variables.
 type soak struct {
 	lasts, hold, pause time.Duration // hold: of a client, on average; pause: of a publisher
@@ -93,11 +93,12 @@ func newSoak(t *testing.T) soak {
 	return s
 }
 
-// perProcess is how many clients a process has: its descriptors are limited.
+// perProcess is how many clients one process has, because its descriptors are limited.
 const perProcess = 5000
 
-// TestRoomSoak holds that with clients of all kinds in processes of their own, that come and go,
-// every connect has its disconnect, no message is lost or doubled, and memory stays what it was.
+// TestRoomSoak has clients of all kinds, in processes of their own, that come and go. It checks
+// that each connect has its disconnect, that no message is lost or doubled, and that memory does
+// not grow.
 func TestRoomSoak(t *testing.T) {
 	t.Parallel()
 	o := newSoak(t)
@@ -131,7 +132,7 @@ func TestRoomSoak(t *testing.T) {
 		c.connects.Load(), c.slow.Load(), float64(heap)/1e6, rss(), goroutines)
 }
 
-// soakProcess is a process of n clients.
+// soakProcess starts a process with n clients.
 func soakProcess(t *testing.T, addr string, n int) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestRoomSoak$", "-test.v", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), "PORTLUCK_SOAK_ADDR="+addr, fmt.Sprint("PORTLUCK_SOAK_CLIENTS=", n))
@@ -142,7 +143,7 @@ func soakProcess(t *testing.T, addr string, n int) {
 	}
 }
 
-// watch logs how the server is, until ctx ends.
+// watch logs the state of the server until ctx ends.
 func (c *crowd) watch(ctx context.Context, t *testing.T, h *Hub, every time.Duration) {
 	for began := time.Now(); ctx.Err() == nil; nap(ctx, every) {
 		goroutines, heap := settled()
@@ -151,7 +152,7 @@ func (c *crowd) watch(ctx context.Context, t *testing.T, h *Hub, every time.Dura
 	}
 }
 
-// rss is the memory that the system has given this process, where it tells.
+// rss returns the resident memory of this process, if the system tells it.
 func rss() string {
 	status, _ := os.ReadFile("/proc/self/status")
 	_, after, _ := strings.Cut(string(status), "VmRSS:")

@@ -22,7 +22,8 @@ func (l closings) Close() error {
 	return l.Listener.Close()
 }
 
-// Serve closes its listener once, however it ends: the Close of a program's may be close(ch).
+// Serve closes its listener only once, however it ends: the Close of a program's listener may panic
+// at the second call.
 func TestServeClosesItsListenerOnce(t *testing.T) {
 	for name, end := range map[string]func(s *Server, l net.Listener){
 		"Shutdown": func(s *Server, _ net.Listener) { _ = s.Shutdown(context.Background()) },

@@ -79,8 +79,8 @@ func TestListenKeepsItsConnections(t *testing.T) {
 	}
 }
 
-// ShuttingDown tells a func of HandleFunc that the server shuts down, and Shutdown waits for the
-// func.
+// A func of HandleFunc learns from ShuttingDown that the server shuts down, and Shutdown waits for
+// the func.
 func TestHandleFuncIsToldOfShutdown(t *testing.T) {
 	t.Parallel()
 	for name, end := range ends {
@@ -111,7 +111,7 @@ func TestHandleFuncIsToldOfShutdown(t *testing.T) {
 	}
 }
 
-// Shutdown closes the connection of a func that does not watch ShuttingDown when its context ends.
+// When its context ends, Shutdown closes the connection of a func that does not watch ShuttingDown.
 func TestHandleFuncLosesItsConnection(t *testing.T) {
 	t.Parallel()
 	for name, end := range ends {
@@ -140,7 +140,7 @@ func TestHandleFuncLosesItsConnection(t *testing.T) {
 	}
 }
 
-// The signal may be asked for at any time, and comes once.
+// ShuttingDown may be called at any time, and its channel is closed once.
 func TestShuttingDownIsToldOnce(t *testing.T) {
 	s := &Server{}
 	before := s.ShuttingDown()
@@ -156,7 +156,8 @@ func TestShuttingDownIsToldOnce(t *testing.T) {
 	_ = s.Close()
 }
 
-// What waits in a listener when Shutdown begins is served, if the program goes on accepting.
+// Connections that wait in a listener when Shutdown begins are served if the program goes on
+// accepting.
 func TestShutdownServesWhatListenHolds(t *testing.T) {
 	t.Parallel()
 	for _, goroutines := range []bool{false, true} {

@@ -57,8 +57,8 @@ func init() {
 	os.Exit(0)
 }
 
-// kernelClients are the kinds of clients: what each does before the server stops for a moment, and
-// what it sends while the server stands still, which only the kernel has then.
+// kernelClients are the kinds of clients: what each does before the server process is stopped, and
+// what it sends meanwhile, which then waits in the kernel.
 var kernelClients = []struct {
 	name, from string
 	prepare    func(t *testing.T, c net.Conn) net.Conn
@@ -115,8 +115,8 @@ func shaken(t *testing.T, c net.Conn) net.Conn {
 	return c
 }
 
-// What clients have sent before Shutdown is served, although the server has not looked at it yet:
-// half of the connections are still in the accept queue.
+// What clients have sent before Shutdown is served, even if the server has not read it yet. Half of
+// the connections are still in the accept queue.
 func TestShutdownServesWhatTheKernelHas(t *testing.T) {
 	n := 220
 	long := need.Long()
@@ -162,8 +162,8 @@ func shutdownWithClients(t *testing.T, how string, n int) {
 		c.SetDeadline(time.Now().Add(2 * time.Minute))
 		clients[i] = c
 	}
-	// Those that need an answer first, and half of the others, are known to the server before it
-	// stands still.
+	// Clients that need an answer first, and half of the others, are accepted before the server is
+	// stopped.
 	waits := func(i int) bool {
 		kind := i % len(kernelClients)
 		return i%2 == 0 || kind >= 2 && kind != 4 && kind != 9

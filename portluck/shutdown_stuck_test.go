@@ -25,7 +25,7 @@ func (l *deafListener) Close() error {
 	return nil
 }
 
-// packetsOf is a handler of datagrams whose Shutdown is a func of the test.
+// packetsOf is a PacketHandler whose Shutdown is a func of the test.
 type packetsOf struct {
 	shutdown func() error
 	done     chan struct{}
@@ -41,7 +41,8 @@ func (h *packetsOf) Shutdown(context.Context) error { return h.shutdown() }
 
 func (*packetsOf) Close() error { return nil }
 
-// Shutdown ends with its ctx, and Close soon, even if code of the program does not return.
+// Shutdown returns when its ctx ends, and Close returns soon, even if code of the program does not
+// return.
 func TestShutdownStuck(t *testing.T) {
 	t.Parallel()
 	stop := map[string]func(s *Server) error{
@@ -106,7 +107,7 @@ func (p *port) serves() bool {
 	return n+len(p.packets.handlers) > 0
 }
 
-// Shutdown does not hide why a handler of datagrams could not end in good order.
+// Shutdown returns the error of a PacketHandler that could not end in good order.
 func TestShutdownTellsOfPackets(t *testing.T) {
 	t.Parallel()
 	want := errors.New("not in good order")

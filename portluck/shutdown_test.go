@@ -118,7 +118,7 @@ func TestShutdownDeadline(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 }
 
-// Silent clients that leave as the server shuts down have their disconnect, also inside TLS.
+// Silent clients that leave while the server shuts down get their OnDisconnect, also inside TLS.
 func TestShutdownWhileSilentClientsLeave(t *testing.T) {
 	t.Parallel()
 	const n = 100
@@ -153,7 +153,7 @@ func TestShutdownWhileSilentClientsLeave(t *testing.T) {
 	}
 }
 
-// What was sent inside TLS before Shutdown is served, although its protocol has to be read first.
+// What was sent inside TLS before Shutdown is served, although its protocol is not yet known.
 func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
 	t.Parallel()
 	const n = 50
@@ -186,8 +186,8 @@ func TestShutdownServesWhatIsInsideTLS(t *testing.T) {
 	}
 }
 
-// A callback of the TLS configuration that waits for the handshake's context does not hold a
-// shutdown up, nor does one that waits for a client.
+// A callback of the TLS configuration that waits for the context of the handshake does not delay a
+// shutdown, nor does a handshake that waits for its client.
 func TestShutdownEndsHandshakes(t *testing.T) {
 	for name, end := range map[string]func(s *Server) error{
 		"Shutdown": func(s *Server) error { return s.Shutdown(context.Background()) },
@@ -219,7 +219,7 @@ func TestShutdownEndsHandshakes(t *testing.T) {
 	}
 }
 
-// After Shutdown only the connections that the program has taken over are open.
+// After Shutdown only connections that the program has taken over are open.
 func TestNothingIsOpenAfterShutdown(t *testing.T) {
 	for range 5 {
 		s := &Server{Hub: echoHub(), TLSConfig: withTLS(), Goroutines: byGoroutines, Pages: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -17,7 +17,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// locked is a buffer that may be written to and read at once.
+// locked is a buffer for several goroutines.
 type locked struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -35,7 +35,7 @@ func (l *locked) String() string {
 	return l.b.String()
 }
 
-// reset ends c with RST, if it is one of TCP.
+// reset closes c with RST if it is a TCP connection.
 func reset(t *testing.T, c net.Conn) {
 	t.Helper()
 	if c, ok := c.(*net.TCPConn); ok {
@@ -46,8 +46,8 @@ func reset(t *testing.T, c net.Conn) {
 	c.Close()
 }
 
-// A connection that goes before it has said anything, as the health checks of proxies do, raises no
-// event, writes no line and counts as no failure.
+// A connection that leaves before it has sent anything, such as a health check of a proxy, raises
+// no event, logs no line and does not count as a failure.
 func TestSilenceIsNoFailure(t *testing.T) {
 	const local = proxyV2 + "\x20\x00\x00\x00"
 	old := &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}
@@ -107,11 +107,11 @@ func TestSilenceIsNoFailure(t *testing.T) {
 	})
 }
 
-// mute is a server and the bytes that a client sends before it leaves.
+// mute is a server and what a client does before it leaves without having said anything.
 type mute struct {
 	from   []netip.Prefix
 	first  string
-	secure *tls.Config // of a handshake behind first; nil for none
+	secure *tls.Config // for a handshake after first; nil for none
 	set    func(s *Server)
 }
 

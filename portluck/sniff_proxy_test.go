@@ -42,15 +42,15 @@ func TestParseProxyMalformed(t *testing.T) {
 	}
 }
 
-// What a header that is right says of the client, and how long it is. Where it says nothing that we
-// can use the addresses are those of the socket: the specification, section 2.2.
+// A valid header gives the client's addresses and its own length. If its addresses are of no use to
+// us, those of the socket are used (specification, section 2.2).
 func TestParseProxy(t *testing.T) {
 	v4 := "\x01\x02\x03\x04\x05\x06\x07\x08\x30\x39\x00\x50"
 	v6 := func(src, dst string) string {
 		a, b := netip.MustParseAddr(src).As16(), netip.MustParseAddr(dst).As16()
 		return string(a[:]) + string(b[:]) + "\x30\x39\x00\x50"
 	}
-	// a checksum, and what does not end: neither is looked at
+	// a checksum and an unterminated TLV: both are ignored
 	tlvs := "\x03\x00\x04\xde\xad\xbe\xef" + "\x04\xff\xff"
 	v2 := func(command, family byte, body string) string {
 		return proxyV2 + string([]byte{command, family, byte(len(body) >> 8), byte(len(body))}) + body

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// A deadline that somebody has set to get the connection is not moved by the reader, which may set
-// its own later.
+// Take sets a deadline to get the connection. The reader does not move that deadline, even if it
+// sets its own later.
 func TestReaderBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := net.Pipe()
@@ -39,7 +39,7 @@ func TestReaderBound(t *testing.T) {
 		r.deadline(-1)
 		wantEnd(0)
 		r.release()
-		r.bound(passed) // it is another's by now
+		r.bound(passed) // somebody else has the connection by now
 		_ = a.SetDeadline(time.Now().Add(time.Minute))
 		wantEnd(time.Minute)
 	})

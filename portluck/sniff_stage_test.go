@@ -58,12 +58,12 @@ func TestHeadNeed(t *testing.T) {
 	}
 }
 
-// blocked is a connection whose client has sent what there is, and no more.
+// blocked is a connection whose client sends nothing after the bytes of in.
 type blocked struct {
 	net.Conn // nil
 	in       *bytes.Reader
 	out      int
-	wanted   bool // a Read had to wait before there was an answer
+	wanted   bool // a Read would have waited before there was an answer
 }
 
 func (b *blocked) Read(p []byte) (int, error) {
@@ -87,8 +87,8 @@ var errBlocked = errors.New("the client has sent no more")
 
 var emptyLines = regexp.MustCompile(`\A(\r?\n)+`)
 
-// A head is waited for exactly while net/http waits for it, but for what net/http refuses already
-// by its URL or method.
+// The port waits for the rest of a head exactly while net/http would, except that net/http refuses
+// some URLs and methods earlier.
 func FuzzHeadNeed(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"))
 	f.Add([]byte("POST /a HTTP/1.0\nA: b\n c\n\nbody"))
@@ -96,7 +96,7 @@ func FuzzHeadNeed(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n: x\r\n"))
 	f.Add([]byte("\r\n\nGET / HTTP/1.1\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c := &blocked{in: bytes.NewReader(emptyLines.ReplaceAll(b, nil))} // which httpd reads over
+		c := &blocked{in: bytes.NewReader(emptyLines.ReplaceAll(b, nil))} // httpd skips them
 		r, err := http.ReadRequest(bufio.NewReader(c))
 		switch need := headNeed(b); {
 		case need == 0 && errors.Is(err, errBlocked):
@@ -109,7 +109,7 @@ func FuzzHeadNeed(f *testing.F) {
 	})
 }
 
-// A ClientHello is waited for exactly while crypto/tls waits for it.
+// The port waits for the rest of a ClientHello exactly while crypto/tls would.
 func FuzzHelloNeed(f *testing.F) {
 	hello := firstFlight(f)
 	f.Add(hello)
@@ -165,7 +165,8 @@ func TestHelloNeed(t *testing.T) {
 	}
 }
 
-// The openings of the built-in routes fit what is looked at, or are handed over.
+// The opening of each built-in protocol fits into the bytes that the port looks at, or the
+// connection is handed over before that.
 func TestOpeningsAreBounded(t *testing.T) {
 	p := portOf(t, &Server{TLSConfig: withTLS()})
 	for _, first := range []string{

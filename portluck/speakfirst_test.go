@@ -23,8 +23,8 @@ var greeter = handlers.HandlerFunc(func(c handlers.Conn, p handlers.Port) {
 	})
 })
 
-// Clients of SpeakFirst are spoken to at once: SniffTimeout is none here, so that nobody else ever
-// is.
+// The server speaks to clients of SpeakFirst at once. Here SniffTimeout has no bound, so it never
+// speaks first to others.
 func TestSpeakFirst(t *testing.T) {
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	elsewhere := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
@@ -78,7 +78,7 @@ func TestSpeakFirstAlone(t *testing.T) {
 	e.want(t, "connect tcp", "message line", "disconnect tcp")
 }
 
-// ShuttingDown tells a handler, whose connections do not end by themselves, of a shutdown.
+// A handler whose connections do not end by themselves learns of a shutdown from ShuttingDown.
 func TestShuttingDown(t *testing.T) {
 	ended := make(chan struct{})
 	s := &Server{SpeakFirst: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}

@@ -15,7 +15,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// eventRoom serves a hub with the room "lobby" on every path below /room, and its history.
+// eventRoom serves a hub. A GET request below /room joins its room "lobby", which has a history.
 func eventRoom(t *testing.T) (url string, h *Hub, e *events) {
 	t.Helper()
 	h, e = record(nil)
@@ -27,7 +27,7 @@ func eventRoom(t *testing.T) (url string, h *Hub, e *events) {
 	return "http://" + addr, h, e
 }
 
-// stream asks for events, after the last one that was seen if that is not empty.
+// stream asks for events. If last is not empty, it asks for those after it.
 func stream(t *testing.T, url, last string, header ...string) (*bufio.Reader, *http.Response) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -134,7 +134,7 @@ func TestEventsRefused(t *testing.T) {
 	}
 }
 
-// The program ends a stream, destroys one, and a shutdown ends the rest.
+// The program ends one stream and destroys another, and a shutdown ends the rest.
 func TestEventsEnd(t *testing.T) {
 	h := &Hub{}
 	gone := make(chan error, 3)
@@ -201,7 +201,8 @@ func TestPoll(t *testing.T) {
 			t.Errorf("the position %q: %s %q", foreign, resp.Status, body)
 		}
 	}
-	// A position of another server is a gap: what is there, and that something may be missing.
+	// With a position of another server the client gets what is kept, and learns that something may
+	// be missing.
 	epoch, _, _ := strings.Cut(at, "-")
 	for _, foreign := range []string{
 		"1-1", "abc-0", "ABCDEF-3", epoch + "-99", strings.Repeat("f", 16) + "-1", strings.Repeat("f", 40) + "-1", epoch + "-" + strings.Repeat("9", 40),

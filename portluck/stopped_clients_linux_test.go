@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// A stoppedKind is a kind of client. start brings one to where the process is stopped; its error is
-// no fault if the machine was too busy for the bound.
+// A stoppedKind is a kind of client. start prepares a client up to the moment when the server
+// process is stopped. An error of start is not a failure if the machine was too busy for the bound.
 type stoppedKind struct {
 	name  string
 	start func(t *testing.T, addr string) (stoppedClient, error)
 }
 
-// stoppedClient has begun, when ready returns. What during sends waits in the kernel while the
-// process stands still, and then hear is to hear the answer to that and to what after sends.
+// A stoppedClient is ready to be stopped when ready returns. What during sends waits in the kernel
+// while the process is stopped. hear then checks the answer to that and to what after sends.
 type stoppedClient struct {
 	ready         func() error
 	during, after func()
@@ -29,9 +29,9 @@ type stoppedClient struct {
 
 func isReady() error { return nil }
 
-// saying is a client that says first until it hears hear, second while the process stands still,
-// and third until it hears want. network is tcp, udp, tls, or a protocol that is offered inside
-// TLS.
+// saying returns a client that sends first and waits for hear, sends second while the process is
+// stopped, then sends third and waits for want. network is tcp, udp, tls, or a protocol that the
+// client offers by ALPN.
 func saying(name, network, first, hear, second, third, want string) stoppedKind {
 	return stoppedKind{name, func(t *testing.T, addr string) (stoppedClient, error) {
 		var c net.Conn
@@ -62,7 +62,7 @@ func saying(name, network, first, hear, second, third, want string) stoppedKind 
 			func() { send(t, c, third) },
 			func() error {
 				got, err := hearUntil(c, want)
-				if err == nil && network == "udp" && got != heard { // it is a new client
+				if err == nil && network == "udp" && got != heard { // after that much time it is a new client
 					err = fmt.Errorf("heard %q, and %q before", got, heard)
 				}
 				return err
@@ -84,7 +84,7 @@ func hearUntil(c io.Reader, want string) (string, error) {
 	return string(got), nil
 }
 
-// hears is hearUntil as a step of a stoppedClient.
+// hears returns hearUntil as a step of a stoppedClient.
 func hears(c io.Reader, want string) func() error {
 	return func() error {
 		_, err := hearUntil(c, want)
@@ -92,7 +92,7 @@ func hears(c io.Reader, want string) func() error {
 	}
 }
 
-// shaking is a client whose Finished waits in the kernel.
+// shaking returns a client whose last message of the TLS handshake (Finished) waits in the kernel.
 func shaking(protocols ...string) stoppedKind {
 	return stoppedKind{"half a TLS handshake", func(t *testing.T, addr string) (stoppedClient, error) {
 		gate := &gated{Conn: dial(t, addr), at: make(chan struct{}), open: make(chan struct{})}
@@ -116,7 +116,7 @@ func shaking(protocols ...string) stoppedKind {
 	}}
 }
 
-// gated holds its second Write.
+// gated is a connection that holds its second Write back.
 type gated struct {
 	net.Conn
 	writes   int
@@ -131,8 +131,8 @@ func (g *gated) Write(p []byte) (int, error) {
 	return g.Conn.Write(p)
 }
 
-// overHTTP2 is a client of HTTP/2 that has had an answer. While the process stands still it sends
-// the rest of a body, or another request.
+// overHTTP2 returns a client of HTTP/2 that has had one answer. While the process is stopped it
+// sends the rest of a body, or another request.
 func overHTTP2(name string, body bool) stoppedKind {
 	return stoppedKind{name, func(t *testing.T, addr string) (stoppedClient, error) {
 		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true}
@@ -179,7 +179,7 @@ const (
 	stoppedPut   = "POST /_put HTTP/1.1\r\nHost: localhost\r\nContent-Length: 21\r\n\r\n"
 )
 
-// stoppedKinds are the clients of a server whose bounds are all short.
+// stoppedKinds returns the clients of a server whose bounds are all short.
 func stoppedKinds() []stoppedKind {
 	all := []stoppedKind{
 		saying("the first bytes, in two", "tcp", "GE", "", "T / HTTP/1.1\r\nHost: localhost\r\n\r\n", "", "HTTP/1.1 405"),
@@ -208,7 +208,7 @@ func stoppedKinds() []stoppedKind {
 	return all
 }
 
-// pingedKinds are clients that were pinged, and answer.
+// pingedKinds returns clients that were pinged, and that answer.
 func pingedKinds() []stoppedKind {
 	var all []stoppedKind
 	for _, n := range []string{"tcp", "tls", "http/1.1"} {

@@ -16,9 +16,9 @@ import (
 	"github.com/portluck/portluck/handlers/udp"
 )
 
-// stoppedEnv makes this binary a server that echoes, whose bounds are all as long as it says. A
-// name before that chooses how it accepts and drives connections; behind pings, PingInterval alone
-// is short.
+// stoppedEnv makes this binary an echo server. Its value is the length of all bounds of the server.
+// A name before the length chooses how the server accepts and drives connections; with the name
+// pings only PingInterval is short.
 const stoppedEnv = "PORTLUCK_STOPPED"
 
 func init() {
@@ -53,7 +53,7 @@ func init() {
 		os.Exit(1)
 	}
 	fmt.Println(all[0].Addr())
-	go func() { // ends the process with its input
+	go func() { // ends the process at the end of its input
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
@@ -64,8 +64,8 @@ func init() {
 	s.Serve(all[0])
 }
 
-// A client that has sent something while the process stood still for longer than its timeouts is
-// served: the server reads what has come before it ends a client.
+// If the process is stopped for longer than its timeouts, a client that has sent something
+// meanwhile is served: the server reads what has come before it ends a client.
 func TestStoppedProcess(t *testing.T) {
 	for _, how := range []string{"epoll", "goroutines", "read"} {
 		t.Run(how, func(t *testing.T) {
@@ -81,8 +81,8 @@ func TestStoppedProcess(t *testing.T) {
 	}
 }
 
-// stopped tries clients of these kinds. It is false, and nothing was tried, when the machine is too
-// busy for that bound.
+// stopped tries clients of these kinds with this bound. It returns false, without having tested
+// anything, if the machine is too busy for the bound.
 func stopped(t *testing.T, how string, bound time.Duration, pings bool, kinds []stoppedKind) bool {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), stoppedEnv+"="+how+" "+bound.String())
@@ -106,7 +106,7 @@ func stopped(t *testing.T, how string, bound time.Duration, pings bool, kinds []
 	var clients []stoppedClient
 	begin := time.Now()
 	if pings {
-		begin = begin.Add(bound) // nobody is late before the ping
+		begin = begin.Add(bound) // no bound passes before the ping
 	}
 	for range each {
 		for _, k := range kinds {

@@ -19,7 +19,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// straceEnv makes this binary a server of the files of a directory, that echoes.
+// straceEnv makes this binary an echo server that also serves the files of a directory.
 const straceEnv = "PORTLUCK_STRACE"
 
 func init() {
@@ -34,15 +34,15 @@ func init() {
 	}
 	l := all[0]
 	fmt.Println(l.Addr())
-	go func() { // ends the process with its input
+	go func() { // ends the process at the end of its input
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
 	s.Serve(l)
 }
 
-// traced runs a server that echoes and serves the files of dir under strace while f talks to it,
-// and returns what strace has to say.
+// traced runs an echo server, which also serves the files of dir, under strace while f talks to it.
+// It returns the output of strace.
 func traced(t *testing.T, dir string, f func(addr string), options ...string) string {
 	t.Helper()
 	strace := need.Program(t, "strace")
@@ -96,18 +96,18 @@ func TestTraps1Row30Sendfile(t *testing.T) {
 	}
 }
 
-// schedulerCalls are those that Go's scheduler, allocator and signals make, and no connection: how
-// many there are depends on what else the machine does.
+// schedulerCalls matches the calls of Go's scheduler, allocator and signals, which belong to no
+// connection. Their number depends on what else the machine does.
 var schedulerCalls = regexp.MustCompile(`^(futex|nanosleep|sched_\w+|epoll_pwait|epoll_wait|m(un)?map|mprotect|madvise|` +
 	`rt_\w+|sigaltstack|tgkill|get[pt]id|clone3?|rseq|set_robust_list|restart_syscall|exit|exit_group|clock_\w+|timer_\w+)$`)
 
-// schedulerWakes stands in the write and in the read of an eventfd by which Go's scheduler wakes
-// its poller, and the loop its runner.
+// schedulerWakes occurs in each write and read of an eventfd, by which Go's scheduler wakes its
+// poller and the loop wakes a runner.
 const schedulerWakes = `"\1\0\0\0\0\0\0\0", 8`
 
 // TestSystemCallsOfAShortConnection counts the system calls of the server for one connection:
-// connect, a line, its echo, close. It takes the cheapest of several: a connection that the machine
-// delays for a millisecond needs more.
+// connect, a line, its echo, close. It takes the cheapest of several connections, because one that
+// the machine delays for a millisecond needs more calls.
 func TestSystemCallsOfAShortConnection(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -140,7 +140,7 @@ var (
 	callAccepts = regexp.MustCompile(`accept4.*= \d+\n?$`)
 )
 
-// without returns calls without the last one of this name.
+// without returns calls without the last call of this name.
 func without(calls []string, name string) []string {
 	for i := len(calls) - 1; i >= 0; i-- {
 		if calls[i] == name {

@@ -17,8 +17,7 @@ import (
 	"github.com/portluck/portluck/handlers/websocket"
 )
 
-// endings are the ways in which a client can end TLS. What follows write is the client's, which
-// does not close.
+// endings are the ways in which a client can end TLS. None of them closes the connection itself.
 var endings = []struct {
 	name string
 	good bool
@@ -31,9 +30,9 @@ var endings = []struct {
 	{"RST", false, func(_ *tls.Conn, nc *net.TCPConn) { nc.SetLinger(0); nc.Close() }},
 }
 
-// The last line of a raw client may lack its end only if a close_notify follows. Without that an
-// attacker on the path may have cut "pay 1000" to "pay 100". A WebSocket ends with its close frame
-// or abnormally.
+// The last line of a raw client may lack its line end only if a close_notify follows. Otherwise an
+// attacker on the path could cut "pay 1000" to "pay 100". A WebSocket ends with its close frame,
+// and otherwise abnormally.
 func TestTLSEndings(t *testing.T) {
 	upgrade := "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -41,7 +40,7 @@ func TestTLSEndings(t *testing.T) {
 	clients := []struct {
 		name, head, data string
 		whole            []string
-		tail             string // a message if the end is good
+		tail             string // a message only if the end is clean
 		good, bad        error
 	}{
 		{"raw", "", "whole\npay 100", []string{"whole"}, "pay 100", nil, io.ErrUnexpectedEOF},

@@ -14,8 +14,8 @@ import (
 	"github.com/portluck/portluck/matchers"
 )
 
-// A megabyte of header lines is cut, whichever part of the server reads them: rows 37 and 38, and
-// part 2, rows 8 and 9.
+// The server stops reading long before a megabyte of header lines, whichever part of it reads them:
+// rows 37 and 38, and part 2, rows 8 and 9.
 func TestTraps1Row37EndlessHeader(t *testing.T) {
 	if !alone(t) {
 		return
@@ -41,8 +41,8 @@ func TestTraps1Row37EndlessHeader(t *testing.T) {
 	}
 }
 
-// The cost of header matchers does not multiply: a wake-up asks each of them once at the most, and
-// none behind one that is undecided.
+// The cost of header matchers does not multiply: when bytes come, each matcher is asked at most
+// once, and none after an undecided one.
 func TestTraps1Row40ManyHeaderMatchers(t *testing.T) {
 	t.Parallel()
 	const routes = 50
@@ -76,8 +76,8 @@ func TestTraps1Row40ManyHeaderMatchers(t *testing.T) {
 	}
 }
 
-// What a browser can be made to send, or begins like it, is answered as HTTP and raises no raw
-// event.
+// Whatever a page can make a browser send, and everything that begins like it, is answered as HTTP
+// and raises no raw event.
 func TestTraps2Row01MalformedHTTPIsNotRaw(t *testing.T) {
 	hub, e := record(echo)
 	addr := serve(t, &Server{Hub: hub})
@@ -102,7 +102,7 @@ func TestTraps2Row01MalformedHTTPIsNotRaw(t *testing.T) {
 	}
 }
 
-// Whatever begins like TLS is TLS, or nothing: never a weaker route.
+// Whatever begins like TLS is served as TLS or not at all, never by a weaker route.
 func TestTraps2Row14UnusualHellosAreNotRaw(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)
@@ -158,7 +158,8 @@ func (c countingConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// A WebSocket message is one write, header and payload, and so are all the answers of a turn.
+// The header and the payload of a WebSocket message leave in one write, and so do all answers of
+// one turn.
 func TestTraps4Row10OneWriteForAMessage(t *testing.T) {
 	var writes atomic.Int64
 	l := listen(t)

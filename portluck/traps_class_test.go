@@ -105,7 +105,7 @@ func TestTraps1Row25PrefaceByteByByte(t *testing.T) {
 	}
 }
 
-// Every recorded client is classified by the port as it is by the matchers, whole and byte by byte.
+// The port classifies every recorded client as the matchers do, in one piece and byte by byte.
 func TestTranscriptsOverTheWire(t *testing.T) {
 	t.Parallel()
 	routes := map[string]string{
@@ -135,7 +135,7 @@ func TestTranscriptsOverTheWire(t *testing.T) {
 	}
 }
 
-// What a client negotiated by ALPN it must speak: TRAPS part 2, row 3.
+// A client must speak the protocol that it has negotiated by ALPN: TRAPS part 2, row 3.
 func TestTraps2Row03ALPN(t *testing.T) {
 	hub, e := record(echo)
 	s := &Server{Hub: hub, TLSConfig: withTLS()}
@@ -166,8 +166,8 @@ func TestTraps2Row03ALPN(t *testing.T) {
 	}
 }
 
-// The program can tell a line in the clear from the same line over TLS: part 2, row 4. Inside TLS
-// the port classifies each connection again.
+// A program can tell a line in the clear from the same line over TLS: part 2, row 4. Inside TLS the
+// port classifies each connection again.
 func TestTraps2Row04InsideTLS(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)
@@ -190,7 +190,7 @@ func TestTraps2Row04InsideTLS(t *testing.T) {
 	}
 }
 
-// lineEnds writes a line end after each write: what is echoed comes back.
+// lineEnds adds a line end to each write, so that it is echoed.
 type lineEnds struct{ net.Conn }
 
 func (c lineEnds) Write(p []byte) (int, error) {
@@ -253,7 +253,7 @@ func TestTraps2Row12NobodyIsMixedUp(t *testing.T) {
 	})
 }
 
-// oneClient has id echoed by one of the protocols, or leaves early.
+// oneClient sends id over one of the protocols and reads its echo, or leaves early.
 func oneClient(addr, id string, kind int) error {
 	c, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
@@ -295,8 +295,8 @@ func oneClient(addr, id string, kind int) error {
 	return nil
 }
 
-// A port that has nothing to do uses no CPU, also after connections were handed over by a deadline:
-// part 2, row 11.
+// A port that has nothing to do uses no CPU, even after deadlines have decided connections: part 2,
+// row 11.
 func TestTraps2Row11IdleUsesNoCPU(t *testing.T) {
 	if !alone(t) {
 		return

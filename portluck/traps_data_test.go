@@ -20,7 +20,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// oneSegment sends what is written when its half is closed.
+// oneSegment keeps what is written and sends it, in one segment, when its half is closed.
 type oneSegment struct {
 	*net.TCPConn
 	held []byte
@@ -35,10 +35,11 @@ func (c *oneSegment) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// SetWriteDeadline does nothing: that of a tls.Conn that was closed passes at once.
+// SetWriteDeadline does nothing, because a tls.Conn that is closed sets a deadline that passes at
+// once.
 func (c *oneSegment) SetWriteDeadline(time.Time) error { return nil }
 
-// The end of the stream comes in one segment with the last bytes, and nothing of them is lost.
+// The end of the stream comes in one segment with the last bytes, none of which is lost.
 func TestTraps1Row28DataAndCloseNotify(t *testing.T) {
 	t.Parallel()
 	hub, _ := record(func(m Message, w *Writer) { w.WriteString(fmt.Sprint(len(m.Data))) })
@@ -163,7 +164,7 @@ func (c *slowConn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// A slow TLS client works while its deadline allows, and is gone after: also part 5, row 2.
+// A slow TLS client is served until its deadline, and closed after it: also part 5, row 2.
 func TestTraps1Row33SlowTLSClient(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)
@@ -217,7 +218,7 @@ func TestTraps1Row34OneSettings(t *testing.T) {
 	}
 }
 
-// A proxy's header tells the address, if the proxy is trusted: also part 2, row 13.
+// A PROXY header gives the client's address if the proxy is trusted: also part 2, row 13.
 func TestTraps1Row35Proxy(t *testing.T) {
 	t.Parallel()
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
@@ -283,7 +284,7 @@ func TestTraps1Row36FINWhileQueued(t *testing.T) {
 	eventually(t, "the connections are closed", func() bool { return s.Stats().Open == 0 && s.Stats().Accepted == 20 })
 }
 
-// FIN ends a connection that is undecided at once, with and without data before it.
+// FIN at once ends a connection that is undecided, with and without data before it.
 func TestTraps1Row36FINWhileUndecided(t *testing.T) {
 	t.Parallel()
 	s := &Server{SniffTimeout: time.Hour, Timeout: time.Hour, OnSilence: handlers.Refuse}
@@ -329,7 +330,8 @@ func TestTraps1Row38AnnouncedLengths(t *testing.T) {
 	}
 }
 
-// Endless control frames of a client that does not read are not queued for ever.
+// The answers to endless control frames of a client that does not read are not queued without
+// bound.
 func TestTraps1Row39EndlessSettings(t *testing.T) {
 	if !alone(t) {
 		return

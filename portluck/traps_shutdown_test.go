@@ -25,7 +25,7 @@ import (
 
 func TestTraps1Row03CloseRefusesThePort(t *testing.T) {
 	s := &Server{}
-	l := must(net.Listen("tcp", "127.0.1.3:0")) // an address of which no other test takes a port
+	l := must(net.Listen("tcp", "127.0.1.3:0")) // no other test uses ports of this address
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	talk(t, l.Addr().String(), "{}\n")
@@ -159,8 +159,8 @@ func init() {
 	os.Exit(0)
 }
 
-// flooded is a server with few descriptors. What is written to in is answered with how many accept
-// errors there were, and the milliseconds of CPU.
+// flooded starts a server with few descriptors. It answers each line on in with its number of
+// accept errors and its CPU time in milliseconds.
 func flooded(t *testing.T, sniff time.Duration) (addr string, in io.Writer, out *bufio.Reader) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -182,7 +182,7 @@ func flooded(t *testing.T, sniff time.Duration) (addr string, in io.Writer, out 
 	return strings.TrimSpace(addr), stdin, out
 }
 
-// A client for which there is no descriptor is closed: also part 3, row 12.
+// A client is closed if there is no descriptor for it: also part 3, row 12.
 func TestTraps1Row09TheReserveSheds(t *testing.T) {
 	addr, _, _ := flooded(t, time.Hour)
 	ends := make(chan error, 100)
@@ -198,7 +198,7 @@ func TestTraps1Row09TheReserveSheds(t *testing.T) {
 	}
 }
 
-// Without descriptors the server waits instead of spinning, and recovers: also part 2, row 10.
+// A server without descriptors waits instead of spinning, and recovers: also part 2, row 10.
 func TestTraps1Row09NoDescriptors(t *testing.T) {
 	t.Parallel()
 	addr, in, out := flooded(t, 500*time.Millisecond)

@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// silentClients opens n connections to addr that say nothing, as bare descriptors: they cost this
-// process next to nothing. They are closed when the test ends, or by the func.
+// silentClients opens n silent connections to addr, as bare descriptors, which cost this process
+// next to nothing. They are closed when the test ends, or by the func that is returned.
 func silentClients(t testing.TB, addr string, n int) (closeAll func()) {
 	t.Helper()
 	a, err := net.ResolveTCPAddr("tcp4", addr)
@@ -76,8 +76,9 @@ func TestTraps1Row02SilentClientIsClosedAtTheDeadline(t *testing.T) {
 	expectEnd(t, dial(t, addr))
 }
 
-// A silent client that was announced is closed when it has been idle for Timeout, and so is one
-// that waits for what it will say where raw is refused. That is no failure: nobody knows of it.
+// A silent client that was announced is closed when it has been idle for Timeout. So is one that
+// still waits for its first byte because raw clients are refused. That is not a failure, since the
+// program does not know of the client.
 func TestTraps1Row13SilentClientsAreGoneAtTimeout(t *testing.T) {
 	t.Parallel()
 	for name, unmatched := range map[string]handlers.Handler{"raw": nil, "no raw": handlers.Refuse} {
@@ -110,8 +111,8 @@ func TestTraps1Row13SilentClientsAreGoneAtTimeout(t *testing.T) {
 	}
 }
 
-// A client that was silent for longer than SniffTimeout is classified by what it says then: part 5,
-// row 1.
+// A client that was silent for longer than SniffTimeout is still classified by what it says later:
+// part 5, row 1.
 func TestTraps5Row1PreconnectedBrowser(t *testing.T) {
 	t.Parallel()
 	for name, unmatched := range map[string]handlers.Handler{"raw": nil, "no raw": handlers.Refuse} {
@@ -135,10 +136,10 @@ func TestTraps5Row1PreconnectedBrowser(t *testing.T) {
 	}
 }
 
-// What a silent client costs: rows 12 and 13, and part 2, row 6. It is the slope between two
-// numbers of them, once all were announced, for what a server and the other tests need besides is
-// not theirs; and the best of several, for what the runtime holds on to changes with the load of
-// the machine and only ever adds to it.
+// This test measures what a silent client costs: rows 12 and 13, and part 2, row 6. It compares two
+// numbers of clients, once all were announced, so that what the server and other tests need does
+// not count. It takes the best of several measurements, because the runtime may hold more memory on
+// a loaded machine, but never less.
 func TestTraps1Row12SilentClientsAreCheap(t *testing.T) {
 	if !alone(t) {
 		return
@@ -175,7 +176,8 @@ func TestTraps1Row12SilentClientsAreCheap(t *testing.T) {
 	}
 }
 
-// settledMemory is what is in use once there are n clients and the garbage of their coming is gone.
+// settledMemory returns the memory in use once there are n clients and their garbage has been
+// collected.
 func settledMemory(t *testing.T, hub *Hub, n int) int64 {
 	t.Helper()
 	eventually(t, "all are announced", func() bool { return hub.Len() == n })

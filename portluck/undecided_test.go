@@ -42,8 +42,8 @@ func (client clientOfOthers) talk(c net.Conn) error {
 	return nil
 }
 
-// clientsOfOthers are those that a route of the program is not for: what they send, with pauses at
-// |, and what they get.
+// clientsOfOthers are clients that a route of the program does not match: what they send, with
+// pauses at |, and what they get.
 var clientsOfOthers = map[string]clientOfOthers{
 	"POST":           {"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi", "HTTP/1.1 200 ", "hi\n"},
 	"a slow head":    {"POST / HTTP/1.1\r\n|Host: localhost\r\nConnection: close\r\n|Content-Length: 2\r\n\r\nhi", "HTTP/1.1 200 ", "hi\n"},
@@ -57,8 +57,8 @@ var clientsOfOthers = map[string]clientOfOthers{
 	"half a preface": {"PRI * HTTP/2.0\r\n\r\nS", "stalled", "stalled"},
 }
 
-// A route of the program that cannot say yet costs the clients of other protocols SniffTimeout, and
-// one that can costs them nothing: never their connection.
+// A route of the program that stays undecided delays clients of other protocols by SniffTimeout. A
+// route that decides does not delay them. Neither ever costs them their connection.
 func TestUndecidedRoutes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		m    matchers.Matcher
@@ -109,8 +109,8 @@ func TestUndecidedRoutes(t *testing.T) {
 	}
 }
 
-// A client of TLS waits for the server when it has sent its ClientHello: no route of the program
-// that is undecided then has it wait, however the ClientHello is cut.
+// After its ClientHello a TLS client waits for the server. An undecided route of the program does
+// not delay it, however the ClientHello is cut.
 func TestUndecidedRoutesWaitForNoHello(t *testing.T) {
 	t.Parallel()
 	never := matchers.FromCmux(func(r io.Reader) bool { _, _ = io.ReadFull(r, make([]byte, 64<<10)); return false })
@@ -137,13 +137,13 @@ func TestUndecidedRoutesWaitForNoHello(t *testing.T) {
 	})
 }
 
-// bits is a connection that sends a few bytes at once.
+// bits is a connection that splits each write into small pieces.
 type bits struct {
 	net.Conn
 	size int
 }
 
-// Write is net.Conn's.
+// Write implements net.Conn.
 func (p bits) Write(b []byte) (n int, err error) {
 	for n < len(b) && err == nil {
 		var k int
@@ -153,7 +153,7 @@ func (p bits) Write(b []byte) (n int, err error) {
 	return n, err
 }
 
-// What a client has sent before Shutdown is served although a route of the program cannot say yet.
+// What a client has sent before Shutdown is served, even if a route of the program is undecided.
 func TestShutdownPassesOverUndecidedRoutes(t *testing.T) {
 	t.Parallel()
 	for name, wrap := range map[string]func(net.Listener) net.Listener{
@@ -192,7 +192,7 @@ func TestShutdownPassesOverUndecidedRoutes(t *testing.T) {
 	}
 }
 
-// needsWindow is a matcher that decides only when there is nothing more to see.
+// needsWindow is a matcher that stays undecided until it sees a whole Window, or the end.
 var needsWindow = matchers.MatcherFunc(func(h matchers.Hello) matchers.Verdict {
 	if h.EOF || len(h.Bytes) >= matchers.Window {
 		return matchers.No
@@ -200,7 +200,7 @@ var needsWindow = matchers.MatcherFunc(func(h matchers.Hello) matchers.Verdict {
 	return matchers.Need(matchers.Window)
 })
 
-// A stalled h2 client never gets an answer in HTTP/1, whatever is undecided.
+// A stalled h2 client never gets an answer in HTTP/1, even if a route is undecided.
 func TestStalledPrefaceGetsNoHTTP1(t *testing.T) {
 	t.Parallel()
 	peekedAndRead(t, func(t *testing.T, serve func(*testing.T, *Server) string) {

@@ -10,9 +10,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Ours differs: upstream closes what looks like SSLv2. Here it is a raw client like any other
-// bytes, because UTF-8 text can look like that; only where raw is refused is it closed, without an
-// OnConnect.
+// Ours differs: upstream closes what looks like SSLv2. Here it is a raw client, because UTF-8 text
+// can look like that. It is closed, without an OnConnect, only if raw clients are refused.
 func TestUpstreamP19SSLv2(t *testing.T) {
 	hello := "\x80\x2e\x01\x00\x02\x00\x15\x00\x00\x00\x10\x01\x00\x80\x02\x00\x80"
 	hub, e := record(nil)

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// The tests of upstream's suite, by their number in SEEDS.md part B1. Where we differ on purpose
-// the test says so.
+// These are the tests of upstream's suite, by their number in SEEDS.md part B1. A test in which we
+// differ on purpose says so.
 
 const upstreamLine = `{"test":true}`
 
-// sniffSoon is SniffTimeout where a test waits for it. It is as long as a busy machine takes for
-// the first bytes of a client that has connected.
+// sniffSoon is the SniffTimeout of tests that wait for it. Even on a busy machine the first bytes
+// of a new client come in that time.
 const sniffSoon = time.Second
 
 func TestUpstreamP1RawLineAndFIN(t *testing.T) {
@@ -200,7 +200,7 @@ func TestUpstreamP17Get(t *testing.T) {
 	e.want(t)
 }
 
-// Ours for upstream's invalidMethodHandler is Pages.
+// Pages is our equivalent of upstream's invalidMethodHandler.
 func TestUpstreamP18Pages(t *testing.T) {
 	pages := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/ours" {
@@ -248,8 +248,7 @@ func TestUpstreamP32Close(t *testing.T) {
 	}
 }
 
-// Of several lines in a POST each is a message, and the answers are put together without
-// separators.
+// Each line of a POST is a message, and the answers are joined without separators.
 func TestUpstreamExtraLines(t *testing.T) {
 	hub, e := record(func(m Message, w *Writer) { w.Write(m.Data) })
 	addr := serve(t, &Server{Hub: hub})
@@ -260,7 +259,7 @@ func TestUpstreamExtraLines(t *testing.T) {
 	e.want(t, "connect http", "message a", "message b", "message c", "disconnect http")
 }
 
-// A client that is silent for longer than SniffTimeout may still turn out to speak anything.
+// A client that is silent for longer than SniffTimeout may still speak any protocol.
 func TestUpstreamExtraAfterSilence(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)
@@ -288,7 +287,8 @@ func TestUpstreamExtraAfterSilence(t *testing.T) {
 	}
 }
 
-// What was said to a silent client must not become the answer to its request: TRAPS part 2, row 19.
+// What the server has sent to a silent client must not become the answer to its later request:
+// TRAPS part 2, row 19.
 func TestTraps2Row19BannerThenHTTP(t *testing.T) {
 	t.Parallel()
 	hub, e := record(echo)

@@ -21,7 +21,8 @@ func TestDrain(t *testing.T) {
 	if err := w.Drain(t.Context()); err != nil || w.Queued() != 0 {
 		t.Errorf("Drain() = %v with %d bytes queued, want nothing", err, w.Queued())
 	}
-	// until Drain does not return, several times: the machine may have been busy
+	// It writes until Drain does not return, and tries several times, because the machine may be
+	// busy.
 	fill := func() (n int) {
 		for late := 0; late < 4; {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -52,8 +53,8 @@ func TestDrain(t *testing.T) {
 	if err := w.Drain(t.Context()); err != nil || w.Queued() != 0 {
 		t.Errorf("Drain() = %v with %d bytes queued, want nothing", err, w.Queued())
 	}
-	<-read // what is still read would make room in the middle of what follows
-	for {  // until nothing is drained any more, which is not sure after fill
+	<-read // a read that is still running would make room during what follows
+	for {  // fill is not certain to have stopped the draining
 		fill()
 		done := make(chan error, 1)
 		go func() { done <- w.Drain(t.Context()) }() // ends with Destroy at the latest

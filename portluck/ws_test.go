@@ -85,8 +85,8 @@ func (c *wsClient) expectClose(t testing.TB, code ws.StatusCode) {
 	}
 }
 
-// Protocols are the subprotocols of every way to a WebSocket: plain and inside TLS, where the
-// handshake comes by net/http or not.
+// Protocols apply on every way to a WebSocket: in the clear and inside TLS, with a handshake that
+// net/http reads and with one that the codec reads.
 func TestProtocols(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
