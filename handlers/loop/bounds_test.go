@@ -40,7 +40,7 @@ func TestBoundsOfWaits(t *testing.T) {
 					after = boundtest.None
 					return
 				}
-				after = int64(time.Since(began).Truncate(time.Second)) // a ping may be an eighth late
+				after = int64(time.Since(began).Truncate(time.Second)) // pings are up to an eighth late
 			})
 			return after
 		}

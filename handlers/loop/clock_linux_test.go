@@ -21,7 +21,8 @@ func init() {
 	}
 }
 
-// pass advances the time of the epoll driver, when no turns run except those that wait for a peer.
+// pass advances the time of the epoll driver. It first waits until no turn runs, except for turns
+// that wait for a peer.
 func (r *rig) pass(t *testing.T, d time.Duration) {
 	t.Helper()
 	p := &r.poller
@@ -43,8 +44,8 @@ func (r *rig) pass(t *testing.T, d time.Duration) {
 	}
 }
 
-// settled waits until the loop has noticed that a message has begun or, without begun, that none
-// has.
+// settled waits until the loop has noticed that a message has begun or, if begun is false, that
+// none has.
 func settled(t *testing.T, c Conn, begun bool) {
 	t.Helper()
 	p := c.(*polled)

@@ -11,14 +11,14 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// clock is a loop whose time a test advances, however long that takes on a loaded machine.
+// clock is a loop whose time the test advances, so that the load of the machine does not matter.
 type clock struct {
 	*Loop
 	pass   func(d time.Duration)
 	client func(t *testing.T) (server handlers.Conn, client net.Conn)
 	finish func(client net.Conn) // sends FIN
-	// settle waits until the loop has noticed that a message has begun or, without begun, that none
-	// has.
+	// settle waits until the loop has noticed that a message has begun or, if begun is false, that
+	// none has.
 	settle func(t *testing.T, c Conn, begun bool)
 }
 
@@ -68,7 +68,7 @@ func ask(t *testing.T, client net.Conn) {
 	mustRead(t, client, "x\n")
 }
 
-// sees waits until rec has seen n events.
+// sees waits until r has recorded n events.
 func (r *recorder) sees(t *testing.T, n int) {
 	t.Helper()
 	within(t, time.Minute, "an event", func() bool { return len(r.events()) >= n })
@@ -100,8 +100,8 @@ func (c *finConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A client is disconnected when it has been idle for Timeout, and not before. What it sends extends
-// that.
+// A client is disconnected when it has been idle for Timeout, and not before. Each byte that it
+// sends starts that time again.
 func TestClockIdle(t *testing.T) {
 	eachClock(t, func() *Loop { return &Loop{Timeout: time.Hour} }, func(t *testing.T, k *clock) {
 		_, rec, client := k.echo(t)
@@ -166,8 +166,8 @@ func TestTraps4Row22MessageTimeout(t *testing.T) {
 	}
 }
 
-// Each message has its own time, even if it begins in the segment in which the one before it ends.
-// Between two messages there is no bound.
+// MessageTimeout counts for each message separately, even if a message begins in the segment in
+// which the one before it ends. Between two messages it does not count.
 func TestClockMessageTimeoutOfEach(t *testing.T) {
 	eachClock(t, func() *Loop { return &Loop{MessageTimeout: time.Hour} }, func(t *testing.T, k *clock) {
 		c, rec, client := k.connect(t, handlers.Attachment{Codec: &lines{}})
@@ -188,7 +188,7 @@ func TestClockMessageTimeoutOfEach(t *testing.T) {
 	})
 }
 
-// Woken gets how long the connection has been idle, and the connection goes on.
+// Woken gets the time for which the connection has been idle, and the connection goes on.
 func TestClockWake(t *testing.T) {
 	eachClock(t, noBounds, func(t *testing.T, k *clock) {
 		const quiet = time.Hour
@@ -225,7 +225,7 @@ func TestClockWake(t *testing.T) {
 	})
 }
 
-// A half-open connection may be idle as long as others.
+// A half-open connection may be idle as long as any other.
 func TestClockHalfOpenIdle(t *testing.T) {
 	eachClock(t, func() *Loop { return &Loop{Timeout: time.Hour} }, func(t *testing.T, k *clock) {
 		c, rec, client := k.connect(t, handlers.Attachment{Codec: &stream{}})

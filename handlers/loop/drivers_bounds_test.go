@@ -12,8 +12,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// If a client does not read, its queue fills: then Send waits and TrySend does not.
-// TestClockSlowReader tests how that ends.
+// If a client does not read, its queue fills. Send then waits, and TrySend does not.
+// TestClockSlowReader tests the end of such a client.
 func TestDriversSlowReader(t *testing.T) {
 	slow := func() *Loop { return &Loop{MaxQueue: 64 << 10, Timeout: time.Hour} }
 	eachDriver(t, slow, func(t *testing.T, r *rig) {
@@ -74,7 +74,7 @@ func TestDriversShutdownOfABlockedCallback(t *testing.T) {
 	})
 }
 
-// The loop does not read from a peer that asks and does not read the answers.
+// The loop stops reading from a peer that goes on asking and does not read the answers.
 func TestDriversAnswersAreBounded(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
 		var taken atomic.Int64
@@ -94,8 +94,8 @@ func TestDriversAnswersAreBounded(t *testing.T) {
 	})
 }
 
-// The protocol's own answers, such as pongs, take little of the queue of a peer that does not read,
-// and all of them arrive when it does.
+// The protocol's own answers, such as pongs, take little room in the queue of a peer that does not
+// read. All of them arrive when it reads.
 func TestDriversRepliesTakeLittle(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{} }, func(t *testing.T, r *rig) {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &echoing{}})

@@ -13,7 +13,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// held is a client's connection that can hold its writes back, and that records what it reads.
+// held is a client's connection. It can hold its writes back, and it records what it reads.
 type held struct {
 	*net.TCPConn
 	on         bool
@@ -26,7 +26,7 @@ func (h *held) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite leaves a deadline in the past.
+// SetWriteDeadline does nothing, because CloseWrite would leave a deadline in the past.
 func (h *held) SetWriteDeadline(time.Time) error { return nil }
 
 func (h *held) Write(p []byte) (int, error) {
@@ -82,7 +82,7 @@ func TestDriversTLSEndings(t *testing.T) {
 					ends = append(ends, len(wire.kept))
 				}
 				size = ends[2]
-				if cut%2 == 0 { // otherwise everything is there when the connection is driven
+				if cut%2 == 0 { // otherwise everything has come before the connection is driven
 					start(c, rec)
 				}
 				mustWrite(t, wire.TCPConn, string(wire.kept[:cut]))
@@ -109,7 +109,7 @@ func TestDriversTLSEndings(t *testing.T) {
 				goneWithin(t, time.Minute, rec)
 				got := rec.events()
 				if last := got[len(got)-1]; strings.HasSuffix(last, "read: connection reset by peer") {
-					// Each driver names its own system call in the error.
+					// The drivers name different system calls in the error.
 					got[len(got)-1] = "disconnect connection reset by peer"
 				}
 				if !slices.Equal(got, want) {
@@ -121,8 +121,8 @@ func TestDriversTLSEndings(t *testing.T) {
 	})
 }
 
-// A client that ends with a close_notify, with or without FIN, and reads on gets its answers and a
-// close_notify.
+// A client that sends a close_notify, with or without FIN, and goes on reading gets its answers and
+// a close_notify.
 func TestDriversTLSHalfClose(t *testing.T) {
 	eachSecure(t, func(t *testing.T, r *rig, version uint16) {
 		for _, fin := range []bool{false, true} {
@@ -153,8 +153,8 @@ func TestDriversTLSHalfClose(t *testing.T) {
 	})
 }
 
-// A stream that ends without a close_notify, which anybody can cause, was cut: it is not kept open
-// for the program to write.
+// A stream that ends without a close_notify may have been cut by anybody. It is not kept open for
+// the program to write.
 func TestDriversTLSCutStream(t *testing.T) {
 	eachSecure(t, func(t *testing.T, r *rig, version uint16) {
 		for _, good := range []bool{false, true} {

@@ -130,7 +130,7 @@ func TestDriversShutdown(t *testing.T) {
 			start(c, rec)
 			mustWrite(t, client, "before\n")
 			mustRead(t, client, "before\n")
-			mustWrite(t, client, "last\n") // is served, although it may not have been read yet
+			mustWrite(t, client, "last\n") // it is served, although it may not have been read yet
 			recs[i] = rec
 			go func() { // ends when the loop has closed it
 				defer client.Close()
@@ -152,8 +152,8 @@ func TestDriversShutdown(t *testing.T) {
 	})
 }
 
-// Quit says goodbye after what is queued, waits no longer than the loop allows, and delivers
-// nothing that comes after it.
+// Quit sends the farewell after the queue, waits no longer than the loop allows, and delivers
+// nothing that comes later.
 func TestDriversQuit(t *testing.T) {
 	want := "disconnect " + handlers.ErrSlow.Error()
 	t.Run("a peer that reads", func(t *testing.T) {
@@ -203,14 +203,14 @@ func TestDriversQuit(t *testing.T) {
 	})
 }
 
-// parting is a codec that sends the reason for the end.
+// parting is a codec whose farewell is the reason for the end.
 type parting struct{ lines }
 
 func (*parting) AppendClose(dst []byte, reason error) []byte {
 	return fmt.Appendf(dst, "bye: %v", reason)
 }
 
-// Other goroutines' messages do not follow the codec's last word, such as a WebSocket's answer to a
+// Messages of other goroutines never follow the codec's farewell, such as a WebSocket's answer to a
 // close frame.
 func TestDriversLastWord(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {

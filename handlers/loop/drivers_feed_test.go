@@ -85,8 +85,8 @@ type quits struct {
 	take func(net.Conn)
 }
 
-// A codec gives its connection back as a net.Conn. Reading from it begins with what was not
-// decoded, and what was written before is sent first.
+// A codec gives its connection back as a net.Conn. What was written before is sent first, and
+// reading begins with the bytes that were not decoded.
 func TestDriversLeave(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		echoed := make(chan error, 1)
@@ -226,8 +226,8 @@ func (q *quits) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return i + 1, nil
 }
 
-// A program that takes a connection and keeps it delays a shutdown until its deadline, which closes
-// the connection. A panic of the program costs the connection, and frees its place.
+// A program that takes a connection and keeps it delays a shutdown until the end of its context,
+// which closes the connection. A panic of the program closes the connection and frees its slot.
 func TestDriversLeaveForLong(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		panicked := make(chan error, 1)

@@ -20,7 +20,7 @@ func TestDriversKeptBetweenMessages(t *testing.T) {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &keeper{}})
 		rec.onMessage = func(m handlers.Message) error { return c.Send(m.Data, m.Kind) }
 		start(c, rec)
-		for range 3 { // when the second is answered, the first Decode has returned
+		for range 3 { // the answer to a line shows that the Decode before it has returned
 			mustWrite(t, client, "a\n")
 			mustRead(t, client, "a\n")
 		}

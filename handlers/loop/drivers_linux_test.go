@@ -43,8 +43,8 @@ func (c *bareConn) Socket() handlers.Socket        { return handlers.Socket{FD: 
 func (c *bareConn) LazyNetConn() (net.Conn, error) { return c.NetConn() }
 func (c *bareConn) Detach() (io.Closer, error)     { return io.NopCloser(nil), nil }
 
-// A duplicate keeps a closed descriptor's entry in the epoll set. Its events reach no other
-// connection.
+// If a descriptor has a duplicate, its entry stays in the epoll set after it is closed. The events
+// of that entry reach no other connection.
 func TestTraps3Row3Duplicate(t *testing.T) {
 	r := &rig{Loop: &Loop{}, bench: bench{name: "epoll, bare descriptor", server: bareServer}}
 	t.Cleanup(func() { r.Close(); r.Wait() })
@@ -88,7 +88,8 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 				return second.watched && !second.busy
 			})
 			client.CloseWrite()
-			// This event comes after the FIN, which must not reach this connection.
+			// The event of this line comes after that of the FIN, which must not reach this
+			// connection.
 			mustWrite(t, nextClient, "b\n")
 			mustRead(t, nextClient, "b\n")
 			if <-hung {
@@ -104,8 +105,8 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 	t.Error("the slot was not used again")
 }
 
-// A descriptor that the loop drives is in one epoll set, the loop's, and edge-triggered: its events
-// wake nobody else, and need no system call to be enabled again.
+// A descriptor that the loop drives is only in the loop's epoll set, and edge-triggered. So its
+// events wake nobody else, and no system call is needed to enable them again.
 func TestTraps3Row4Row8OneRegistration(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.echo(t)
@@ -126,7 +127,7 @@ func TestTraps3Row4Row8OneRegistration(t *testing.T) {
 		for _, file := range files {
 			info, _ := os.ReadFile(file)
 			for line := range strings.Lines(string(info)) {
-				var tfd int // another file may have it by now, or a closed one may still have it
+				var tfd int // another file may have this number by now, or a closed one may still have it
 				var events uint32
 				var ino uint64
 				n, _ := fmt.Sscanf(line, "tfd: %d events: %x", &tfd, &events)

@@ -43,8 +43,8 @@ func TestDriversPing(t *testing.T) {
 	}
 }
 
-// A peer that drains a long queue slowly is not disconnected, neither for its silence nor as a slow
-// reader: it is judged by what it reads, not by when it has read everything.
+// A peer that reads a long queue slowly is not disconnected, neither for its silence nor as a slow
+// reader. What counts is that it reads, not when it has read everything.
 func TestSlowReaderThatDrainsStays(t *testing.T) {
 	for name, l := range map[string]*Loop{"pings": {PingInterval: time.Minute}, "Timeout": {Timeout: time.Minute}} {
 		t.Run(name, func(t *testing.T) {
@@ -71,8 +71,8 @@ func TestSlowReaderThatDrainsStays(t *testing.T) {
 	}
 }
 
-// eachInterval runs f with every driver, and doubles the interval until f reports that the peer
-// stays: on a busy machine an answer may be late.
+// eachInterval runs f with every driver. It doubles the interval until f reports that the peer
+// stays, because an answer may be late on a busy machine.
 func eachInterval(t *testing.T, timeout time.Duration, f func(t *testing.T, r *rig) (stays bool)) {
 	eachDriver(t, noBounds, func(t *testing.T, first *rig) {
 		for interval := 40 * time.Millisecond; interval < time.Minute; interval *= 2 {
@@ -110,7 +110,7 @@ func TestDriversPingAnswered(t *testing.T) {
 	})
 }
 
-// Writing to a silent peer does not replace pings, but the peer stays connected while it reads.
+// A silent peer is pinged even if the program writes to it. It stays connected while it reads.
 func TestDriversPingWhileWriting(t *testing.T) {
 	eachInterval(t, 0, func(t *testing.T, r *rig) bool {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &pings{}})

@@ -13,8 +13,8 @@ var (
 	errSecond = errors.New("the second reason")
 )
 
-// endings has each way in which the server may end a connection, and the error that Disconnect then
-// gets.
+// endings lists the ways in which the server may end a connection, with the error that Disconnect
+// then gets.
 var endings = []struct {
 	name string
 	end  func(r *rig, c Conn, err error)
@@ -25,7 +25,7 @@ var endings = []struct {
 	{"Close", func(r *rig, _ Conn, _ error) { r.Close() }, func(error) error { return handlers.ErrShutdown }},
 }
 
-// Disconnect gets the first of two reasons to end a connection.
+// If there are two reasons to end a connection, Disconnect gets the first.
 func TestDriversFirstReason(t *testing.T) {
 	for _, second := range endings {
 		for _, first := range endings {

@@ -21,8 +21,8 @@ func reset(p peer) {
 	nc.Close()
 }
 
-// patient returns a loop whose timeouts are too long for a test: what it does soon it does without
-// waiting for them.
+// patient returns a loop whose timeouts are longer than a test. Whatever happens soon does not
+// happen because of a timeout.
 func patient() *Loop {
 	return &Loop{CloseTimeout: time.Hour, linger: time.Hour, MaxQueue: 64 << 10}
 }
@@ -48,8 +48,8 @@ func wantReset(t *testing.T, rec *recorder) {
 	}
 }
 
-// A client that resets its connection is disconnected at once, even while the loop waits for a
-// close_notify, a farewell or a FIN to be sent.
+// A client that resets its connection is disconnected at once, even while the loop is sending a
+// close_notify, a farewell or a FIN.
 func TestDriversReset(t *testing.T) {
 	tests := []struct {
 		name string
@@ -119,7 +119,7 @@ func TestDriversReset(t *testing.T) {
 	}
 }
 
-// The program notices by writing that its client is gone. An unfinished message of the client is
+// A callback that writes notices that its client is gone. An unfinished message of the client is
 // not delivered.
 func TestDriversResetInCallback(t *testing.T) {
 	eachDriver(t, patient, func(t *testing.T, r *rig) {
@@ -176,13 +176,13 @@ func TestDriversResetWhilePaused(t *testing.T) {
 	})
 }
 
-// A peer that has sent its last byte and gets the server's ends, even if it resets the connection
-// instead of reading on.
+// A half-open connection ends after the server's last byte, even if the peer resets it instead of
+// reading on.
 func TestDriversResetHalfOpen(t *testing.T) {
 	eachDriver(t, patient, func(t *testing.T, r *rig) {
 		c, rec, client := halfOpen(t, r)
 		reset(client)
-		// This driver notices the reset by writing.
+		// The goroutine driver notices the reset only when it writes.
 		for r.driver == Goroutines && c.Send([]byte("x"), handlers.Auto) == nil {
 			time.Sleep(time.Millisecond)
 		}

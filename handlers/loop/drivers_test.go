@@ -25,8 +25,7 @@ type bench struct {
 	driver Driver
 	tls    bool
 	server func(t *testing.T, nc *net.TCPConn) handlers.Conn
-	// processors is GOMAXPROCS for the epoll driver, which waits in another way if it is 1; unchanged
-	// if 0.
+	// processors is GOMAXPROCS, unchanged if 0. With 1 the epoll driver waits in another way.
 	processors int
 }
 
@@ -94,7 +93,7 @@ func (r *rig) connect(t *testing.T, a handlers.Attachment) (Conn, *recorder, pee
 	return c, newRecorder(), p
 }
 
-// lines is connect with a codec of lines.
+// lines is like connect, with a codec of lines.
 func (r *rig) lines(t *testing.T) (Conn, *recorder, peer) {
 	t.Helper()
 	return r.connect(t, handlers.Attachment{Codec: &lines{}})
@@ -161,8 +160,7 @@ func TestDriversEchoInOrder(t *testing.T) {
 	})
 }
 
-// Many goroutines write, the peer reads, and the connection ends in the middle of it: no message is
-// torn.
+// Many goroutines write while the peer reads and the connection ends. No message arrives in part.
 func TestDriversConcurrentWriters(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -247,8 +245,8 @@ func TestDriversBlockedCallback(t *testing.T) {
 	})
 }
 
-// What was read before the connection was driven comes first. A message is delivered whole, however
-// it is split.
+// Bytes that were read before the connection was driven come first. A message is delivered whole,
+// however it is split.
 func TestDriversLongMessages(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		long := strings.Repeat("x", 100<<10)

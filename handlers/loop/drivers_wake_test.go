@@ -39,14 +39,14 @@ func (s *sleeper) Woken(idle time.Duration, m *handlers.Messages) time.Duration 
 	return s.woken(idle, m)
 }
 
-// stream is connect with that codec.
+// stream is like connect, with that codec.
 func (r *rig) stream(t *testing.T) (Conn, *recorder, peer) {
 	t.Helper()
 	return r.connect(t, handlers.Attachment{Codec: &stream{}})
 }
 
-// The peer of a paused connection can send as much as the kernel buffers, and no more until the
-// connection is resumed.
+// The peer of a paused connection can send only as much as the kernel buffers, until the connection
+// is resumed.
 func TestDriversPause(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.stream(t)
@@ -99,7 +99,7 @@ func TestDriversPause(t *testing.T) {
 	})
 }
 
-// On a paused connection what was read before it was driven waits too, and so does the end.
+// On a paused connection even bytes that were read before it was driven wait, and so does the end.
 func TestDriversPauseAtOnce(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.connect(t, handlers.Attachment{Codec: &stream{}, Unread: []byte("before ")})
@@ -213,7 +213,7 @@ func TestDriversLeaveByWake(t *testing.T) {
 	})
 }
 
-// A program that wants to take a connection that has ended gets nil.
+// A program that tries to take a connection out of the loop after its end gets nil.
 func TestDriversLeaveTooLate(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.stream(t)

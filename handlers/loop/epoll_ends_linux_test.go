@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A shutdown during OnConnect ends a connection that nothing reads yet.
+// A shutdown during OnConnect ends the connection, which is not read yet.
 func TestHaltWhileConnecting(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		for _, parked := range []bool{false, true} {
@@ -45,7 +45,7 @@ func TestHaltWhileConnecting(t *testing.T) {
 	})
 }
 
-// A shutdown ends a connection that was admitted and is not driven yet.
+// A shutdown ends a connection that was admitted but is not driven yet.
 func TestHaltBeforeRun(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -96,7 +96,7 @@ func TestFarewellIsNotRead(t *testing.T) {
 	conn, rec, _ := r.connect(t, handlers.Attachment{Codec: &words{}})
 	c := conn.(*polled)
 	start(c, rec)
-	for full := 0; full < 10; { // the kernel makes room as it passes data on
+	for full := 0; full < 10; { // the kernel makes room again while it passes data on
 		if full++; c.TrySend(make([]byte, 8<<10), handlers.Auto) == nil {
 			full = 0
 			continue
@@ -116,7 +116,7 @@ func TestFarewellIsNotRead(t *testing.T) {
 // refused is a client whose OnConnect panics.
 type refused struct{ *recorder }
 
-// A connection that ends before it is watched still notices that its peer goes.
+// A connection that ends before epoll watches it still notices that its peer goes.
 func TestConnectFails(t *testing.T) {
 	eachDriver(t, patient, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -125,7 +125,7 @@ func TestConnectFails(t *testing.T) {
 			t.Errorf("read %q, %v", got, err)
 		}
 		client.Close()
-		goneWithin(t, time.Minute, rec) // it does not linger
+		goneWithin(t, time.Minute, rec) // soon, not after CloseTimeout
 	})
 }
 
@@ -146,7 +146,7 @@ func TestFarewellPanics(t *testing.T) {
 	})
 }
 
-// A slot is not given away twice, and a late connection is forgotten when it ends.
+// A slot is not given out twice, and the poller forgets a late connection when it ends.
 func TestLateAreForgotten(t *testing.T) {
 	r := epollRig(t, &Loop{Timeout: 50 * time.Millisecond})
 	recs := make([]*recorder, 50)

@@ -18,7 +18,7 @@ func epollRig(t *testing.T, l *Loop) *rig {
 	return newRig(t, l, bench{name: "epoll", server: plainServer})
 }
 
-// A runner may end its turn and be put back while the monitor declares it stuck.
+// A runner may end its turn and be reused while the monitor declares it stuck.
 func TestMonitorAndEndingTurn(t *testing.T) {
 	var (
 		p = &poller{runners: 1, polling: true}
@@ -103,7 +103,7 @@ func TestWritersWhileReading(t *testing.T) {
 	}
 }
 
-// OnConnect may send more than the kernel accepts and the queue holds: it waits for the peer.
+// OnConnect may send more than the kernel accepts and the queue holds. It then waits for the peer.
 func TestConnectSendsMuch(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
 		for _, parked := range []bool{false, true} {
@@ -128,7 +128,7 @@ func TestConnectSendsMuch(t *testing.T) {
 	})
 }
 
-// Data that OnConnect sends to a client to be parked is written before OnConnect returns.
+// What a slow OnConnect sends is written before it returns, even if the client is to be parked.
 func TestParkedConnectTakesItsTime(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -178,7 +178,8 @@ func TestWriteWhileParking(t *testing.T) {
 	})
 }
 
-// Data of a slow callback is written before it returns, even if the callback before was slow.
+// What a slow callback sends is written before it returns, even if the callback before it was slow
+// too.
 func TestSecondBlockedCallback(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
@@ -267,7 +268,7 @@ func eachEpoll(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
 	}
 }
 
-// Bytes that arrive while the idle time is computed do not make it huge.
+// The idle time does not wrap around if bytes arrive while it is computed.
 func TestSinceActive(t *testing.T) {
 	c := &polled{}
 	for _, tt := range []struct {

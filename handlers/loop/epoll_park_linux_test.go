@@ -12,7 +12,7 @@ type told chan struct{}
 
 func (f told) Drained() { close(f) }
 
-// A Drainer is called when the connection changes into another while it waits.
+// A Drainer that waits is called when its connection is retired, which can then send nothing more.
 func TestRetireTellsWhoWaits(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)

@@ -10,10 +10,10 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A queue that is never quite empty does not keep the bytes that were sent.
+// A queue that is never quite empty does not keep bytes that were already sent.
 func TestQueueIsCompacted(t *testing.T) {
 	r := newRig(t, &Loop{MaxQueue: 256 << 10}, bench{name: "epoll", server: func(t *testing.T, nc *net.TCPConn) handlers.Conn {
-		if err := nc.SetWriteBuffer(8 << 10); err != nil { // the kernel never takes all
+		if err := nc.SetWriteBuffer(8 << 10); err != nil { // so that the kernel never takes everything
 			t.Error(err)
 		}
 		return plainServer(t, nc)
@@ -47,7 +47,8 @@ func TestQueueIsCompacted(t *testing.T) {
 	goneWithin(t, time.Minute, rec)
 }
 
-// The budget for incomplete messages is returned whichever goroutine waits.
+// The memory of an incomplete message is returned to the budget, even if another goroutine waits to
+// write.
 func TestPartIsGivenBack(t *testing.T) {
 	r := epollRig(t, &Loop{MaxQueue: 1})
 	conn, rec, client := r.lines(t)

@@ -8,8 +8,8 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A client that never stops sending a message, or a handshake, ends at its deadline, which unread
-// bytes extend only once.
+// A client that sends an endless message or handshake ends at its deadline. Unread bytes extend the
+// deadline only once.
 func TestLateSenderEnds(t *testing.T) {
 	const bound = 500 * time.Millisecond
 	for name, shakes := range map[string]bool{"a message": false, "a handshake": true} {

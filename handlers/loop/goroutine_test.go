@@ -97,7 +97,7 @@ func TestSlowReader(t *testing.T) {
 		for c.TrySend(make([]byte, 20), handlers.Auto) == nil {
 			synctest.Wait()
 		}
-		<-r.gone // nobody reads, so the write deadline ends it
+		<-r.gone // nobody reads, so the write deadline ends the connection
 		if got, want := r.events()[1], "disconnect "+handlers.ErrSlow.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
@@ -133,7 +133,8 @@ func TestDestroyWakesWriters(t *testing.T) {
 	})
 }
 
-// What a callback writes is sent when it returns, or a short time later if it takes long.
+// What a callback writes is sent when the callback returns. If that takes long, it is sent after a
+// short time.
 func TestPatience(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l Loop
@@ -271,8 +272,8 @@ func (*answers) Decode(in []byte, m *handlers.Messages) (int, error) {
 	return len(in), nil
 }
 
-// The loop does not read from a peer that asks and does not read the answers, even if another
-// goroutine waits for the peer.
+// The loop stops reading from a peer that goes on asking and does not read the answers, even if
+// another goroutine waits for the peer.
 func TestAnswersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := Loop{MaxQueue: 1000}
@@ -304,7 +305,7 @@ func TestAnswersAreBounded(t *testing.T) {
 }
 
 // What was sent before a shutdown is served, even if the deadline of the first Read passes before
-// that Read begins.
+// it begins.
 func TestShutdownLooksOnceMore(t *testing.T) {
 	t.Parallel()
 	server, client := tcpPair(t)

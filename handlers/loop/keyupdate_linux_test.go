@@ -20,7 +20,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// A peer that asks for new keys gets them, also on an idle connection.
+// If a peer asks for new keys, the server sends them, even on an idle connection.
 func TestTraps3Row6KeyUpdate(t *testing.T) {
 	r := newRig(t, noBounds(), tlsBench(tls.VersionTLS13))
 	server, nc := tcpPair(t)

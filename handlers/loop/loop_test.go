@@ -14,7 +14,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	_ = flag.Set("test.parallel", "32") // tests wait more than they compute
+	_ = flag.Set("test.parallel", "32") // the tests mostly wait
 	leak.Main(m)
 }
 

@@ -65,7 +65,7 @@ func TestOptionsOfSocket(t *testing.T) {
 	}
 }
 
-// connOptions has the options of a driven connection.
+// connOptions has only the methods of a driven connection that set options.
 type connOptions struct{ Conn }
 
 func (o connOptions) SetKeepAliveConfig(c net.KeepAliveConfig) error {

@@ -24,7 +24,7 @@ func eachSet(t *testing.T, f func(t *testing.T, s *epollSet)) {
 	}
 }
 
-// watchedPipe returns the ends of a pipe, of which s tells as slot 7.
+// watchedPipe returns the ends of a pipe whose events s reports with slot 7.
 func watchedPipe(t *testing.T, s *epollSet) (p [2]int) {
 	t.Helper()
 	if err := unix.Pipe2(p[:], unix.O_NONBLOCK); err != nil {
@@ -40,7 +40,7 @@ func watchedPipe(t *testing.T, s *epollSet) (p [2]int) {
 	return p
 }
 
-// A wait ends with an event, at its deadline, and by wake, which may be called before it.
+// A wait ends with an event, at its deadline, or by wake, which may be called before the wait.
 func TestEpollSet(t *testing.T) {
 	eachSet(t, func(t *testing.T, s *epollSet) {
 		events := make([]unix.EpollEvent, 8)
@@ -70,7 +70,7 @@ func TestEpollSet(t *testing.T) {
 		s.arm(time.Time{})
 		done := make(chan int)
 		go func() { done <- s.wait(events) }() // ends by wake
-		time.Sleep(time.Millisecond)           // most likely it waits by then; it must end in any case
+		time.Sleep(time.Millisecond)           // by then it probably waits; it must end in any case
 		s.wake()
 		if n := <-done; n != 0 {
 			t.Errorf("%d events after wake", n)
@@ -96,7 +96,8 @@ func TestEpollSetWakeWithEvents(t *testing.T) {
 	}
 }
 
-// Another runner is worth it if the rest of the batch would wait for long and if turns are long.
+// Another runner is worth its cost if the rest of the batch would wait for long, or if turns are
+// long.
 func TestWorthHelp(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -124,7 +125,7 @@ func TestShare(t *testing.T) {
 		p := &poller{polling: true, runners: 1, most: most, base: time.Now()}
 		c := &polled{}
 		p.slots.add(c)
-		p.slots.remove(c) // nobody gets its events
+		p.slots.remove(c) // no connection gets its events
 		p.events, p.at, p.n = make([]unix.EpollEvent, 64), 1, 64
 		p.began = -time.Second
 		p.mu.Lock()
@@ -165,7 +166,7 @@ func TestStarves(t *testing.T) {
 	}
 }
 
-// The monitor learns from the kernel what a thread does.
+// The monitor asks the kernel whether a thread runs or waits.
 func TestThread(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -192,14 +193,14 @@ func TestThread(t *testing.T) {
 	unix.Close(p[1])
 	<-done
 	unix.Close(p[0])
-	// Above the kernel's PID_MAX_LIMIT.
+	// No thread has a number above the kernel's PID_MAX_LIMIT.
 	if none := int32(1<<22 + 1); runnable(none) || processorTime(none) != 0 {
 		t.Error("a thread that does not exist runs")
 	}
 }
 
-// Once a callback has blocked, each turn has its own goroutine, until no callback has blocked for a
-// while.
+// After a callback has blocked, each turn has a goroutine of its own until no callback has blocked
+// for a while.
 func TestSpread(t *testing.T) {
 	r := epollRig(t, noBounds())
 	_, _, client := r.echo(t)

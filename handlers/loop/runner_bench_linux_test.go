@@ -22,7 +22,7 @@ func spins(tb testing.TB, l *Loop, d func() time.Duration) *net.TCPConn {
 	return client
 }
 
-// A spinner is Events that notes nothing.
+// A spinner is an Events that records nothing.
 type spinner struct {
 	conn Conn
 	d    func() time.Duration
@@ -49,9 +49,9 @@ func roundTrip(tb testing.TB, c net.Conn) {
 	}
 }
 
-// BenchmarkRunners measures how many callbacks run at once: 16 clients, whose callbacks compute for
-// 100 µs. The clients are in the same process, so that more than 1.7 needs more than two idle
-// processors.
+// BenchmarkRunners measures how many callbacks run at once. It has 16 clients whose callbacks
+// compute for 100 µs. The clients are in the same process, so more than 1.7 needs more than two
+// idle processors.
 func BenchmarkRunners(b *testing.B) {
 	const each = 100 * time.Microsecond
 	l := &Loop{}
@@ -75,8 +75,8 @@ func BenchmarkRunners(b *testing.B) {
 	l.Wait()
 }
 
-// BenchmarkBesideASpin measures how long others wait at the most while a callback computes for
-// 50 ms. One round is one such callback.
+// BenchmarkBesideASpin measures the longest time that other clients wait while a callback computes
+// for 50 ms. One round is one such callback.
 func BenchmarkBesideASpin(b *testing.B) {
 	l := &Loop{}
 	long := spins(b, l, func() time.Duration { return 50 * time.Millisecond })

@@ -80,7 +80,7 @@ func TestTraps3Row6TLSBackpressure(t *testing.T) {
 	})
 }
 
-// wiretap records what comes.
+// wiretap records what it reads.
 type wiretap struct {
 	*net.TCPConn
 	mu   sync.Mutex
@@ -95,8 +95,8 @@ func (w *wiretap) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A peer that has closed its half gets the answer and a close_notify. A FIN without it could come
-// from anybody (RFC 8446, section 6.1).
+// A peer that has closed its half gets the answer and a close_notify. Without the close_notify the
+// FIN could come from anybody (RFC 8446, section 6.1).
 func TestTraps3Row6TLSHalfClose(t *testing.T) {
 	eachTLS(t, noBounds, func(t *testing.T, r *rig) {
 		server, nc := tcpPair(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// Callbacks that block delay no other clients, even if they come all at once and again.
+// Callbacks that block delay no other client, even if many block at once, and again later.
 func TestTraps3Row15BlockedCallbacks(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		const blockers, rounds, echoes = 8, 2, 10
@@ -34,7 +34,7 @@ func TestTraps3Row15BlockedCallbacks(t *testing.T) {
 			for _, p := range peers {
 				mustWrite(t, p, fmt.Sprintln(i))
 			}
-			for range echoes { // while some callbacks block, or all
+			for range echoes { // some callbacks block by now, or all
 				mustWrite(t, client, "x\n")
 				mustRead(t, client, "x\n")
 			}
@@ -61,7 +61,7 @@ func TestTraps3Row15BlockedCallbacks(t *testing.T) {
 	})
 }
 
-// A client's messages stay in order while its shard moves from one runner to another.
+// A client's messages stay in order while different runners take its turns.
 func TestTraps3Row15OrderWhileStolen(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		const clients, n = 6, 200

@@ -16,7 +16,7 @@ import (
 	"github.com/portluck/portluck/testdata/need"
 )
 
-// stormTime returns how long a storm lasts: short unless the long forms of tests run.
+// stormTime returns how long a storm lasts, which is longer in the long form.
 func stormTime() time.Duration {
 	if need.Long() {
 		return time.Minute
@@ -83,8 +83,8 @@ func TestTraps3Row2CloseFromAnywhere(t *testing.T) {
 	})
 }
 
-// What is in user space is served without another event: bytes that were read before, and those
-// that the TLS layer holds.
+// Bytes in user space are served without another event: those that were read before, and those that
+// the TLS layer holds.
 func TestTraps3Row6InUserSpace(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		const n = 200
@@ -104,7 +104,8 @@ func TestTraps3Row6InUserSpace(t *testing.T) {
 	})
 }
 
-// FIN together with the last data does not lose that data, however much it is.
+// A FIN that comes together with the last data does not make the loop lose any of it, however much
+// it is.
 func TestTraps3Row7LastDataWithFIN(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		for _, size := range []int{1, 1000, readSize - 1, readSize, 300_000} {
@@ -139,7 +140,7 @@ func TestTraps3Row7LastDataWithFIN(t *testing.T) {
 	})
 }
 
-// Incomplete messages take small buffers, which have a budget in total.
+// Incomplete messages take small buffers, whose total is bounded by a budget.
 func TestTraps3Row9PartialBudget(t *testing.T) {
 	eachEpoll(t, func() *Loop { return &Loop{Budget: &handlers.Budget{Max: 10 << 10}} }, func(t *testing.T, r *rig) {
 		const n = 20
@@ -152,7 +153,7 @@ func TestTraps3Row9PartialBudget(t *testing.T) {
 		}
 		within(t, time.Minute, "20 small buffers", func() bool { return r.budget().Held() == n*256 })
 		for _, p := range peers {
-			io.WriteString(p, strings.Repeat("x", 900)) // takes a buffer of 1 KiB; there is room for 7
+			io.WriteString(p, strings.Repeat("x", 900)) // takes a buffer of 1 KiB; the budget has room for 7
 		}
 		within(t, time.Minute, "some are ended", func() bool { return r.Len() <= 7+5 })
 		policy := 0
@@ -202,7 +203,7 @@ func TestTraps3Row11Idle(t *testing.T) {
 			goneWithin(t, time.Minute, recs[i])
 		}
 	}
-	for _, b := range benches { // one after the other, as goroutines are counted
+	for _, b := range benches { // not in parallel, because goroutines are counted
 		if b.driver == Auto {
 			t.Run(b.name, func(t *testing.T) { run(t, newRig(t, &Loop{Timeout: time.Hour}, b)) })
 		}

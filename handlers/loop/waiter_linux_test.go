@@ -29,7 +29,7 @@ func listening(t *testing.T) (fd int, addr string) {
 	return fd, l.Addr().String()
 }
 
-// Wait returns for each connection that has come, also before it is called, and for Stop.
+// Wait returns when a connection comes, or has come before the call, and after Stop.
 func TestWaiter(t *testing.T) {
 	eachEpoll(t, noBounds, func(t *testing.T, r *rig) {
 		fd, addr := listening(t)
@@ -65,7 +65,7 @@ func TestWaiter(t *testing.T) {
 			t.Errorf("Err() = %v before Stop", err)
 		}
 		ow.Close()
-		if c, err := net.Dial("tcp", otherAddr); err == nil { // tells nobody
+		if c, err := net.Dial("tcp", otherAddr); err == nil { // wakes nobody
 			defer c.Close()
 		}
 		done := make(chan struct{})
@@ -87,7 +87,7 @@ func TestWaiter(t *testing.T) {
 	})
 }
 
-// A Waiter that cannot be made leaves no place behind, and none is made once the loop is closed.
+// NewWaiter frees its slot if it fails, and it fails once the loop is closed.
 func TestWaiterFails(t *testing.T) {
 	r := epollRig(t, noBounds())
 	fd, _ := listening(t)

@@ -78,7 +78,7 @@ func TestWheelRemove(t *testing.T) {
 	}
 }
 
-// A wheel that was not advanced for long releases everything at once.
+// A wheel that was not advanced for a long time then releases everything at once.
 func TestWheelSleeps(t *testing.T) {
 	w, cs := newTestWheel(10, 600)
 	for i := range cs {
@@ -110,7 +110,7 @@ func TestWheelLooksBy(t *testing.T) {
 	}
 }
 
-// No connection is released more than a tick late, whatever is put and removed.
+// No connection is released more than one tick late, whatever else is put in and removed.
 func TestWheelRandomly(t *testing.T) {
 	const tick = 7
 	rnd := rand.New(rand.NewPCG(1, 2))
