@@ -48,8 +48,8 @@ func TestLazyConnIsANetConn(t *testing.T) {
 	})
 }
 
-// A client that sends all at once, reads the answer and leaves costs neither an os.File nor a
-// *net.TCPConn.
+// Neither an os.File nor a *net.TCPConn is made for a client that sends everything at once, reads
+// the answer and leaves.
 func TestLazyConnStaysADescriptor(t *testing.T) {
 	lazy, client := lazyPair(t)
 	io.WriteString(client, "question")

@@ -87,7 +87,7 @@ func TestCarry(t *testing.T) {
 	a.Room("y").Publish(text("nobody is there"))
 	a.Room("here").Publish(text("stays"))
 	w.ports[1].sub.Deliver(handlers.Delivery{Origin: "a", Room: "here", Message: text("not welcome")})
-	wantLines(t, here, "1", "2") // and each once: what comes from elsewhere goes no further
+	wantLines(t, here, "1", "2") // each once: a hub does not pass on what other hubs publish
 	wantLines(t, there, "1", "2")
 	a.Broadcast(text("all"))
 	wantLines(t, everyone, "all")

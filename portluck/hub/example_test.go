@@ -21,7 +21,7 @@ func (p printer) TrySend(b []byte, _ handlers.Kind) error {
 	return nil
 }
 
-// A port of your own, or a test, makes clients and raises their events.
+// A port of your own, or a test, makes clients with Bind and raises their events.
 func ExampleBind() {
 	h := &hub.Hub{
 		OnConnect:    func(_ *hub.Writer, c *hub.Client) { fmt.Println(c.Protocol(), c.ID(), "is here") },
@@ -60,13 +60,13 @@ func ExampleRoom() {
 	// 0 members, 2 messages
 }
 
-// A client that comes again gets what it has missed.
+// A client that comes back gets the messages that it has missed.
 func ExampleRoom_JoinSince() {
 	h := &hub.Hub{RoomOptions: func(string) hub.RoomOptions { return hub.RoomOptions{History: 2} }}
 	b := hub.Bind(h, nil, false)
 	room := h.Room("news")
 	room.Publish(handlers.Message{Data: []byte("one")})
-	seen := room.Position() // of the last message that it has seen
+	seen := room.Position() // the last message that the client has seen
 	room.Publish(handlers.Message{Data: []byte("two")})
 
 	s := b.NewSession(&handlers.Info{Protocol: handlers.ProtocolTCP}, printer{name: "ann"})
@@ -79,7 +79,7 @@ func ExampleRoom_JoinSince() {
 	// true <nil>
 }
 
-// A writer sends to its client whenever the program likes.
+// The program may send to a client at any time.
 func ExampleWriter() {
 	h := &hub.Hub{}
 	s, _ := hub.Bind(h, nil, false).Connect(&handlers.Info{Protocol: handlers.ProtocolTCP}, printer{name: "ann"})
@@ -110,7 +110,7 @@ func ExampleHub() {
 	// client 2 has left
 }
 
-// A client says who it is: its protocol, its addresses, and over HTTP its request.
+// A Client has its protocol, its addresses and, over HTTP, its request.
 func ExampleClient() {
 	h := &hub.Hub{OnConnect: func(_ *hub.Writer, c *hub.Client) {
 		fmt.Println(c.ID(), c.Protocol(), c.Remote(), c.Request() != nil)

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { leak.Main(m) }
 // other work.
 const patience = time.Minute
 
-// eventually waits until ok.
+// eventually waits until ok returns true.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	for late := time.Now().Add(patience); !ok(); {
@@ -52,11 +52,11 @@ func (lines) AppendMessage(dst, msg []byte, _ handlers.Kind) []byte {
 	return append(append(dst, msg...), '\n')
 }
 
-// sink is the stream of a client without a connection. It takes room bytes before it is full.
+// sink is the stream of a client without a connection. It is full when it has taken room bytes.
 type sink struct {
 	mu      sync.Mutex
 	got     bytes.Buffer
-	room    int // that is left; -1 without end
+	room    int // bytes that are left; -1 if unbounded
 	waiting []loop.Drainer
 	gone    bool
 }
@@ -77,7 +77,7 @@ func (s *sink) Feed(p []byte, f loop.FrameSource) (int, error) {
 		return len(p), nil
 	}
 	n := 0
-	if s.room > 0 { // what was begun is taken to its end
+	if s.room > 0 { // a message that was begun is taken to its end
 		n = f.End(s.room)
 	}
 	s.got.Write(p[:n])
@@ -135,7 +135,7 @@ func (s *hooked) Feed(p []byte, f loop.FrameSource) (int, error) {
 
 func (s *hooked) client(h *Hub) *Client { return connect(h, s) }
 
-// single is a stream that takes one message at a time, take of them in all.
+// single is a stream that takes one message at a time, and only take messages in total.
 type single struct {
 	handlers.Stream
 	take func(msg string) error

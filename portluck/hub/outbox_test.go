@@ -82,7 +82,7 @@ func TestCarrySlow(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		size int // of a message
-		most int // that wait
+		most int // messages that wait
 	}{{"messages", 10, maxOutgoing}, {"bytes", 1_000_000, 5}} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

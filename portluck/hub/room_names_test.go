@@ -17,7 +17,7 @@ func TestRoomsAreForgotten(t *testing.T) {
 		if news, _ := Watch(r, handlers.Position{}); news != nil {
 			t.Error("the first poll waits")
 		}
-		for range 2 { // a poll that comes again waits, although the room was forgotten
+		for range 2 { // a second poll waits too, although the room was forgotten
 			news, done := Watch(h.Room(name), handlers.Position{Epoch: 1})
 			if news == nil || len(h.rooms) != 1 {
 				t.Fatal("the next poll does not wait")
@@ -49,7 +49,7 @@ func TestRoomOptionsUsesTheHub(t *testing.T) {
 	}
 }
 
-// The room of Broadcast has a name too.
+// The room of Broadcast is the room "".
 func TestRoomOfBroadcast(t *testing.T) {
 	h := &Hub{}
 	s := &sink{room: -1}

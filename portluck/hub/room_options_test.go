@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A room has a ring, so a negative size of it is the default; no history and no bound on the
-// latency are the default.
+// A room always has a ring, so a negative size means the default size. By default a room has no
+// history, and no bound on the latency.
 func TestBoundsOfARoom(t *testing.T) {
 	for value, want := range map[int][5]int{0: {256, 1 << 20, 0, 0, 0}, -7: {256, 1 << 20, 0, 0, 0}, 5: {5, 5, 5, 5, 5}} {
 		o := &RoomOptions{Ring: value, RingBytes: value, History: value, MaxLatency: time.Duration(value)}

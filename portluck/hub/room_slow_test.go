@@ -39,7 +39,7 @@ func TestRoomDropsWhileItSends(t *testing.T) {
 	}
 }
 
-// A client whose stream has ended has not taken anything.
+// A client whose stream has ended does not count as having taken messages.
 func TestRoomCountsWhatWasTaken(t *testing.T) {
 	h, r := roomOf(RoomOptions{})
 	s := &single{take: func(string) error { return handlers.ErrClosed }}
@@ -53,7 +53,7 @@ func TestRoomCountsWhatWasTaken(t *testing.T) {
 	}
 }
 
-// MaxLatency holds for each member, also when nothing more is published.
+// MaxLatency holds for each member, even if nothing more is published.
 func TestRoomMaxLatencyOfEach(t *testing.T) {
 	for _, policy := range []Policy{Disconnect, DropOldest} {
 		synctest.Test(t, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestRoomMaxLatencyOfEach(t *testing.T) {
 			publish(r, 1, 1)
 			time.Sleep(900 * time.Millisecond)
 			publish(r, 2, 2)
-			// the first is late with message 1, the second not yet with 2
+			// the first member is late with message 1, the second not yet with message 2
 			time.Sleep(102 * time.Millisecond)
 			if got := slow.Load(); got != map[Policy]int64{Disconnect: 2, DropOldest: 1}[policy] {
 				t.Errorf("missed %d after a second", got)

@@ -123,8 +123,8 @@ func TestRoomHistory(t *testing.T) {
 	}
 }
 
-// The policies apply to a member that takes 5 bytes, two and a half messages, and then none for a
-// while, in a ring of 4.
+// Each policy applies to a member that takes 5 bytes, which are two and a half messages, and then
+// nothing for a while. The ring has 4 messages.
 func TestRoomPolicies(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -204,7 +204,7 @@ func TestRoomBackpressure(t *testing.T) {
 	})
 }
 
-// A publisher that waits goes on when the member that it waits for leaves.
+// A publisher that waits for a member goes on when that member leaves.
 func TestRoomBackpressureLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{Ring: 1, Policy: Backpressure} }}

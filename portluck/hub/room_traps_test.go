@@ -80,8 +80,8 @@ func TestRoomDrainedDuringDelivery(t *testing.T) {
 	}
 }
 
-// A client that joins a flooded room with history gets messages or is disconnected as slow. It is
-// never forgotten.
+// A client that joins a flooded room with history gets messages or is disconnected as slow. The
+// room never forgets it.
 func TestRoomJoinsInAFlood(t *testing.T) {
 	t.Parallel()
 	h, r := roomOf(RoomOptions{Ring: 1, History: 1, Policy: Disconnect})
@@ -121,7 +121,7 @@ func (r *Room) delivers() bool {
 	return slices.ContainsFunc(r.groups, func(g *group) bool { return g.running })
 }
 
-// A publisher does not go on delivering what others publish.
+// A Publish returns although other goroutines go on publishing: it does not deliver their messages.
 func TestRoomPublishReturns(t *testing.T) {
 	h, r := roomOf(RoomOptions{})
 	var done atomic.Bool
@@ -186,8 +186,8 @@ func TestRoomMembersChangePlaces(t *testing.T) {
 	}
 }
 
-// When a member leaves after a delivery has visited all, the members that move to other places know
-// their places.
+// If a member leaves after a delivery has visited all, the members that move to other places in the
+// list know their new places.
 func TestRoomPlacesAfterLeave(t *testing.T) {
 	t.Parallel()
 	h, r := roomOf(RoomOptions{})

@@ -12,7 +12,7 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-// waits fails unless b.Wait waits until release is called, and returns then.
+// waits fails the test unless b.Wait waits until release is called and then returns.
 func waits(t *testing.T, b *Binding, release func()) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -122,7 +122,7 @@ func (p *slowPlane) Publish(string, handlers.Message) error {
 	return nil
 }
 
-// The last server of a hub waits until the backplane has what was published.
+// Wait of the last server of a hub returns only when the backplane has every message.
 func TestWaitForTheBackplane(t *testing.T) {
 	h := &Hub{}
 	p := &slowPlane{called: make(chan struct{}, 3), release: make(chan struct{})}
