@@ -22,9 +22,13 @@ type Writer = hub.Writer
 
 // A Room sends each message that is published in it to all its members, which are clients of any
 // protocol. The Room method of a [Hub] returns a room by its name. Its methods are Join, JoinSince,
-// Leave, Publish, TryPublish, PublishContext, Since, Position, Members, Len, Name and Stats. Room
-// is [hub.Room].
+// Leave, Publish, TryPublish, PublishContext, Since, Position, Members, Presence, Len, Name and
+// Stats. Room is [hub.Room].
 type Room = hub.Room
+
+// A Member is a client in a room: its ID, its User, and Since when it is there. The method Presence
+// of a [Room] returns them. Member is [hub.Member].
+type Member = hub.Member
 
 // PublishOptions say to whom a message in a room goes: Except, To. ID is the message's own, so that
 // it is not sent twice. PublishOptions is [hub.PublishOptions].
@@ -32,8 +36,8 @@ type PublishOptions = hub.PublishOptions
 
 // RoomOptions are the bounds of a room. Ring, RingBytes and MaxLatency bound what it keeps for
 // members that are behind; Policy and OnSlow are for those that are further behind; a client that
-// joins gets the History, as far as it is younger than HistoryAge. The callback RoomOptions of a
-// [Hub] returns them. RoomOptions is [hub.RoomOptions].
+// joins gets the History, as far as it is younger than HistoryAge. Presence and OnPresence tell who
+// is there. The callback RoomOptions of a [Hub] returns them. RoomOptions is [hub.RoomOptions].
 type RoomOptions = hub.RoomOptions
 
 // RoomStats are counters of a room: Published, Delivered, Missed and Slow. RoomStats is

@@ -107,6 +107,10 @@ var callbacks = []callback{
 			r.Publish(TextMessage("x"))
 		}
 	}},
+	{name: "RoomOptions.OnPresence", raise: say("x\n"), set: func(s *Server, f func()) {
+		s.Hub.RoomOptions = func(string) RoomOptions { return RoomOptions{OnPresence: func(*Room, []Member, []Member) { f() }} }
+		s.Hub.OnConnect = func(_ *Writer, c *Client) { _ = s.Hub.Room("x").Join(c) }
+	}},
 	{name: "PublishOptions.To", free: true, set: func(s *Server, f func()) {
 		s.Hub.OnGap = func(string, uint64) { f() } // called by raise
 	}, raise: func(_ *testing.T, s *Server, _ string) {

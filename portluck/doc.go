@@ -70,6 +70,10 @@
 // those after its [Position] ([Room.JoinSince], Last-Event-ID, ?since=). A room without members and
 // history costs nothing.
 //
+// [Room.Presence] returns who is in a room. RoomOptions.OnPresence tells who comes and goes, and so
+// does an event stream that is asked for with ?presence, in events of that type; who is away for
+// less than RoomOptions.PresenceGrace has not gone.
+//
 // Several servers share their rooms over a [Backplane], such as that of package handlers/mesh,
 // whose servers find each other ([Hub.Carry]).
 //

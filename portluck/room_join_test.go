@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -28,6 +29,8 @@ func TestOnJoin(t *testing.T) {
 			return nil
 		case r.Name() == "panics":
 			panic("of the program")
+		case r.Name() == "busy":
+			return &handlers.Refusal{Status: http.StatusTooManyRequests, Text: "slowly", RetryAfter: time.Minute}
 		}
 		return errors.New("the program's secret reason")
 	}
@@ -39,10 +42,11 @@ func TestOnJoin(t *testing.T) {
 		status           int
 		body             string // its beginning
 	}{
-		{"events, refused", "/lobby", "", 403, "You may not join this room.\n"},
-		{"poll, refused", "/lobby?since=", "", 403, "You may not join this room.\n"},
-		{"events, panic", "/panics", "", 500, "internal error\n"},
-		{"poll, panic", "/panics?since=", "", 500, "internal error\n"},
+		{"events, refused", "/lobby", "", 403, "refused\n"},
+		{"poll, refused", "/lobby?since=", "", 403, "refused\n"},
+		{"events, panic", "/panics", "", 500, "Internal Server Error\n"},
+		{"poll, panic", "/panics?since=", "", 500, "Internal Server Error\n"},
+		{"events, refused for now", "/busy", "", 429, "slowly\n"},
 		{"events", "/lobby", "yes", 200, ""},
 		{"poll", "/lobby?since=", "yes", 200, "hello\n"},
 	}
@@ -60,8 +64,8 @@ func TestOnJoin(t *testing.T) {
 			t.Errorf("%s: asked %d times in all, want %d", tt.name, got, i+1)
 		}
 	}
-	e.want(t, "error join: the program's secret reason", "error join: the program's secret reason",
-		"error join: callback panicked", "error join: callback panicked", "connect http")
+	e.want(t, "error join: refused: the program's secret reason", "error join: refused: the program's secret reason",
+		"error callback panicked", "error callback panicked", "error join: refused with status 429: slowly", "connect http")
 	if err := h.Room("lobby").Join(h.Clients()[0]); err != nil || asked.Load() != int64(len(tests)) {
 		t.Errorf("Join = %v, asked %d times", err, asked.Load())
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"math"
 	"net/http"
 	"os"
@@ -67,6 +66,9 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 		p.Fail(info, err)
 		return
 	}
+	if r.URL.Query().Has("presence") {
+		defer hub.WatchPresence(room, s.presence(session))()
+	}
 	header := w.Header()
 	header.Set("Content-Type", eventStream)
 	// a compressing proxy would hold events back
@@ -93,16 +95,11 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 // request.
 func (p *port) mayJoin(w http.ResponseWriter, s *hub.Session, room *Room) bool {
 	err := s.AskJoin(room)
-	switch {
-	case err == nil:
-		return true
-	case errors.Is(err, handlers.ErrPanic):
-		http.Error(w, "internal error", http.StatusInternalServerError)
-	default:
-		http.Error(w, "You may not join this room.", http.StatusForbidden)
+	if err != nil {
+		refuseRequest(w, err)
+		p.Fail(s.Client().Info(), err)
 	}
-	p.Fail(s.Client().Info(), fmt.Errorf("join: %w", err))
-	return false
+	return err == nil
 }
 
 // sse is the stream of a client that gets server-sent events.
@@ -280,6 +277,11 @@ func (s *sse) Send(p []byte, k handlers.Kind) error { return s.TrySend(p, k) }
 
 // TrySend is [handlers.Stream.TrySend].
 func (s *sse) TrySend(p []byte, k handlers.Kind) error {
+	return s.offer(eventFraming{}.AppendMessage(nil, p, k))
+}
+
+// offer queues the event p, unless too much is queued.
+func (s *sse) offer(p []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -288,7 +290,7 @@ func (s *sse) TrySend(p []byte, k handlers.Kind) error {
 	case len(s.out) > maxEvents:
 		return handlers.ErrSlow
 	}
-	s.out = eventFraming{}.AppendMessage(s.out, p, k)
+	s.out = append(s.out, p...)
 	s.wake()
 	return nil
 }

@@ -56,6 +56,14 @@ func (c *Client) Rooms() []*Room {
 	return all
 }
 
+// user returns the user of the client's login; "" if it has none.
+func (c *Client) user() string {
+	if login := c.who.Load().info.Login; login != nil {
+		return login.User
+	}
+	return ""
+}
+
 func (c *Client) binding() *Binding { return c.who.Load().binding }
 
 func (c *Client) hub() *Hub { return c.binding().hub }

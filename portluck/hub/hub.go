@@ -47,9 +47,9 @@ type Hub struct {
 	// hub does not know. The name "" is the room of [Hub.Broadcast].
 	RoomOptions func(name string) RoomOptions
 	// OnJoin decides whether a client that asks to join a room may; nil lets all in. An error refuses
-	// the client, over HTTP with 403. Clients ask by an event stream or a long poll (RoomOf of the
-	// server), and have had no OnConnect then. OnJoin may block. A program that calls [Room.Join]
-	// itself is not asked.
+	// the client as that of OnHandshake does. Clients ask by an event stream or a long poll (RoomOf
+	// of the server), and have had no OnConnect then. OnJoin may block. A program that calls
+	// [Room.Join] itself is not asked.
 	OnJoin func(r *Room, c *Client) error
 	// OnError runs for a connection or a request that failed before it became a client: it sent
 	// garbage, was refused, or stalled.

@@ -29,6 +29,7 @@ type Room struct {
 	ring   ring
 	free   sync.Cond // signals to Publish with Backpressure that members have got more
 	groups []*group
+	here   *presence     // nil unless it is recorded
 	aging  bool          // age will be called
 	joins  uint64        // how many members have come
 	late   *time.Timer   // calls checkLate; nil before it is first needed

@@ -11,6 +11,8 @@ import (
 type detail struct {
 	seq    uint64
 	except uint64               // id of the client that does not get it; 0 if none
+	user   string               // of that client
+	last   uint64               // id of the last client when it was published
 	to     func(c *Client) bool // nil if it goes to all others
 
 	mu     sync.Mutex
@@ -21,7 +23,7 @@ type detail struct {
 func (h *Hub) detailOf(o *PublishOptions) *detail {
 	d := detail{to: o.To}
 	if o.Except != nil && o.Except.hub() == h {
-		d.except = o.Except.id
+		d.except, d.user, d.last = o.Except.id, o.Except.user(), h.lastID.Load()
 	}
 	if d.except == 0 && d.to == nil {
 		return nil
@@ -34,7 +36,7 @@ func (d *detail) isFor(c *Client) bool {
 	switch {
 	case d == nil:
 		return true
-	case c != nil && c.id == d.except:
+	case d.excepts(c):
 		return false
 	case d.to == nil:
 		return true
@@ -44,6 +46,15 @@ func (d *detail) isFor(c *Client) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.chosen[c.id]
+}
+
+// excepts reports whether the message is not for c: it is the client that is left out, or came
+// later and is of the same user.
+func (d *detail) excepts(c *Client) bool {
+	if c == nil || d.except == 0 {
+		return false
+	}
+	return c.id == d.except || d.user != "" && c.id > d.last && c.user() == d.user
 }
 
 // wants asks To about c.
@@ -111,7 +122,7 @@ func (r *Room) since(p handlers.Position, c *Client) (all []handlers.Message, at
 	at = r.positionLocked()
 	r.mu.Unlock()
 	for _, m := range kept {
-		if d := m.detail; d.isFor(c) || d != nil && d.to != nil && c != nil && d.except != c.id && d.wants(c) {
+		if d := m.detail; d.isFor(c) || d != nil && d.to != nil && c != nil && !d.excepts(c) && d.wants(c) {
 			all = append(all, handlers.Message{Data: m.data, Kind: m.kind})
 		}
 	}

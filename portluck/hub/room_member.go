@@ -3,6 +3,7 @@ package hub
 import (
 	"math"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -125,6 +126,7 @@ func (g *group) admitLocked(m *membership, how *joining) (complete bool, err err
 	}
 	how.choose(m.client)
 	r.joins++
+	r.arrivedLocked(m)
 	m.log = r.ring.logFor(how.framing)
 	m.next, complete = r.historyLocked(), true
 	if how.since != nil {
@@ -159,7 +161,10 @@ func (m *membership) remove() (kept bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ring.leave(m.log)
-	r.ring.unaim(m.client)
+	if len(r.ring.aimed) > 0 && !slices.Contains(m.client.Rooms(), r) { // it may have joined again
+		r.ring.unaim(m.client)
+	}
+	r.partedLocked(m)
 	r.trimLocked()
 	return m.next < r.ring.next && g.holdsLocked(m.next)
 }

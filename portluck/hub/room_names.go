@@ -86,7 +86,7 @@ func (r *Room) forget() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	kept := r.opts.history() > 0 && r.ring.next > 1 && (!r.opts.ages() || len(r.ring.messages) > 0)
-	if r.members.Load() > 0 || r.polls > 0 || kept || h.rooms[r.name] != r {
+	if r.members.Load() > 0 || r.polls > 0 || kept || !r.here.idle() || h.rooms[r.name] != r {
 		return
 	}
 	r.dead = true

@@ -43,6 +43,17 @@ type RoomOptions struct {
 	// OnSlow, if not nil, is called after Policy was applied to c; missed is the number of messages
 	// that c will not get. Many goroutines may call it at once.
 	OnSlow func(r *Room, c *Client, missed uint64)
+	// Presence records since when each member is in the room, for [Room.Presence], and lets clients
+	// ask for who comes and goes ([WatchPresence]). It costs memory for each member.
+	Presence bool
+	// OnPresence, if not nil, sets Presence and is called when somebody has come or gone: a user
+	// comes with the first of its clients, whose Member this is, and goes with the last; a client
+	// without a user is somebody of its own. One goroutine at a time calls it for a room. What
+	// happens meanwhile comes in the next call. After the hub's last server has ended there is none.
+	OnPresence func(r *Room, joined, left []Member)
+	// PresenceGrace is how long who has left may stay away before OnPresence is told; 1 second if
+	// zero, no time if negative. Nothing is told of who comes back sooner.
+	PresenceGrace time.Duration
 	// Local excludes the room from [Hub.Carry]: what is published in it stays on this server.
 	Local bool
 }
@@ -65,6 +76,15 @@ func (o *RoomOptions) history() uint64 { return uint64(min(max(o.History, 0), o.
 
 // ages reports whether the history ends by age.
 func (o *RoomOptions) ages() bool { return o.HistoryAge > 0 && o.history() > 0 }
+
+func (o *RoomOptions) presence() bool { return o.Presence || o.OnPresence != nil }
+
+func (o *RoomOptions) presenceGrace() time.Duration {
+	if o.PresenceGrace == 0 {
+		return time.Second
+	}
+	return max(o.PresenceGrace, 0)
+}
 
 // maxLatency returns the effective MaxLatency; no bound if zero or negative.
 func (o *RoomOptions) maxLatency() time.Duration {

@@ -8,7 +8,8 @@ import (
 
 // PublishOptions say to whom a message goes. The zero value is a message to all members.
 type PublishOptions struct {
-	// Except, if not nil, is a client of this hub that does not get the message.
+	// Except, if not nil, is a client of this hub that does not get the message. Nor does a client of
+	// the same user that comes later, and so resumes; another one of the user that is there does.
 	Except *Client
 	// To, if not nil, chooses the members that get the message, which does not go to other servers.
 	// Each member is asked before PublishContext returns, and a client that joins while the room

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
@@ -49,18 +50,21 @@ func (s *Session) Connect(info *handlers.Info) error {
 	return err
 }
 
-// AskJoin asks OnJoin whether the client may join r, for a client that wants to. It returns the
-// error of OnJoin, or [handlers.ErrPanic] if that panics.
+// AskJoin asks OnJoin whether the client may join r, for a client that wants to. If not, it returns
+// an error for [handlers.FarewellOf].
 func (s *Session) AskJoin(r *Room) (err error) {
 	c := s.Client()
 	h := c.hub()
 	if h.OnJoin == nil {
 		return nil
 	}
-	if panicked := c.guard(func() { err = h.OnJoin(r, c) }); panicked != nil {
+	if panicked := c.guard(func() { err = h.OnJoin(r, c) }); panicked != nil || err == nil {
 		return panicked
 	}
-	return err
+	if _, ok := handlers.FarewellOf(err); !ok {
+		return fmt.Errorf("join: %w: %w", handlers.ErrPolicy, err)
+	}
+	return fmt.Errorf("join: %w", err)
 }
 
 // Message raises OnMessage; see [handlers.Client].
