@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	if d, err := time.ParseDuration(os.Getenv(drainVar)); err == nil {
 		drainTime = d
 	}
-	testscript.Main(m, programs)
+	testscript.Main(leak.Checked(m), programs)
 }
 
 func TestScripts(t *testing.T) {

@@ -22,6 +22,14 @@ func Main(m *testing.M) {
 	os.Exit(run(m, grace))
 }
 
+// Checked returns m for a TestMain that needs more than Main, such as testscript.Main. Its Run
+// runs the tests, and returns 1 if goroutines are left a minute after the last one.
+func Checked(m *testing.M) interface{ Run() int } { return checked{m} }
+
+type checked struct{ m *testing.M }
+
+func (c checked) Run() int { return run(c.m, grace) }
+
 // Parallel makes parallel tests run 32 at a time, as they wait more than they compute. The flag
 // -parallel has precedence.
 func Parallel() {
