@@ -3,6 +3,7 @@
 package loop
 
 import (
+	"context"
 	"errors"
 	"net"
 	"syscall"
@@ -14,6 +15,8 @@ import (
 type poller struct{}
 
 func (*poller) refuse(all []ender) []ender { return all }
+
+func (*poller) wait(context.Context) error { return nil }
 
 // shutWrite is not called: no connection is a bare descriptor.
 func shutWrite(int) error { return errors.ErrUnsupported }

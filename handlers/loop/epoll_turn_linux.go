@@ -20,6 +20,17 @@ func (c *polled) own(do todo) {
 	}
 }
 
+// ownSingle is own, and single is goOn, in a goroutine that the poller waits for.
+func (c *polled) ownSingle(do todo) {
+	defer c.loop.poller.ends.Done()
+	c.own(do)
+}
+
+func (c *polled) single() {
+	defer c.loop.poller.ends.Done()
+	c.goOn()
+}
+
 // goOn takes the turn for which begin has made the caller the owner.
 func (c *polled) goOn() {
 	p := &c.loop.poller
@@ -43,7 +54,8 @@ func (c *polled) post(do todo) {
 func (c *polled) postLocked(do todo) {
 	c.todo |= do
 	if !c.busy && c.life < lifeOver && !c.lent {
-		go c.own(do) // ends with the turn; Loop.Wait waits for c
+		c.loop.poller.ends.Add()
+		go c.ownSingle(do) // ends with the turn; Loop.Wait waits for it
 	}
 }
 
@@ -106,9 +118,10 @@ func (c *polled) guard(r *runner, do todo) error {
 		served := r.serves && r.end() // if not, it was replaced already
 		p.crew.put(r)
 		if served {
-			go p.run() // ends like this runner
+			p.startRunner()
 		}
-		go c.exited(err) // ends with the turn
+		p.ends.Add()
+		go c.exited(err) // ends with the turn; Loop.Wait waits for it
 	})
 	if err != nil {
 		r.clean()
@@ -120,6 +133,7 @@ func (c *polled) guard(r *runner, do todo) error {
 
 // exited continues a turn whose goroutine has ended.
 func (c *polled) exited(err error) {
+	defer c.loop.poller.ends.Done()
 	c.endTurn(nil)
 	c.loop.panicked(c.ev, err)
 	c.leave(err)

@@ -239,7 +239,7 @@ func (l *Loop) Shutdown(ctx context.Context, spread time.Duration) error {
 		}
 		c.halt()
 	}
-	err := l.tasks.Wait(ctx)
+	err := l.wait(ctx)
 	if err != nil {
 		l.Close()
 	}
@@ -256,8 +256,16 @@ func (l *Loop) Close() {
 	}
 }
 
-// Wait waits until every connection, and every goroutine started for one, has ended.
-func (l *Loop) Wait() { _ = l.tasks.Wait(context.Background()) }
+// Wait waits until every connection, and every goroutine started for one, has ended. After
+// Shutdown or Close it also waits for the goroutines of the loop itself.
+func (l *Loop) Wait() { _ = l.wait(context.Background()) }
+
+func (l *Loop) wait(ctx context.Context) error {
+	if err := l.tasks.Wait(ctx); err != nil {
+		return err
+	}
+	return l.poller.wait(ctx)
+}
 
 // Len returns the number of connections that the loop drives now.
 func (l *Loop) Len() int { return int(l.n.Load()) }

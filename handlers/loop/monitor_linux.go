@@ -49,6 +49,7 @@ const sleepy = 16
 
 // run looks at the runners every stuckAfter while something happens.
 func (m *monitor) run(p *poller) {
+	defer p.ends.Done()
 	t := time.NewTicker(stuckAfter)
 	defer t.Stop()
 	for still := 0; ; {

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"cmp"
+	"context"
 	"os"
 	"runtime"
 	"sync"
@@ -25,7 +26,8 @@ type poller struct {
 	mon    monitor
 	crew   crew
 	spread spread
-	most   int // runners that serve the set at once
+	most   int   // runners that serve the set at once
+	ends   Tasks // the runners, the monitor and the goroutines of single turns
 
 	mu      sync.Mutex
 	slots   slotTable
@@ -62,9 +64,9 @@ func (p *poller) start(l *Loop) error {
 		p.wheel.tick, p.wheel.slots = tickOf(l), &p.slots
 		p.mon.wake = make(chan struct{}, 1)
 		p.mon.done = make(chan struct{})
-		p.runners = 1
-		go p.mon.run(p) // ends when the loop is closing and empty
-		go p.run()      // ends when the loop is closing and empty
+		p.joinLocked() // nobody else knows p yet
+		p.ends.Add()
+		go p.mon.run(p) // ends when the loop is closing and empty; p.wait waits for it
 	})
 	return p.err
 }
@@ -134,6 +136,18 @@ func (p *poller) closeIfEmptyLocked() {
 		}
 		close(p.mon.done)
 	}
+}
+
+// wait waits for the goroutines of p if it is closed. If ctx ends first, it returns the error of
+// ctx. Otherwise they go on serving, and wait returns at once.
+func (p *poller) wait(ctx context.Context) error {
+	p.mu.Lock()
+	closed := p.closed
+	p.mu.Unlock()
+	if !closed {
+		return nil
+	}
+	return p.ends.Wait(ctx)
 }
 
 // watch makes epoll report events of c, including those that are already there.

@@ -140,10 +140,18 @@ func (w *crew) put(r *runner) {
 	w.all = w.all[:last]
 }
 
+// startRunner starts a runner that serves the set. It ends when there is nothing left for it, or
+// the poller is closed; wait waits for it.
+func (p *poller) startRunner() {
+	p.ends.Add()
+	go p.run()
+}
+
 // run passes events to connections until another runner serves the set alone or the poller is
 // closed. A runner that gets stuck in a callback keeps only its own connection, and another
 // continues.
 func (p *poller) run() {
+	defer p.ends.Done()
 	r := p.crew.get(true)
 	r.now = p.now()
 	r.begun()
@@ -162,7 +170,8 @@ func (p *poller) serve(r *runner) bool {
 	case !c.begin(do):
 		return true
 	case c.isSlow() || p.spread.on.Load():
-		go c.goOn() // ends with the turn
+		p.ends.Add()
+		go c.single() // ends with the turn; wait waits for it
 		return true
 	}
 	r.begin(c)
@@ -204,5 +213,5 @@ func (p *poller) worthHelpLocked(so time.Duration) bool {
 // joinLocked starts a runner.
 func (p *poller) joinLocked() {
 	p.runners++
-	go p.run() // ends when there is nothing left for it, or the poller is closed
+	p.startRunner()
 }
