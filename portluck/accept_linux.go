@@ -8,6 +8,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"github.com/portluck/portluck/handlers"
 	"github.com/portluck/portluck/handlers/loop"
@@ -134,7 +135,9 @@ func prepareOwn(fd uintptr) {
 // setOptions sets each option, given as level, name and value. It ignores errors.
 func setOptions(fd uintptr, options [][3]int) {
 	for _, o := range options {
-		_ = unix.SetsockoptInt(int(fd), o[0], o[1], o[2])
+		value := int32(o[2])
+		// a raw system call does not tell Go's scheduler, which would cost as much again
+		_, _, _ = unix.RawSyscall6(unix.SYS_SETSOCKOPT, fd, uintptr(o[0]), uintptr(o[1]), uintptr(unsafe.Pointer(&value)), unsafe.Sizeof(value), 0)
 	}
 }
 
@@ -225,9 +228,7 @@ func (d *descriptors) shedOne() {
 // take starts to classify an accepted descriptor.
 func (d *descriptors) take(fd int, sa syscall.Sockaddr) {
 	p := d.port
-	c := &conn{
-		port: p, eager: !d.tcp, sock: descriptor{fd, d.tcp}, info: newInfo(d.local, addrPortOf(sa)), sniffing: &sniffing{},
-	}
+	c := newBare(p, fd, d.tcp, newInfo(d.local, addrPortOf(sa)))
 	if !d.tcp {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_OOBINLINE, 1) // it inherits nothing
 		if peer := peerCred(fd); d.peer == nil || peer == nil || *d.peer != *peer {

@@ -16,6 +16,7 @@ type root struct {
 	mu      sync.Mutex
 	cond    sync.Cond
 	queue   []*conn
+	at      int // queue[at:] waits
 	transit int // given to cmux, not yet taken by a route
 	closing bool
 }
@@ -33,25 +34,37 @@ func (r *root) push(c *conn) bool {
 		r.mu.Unlock()
 		return false
 	}
+	if r.at > 0 && len(r.queue) == cap(r.queue) { // rather than grow
+		n := copy(r.queue, r.queue[r.at:])
+		clear(r.queue[n:])
+		r.queue, r.at = r.queue[:n], 0
+	}
 	r.queue = append(r.queue, c)
 	r.cond.Signal()
 	r.mu.Unlock()
 	return true
 }
 
+// keepQueue is the capacity of the longest empty queue that is kept.
+const keepQueue = 1 << 10
+
 // Accept implements [net.Listener] for cmux.
 func (r *root) Accept() (net.Conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for len(r.queue) == 0 {
+	for r.at == len(r.queue) {
 		if r.closing && r.transit == 0 {
 			return nil, net.ErrClosed
 		}
 		r.cond.Wait()
 	}
-	c := r.queue[0]
-	r.queue[0] = nil
-	r.queue = r.queue[1:]
+	c := r.queue[r.at]
+	r.queue[r.at] = nil
+	if r.at++; r.at == len(r.queue) {
+		if r.queue, r.at = r.queue[:0], 0; cap(r.queue) > keepQueue {
+			r.queue = nil
+		}
+	}
 	r.transit++
 	return c, nil
 }

@@ -3,6 +3,7 @@ package portluck
 import (
 	"errors"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 )
@@ -43,4 +44,41 @@ func TestTraps1Row05RootWaitsForWhatIsInTransit(t *testing.T) {
 			t.Errorf("Accept() = %v, want net.ErrClosed", err)
 		}
 	})
+}
+
+// The queue of the root keeps the order, whatever waits in it, and does not grow with what has
+// passed through it.
+func TestRootQueue(t *testing.T) {
+	t.Parallel()
+	r := newRoot()
+	var in, out []*conn
+	for round := range 100 {
+		for range round%7 + 1 {
+			c := &conn{}
+			in = append(in, c)
+			r.push(c)
+		}
+		for len(in)-len(out) > round%5 {
+			c := must(r.Accept())
+			out = append(out, c.(*conn))
+		}
+	}
+	for len(out) < len(in) {
+		out = append(out, must(r.Accept()).(*conn))
+	}
+	if !slices.Equal(out, in) {
+		t.Error("the order has changed")
+	}
+	if n := cap(r.queue); n > 32 {
+		t.Errorf("the queue has room for %d, for the 11 that waited at most", n)
+	}
+	for range 2 * keepQueue {
+		r.push(&conn{})
+	}
+	for range 2 * keepQueue {
+		must(r.Accept())
+	}
+	if n := cap(r.queue); n > keepQueue {
+		t.Errorf("the queue keeps room for %d", n)
+	}
 }

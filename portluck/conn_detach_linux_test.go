@@ -27,7 +27,7 @@ func TestDetach(t *testing.T) {
 		sock socket
 		want handlers.Socket
 	}{
-		{"a descriptor", descriptor{fd: fds[0]}, handlers.Socket{FD: fds[0]}},
+		{"a descriptor", &descriptor{fd: fds[0]}, handlers.Socket{FD: fds[0]}},
 		{"a net.Conn", &made{one}, handlers.Socket{Conn: one}},
 		{"one that was read", replayed{replay}, handlers.Socket{Conn: one, Unread: replay.prefix}},
 		{"one that was read, as a net.Conn", &made{replay}, handlers.Socket{Conn: one, Unread: replay.prefix}},

@@ -48,7 +48,7 @@ func (c *conn) LazyNetConn() (net.Conn, error) {
 func (c *conn) lazy() *lazyConn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	d, ok := c.sock.(descriptor)
+	d, ok := c.sock.(*descriptor)
 	if !ok || !d.tcp || c.proxied || c.closed {
 		return nil
 	}

@@ -33,7 +33,7 @@ func lazyPair(t testing.TB) (*lazyConn, *net.TCPConn) {
 	if err := raw.Control(func(from uintptr) { fd, err = unix.FcntlInt(from, unix.F_DUPFD_CLOEXEC, 0) }); err != nil || fd < 0 {
 		t.Fatal(err)
 	}
-	c := &conn{sock: descriptor{fd, true}, info: newInfo(handlers.AddrPort(server.LocalAddr()), handlers.AddrPort(server.RemoteAddr()))}
+	c := &conn{sock: &descriptor{fd, true}, info: newInfo(handlers.AddrPort(server.LocalAddr()), handlers.AddrPort(server.RemoteAddr()))}
 	lazy := c.lazy()
 	t.Cleanup(func() { lazy.Close() })
 	return lazy, client

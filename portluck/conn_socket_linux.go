@@ -19,21 +19,33 @@ type descriptor struct {
 	tcp bool
 }
 
-func (d descriptor) netConn() (net.Conn, error) {
+// newBare returns the connection of a descriptor, in one allocation.
+func newBare(p *port, fd int, tcp bool, info handlers.Info) *conn {
+	all := &struct {
+		conn       conn
+		sniffing   sniffing
+		descriptor descriptor
+	}{conn: conn{port: p, eager: !tcp, info: info}, descriptor: descriptor{fd, tcp}}
+	c := &all.conn
+	c.sniffing, c.sock = &all.sniffing, &all.descriptor
+	return c
+}
+
+func (d *descriptor) netConn() (net.Conn, error) {
 	f := os.NewFile(uintptr(d.fd), "")
 	defer f.Close() // net.FileConn duplicates it
 	return net.FileConn(f)
 }
 
-func (d descriptor) form() handlers.Socket { return handlers.Socket{FD: d.fd} }
-func (d descriptor) kill()                 { _ = unix.Shutdown(d.fd, unix.SHUT_RDWR) }
-func (d descriptor) Close() error          { return os.NewSyscallError("close", unix.Close(d.fd)) }
+func (d *descriptor) form() handlers.Socket { return handlers.Socket{FD: d.fd} }
+func (d *descriptor) kill()                 { _ = unix.Shutdown(d.fd, unix.SHUT_RDWR) }
+func (d *descriptor) Close() error          { return os.NewSyscallError("close", unix.Close(d.fd)) }
 
 // fd returns the descriptor of a connection that is still bare, for the sniffer.
 func (c *conn) fd() (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if d, ok := c.sock.(descriptor); ok && !c.closed {
+	if d, ok := c.sock.(*descriptor); ok && !c.closed {
 		return d.fd, nil
 	}
 	return -1, net.ErrClosed

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,18 +58,19 @@ func hasMore(fd, n int, buf []byte) bool {
 }
 
 // recvPeek peeks at the received bytes. It returns how many there are, 0 at the end of the stream,
-// or -1 if there are none yet.
+// or -1 if there are none yet. It does not tell Go's scheduler of the system call: that costs more
+// than such a call takes. buf must not be empty.
 func recvPeek(fd int, buf []byte) (int, error) {
 	for {
-		n, _, err := unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		switch err {
-		case nil:
-			return n, nil
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&buf[0])), uintptr(len(buf)), unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
 		case syscall.EAGAIN:
 			return -1, nil
 		case syscall.EINTR:
 		default:
-			return 0, err
+			return 0, errno
 		}
 	}
 }
