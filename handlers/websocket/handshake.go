@@ -108,6 +108,14 @@ var headReaders = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, ma
 
 // parseHead parses a complete request head.
 func parseHead(head []byte) (*http.Request, *refusal) {
+	if r := plainRequest(head); r != nil {
+		return r, nil
+	}
+	return readHead(head)
+}
+
+// readHead parses a complete request head with net/http.
+func readHead(head []byte) (*http.Request, *refusal) {
 	if err := checkLines(head); err != nil {
 		return nil, err
 	}
