@@ -181,8 +181,9 @@ func (c *Client) setInfo(b *Binding, info *handlers.Info) {
 	switch i := c.who.Load(); {
 	case i != nil && k.is(i):
 	case k.info.Login != nil, k.info.TLS != nil && k.info.TLS != askConn: // no other client has this
-		k.info.Head = k.before + k.after
-		c.setIdentity(&identity{binding: b, info: &k.info})
+		alone := k.info // so that k need not be on the heap
+		alone.Head = k.before + k.after
+		c.setIdentity(&identity{binding: b, info: &alone})
 	default:
 		c.setIdentity(b.hub.identities.of(k))
 	}

@@ -21,6 +21,15 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// The Info of a client like the one before takes no memory.
+func TestSharedIdentityIsFree(t *testing.T) {
+	info := raw(netip.MustParseAddrPort("127.0.0.1:80"), netip.MustParseAddrPort("127.0.0.2:81"))
+	s := Bind(&Hub{}, nil, false).NewSession(&info, &sink{room: -1})
+	if n := testing.AllocsPerRun(100, func() { s.SetInfo(&info) }); n > 0 {
+		t.Errorf("SetInfo makes %v allocations", n)
+	}
+}
+
 func TestCompactAddresses(t *testing.T) {
 	for addr, want := range map[string]bool{
 		"1.2.3.4:5": true, "[2001:db8::1]:65535": true, "[::]:0": true, "0.0.0.0:0": true, "[::ffff:1.2.3.4]:5": true, "[fe80::1%eth0]:7": false,
