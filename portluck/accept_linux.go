@@ -11,7 +11,6 @@ import (
 	"unsafe"
 
 	"github.com/portluck/portluck/handlers"
-	"github.com/portluck/portluck/handlers/loop"
 	"github.com/portluck/portluck/matchers"
 	"golang.org/x/sys/unix"
 )
@@ -21,7 +20,7 @@ import (
 type descriptors struct {
 	port  *port
 	fd    int // a duplicate of the listener's
-	wait  *loop.Waiter
+	wait  acceptWait
 	local netip.AddrPort // of every connection; zero if they differ
 	tcp   bool
 	buf   []byte
@@ -90,7 +89,8 @@ func (d *descriptors) open(socket syscall.Conn) bool {
 	if err != nil || dupErr != nil {
 		return false
 	}
-	if d.wait, err = d.port.loop.NewWaiter(d.fd); err != nil {
+	d.wait.fd = d.fd
+	if d.wait.Waiter, err = d.port.loop.NewWaiter(d.fd); err != nil {
 		unix.Close(d.fd)
 		return false
 	}
@@ -152,6 +152,13 @@ func openSpare() int {
 // accept waits for connections, accepts a batch of those that are pending and starts to classify
 // them.
 func (d *descriptors) accept() error {
+	raw, err := d.wait.choose(&d.port.heading)
+	switch {
+	case err != nil:
+		return err
+	case raw != nil:
+		return d.acceptWith(raw)
+	}
 	for {
 		if d.empty {
 			d.wait.Wait()
@@ -191,7 +198,7 @@ func (d *descriptors) acceptAll(most int) error {
 }
 
 // stop makes accept return. The socket keeps listening.
-func (d *descriptors) stop(context.Context) { d.wait.Stop() }
+func (d *descriptors) stop(context.Context) { d.wait.stop() }
 
 // rest accepts the connections that are still in the kernel's queue before the listener is closed.
 func (d *descriptors) rest() {
@@ -204,7 +211,7 @@ func (d *descriptors) rest() {
 
 // close closes the duplicate and the reserve descriptor.
 func (d *descriptors) close() {
-	d.wait.Close()
+	d.wait.close()
 	unix.Close(d.fd)
 	if d.spare >= 0 {
 		unix.Close(d.spare)

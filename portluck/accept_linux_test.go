@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -212,6 +213,49 @@ func TestAcceptErrorWithoutEnd(t *testing.T) {
 	}
 	if n := calls.Load(); n > 3*acceptBatch {
 		t.Errorf("%d calls", n)
+	}
+}
+
+// The listener waits where most of its connections are served, and loses none on its way there and
+// back. A shutdown ends both waits.
+func TestListenerWaitsWhereItsClientsAre(t *testing.T) {
+	for _, inLoop := range []bool{true, false} {
+		t.Run(fmt.Sprintf("at the end in the loop: %t", inLoop), func(t *testing.T) {
+			t.Parallel()
+			s := &Server{Hub: echoHub(), Pages: http.NotFoundHandler()}
+			addr := serve(t, s)
+			raw := func() string { return talk(t, addr, "a\n") }
+			web := func() string {
+				return talk(t, addr, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")[:12]
+			}
+			_ = raw()
+			p := must(s.start())
+			p.mu.Lock()
+			d := p.listeners[0].src.(*descriptors)
+			p.mu.Unlock()
+			steps := []bool{true, false, true, false}
+			if inLoop {
+				steps = append(steps, true)
+			}
+			for i, loop := range steps {
+				ask, want := web, "HTTP/1.1 404"
+				if loop {
+					ask, want = raw, "a\n"
+				}
+				for range 2*headingMost + 1 {
+					if got := ask(); got != want {
+						t.Fatalf("step %d: talk() = %q, want %q", i, got, want)
+					}
+				}
+				_ = ask() // the one before was accepted before the listener moved
+				d.wait.mu.Lock()
+				is := d.wait.file == nil
+				d.wait.mu.Unlock()
+				if want := loop && !s.Goroutines; i > 0 && is != want {
+					t.Errorf("step %d: the listener is in the loop: %t, want %t", i, is, want)
+				}
+			}
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/portluck/portluck/handlers"
+	"github.com/portluck/portluck/handlers/loop"
 	"github.com/soheilhy/cmux"
 )
 
@@ -98,6 +99,7 @@ func (p *port) dispatch(c *conn, r *route, first []byte) {
 		c.info.Protocol = r.name
 	}
 	r.count.Add(1)
+	p.heading.add(r.inline && p.loop.Driver != loop.Goroutines)
 	if p.srv.OnVerdict != nil {
 		c.first = bytesOf(first)
 	}

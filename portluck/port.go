@@ -35,6 +35,7 @@ type port struct {
 	budget  handlers.Budget
 	parking parkings
 	stats   counters
+	heading heading // of new connections
 	sniff   sniffer
 	readers readers
 	packets packets

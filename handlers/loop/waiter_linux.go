@@ -34,17 +34,41 @@ func (l *Loop) NewWaiter(fd int) (*Waiter, error) {
 	w.cond.L = &w.mu
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
-		return nil, os.ErrClosed
-	}
 	w.index = len(p.waiters)
 	p.waiters = append(p.waiters, w)
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(waiterSlot - w.index)}
-	if err := unix.EpollCtl(p.set.fd, unix.EPOLL_CTL_ADD, fd, &ev); err != nil {
+	if err := w.joinLocked(); err != nil {
 		p.waiters = p.waiters[:w.index]
-		return nil, os.NewSyscallError("epoll_ctl", err)
+		return nil, err
 	}
 	return w, nil
+}
+
+// Join puts the socket back after Leave. If something can be accepted already, Wait returns.
+func (w *Waiter) Join() error {
+	w.poller.mu.Lock()
+	defer w.poller.mu.Unlock()
+	return w.joinLocked()
+}
+
+func (w *Waiter) joinLocked() error {
+	if w.poller.closed {
+		return os.ErrClosed
+	}
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLET&0xffffffff, Fd: int32(waiterSlot - w.index)}
+	return os.NewSyscallError("epoll_ctl", unix.EpollCtl(w.poller.set.fd, unix.EPOLL_CTL_ADD, w.fd, &ev))
+}
+
+// Leave takes the socket out of the set until Join: what comes meanwhile does not end Wait.
+func (w *Waiter) Leave() {
+	w.poller.mu.Lock()
+	defer w.poller.mu.Unlock()
+	w.leaveLocked()
+}
+
+func (w *Waiter) leaveLocked() {
+	if !w.poller.freed {
+		_ = unix.EpollCtl(w.poller.set.fd, unix.EPOLL_CTL_DEL, w.fd, nil)
+	}
 }
 
 // Wait returns when something has come since the last call, or after Stop. The caller accepts until
@@ -86,7 +110,6 @@ func (w *Waiter) Close() {
 	p := w.poller
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiters[w.index] = nil; !p.freed {
-		_ = unix.EpollCtl(p.set.fd, unix.EPOLL_CTL_DEL, w.fd, nil)
-	}
+	p.waiters[w.index] = nil
+	w.leaveLocked()
 }

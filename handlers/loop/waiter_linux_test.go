@@ -64,6 +64,16 @@ func TestWaiter(t *testing.T) {
 		if err := w.Err(); err != nil {
 			t.Errorf("Err() = %v before Stop", err)
 		}
+		w.Leave()
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := w.Join(); err != nil {
+			t.Fatal(err)
+		}
+		w.Wait() // for what has come meanwhile
 		ow.Close()
 		if c, err := net.Dial("tcp", otherAddr); err == nil { // wakes nobody
 			defer c.Close()
