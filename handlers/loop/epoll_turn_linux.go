@@ -33,6 +33,7 @@ func (c *polled) single() {
 
 // goOn takes the turn for which begin has made the caller the owner.
 func (c *polled) goOn() {
+	makeRoom()
 	p := &c.loop.poller
 	r := p.crew.get(false)
 	r.now = c.now()
@@ -43,6 +44,17 @@ func (c *polled) goOn() {
 	r.end()
 	p.crew.put(r)
 }
+
+// stackNeed is roughly the stack that a turn needs.
+const stackNeed = 4 << 10
+
+// makeRoom makes the stack of a new goroutine grow at once, while there is little to copy.
+//
+//go:noinline
+func makeRoom() { fill(&[stackNeed]byte{}) }
+
+//go:noinline
+func fill(*[stackNeed]byte) {}
 
 // post assigns do to the owner or, if there is none, to a new goroutine.
 func (c *polled) post(do todo) {
