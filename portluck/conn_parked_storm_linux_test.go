@@ -64,14 +64,16 @@ func TestParkedShutdown(t *testing.T) {
 	}
 }
 
-// Clients that ask, leave and come back at any moment get their own answers.
+// Clients that ask, leave and come back at any moment get their own answers, from the lane and from
+// net/http.
 func TestParkedStorm(t *testing.T) {
 	t.Parallel()
-	for _, end := range []string{"Shutdown", "Close"} {
+	for end, inline := range map[string]int{"Shutdown": 0, "Close": 0, "Close, no lane": -1} {
 		t.Run(end, func(t *testing.T) {
 			t.Parallel()
 			s := &Server{
-				Hub: &Hub{OnMessage: func(m Message, w *Writer, _ *Client) { echo(m, w) }}, ParkAfter: parksAtOnce, TLSConfig: withTLS(),
+				Hub:       &Hub{OnMessage: func(m Message, w *Writer, _ *Client) { echo(m, w) }},
+				ParkAfter: parksAtOnce, TLSConfig: withTLS(), MaxInlineRequest: inline,
 			}
 			l := listen(t)
 			done := make(chan error, 1)
@@ -84,7 +86,7 @@ func TestParkedStorm(t *testing.T) {
 			}
 			eventually(t, "clients are served", func() bool { return answered.Load() > 2000 })
 			close(stop)
-			if end == "Close" {
+			if end != "Shutdown" {
 				s.Close()
 			} else if err := s.Shutdown(t.Context()); err != nil {
 				t.Errorf("Shutdown() = %v", err)
@@ -121,7 +123,11 @@ func storm(t *testing.T, addr string, id int, answered *atomic.Int64, stop chan 
 			}
 			n++
 			body := fmt.Sprintf("%d.%d", id, n)
-			_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+			more := ""
+			if r.IntN(4) == 0 {
+				more = "X-Not-For-The-Lane: 1\r\n"
+			}
+			_, _ = fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: localhost\r\n%sContent-Length: %d\r\n\r\n%s", more, len(body), body)
 			resp, err := http.ReadResponse(br, nil)
 			if err != nil {
 				select {

@@ -50,11 +50,16 @@ type httpConn struct {
 type connKey struct{}
 
 func newHTTPConn(c handlers.Conn, p handlers.Port, nc net.Conn) *httpConn {
-	l := &httpConn{conn: c, port: p, nc: nc}
+	l := &httpConn{}
+	l.init(c, p, nc)
+	return l
+}
+
+func (l *httpConn) init(c handlers.Conn, p handlers.Port, nc net.Conn) {
+	l.conn, l.port, l.nc = c, p, nc
 	if remote := c.Info().Remote; remote.IsValid() {
 		l.remote = remote.String()
 	}
-	return l
 }
 
 // sever closes the connection under net/http, which notices it. It does not wait, not even to send

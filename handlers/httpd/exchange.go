@@ -24,7 +24,8 @@ var (
 
 // exchange serves a POST or PUT request as a client, from Connect to Disconnect.
 func (h *Handler) exchange(w http.ResponseWriter, r *http.Request, l *httpConn) {
-	e := &exchangeState{pace: h.writeDeadline(w, r), info: requestInfo(r, l)}
+	e := exchangeOf(w)
+	e.pace, e.info = h.writeDeadline(w, r), requestInfo(r, l)
 	a := &e.answer
 	a.init(w, r, l, &e.pace, &h.delays)
 	if expect := r.Header.Get("Expect"); expect != "" && !strings.EqualFold(expect, "100-continue") {
@@ -83,6 +84,14 @@ type exchangeState struct {
 	split  splitter
 	whole  bool // the body has been read to its end
 	away   bool // the lane leaves the rest to net/http
+}
+
+// exchangeOf returns an exchange for the request that w answers.
+func exchangeOf(w http.ResponseWriter) *exchangeState {
+	if a, ok := w.(*laneAnswer); ok {
+		return &a.exchange.state
+	}
+	return &exchangeState{}
 }
 
 // serve delivers the messages, ends the answer and disconnects the client, even if a callback ends

@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -16,8 +15,10 @@ import (
 // unread, to net/http.
 type lane struct {
 	handler *Handler
-	conn    *httpConn
+	conn    httpConn
+	nc      laneConn // of conn
 	client  LaneConn
+	first   laneExchange   // the first request
 	away    *exchangeState // the last request, which net/http goes on with
 	served  bool           // a request was served
 	posted  bool           // the last one was a POST
@@ -44,8 +45,14 @@ type LaneConn interface {
 
 // Lane reports whether b begins with a request that [Idle.Serve] serves.
 func (h *Handler) Lane(b []byte) bool {
-	r, _ := laneRequest(context.Background(), b, h.maxInline())
-	return r != nil && (&lane{handler: h}).isMine(r)
+	var x laneExchange
+	return x.parse(b, h.maxInline()) > 0 && h.isInline(&x.request)
+}
+
+// isInline reports whether r becomes a client of the hub. It does not call the program's
+// CheckOrigin, which is called once for each request.
+func (h *Handler) isInline(r *http.Request) bool {
+	return !h.isMounted(r) && (h.Pages == nil || h.Claim == nil)
 }
 
 // NewIdle returns the Idle of a connection that has had no request yet.
@@ -59,7 +66,7 @@ func (h *Handler) NewIdle() *Idle {
 // dst, or writes those that are not plain to c, and returns how many bytes of in it has taken. open
 // is false if the connection must be closed, after what is in dst was sent.
 func (i *Idle) Serve(dst, in []byte, c LaneConn, p handlers.Port) (_ []byte, n int, open bool) {
-	if i.seen > 0 {
+	if i.seen > 0 || !hasLaneMethod(in) {
 		return dst, 0, true
 	}
 	s := newLane(i.handler, c, p)
@@ -71,7 +78,8 @@ func (i *Idle) Serve(dst, in []byte, c LaneConn, p handlers.Port) (_ []byte, n i
 
 func newLane(h *Handler, c LaneConn, p handlers.Port) *lane {
 	s := &lane{handler: h, client: c}
-	s.conn = newHTTPConn(c, p, laneConn{lane: s})
+	s.nc.lane = s
+	s.conn.init(c, p, &s.nc)
 	s.conn.lane = s
 	return s
 }
@@ -83,17 +91,21 @@ type laneConn struct {
 }
 
 // Close closes the connection at once. The client still gets the answers to the requests before.
-func (c laneConn) Close() error {
+func (c *laneConn) Close() error {
 	c.lane.send()
 	defer c.lane.breaks()
 	return c.lane.client.Close()
 }
 
 // LocalAddr is [net.Conn.LocalAddr].
-func (c laneConn) LocalAddr() net.Addr { return net.TCPAddrFromAddrPort(c.lane.client.Info().Local) }
+func (c *laneConn) LocalAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(c.lane.client.Info().Local)
+}
 
 // RemoteAddr is [net.Conn.RemoteAddr].
-func (c laneConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.lane.client.Info().Remote) }
+func (c *laneConn) RemoteAddr() net.Addr {
+	return net.TCPAddrFromAddrPort(c.lane.client.Info().Remote)
+}
 
 // serve serves the requests at the beginning of in. It appends plain answers to dst and returns how
 // many bytes of in it has taken. open is false if the connection must be closed, after what is in
@@ -101,19 +113,28 @@ func (c laneConn) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(c.lane.
 func (s *lane) serve(dst, in []byte) (_ []byte, n int, open bool) {
 	s.out, open = dst, true
 	for open && !s.handler.conns.draining.Load() {
-		ctx := &laneContext{lane: s}
-		r, size := laneRequest(ctx, in[n:], s.handler.maxInline())
-		if r == nil || !s.isMine(r) {
+		x := s.next()
+		size := x.parse(in[n:], s.handler.maxInline())
+		if size == 0 || !s.handler.isInline(&x.request) {
 			break
 		}
-		s.begin(ctx)
-		open = s.answer(r, ctx, in[n:n+size])
+		open = s.answer(x, in[n:n+size])
 		if s.away != nil {
 			break
 		}
 		n += size
 	}
 	return s.out, n, open
+}
+
+// next returns the memory of the next request.
+func (s *lane) next() *laneExchange {
+	x := &s.first
+	if s.served {
+		x = &laneExchange{}
+	}
+	x.ctx.lane = s
+	return x
 }
 
 // send sends the answers that the client has not got yet.
@@ -126,18 +147,14 @@ func (s *lane) send() {
 	}
 }
 
-// isMine reports whether r becomes a client of the hub. It does not ask the program's CheckOrigin,
-// which is asked once for each request.
-func (s *lane) isMine(r *http.Request) bool {
-	h := s.handler
-	return !h.isMounted(r) && (h.Pages == nil || h.Claim == nil)
-}
-
 // answer serves one request, whose bytes are in, and reports whether the connection may have
 // another one.
-func (s *lane) answer(r *http.Request, ctx *laneContext, in []byte) (open bool) {
-	s.served, s.posted = true, r.Method == http.MethodPost
-	a := &laneAnswer{lane: s, header: http.Header{}, in: in, request: r}
+func (s *lane) answer(x *laneExchange, in []byte) (open bool) {
+	s.served, s.posted = true, x.request.Method == http.MethodPost
+	s.begin(&x.ctx)
+	a := &x.answer
+	a.lane, a.in, a.exchange = s, in, x
+	a.laneMemory = laneMemories.Get().(*laneMemory)
 	ended := false
 	defer func() {
 		if !ended {
@@ -145,11 +162,11 @@ func (s *lane) answer(r *http.Request, ctx *laneContext, in []byte) (open bool) 
 			a.abort()
 		}
 		if s.away == nil {
-			ctx.cancel()
+			x.ctx.cancel()
 		}
-		r.Body.Close()
+		x.request.Body.Close()
 	}()
-	s.handler.serve(a, r)
+	s.handler.serve(a, &x.request)
 	if ended = s.away != nil; ended {
 		return true
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -15,13 +16,32 @@ import (
 // answer that is plain: whole, of known length, and without a header that net/http interprets. Any
 // other answer is made by net/http itself: see laneRelay.
 type laneAnswer struct {
-	lane    *lane
-	request *http.Request
-	in      []byte     // the bytes of request
-	relay   *laneRelay // makes the answer; nil while it may be plain
-	header  http.Header
-	status  int // zero until WriteHeader
-	body    []byte
+	*laneMemory // nil from the end of a plain answer on
+	lane        *lane
+	exchange    *laneExchange
+	in          []byte     // the bytes of the request
+	relay       *laneRelay // makes the answer; nil while it may be plain
+	status      int        // zero until WriteHeader
+}
+
+// laneMemory is what only an answer uses, so that the next one can use it again.
+type laneMemory struct {
+	header http.Header
+	body   []byte
+	head   appender
+}
+
+var laneMemories = sync.Pool{New: func() any { return &laneMemory{header: http.Header{}} }}
+
+// release gives the memory back, unless it has grown much.
+func (a *laneAnswer) release() {
+	m := a.laneMemory
+	if a.laneMemory = nil; cap(m.body) > 2*counted {
+		return
+	}
+	clear(m.header)
+	m.body, m.head.b = m.body[:0], nil
+	laneMemories.Put(m)
 }
 
 // Header is http.ResponseWriter's.
@@ -64,8 +84,8 @@ func (a *laneAnswer) leave() {
 	}
 	a.lane.send()
 	read := 0
-	if body, ok := a.request.Body.(*laneBody); ok {
-		read = body.read
+	if a.exchange.request.Body != http.NoBody {
+		read = a.exchange.body.read
 	}
 	a.relay = newLaneRelay(a.lane, a.in, read)
 	w := a.relay.w
@@ -105,6 +125,7 @@ func (a *laneAnswer) finish() (open bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.out = a.appendPlain(s.out)
+		a.release()
 		return true
 	}
 	a.leave()
@@ -144,9 +165,9 @@ func (a *laneAnswer) appendPlain(dst []byte) []byte {
 	status := cmp.Or(a.status, http.StatusOK)
 	b := strconv.AppendInt(append(dst, "HTTP/1.1 "...), int64(status), 10)
 	b = append(append(append(b, ' '), http.StatusText(status)...), "\r\n"...)
-	w := appender{b}
-	_ = a.header.Write(&w)
-	b = w.b
+	a.head.b = b
+	_ = a.header.Write(&a.head)
+	b = a.head.b
 	if _, ok := a.header["Date"]; !ok {
 		b = time.Now().UTC().AppendFormat(append(b, "Date: "...), http.TimeFormat)
 		b = append(b, "\r\n"...)

@@ -31,7 +31,7 @@ func (c *laneContext) Deadline() (time.Time, bool) { return time.Time{}, false }
 func (c *laneContext) Value(key any) any {
 	switch key {
 	case connKey{}:
-		return c.lane.conn
+		return &c.lane.conn
 	case handlers.PortContextKey:
 		return c.lane.conn.port
 	case http.ServerContextKey:

@@ -2,7 +2,6 @@ package httpd
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -44,33 +43,65 @@ type laneHead struct {
 	length         int
 }
 
-// laneRequest parses the request at the beginning of in and returns it with its size in bytes. It
-// returns nil for a request of more than most bytes, that is not whole, or that the lane does not
-// understand wholly. The body of r is a part of in.
-func laneRequest(ctx context.Context, in []byte, most int) (r *http.Request, size int) {
+// laneExchange is a request of the lane with all that serves it, in one allocation. The program may
+// keep it for as long as it likes.
+type laneExchange struct {
+	ctx     laneContext
+	request http.Request
+	url     url.URL
+	body    laneBody
+	answer  laneAnswer
+	state   exchangeState
+}
+
+// hasLaneMethod reports whether in begins with a method of the lane.
+func hasLaneMethod(in []byte) bool {
+	return bytes.HasPrefix(in, []byte("POST ")) || bytes.HasPrefix(in, []byte("PUT "))
+}
+
+// parse parses the request at the beginning of in and returns its size in bytes. It returns zero
+// for a request of more than most bytes, that is not whole, or that the lane does not understand
+// wholly. The body of the request is a part of in.
+func (x *laneExchange) parse(in []byte, most int) (size int) {
 	in = in[:min(len(in), most)]
 	end := bytes.Index(in, []byte("\r\n\r\n"))
-	if end < 0 {
-		return nil, 0
+	if end < 0 || !hasLaneMethod(in) {
+		return 0
 	}
 	head := string(in[:end+2])
 	h := laneHead{}
 	line, fields, _ := strings.Cut(head, "\r\n")
 	if !h.parseLine(line) || !h.parseFields(fields) || end+4+h.length > len(in) {
-		return nil, 0
+		return 0
 	}
-	u, err := url.ParseRequestURI(h.target)
-	if err != nil {
-		return nil, 0
+	u := &x.url
+	if u.Path = h.target; !isPlainPath(h.target) {
+		var err error
+		if u, err = url.ParseRequestURI(h.target); err != nil {
+			return 0
+		}
 	}
 	size = end + 4 + h.length
-	r = blank.WithContext(ctx)
+	r := &x.request
+	*r = *blank.WithContext(&x.ctx)
 	r.Method, r.RequestURI, r.URL, r.Host = h.method, h.target, u, h.host
 	r.Header, r.ContentLength, r.Body = h.header, int64(h.length), http.NoBody
 	if h.length > 0 {
-		r.Body = &laneBody{in: in[end+4 : size]}
+		x.body.in = in[end+4 : size]
+		r.Body = &x.body
 	}
-	return r, size
+	return size
+}
+
+// isPlainPath reports whether s is a path without a query, in which nothing is escaped.
+func isPlainPath(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte("/-._~", c) < 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // blank is what the requests of the lane have in common.

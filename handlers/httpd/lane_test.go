@@ -1,7 +1,6 @@
 package httpd
 
 import (
-	"context"
 	"io"
 	"strings"
 	"testing"
@@ -17,21 +16,22 @@ func TestLaneRequest(t *testing.T) {
 		head + "Cookie: \"a\"; b=c\r\nOrigin: null\r\nSec-Fetch-Mode: cors\r\n\r\n", head + "Accept:\r\n\r\n",
 	} {
 		for _, more := range []string{"", "\r\n", "POST", in} {
-			r, size := laneRequest(context.Background(), []byte(in+more), laneMost)
-			if r == nil || size != len(in) {
+			var x laneExchange
+			if size := x.parse([]byte(in+more), laneMost); size != len(in) {
 				t.Fatalf("of %q the lane takes %d bytes", in+more, size)
 			}
+			r := &x.request
 			_, want, _ := strings.Cut(in, "\r\n\r\n")
 			if body, err := io.ReadAll(r.Body); err != nil || string(body) != want || r.ContentLength != int64(len(want)) {
 				t.Errorf("%q: body %q, %v", in, body, err)
 			}
 		}
 		for n := range len(in) {
-			if r, _ := laneRequest(context.Background(), []byte(in[:n]), laneMost); r != nil {
+			if new(laneExchange).parse([]byte(in[:n]), laneMost) > 0 {
 				t.Errorf("the lane takes %q", in[:n])
 			}
 		}
-		if r, _ := laneRequest(context.Background(), []byte(in), len(in)-1); r != nil {
+		if new(laneExchange).parse([]byte(in), len(in)-1) > 0 {
 			t.Errorf("the lane takes %d bytes", len(in))
 		}
 	}
@@ -48,7 +48,7 @@ func TestLaneRequest(t *testing.T) {
 		head + "Accept: a\nDnt: 1\r\n\r\n", head + "Accept: a\rb\r\n\r\n", head + "Accept: a\x00\r\n\r\n", head + "Accept: \x7f\r\n\r\n", head + "Accept: \xe4\r\n\r\n",
 		head + "Accept: a\tb\r\n\r\n", head + "Accept: a\r\nAccept: b\r\n\r\n", head + "Cookie: " + strings.Repeat("a", laneMost) + "\r\n\r\n",
 	} {
-		if r, _ := laneRequest(context.Background(), []byte(in), laneMost); r != nil {
+		if new(laneExchange).parse([]byte(in), laneMost) > 0 {
 			t.Errorf("the lane takes %.200q", in)
 		}
 	}
