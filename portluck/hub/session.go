@@ -92,8 +92,8 @@ func (s *Session) Disconnect(err error) {
 	c.gone = true
 	c.stopExpiry()
 	s.LogPanic(err) // a panic of the handler that drives the client
-	if cause := c.who.Load().cause; cause != nil && !c.quits() {
-		err = *cause
+	if cause := c.who.Load().cause; cause != nil && (!c.quits() || err == handlers.ErrClosed) {
+		err = *cause // a message may have come before Quit: Message returned ErrClosed
 	}
 	b := c.binding()
 	if !c.connected {
