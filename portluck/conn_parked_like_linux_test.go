@@ -107,7 +107,7 @@ type twin struct {
 func newTwin(t *testing.T, after time.Duration, n *atomic.Int64) *twin {
 	t.Helper()
 	hub, e := record(echo)
-	s := &Server{Hub: hub, ParkAfter: after, TLSConfig: withTLS()}
+	s := &Server{Hub: hub, ParkAfter: after, TLSConfig: withTLS(), SniffTimeout: time.Minute, HeaderTimeout: time.Minute}
 	s.Mount("/page", http.HandlerFunc(mirror))
 	s.Mount("/unread", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "not read") }))
 	s.Mount("/hijack", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -128,6 +128,21 @@ func newTwin(t *testing.T, after time.Duration, n *atomic.Int64) *twin {
 		p.http.Parker = counting{p.http.Parker, n}
 	}
 	return &twin{s, serve(t, s), e}
+}
+
+// left returns how many clients have connected and not disconnected.
+func (e *events) left() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, line := range e.seen {
+		switch what, _, _ := strings.Cut(line, " "); what {
+		case "connect":
+			n++
+		case "disconnect":
+			n--
+		}
+	}
+	return n
 }
 
 func (w *twin) dial(t *testing.T, secure bool) net.Conn {
@@ -161,7 +176,10 @@ func (w *twin) play(t *testing.T, pieces []string, secure bool) (all string, res
 	_ = c.(interface{ CloseWrite() error }).CloseWrite()
 	all = <-got
 	c.Close()
-	eventually(t, "it is closed", func() bool { st := w.s.Stats(); return st.Open == 0 && st.Clients == 0 })
+	eventually(t, "it is closed", func() bool {
+		st := w.s.Stats()
+		return st.Open == 0 && st.Clients == 0 && w.e.left() == 0
+	})
 	w.e.mu.Lock()
 	defer w.e.mu.Unlock()
 	told := strings.Join(w.e.seen, "\n")
