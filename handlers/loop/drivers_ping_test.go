@@ -118,11 +118,12 @@ func TestDriversPingWhileWriting(t *testing.T) {
 		start(c, rec)
 		in, pinged, ended := bufio.NewReader(client), false, false
 		for late := time.Now().Add(time.Minute); time.Since(began) < 4*r.PingInterval || !pinged && time.Now().Before(late); {
-			if err := c.Send([]byte("."), handlers.Auto); errors.Is(err, handlers.ErrClosed) {
+			err := c.Send([]byte("."), handlers.Auto)
+			if ended = errors.Is(err, handlers.ErrClosed); ended { // the machine was busy for an interval
 				break
 			}
 			got, err := in.ReadString('\n')
-			if ended = err != nil; ended { // the machine was busy for an interval
+			if ended = err != nil; ended { // it was busy here
 				break
 			}
 			pinged = pinged || got == "ping\n"
