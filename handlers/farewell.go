@@ -17,11 +17,11 @@ import (
 type Refusal struct {
 	// Status is the status of the HTTP response, from 400 to 599; 403 if it is zero or any other.
 	Status int
-	// Close is the close code of a WebSocket (RFC 6455, section 7.4). In OnHandshake a Close that is
-	// not zero accepts the upgrade and closes the WebSocket at once, so that a script in a browser
-	// sees the code; otherwise the upgrade is refused with Status, and the script sees only 1006. A
-	// code that no server may send is 1008. If it is zero, an open WebSocket gets 3000 for 401, 1013
-	// for 429 and 503, and 1008 for other statuses.
+	// Close is the close code of a WebSocket (RFC 6455, section 7.4). In OnHandshake a Close that
+	// is not zero accepts the upgrade and closes the WebSocket at once, so that a script in a
+	// browser sees the code; otherwise the upgrade is refused with Status, and the script sees only
+	// 1006. A code that no server may send becomes 1008. If it is zero, an open WebSocket gets 3000
+	// for 401, 1013 for 429 and 503, and 1008 for other statuses.
 	Close uint16
 	// Text is what the client is told, in one line: the body of the HTTP response, the reason of the
 	// close frame (its first 123 bytes), or a line of a raw stream. If it is empty, the client is

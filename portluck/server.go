@@ -56,9 +56,9 @@ type Server struct {
 	// SniffTimeout bounds the time that a client takes to show its protocol, and the time of its
 	// handshake; 2 seconds if zero, no bound if negative.
 	SniffTimeout time.Duration
-	// HandshakeTimeout bounds the time that the OnHandshake of a [Hub] takes for a client; 10 seconds
-	// if zero, no bound if negative. The client is then refused with 503, close 1013, or a line, also
-	// if OnHandshake has not returned.
+	// HandshakeTimeout bounds the time that the OnHandshake of a [Hub] takes for a client; 10
+	// seconds if zero, no bound if negative. After that the client is refused with 503, close 1013,
+	// or a line, even if OnHandshake has not returned.
 	HandshakeTimeout time.Duration
 	// MaxHandshakes bounds the calls of OnHandshake at one time; 16,384 if zero, no bound if
 	// negative. Any more clients are refused at once, with 503, close 1013, or a line. A call counts
@@ -79,8 +79,9 @@ type Server struct {
 	ParkAfter time.Duration
 	// MaxInlineRequest is the size in bytes, head and body, up to which the loop itself answers the
 	// POST and PUT requests of HTTP/1.1 that it understands wholly and that have come whole; 4 KiB
-	// if zero and at most, none if negative. All others are net/http's. It has no effect over TLS,
-	// with Goroutines, and on systems other than Linux, where each request has a goroutine anyway.
+	// if zero, and never more; none if negative. net/http serves all others. It has no effect over
+	// TLS, with Goroutines, and on systems other than Linux, where each request has a goroutine
+	// anyway.
 	MaxInlineRequest int
 	// MessageTimeout bounds the time from the first byte of a message to its last; 2 minutes if
 	// zero, no bound if negative. It applies to raw streams, to WebSocket, and to the bodies of

@@ -22,8 +22,8 @@ var errCarried = errors.New("portluck: the hub has a backplane already")
 // until fewer are, or the context of PublishContext ends, and TryPublish fails. b.Publish must not
 // call any of them.
 //
-// What [PublishOptions] say stays here: a message with To is not carried, and the other hubs know
-// neither the ID of a message nor whom it excepts.
+// [PublishOptions] apply only here: a message with To is not carried, and the other hubs learn
+// neither the ID nor the Except of a message.
 //
 // OnGap runs for messages that were lost on the way. Each hub has its own positions: a client that
 // resumes at another server gets the history of the room there.

@@ -33,7 +33,7 @@ type RoomOptions struct {
 	History int
 	// HistoryAge bounds the age of the messages that a client gets when it joins or resumes, and
 	// that [Room.Since] returns; no bound if zero or negative. The room drops older ones, unless a
-	// member has yet to get them, and the hub forgets it when it has neither any nor members.
+	// member has yet to get them. The hub forgets a room that has neither messages nor members.
 	HistoryAge time.Duration
 	// Policy applies to members that are further behind; [Disconnect] if zero.
 	Policy Policy

@@ -14,7 +14,7 @@ type PublishOptions struct {
 	// To, if not nil, chooses the members that get the message, which does not go to other servers.
 	// Each member is asked before PublishContext returns, and a client that joins while the room
 	// keeps the message when it joins. To must return soon; several goroutines may call it at once.
-	// One that panics is false.
+	// A panic in To counts as false.
 	To func(c *Client) bool
 	// ID, if not empty, is the message's own: a second message with the same ID is not sent. The
 	// room remembers as many IDs as its Ring has messages, of RingBytes in all. Other servers do not
