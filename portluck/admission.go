@@ -27,16 +27,20 @@ var (
 type admissions struct{ running atomic.Int64 }
 
 // asks reports whether OnHandshake may be asked about a client.
-func (p *port) asks() bool { return p.clients.Admits() }
+func (p *port) asks() bool { return p.srv.HubOf != nil || p.clients.Admits() }
 
 // Admits is [handlers.Admitter.Admits].
-func (p *port) Admits(*Info) bool { return p.clients.Admits() }
+func (p *port) Admits(info *Info) bool {
+	b, err := p.bindingOf(info)
+	return err != nil || b.Admits()
+}
 
 // Admit is [handlers.Admitter.Admit]. OnHandshake gets a Handshake of its own, as it may use it
 // after Admit has given up.
 func (p *port) Admit(ctx context.Context, h *Handshake) error {
-	if !p.Admits(h.Info) {
-		return nil
+	b, err := p.bindingOf(h.Info)
+	if err != nil || !b.Admits() {
+		return err
 	}
 	if p.admissions.running.Add(1) > int64(p.srv.maxHandshakes()) {
 		p.admissions.running.Add(-1)
@@ -49,7 +53,7 @@ func (p *port) Admit(ctx context.Context, h *Handshake) error {
 	verdict := make(chan error, 1)
 	p.Go(func() { // ends with OnHandshake
 		defer p.admissions.running.Add(-1)
-		verdict <- p.clients.Admit(ctx, &own, func(err error) { verdict <- err })
+		verdict <- b.Admit(ctx, &own, func(err error) { verdict <- err })
 	})
 	select {
 	case err := <-verdict:

@@ -24,9 +24,14 @@ func asking(hook func(ctx context.Context, h *Handshake) error) (h *Hub, refused
 // postWith sends a message in a request to addr and returns the response and its body.
 func postWith(t *testing.T, addr string, header http.Header) (r *http.Response, body string) {
 	t.Helper()
+	return postTo(t, "http://"+addr+"/", header)
+}
+
+func postTo(t *testing.T, url string, header http.Header) (r *http.Response, body string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	req := must(http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/", strings.NewReader("x\n")))
+	req := must(http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader("x\n")))
 	req.Header = header
 	r, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -128,7 +133,7 @@ func TestHandshakeTimeout(t *testing.T) {
 		t.Errorf("OnError(%v), want %v", err, handlers.ErrOverload)
 	}
 	close(release)
-	eventually(t, "the call has ended", func() bool { return s.port.admissions.running.Load() == 0 })
+	eventually(t, "the call has ended", func() bool { return must(s.start()).admissions.running.Load() == 0 })
 	if r, _ = postWith(t, addr, nil); r.StatusCode != 200 {
 		t.Errorf("after it has ended: %d, want 200", r.StatusCode)
 	}

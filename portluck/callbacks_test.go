@@ -67,6 +67,9 @@ func (l *lossy) Publish(string, Message) error {
 var get = "GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
 
 var callbacks = []callback{
+	{name: "Server.HubOf", raise: say("x\n"), set: func(s *Server, f func()) {
+		s.HubOf = func(*Handshake) *Hub { f(); return nil }
+	}},
 	{name: "Hub.OnHandshake", raise: say("POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx"), set: func(s *Server, f func()) {
 		s.Hub.OnHandshake = func(context.Context, *Handshake) error { f(); return nil }
 	}},

@@ -40,7 +40,7 @@ func (p *port) announce(c *conn, where loop.Parking) {
 		c.info.Protocol = handlers.ProtocolTCP // a raw client, until it shows another protocol
 	}
 	a := handlers.Attachment{Codec: &unknown{port: p, conn: c}}
-	asks := p.Admits(&c.info)
+	asks := p.asks()
 	if asks || c.info.Remote.Addr().Zone() != "" { // others would keep c.info, which may still change
 		info := c.info
 		a.Info = &info

@@ -23,7 +23,8 @@ const (
 // without messages after pollTime. It answers an empty or unknown position at once with the room's
 // history. A client that has closed its half of the connection waits like any other.
 func (p *port) poll(w http.ResponseWriter, r *http.Request, room *Room, info *Info) {
-	session := p.clients.NewSession(info, newMute(w))
+	b, _ := p.bindingOf(info)
+	session := b.NewSession(info, newMute(w))
 	if !p.mayJoin(w, session, room) {
 		return
 	}

@@ -3,7 +3,6 @@ package portluck
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -41,6 +40,7 @@ type port struct {
 	packets packets
 
 	admissions admissions
+	hubs       hubs
 
 	// handshakes is cancelled, by giveUp, when handshakes are no longer waited for.
 	handshakes context.Context
@@ -83,7 +83,7 @@ func newPort(s *Server) (*port, error) {
 	p.budget.Max = s.MaxPartial
 	p.loop.Budget = &p.budget
 	p.loop.Panicked = func(err error) { p.log.panicked(nil, err) }
-	p.clients = hub.Bind(p.hub, p.log, p.log.enabled(slog.LevelDebug))
+	p.clients = p.bind(p.hub)
 	p.loop.Timeout = s.timeout()
 	p.loop.MessageTimeout = s.messageTimeout()
 	p.loop.PingInterval = s.pingInterval()
@@ -132,9 +132,13 @@ func (p *port) drop(c *conn, err error) {
 func (p *port) failed(info *Info, err error) {
 	p.log.panicked(info, err)
 	p.log.Failed(info, err)
-	if p.hub.OnError != nil {
-		p.Go(func() { p.clients.Fail(info, err) })
+	if p.hub.OnError == nil && p.srv.HubOf == nil {
+		return
 	}
+	p.Go(func() {
+		b, _ := p.bindingOf(info)
+		b.Fail(info, err)
+	})
 }
 
 // Attach hands c to the loop; see [handlers.Port].
@@ -214,7 +218,8 @@ func infoOf(c handlers.Conn, a handlers.Attachment) *Info {
 // newSession returns the session and the loop connection of a client that the loop is to drive.
 func (p *port) newSession(c handlers.Conn, a handlers.Attachment) (*hub.Session, loop.Conn) {
 	lc := p.loop.New(c, a)
-	return p.clients.NewSession(infoOf(c, a), lc), lc
+	b, _ := p.bindingOf(infoOf(c, a)) // start refuses the client if HubOf panics
+	return b.NewSession(infoOf(c, a), lc), lc
 }
 
 // Connect announces a client that its handler drives itself; see [handlers.Port].
@@ -230,7 +235,11 @@ func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.clients.Connect(info, s)
+	b, err := p.bindingOf(info)
+	if err != nil {
+		return nil, err
+	}
+	return b.Connect(info, s)
 }
 
 // Fail reports a connection or request that did not become a client; see [handlers.Port].

@@ -141,7 +141,7 @@ func (p *port) build() {
 	if s.RoomOf != nil {
 		p.http.Streams = p.streams
 	}
-	if s.Hub == nil && s.mux != nil {
+	if s.Hub == nil && s.HubOf == nil && s.mux != nil {
 		p.http.Claim, p.http.Pages = isMessage, notFound(s.Pages)
 		if s.Pages == nil {
 			p.http.Claim = func(*http.Request) bool { return true }

@@ -39,6 +39,12 @@ type Server struct {
 	Packets handlers.PacketHandler
 	// Hub receives the events. If it is nil they are dropped.
 	Hub *Hub
+	// HubOf, if not nil, returns the hub of a client, by what is known of it: its route, the name that
+	// it asked for in TLS, the path of its request, which is nil for a raw client. For nil the client
+	// belongs to Hub. HubOf must always return the same for the same client, as it is called several
+	// times, by many goroutines at once, and must return soon. A panic refuses the client. Return one
+	// of a few hubs: the server keeps each until it ends.
+	HubOf func(h *Handshake) *Hub
 	// TLSConfig has the certificates. The server clones it. If it is nil TLS is refused.
 	TLSConfig *tls.Config
 	// Pages answers HTTP requests whose method is not POST, PUT or OPTIONS; if it is nil they get

@@ -58,7 +58,7 @@ func (p *port) shutdown(ctx context.Context) error {
 	wg.Wait()
 	err := errors.Join(httpErr, packetErr, loopErr, p.workers.Wait(ctx), p.work.Wait(ctx), p.funcs.Wait(ctx),
 		// once more, for connections attached meanwhile
-		p.loop.Shutdown(ctx, 0), p.clients.Wait(ctx))
+		p.loop.Shutdown(ctx, 0), p.hubs.wait(ctx))
 	if err != nil || ctx.Err() != nil {
 		p.hardClose()
 		return cmp.Or(context.Cause(ctx), err)

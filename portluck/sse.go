@@ -41,11 +41,12 @@ func (p *port) streams(r *http.Request, info *handlers.Info) http.Handler {
 			refuseRequest(w, err)
 			return
 		}
+		h, _ := p.hubOf(info) // admitted has refused a client whose HubOf panics
 		if poll {
-			p.poll(w, r, p.hub.Room(name), info)
+			p.poll(w, r, h.Room(name), info)
 			return
 		}
-		p.events(w, r, p.hub.Room(name), info)
+		p.events(w, r, h.Room(name), info)
 	})
 }
 
@@ -56,7 +57,8 @@ func (p *port) events(w http.ResponseWriter, r *http.Request, room *Room, info *
 	defer cancel()
 	s := &sse{header: w.Header(), ready: make(chan struct{}, 1), cancel: cancel, rc: http.NewResponseController(w)}
 	s.timeout, s.interval, s.h2 = p.srv.timeout(), p.srv.pingInterval(), r.ProtoMajor == 2
-	session := p.clients.NewSession(info, s)
+	b, _ := p.bindingOf(info)
+	session := b.NewSession(info, s)
 	if !p.mayJoin(w, session, room) {
 		return
 	}
