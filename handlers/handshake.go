@@ -28,20 +28,39 @@ type Handshake struct {
 	// Expires is set to the time when the login ends: the client then ends with [ErrExpired]. If it
 	// is zero the login does not end.
 	Expires time.Time
+
+	values map[any]any
+}
+
+// Value returns what SetValue has stored for key; nil if there is nothing.
+func (h *Handshake) Value(key any) any { return h.values[key] }
+
+// SetValue stores value for key, which must be comparable; nil removes it. The client has the value
+// when it connects.
+func (h *Handshake) SetValue(key, value any) {
+	if value == nil {
+		delete(h.values, key)
+		return
+	}
+	if h.values == nil {
+		h.values = map[any]any{}
+	}
+	h.values[key] = value
 }
 
 // A Login is what OnHandshake has found out about a client.
 type Login struct {
-	User    string    // empty for none
-	Expires time.Time // zero for never
+	User    string      // empty for none
+	Expires time.Time   // zero for never
+	Values  map[any]any // of SetValue; not to be changed
 }
 
 // Login returns what h says of the client's login, or nil if that is nothing.
 func (h *Handshake) Login() *Login {
-	if h.User == "" && h.Expires.IsZero() {
+	if h.User == "" && h.Expires.IsZero() && len(h.values) == 0 {
 		return nil
 	}
-	return &Login{User: h.User, Expires: h.Expires}
+	return &Login{User: h.User, Expires: h.Expires, Values: h.values}
 }
 
 // An Admitter is a [Port] that asks the program whether to admit a client. [Port.Connect] asks by

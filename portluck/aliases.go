@@ -88,6 +88,10 @@ type Handshake = handlers.Handshake
 // [handlers.Refusal].
 type Refusal = handlers.Refusal
 
+// A Key names a value of type T that a program keeps with each client, such as its score. The zero
+// value is ready. Key is [hub.Key].
+type Key[T any] = hub.Key[T]
+
 // Info says who a connection or a client is. Info is [handlers.Info].
 type Info = handlers.Info
 

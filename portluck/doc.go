@@ -17,12 +17,14 @@
 //   - [Server] is the port: its fields say what it serves. ListenAndServe, Serve and ServePacket
 //     serve; Handle, HandleFunc, HandleALPN, Listen and Mount add protocols; Shutdown and Close end
 //     it.
-//   - [Hub] has the callbacks. Clients and Len return its clients, Broadcast sends to all of them,
-//     Room returns a room, Carry connects the rooms with those of other servers.
-//   - [Client] tells who a client is: ID, Protocol, Scheme, Local, Remote, TLS, Request, Info.
-//     Rooms returns its rooms.
-//   - [Writer] sends to one client: Send a message, Write and WriteString bytes as they are. End
-//     and Destroy end the client.
+//   - [Hub] has the callbacks. Clients, Client and Len return its clients, Users and UserClients
+//     those who have logged in; KickUser ends a user's clients. Broadcast sends to all, Room
+//     returns a room, Carry connects the rooms with those of other servers.
+//   - [Client] tells who a client is: ID, User, Protocol, Scheme, Local, Remote, TLS, Request,
+//     Info. Rooms returns its rooms, Context ends with it, Kick ends it for a reason. A [Key] is a
+//     value that the program keeps with each client.
+//   - [Writer] sends to one client: Send a message, TrySend without waiting, Write and WriteString
+//     bytes as they are. End and Destroy end the client.
 //   - [Room] has members: Join, Leave, Publish; after a break JoinSince and Since. [RoomOptions]
 //     bound what it keeps for members that read too slowly. [PublishOptions] choose the members
 //     that get a message.

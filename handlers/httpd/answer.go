@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"net/http"
@@ -43,6 +44,7 @@ type answer struct {
 	ended     bool     // w belongs to net/http again
 	destroyed bool
 	gone      error          // why writing failed
+	quit      error          // of Quit
 	touched   time.Time      // when the client last received or sent something
 	deadline  time.Time      // for reading, as last set
 	by        time.Time      // when the current message must be complete; zero without one
@@ -133,6 +135,26 @@ func (a *answer) End() error { return a.Done() }
 func (a *answer) Destroy() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.destroyLocked()
+}
+
+// Quit ends the client for err. If nothing of the answer was sent, err is answered; else the answer
+// is broken off.
+func (a *answer) Quit(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.quit != nil || a.destroyed || a.ended {
+		return
+	}
+	if a.quit = err; a.started || a.flushing || a.done {
+		a.destroyLocked()
+		return
+	}
+	a.out = nil
+	a.doneLocked()
+}
+
+func (a *answer) destroyLocked() {
 	if a.destroyed || a.ended {
 		return
 	}
@@ -242,8 +264,9 @@ func (a *answer) finish(err error, whole bool) error {
 		a.cond.Wait()
 	}
 	if a.destroyed {
-		return nil
+		return a.quit
 	}
+	err = cmp.Or(a.quit, err)
 	if err == nil && !a.started {
 		a.adoptHeaderLocked()
 	}

@@ -56,21 +56,21 @@ func (c *Client) Rooms() []*Room {
 	return all
 }
 
-// user returns the user of the client's login; "" if it has none.
-func (c *Client) user() string {
-	if login := c.who.Load().info.Login; login != nil {
-		return login.User
-	}
-	return ""
-}
-
 func (c *Client) binding() *Binding { return c.who.Load().binding }
 
 func (c *Client) hub() *Hub { return c.binding().hub }
 
-// kill ends the client from the server's side: OnDisconnect gets err.
-func (c *Client) kill(err error) {
+// Kick ends the client for err: what is queued is sent, then what the client's protocol says of
+// err, see [handlers.FarewellOf], such as close 1008 or a line; an HTTP response that has not begun
+// gets the status of err, and one that has is broken off. The client's messages are dropped from
+// now on, and OnDisconnect gets err, unless the client was ending already. A client that does not
+// read is closed after 5 seconds. A nil err is [handlers.ErrPolicy]. Any goroutine may call Kick.
+func (c *Client) Kick(err error) {
+	if err == nil {
+		err = handlers.ErrPolicy
+	}
 	c.setCause(err)
+	c.who.Load().attrs.cancelFor(err) // a callback may wait for it
 	_ = c.guard(func() {
 		if s, ok := c.stream.(quitter); ok {
 			s.Quit(err)
@@ -93,8 +93,7 @@ func (c *Client) connect() error {
 	c.connected = true
 	b := c.binding()
 	b.meter(c)
-	c.startExpiry()
-	b.hub.add(c)
+	b.hub.add(c, c.logIn())
 	if b.log != nil {
 		b.log.Connected((*Session)(c))
 	}

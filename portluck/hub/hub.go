@@ -73,9 +73,11 @@ type Hub struct {
 	roomsMu sync.Mutex
 	rooms   map[string]*Room
 
-	mu   sync.Mutex
-	head *Client // list of connected clients, newest first
-	n    int     // its length
+	mu    sync.Mutex
+	head  *Client              // list of connected clients, newest first
+	n     int                  // its length
+	byID  map[uint64]*Client   // made by Client
+	users map[string][]*Client // those with a user; nil before the first
 }
 
 // panicked logs a panic in a callback that belongs to no client.
@@ -119,8 +121,9 @@ func (h *Hub) gather() {
 	}
 }
 
-func (h *Hub) add(c *Client) {
+func (h *Hub) add(c *Client, user string) {
 	h.mu.Lock()
+	h.indexLocked(c, user)
 	if h.head != nil {
 		h.head.prev = c
 	}
@@ -133,8 +136,10 @@ func (h *Hub) add(c *Client) {
 }
 
 func (h *Hub) remove(c *Client) {
+	user := c.User()
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.unindexLocked(c, user)
 	if c.prev != nil {
 		c.prev.next = c.next
 	} else {

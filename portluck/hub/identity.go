@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -23,18 +22,17 @@ type identity struct {
 	// cause is why the server ended the client, nil if it did not. An identity with a cause is not
 	// shared.
 	cause *error
-	// expiry ends the client when its login does; nil if that is never. An identity with an expiry is
-	// not shared.
-	expiry *time.Timer
+	// attrs is nil for most. An identity with attributes is not shared.
+	attrs *attributes
 }
 
-// setIdentity replaces the identity of c, but keeps its cause and its expiry.
+// setIdentity replaces the identity of c, but keeps its cause and its attributes.
 func (c *Client) setIdentity(i *identity) {
 	for {
 		old := c.who.Load()
-		if old != nil && (old.cause != nil || old.expiry != nil) {
+		if old != nil && (old.cause != nil || old.attrs != nil) {
 			kept := *i
-			kept.cause, kept.expiry = old.cause, old.expiry
+			kept.cause, kept.attrs = old.cause, old.attrs
 			i = &kept
 		}
 		if c.who.CompareAndSwap(old, i) {
@@ -52,30 +50,6 @@ func (c *Client) setCause(err error) {
 		if old.cause != nil || c.who.CompareAndSwap(old, &blamed) {
 			return
 		}
-	}
-}
-
-// startExpiry ends the client with [handlers.ErrExpired] when its login ends.
-func (c *Client) startExpiry() {
-	login := c.who.Load().info.Login
-	if login == nil || login.Expires.IsZero() {
-		return
-	}
-	timer := time.AfterFunc(time.Until(login.Expires), func() { c.kill(handlers.ErrExpired) })
-	for {
-		old := c.who.Load()
-		timed := *old
-		timed.expiry = timer
-		if c.who.CompareAndSwap(old, &timed) {
-			return
-		}
-	}
-}
-
-// stopExpiry ends the timer of startExpiry.
-func (c *Client) stopExpiry() {
-	if timer := c.who.Load().expiry; timer != nil {
-		timer.Stop()
 	}
 }
 

@@ -223,13 +223,13 @@ func (r *Room) applyPolicy(s slowMember) {
 	defer s.client.binding().tasks.Done()
 	if s.err != nil {
 		s.client.binding().panicked(s.client.Info(), s.err)
-		s.client.kill(handlers.ErrPanic)
+		s.client.Kick(handlers.ErrPanic)
 		return
 	}
 	r.stats.slow.Add(1)
 	r.stats.missed.Add(s.missed)
 	if r.opts.Policy == Disconnect {
-		s.client.kill(handlers.ErrSlow)
+		s.client.Kick(handlers.ErrSlow)
 	}
 	if r.opts.OnSlow != nil {
 		_ = s.client.guard(func() { r.opts.OnSlow(r, s.client, s.missed) })

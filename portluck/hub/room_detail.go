@@ -23,7 +23,7 @@ type detail struct {
 func (h *Hub) detailOf(o *PublishOptions) *detail {
 	d := detail{to: o.To}
 	if o.Except != nil && o.Except.hub() == h {
-		d.except, d.user, d.last = o.Except.id, o.Except.user(), h.lastID.Load()
+		d.except, d.user, d.last = o.Except.id, o.Except.User(), h.lastID.Load()
 	}
 	if d.except == 0 && d.to == nil {
 		return nil
@@ -54,7 +54,7 @@ func (d *detail) excepts(c *Client) bool {
 	if c == nil || d.except == 0 {
 		return false
 	}
-	return c.id == d.except || d.user != "" && c.id > d.last && c.user() == d.user
+	return c.id == d.except || d.user != "" && c.id > d.last && c.User() == d.user
 }
 
 // wants asks To about c.

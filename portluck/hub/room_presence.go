@@ -69,7 +69,7 @@ func (r *Room) Presence(ctx context.Context) ([]Member, error) {
 	all := r.lock().visitsUnlocked()
 	if all == nil {
 		for _, c := range r.Members() {
-			all = append(all, Member{ID: c.id, User: c.user()})
+			all = append(all, Member{ID: c.id, User: c.User()})
 		}
 	}
 	slices.SortFunc(all, byID)
@@ -128,7 +128,7 @@ func (r *Room) arrivedLocked(m *membership) {
 		return
 	}
 	p := r.presenceLocked()
-	who := Member{ID: m.client.id, User: m.client.user(), Since: time.Now()}
+	who := Member{ID: m.client.id, User: m.client.User(), Since: time.Now()}
 	v := p.visitors[keyOf(who)]
 	if v == nil {
 		v = &visitor{member: who}

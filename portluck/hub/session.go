@@ -90,13 +90,14 @@ func (s *Session) Disconnect(err error) {
 		return
 	}
 	c.gone = true
-	c.stopExpiry()
 	s.LogPanic(err) // a panic of the handler that drives the client
 	if cause := c.who.Load().cause; cause != nil && (!c.quits() || err == handlers.ErrClosed) {
 		err = *cause // a message may have come before Quit: Message returned ErrClosed
 	}
 	b := c.binding()
 	if !c.connected {
+		c.leaveRooms() // NewSession allows them
+		c.endAttributes(err)
 		if b.log != nil {
 			b.log.Failed(c.Info(), err)
 		}
@@ -105,6 +106,7 @@ func (s *Session) Disconnect(err error) {
 	}
 	b.hub.remove(c)
 	c.leaveRooms()
+	c.endAttributes(err)
 	t := b.measured(c)
 	if b.log != nil {
 		b.log.Disconnected(s, t, err)
@@ -123,4 +125,4 @@ func (s *Session) LogPanic(err error) {
 }
 
 // Kill ends the client: its OnDisconnect gets err.
-func (s *Session) Kill(err error) { s.Client().kill(err) }
+func (s *Session) Kill(err error) { s.Client().Kick(err) }

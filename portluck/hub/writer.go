@@ -59,6 +59,12 @@ func (w *Writer) Queued() int {
 	return n
 }
 
+// TrySend is Send without waiting. It reports whether the client's queue had room for m and the
+// client is there.
+func (w *Writer) TrySend(m handlers.Message) bool {
+	return w.stream.TrySend(m.Data, m.Kind) == nil
+}
+
 // Drain waits until nothing is queued. It returns [handlers.ErrClosed] if the client goes before
 // that, and the error of ctx if that ends first.
 func (w *Writer) Drain(ctx context.Context) error {
