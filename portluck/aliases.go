@@ -53,6 +53,7 @@ const (
 	SkipToLatest = hub.SkipToLatest // continue with the newest message
 	DropOldest   = hub.DropOldest   // continue with the oldest message that the room keeps
 	Backpressure = hub.Backpressure // make Publish wait for the member
+	ByKey        = hub.ByKey        // send the newest message of each key
 )
 
 // A Message has Data and a Kind. The Data of one that OnMessage gets is valid until OnMessage

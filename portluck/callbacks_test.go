@@ -110,6 +110,11 @@ var callbacks = []callback{
 			r.Publish(TextMessage("x"))
 		}
 	}},
+	{name: "RoomOptions.KeyOf", free: true, set: func(s *Server, f func()) {
+		s.Hub.RoomOptions = func(string) RoomOptions {
+			return RoomOptions{Policy: ByKey, KeyOf: func(Message) string { f(); return "" }}
+		}
+	}, raise: func(_ *testing.T, s *Server, _ string) { s.Hub.Broadcast(TextMessage("x")) }},
 	{name: "RoomOptions.OnPresence", raise: say("x\n"), set: func(s *Server, f func()) {
 		s.Hub.RoomOptions = func(string) RoomOptions { return RoomOptions{OnPresence: func(*Room, []Member, []Member) { f() }} }
 		s.Hub.OnConnect = func(_ *Writer, c *Client) { _ = s.Hub.Room("x").Join(c) }

@@ -66,8 +66,9 @@
 // Publish does not wait: messages that a member has not read yet are kept once for all members, in
 // a ring. The [Policy] in [RoomOptions] decides what happens to a member that falls further behind.
 // By default such a member is disconnected, a WebSocket client with close 1013. Otherwise it skips
-// to the newest or to the oldest message that is kept, or Publish waits for it. No loss is silent:
-// see [RoomStats] and RoomOptions.OnSlow. With RoomOptions.History a new member gets the last
+// to the newest or to the oldest message that is kept, or gets the newest of each key, or Publish
+// waits for it. No loss is silent: see [RoomStats] and RoomOptions.OnSlow. With
+// RoomOptions.History a new member gets the last
 // messages, or only those that are younger than RoomOptions.HistoryAge. A member that returns gets
 // those after its [Position] ([Room.JoinSince], Last-Event-ID, ?since=). A room without members and
 // history costs nothing.

@@ -123,8 +123,7 @@ func (r *Room) resumeLocked(p handlers.Position) (from uint64, complete bool) {
 
 // historyLocked returns the number of the first message of the history.
 func (r *Room) historyLocked() uint64 {
-	n := min(r.ring.next-r.ring.first, r.opts.history())
-	return max(r.ring.next-n, r.ring.young(r.opts.HistoryAge))
+	return max(r.ring.tail(r.opts.history()), r.ring.young(r.opts.HistoryAge))
 }
 
 // ageLocked has age called when the next message of the history is too old.

@@ -3,6 +3,7 @@ package hub
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/portluck/portluck/handlers"
 )
@@ -10,10 +11,13 @@ import (
 // detail is what a message has that is not for all members.
 type detail struct {
 	seq    uint64
-	except uint64               // id of the client that does not get it; 0 if none
-	user   string               // of that client
-	last   uint64               // id of the last client when it was published
-	to     func(c *Client) bool // nil if it goes to all others
+	except uint64 // id of the client that does not get it; 0 if none
+	user   string // of that client
+	last   uint64 // id of the last client when it was published
+	key    string // of ByKey
+
+	replaced atomic.Bool          // there is a newer message of this key
+	to       func(c *Client) bool // nil if it goes to all others
 
 	mu     sync.Mutex
 	chosen map[uint64]bool // ids of the members for whom to is true
@@ -36,6 +40,8 @@ func (d *detail) isFor(c *Client) bool {
 	switch {
 	case d == nil:
 		return true
+	case d.replaced.Load():
+		return false
 	case d.excepts(c):
 		return false
 	case d.to == nil:
@@ -55,6 +61,11 @@ func (d *detail) excepts(c *Client) bool {
 		return false
 	}
 	return c.id == d.except || d.user != "" && c.id > d.last && c.User() == d.user
+}
+
+// maybeFor reports whether the message is for c if To says so.
+func (d *detail) maybeFor(c *Client) bool {
+	return d != nil && d.to != nil && c != nil && !d.excepts(c) && !d.isReplaced()
 }
 
 // wants asks To about c.
@@ -122,7 +133,7 @@ func (r *Room) since(p handlers.Position, c *Client) (all []handlers.Message, at
 	at = r.positionLocked()
 	r.mu.Unlock()
 	for _, m := range kept {
-		if d := m.detail; d.isFor(c) || d != nil && d.to != nil && c != nil && !d.excepts(c) && d.wants(c) {
+		if d := m.detail; d.isFor(c) || d.maybeFor(c) && d.wants(c) {
 			all = append(all, handlers.Message{Data: m.data, Kind: m.kind})
 		}
 	}
@@ -145,19 +156,32 @@ func (g *ring) note(d *detail) {
 	if d.to != nil {
 		g.aimed = append(g.aimed, d)
 	}
+	if d.key != "" {
+		g.replace(d)
+	}
 }
 
-// forget is told the detail of a message that is dropped; nil if it has none.
-func (g *ring) forget(d *detail) {
+// forget is told of a message that is dropped.
+func (g *ring) forget(m *published) {
+	d := m.detail
+	if !d.isReplaced() {
+		g.bytes -= len(m.data)
+	}
 	if d == nil {
 		return
 	}
 	g.details--
-	if d.to != nil {
+	if len(g.aimed) > 0 && g.aimed[0] == d {
 		g.aimed = g.aimed[1:]
 	}
 	if len(g.aimed) == 0 {
 		g.aimed = nil
+	}
+	switch {
+	case d.isReplaced():
+		g.replaced--
+	case g.keys[d.key] == d:
+		delete(g.keys, d.key)
 	}
 }
 

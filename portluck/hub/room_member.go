@@ -56,9 +56,6 @@ type batch struct {
 	mixed       bool    // some of messages are not for all members
 }
 
-// index returns the index of message seq in messages, and in segment.
-func (b *batch) index(seq uint64) int { return int(seq - b.first) }
-
 // run returns the range of the next messages that are for c, at i or later, up to one that is not.
 func (b *batch) run(i int, c *Client) (from, to int) {
 	if !b.mixed {
@@ -205,7 +202,7 @@ func (m *membership) take(b *batch) (taken int) {
 			m.next = b.next
 			return taken
 		}
-		m.next = b.first + uint64(from)
+		m.next = b.seq(from)
 		if m.log.framing != nil {
 			taken += m.feed(b, from, to)
 		} else {
@@ -231,7 +228,7 @@ func (m *membership) feed(b *batch, from, to int) (taken int) {
 		to = b.segment.after(b.base + n)
 		m.waiting = true
 	}
-	m.next += uint64(to - from)
+	m.next = b.seq(to)
 	return to - from
 }
 
@@ -243,7 +240,7 @@ func (m *membership) End(n int) int {
 
 // send sends the messages of the range, one after the other. It returns how many were taken.
 func (m *membership) send(b *batch, from, to int) (taken int) {
-	for _, msg := range b.messages[from:to] {
+	for i, msg := range b.messages[from:to] {
 		switch err := m.client.stream.TrySend(msg.data, msg.kind); {
 		case err == handlers.ErrSlow:
 			m.waiting = true
@@ -254,7 +251,7 @@ func (m *membership) send(b *batch, from, to int) (taken int) {
 			return 0
 		}
 		m.client.sent(len(msg.data))
-		m.next++
+		m.next = b.seq(from + i + 1)
 		taken++
 	}
 	return taken

@@ -1,6 +1,10 @@
 package hub
 
-import "time"
+import (
+	"time"
+
+	"github.com/portluck/portluck/handlers"
+)
 
 // Policy says what happens to a member that reads so slowly that the room cannot keep all messages
 // that the member has yet to get.
@@ -17,6 +21,10 @@ const (
 	DropOldest
 	// Backpressure makes [Room.Publish] wait until every member has got the oldest message.
 	Backpressure
+	// ByKey keeps only the newest message of each key ([RoomOptions] has KeyOf): a member that is
+	// behind gets that, and has missed nothing. If there are more keys than the room keeps messages,
+	// such a member loses the oldest, as with [DropOldest].
+	ByKey
 )
 
 // RoomOptions are the bounds of a room, and what it does with members that exceed them. The zero
@@ -37,11 +45,17 @@ type RoomOptions struct {
 	HistoryAge time.Duration
 	// Policy applies to members that are further behind; [Disconnect] if zero.
 	Policy Policy
+	// KeyOf returns the key of a message, for ByKey; without a key, which is "", a message is kept
+	// like any other. Any goroutine may call it. With ByKey, Ring and History count messages that
+	// are the newest of their key, so History for all keys gives a client that joins the state of
+	// each. A message replaces the one before of its key if it goes to all who would get that: one
+	// with To replaces none, one with Except only one with the same Except.
+	KeyOf func(m handlers.Message) string
 	// MaxLatency bounds the age of the first message that a member has yet to get, whatever Ring
-	// allows; no bound if zero or negative. With Backpressure it has no effect.
+	// allows; no bound if zero or negative. With Backpressure and ByKey it has no effect.
 	MaxLatency time.Duration
 	// OnSlow, if not nil, is called after Policy was applied to c; missed is the number of messages
-	// that c will not get. Many goroutines may call it at once.
+	// that c will not get, with ByKey at most. Many goroutines may call it at once.
 	OnSlow func(r *Room, c *Client, missed uint64)
 	// Presence records since when each member is in the room, for [Room.Presence], and lets clients
 	// ask for who comes and goes ([WatchPresence]). It costs memory for each member.
@@ -88,7 +102,7 @@ func (o *RoomOptions) presenceGrace() time.Duration {
 
 // maxLatency returns the effective MaxLatency; no bound if zero or negative.
 func (o *RoomOptions) maxLatency() time.Duration {
-	if o.Policy == Backpressure {
+	if o.Policy == Backpressure || o.Policy == ByKey {
 		return 0
 	}
 	return o.MaxLatency

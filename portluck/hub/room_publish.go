@@ -66,6 +66,9 @@ func (r *Room) publish(ctx context.Context, m handlers.Message, how *publishing)
 			return handlers.Position{}, err
 		}
 	}
+	if r.opts.Policy == ByKey && r.opts.KeyOf != nil {
+		how.detail = r.keyed(m, how.detail)
+	}
 	r, err := r.lockFor(ctx, how)
 	if err != nil {
 		return handlers.Position{}, err

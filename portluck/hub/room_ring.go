@@ -17,8 +17,10 @@ type ring struct {
 	messages    []published
 	bytes       int // of data in messages
 	logs        []*framedLog
-	details     int       // messages that have a detail
-	aimed       []*detail // those of messages with To, in order
+	details     int                // messages that have a detail
+	keys        map[string]*detail // of the newest message of each key
+	replaced    int                // messages that are kept but replaced by a newer one of their key
+	aimed       []*detail          // those of messages with To, in order
 	ids         ids
 	failed      error // the panic of a framing, until it is logged
 }
@@ -56,6 +58,9 @@ func (g *ring) append(m handlers.Message, d *detail) []byte {
 		g.add(l, g.next, data, m.Kind)
 	}
 	g.next++
+	if g.replaced > fewReplaced && g.replaced > len(g.messages)/2 {
+		g.compact()
+	}
 	return data
 }
 
@@ -79,7 +84,7 @@ func (g *ring) logFor(f handlers.Framing) *framedLog {
 	}
 	l := &framedLog{framing: f, used: 1}
 	for i, m := range g.messages {
-		g.add(l, g.first+uint64(i), m.data, m.kind)
+		g.add(l, g.seq(i), m.data, m.kind)
 	}
 	g.logs = append(g.logs, l)
 	return l
@@ -100,12 +105,14 @@ func (g *ring) full(o *RoomOptions) bool {
 
 // bound drops the oldest messages while there are more than o allows.
 func (g *ring) bound(o *RoomOptions) {
-	n, size := 0, g.bytes
-	for len(g.messages)-n > 1 && (len(g.messages)-n > o.ring() || size > o.ringBytes()) {
-		size -= len(g.messages[n].data)
-		n++
+	n, size, valid := 0, g.bytes, len(g.messages)-g.replaced
+	for ; valid > 1 && (valid > o.ring() || size > o.ringBytes()); n++ {
+		if m := &g.messages[n]; !m.detail.isReplaced() {
+			size -= len(m.data)
+			valid--
+		}
 	}
-	g.drop(g.first + uint64(n))
+	g.drop(g.seq(n))
 }
 
 // makeRoom drops messages numbered below low, oldest first, until there is room for another one. It
@@ -126,10 +133,10 @@ func (g *ring) drop(to uint64) {
 	if to <= g.first {
 		return
 	}
-	n := int(to - g.first)
+	n := g.index(to)
+	to = g.after(n)
 	for i := range g.messages[:n] {
-		g.bytes -= len(g.messages[i].data)
-		g.forget(g.messages[i].detail)
+		g.forget(&g.messages[i])
 	}
 	g.first = to
 	switch g.messages = g.messages[n:]; {
@@ -148,7 +155,7 @@ func (g *ring) from(n uint64) []published {
 	if n >= g.next {
 		return nil
 	}
-	return g.messages[n-g.first:]
+	return g.messages[g.index(n):]
 }
 
 // young returns the number of the first message that is younger than age; the first if age is no
@@ -159,7 +166,7 @@ func (g *ring) young(age time.Duration) uint64 {
 	}
 	oldest := time.Now().Add(-age)
 	n := sort.Search(len(g.messages), func(i int) bool { return g.messages[i].at.After(oldest) })
-	return g.first + uint64(n)
+	return g.after(n)
 }
 
 // append frames the message at this position.
