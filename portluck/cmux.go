@@ -94,20 +94,33 @@ func (r *root) Addr() net.Addr { return &net.TCPAddr{} }
 
 // dispatch sends a classified connection through cmux to its route.
 func (p *port) dispatch(c *conn, r *route, first []byte) {
-	c.route = r
-	if c.info.Route = r.name; r.own {
-		c.info.Protocol = r.name
-	}
-	r.count.Add(1)
+	c.decided(r, first)
 	p.heading.add(r.inline && p.loop.Driver != loop.Goroutines)
-	if p.srv.OnVerdict != nil {
-		c.first = bytesOf(first)
-	}
 	if r == p.named.unmatched && p.srv.OnUnmatched == handlers.Refuse {
 		p.log.unmatched(c.Info())
 	}
 	if !p.root.push(c) {
 		p.drop(c, handlers.ErrShutdown)
+	}
+}
+
+// decided records the verdict.
+func (c *conn) decided(r *route, first []byte) {
+	c.route = r
+	if c.info.Route = r.name; r.own {
+		c.info.Protocol = r.name
+	}
+	r.count.Add(1)
+	if c.port.srv.OnVerdict != nil {
+		c.first = bytesOf(first)
+	}
+}
+
+// verdict calls OnVerdict.
+func (p *port) verdict(c *conn) {
+	if f := p.srv.OnVerdict; f != nil {
+		f(Verdict{Route: c.route.name, Info: c.Info(), First: c.first})
+		c.first = nil
 	}
 }
 
@@ -153,13 +166,9 @@ func (p *port) acceptRoute(r *route) {
 // serve calls OnVerdict and the handler. A panic ends this connection only.
 func (p *port) serve(r *route, c *conn) {
 	err := handlers.GuardExit(func() {
-		if f := p.srv.OnVerdict; f != nil {
-			p.staff(r) // f may take long
-			f(Verdict{Route: r.name, Info: c.Info(), First: c.first})
-			c.first = nil
-		}
-		if c.pending != nil && r != p.named.unmatched && !p.retire(c) {
-			return
+		if p.srv.OnVerdict != nil {
+			p.staff(r) // it may take long
+			p.verdict(c)
 		}
 		r.handler.Serve(c, p)
 	}, func(err error) { // the program called runtime.Goexit

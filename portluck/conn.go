@@ -33,8 +33,7 @@ type conn struct {
 	outer handlers.Conn // the enclosing layer, such as TLS, or nil
 
 	quota
-	*sniffing            // nil once the loop drives it
-	pending   *announced // its client, if announced before it was classified
+	*sniffing // nil once the loop drives it
 
 	mu      sync.Mutex
 	sock    socket // its current form
@@ -202,7 +201,7 @@ type sniffing struct {
 	rest     int       // bytes of its PROXY header still to be consumed
 	need     int       // total bytes that a matcher, or the route's opening, asked for
 	chosen   *route    // the route, while its opening is not whole; nil before and after
-	since    time.Time // when chosen became named.request
+	since    time.Time // when chosen became named.request, or a raw client began to be undecided
 	graced   bool      // its time was extended once, as bytes came while the process was stalled
 	waiting  bool      // it was silent for SniffTimeout, and now has Timeout
 	farewell []byte    // sent to the client before it is dropped

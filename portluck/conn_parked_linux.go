@@ -76,12 +76,6 @@ func isBare(nc net.Conn) bool {
 	return false
 }
 
-// hijacked is a connection that has left the loop.
-type hijacked interface {
-	NetConn() net.Conn
-	Detach() (place io.Closer, err error)
-}
-
 // Park is [httpd.Parker.Park].
 func (p *port) Park(c handlers.Conn, idle *httpd.Idle) bool {
 	p.parking.mu.RLock()
@@ -157,17 +151,10 @@ func (k *parked) resume(nc net.Conn, first []byte) {
 	if !ok {
 		return
 	}
-	place, _ := left.Detach()
-	switch place := place.(type) {
-	case *share:
-		c := &conn{port: k.port, info: *k.shared, route: k.port.named.request, sock: &made{left.NetConn()}}
-		c.info.Remote, c.share = k.remote, place
-		k.port.limits.list(c)
+	c := &conn{port: k.port, info: *k.shared, route: k.port.named.request, sock: &made{left.NetConn()}}
+	c.info.Remote = k.remote
+	if k.port.regain(c, left) {
 		k.idle.Resume(c, k.port, first)
-	case handlers.Conn: // the loop had no descriptors left for its epoll sets
-		k.idle.Resume(place, k.port, first)
-	default: // it is closed
-		nc.Close()
 	}
 }
 

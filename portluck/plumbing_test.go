@@ -18,7 +18,7 @@ func TestProgramsDriveNothing(t *testing.T) {
 	plumbing := []reflect.Type{
 		reflect.TypeFor[handlers.Client](), reflect.TypeFor[handlers.Port](), reflect.TypeFor[handlers.Handler](),
 		reflect.TypeFor[loop.Events](), reflect.TypeFor[loop.Drainer](), reflect.TypeFor[loop.FrameSource](),
-		reflect.TypeFor[loop.Parking](), reflect.TypeFor[loop.Host](),
+		reflect.TypeFor[loop.Host](),
 	}
 	for _, typ := range types {
 		for _, p := range plumbing {

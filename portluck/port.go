@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -47,6 +48,8 @@ type port struct {
 	giveUp     context.CancelCauseFunc
 
 	draining atomic.Bool // serve the connections that the kernel holds before closing the listeners
+
+	unknown atomic.Int64 // connections of announced clients that have not shown their protocol
 
 	judging atomic.Int32  // matchers running now
 	judged  atomic.Uint64 // matcher runs that have ended
@@ -120,10 +123,6 @@ func (p *port) broken(c *conn, err error) {
 // drop closes a connection that did not become a client.
 func (p *port) drop(c *conn, err error) {
 	c.Close()
-	if c.pending != nil {
-		c.pending.Expire(err)
-		return
-	}
 	p.failed(c.Info(), err)
 }
 
@@ -143,14 +142,10 @@ func (p *port) failed(info *Info, err error) {
 
 // Attach hands c to the loop; see [handlers.Port].
 func (p *port) Attach(c handlers.Conn, a handlers.Attachment) {
-	if pc, ok := c.(*conn); ok && pc.pending != nil {
-		pc.pending.adopt(a.Codec, c.Info())
-		return
-	}
 	if pc, ok := c.(*conn); ok {
 		pc.sniffing = nil
 	}
-	if info := infoOf(c, a); !a.Admitted && p.Admits(info) {
+	if info := cmp.Or(a.Info, c.Info()); !a.Admitted && p.Admits(info) {
 		p.Go(func() { // ends with OnHandshake
 			if run := p.start(c, a, p.askAbout(info, &a)); run != nil {
 				go run() // ends with the connection; Shutdown waits for it
@@ -185,7 +180,9 @@ func (p *port) start(c handlers.Conn, a handlers.Attachment, err error) (run fun
 	if err != nil {
 		a.Handshake = false // it is over before it begins
 	}
-	session, lc := p.newSession(c, a)
+	lc, info := p.loop.New(c, a), cmp.Or(a.Info, c.Info())
+	b, _ := p.bindingOf(info) // a client is refused if HubOf panics
+	session := b.NewSession(info, lc)
 	if pc, ok := c.(*conn); ok {
 		pc.mu.Lock()
 		pc.session = session
@@ -206,21 +203,6 @@ type refusedSession struct {
 
 // Connect is [loop.Events.Connect].
 func (s *refusedSession) Connect(*Info) error { return s.err }
-
-// infoOf returns the Info of the client that a makes of c.
-func infoOf(c handlers.Conn, a handlers.Attachment) *Info {
-	if a.Info != nil {
-		return a.Info
-	}
-	return c.Info()
-}
-
-// newSession returns the session and the loop connection of a client that the loop is to drive.
-func (p *port) newSession(c handlers.Conn, a handlers.Attachment) (*hub.Session, loop.Conn) {
-	lc := p.loop.New(c, a)
-	b, _ := p.bindingOf(infoOf(c, a)) // start refuses the client if HubOf panics
-	return b.NewSession(infoOf(c, a), lc), lc
-}
 
 // Connect announces a client that its handler drives itself; see [handlers.Port].
 func (p *port) Connect(info *Info, s handlers.Stream) (handlers.Client, error) {

@@ -193,7 +193,8 @@ type Server struct {
 	RequireOrigin bool
 
 	// Goroutines drives each connection with a goroutine of its own, as on systems other than
-	// Linux. It is for comparison and for debugging: nothing else changes.
+	// Linux. It is for comparison and for debugging: nothing else changes. On Linux a raw client that
+	// was silent for SniffTimeout still has none.
 	Goroutines bool
 
 	// Logger logs what happens, and never what clients say: no first bytes, target or header, and

@@ -179,13 +179,14 @@ func (p *port) stopAccepting(ctx context.Context, rest bool) {
 // as a handshake may take.
 func (p *port) decideRest(ctx context.Context) {
 	p.readers.hurry(settleQuiet)
+	p.loop.Halt(isUnknown)
 	if p.sniff.len() > 0 {
 		handlers.Pause(ctx.Done(), settleQuiet)
 		p.sniff.decide(false)
 	}
 	settle, cancel := context.WithTimeout(ctx, p.srv.settleTimeout())
 	defer cancel()
-	for p.sniff.len() > 0 && settle.Err() == nil {
+	for (p.sniff.len() > 0 || p.unknown.Load() > 0) && settle.Err() == nil {
 		handlers.Pause(settle.Done(), settleTick)
 	}
 	p.sniff.decide(true)
@@ -200,18 +201,11 @@ const settleQuiet = 50 * time.Millisecond
 // settleTick is how often a shutdown checks whether it can go on.
 const settleTick = 2 * time.Millisecond
 
-// dropped closes an undecided connection at a shutdown. An announced client gets its OnDisconnect.
+// dropped closes an undecided connection at a shutdown.
 func (p *port) dropped(c *conn) {
-	err := error(nil)
-	if c.seen > 0 || c.pending != nil {
-		err = handlers.ErrShutdown
-	}
 	c.Close()
-	switch {
-	case c.pending != nil:
-		c.pending.Expire(err)
-	case err != nil:
-		p.failed(c.Info(), err)
+	if c.seen > 0 {
+		p.failed(c.Info(), handlers.ErrShutdown)
 	}
 }
 

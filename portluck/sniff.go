@@ -80,7 +80,7 @@ func (p *port) look(c *conn, b []byte, eof bool) (r *route, skip int, err error)
 	case len(p.srv.SpeakFirst) > 0 && p.speaksFirst(c):
 		return p.named.silent, 0, nil
 	case len(b) == 0 && eof:
-		return p.leave(c)
+		return nil, 0, io.EOF
 	case len(b) == 0:
 		return nil, 0, nil
 	}
@@ -168,7 +168,7 @@ func (p *port) speaksFirst(c *conn) bool {
 // fails returns the error for a connection whose bytes cannot be read. If the peer reset it
 // without sending anything, as health checks do, that is io.EOF.
 func (c *conn) fails(err error) error {
-	if c.seen == 0 && c.rest == 0 && c.pending == nil && isGone(err) {
+	if c.seen == 0 && c.rest == 0 && isGone(err) {
 		return io.EOF
 	}
 	return err
@@ -186,21 +186,12 @@ var goneErrors = []syscall.Errno{
 	syscall.ENETDOWN, syscall.EHOSTDOWN,
 }
 
-// leave handles a client that closed without sending anything. It causes no event unless the
-// client was announced.
-func (p *port) leave(c *conn) (*route, int, error) {
-	if c.pending != nil {
-		return p.named.unmatched, 0, nil
-	}
-	return nil, 0, io.EOF
-}
-
 // lookProxy is look for a PROXY header. The part of a long header that follows the addresses is
 // consumed as it comes.
 func (p *port) lookProxy(c *conn, b []byte, eof bool) (r *route, skip int, err error) {
 	switch {
 	case len(b) == 0 && eof && c.rest == 0:
-		return p.leave(c)
+		return nil, 0, io.EOF
 	case len(b) == 0 && eof:
 		return nil, 0, fmt.Errorf("%w: %w", ErrProxy, io.ErrUnexpectedEOF)
 	case c.rest == 0:
@@ -232,16 +223,14 @@ func (p *port) lookProxy(c *conn, b []byte, eof bool) (r *route, skip int, err e
 // expire decides what happens to a connection whose time is up. It returns the route to serve it
 // or the error to drop it with. If both are nil the connection stays: undecided, perhaps to be
 // announced, or with its route chosen. The error is io.EOF, which is not a failure, for a
-// connection that sent nothing and was never announced.
+// connection that sent nothing.
 func (p *port) expire(c *conn, b []byte) (*route, error) {
 	switch {
 	case c.unproxied:
 		p.stats.proxyTimeouts.Add(1)
 		return nil, fmt.Errorf("%w: %w", ErrProxy, handlers.ErrTimeout)
-	case c.waiting && c.seen == 0 && c.pending != nil:
-		return nil, handlers.ErrTimeout
 	case c.waiting && c.seen == 0:
-		return nil, io.EOF // it was never announced
+		return nil, io.EOF
 	case c.seen == 0 && p.srv.OnSilence != nil:
 		return p.named.silent, nil
 	case c.seen == 0:

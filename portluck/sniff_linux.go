@@ -147,14 +147,6 @@ func (s *sniffer) take(w undecided) bool {
 	return s.isInLocked(w) && s.takeLocked(w.conn)
 }
 
-// takeParked is take for a connection whose client was announced.
-func (s *sniffer) takeParked(c *conn) bool {
-	s.mu.Lock()
-	w := c.undecided()
-	s.mu.Unlock()
-	return s.take(w)
-}
-
 func (s *sniffer) takeLocked(c *conn) bool {
 	if c.place.fifo == nil {
 		return false
@@ -270,8 +262,8 @@ func (s *sniffer) ready(ev unix.EpollEvent) {
 	c.place.busy = false
 	s.cond.Broadcast()
 	c.seen = len(first)
-	decided, retires := r != nil || err != nil, c.retires()
-	if decided || retires { // else another goroutine may take c out once mu is free
+	decided := r != nil || err != nil
+	if decided { // else another goroutine may take c out once mu is free
 		s.takeLocked(c)
 	} else if f := c.place.fifo; f != &s.lists[c.stage()] {
 		f.remove(c)
@@ -279,11 +271,8 @@ func (s *sniffer) ready(ev unix.EpollEvent) {
 		s.armLocked()
 	}
 	s.mu.Unlock()
-	switch {
-	case decided:
+	if decided {
 		s.port.settle(c, r, first, err)
-	case retires:
-		s.port.goOn(c)
 	}
 }
 

@@ -25,12 +25,9 @@ type reader struct {
 	latest time.Time // bounds all deadlines; zero means no bound
 	free   bool      // the connection, with its deadlines, has been handed on
 
-	want  bool          // Take wants the connection; under mu
 	shed  bool          // dropped for MaxSniffing; under readers.mu
 	older *list.Element // its element of readers.fresh; under readers.mu
-	given bool          // Take gets it; under mu
 	looks int           // last looks made at a shutdown
-	gone  chan struct{} // closed when the goroutine that reads has ended
 }
 
 // lastLook is how long a reader waits for bytes when its time is up at a shutdown. It does so
@@ -40,20 +37,10 @@ const (
 	lastLooks = 2
 )
 
-// sniffReader starts to classify c by reading, or continues.
+// sniffReader classifies c by reading, in a goroutine of its own.
 func (p *port) sniffReader(c *conn) {
 	r := &reader{port: p, conn: c, in: c.sock.(replayed).replayConn}
-	r.start()
-}
-
-// start reads in a goroutine of its own.
-func (r *reader) start() {
-	gone := make(chan struct{})
-	r.mu.Lock()
-	r.gone, r.free = gone, false
-	r.mu.Unlock()
-	r.port.Go(func() { // ends with the verdict, at the deadline, or when the connection is closed
-		defer close(gone)
+	p.Go(func() { // ends with the verdict, at the deadline, or when the connection is closed
 		if !r.port.readers.add(r) {
 			r.port.drop(r.conn, handlers.ErrShutdown)
 			return
@@ -120,7 +107,7 @@ func (r *reader) run() {
 // come while the process was stalled.
 func (r *reader) readFirst() bool {
 	r.mu.Lock()
-	bounded := r.want || !r.latest.IsZero()
+	bounded := !r.latest.IsZero()
 	r.mu.Unlock()
 	if bounded || r.conn.graced || !hasUnread(r.in.Conn) {
 		return false
@@ -197,13 +184,6 @@ func (r *reader) look(eof bool) (done bool) {
 		case route != nil:
 			r.dispatch(route)
 			return true
-		case r.conn.retires():
-			r.port.readers.remove(r)
-			if r.port.retire(r.conn) {
-				// with a new reader: Take may have been called on this one
-				r.port.sniffReader(r.conn)
-			}
-			return true
 		case skip == 0:
 			return false
 		}
@@ -235,9 +215,6 @@ func (r *reader) goes(to *route, err error) (done bool) {
 // expired handles a deadline that has passed. It returns true if the reader no longer owns the
 // connection.
 func (r *reader) expired() (done bool) {
-	if r.give() {
-		return true
-	}
 	shed, closing := r.port.readers.state(r)
 	if closing && r.looks < lastLooks { // a Read that begins after its deadline reads nothing
 		r.looks++
@@ -275,6 +252,6 @@ func (r *reader) expired() (done bool) {
 	}
 	r.port.readers.remove(r)
 	r.release()
-	r.port.announce(r.conn, r)
+	r.port.announce(r.conn)
 	return true
 }

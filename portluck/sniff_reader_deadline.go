@@ -31,12 +31,11 @@ func (r *reader) bound(at time.Time) {
 	_ = r.in.Conn.SetReadDeadline(at)
 }
 
-// rebound replaces the bound by d from now, unless Take has set it or the connection was handed
-// on.
+// rebound replaces the bound by d from now, unless the connection was handed on.
 func (r *reader) rebound(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.free || r.want {
+	if r.free {
 		return
 	}
 	r.latest = time.Now().Add(d)
@@ -49,32 +48,4 @@ func (r *reader) release() {
 	defer r.mu.Unlock()
 	r.latest, r.free = time.Time{}, true
 	_ = r.in.Conn.SetDeadline(time.Time{})
-}
-
-// Park is [loop.Parking.Park].
-func (r *reader) Park() {
-	r.conn.waiting = true
-	r.start()
-}
-
-// Take is [loop.Parking.Take].
-func (r *reader) Take() bool {
-	r.mu.Lock()
-	r.want = true
-	gone := r.gone
-	r.mu.Unlock()
-	r.bound(passed)
-	<-gone
-	if r.given {
-		r.release()
-	}
-	return r.given
-}
-
-// give hands the connection to Take, and reports whether Take wants it.
-func (r *reader) give() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.given = r.want
-	return r.given
 }

@@ -33,7 +33,7 @@ func TestReaderBound(t *testing.T) {
 		r.deadline(time.Hour)
 		wantEnd(time.Second)
 		r.bound(passed)
-		r.bound(time.Now().Add(time.Second)) // a shutdown, after Take
+		r.bound(time.Now().Add(time.Second)) // a shutdown
 		r.deadline(time.Hour)
 		wantEnd(0)
 		r.deadline(-1)
@@ -43,26 +43,4 @@ func TestReaderBound(t *testing.T) {
 		_ = a.SetDeadline(time.Now().Add(time.Minute))
 		wantEnd(time.Minute)
 	})
-}
-
-// Take gets the connection at once, however soon after Park it is called.
-func TestReaderTakeAfterPark(t *testing.T) {
-	for range 200 {
-		synctest.Test(t, func(t *testing.T) {
-			a, b := net.Pipe()
-			defer b.Close()
-			defer a.Close()
-			in := &replayConn{Conn: a}
-			c := &conn{sniffing: &sniffing{}, pending: &announced{}}
-			r := &reader{port: &port{srv: &Server{Timeout: time.Hour}}, conn: c, in: in}
-			begin := time.Now()
-			r.Park()
-			if !r.Take() {
-				t.Fatal("Take() = false")
-			}
-			if took := time.Since(begin); took != 0 {
-				t.Fatalf("Take() took %v", took)
-			}
-		})
-	}
 }

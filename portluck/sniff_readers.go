@@ -10,7 +10,7 @@ import (
 type readers struct {
 	mu      sync.Mutex
 	set     map[*reader]struct{}
-	fresh   list.List     // those whose client is not announced, oldest first
+	fresh   list.List     // those that have not been silent for SniffTimeout, oldest first
 	most    time.Duration // time that each has left during a shutdown; 0 before
 	closing bool          // add fails
 }
@@ -29,9 +29,6 @@ func (s *readers) add(r *reader) bool {
 		r.bound(time.Now().Add(s.most))
 	}
 	r.grant()
-	if r.conn.pending != nil {
-		return true
-	}
 	r.older = s.fresh.PushBack(r)
 	if s.fresh.Len() > r.port.srv.maxSniffing() {
 		s.shedLocked(s.fresh.Front().Value.(*reader))

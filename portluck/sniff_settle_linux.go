@@ -31,7 +31,7 @@ func (p *port) late(c *conn, buf []byte) {
 	}
 	before, came := c.stage(), len(first) > c.seen && !c.graced
 	c.seen, c.graced = len(first), c.graced || came
-	if c.stage() != before || c.retires() || came { // it came while the process was stalled
+	if c.stage() != before || came { // it came while the process was stalled
 		p.goOn(c)
 		return
 	}
@@ -45,15 +45,12 @@ func (p *port) late(c *conn, buf []byte) {
 		c.waiting = true
 		p.goOn(c)
 	default:
-		p.announce(c, parking{c})
+		p.announce(c)
 	}
 }
 
 // goOn puts a connection back into the sniffer, with the bound of the stage that it has reached.
 func (p *port) goOn(c *conn) {
-	if c.retires() && !p.retire(c) {
-		return
-	}
 	if !p.sniff.add(c) {
 		// ends when the callbacks have returned
 		p.Go(func() { p.lastLook(c, make([]byte, matchers.Window)) })
@@ -71,21 +68,7 @@ func (p *port) lastLook(c *conn, buf []byte) {
 	switch {
 	case r != nil || err != nil:
 		p.settle(c, r, first, err)
-	case c.retires():
-		p.goOn(c)
 	case c.chosen == nil || !p.sniff.add(c):
 		p.dropped(c)
 	}
 }
-
-// parking is the [loop.Parking] of one connection in the sniffer.
-type parking struct{ *conn }
-
-// Park is [loop.Parking.Park].
-func (k parking) Park() {
-	k.waiting = true
-	k.port.goOn(k.conn)
-}
-
-// Take is [loop.Parking.Take].
-func (k parking) Take() bool { return k.port.sniff.takeParked(k.conn) }

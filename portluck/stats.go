@@ -43,7 +43,7 @@ func (s *Server) Stats() Stats {
 	st := Stats{
 		Accepted: c.accepted.Load(), Refused: c.refused.Load(), Shed: c.shed.Load(), Silent: c.silent.Load(),
 		Stalled: c.stalled.Load(), ProxyTimeouts: c.proxyTimeouts.Load(), Failed: p.log.failures.Load(), AcceptErrors: c.acceptErrors.Load(),
-		Open: p.limits.open(), Sniffing: p.sniff.len() + p.readers.len(), Clients: p.hubs.len(),
+		Open: p.limits.open(), Sniffing: p.sniff.len() + p.readers.len() + int(p.unknown.Load()), Clients: p.hubs.len(),
 		Panics: p.log.panics.Load(), Partial: p.budget.Held(), Overloads: p.budget.Refused(),
 		Routes: map[string]uint64{},
 	}

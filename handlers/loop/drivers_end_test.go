@@ -185,22 +185,6 @@ func TestDriversQuit(t *testing.T) {
 			}
 		})
 	})
-	t.Run("parked", func(t *testing.T) {
-		eachDriver(t, noBounds, func(t *testing.T, r *rig) {
-			c, rec, client := r.connect(t, handlers.Attachment{Codec: &parting{}})
-			lot := &lot{}
-			c.StartParked(rec, lot)
-			for !lot.isParked() {
-				time.Sleep(time.Millisecond)
-			}
-			c.Quit(handlers.ErrSlow)
-			if got, err := io.ReadAll(client); string(got) != "bye: "+handlers.ErrSlow.Error() || err != nil {
-				t.Errorf("read %q, %v", got, err)
-			}
-			client.Close()
-			wantEvents(t, rec, "connect", want)
-		})
-	})
 }
 
 // parting is a codec whose farewell is the reason for the end.

@@ -13,72 +13,6 @@ import (
 	"github.com/portluck/portluck/handlers"
 )
 
-func TestDriversParked(t *testing.T) {
-	tests := []struct {
-		name   string
-		act    func(t *testing.T, r *rig, c Conn, lot *lot, client peer)
-		events []string
-	}{
-		{"the program writes", func(t *testing.T, _ *rig, c Conn, _ *lot, client peer) {
-			c.Send([]byte("hi"), handlers.Auto)
-			mustRead(t, client, "hi\n")
-			mustWrite(t, client, "a\n")
-			client.Close()
-		}, []string{"connect", "a", "disconnect <nil>"}},
-		{"the program ends it", func(_ *testing.T, _ *rig, c Conn, _ *lot, client peer) {
-			c.End()
-			client.Close()
-		}, []string{"connect", "disconnect <nil>"}},
-		{"the program destroys it", func(_ *testing.T, _ *rig, c Conn, _ *lot, _ peer) {
-			c.Destroy()
-		}, []string{"connect", "disconnect <nil>"}},
-		{"it is adopted", func(t *testing.T, _ *rig, c Conn, lot *lot, client peer) {
-			mustWrite(t, client, "b\n")
-			lot.Take()
-			c.Adopt(&shout{})
-			c.Send([]byte("hi"), handlers.Auto)
-			mustRead(t, client, "HI!")
-			client.Close()
-		}, []string{"connect", "b", "disconnect <nil>"}},
-		{"it is retired", func(t *testing.T, _ *rig, c Conn, lot *lot, _ peer) {
-			lot.Take()
-			if !c.Retire() {
-				t.Error("Retire() = false for a client that was sent nothing")
-			}
-		}, []string{"connect", "disconnect <nil>"}},
-		{"it expires", func(_ *testing.T, _ *rig, c Conn, lot *lot, _ peer) {
-			lot.Take()
-			c.Expire(handlers.ErrTimeout)
-		}, []string{"connect", "disconnect " + handlers.ErrTimeout.Error()}},
-		{"the loop shuts down", func(t *testing.T, r *rig, _ Conn, _ *lot, client peer) {
-			go io.Copy(io.Discard, client)
-			if err := r.Shutdown(t.Context(), 0); err != nil {
-				t.Errorf("Shutdown() = %v", err)
-			}
-		}, []string{"connect", "disconnect " + handlers.ErrShutdown.Error()}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			eachDriver(t, noBounds, func(t *testing.T, r *rig) {
-				c, rec, client := r.lines(t)
-				lot := &lot{}
-				c.StartParked(rec, lot)
-				for !lot.isParked() {
-					time.Sleep(time.Millisecond)
-				}
-				tt.act(t, r, c, lot, client)
-				wantEvents(t, rec, tt.events...)
-			})
-		})
-	}
-}
-
-func (l *lot) isParked() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.parked
-}
-
 // quits is a codec that gives its connection back after the first line.
 type quits struct {
 	lines
@@ -185,34 +119,6 @@ func TestDriversFeedEnds(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A parked connection that is fed more than its queue holds goes on with the rest.
-func TestDriversFeedParked(t *testing.T) {
-	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
-		c, rec, client := r.lines(t)
-		lot := &lot{}
-		c.StartParked(rec, lot)
-		for !lot.isParked() {
-			time.Sleep(time.Millisecond)
-		}
-		f := newChunk(600)
-		line := append(bytes.Repeat([]byte("."), 599), '\n')
-		all := bytes.Repeat(line, 200)
-		for rest := all; ; {
-			n, err := c.Feed(rest, f)
-			if err != nil || n%600 != 0 {
-				t.Fatalf("Feed() = %d, %v", n, err)
-			}
-			if rest = rest[n:]; len(rest) == 0 {
-				break
-			}
-			f.wantDrained(t)
-		}
-		mustRead(t, client, string(all))
-		client.Close()
-		<-rec.gone
-	})
 }
 
 func (q *quits) Decode(in []byte, m *handlers.Messages) (int, error) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -250,5 +251,82 @@ func TestDriversOptions(t *testing.T) {
 		if err := c.SetNoDelay(true); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("SetNoDelay() = %v, want ErrClosed", err)
 		}
+	})
+}
+
+// after is a codec that leaves everything to another one.
+type after struct{ lines }
+
+func (*after) Decode([]byte, *handlers.Messages) (int, error) { return 0, nil }
+
+// Woken may change the codec, which then decodes what is left, and more.
+func TestDriversWokenNext(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.connect(t, handlers.Attachment{Codec: &after{}, Unread: []byte("a\nb")})
+		read := make(chan struct{})
+		rec.onMessage = func(m handlers.Message) error {
+			if m.String() == "a" {
+				close(read)
+			}
+			return nil
+		}
+		var once sync.Once
+		run := c.Start(&sleeper{rec, func(_ time.Duration, m *handlers.Messages) time.Duration {
+			once.Do(func() { m.Next = &lines{} })
+			return 0
+		}})
+		go run() // ends with the connection
+		c.Wake(0)
+		<-read
+		mustWrite(t, client, "\n")
+		client.CloseWrite()
+		wantEvents(t, rec, "connect", "a", "b", "disconnect <nil>")
+	})
+}
+
+// A connection that has left the loop is not woken, even in the turn in which it leaves.
+func TestDriversWokenNoMore(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		left := make(chan struct{})
+		c, rec, client := r.connect(t, handlers.Attachment{Unread: []byte("first\n"), Codec: &quits{take: func(nc net.Conn) {
+			nc.Close()
+			close(left)
+		}}})
+		run := c.Start(&sleeper{rec, func(time.Duration, *handlers.Messages) time.Duration {
+			if got := rec.events(); len(got) != 1 {
+				t.Errorf("it is woken after %q", got)
+			}
+			return 0
+		}})
+		go run() // ends with the connection
+		<-left
+		client.Close()
+		wantEvents(t, rec, "connect", "first", "disconnect <nil>")
+		within(t, time.Minute, "its turn has ended", func() bool { return r.Len() == 0 })
+	})
+}
+
+// Halt ends the connections that it is told to, once what their peers have sent is served, and no
+// other.
+func TestDriversHalt(t *testing.T) {
+	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
+		c, rec, client := r.lines(t)
+		start(c, rec)
+		other, stays, its := r.lines(t)
+		start(other, stays)
+		mustWrite(t, client, "a\n")
+		r.Halt(func(ev Events) bool { return ev == Events(rec) })
+		if _, err := io.ReadAll(client); err != nil {
+			t.Error(err)
+		}
+		client.Close()
+		wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
+		mustWrite(t, its, "b\n")
+		its.Close()
+		wantEvents(t, stays, "connect", "b", "disconnect <nil>")
+		c, rec, client = r.lines(t) // the loop still takes connections
+		start(c, rec)
+		client.Close()
+		wantEvents(t, rec, "connect", "disconnect <nil>")
 	})
 }

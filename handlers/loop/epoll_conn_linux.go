@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"cmp"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -43,8 +44,7 @@ type polled struct {
 	watched bool // it is in the epoll set
 	blocked bool // epoll reports when it is writable
 	paused  bool // it is not read
-	parked  bool // its parking holds it
-	lent    bool // not begun, parked or being parked: it has no owner
+	lent    bool // not begun: it has no owner
 
 	// These are the owner's.
 	eof   bool // the peer has sent FIN
@@ -61,8 +61,7 @@ type polled struct {
 type todo uint16
 
 const (
-	doOpen   todo = 1 << iota // announce it
-	doDrive                   // watch it: it was announced or waited for that
+	doOpen   todo = 1 << iota // announce it and watch it
 	doRead                    // there is input
 	doHangup                  // the other side has closed
 	doMark                    // there is urgent data, whose place is a mark
@@ -71,7 +70,6 @@ const (
 	doEnd                     // it was destroyed, or may be able to end
 	doHalt                    // the loop is shutting down
 	doQuit                    // leave for the reason x.quit
-	doTake                    // take it from its parking
 	doWake                    // call Wake of its events
 	doResume                  // decode the rest of the last read
 )
@@ -81,8 +79,7 @@ type opening struct {
 	handlers.Conn
 	info      *handlers.Info
 	unread    []byte
-	handshake bool // the codec connects the client
-	parking   Parking
+	handshake bool      // the codec connects the client
 	place     io.Closer // of the Conn that was detached
 }
 
@@ -137,7 +134,7 @@ func (l *Loop) newPolled(c handlers.Conn, a handlers.Attachment) Conn {
 	if !canDetach(c) || l.poller.start(l) != nil {
 		return nil
 	}
-	start := &opening{Conn: c, info: a.Info, unread: a.Unread, handshake: a.Handshake}
+	start := &opening{Conn: c, info: cmp.Or(a.Info, c.Info()), unread: a.Unread, handshake: a.Handshake}
 	return &polled{loop: l, place: start, codec: a.Codec, fd: -1, slot: -1}
 }
 
@@ -169,8 +166,7 @@ func (c *polled) attach() bool {
 	return ok
 }
 
-// attachLocked is like attach but leaves it to the owner to end the connection. In the first turn a
-// writer may call it too.
+// attachLocked is like attach but leaves it to the caller to end the connection.
 func (c *polled) attachLocked() bool {
 	switch {
 	case c.fd >= 0:

@@ -43,7 +43,7 @@ func (c *polled) hear(now uint64) {
 // since.
 func (c *polled) timer(then uint64) {
 	c.mu.Lock()
-	if c.life == lifeOver || c.lent {
+	if c.life == lifeOver {
 		c.mu.Unlock()
 		return
 	}
@@ -78,7 +78,7 @@ func (c *polled) timer(then uint64) {
 func (c *polled) isLate() (now uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lent || !c.readsLocked() {
+	if !c.readsLocked() {
 		return 0
 	}
 	now = c.now()
@@ -99,7 +99,7 @@ func (c *polled) hasMoment() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
-	if due, _ := c.dueLocked(now); c.life >= lifeLeaving || c.lent || c.late || due == 0 || due > now {
+	if due, _ := c.dueLocked(now); c.life >= lifeLeaving || c.late || due == 0 || due > now {
 		return false
 	}
 	c.late = true

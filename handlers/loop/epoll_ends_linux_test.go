@@ -15,33 +15,23 @@ import (
 // A shutdown during OnConnect ends the connection, which is not read yet.
 func TestHaltWhileConnecting(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
-		for _, parked := range []bool{false, true} {
-			c, rec, client := r.lines(t)
-			halted := make(chan struct{})
-			connecting := make(chan struct{})
-			rec.onConnect = func() {
-				close(connecting)
-				<-halted
-			}
-			lot := &lot{}
-			if parked {
-				c.StartParked(rec, lot)
-			} else {
-				start(c, rec)
-			}
-			<-connecting
-			mustWrite(t, client, "a\n")
-			c.(ender).halt()
-			close(halted)
-			if got, err := io.ReadAll(client); len(got) > 0 || err != nil {
-				t.Errorf("parked %t: read %q, %v", parked, got, err)
-			}
-			client.Close()
-			if lot.Take() {
-				t.Error("it was parked")
-			}
-			wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
+		c, rec, client := r.lines(t)
+		halted := make(chan struct{})
+		connecting := make(chan struct{})
+		rec.onConnect = func() {
+			close(connecting)
+			<-halted
 		}
+		start(c, rec)
+		<-connecting
+		mustWrite(t, client, "a\n")
+		c.(ender).halt()
+		close(halted)
+		if got, err := io.ReadAll(client); len(got) > 0 || err != nil {
+			t.Errorf("read %q, %v", got, err)
+		}
+		client.Close()
+		wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
 	})
 }
 
@@ -59,31 +49,6 @@ func TestHaltBeforeRun(t *testing.T) {
 			client.Close()
 		}()
 		wantEvents(t, rec, "connect", "a", "disconnect "+handlers.ErrShutdown.Error())
-	})
-}
-
-// A parked connection may be destroyed repeatedly while its parking retires it.
-func TestDestroyWhileRetiring(t *testing.T) {
-	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
-		for range 20 {
-			c, rec, client := r.lines(t)
-			lot := &lot{}
-			c.StartParked(rec, lot)
-			for !lot.isParked() {
-				time.Sleep(time.Millisecond)
-			}
-			lot.Take() // by the parking
-			c.Destroy()
-			c.Destroy()
-			c.(ender).halt()
-			time.Sleep(time.Millisecond)
-			if c.Retire() {
-				t.Error("Retire() = true for a client that was destroyed")
-			}
-			wantEvents(t, rec, "connect", "disconnect <nil>")
-			client.Close()
-		}
-		within(t, time.Minute, "Len() = 0", func() bool { return r.Len() == 0 })
 	})
 }
 

@@ -106,30 +106,24 @@ func TestWritersWhileReading(t *testing.T) {
 // OnConnect may send more than the kernel accepts and the queue holds. It then waits for the peer.
 func TestConnectSendsMuch(t *testing.T) {
 	eachDriver(t, func() *Loop { return &Loop{MaxQueue: 1000} }, func(t *testing.T, r *rig) {
-		for _, parked := range []bool{false, true} {
-			c, rec, client := r.lines(t)
-			const lines, size = 40, 1 << 18
-			rec.onConnect = func() {
-				for range lines {
-					c.Send(bytes.Repeat([]byte("x"), size), handlers.Auto)
-				}
+		c, rec, client := r.lines(t)
+		const lines, size = 40, 1 << 18
+		rec.onConnect = func() {
+			for range lines {
+				c.Send(bytes.Repeat([]byte("x"), size), handlers.Auto)
 			}
-			if parked {
-				c.StartParked(rec, &lot{})
-			} else {
-				start(c, rec)
-			}
-			if _, err := io.ReadFull(client, make([]byte, lines*(size+1))); err != nil {
-				t.Fatalf("parked %t: %v", parked, err)
-			}
-			client.Close()
-			goneWithin(t, time.Minute, rec)
 		}
+		start(c, rec)
+		if _, err := io.ReadFull(client, make([]byte, lines*(size+1))); err != nil {
+			t.Fatal(err)
+		}
+		client.Close()
+		goneWithin(t, time.Minute, rec)
 	})
 }
 
-// What a slow OnConnect sends is written before it returns, even if the client is to be parked.
-func TestParkedConnectTakesItsTime(t *testing.T) {
+// What a slow OnConnect sends is written before it returns.
+func TestConnectTakesItsTime(t *testing.T) {
 	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
 		c, rec, client := r.lines(t)
 		release := make(chan struct{})
@@ -137,7 +131,7 @@ func TestParkedConnectTakesItsTime(t *testing.T) {
 			c.Send([]byte("banner"), handlers.Auto)
 			<-release
 		}
-		c.StartParked(rec, &lot{})
+		start(c, rec)
 		client.SetReadDeadline(time.Now().Add(time.Minute))
 		got := make([]byte, 7)
 		_, err := io.ReadFull(client, got)
@@ -147,34 +141,6 @@ func TestParkedConnectTakesItsTime(t *testing.T) {
 		}
 		client.Close()
 		goneWithin(t, time.Minute, rec)
-	})
-}
-
-// slowLot is slow to park.
-type slowLot struct {
-	lot
-	parking, goOn chan struct{}
-}
-
-func (l *slowLot) Park() {
-	close(l.parking)
-	<-l.goOn
-	l.lot.Park()
-}
-
-// The program may write while the connection is being parked.
-func TestWriteWhileParking(t *testing.T) {
-	eachDriver(t, noBounds, func(t *testing.T, r *rig) {
-		c, rec, client := r.lines(t)
-		lot := &slowLot{parking: make(chan struct{}), goOn: make(chan struct{})}
-		c.StartParked(rec, lot)
-		<-lot.parking
-		c.Send([]byte("hi"), handlers.Auto)
-		time.AfterFunc(20*time.Millisecond, func() { close(lot.goOn) })
-		client.SetDeadline(time.Now().Add(time.Minute))
-		mustRead(t, client, "hi\n")
-		client.Close()
-		wantEvents(t, rec, "connect", "disconnect <nil>")
 	})
 }
 

@@ -16,7 +16,7 @@ func (c *polled) flush() {
 
 // flushLocked writes as much of the queue as the kernel accepts, and FIN after a farewell.
 func (c *polled) flushLocked() {
-	if c.sending == sendingBroken || c.fd < 0 && !c.openLocked() {
+	if c.sending == sendingBroken || c.fd < 0 {
 		return
 	}
 	for c.sending < sendingBroken && c.queuedLocked() > 0 {
@@ -47,12 +47,6 @@ func (c *polled) flushLocked() {
 		c.postLocked(doEnd)
 	}
 	c.resumeLocked()
-}
-
-// openLocked gets the descriptor of a connection in its first turn, in order to write: its callback
-// is slow or waits for room.
-func (c *polled) openLocked() bool {
-	return c.busy && !c.lent && c.queuedLocked() > 0 && c.attachLocked()
 }
 
 // resumeLocked resumes what has waited for room.

@@ -139,7 +139,6 @@ func (c *polled) Quit(err error) {
 	if c.life >= lifeLeaving || c.sending == sendingBroken || c.x != nil && c.x.quit != nil {
 		return // it is ending, within a bound
 	}
-	parked := c.parked
 	if c.sending == sendingOpen {
 		c.endLocked(err)
 	}
@@ -150,9 +149,7 @@ func (c *polled) Quit(err error) {
 		c.byLocked(c.loop.quitTime())
 	}
 	c.kickLocked()
-	if c.todo |= doQuit; !parked {
-		c.postLocked(doQuit)
-	}
+	c.postLocked(doQuit)
 }
 
 // quitted ends the connection after Quit.
@@ -184,10 +181,6 @@ func (c *polled) abort(cause error) {
 	}
 	c.needLocked().reason.give(cause)
 	c.breakLocked(cause)
-	if c.parked {
-		c.unparkLocked()
-		return
-	}
 	if c.busy && c.fd >= 0 {
 		_ = unix.Shutdown(int(c.fd), unix.SHUT_RDWR) // its owner may be slow
 	}
@@ -198,19 +191,17 @@ func (c *polled) abort(cause error) {
 func (c *polled) halt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.life == lifeOver:
-	case c.parked:
-		c.needLocked().haltBy = c.now()
-		c.unparkLocked()
-		c.todo |= doHalt
-	default:
-		if x := c.needLocked(); x.haltBy == 0 {
-			x.haltBy = c.now() + uint64(lingerTime/time.Millisecond)
-		}
-		c.postLocked(doHalt | doRead)
+	if c.life == lifeOver {
+		return
 	}
+	if x := c.needLocked(); x.haltBy == 0 {
+		x.haltBy = c.now() + uint64(lingerTime/time.Millisecond)
+	}
+	c.postLocked(doHalt | doRead)
 }
+
+// events is [ender.events].
+func (c *polled) events() Events { return c.ev }
 
 // roomLocked returns once the queue has room. It waits for that if wait is set; otherwise it
 // returns [handlers.ErrSlow].
@@ -241,10 +232,7 @@ func (c *polled) roomLocked(wait bool) error {
 
 // kickLocked writes the queue, or leaves that to the end of a running turn.
 func (c *polled) kickLocked() {
-	switch {
-	case c.parked:
-		c.unparkLocked()
-	case !c.turning || c.queuedLocked() >= flushAt:
+	if !c.turning || c.queuedLocked() >= flushAt {
 		c.flushLocked()
 		c.tidyLocked()
 	}

@@ -6,12 +6,7 @@ import (
 
 // open takes the first turn in the goroutine that accepted the connection. The first bytes are
 // available.
-func (c *polled) open() {
-	c.mu.Lock()
-	c.lent = false
-	c.mu.Unlock()
-	c.own(doOpen | doRead)
-}
+func (c *polled) open() { c.own(doOpen | doRead) }
 
 // own takes a turn in this goroutine.
 func (c *polled) own(do todo) {
@@ -80,9 +75,10 @@ func (c *polled) begin(do todo) bool {
 		return false
 	}
 	c.todo |= do &^ doWrite
-	if c.lent {
+	if c.lent && do&doOpen == 0 {
 		return false
 	}
+	c.lent = false // not before the turn has its owner
 	mine := !c.busy
 	c.busy = true
 	if do&doWrite != 0 {
@@ -103,10 +99,9 @@ func (c *polled) turn(r *runner) {
 	for {
 		c.mu.Lock()
 		do := c.todo
-		if do == 0 || c.life == lifeOver || c.lent {
+		if do == 0 || c.life == lifeOver {
 			c.setSlow(r.stuck())
 			c.busy = false
-			c.takeLocked()
 			c.tidyLocked()
 			c.mu.Unlock()
 			return
@@ -164,7 +159,7 @@ func (c *polled) step(r *runner, do todo) {
 		c.watch() // it may have to end
 		return
 	}
-	if do&(doOpen|doDrive) != 0 && !c.drive(r) {
+	if do&doOpen != 0 && !c.drive(r) {
 		return
 	}
 	if do&doResume != 0 && !c.resumed(r) {
@@ -183,7 +178,7 @@ func (c *polled) step(r *runner, do todo) {
 	if late != 0 && r.got && c.hasMoment() {
 		do &^= doTimer
 	}
-	if do&(doOpen|doDrive) != 0 {
+	if do&doOpen != 0 {
 		c.watch()
 	}
 	if do&doHalt != 0 {
@@ -192,10 +187,10 @@ func (c *polled) step(r *runner, do todo) {
 	if do&doQuit != 0 {
 		c.quitted()
 	}
-	if do&(doTimer|doOpen|doDrive) != 0 {
+	if do&(doTimer|doOpen) != 0 {
 		c.timer(late)
 	}
-	if do&(doTimer|doOpen|doDrive|doWake) != 0 && c.wakes(r) {
+	if do&(doTimer|doOpen|doWake) != 0 && c.wakes(r) {
 		return
 	}
 	if do&doEnd != 0 || c.isDestroyed() {
@@ -203,26 +198,22 @@ func (c *polled) step(r *runner, do todo) {
 	}
 }
 
-// announce opens a connection, announces its client unless that needs a handshake, and parks it if
-// requested. It returns false if there is nothing to drive.
+// announce opens a connection and announces its client, unless that needs a handshake. It returns
+// false if there is nothing to drive.
 func (c *polled) announce(r *runner) bool {
-	start := c.opening()
-	if start.handshake {
+	switch {
+	case c.opening().handshake:
 		return true
-	}
-	if (start.parking == nil || c.isDestroyed()) && !c.attach() {
+	case !c.attach():
 		return false
 	}
 	c.cork(r)
-	err := c.ev.Connect(start.info)
+	err := c.ev.Connect(c.opening().info)
 	c.endTurn(nil)
 	if err != nil {
-		if c.attach() {
-			c.leave(err)
-		}
-		return false
+		c.leave(err)
 	}
-	return start.parking == nil || !c.park()
+	return err == nil
 }
 
 // drive takes over the connection's descriptor and decodes the bytes that were read before.

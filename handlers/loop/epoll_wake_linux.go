@@ -95,7 +95,8 @@ func (c *polled) Wake(d time.Duration) {
 	c.loop.poller.hasten(c, c.now()+uint64((d+time.Millisecond-1)/time.Millisecond))
 }
 
-// wakes calls Wake of the events and reports whether that took the connection out of the loop.
+// wakes calls Woken of the events and reports whether that ended the connection or took it out of
+// the loop.
 func (c *polled) wakes(r *runner) bool {
 	w, ok := c.ev.(Waker)
 	if !ok || c.isDestroyed() || c.life >= lifeLeaving {
@@ -103,14 +104,15 @@ func (c *polled) wakes(r *runner) bool {
 	}
 	c.cork(r)
 	again := w.Woken(time.Duration(c.sinceActive(c.now()))*time.Millisecond, &r.m)
-	take := r.m.Hijack
-	r.m.Hijack = nil
+	c.upgrade(r)
+	next, take := r.m.Next != nil, r.m.Hijack
+	r.m.Next, r.m.Hijack = nil, nil
 	c.endTurn(&r.m)
 	if again > 0 {
 		c.Wake(again)
 	}
 	if take == nil {
-		return false
+		return next && !c.resumed(r)
 	}
 	var unread []byte
 	if c.part {

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"net"
@@ -23,7 +24,6 @@ type goConn struct {
 	info      *handlers.Info
 	handshake bool               // the client is not connected yet
 	unread    []byte             // read before the connection was attached
-	parking   Parking            // where it waits for its first bytes, or nil
 	failed    error              // returned by an event; ends the connection
 	taker     func(net.Conn)     // takes the connection out of the loop
 	told      bool               // an event was raised in this Decode
@@ -43,9 +43,6 @@ type goConn struct {
 	spare    []byte         // the buffer that alternates with out
 	asked    int            // bytes of out that are the codec's own answers
 	cork     *time.Timer    // uncorks a turn whose callback runs long
-	parked   bool           // held by parking
-	entering bool           // being handed to parking
-	wanted   bool           // to be taken back once parking has it
 	corked   bool           // cork is running
 	turn     bool           // the driving goroutine writes out after Decode
 	flushing bool           // a goroutine is writing
@@ -65,7 +62,7 @@ type goConn struct {
 }
 
 func (l *Loop) newGoConn(c handlers.Conn, a handlers.Attachment) *goConn {
-	gc := &goConn{loop: l, src: c, codec: a.Codec, info: a.Info, handshake: a.Handshake, unread: a.Unread}
+	gc := &goConn{loop: l, src: c, codec: a.Codec, info: cmp.Or(a.Info, c.Info()), handshake: a.Handshake, unread: a.Unread}
 	gc.cond.L = &gc.mu
 	return gc
 }
@@ -105,14 +102,13 @@ func (c *goConn) Start(ev Events) (run func()) {
 	return nil
 }
 
-func (c *goConn) drive() { c.run(false) }
+// events is [ender.events].
+func (c *goConn) events() Events { return c.ev }
 
-func (c *goConn) run(connected bool) {
+func (c *goConn) drive() {
 	var err error
-	parked := false
 	_ = handlers.GuardExit(func() {
-		err = c.open(connected)
-		if parked = err == nil && c.parking != nil && !connected && c.park(); !parked && err == nil {
+		if err = c.open(); err == nil {
 			err = c.guard(c.readLoop)
 		}
 	}, func(err error) { // a callback has ended this goroutine
@@ -122,9 +118,7 @@ func (c *goConn) run(connected bool) {
 			c.end(err)
 		}()
 	})
-	if !parked {
-		c.end(err)
-	}
+	c.end(err)
 }
 
 // guard runs f and returns its error. If a codec panics in f, guard logs the panic and returns it
@@ -138,14 +132,10 @@ func (c *goConn) guard(f func() error) (err error) {
 	return err
 }
 
-// open announces the client, unless its codec has a handshake or it is connected already.
-func (c *goConn) open(connected bool) error {
+// open announces the client, unless its codec has a handshake.
+func (c *goConn) open() error {
 	c.idle.start()
-	switch {
-	case connected:
-		c.endTurn(nil) // sends what was written while parked
-		return nil
-	case c.handshake:
+	if c.handshake {
 		return nil
 	}
 	c.beginTurn()

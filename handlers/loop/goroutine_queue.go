@@ -58,8 +58,6 @@ func (c *goConn) roomLocked(wait bool) error {
 func (c *goConn) kickLocked() {
 	switch {
 	case c.flushing:
-	case c.parked:
-		c.unparkLocked()
 	case !c.turn || len(c.out) >= flushAt:
 		c.startFlushLocked()
 	case c.corked:

@@ -165,7 +165,6 @@ func (c *goConn) abort(cause error) {
 	c.ends.give(cause)
 	rw := c.rw
 	c.breakLocked(cause)
-	c.unparkLocked()
 	c.mu.Unlock()
 	if rw != nil {
 		rw.Close()
@@ -180,7 +179,6 @@ func (c *goConn) halt() {
 	c.haltBy = now.Add(lingerTime)
 	c.cond.Broadcast()
 	c.wakeLocked(now.Add(quiet))
-	c.unparkLocked()
 }
 
 // wakeLocked makes the driving goroutine's Read return by t.

@@ -14,7 +14,7 @@ import (
 func (c *goConn) Flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.out) > 0 && !c.parked {
+	if len(c.out) > 0 {
 		c.startFlushLocked()
 	}
 }
@@ -76,8 +76,8 @@ func (c *goConn) rest(in *input) (done bool, err error) {
 			return true, nil
 		case c.called:
 			c.called = false
-			if c.unlocked(func() { done = c.wakes(in) }); done {
-				return true, nil
+			if c.unlocked(func() { done, err = c.wakes(in) }); done {
+				return true, err
 			}
 		case !c.paused && !c.half:
 			return false, nil
@@ -124,25 +124,29 @@ func (c *goConn) stay() {
 	c.idle.begun = time.Time{}
 }
 
-// wakes calls Woken and reports whether it takes the connection out of the loop.
-func (c *goConn) wakes(in *input) bool {
+// wakes calls Woken. done reports whether the connection must end, or leaves the loop.
+func (c *goConn) wakes(in *input) (done bool, err error) {
 	w, ok := c.ev.(Waker)
 	if !ok {
-		return false
+		return false, nil
 	}
 	m := handlers.Messages{Events: (*events)(c)}
 	c.messages = &m
 	c.beginTurn()
 	again := w.Woken(time.Since(c.idle.last()), &m)
+	c.upgrade(&m)
 	c.endTurn(&m)
 	if again > 0 {
 		c.Wake(again)
 	}
-	if c.taker = m.Hijack; c.taker == nil {
-		return false
+	switch c.taker = m.Hijack; {
+	case c.taker != nil:
+		c.unread = append(bytes.Clone(in.Bytes()), c.unread...)
+		return true, nil
+	case m.Next != nil:
+		return c.decode(in, false)
 	}
-	c.unread = append(bytes.Clone(in.Bytes()), c.unread...)
-	return true
+	return false, nil
 }
 
 // SetNoDelay is [Conn.SetNoDelay].

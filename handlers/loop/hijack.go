@@ -116,6 +116,9 @@ func (d *hijacked) abort(error) {
 	d.end()
 }
 
+// events is [ender.events].
+func (*hijacked) events() Events { return nil }
+
 // serveHijacked writes queued, calls take with the connection, and returns when take has returned.
 // If take panics, only this connection is lost.
 func (l *Loop) serveHijacked(d *hijacked, queued []byte, take func(net.Conn)) {

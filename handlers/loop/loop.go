@@ -54,8 +54,8 @@ type Events interface {
 type Waker interface {
 	Events
 	// Woken is called after [Conn.Wake], in turn with the other events, perhaps early or too often.
-	// idle is the time since a byte last came or went. Woken may set m.Hijack. It returns the delay
-	// until its next call; zero requests none.
+	// idle is the time since a byte last came or went. Woken may set m.Hijack or m.Next, which then
+	// decodes what is left. It returns the delay until its next call; zero requests none.
 	Woken(idle time.Duration, m *handlers.Messages) (again time.Duration)
 }
 
@@ -79,17 +79,6 @@ type Conn interface {
 	// may block: run returns when the connection has ended or another goroutine drives it. If the
 	// loop is closing, Start closes the connection and returns nil.
 	Start(ev Events) (run func())
-	// StartParked announces the client, then parks the connection unless the program has already
-	// written. A parked connection that is written to, ended, destroyed or halted is taken back
-	// from p and driven with its present codec.
-	StartParked(ev Events, p Parking)
-	// Adopt drives a parked connection with codec, which is of the kind that was announced.
-	Adopt(codec handlers.Codec)
-	// Retire ends the client of a parked connection, which continues under another protocol. It
-	// returns false if the client was sent something: the caller must close the connection.
-	Retire() bool
-	// Expire closes a parked connection for err.
-	Expire(err error)
 	// Queued returns how many bytes wait for the peer to read them. ok is false if nothing can
 	// be written any more.
 	Queued() (n int, ok bool)
@@ -136,17 +125,6 @@ type FrameSource interface {
 	Drainer
 	// End returns the end of the first message that ends at n or later.
 	End(n int) int
-}
-
-// A Parking holds connections whose client is announced but whose protocol is not yet known. The
-// loop does not read a parked connection and spends no goroutine on it.
-type Parking interface {
-	// Park takes the connection. From then on the Parking may adopt, retire or expire it at any
-	// moment.
-	Park()
-	// Take gives the connection back, or returns false if it is about to be adopted, retired or
-	// expired.
-	Take() bool
 }
 
 // Tasks is a group of goroutines whose owner waits for them.
@@ -211,13 +189,17 @@ type Loop struct {
 
 // New returns a driven connection for c. It does nothing to c before [Conn.Start] is called.
 func (l *Loop) New(c handlers.Conn, a handlers.Attachment) Conn {
-	if a.Info == nil {
-		a.Info = c.Info()
-	}
 	if l.Driver == Auto {
-		if fc := l.newPolled(c, a); fc != nil {
-			return fc
-		}
+		return l.NewIdle(c, a)
+	}
+	return l.newGoConn(c, a)
+}
+
+// NewIdle is New for a connection that is to have no goroutine while it is idle, whatever Driver
+// says, if that can be.
+func (l *Loop) NewIdle(c handlers.Conn, a handlers.Attachment) Conn {
+	if fc := l.newPolled(c, a); fc != nil {
+		return fc
 	}
 	return l.newGoConn(c, a)
 }
@@ -226,6 +208,19 @@ func (l *Loop) New(c handlers.Conn, a handlers.Attachment) Conn {
 type ender interface {
 	halt()             // ends soon; still serves what the peer has already sent
 	abort(cause error) // ends at once
+	events() Events    // nil if it has left the loop
+}
+
+// Halt ends the connections whose events f picks, as Shutdown does, but waits for none.
+func (l *Loop) Halt(f func(ev Events) bool) {
+	l.mu.Lock()
+	all := l.allLocked()
+	l.mu.Unlock()
+	for _, c := range all {
+		if f(c.events()) {
+			c.halt()
+		}
+	}
 }
 
 // Shutdown ends every connection, evenly spread over the duration spread, and waits until all have
@@ -275,6 +270,12 @@ func (l *Loop) refuse() []ender {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.closing = true
+	l.poller.refuse()
+	return l.allLocked()
+}
+
+// allLocked returns the connections that were admitted.
+func (l *Loop) allLocked() []ender {
 	all := make([]ender, 0, l.Len())
 	for c := range l.conns {
 		all = append(all, c)
@@ -282,7 +283,7 @@ func (l *Loop) refuse() []ender {
 	for d := range l.hijacks {
 		all = append(all, d)
 	}
-	return l.poller.refuse(all)
+	return l.poller.all(all)
 }
 
 // admitted counts a connection. The caller has already put it where refuse finds it.

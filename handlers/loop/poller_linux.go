@@ -85,16 +85,22 @@ func (p *poller) timeOf(t uint64) time.Time {
 }
 
 // refuse is part of [Loop.refuse].
-func (p *poller) refuse(all []ender) []ender {
+func (p *poller) refuse() {
 	p.once.Do(func() { p.err = os.ErrClosed })
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closing = true
-	for _, c := range p.slots.all() {
-		all = append(all, c)
-	}
 	p.closeIfEmptyLocked()
-	return all
+}
+
+// all returns the connections in the set, behind others.
+func (p *poller) all(others []ender) []ender {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.slots.all() {
+		others = append(others, c)
+	}
+	return others
 }
 
 // admit gives c a slot. It returns false if the loop is closing.
