@@ -9,13 +9,15 @@ import (
 
 // inLane reports whether a connection that begins with b is served in the loop from its first
 // request on.
-func (p *port) inLane(b []byte) bool { return p.parker() != nil && p.http.Lane(b) }
+func (p *port) inLane(info *Info, b []byte) bool {
+	return p.parker() != nil && hasLane(info) && p.http.Lane(b)
+}
 
 // serveLane is the handler of such a connection. The loop has it as it has one that is parked.
 func (p *port) serveLane(c handlers.Conn, _ handlers.Port) {
 	k := &parked{port: p, idle: p.http.NewIdle(), remote: c.Info().Remote, shared: p.sharedInfo(c.Info())}
 	driven := p.loop.New(c, handlers.Attachment{Codec: k})
-	k.stream, _ = driven.(laneStream)
+	k.stream = laneOf(c.Info(), driven)
 	pc := c.(*conn)
 	pc.sniffing = nil
 	pc.run = driven.Start(k)
@@ -37,6 +39,19 @@ func (k *parked) serve(in []byte, m *handlers.Messages) (n int, open bool) {
 type laneStream interface {
 	loop.Conn
 	Dup() (net.Conn, error)
+}
+
+// hasLane reports whether a connection has a lane, if the loop gives it no goroutine. There is none
+// over TLS, and none on a Unix socket, whose addresses an Info lacks.
+func hasLane(info *Info) bool { return info.TLS == nil && info.Remote.IsValid() }
+
+// laneOf returns the stream for the lane of a connection, or nil if there is no lane.
+func laneOf(info *Info, driven loop.Conn) laneStream {
+	if !hasLane(info) {
+		return nil
+	}
+	s, _ := driven.(laneStream)
+	return s
 }
 
 // laneConn is the [httpd.LaneConn] of a connection.

@@ -2,6 +2,10 @@ package portluck
 
 import (
 	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
 	"testing"
 	"time"
 )
@@ -73,5 +77,35 @@ func TestLaneLater(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Error("a client that is gone is not told of")
+	}
+}
+
+// A program learns the same of a request in the lane as of one by net/http, on TCP and on a Unix
+// socket.
+func TestLaneInfo(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"tcp", "unix"} {
+		var said []string
+		for _, most := range []int{-1, 0} {
+			s := &Server{ParkAfter: -1, MaxInlineRequest: most, Hub: &Hub{}}
+			s.Hub.OnMessage = func(_ Message, w *Writer, c *Client) {
+				i, r := c.Info(), c.Request()
+				local := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+				host, _, _ := net.SplitHostPort(r.RemoteAddr)
+				fmt.Fprint(w, i.Protocol, i.Route, i.Remote.IsValid(), i.Local.IsValid(), i.TLS, i.Peer != nil, c.Scheme(), host, local.Network())
+			}
+			where := "127.0.0.1:0"
+			if network == "unix" {
+				where = filepath.Join(t.TempDir(), "socket")
+			}
+			l := must(net.Listen(network, where))
+			serveOn(t, s, l)
+			c := must(net.Dial(network, l.Addr().String()))
+			t.Cleanup(func() { c.Close() })
+			said = append(said, ask(t, c, bufio.NewReader(c), postHi))
+		}
+		if said[0] != said[1] {
+			t.Errorf("%s: in the lane %q, by net/http %q", network, said[1], said[0])
+		}
 	}
 }

@@ -21,7 +21,7 @@ type parked struct {
 	remote netip.AddrPort
 	shared *Info // the rest; many connections have the same
 	awake  bool  // resume calls idle.Done
-	// stream gets the answers of the lane; nil over TLS and in a goroutine, where there is none.
+	// stream gets the answers of the lane; nil without a lane.
 	stream laneStream
 }
 
@@ -91,9 +91,7 @@ func (p *port) Park(c handlers.Conn, idle *httpd.Idle) bool {
 	}
 	k := &parked{port: p, idle: idle, remote: c.Info().Remote, shared: p.sharedInfo(c.Info())}
 	lc := p.loop.New(c, handlers.Attachment{Codec: k})
-	if c.Info().TLS == nil {
-		k.stream, _ = lc.(laneStream)
-	}
+	k.stream = laneOf(c.Info(), lc)
 	run := lc.Start(k)
 	p.parking.mu.RUnlock()
 	if run != nil {

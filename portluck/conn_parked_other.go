@@ -16,7 +16,7 @@ func (*port) parker() httpd.Parker { return nil }
 func (*port) endParking() {}
 
 // inLane returns false: every HTTP connection has a goroutine anyway.
-func (*port) inLane([]byte) bool { return false }
+func (*port) inLane(*Info, []byte) bool { return false }
 
 // serveLane is not called.
 func (*port) serveLane(handlers.Conn, handlers.Port) {}

@@ -41,7 +41,7 @@ type route struct {
 	opening *opening // what must have come before the handler is called; nil for nothing
 	// plain reports whether the handler fully understands an opening. Others go to otherwise. If
 	// plain is nil, the handler understands every opening.
-	plain     func(b []byte) bool
+	plain     func(info *Info, b []byte) bool
 	otherwise *route
 	count     atomic.Uint64
 
@@ -176,7 +176,7 @@ func (p *port) build() {
 
 // isPlain reports whether the loop may read the WebSocket handshake b. net/http reads it if the
 // program is asked about it.
-func (p *port) isPlain(b []byte) bool { return !p.asks() && p.srv.isHubWebSocket(b) }
+func (p *port) isPlain(_ *Info, b []byte) bool { return !p.asks() && p.srv.isHubWebSocket(b) }
 
 // isForeign reports whether code of the program runs in m: it is none of package matchers, or one
 // that calls others.

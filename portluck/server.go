@@ -86,8 +86,7 @@ type Server struct {
 	// MaxInlineRequest is the size in bytes, head and body, up to which the loop itself answers the
 	// POST and PUT requests of HTTP/1.1 that it understands wholly and that have come whole; 4 KiB
 	// if zero, and never more; none if negative. net/http serves all others. It has no effect over
-	// TLS, with Goroutines, and on systems other than Linux, where each request has a goroutine
-	// anyway.
+	// TLS, on Unix sockets, with Goroutines, and on systems other than Linux.
 	MaxInlineRequest int
 	// MessageTimeout bounds the time from the first byte of a message to its last; 2 minutes if
 	// zero, no bound if negative. It applies to raw streams, to WebSocket, and to the bodies of

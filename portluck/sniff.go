@@ -154,7 +154,7 @@ func (c *conn) open(r *route, b []byte, whole bool) *route {
 			return nil
 		}
 	}
-	if r.plain != nil && !r.plain(b) {
+	if r.plain != nil && !r.plain(&c.info, b) {
 		return r.otherwise
 	}
 	return r
