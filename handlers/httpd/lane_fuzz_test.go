@@ -255,6 +255,7 @@ func laneAnswers(out []byte, late bool) (all []string) {
 			resp.TransferEncoding, resp.ContentLength = nil, 0
 			resp.Header.Del("Content-Length")
 			resp.Header.Del("Trailer")
+			resp.Header.Del("Content-Type") // guessed only if the body begins with the head
 			resp.Trailer = nil
 		}
 		all = append(all, fmt.Sprintf("%s %q %v %d %t %q %v %v", resp.Status, resp.Header, resp.TransferEncoding, resp.ContentLength, resp.Close, body, err, resp.Trailer))

@@ -64,8 +64,8 @@ func (i *Idle) Resume(c handlers.Conn, p handlers.Port, first []byte) {
 	i.Done()
 }
 
-// A Parker calls Done when the connection is no longer parked: it was given back, or is being
-// closed. A second call does nothing.
+// Done tells the Handler that the connection is no longer parked: it was given back, or is being
+// closed. A Parker calls it. A second call does nothing.
 func (i *Idle) Done() {
 	if e := i.exchange; e != nil {
 		i.exchange = nil

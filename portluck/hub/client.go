@@ -70,7 +70,6 @@ func (c *Client) Kick(err error) {
 		err = handlers.ErrPolicy
 	}
 	c.setCause(err)
-	c.who.Load().attrs.cancelFor(err) // a callback may wait for it
 	_ = c.guard(func() {
 		if s, ok := c.stream.(quitter); ok {
 			s.Quit(err)
@@ -78,6 +77,7 @@ func (c *Client) Kick(err error) {
 		}
 		c.stream.Destroy()
 	})
+	c.who.Load().attrs.cancelFor(err) // not before: a callback that waits for it may end the answer
 }
 
 // A quitter is a stream that can end for a reason. The reason has no effect on one that has ended.

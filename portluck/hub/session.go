@@ -71,9 +71,11 @@ func (s *Session) AskJoin(r *Room) (err error) {
 func (s *Session) Message(m handlers.Message) error {
 	c := s.Client()
 	h := c.hub()
-	switch {
-	case c.gone || c.who.Load().cause != nil:
+	switch cause := c.who.Load().cause; {
+	case c.gone:
 		return handlers.ErrClosed
+	case cause != nil: // whoever drives the client ends it for this, if Kick has not yet
+		return *cause
 	case h.OnMessage == nil:
 		return nil
 	}
@@ -91,8 +93,8 @@ func (s *Session) Disconnect(err error) {
 	}
 	c.gone = true
 	s.LogPanic(err) // a panic of the handler that drives the client
-	if cause := c.who.Load().cause; cause != nil && (!c.quits() || err == handlers.ErrClosed) {
-		err = *cause // a message may have come before Quit: Message returned ErrClosed
+	if cause := c.who.Load().cause; cause != nil && !c.quits() {
+		err = *cause
 	}
 	b := c.binding()
 	if !c.connected {
