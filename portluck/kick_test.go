@@ -122,11 +122,15 @@ func rawEnds(begin func(), c net.Conn) string {
 func closeOf(begin func(), c net.Conn) string {
 	begin()
 	_ = wsutil.WriteClientText(c, []byte("late"))
-	f, err := ws.ReadFrame(c)
-	if err != nil || f.Header.OpCode != ws.OpClose {
-		return fmt.Sprint(f.Header.OpCode, " ", err)
+	h, err := ws.ReadHeader(c)
+	if err != nil || h.OpCode != ws.OpClose || h.Length > 125 {
+		return fmt.Sprint(h.OpCode, " ", err)
 	}
-	code, reason := ws.ParseCloseFrameData(f.Payload)
+	payload := make([]byte, h.Length)
+	if _, err := io.ReadFull(c, payload); err != nil {
+		return fmt.Sprint(err)
+	}
+	code, reason := ws.ParseCloseFrameData(payload)
 	_ = ws.WriteFrame(c, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(code, ""))))
 	return fmt.Sprintf("%d %s", code, reason)
 }
