@@ -259,7 +259,6 @@ func laneAnswers(out []byte, late bool) (all []string) {
 			resp.TransferEncoding, resp.ContentLength = nil, 0
 			resp.Header.Del("Content-Length")
 			resp.Header.Del("Trailer")
-			resp.Header.Del("Content-Type") // guessed only if the body begins with the head
 			resp.Trailer = nil
 			// net/http guesses a type that the program has deleted if the head and the first piece
 			// of the body come together.

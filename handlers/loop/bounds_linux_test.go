@@ -9,9 +9,9 @@ import (
 
 // A timeout that is zero or negative means no timeout.
 func TestDeadlines(t *testing.T) {
-	due := func(prepare func(c *polled)) func(l *Loop) int64 {
+	due := func(prepare func(c *epollConn)) func(l *Loop) int64 {
 		return func(l *Loop) int64 {
-			c := &polled{loop: l}
+			c := &epollConn{loop: l}
 			now := c.now()
 			c.active.Store(uint32(now))
 			prepare(c)
@@ -23,9 +23,9 @@ func TestDeadlines(t *testing.T) {
 		}
 	}
 	boundtest.Check(t, []string{"Driver", "CloseTimeout", "MaxQueue"},
-		boundtest.Field("Timeout", boundtest.None, boundtest.None, due(func(*polled) {})),
-		boundtest.Field("HandshakeTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.life = lifeHandshaking })),
-		boundtest.Field("MessageTimeout", boundtest.None, boundtest.None, due(func(c *polled) { c.needLocked().since = c.now() })),
-		boundtest.Field("PingInterval", boundtest.None, boundtest.None, due(func(c *polled) { c.codec, c.heard = &pings{}, c.active.Load() })),
+		boundtest.Field("Timeout", boundtest.None, boundtest.None, due(func(*epollConn) {})),
+		boundtest.Field("HandshakeTimeout", boundtest.None, boundtest.None, due(func(c *epollConn) { c.life = lifeHandshaking })),
+		boundtest.Field("MessageTimeout", boundtest.None, boundtest.None, due(func(c *epollConn) { c.needLocked().since = c.now() })),
+		boundtest.Field("PingInterval", boundtest.None, boundtest.None, due(func(c *epollConn) { c.codec, c.heard = &pings{}, c.active.Load() })),
 	) // TestBounds tests the defaults
 }

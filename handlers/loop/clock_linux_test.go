@@ -48,7 +48,7 @@ func (r *rig) pass(t *testing.T, d time.Duration) {
 // none has.
 func settled(t *testing.T, c Conn, begun bool) {
 	t.Helper()
-	p := c.(*polled)
+	p := c.(*epollConn)
 	within(t, time.Minute, "a message has begun, or none", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()

@@ -49,7 +49,7 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 	r := &rig{Loop: &Loop{}, bench: bench{name: "epoll, bare descriptor", server: bareServer}}
 	t.Cleanup(func() { r.Close(); r.Wait() })
 	c, rec, client := r.lines(t)
-	dup, err := unix.Dup(c.(*polled).opening().Conn.(*bareConn).fd)
+	dup, err := unix.Dup(c.(*epollConn).opening().Conn.(*bareConn).fd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 	for len(rec.events()) < 2 {
 		time.Sleep(time.Millisecond)
 	}
-	first := c.(*polled)
+	first := c.(*epollConn)
 	first.mu.Lock()
 	slot := first.slot
 	first.mu.Unlock()
@@ -67,7 +67,7 @@ func TestTraps3Row3Duplicate(t *testing.T) {
 	wantEvents(t, rec, "connect", "mine", "disconnect <nil>")
 	for range 2 { // one of them gets the slot
 		next, nextEvents, nextClient := r.lines(t)
-		second := next.(*polled)
+		second := next.(*epollConn)
 		hung := make(chan bool, 1)
 		nextEvents.onMessage = func(m handlers.Message) error {
 			hung <- second.hung // runs in the owner of the slot
@@ -112,7 +112,7 @@ func TestTraps3Row4Row8OneRegistration(t *testing.T) {
 		c, rec, client := r.echo(t)
 		mustWrite(t, client, "x\n")
 		mustRead(t, client, "x\n")
-		driven, fd := c.(*polled), int32(-1)
+		driven, fd := c.(*epollConn), int32(-1)
 		within(t, time.Minute, "it is watched", func() bool {
 			driven.mu.Lock()
 			defer driven.mu.Unlock()
@@ -159,7 +159,7 @@ func socketInode(t *testing.T, fd string) string {
 }
 
 // queued returns how many bytes wait for the peer.
-func (c *polled) queued() int {
+func (c *epollConn) queued() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.queuedLocked()

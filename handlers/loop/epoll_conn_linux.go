@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A polled is a connection of the epoll driver. While it is idle, it takes this struct and a
+// An epollConn is a connection of the epoll driver. While it is idle, it takes this struct and a
 // descriptor.
 //
 // The goroutine that has set busy owns it: a runner, or a goroutine that takes a single turn. Only
 // the owner decodes and raises events. Any goroutine may write, under mu.
-type polled struct {
+type epollConn struct {
 	loop  *Loop
 	place io.Closer // an opening until it is driven, then what Close releases
 	ev    Events
@@ -44,7 +44,6 @@ type polled struct {
 	watched bool // it is in the epoll set
 	blocked bool // epoll reports when it is writable
 	paused  bool // it is not read
-	lent    bool // not begun: it has no owner
 
 	// These are the owner's.
 	eof   bool // the peer has sent FIN
@@ -92,7 +91,7 @@ func (o *opening) Close() error {
 }
 
 // opening returns the state before the connection is driven, nil from then on.
-func (c *polled) opening() *opening {
+func (c *epollConn) opening() *opening {
 	o, _ := c.place.(*opening)
 	return o
 }
@@ -128,19 +127,19 @@ var extras = sync.Pool{New: func() any { return new(extra) }}
 // keepOut is the capacity of the largest queue that is reused.
 const keepOut = 256 << 10
 
-var _ Conn = (*polled)(nil)
+var _ Conn = (*epollConn)(nil)
 
 func (l *Loop) newPolled(c handlers.Conn, a handlers.Attachment) Conn {
 	if !canDetach(c) || l.poller.start(l) != nil {
 		return nil
 	}
 	start := &opening{Conn: c, info: cmp.Or(a.Info, c.Info()), unread: a.Unread, handshake: a.Handshake}
-	return &polled{loop: l, place: start, codec: a.Codec, fd: -1, slot: -1}
+	return &epollConn{loop: l, place: start, codec: a.Codec, fd: -1, slot: -1}
 }
 
 // Start is [Conn.Start].
-func (c *polled) Start(ev Events) (run func()) {
-	c.ev, c.lent = ev, true
+func (c *epollConn) Start(ev Events) (run func()) {
+	c.ev = ev
 	if c.loop.poller.admit(c) {
 		c.hear(c.now())
 		return c.open
@@ -156,7 +155,7 @@ func (c *polled) Start(ev Events) (run func()) {
 
 // attach gets the connection's descriptor. It returns false, and ends the connection, if that
 // fails.
-func (c *polled) attach() bool {
+func (c *epollConn) attach() bool {
 	c.mu.Lock()
 	ok := c.attachLocked()
 	c.mu.Unlock()
@@ -167,7 +166,7 @@ func (c *polled) attach() bool {
 }
 
 // attachLocked is like attach but leaves it to the caller to end the connection.
-func (c *polled) attachLocked() bool {
+func (c *epollConn) attachLocked() bool {
 	switch {
 	case c.fd >= 0:
 		return true
@@ -190,7 +189,7 @@ func (c *polled) attachLocked() bool {
 
 // watch adds a connection that outlives its first turn to the epoll set. A short one never needs
 // it.
-func (c *polled) watch() {
+func (c *epollConn) watch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.watched {
@@ -200,7 +199,7 @@ func (c *polled) watch() {
 
 // watchLocked adds the connection to the epoll set: for input and, after a write has blocked, for
 // writability. epoll also reports what is ready already.
-func (c *polled) watchLocked() {
+func (c *epollConn) watchLocked() {
 	if c.life == lifeOver || c.fd < 0 {
 		return
 	}
@@ -217,4 +216,4 @@ func (c *polled) watchLocked() {
 	}
 }
 
-func (c *polled) now() uint64 { return c.loop.poller.now() }
+func (c *epollConn) now() uint64 { return c.loop.poller.now() }

@@ -10,7 +10,7 @@ import (
 
 // halted ends a connection during shutdown, once its peer has been quiet for a moment or its
 // deadline has passed.
-func (c *polled) halted(r *runner) {
+func (c *epollConn) halted(r *runner) {
 	c.mu.Lock()
 	now := c.now()
 	end := c.life >= lifeLeaving || c.sinceActive(now) >= uint64(quiet/time.Millisecond) || now >= c.x.haltBy
@@ -24,7 +24,7 @@ func (c *polled) halted(r *runner) {
 
 // sinceActive returns the milliseconds since a byte was last read or written. It returns 0 if
 // another goroutine has noted one later than now.
-func (c *polled) sinceActive(now uint64) uint64 {
+func (c *epollConn) sinceActive(now uint64) uint64 {
 	age := uint32(now) - c.active.Load()
 	if age > math.MaxUint32-uint32(time.Minute/time.Millisecond) {
 		return 0
@@ -33,15 +33,15 @@ func (c *polled) sinceActive(now uint64) uint64 {
 }
 
 // hear records that the peer has sent something.
-func (c *polled) hear(now uint64) {
+func (c *epollConn) hear(now uint64) {
 	c.active.Store(uint32(now))
 	c.heard, c.asked = uint32(now), false
 }
 
-// timer ends a connection whose deadline had passed at then, the result of isLate before the
+// checkDeadline ends a connection whose deadline had passed at then, the result of lateAt before the
 // connection was read. Otherwise it schedules the next look, at once if the deadline has passed
 // since.
-func (c *polled) timer(then uint64) {
+func (c *epollConn) checkDeadline(then uint64) {
 	c.mu.Lock()
 	if c.life == lifeOver {
 		c.mu.Unlock()
@@ -72,10 +72,10 @@ func (c *polled) timer(then uint64) {
 	c.leave(err)
 }
 
-// isLate returns the current time if the peer's deadline seems to have passed, otherwise 0. The
+// lateAt returns the current time if the peer's deadline seems to have passed, otherwise 0. The
 // deadline is enforced only after a read, and as of this time, because the process may have been
 // suspended while bytes arrived.
-func (c *polled) isLate() (now uint64) {
+func (c *epollConn) lateAt() (now uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.readsLocked() {
@@ -91,11 +91,11 @@ func (c *polled) isLate() (now uint64) {
 }
 
 // readsLocked reports whether the connection is read.
-func (c *polled) readsLocked() bool { return c.life < lifeLeaving && c.fd >= 0 && c.watched }
+func (c *epollConn) readsLocked() bool { return c.life < lifeLeaving && c.fd >= 0 && c.watched }
 
 // hasMoment grants a late peer that has just sent something a single grace period for the rest. It
 // reports whether it did.
-func (c *polled) hasMoment() bool {
+func (c *epollConn) hasMoment() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.now()
@@ -109,7 +109,7 @@ func (c *polled) hasMoment() bool {
 
 // overdueLocked ends a connection past the deadline of a peer that does not read. The owner may be
 // in a callback that waits for this peer and so cannot check the deadline.
-func (c *polled) overdueLocked() {
+func (c *epollConn) overdueLocked() {
 	due := c.slowByLocked()
 	switch {
 	case due == 0 || c.x == nil || c.x.waiting == 0:
@@ -125,7 +125,7 @@ func (c *polled) overdueLocked() {
 }
 
 // slowByLocked returns when a peer that does not read is too slow; 0 means never.
-func (c *polled) slowByLocked() (due uint64) {
+func (c *epollConn) slowByLocked() (due uint64) {
 	if c.loop.Timeout <= 0 {
 		return 0
 	}
@@ -134,7 +134,7 @@ func (c *polled) slowByLocked() (due uint64) {
 }
 
 // dueLocked returns when the connection must end and why; 0 means never.
-func (c *polled) dueLocked(now uint64) (due uint64, err error) {
+func (c *epollConn) dueLocked(now uint64) (due uint64, err error) {
 	l := c.loop
 	switch {
 	case c.x != nil && c.x.closeBy != 0:
@@ -162,7 +162,7 @@ func (c *polled) dueLocked(now uint64) (due uint64, err error) {
 
 // lostByLocked pings a peer that has been silent for the interval. It returns when to ping the peer
 // or declare it lost; 0 means never.
-func (c *polled) lostByLocked(now uint64) (by uint64) {
+func (c *epollConn) lostByLocked(now uint64) (by uint64) {
 	interval := uint64(max(c.loop.PingInterval, 0) / time.Millisecond)
 	p, ok := c.codec.(handlers.Pinger)
 	if interval == 0 || !ok || c.sending > sendingOpen || c.life == lifeHalfOpen {
@@ -184,7 +184,7 @@ func (c *polled) lostByLocked(now uint64) (by uint64) {
 }
 
 // shakeByLocked returns the deadline of the handshake.
-func (c *polled) shakeByLocked(now uint64) uint64 {
+func (c *epollConn) shakeByLocked(now uint64) uint64 {
 	l := c.loop
 	if l.HandshakeTimeout <= 0 {
 		return 0

@@ -9,7 +9,7 @@ import (
 
 // leave ends the connection for reason, nil for a clean end. It tells the peer and closes once that
 // is written.
-func (c *polled) leave(reason error) {
+func (c *epollConn) leave(reason error) {
 	c.mu.Lock()
 	c.leaveLocked(reason)
 	c.mu.Unlock()
@@ -17,7 +17,7 @@ func (c *polled) leave(reason error) {
 }
 
 // leaveLocked is like leave but leaves the first call of settle to the caller.
-func (c *polled) leaveLocked(reason error) {
+func (c *epollConn) leaveLocked(reason error) {
 	if c.life >= lifeLeaving {
 		return
 	}
@@ -38,7 +38,7 @@ func (c *polled) leaveLocked(reason error) {
 // settle advances a leaving connection: it writes the queue, sends our FIN and waits briefly for
 // the peer's. Closing with unread bytes would reset the connection, and the peer would lose our
 // last bytes (RFC 9112, section 9.6).
-func (c *polled) settle() {
+func (c *epollConn) settle() {
 	c.mu.Lock()
 	if c.life == lifeOver {
 		c.mu.Unlock()
@@ -67,10 +67,10 @@ func (c *polled) settle() {
 }
 
 // LogPanic is [Conn.LogPanic].
-func (c *polled) LogPanic(err error) { c.loop.panicked(c.ev, err) }
+func (c *epollConn) LogPanic(err error) { c.loop.panicked(c.ev, err) }
 
 // byLocked bounds the rest of the connection's life to d from now, unless it has a bound.
-func (c *polled) byLocked(d time.Duration) {
+func (c *epollConn) byLocked(d time.Duration) {
 	if c.x.closeBy == 0 {
 		c.x.closeBy = c.now() + uint64(d/time.Millisecond)
 		c.loop.poller.schedule(c, c.x.closeBy)
@@ -78,7 +78,7 @@ func (c *polled) byLocked(d time.Duration) {
 }
 
 // finishLocked closes the connection and reports its end to the client. It unlocks mu.
-func (c *polled) finishLocked() {
+func (c *epollConn) finishLocked() {
 	c.life, c.sending = lifeOver, sendingBroken
 	err := error(nil)
 	if x := c.x; x != nil {

@@ -59,7 +59,7 @@ type words struct{ lines }
 func TestFarewellIsNotRead(t *testing.T) {
 	r := epollRig(t, &Loop{MaxQueue: 64 << 10})
 	conn, rec, _ := r.connect(t, handlers.Attachment{Codec: &words{}})
-	c := conn.(*polled)
+	c := conn.(*epollConn)
 	start(c, rec)
 	for full := 0; full < 10; { // the kernel makes room again while it passes data on
 		if full++; c.TrySend(make([]byte, 8<<10), handlers.Auto) == nil {

@@ -12,7 +12,7 @@ import (
 
 // hijack removes the connection from the loop, ends its client and calls take with the connection
 // in a new goroutine. The caller must own c. It returns false if the connection has ended.
-func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
+func (c *epollConn) hijack(unread []byte, take func(net.Conn)) bool {
 	c.mu.Lock()
 	if c.life == lifeOver || c.sending > sendingOpen {
 		c.mu.Unlock()
@@ -50,7 +50,7 @@ func (c *polled) hijack(unread []byte, take func(net.Conn)) bool {
 
 // reattach returns a net.Conn for the descriptor fd. For TLS, wire holds encrypted bytes that were
 // not sent, and cipher received bytes that were not decrypted.
-func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
+func (c *epollConn) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "")
 	nc, err := net.FileConn(f)
 	f.Close() // net.FileConn duplicates it
@@ -73,7 +73,7 @@ func (c *polled) reattach(fd int, wire, cipher []byte) (net.Conn, error) {
 
 // Dup returns a net.Conn with a duplicate of the descriptor, without TLS. It lets others wait for
 // the end of the connection, even while a callback runs.
-func (c *polled) Dup() (net.Conn, error) {
+func (c *epollConn) Dup() (net.Conn, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fd < 0 {

@@ -22,8 +22,8 @@ func epollRig(t *testing.T, l *Loop) *rig {
 func TestMonitorAndEndingTurn(t *testing.T) {
 	var (
 		p = &poller{runners: 1, polling: true}
-		w = &p.crew
-		c = &polled{loop: &Loop{}}
+		w = &p.pool
+		c = &epollConn{loop: &Loop{}}
 	)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -182,12 +182,12 @@ func TestSecondBlockedCallback(t *testing.T) {
 // The runner that replaces a stuck one does not use a clock of its own.
 func TestClockOfReplacement(t *testing.T) {
 	r := epollRig(t, noBounds())
-	var conns []*polled
+	var conns []*epollConn
 	var peers []peer
 	var recs []*recorder
 	for len(conns) < 3 {
 		conn, rec, client := r.lines(t)
-		c := conn.(*polled)
+		c := conn.(*epollConn)
 		rec.onMessage = func(m handlers.Message) error {
 			d, err := time.ParseDuration(m.String())
 			time.Sleep(d)
@@ -236,7 +236,7 @@ func eachEpoll(t *testing.T, l func() *Loop, f func(t *testing.T, r *rig)) {
 
 // The idle time does not wrap around if bytes arrive while it is computed.
 func TestSinceActive(t *testing.T) {
-	c := &polled{}
+	c := &epollConn{}
 	for _, tt := range []struct {
 		now    uint64
 		active uint32

@@ -11,7 +11,7 @@ import (
 const smallPart = 16 << 10
 
 // space returns the buffer for the next read and how many of its bytes hold the incomplete message.
-func (c *polled) space(r *runner) (buf []byte, have int) {
+func (c *epollConn) space(r *runner) (buf []byte, have int) {
 	if !c.part {
 		return r.buffer(0), 0
 	}
@@ -32,7 +32,7 @@ func (c *polled) space(r *runner) (buf []byte, have int) {
 
 // growPartLocked makes room for more of a message. If the budget is exhausted it makes a little
 // room, which keep takes away unless that completes the message.
-func (c *polled) growPartLocked() {
+func (c *epollConn) growPartLocked() {
 	if x := c.x; !c.resizePartLocked(cap(x.part) + 1) {
 		buf := make([]byte, 0, cap(x.part)+smallPart)
 		c.loop.budget().Force(cap(buf) - cap(x.part))
@@ -42,7 +42,7 @@ func (c *polled) growPartLocked() {
 }
 
 // keep stores what the codec has left over in a buffer of its size.
-func (c *polled) keep(r *runner, rest []byte) bool {
+func (c *epollConn) keep(r *runner, rest []byte) bool {
 	begun := len(rest) > 0 || r.m.Partial
 	if !begun && !c.begun && r.m.Kept == 0 {
 		return true
@@ -59,7 +59,7 @@ func (c *polled) keep(r *runner, rest []byte) bool {
 }
 
 // keepRestLocked stores rest and reports whether there was memory for it.
-func (c *polled) keepRestLocked(rest []byte) bool {
+func (c *epollConn) keepRestLocked(rest []byte) bool {
 	if len(rest) == 0 {
 		c.dropRestLocked()
 		return true
@@ -84,7 +84,7 @@ func (c *polled) keepRestLocked(rest []byte) bool {
 
 // clockLocked measures how long a message takes. Once a message was delivered, what is left is a
 // new one.
-func (c *polled) clockLocked(r *runner, begun bool) {
+func (c *epollConn) clockLocked(r *runner, begun bool) {
 	goesOn := c.begun && !r.told
 	c.begun = begun
 	switch x := c.needLocked(); {
@@ -101,7 +101,7 @@ func (c *polled) clockLocked(r *runner, begun bool) {
 
 // resizePartLocked gives part a buffer for n bytes and copies its content as far as that fits. It
 // returns false and changes nothing if the budget is exhausted.
-func (c *polled) resizePartLocked(n int) bool {
+func (c *epollConn) resizePartLocked(n int) bool {
 	size := parts.Size(n)
 	if !c.loop.budget().Take(size - cap(c.x.part)) {
 		return false
@@ -110,7 +110,7 @@ func (c *polled) resizePartLocked(n int) bool {
 	return true
 }
 
-func (c *polled) swapPartLocked(buf []byte) {
+func (c *epollConn) swapPartLocked(buf []byte) {
 	x := c.x
 	buf = buf[:min(len(x.part), cap(buf))]
 	copy(buf, x.part)
@@ -119,7 +119,7 @@ func (c *polled) swapPartLocked(buf []byte) {
 }
 
 // keptLocked records that the codec keeps n bytes. It returns false if the budget is exhausted.
-func (c *polled) keptLocked(n int) bool {
+func (c *epollConn) keptLocked(n int) bool {
 	x := c.needLocked()
 	if n == x.kept {
 		return true
@@ -132,7 +132,7 @@ func (c *polled) keptLocked(n int) bool {
 }
 
 // dropPartLocked drops an incomplete message. The codec must keep none of it either.
-func (c *polled) dropPartLocked() {
+func (c *epollConn) dropPartLocked() {
 	c.dropRestLocked()
 	if c.x != nil {
 		c.loop.budget().Take(-c.x.kept)
@@ -141,7 +141,7 @@ func (c *polled) dropPartLocked() {
 }
 
 // dropRestLocked frees what the codec had left over.
-func (c *polled) dropRestLocked() {
+func (c *epollConn) dropRestLocked() {
 	c.part = false
 	if c.x == nil || c.x.part == nil {
 		return

@@ -19,7 +19,7 @@ func TestQueueIsCompacted(t *testing.T) {
 		return plainServer(t, nc)
 	}})
 	conn, rec, client := r.lines(t)
-	c := conn.(*polled)
+	c := conn.(*epollConn)
 	start(c, rec)
 	go func() { // ends when the client has gone
 		line := bytes.Repeat([]byte("x"), 1000)
@@ -52,7 +52,7 @@ func TestQueueIsCompacted(t *testing.T) {
 func TestPartIsGivenBack(t *testing.T) {
 	r := epollRig(t, &Loop{MaxQueue: 1})
 	conn, rec, client := r.lines(t)
-	c := conn.(*polled)
+	c := conn.(*epollConn)
 	start(c, rec)
 	mustWrite(t, client, "part")
 	within(t, time.Minute, "the part is kept", func() bool { return r.budget().Held() > 0 })
@@ -115,14 +115,14 @@ func TestBlockedCallbacksAreCheap(t *testing.T) {
 		for range n {
 			<-in
 		}
-		r.poller.crew.mu.Lock()
+		r.poller.pool.mu.Lock()
 		kept := 0
-		for _, one := range r.poller.crew.all {
+		for _, one := range r.poller.pool.all {
 			if !one.serves && one.cur.Load() != nil {
 				kept += len(one.in) + len(one.cipher)
 			}
 		}
-		r.poller.crew.mu.Unlock()
+		r.poller.pool.mu.Unlock()
 		if most := 64 << 10; kept/n > most {
 			t.Errorf("%d bytes for each, want at most %d", kept/n, most)
 		}

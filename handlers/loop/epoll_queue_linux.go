@@ -8,14 +8,14 @@ import (
 )
 
 // flush writes as much of the queue as the kernel accepts.
-func (c *polled) flush() {
+func (c *epollConn) flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.flushLocked()
 }
 
 // flushLocked writes as much of the queue as the kernel accepts, and FIN after a farewell.
-func (c *polled) flushLocked() {
+func (c *epollConn) flushLocked() {
 	if c.sending == sendingBroken || c.fd < 0 {
 		return
 	}
@@ -50,7 +50,7 @@ func (c *polled) flushLocked() {
 }
 
 // resumeLocked resumes what has waited for room.
-func (c *polled) resumeLocked() {
+func (c *epollConn) resumeLocked() {
 	x := c.x
 	if x == nil {
 		return
@@ -76,7 +76,7 @@ func (c *polled) resumeLocked() {
 }
 
 // drainedLocked calls the Drainers that wait for an empty queue.
-func (c *polled) drainedLocked() {
+func (c *epollConn) drainedLocked() {
 	if c.x == nil {
 		return
 	}
@@ -87,7 +87,7 @@ func (c *polled) drainedLocked() {
 }
 
 // blockedLocked makes epoll report writability from now on: a write has blocked.
-func (c *polled) blockedLocked() {
+func (c *epollConn) blockedLocked() {
 	if !c.blocked {
 		c.blocked = true
 		c.watchLocked()
@@ -95,7 +95,7 @@ func (c *polled) blockedLocked() {
 }
 
 // queuedLocked returns how many bytes wait to be written.
-func (c *polled) queuedLocked() int {
+func (c *epollConn) queuedLocked() int {
 	n := c.tls.queued()
 	if c.x != nil {
 		n += len(c.x.out) - c.x.at
@@ -104,7 +104,7 @@ func (c *polled) queuedLocked() int {
 }
 
 // writeLocked writes without waiting. It returns EAGAIN when the kernel accepts no more.
-func (c *polled) writeLocked(p []byte) (int, error) {
+func (c *epollConn) writeLocked(p []byte) (int, error) {
 	if c.tls != nil {
 		return c.tls.write(int(c.fd), p)
 	}
@@ -127,7 +127,7 @@ func writeFD(fd int, p []byte) (int, error) {
 }
 
 // closeWriteLocked sends FIN, or the close_notify of TLS.
-func (c *polled) closeWriteLocked() {
+func (c *epollConn) closeWriteLocked() {
 	var err error
 	if c.tls != nil {
 		err = c.tls.closeWrite(int(c.fd))
@@ -145,7 +145,7 @@ func (c *polled) closeWriteLocked() {
 
 // writeFailedLocked stops writing. Input is still read. The end is not clean, unless the peer has
 // only stopped reading or has already ended.
-func (c *polled) writeFailedLocked(err error) {
+func (c *epollConn) writeFailedLocked(err error) {
 	half := c.life == lifeHalfOpen || c.x != nil && c.x.half
 	if (deaf(err) || c.eof && !c.cut) && !half {
 		c.breakLocked(nil)
@@ -157,7 +157,7 @@ func (c *polled) writeFailedLocked(err error) {
 	}
 }
 
-func (c *polled) breakLocked(cause error) {
+func (c *epollConn) breakLocked(cause error) {
 	x := c.needLocked()
 	if x.cause == nil {
 		x.cause = cause
@@ -174,13 +174,13 @@ func (c *polled) breakLocked(cause error) {
 }
 
 // wakeLocked wakes the writers that wait for room, as there will be none.
-func (c *polled) wakeLocked() {
+func (c *epollConn) wakeLocked() {
 	if c.x != nil && c.x.waiting > 0 {
 		c.x.room.Broadcast()
 	}
 }
 
-func (c *polled) endLocked(reason error) {
+func (c *epollConn) endLocked(reason error) {
 	c.sending = sendingFarewell
 	x := c.needLocked()
 	x.out = c.loop.farewell(c.ev, c.codec, x.out, reason)
@@ -188,7 +188,7 @@ func (c *polled) endLocked(reason error) {
 }
 
 // lastWord queues the last replies of the codec. Nothing may be queued after them.
-func (c *polled) lastWord(m *handlers.Messages) {
+func (c *epollConn) lastWord(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.replyLocked(m)
@@ -198,7 +198,7 @@ func (c *polled) lastWord(m *handlers.Messages) {
 	}
 }
 
-func (c *polled) replyLocked(m *handlers.Messages) {
+func (c *epollConn) replyLocked(m *handlers.Messages) {
 	if c.sending < sendingFIN {
 		x := c.needLocked()
 		x.out = append(x.out, m.Reply...)
@@ -210,7 +210,7 @@ func (c *polled) replyLocked(m *handlers.Messages) {
 }
 
 // needLocked returns the connection's extra, which it creates if there is none.
-func (c *polled) needLocked() *extra {
+func (c *epollConn) needLocked() *extra {
 	if c.x == nil {
 		c.x = extras.Get().(*extra)
 	}
@@ -218,7 +218,7 @@ func (c *polled) needLocked() *extra {
 }
 
 // tidyLocked frees the extra if it holds nothing.
-func (c *polled) tidyLocked() {
+func (c *epollConn) tidyLocked() {
 	x := c.x
 	if x == nil || c.turning || x.at < len(x.out) || len(x.part) > 0 || x.waiting > 0 || len(x.feeds) > 0 ||
 		x.held || x.kept > 0 || c.life >= lifeLeaving || c.sending == sendingBroken ||
@@ -229,7 +229,7 @@ func (c *polled) tidyLocked() {
 }
 
 // dropLocked frees the extra.
-func (c *polled) dropLocked() {
+func (c *epollConn) dropLocked() {
 	x := c.x
 	if x == nil || x.waiting > 0 {
 		return

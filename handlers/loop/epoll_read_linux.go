@@ -13,7 +13,7 @@ import (
 const readBudget = 64 << 10
 
 // read reads and decodes the available input.
-func (c *polled) read(r *runner) {
+func (c *epollConn) read(r *runner) {
 	switch c.life {
 	case lifeLingering:
 		c.linger(r)
@@ -57,7 +57,7 @@ func (c *polled) read(r *runner) {
 
 // finish records the end of the peer's input. It is not clean if a write has found that the peer is
 // gone.
-func (c *polled) finish(good bool) {
+func (c *epollConn) finish(good bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.eof, c.cut = true, !good || c.sending == sendingBroken && c.x.cause != nil
@@ -65,7 +65,7 @@ func (c *polled) finish(good bool) {
 
 // readFailed ends the connection after a failed read. If the kernel has lost it, nothing more is
 // written; after a TLS error the peer may still get an alert.
-func (c *polled) readFailed(err error) {
+func (c *epollConn) readFailed(err error) {
 	if errno := unix.Errno(0); errors.As(err, &errno) {
 		c.mu.Lock()
 		c.breakLocked(nil)
@@ -78,7 +78,7 @@ func (c *polled) readFailed(err error) {
 var errBudget = errors.New("read enough for now")
 
 // receive reads once. drained means that there is no more for now; epoll reports more.
-func (c *polled) receive(r *runner, p []byte) (n int, drained bool, err error) {
+func (c *epollConn) receive(r *runner, p []byte) (n int, drained bool, err error) {
 	if c.tls != nil {
 		return c.tls.read(c, r, p)
 	}
@@ -94,7 +94,7 @@ func (c *polled) receive(r *runner, p []byte) (n int, drained bool, err error) {
 
 // drains reports whether a read of n bytes into a larger buffer proves that no more is available.
 // It does not if a read may stop early: at a FIN or error that epoll reported, or at a mark.
-func (c *polled) drains(n, room int) bool { return n < room && !c.hung && !c.marks }
+func (c *epollConn) drains(n, room int) bool { return n < room && !c.hung && !c.marks }
 
 func readFD(fd int, p []byte) (int, error) {
 	for {
@@ -111,7 +111,7 @@ func readFD(fd int, p []byte) (int, error) {
 
 // hold reports whether the connection is not to be read now: it is paused or destroyed, or its peer
 // does not read, so that replies would be queued without bound.
-func (c *polled) hold() bool {
+func (c *epollConn) hold() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.paused {
@@ -126,7 +126,7 @@ func (c *polled) hold() bool {
 }
 
 // yield gives other connections a turn. epoll reports the unread input again.
-func (c *polled) yield() {
+func (c *epollConn) yield() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.watched {
@@ -137,7 +137,7 @@ func (c *polled) yield() {
 }
 
 // linger discards input.
-func (c *polled) linger(r *runner) {
+func (c *epollConn) linger(r *runner) {
 	for {
 		n, err := readFD(int(c.fd), r.buffer(0))
 		if err == unix.EAGAIN {
@@ -156,7 +156,7 @@ func (c *polled) linger(r *runner) {
 
 // decode passes data to the codec until it needs more, and keeps the rest. It reports whether the
 // connection is leaving.
-func (c *polled) decode(r *runner, data []byte, eof bool) bool {
+func (c *epollConn) decode(r *runner, data []byte, eof bool) bool {
 	r.failed, r.told = nil, false
 	for {
 		r.m.EOF, r.m.Cut, r.m.Partial, r.m.Kept, r.m.HalfOpen = eof, c.cut, false, 0, false
@@ -202,7 +202,7 @@ func (c *polled) decode(r *runner, data []byte, eof bool) bool {
 }
 
 // upgrade installs the codec that Decode returned as the next one.
-func (c *polled) upgrade(r *runner) {
+func (c *epollConn) upgrade(r *runner) {
 	if r.m.Next == nil {
 		return
 	}
@@ -246,7 +246,7 @@ func (r *runner) Message(m handlers.Message) {
 
 // carry decodes bytes that were read elsewhere, or keeps them for later if the connection is
 // paused.
-func (c *polled) carry(r *runner, p []byte) {
+func (c *epollConn) carry(r *runner, p []byte) {
 	if c.isPaused() {
 		r.told, r.m.Partial, r.m.Kept = false, false, 0
 		c.keep(r, p)

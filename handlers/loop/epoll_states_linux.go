@@ -4,7 +4,8 @@ package loop
 type life uint8
 
 const (
-	lifeOpening     life = iota // place is an opening
+	lifeStarting    life = iota // its first turn has not begun: it has no owner
+	lifeOpening                 // place is an opening
 	lifeHandshaking             // it is driven, but its client is not connected yet
 	lifeOpen
 	lifeHalfOpen  // the peer has sent FIN; the program may still write
@@ -20,13 +21,13 @@ const (
 )
 
 // isDestroyed reports whether no more events but the last may be raised.
-func (c *polled) isDestroyed() bool { return c.flags.Load()&flagDestroyed != 0 }
+func (c *epollConn) isDestroyed() bool { return c.flags.Load()&flagDestroyed != 0 }
 
 // isSlow reports whether the connection's last turn was slow.
-func (c *polled) isSlow() bool { return c.flags.Load()&flagSlow != 0 }
+func (c *epollConn) isSlow() bool { return c.flags.Load()&flagSlow != 0 }
 
 // setSlow records whether the turn that ends now was slow.
-func (c *polled) setSlow(on bool) {
+func (c *epollConn) setSlow(on bool) {
 	switch {
 	case on:
 		c.flags.Or(flagSlow)

@@ -8,7 +8,7 @@ import (
 )
 
 // Write is [handlers.Stream.Write].
-func (c *polled) Write(p []byte, k handlers.Kind) (int, error) {
+func (c *epollConn) Write(p []byte, k handlers.Kind) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.roomLocked(true); err != nil {
@@ -21,12 +21,12 @@ func (c *polled) Write(p []byte, k handlers.Kind) (int, error) {
 }
 
 // Send is [handlers.Stream.Send].
-func (c *polled) Send(p []byte, k handlers.Kind) error { return c.send(p, k, true) }
+func (c *epollConn) Send(p []byte, k handlers.Kind) error { return c.send(p, k, true) }
 
 // TrySend is [handlers.Stream.TrySend].
-func (c *polled) TrySend(p []byte, k handlers.Kind) error { return c.send(p, k, false) }
+func (c *epollConn) TrySend(p []byte, k handlers.Kind) error { return c.send(p, k, false) }
 
-func (c *polled) send(p []byte, k handlers.Kind, wait bool) error {
+func (c *epollConn) send(p []byte, k handlers.Kind, wait bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if err := c.roomLocked(wait); err != nil {
@@ -39,14 +39,14 @@ func (c *polled) send(p []byte, k handlers.Kind, wait bool) error {
 }
 
 // Queued is [Conn.Queued].
-func (c *polled) Queued() (n int, ok bool) {
+func (c *epollConn) Queued() (n int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.queuedLocked(), c.sending < sendingBroken
 }
 
 // Drain is [Conn.Drain].
-func (c *polled) Drain(f Drainer) bool {
+func (c *epollConn) Drain(f Drainer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sending == sendingBroken || c.queuedLocked() == 0 {
@@ -58,14 +58,14 @@ func (c *polled) Drain(f Drainer) bool {
 }
 
 // Framing is [Conn.Framing].
-func (c *polled) Framing() handlers.Framing {
+func (c *epollConn) Framing() handlers.Framing {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return framingOf(c.codec)
 }
 
 // Feed is [Conn.Feed].
-func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
+func (c *epollConn) Feed(p []byte, f FrameSource) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -116,7 +116,7 @@ func (c *polled) Feed(p []byte, f FrameSource) (n int, err error) {
 
 // End is [handlers.Stream.End]. Input is still delivered. A peer that does not answer a farewell of
 // the protocol is closed after quitTime.
-func (c *polled) End() error {
+func (c *epollConn) End() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sending > sendingOpen {
@@ -133,7 +133,7 @@ func (c *polled) End() error {
 }
 
 // Quit is [Conn.Quit].
-func (c *polled) Quit(err error) {
+func (c *epollConn) Quit(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.life >= lifeLeaving || c.sending == sendingBroken || c.x != nil && c.x.quit != nil {
@@ -153,7 +153,7 @@ func (c *polled) Quit(err error) {
 }
 
 // quitted ends the connection after Quit.
-func (c *polled) quitted() {
+func (c *epollConn) quitted() {
 	c.mu.Lock()
 	err := error(nil)
 	if c.x != nil {
@@ -164,7 +164,7 @@ func (c *polled) quitted() {
 }
 
 // Destroy is [handlers.Stream.Destroy]. It still writes what the kernel accepts at once.
-func (c *polled) Destroy() {
+func (c *epollConn) Destroy() {
 	c.mu.Lock()
 	c.flushLocked()
 	c.mu.Unlock()
@@ -172,7 +172,7 @@ func (c *polled) Destroy() {
 }
 
 // abort closes the connection at once.
-func (c *polled) abort(cause error) {
+func (c *epollConn) abort(cause error) {
 	c.flags.Or(flagDestroyed)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,7 +188,7 @@ func (c *polled) abort(cause error) {
 }
 
 // halt asks the connection to end. Bytes that the peer has already sent are still served.
-func (c *polled) halt() {
+func (c *epollConn) halt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.life == lifeOver {
@@ -201,11 +201,11 @@ func (c *polled) halt() {
 }
 
 // events is [ender.events].
-func (c *polled) events() Events { return c.ev }
+func (c *epollConn) events() Events { return c.ev }
 
 // roomLocked returns once the queue has room. It waits for that if wait is set; otherwise it
 // returns [handlers.ErrSlow].
-func (c *polled) roomLocked(wait bool) error {
+func (c *epollConn) roomLocked(wait bool) error {
 	for {
 		switch {
 		case c.sending > sendingOpen:
@@ -231,7 +231,7 @@ func (c *polled) roomLocked(wait bool) error {
 }
 
 // kickLocked writes the queue, or leaves that to the end of a running turn.
-func (c *polled) kickLocked() {
+func (c *epollConn) kickLocked() {
 	if !c.turning || c.queuedLocked() >= flushAt {
 		c.flushLocked()
 		c.tidyLocked()

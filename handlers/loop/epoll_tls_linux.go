@@ -32,7 +32,7 @@ type tlsLink struct {
 }
 
 // TLSConn returns the TLS layer, or nil if there is none or the connection is not driven yet.
-func (c *polled) TLSConn() *tls.Conn {
+func (c *epollConn) TLSConn() *tls.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tls == nil {
@@ -54,7 +54,7 @@ func (noData) Temporary() bool { return true }
 const maxRecord = 16 << 10
 
 // read reads plaintext.
-func (t *tlsLink) read(c *polled, r *runner, p []byte) (n int, drained bool, err error) {
+func (t *tlsLink) read(c *epollConn, r *runner, p []byte) (n int, drained bool, err error) {
 	if n := r.size(); len(r.cipher) < n {
 		r.cipher = make([]byte, n)
 	}
@@ -96,7 +96,7 @@ func (t *tlsLink) save() {
 }
 
 // flushReplies writes what conn sends because of a read: an alert or a key update.
-func (t *tlsLink) flushReplies(c *polled) {
+func (t *tlsLink) flushReplies(c *epollConn) {
 	t.mu.Lock()
 	n := len(t.wire)
 	t.mu.Unlock()

@@ -6,38 +6,38 @@ import (
 
 // open takes the first turn in the goroutine that accepted the connection. The first bytes are
 // available.
-func (c *polled) open() { c.own(doOpen | doRead) }
+func (c *epollConn) open() { c.own(doOpen | doRead) }
 
 // own takes a turn in this goroutine.
-func (c *polled) own(do todo) {
+func (c *epollConn) own(do todo) {
 	if c.begin(do) {
 		c.goOn()
 	}
 }
 
 // ownSingle is own, and single is goOn, in a goroutine that the poller waits for.
-func (c *polled) ownSingle(do todo) {
+func (c *epollConn) ownSingle(do todo) {
 	defer c.loop.poller.ends.Done()
 	c.own(do)
 }
 
-func (c *polled) single() {
+func (c *epollConn) single() {
 	defer c.loop.poller.ends.Done()
 	c.goOn()
 }
 
 // goOn takes the turn for which begin has made the caller the owner.
-func (c *polled) goOn() {
+func (c *epollConn) goOn() {
 	makeRoom()
 	p := &c.loop.poller
-	r := p.crew.get(false)
+	r := p.pool.get(false)
 	r.now = c.now()
 	r.begun()
 	r.begin(c)
 	p.mon.rouse()
 	c.turn(r)
 	r.end()
-	p.crew.put(r)
+	p.pool.put(r)
 }
 
 // stackNeed is roughly the stack that a turn needs.
@@ -52,15 +52,15 @@ func makeRoom() { fill(&[stackNeed]byte{}) }
 func fill(*[stackNeed]byte) {}
 
 // post assigns do to the owner or, if there is none, to a new goroutine.
-func (c *polled) post(do todo) {
+func (c *epollConn) post(do todo) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.postLocked(do)
 }
 
-func (c *polled) postLocked(do todo) {
+func (c *epollConn) postLocked(do todo) {
 	c.todo |= do
-	if !c.busy && c.life < lifeOver && !c.lent {
+	if !c.busy && lifeStarting < c.life && c.life < lifeOver {
 		c.loop.poller.ends.Add()
 		go c.ownSingle(do) // ends with the turn; Loop.Wait waits for it
 	}
@@ -68,17 +68,19 @@ func (c *polled) postLocked(do todo) {
 
 // begin makes the caller the owner. It returns false if there is another owner, which then does the
 // work, or if there is nothing to do.
-func (c *polled) begin(do todo) bool {
+func (c *epollConn) begin(do todo) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.life == lifeOver {
 		return false
 	}
 	c.todo |= do &^ doWrite
-	if c.lent && do&doOpen == 0 {
-		return false
+	if c.life == lifeStarting {
+		if do&doOpen == 0 {
+			return false
+		}
+		c.life = lifeOpening // not before the turn has its owner
 	}
-	c.lent = false // not before the turn has its owner
 	mine := !c.busy
 	c.busy = true
 	if do&doWrite != 0 {
@@ -95,7 +97,7 @@ func (c *polled) begin(do todo) bool {
 }
 
 // turn does what is to be done. The caller owns c until turn returns.
-func (c *polled) turn(r *runner) {
+func (c *epollConn) turn(r *runner) {
 	for {
 		c.mu.Lock()
 		do := c.todo
@@ -118,12 +120,12 @@ func (c *polled) turn(r *runner) {
 
 // guard calls step. A panic of a codec ends only this connection, and so does a callback that ends
 // its goroutine: new goroutines then replace this one.
-func (c *polled) guard(r *runner, do todo) error {
+func (c *epollConn) guard(r *runner, do todo) error {
 	err := handlers.GuardExit(func() { c.step(r, do) }, func(err error) {
 		r.clean()
 		p := &c.loop.poller
 		served := r.serves && r.end() // if not, it was replaced already
-		p.crew.put(r)
+		p.pool.put(r)
 		if served {
 			p.startRunner()
 		}
@@ -139,7 +141,7 @@ func (c *polled) guard(r *runner, do todo) error {
 }
 
 // exited continues a turn whose goroutine has ended.
-func (c *polled) exited(err error) {
+func (c *epollConn) exited(err error) {
 	defer c.loop.poller.ends.Done()
 	c.endTurn(nil)
 	c.loop.panicked(c.ev, err)
@@ -148,7 +150,7 @@ func (c *polled) exited(err error) {
 	c.goOn()
 }
 
-func (c *polled) step(r *runner, do todo) {
+func (c *epollConn) step(r *runner, do todo) {
 	if do&doHangup != 0 {
 		c.hung = true
 	}
@@ -167,7 +169,7 @@ func (c *polled) step(r *runner, do todo) {
 	}
 	late := uint64(0)
 	if do&doTimer != 0 {
-		late = c.isLate()
+		late = c.lateAt()
 	}
 	if late != 0 {
 		c.flush()
@@ -188,7 +190,7 @@ func (c *polled) step(r *runner, do todo) {
 		c.quitted()
 	}
 	if do&(doTimer|doOpen) != 0 {
-		c.timer(late)
+		c.checkDeadline(late)
 	}
 	if do&(doTimer|doOpen|doWake) != 0 && c.wakes(r) {
 		return
@@ -200,7 +202,7 @@ func (c *polled) step(r *runner, do todo) {
 
 // announce opens a connection and announces its client, unless that needs a handshake. It returns
 // false if there is nothing to drive.
-func (c *polled) announce(r *runner) bool {
+func (c *epollConn) announce(r *runner) bool {
 	switch {
 	case c.opening().handshake:
 		return true
@@ -217,7 +219,7 @@ func (c *polled) announce(r *runner) bool {
 }
 
 // drive takes over the connection's descriptor and decodes the bytes that were read before.
-func (c *polled) drive(r *runner) bool {
+func (c *epollConn) drive(r *runner) bool {
 	if !c.attach() {
 		return false
 	}
@@ -238,14 +240,14 @@ func (c *polled) drive(r *runner) bool {
 
 // cork delays writes until the end of the turn, unless the turn is slow already: then nothing would
 // uncork it early.
-func (c *polled) cork(r *runner) {
+func (c *epollConn) cork(r *runner) {
 	c.mu.Lock()
 	c.turning = !r.stuck()
 	c.mu.Unlock()
 }
 
 // uncork writes what a slow callback has queued and stops delaying its writes.
-func (c *polled) uncork() {
+func (c *epollConn) uncork() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.turning {
@@ -255,7 +257,7 @@ func (c *polled) uncork() {
 }
 
 // endTurn writes the replies and the queue at the end of a turn.
-func (c *polled) endTurn(m *handlers.Messages) {
+func (c *epollConn) endTurn(m *handlers.Messages) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.turning = false

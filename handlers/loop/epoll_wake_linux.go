@@ -7,10 +7,10 @@ import (
 )
 
 // Flush is [Conn.Flush].
-func (c *polled) Flush() { c.flush() }
+func (c *epollConn) Flush() { c.flush() }
 
 // Pause is [Conn.Pause].
-func (c *polled) Pause() {
+func (c *epollConn) Pause() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.paused = true
@@ -18,7 +18,7 @@ func (c *polled) Pause() {
 
 // Resume is [Conn.Resume]. It posts a read, because epoll does not repeat what it reported during
 // the pause.
-func (c *polled) Resume() {
+func (c *epollConn) Resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.paused {
@@ -27,20 +27,20 @@ func (c *polled) Resume() {
 	}
 }
 
-func (c *polled) isPaused() bool {
+func (c *epollConn) isPaused() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.paused
 }
 
 // resumed decodes what was kept during a pause. It returns false if the connection is leaving.
-func (c *polled) resumed(r *runner) bool {
+func (c *epollConn) resumed(r *runner) bool {
 	return !c.part || c.life >= lifeLeaving || c.isPaused() || !c.decode(r, c.x.part, false)
 }
 
 // stay keeps a connection whose peer has sent FIN. It returns false if the program has ended it
 // too.
-func (c *polled) stay() bool {
+func (c *epollConn) stay() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
@@ -60,7 +60,7 @@ func (c *polled) stay() bool {
 }
 
 // listen checks whether a peer that has sent FIN is gone. A read alone reports only the FIN.
-func (c *polled) listen(r *runner) {
+func (c *epollConn) listen(r *runner) {
 	_, err := readFD(int(c.fd), r.buffer(0))
 	if err == nil || err == unix.EAGAIN {
 		c.mu.Lock()
@@ -87,7 +87,7 @@ func lost(fd int) error {
 }
 
 // Wake is [Conn.Wake].
-func (c *polled) Wake(d time.Duration) {
+func (c *epollConn) Wake(d time.Duration) {
 	if d <= 0 {
 		c.post(doWake)
 		return
@@ -97,7 +97,7 @@ func (c *polled) Wake(d time.Duration) {
 
 // wakes calls Woken of the events and reports whether that ended the connection or took it out of
 // the loop.
-func (c *polled) wakes(r *runner) bool {
+func (c *epollConn) wakes(r *runner) bool {
 	w, ok := c.ev.(Waker)
 	if !ok || c.isDestroyed() || c.life >= lifeLeaving {
 		return false

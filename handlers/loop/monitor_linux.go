@@ -82,10 +82,10 @@ func (m *monitor) run(p *poller) {
 // look looks at every runner. It reports whether something has happened since the last look.
 func (m *monitor) look(p *poller) (alive bool) {
 	clear(m.threads)
-	var conns []*polled // whose turns have got stuck
+	var conns []*epollConn // whose turns have got stuck
 	served, starved, fresh := 0, false, false
-	p.crew.mu.Lock()
-	for _, r := range p.crew.all {
+	p.pool.mu.Lock()
+	for _, r := range p.pool.all {
 		now := r.state.Load()
 		c := r.cur.Load() // before the runner is declared stuck: when it has noticed, it is another's
 		switch {
@@ -103,7 +103,7 @@ func (m *monitor) look(p *poller) (alive bool) {
 			}
 		}
 	}
-	p.crew.mu.Unlock()
+	p.pool.mu.Unlock()
 	p.replace(served, starved)
 	if fresh {
 		p.spread.until = p.now() + uint64(spreadFor/time.Millisecond)

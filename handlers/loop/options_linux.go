@@ -10,12 +10,12 @@ import (
 )
 
 // SetNoDelay is [Conn.SetNoDelay].
-func (c *polled) SetNoDelay(on bool) error {
+func (c *epollConn) SetNoDelay(on bool) error {
 	return c.option(func(fd int) error { return noDelay(fd, on) })
 }
 
 // SetKeepAlive is [Conn.SetKeepAlive].
-func (c *polled) SetKeepAlive(on bool, idle time.Duration) error {
+func (c *epollConn) SetKeepAlive(on bool, idle time.Duration) error {
 	return c.option(func(fd int) error { return keepAlive(fd, on, idle) })
 }
 
@@ -34,7 +34,7 @@ func keepAlive(fd int, on bool, idle time.Duration) error {
 }
 
 // option sets an option of the socket.
-func (c *polled) option(set func(fd int) error) error {
+func (c *epollConn) option(set func(fd int) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fd < 0 {

@@ -24,7 +24,7 @@ type poller struct {
 	ahead  atomic.Int64 // how far now is ahead of the clock; for tests
 	set    *epollSet
 	mon    monitor
-	crew   crew
+	pool   runnerPool
 	spread spread
 	most   int   // runners that serve the set at once
 	ends   Tasks // the runners, the monitor and the goroutines of single turns
@@ -34,7 +34,7 @@ type poller struct {
 	events  []unix.EpollEvent // the batch
 	at, n   int               // events[at:n] are not yet given to their connections
 	began   time.Duration     // when the batch began, since base
-	late    []*polled         // their deadline may have passed
+	late    []*epollConn      // their deadline may have passed
 	waiters []*Waiter
 	yields  bool // a Waiter is ready: let it run before the next wait
 	wheel   wheel
@@ -104,7 +104,7 @@ func (p *poller) all(others []ender) []ender {
 }
 
 // admit gives c a slot. It returns false if the loop is closing.
-func (p *poller) admit(c *polled) bool {
+func (p *poller) admit(c *epollConn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closing {
@@ -117,7 +117,7 @@ func (p *poller) admit(c *polled) bool {
 }
 
 // dismiss frees the slot of c, so that no event finds it any more.
-func (p *poller) dismiss(c *polled) {
+func (p *poller) dismiss(c *epollConn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.wheel.remove(c)
@@ -157,7 +157,7 @@ func (p *poller) wait(ctx context.Context) error {
 }
 
 // watch makes epoll report events of c, including those that are already there.
-func (p *poller) watch(c *polled, op int, events uint32) error {
+func (p *poller) watch(c *epollConn, op int, events uint32) error {
 	p.mu.Lock()
 	generation := p.slots.at(c.slot).generation
 	p.mu.Unlock()
@@ -166,7 +166,7 @@ func (p *poller) watch(c *polled, op int, events uint32) error {
 }
 
 // schedule makes a runner check the deadline of c at the time t.
-func (p *poller) schedule(c *polled, t uint64) {
+func (p *poller) schedule(c *epollConn, t uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.slots.has(c) {
@@ -175,7 +175,7 @@ func (p *poller) schedule(c *polled, t uint64) {
 }
 
 // hasten makes a runner check c by t, if none would anyway.
-func (p *poller) hasten(c *polled, t uint64) {
+func (p *poller) hasten(c *epollConn, t uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.slots.has(c) && !p.wheel.looksBy(c, t) {
@@ -184,7 +184,7 @@ func (p *poller) hasten(c *polled, t uint64) {
 }
 
 // putLocked puts c into the wheel, and ends a wait in the kernel that would last beyond t.
-func (p *poller) putLocked(c *polled, t uint64) {
+func (p *poller) putLocked(c *epollConn, t uint64) {
 	t = p.wheel.put(c, t, p.now())
 	if p.wake == 0 || t < p.wake {
 		p.wake = t
@@ -197,7 +197,7 @@ func (p *poller) putLocked(c *polled, t uint64) {
 
 // next returns a connection and what there is to be done for it. It waits for that unless another
 // runner does, or the poller is closed, when it returns false.
-func (p *poller) next(r *runner) (c *polled, do todo, ok bool) {
+func (p *poller) next(r *runner) (c *epollConn, do todo, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for {
@@ -213,7 +213,7 @@ func (p *poller) next(r *runner) (c *polled, do todo, ok bool) {
 }
 
 // popLocked takes from the batch.
-func (p *poller) popLocked() (c *polled, do todo, ok bool) {
+func (p *poller) popLocked() (c *epollConn, do todo, ok bool) {
 	if n := len(p.late); n > 0 {
 		c, p.late[n-1] = p.late[n-1], nil
 		p.late = p.late[:n-1]

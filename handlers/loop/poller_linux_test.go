@@ -123,7 +123,7 @@ func TestWorthHelp(t *testing.T) {
 func TestShare(t *testing.T) {
 	for most, want := range map[int]int{1: 1, 2: 2} {
 		p := &poller{polling: true, runners: 1, most: most, base: time.Now()}
-		c := &polled{}
+		c := &epollConn{}
 		p.slots.add(c)
 		p.slots.remove(c) // no connection gets its events
 		p.events, p.at, p.n = make([]unix.EpollEvent, 64), 1, 64

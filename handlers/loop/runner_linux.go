@@ -27,19 +27,19 @@ type runner struct {
 
 	// The messages of the Decode that is running.
 	m      handlers.Messages
-	conn   *polled
+	conn   *epollConn
 	failed error // of an event
 	told   bool  // an event was raised
 	got    bool  // the read of this turn has brought something
 
 	turns uint64
 
-	cur atomic.Pointer[polled] // conn, for the monitor
+	cur atomic.Pointer[epollConn] // conn, for the monitor
 	// state is odd in a turn and even between two; stuck if a turn is taking long.
 	state  atomic.Uint64
 	thread atomic.Int32 // that it was last seen on
 
-	// These are the monitor's, under the crew's mu.
+	// These are the monitor's, under the mu of the pool.
 	index int
 	seen  uint64        // state at the last look
 	cpu   time.Duration // of thread at the last look
@@ -74,7 +74,7 @@ func (r *runner) size() int {
 func (r *runner) begun() { r.thread.Store(int32(unix.Gettid())) }
 
 // begin and end enclose a turn. end returns false if the runner got stuck in it.
-func (r *runner) begin(c *polled) {
+func (r *runner) begin(c *epollConn) {
 	r.conn = c
 	r.cur.Store(c)
 	r.turns += 2
@@ -96,18 +96,19 @@ func (r *runner) tick() {
 	}
 }
 
-// crew holds the runners of a loop. It keeps a few idle ones, because their buffers are large.
-type crew struct {
+// A runnerPool holds the runners of a loop. It keeps a few idle ones, because their buffers are
+// large.
+type runnerPool struct {
 	mu   sync.Mutex
 	all  []*runner
 	free []*runner
 }
 
-// keepRunners is the number of idle runners that a crew keeps.
+// keepRunners is the number of idle runners that a runnerPool keeps.
 const keepRunners = 8
 
 // get returns a runner that serves the set, or one that takes a single turn.
-func (w *crew) get(serves bool) *runner {
+func (w *runnerPool) get(serves bool) *runner {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var r *runner
@@ -123,7 +124,7 @@ func (w *crew) get(serves bool) *runner {
 }
 
 // put takes back a runner that has done.
-func (w *crew) put(r *runner) {
+func (w *runnerPool) put(r *runner) {
 	r.conn = nil
 	r.cur.Store(nil)
 	r.state.Store(0)
@@ -152,12 +153,12 @@ func (p *poller) startRunner() {
 // continues.
 func (p *poller) run() {
 	defer p.ends.Done()
-	r := p.crew.get(true)
+	r := p.pool.get(true)
 	r.now = p.now()
 	r.begun()
 	for p.serve(r) {
 	}
-	p.crew.put(r)
+	p.pool.put(r)
 }
 
 // serve takes one turn. It returns false if the runner is not needed any more.

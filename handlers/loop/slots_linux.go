@@ -3,7 +3,7 @@ package loop
 // A slot is a connection's place in a slotTable. Descriptors are reused, so the events of epoll
 // carry slot and generation instead.
 type slot struct {
-	conn       *polled
+	conn       *epollConn
 	generation uint32
 }
 
@@ -23,7 +23,7 @@ type slotTable struct {
 func (t *slotTable) at(i int32) *slot { return &t.chunks[i/chunkSize][i%chunkSize] }
 
 // add gives c a slot.
-func (t *slotTable) add(c *polled) {
+func (t *slotTable) add(c *epollConn) {
 	if n := len(t.free); n > 0 {
 		c.slot = t.free[n-1]
 		t.free = t.free[:n-1]
@@ -38,7 +38,7 @@ func (t *slotTable) add(c *polled) {
 }
 
 // remove frees the slot of c, so that no event finds it any more.
-func (t *slotTable) remove(c *polled) {
+func (t *slotTable) remove(c *epollConn) {
 	s := t.at(c.slot)
 	s.conn = nil
 	s.generation++
@@ -46,11 +46,11 @@ func (t *slotTable) remove(c *polled) {
 }
 
 // has reports whether c still has its slot.
-func (t *slotTable) has(c *polled) bool { return t.at(c.slot).conn == c }
+func (t *slotTable) has(c *epollConn) bool { return t.at(c.slot).conn == c }
 
 // all returns the connections.
-func (t *slotTable) all() []*polled {
-	all := make([]*polled, 0, int(t.n)-len(t.free))
+func (t *slotTable) all() []*epollConn {
+	all := make([]*epollConn, 0, int(t.n)-len(t.free))
 	for i := range t.n {
 		if c := t.at(i).conn; c != nil {
 			all = append(all, c)

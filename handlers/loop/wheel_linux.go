@@ -19,10 +19,10 @@ type wheel struct {
 // A link is the slot of the neighbor in a list of the wheel, plus one. Zero means none.
 type link int32
 
-func linkTo(c *polled) link { return link(c.slot + 1) }
+func linkTo(c *epollConn) link { return link(c.slot + 1) }
 
 // conn returns the connection that l, which is not zero, leads to.
-func (w *wheel) conn(l link) *polled { return w.slots.at(int32(l - 1)).conn }
+func (w *wheel) conn(l link) *epollConn { return w.slots.at(int32(l - 1)).conn }
 
 // tickOf returns a tick that is fine enough for the shortest bound of the loop.
 func tickOf(l *Loop) uint64 {
@@ -36,7 +36,7 @@ func tickOf(l *Loop) uint64 {
 }
 
 // put schedules a look at c at t or earlier, and returns when. c may be in the wheel already.
-func (w *wheel) put(c *polled, t, now uint64) uint64 {
+func (w *wheel) put(c *epollConn, t, now uint64) uint64 {
 	w.remove(c)
 	if w.n == 0 {
 		w.at = now / w.tick
@@ -54,12 +54,12 @@ func (w *wheel) put(c *polled, t, now uint64) uint64 {
 }
 
 // looksBy reports whether the wheel releases c by t.
-func (w *wheel) looksBy(c *polled, t uint64) bool {
+func (w *wheel) looksBy(c *epollConn, t uint64) bool {
 	ahead := (uint64(c.bucket) - 1 + wheelSize - w.at%wheelSize) % wheelSize
 	return c.bucket != 0 && (w.at+ahead)*w.tick <= t+w.tick
 }
 
-func (w *wheel) remove(c *polled) {
+func (w *wheel) remove(c *epollConn) {
 	if c.bucket == 0 {
 		return
 	}
@@ -89,7 +89,7 @@ func (w *wheel) first() (t uint64, ok bool) {
 }
 
 // advance removes all connections due by now and appends them to late.
-func (w *wheel) advance(now uint64, late []*polled) []*polled {
+func (w *wheel) advance(now uint64, late []*epollConn) []*epollConn {
 	for end := now / w.tick; w.at < end && w.n > 0; {
 		w.at++
 		for b := w.at % wheelSize; w.buckets[b] != 0; {

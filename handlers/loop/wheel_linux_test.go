@@ -6,18 +6,18 @@ import (
 )
 
 // newTestWheel returns a wheel for n connections.
-func newTestWheel(tick uint64, n int) (*wheel, []*polled) {
-	w, cs := &wheel{tick: tick, slots: &slotTable{}}, make([]*polled, n)
+func newTestWheel(tick uint64, n int) (*wheel, []*epollConn) {
+	w, cs := &wheel{tick: tick, slots: &slotTable{}}, make([]*epollConn, n)
 	for i := range cs {
-		cs[i] = &polled{}
+		cs[i] = &epollConn{}
 		w.slots.add(cs[i])
 	}
 	return w, cs
 }
 
 // dueAt returns when the wheel releases each connection if advanced every millisecond up to end.
-func dueAt(w *wheel, from, end uint64) map[*polled]uint64 {
-	due := map[*polled]uint64{}
+func dueAt(w *wheel, from, end uint64) map[*epollConn]uint64 {
+	due := map[*epollConn]uint64{}
 	for now := from; now <= end; now++ {
 		if t, ok := w.first(); !ok || t > now {
 			continue
@@ -115,7 +115,7 @@ func TestWheelRandomly(t *testing.T) {
 	const tick = 7
 	rnd := rand.New(rand.NewPCG(1, 2))
 	w, cs := newTestWheel(tick, 50)
-	want := map[*polled]uint64{}
+	want := map[*epollConn]uint64{}
 	for now := uint64(1); now < 50_000; now++ {
 		c := cs[rnd.IntN(len(cs))]
 		switch rnd.IntN(4) {
