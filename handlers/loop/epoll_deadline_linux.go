@@ -38,8 +38,8 @@ func (c *epollConn) hear(now uint64) {
 	c.heard, c.asked = uint32(now), false
 }
 
-// checkDeadline ends a connection whose deadline had passed at then, the result of lateAt before the
-// connection was read. Otherwise it schedules the next look, at once if the deadline has passed
+// checkDeadline ends a connection whose deadline had passed at then, the result of lateAt before
+// the connection was read. Otherwise it schedules the next look, at once if the deadline has passed
 // since.
 func (c *epollConn) checkDeadline(then uint64) {
 	c.mu.Lock()
