@@ -1,6 +1,7 @@
 package portluck
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -148,4 +149,40 @@ func awaited[T any](t testing.TB, c <-chan T) (v T) {
 		t.Fatal("nothing comes")
 	}
 	return v
+}
+
+// OnHandshake is asked about event streams and polls before they are answered. Its header fields
+// are in the answer, also in that of a refusal.
+func TestHandshakeOfStreams(t *testing.T) {
+	t.Parallel()
+	hub := &Hub{RoomOptions: func(string) RoomOptions { return RoomOptions{History: 1} }}
+	hub.OnHandshake = func(_ context.Context, h *Handshake) error {
+		h.Header.Set("X-Seen", h.Request.URL.Path)
+		if h.Request.URL.Path == "/no" {
+			return &Refusal{Status: 401}
+		}
+		return nil
+	}
+	addr := serve(t, &Server{Hub: hub, RoomOf: func(*http.Request) (string, bool) { return "room", true }})
+	hub.Room("room").Publish(TextMessage("x"))
+	for _, tt := range []struct {
+		target, accept string
+		status         int
+	}{
+		{"/no", eventStream, 401},
+		{"/yes", eventStream, 200},
+		{"/no?since=", "*/*", 401},
+		{"/yes?since=", "*/*", 200},
+	} {
+		c := dial(t, addr)
+		send(t, c, "GET "+tt.target+" HTTP/1.1\r\nHost: localhost\r\nAccept: "+tt.accept+"\r\n\r\n")
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if seen := resp.Header.Get("X-Seen"); resp.StatusCode != tt.status || !strings.HasPrefix(tt.target, seen) || seen == "" {
+			t.Errorf("%s %s: %s, X-Seen %q, want %d", tt.target, tt.accept, resp.Status, seen, tt.status)
+		}
+		c.Close()
+	}
 }
